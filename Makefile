@@ -1,0 +1,60 @@
+# `make` alone lists the targets. Nothing is needed beforehand but Python >= 3.11 with venv, and make.
+PYTHON ?= python3
+JOBS   ?= 2
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP   := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench dist soak docs clean .venv
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP)  ## sixty-second tour on this machine: allowed, approved, refused, tampered, verified
+	@$(BIN)/rexecop demo
+
+test: $(STAMP)  ## the tests
+	@$(BIN)/pytest -q -n $(JOBS)
+
+check: $(STAMP)  ## everything a change must pass: format, lint, types, layers, tests
+	@echo "format"; $(BIN)/ruff format --check --quiet --output-format concise
+	@echo "lint";   $(BIN)/ruff check --quiet --output-format concise
+	@echo "types";  $(BIN)/mypy --no-error-summary
+	@echo "layers"; $(BIN)/lint-imports --no-logo > $(VENV)/layers.txt || { cat $(VENV)/layers.txt; exit 1; }
+	@echo "size     $$(find src -name '*.py' -exec cat {} + | wc -l) lines of Python in src (20,000 is the wall)"
+	@echo "tests";  $(BIN)/pytest -q -n $(JOBS)
+
+bench: $(STAMP)  ## the figures of docs/architecture.md, as ratios beside a floor measured in the same run
+	@$(BIN)/python bench
+
+soak: $(STAMP)  ## what only time or luck finds (minutes)
+	@REXECOP_HYPOTHESIS=soak $(BIN)/pytest -q -m soak
+
+docs: $(STAMP)  ## write docs/reference anew from the code
+	@$(BIN)/python scripts/reference.py
+
+dist: $(STAMP)  ## wheels and source archives of both distributions, checked, digested and tried
+	@rm -rf dist
+	@for folder in . profiles/tecrax; do \
+		$(BIN)/python -m build --outdir dist $$folder > $(VENV)/build.txt 2>&1 || { cat $(VENV)/build.txt; exit 1; }; \
+	done
+	@$(BIN)/twine --no-color check --strict dist/*
+	@cd dist && sha256sum *.whl *.tar.gz > SHA256SUMS && cat SHA256SUMS
+	@PYTHON=$(PYTHON) bash scripts/quickstart-from-wheels dist
+
+clean:  ## remove what the targets made
+	@rm -rf dist build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find src profiles tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+.venv: $(STAMP)  ## the virtual environment, with everything installed into it (PYTHON=python3.12 picks another)
+
+# Wheels only: nothing is compiled, so no compiler is needed.
+$(STAMP): pyproject.toml profiles/tecrax/pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (about half a minute)"
+	@$(PIP) install --only-binary :all: -e '.[all,dev]' -e profiles/tecrax
+	@touch $@

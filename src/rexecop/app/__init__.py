@@ -1,0 +1,1 @@
+"""The one place that wires: settings are read and plug-ins are loaded here and nowhere else."""

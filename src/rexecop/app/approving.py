@@ -1,0 +1,130 @@
+"""Approving: a person signs, with a key of their own, exactly what the preview shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from rexecop.app.authority import RootAuthority
+from rexecop.app.errors import IdentityRefused
+from rexecop.app.identity import enrolled, os_user
+from rexecop.engines.closing import close
+from rexecop.engines.driver import World
+from rexecop.engines.session import Session
+from rexecop.governance.approvals import approval_statement, require_may_approve
+from rexecop.governance.errors import ApprovalNotAsked, ApprovalRefused, ApproverUnknown
+from rexecop.keys import agent_signers, load_signer
+from rexecop.operations.ports import Claim
+from rexecop.proof.codec import encode
+from rexecop.proof.preview import preview, preview_digest
+from rexecop.proof.principal import Principal
+from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval
+from rexecop.proof.records.instance import Note
+from rexecop.proof.signer import Signer
+from rexecop.proof.sshsig import sign
+from rexecop.proof.vocabulary import Established, Role, State
+
+APPROVAL_VALID: Final = timedelta(hours=24)  # What was looked at yesterday is looked at again.
+
+
+class Approving:
+    """Takes approvals for the operations of one instance."""
+
+    def __init__(self, world: World, authority: RootAuthority, environ: Mapping[str, str]) -> None:
+        self._world = world
+        self._authority = authority
+        self._environ = environ
+
+    async def approve(
+        self, operation: str, *, key: Path | None, agent: bool, approves: bool, reason: str | None
+    ) -> None:
+        """Record a signed yes or no.
+
+        Raises:
+            ApprovalRefused: the approver may not, or nothing is asked; a refused try is noted in the
+                operation's own chain..
+        """
+        session = Session.load(self._world.store, self._world.clock, operation)
+        op = session.op
+        signer = self._signer(key, agent)
+        approver = self._approver(signer)
+        policy = self._authority.policy(op.the_plan.profile) if op.plan is not None else None
+        if op.state is not State.WAITING_FOR_APPROVAL or policy is None:
+            raise ApprovalNotAsked(
+                f"operation `{operation}` is `{op.state}`; it does not wait for approval", state=str(op.state)
+            )
+        try:
+            require_may_approve(
+                approver,
+                intent=op.sealed_intent,
+                plan=op.sealed_plan,
+                terms=op.terms,
+                enrolments=self._authority.enrolments(),
+                groups=policy.groups(),
+                at=session.judged_now(),
+            )
+        except ApprovalRefused as refused:
+            await self._note(session, approver, refused)
+            raise
+        statement = approval_statement(
+            plan=op.sealed_plan,
+            terms=op.terms,
+            preview=preview_digest(preview(op.sealed_intent, op.sealed_plan)),
+            approver=approver,
+            approves=approves,
+            nonce=self._world.ids.nonce(),
+            now=session.judged_now(),
+            valid_for=APPROVAL_VALID,
+            reason=reason,
+        )
+        groups = sorted(name for name, people in policy.groups().items() if approver.person in people)
+        session.add(
+            Approval,
+            approver,
+            statement=statement,
+            signature=sign(signer, APPROVAL_NAMESPACE, encode(statement)),
+            groups=tuple(groups),
+        )
+        session.attached.claims.append(Claim(space="approval", key=statement.nonce))
+        if op.receipt_due:
+            close(session, self._world.signer)
+        await session.flush()
+
+    def _signer(self, key: Path | None, agent: bool) -> Signer:
+        if key is not None:
+            return load_signer(key)
+        socket = self._environ.get("SSH_AUTH_SOCK") if agent else None
+        if not socket:
+            raise IdentityRefused(
+                "name the approver's key, or run an SSH agent", next_steps=("rexecop approve ID --key FILE",)
+            )
+        trusted = self._authority.enrolments()
+        for signer in agent_signers(Path(socket)):
+            if enrolled(signer.public.fingerprint, (Role.APPROVER,), trusted) is not None:
+                return signer
+        raise ApproverUnknown("no key in the SSH agent is enrolled for an approver", agent=socket)
+
+    def _approver(self, signer: Signer) -> Principal:
+        fingerprint = signer.public.fingerprint
+        trusted = self._authority.enrolments()
+        enrolment = enrolled(fingerprint, (Role.APPROVER,), trusted) or enrolled(
+            fingerprint, (Role.REQUESTER,), trusted
+        )
+        if enrolment is None:
+            raise ApproverUnknown(
+                f"key `{fingerprint}` is enrolled for nobody here",
+                fingerprint=fingerprint,
+                next_steps=("rexecop keys trust FILE.pub --person NAME --role approver",),
+            )
+        return Principal(person=enrolment.person, established=Established.KEY, credential=fingerprint)
+
+    async def _note(self, session: Session, approver: Principal, refused: ApprovalRefused) -> None:
+        session.add(
+            Note,
+            os_user(),
+            topic="approval-refused",
+            text=f"{approver.person} ({approver.credential}): {refused.message} [{refused.code}]",
+        )
+        await session.flush()

@@ -1,0 +1,193 @@
+"""The one place that wires: settings in, an instance out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from rexecop.app.approving import Approving
+from rexecop.app.authority import RootAuthority
+from rexecop.app.clock import SystemClock, SystemIds, uuid7_hex
+from rexecop.app.contents import PinnedContents
+from rexecop.app.doctor import Doctor
+from rexecop.app.errors import RootUnwritable
+from rexecop.app.evidence import Evidence
+from rexecop.app.files import read_file, reason_of, require_private, write_new
+from rexecop.app.identity import os_user
+from rexecop.app.instance import Instance, Parts
+from rexecop.app.isolation import Isolations, LazyLanes
+from rexecop.app.keyring import Keyring
+from rexecop.app.lifecycle import Lifecycle
+from rexecop.app.planner import Planner
+from rexecop.app.profiles import built_in_folder
+from rexecop.app.root import Root
+from rexecop.app.secrets import secret_resolver
+from rexecop.app.settings import Settings, project_file_text
+from rexecop.app.views import InitView
+from rexecop.engines.driver import Driver, World
+from rexecop.engines.runner import runner_id
+from rexecop.governance.starter import files as starter_files
+from rexecop.keys import create_key, load_signer
+from rexecop.operations.ports import Store
+from rexecop.proof.checkpoint import Checkpoint, sign
+from rexecop.proof.principal import Principal
+from rexecop.proof.signer import Signer
+from rexecop.proof.vocabulary import Role
+from rexecop.store.sqlite import SqliteStore
+
+SCRATCH: Final = "rexecop-hello"  # Beside the root: no program of a call may see into the root itself.
+GITIGNORE: Final = (
+    b"# A runtime root holds private keys and evidence; it never belongs into a repository.\n*\n"
+)
+
+
+async def init_root(
+    settings: Settings, *, others: tuple[str, ...] = (), approver: str | None = None
+) -> InitView:
+    """Make a runtime root, or complete one; what is there is never overwritten.
+
+    `others` are further people of the starter pack, `approver` whose key is made
+    (the caller's without one).
+
+    Raises:
+        RootUnwritable: it cannot be made. RootUnsafe: somebody else could write it.
+    """
+    root, me = Root(settings.root), os_user()
+    made: list[str] = []
+    kept: list[str] = []
+    try:
+        root.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise RootUnwritable(
+            f"`{root.path}` cannot be made: {reason_of(error)}", path=str(root.path)
+        ) from error
+    require_private(root.path)
+    person = approver or me.person
+    people = tuple(name for name in (*others, person) if name != me.person)
+    for path, data in _initial_files(root, settings, me.person, people).items():
+        (made if write_new(path, data) else kept).append(_shown(path, root))
+    signer, fresh_key = _instance_key(root)
+    (made if fresh_key else kept).append(_shown(root.instance_key, root))
+    fresh = not root.ledger.exists()
+    store = _create(root, signer) if fresh else _open(root, signer)
+    (made if fresh else kept).append(_shown(root.ledger, root))
+    try:
+        approver_key = root.keys / "approver"
+        await _enrol(store, root, signer, person, me)
+        instance = store.instance_id
+    finally:
+        store.close()
+    Isolations(root.path / "isolation.json").probes()
+    return InitView(
+        root=str(root.path),
+        instance=instance,
+        created=tuple(made),
+        existing=tuple(kept),
+        instance_key=signer.public.fingerprint,
+        approver_key=str(approver_key) if approver_key.exists() else None,
+        next=("rexecop doctor", "rexecop run show_greeting localhost --mode read_only", "rexecop demo"),
+    )
+
+
+def _initial_files(root: Root, settings: Settings, me: str, others: tuple[str, ...]) -> dict[Path, bytes]:
+    pack = starter_files(me, others)
+    environment = read_file(built_in_folder().parent / "hello.environment.yaml")
+    scratch = (root.path.parent / SCRATCH).resolve()
+    defaults = project_file_text({"profile": "hello", "env": str(root.environment), "target": "localhost"})
+    return {
+        root.path / ".gitignore": GITIGNORE,
+        **{root.policy / "starter" / path: data for path, data in pack.items()},
+        root.environment: environment.replace(b"@SCRATCH_DIRECTORY@", str(scratch).encode()),
+        scratch / "greeting.txt": b"hello\n",
+        root.path.parent / "rexecop.toml": defaults.encode(),
+    }
+
+
+def _shown(path: Path, root: Root) -> str:
+    return str(path.relative_to(root.path.parent)) if path.is_relative_to(root.path.parent) else str(path)
+
+
+def _instance_key(root: Root) -> tuple[Signer, bool]:
+    if root.instance_key.exists():
+        return load_signer(root.instance_key), False
+    root.keys.mkdir(mode=0o700, exist_ok=True)
+    return create_key(root.instance_key, "rexecop instance"), True
+
+
+async def _enrol(store: SqliteStore, root: Root, signer: Signer, person: str, me: Principal) -> None:
+    """Enrol the instance key, and make and enrol an approver key, once."""
+    keyring = Keyring(store, SystemClock(), store.instance_id)
+    known = {view.role for view in keyring.view()}
+    if str(Role.INSTANCE) not in known:
+        await keyring.enrol(signer.public, "instance", Role.INSTANCE, me)
+    if str(Role.APPROVER) not in known and not (root.keys / "approver").exists():
+        await keyring.create(root.keys / "approver", person, Role.APPROVER, me)
+
+
+def _create(root: Root, signer: Signer) -> SqliteStore:
+    instance = "in_" + uuid7_hex()
+    return SqliteStore.create(root.ledger, instance, checkpointer=_checkpoints(instance, 1, signer))
+
+
+def _open(root: Root, signer: Signer) -> SqliteStore:
+    with SqliteStore.open(root.ledger, read_only=True) as ledger:
+        instance, epoch = ledger.instance_id, ledger.epoch
+    return SqliteStore.open(root.ledger, checkpointer=_checkpoints(instance, epoch, signer))
+
+
+class _checkpoints:
+    """Signs checkpoints of one log with the instance key."""
+
+    def __init__(self, instance: str, epoch: int, signer: Signer) -> None:
+        self._origin = f"rexecop/{instance}/{epoch}"
+        self._signer = signer
+
+    def __call__(self, size: int, root: bytes) -> bytes:
+        return sign(Checkpoint(origin=self._origin, size=size, root=root), self._signer)
+
+
+def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -> Instance:
+    """Open the root of `settings`; close the instance when done.
+
+    Raises:
+        RootMissing, RootUnsafe: there is no usable root. StoreError: the ledger cannot be opened.
+    """
+    root = Root(settings.root)
+    root.require()
+    signer = load_signer(root.instance_key)
+    store = _open(root, signer)
+    isolations = Isolations(root.path / "isolation.json")
+    hidden = (str(root.path.resolve()), *([environ["SSH_AUTH_SOCK"]] if environ.get("SSH_AUTH_SOCK") else []))
+    lanes = LazyLanes(isolations, secret_resolver(environ), hidden)
+    contents = PinnedContents(store)
+    instance = store.instance_id
+    authority = RootAuthority(root, store, instance, contents)
+    port: Store = store
+    world = World(
+        store=port,
+        lanes=lanes,
+        authority=authority,
+        contents=contents,
+        clock=SystemClock(),
+        ids=SystemIds(),
+        signer=signer,
+        runner=runner_id(),
+        permit_seconds=settings.permit_seconds,
+    )
+    return Instance(
+        Parts(
+            settings=settings,
+            world=world,
+            authority=authority,
+            keyring=Keyring(store, world.clock, instance),
+            planner=Planner(world, authority, contents, isolations.reached),
+            lifecycle=Lifecycle(world, Driver(world), timedelta(milliseconds=settings.reconcile_margin_ms)),
+            approving=Approving(world, authority, environ),
+            evidence=Evidence(store, instance, signer),
+            doctor=Doctor(root, store, world, authority, isolations.probes),
+            closing=(lanes, store),
+        )
+    )

@@ -1,0 +1,52 @@
+"""The system's clock and randomness: the only place time and ids come from."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+
+from rexecop.proof.times import whole_milliseconds
+
+
+class SystemClock:
+    """Wall time in UTC, and the boot clock."""
+
+    def now(self) -> datetime:
+        """Return the time, UTC, whole milliseconds."""
+        return whole_milliseconds(datetime.now(UTC))
+
+    def boot_ms(self) -> int:
+        """Return milliseconds since boot, suspended time included."""
+        clock = getattr(time, "CLOCK_BOOTTIME", None)
+        return (time.clock_gettime_ns(clock) if clock is not None else time.monotonic_ns()) // 1_000_000
+
+
+class SystemIds:
+    """Ids and keys from the system's random source."""
+
+    def operation(self) -> str:
+        """Return `op_` and the 32 hex digits of a UUIDv7 (RFC 9562)."""
+        return "op_" + uuid7_hex()
+
+    def nonce(self) -> str:
+        """Return 32 fresh hex digits."""
+        return secrets.token_hex(16)
+
+    def key(self) -> bytes:
+        """Return 32 fresh random bytes."""
+        return secrets.token_bytes(32)
+
+
+def uuid7_hex() -> str:
+    """Return a UUIDv7: 48 bits of milliseconds, then version, variant and 74 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = secrets.randbits(74)
+    high = (milliseconds << 16) | (0x7 << 12) | (random >> 62)
+    low = (0b10 << 62) | (random & ((1 << 62) - 1))
+    return f"{high:016x}{low:016x}"
+
+
+def after(moment: datetime, seconds: float) -> datetime:
+    """Return the moment `seconds` later."""
+    return moment + timedelta(seconds=seconds)

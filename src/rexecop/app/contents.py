@@ -1,0 +1,56 @@
+"""Pinned inputs, parsed once per digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rexecop.operations.pinned_files import files_of_snapshot
+from rexecop.operations.ports import Store
+from rexecop.operations.profile import load_profile
+from rexecop.operations.profile_model import Profile
+from rexecop.proof.canonical import Digest
+
+KEPT_MAX = 64  # Parsed profiles kept in memory; a site uses a handful at a time.
+POLICY_FOLDER = "policy/"
+
+
+class PinnedContents:
+    """Profiles as they were when plans were made from them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._profiles: dict[Digest, Profile] = {}
+        self._proposed: dict[Digest, Mapping[str, bytes]] = {}
+
+    def profile(self, digest: Digest) -> Profile:
+        """Return the profile pinned under `digest`.
+
+        Raises:
+            InputMissing: it is not stored. ProfileRefused: its bytes are no profile.
+        """
+        if digest not in self._profiles:
+            files = files_of_snapshot(self._store.pinned(digest), "profile-snapshot/1")
+            self.remember(digest, load_profile(files), files)
+        return self._profiles[digest]
+
+    def known(self, digest: Digest) -> Profile | None:
+        """Return the profile if it was parsed already."""
+        return self._profiles.get(digest)
+
+    def proposed_files(self, profile: Digest) -> Mapping[str, bytes]:
+        """Return the policy files a pinned profile proposes, by their path within the pack."""
+        if profile not in self._proposed:
+            self.profile(profile)
+        return self._proposed[profile]
+
+    def remember(self, digest: Digest, profile: Profile, files: Mapping[str, bytes]) -> None:
+        """Keep a parsed profile and the policy it proposes."""
+        if len(self._profiles) >= KEPT_MAX:
+            self._profiles.clear()
+            self._proposed.clear()
+        self._profiles[digest] = profile
+        self._proposed[digest] = {
+            path.removeprefix(POLICY_FOLDER): data
+            for path, data in files.items()
+            if path.startswith(POLICY_FOLDER)
+        }

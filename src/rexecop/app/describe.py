@@ -1,0 +1,203 @@
+"""From folded operations to the views people and programs see."""
+
+from __future__ import annotations
+
+from rexecop.app.views import DecisionView, OperationView, RecordView, StepView
+from rexecop.operations.fold import Operation, Progress
+from rexecop.operations.index import waiting_for
+from rexecop.operations.machine import TERMINAL
+from rexecop.operations.ports import Damaged
+from rexecop.proof.chain import Sealed
+from rexecop.proof.codec import to_json
+from rexecop.proof.records import Record
+from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.command import Command
+from rexecop.proof.records.decision import ApprovalRule, Decision
+from rexecop.proof.records.instance import Note, Trust
+from rexecop.proof.records.intent import Intent
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.records.receipt import Receipt
+from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.records.validation import Validation
+from rexecop.proof.vocabulary import State
+
+
+def operation_view(
+    op: Operation, number: int, *, alive: bool, damaged: tuple[Damaged, ...] = (), queued: str | None = None
+) -> OperationView:
+    """Return the view of `op`; `alive` says whether a runner that may act drives it now."""
+    intent = op.the_intent
+    state = observed_state(op, alive=alive)
+    head = op.head
+    if head is None or op.created is None:
+        raise LookupError("an operation without records has no view")
+    return OperationView(
+        operation_id=op.id,
+        number=number,
+        state=str(state),
+        profile=intent.profile.name,
+        environment=intent.environment.id,
+        intent=intent.intent,
+        target=intent.target,
+        mode=str(intent.mode),
+        requester=intent.by.person,
+        established=str(intent.by.established),
+        created=op.created,
+        updated=head.record.at,
+        records=op.count,
+        decision=decision_view(op),
+        steps=tuple(_step_view(progress) for progress in op.steps.values()),
+        current_step_id=_current(op),
+        validation=_verdict(op),
+        reason=op.reason or None,
+        waiting=queued or waiting_for(op) or None,
+        approved_by=tuple(
+            record.statement.approver.person
+            for record in (sealed.record for sealed in op.approvals)
+            if isinstance(record, Approval) and record.statement.approves
+        ),
+        receipt=op.receipts[-1].digest if op.receipts else None,
+        damaged=tuple(f"record {item.n}: {item.reason}" for item in damaged),
+        next=next_commands(op, number, state),
+    )
+
+
+def observed_state(op: Operation, *, alive: bool) -> State:
+    """Return the state, seeing that an attempt nobody is making any more may have happened."""
+    return State.INDETERMINATE if op.open and not alive and op.state not in TERMINAL else op.state
+
+
+def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
+    """Return the commands that may follow, the likeliest first."""
+    undoable = op.plan is not None and bool(op.to_undo())
+    commands = {
+        State.APPROVED: ("start", "show", "cancel"),
+        State.WAITING_FOR_APPROVAL: ("show", "approve {} --key FILE", "why", "cancel"),
+        State.BLOCKED: ("why", "export"),
+        State.PAUSED: ("resume", "cancel"),
+        State.INDETERMINATE: (
+            "reconcile {} --probe",
+            "reconcile {} --outcome not-happened --reason TEXT",
+            "why",
+        ),
+        State.FAILED: ("why", "retry", *(("rollback",) if undoable else ()), "escalate"),
+        State.COMPLETED: ("validate", *(("rollback",) if undoable else ()), "export"),
+        State.RUNNING: ("status", "start"),
+        State.UNDONE: ("export",),
+        State.CANCELLED: ("export",),
+    }.get(state, ())
+    return tuple(
+        f"rexecop {command.format(number)}" if "{}" in command else f"rexecop {command} {number}"
+        for command in commands
+    )
+
+
+def decision_view(op: Operation) -> DecisionView | None:
+    """Return what policy last answered."""
+    if op.decision is None:
+        return None
+    decision = op.the_decision
+    waiting = op.state is State.WAITING_FOR_APPROVAL
+    return DecisionView(
+        verdict=str(decision.terms.verdict),
+        reason=decision.reason,
+        rules=tuple(rule.id for rule in decision.rules),
+        packs=tuple(f"{pack.id} {pack.version}" for pack in decision.packs),
+        approvals_required=_words(decision.terms.approvals),
+        approvals_missing=_words(op.missing_approvals()) if waiting else (),
+        obligations=to_json(decision.terms.obligations),
+        errors=decision.errors,
+    )
+
+
+def _words(rules: tuple[ApprovalRule, ...]) -> tuple[str, ...]:
+    return tuple(f"{rule.count} of {rule.group}" for rule in rules)
+
+
+def _current(op: Operation) -> str | None:
+    for progress in op.steps.values():
+        if progress.open is not None or not progress.settled:
+            return progress.step.id
+    last = list(op.steps)[-1:]
+    return op.steps[last[0]].step.id if last else None
+
+
+def _verdict(op: Operation) -> str | None:
+    record = op.validation.record if op.validation is not None else None
+    return str(record.verdict) if isinstance(record, Validation) else None
+
+
+def _step_view(progress: Progress) -> StepView:
+    step = progress.step
+    record = progress.outcome.record if progress.outcome is not None else None
+    outcome = record if isinstance(record, Outcome) and progress.ended is not None else None
+    call = step if isinstance(step, CallStep) else None
+    return StepView(
+        id=step.id,
+        target=step.target,
+        effect=str(call.call.effect) if call is not None else "compute",
+        state="running" if progress.open is not None else str(progress.ended or "pending"),
+        attempts=progress.attempts,
+        isolation=str(call.isolation) if call is not None else None,
+        grade=str(call.grade) if call is not None and call.grade is not None else None,
+        ended=str(progress.ended) if progress.ended is not None else None,
+        error_class=outcome.error_class if outcome is not None else None,
+        message=outcome.message if outcome is not None else None,
+        status=outcome.status if outcome is not None else None,
+        duration_ms=outcome.duration_ms if outcome is not None else None,
+        facts=outcome.facts if outcome is not None else None,
+    )
+
+
+def record_view(sealed: Sealed) -> RecordView:
+    """Return one line of history."""
+    record = sealed.record
+    return RecordView(
+        n=record.n,
+        kind=record.kind,
+        at=record.at,
+        by=f"{record.by.person} ({record.by.established})",
+        digest=sealed.digest,
+        summary=summary(record),
+        body=to_json(record),
+    )
+
+
+def summary(record: Record) -> str:
+    """Return what a record says in one line."""
+    match record:
+        case Intent():
+            return f"{record.profile.name}/{record.intent} on {record.target} in {record.mode}"
+        case Plan():
+            return f"{len(record.steps)} steps on {len(record.targets)} targets, effect {record.effect}"
+        case Decision():
+            return f"{record.terms.verdict} at {record.request.gate}: {record.reason}"
+        case Approval():
+            return f"{'yes' if record.statement.approves else 'no'} by {record.statement.approver.person}"
+        case Ticket():
+            return f"leave to run once in {record.mode}"
+        case Attempt():
+            permit = record.permit
+            return (
+                f"{record.phase} {permit.step} on {record.target}, try {permit.attempt}, {record.isolation}"
+            )
+        case Outcome():
+            why = record.message or record.error_class
+            return f"{record.step} {record.ended}{f': {why}' if why else ''}"
+        case Command():
+            return f"{record.verb}{f': {record.reason}' if record.reason else ''}"
+        case Validation():
+            return f"{record.verdict} over {len(record.rules)} rules"
+        case Reconciliation():
+            return f"{'happened' if record.happened else 'did not happen'}: {record.reason}"
+        case Receipt():
+            return str(record.state)
+        case Trust():
+            return f"{'revoked' if record.revoked else 'enrolled'} {record.person} as {record.role}"
+        case Note():
+            return f"{record.topic}: {record.text}"
+        case _:
+            return ""

@@ -1,0 +1,184 @@
+"""`doctor`: is this root sound, and what does this machine reach? Every line was measured just now."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+
+from rexecop.app.authority import RootAuthority
+from rexecop.app.files import require_private
+from rexecop.app.root import Root
+from rexecop.app.views import CheckView, DoctorView
+from rexecop.engines.driver import World
+from rexecop.lanes.probe import Probe
+from rexecop.operations.fold import fold
+from rexecop.operations.index import row_of
+from rexecop.operations.ports import Journal, Row
+from rexecop.proof.canonical import Json
+from rexecop.proof.errors import RexecopError
+from rexecop.proof.vocabulary import Isolation, Role
+from rexecop.store.sqlite import SQLITE_FIXED, SqliteStore
+
+DISK_FREE_MIN = 64 * 1024 * 1024  # Below it a day of records may not fit.
+
+
+class Doctor:
+    """Looks at one root."""
+
+    def __init__(
+        self,
+        root: Root,
+        store: SqliteStore,
+        world: World,
+        authority: RootAuthority,
+        probes: Callable[[], Mapping[Isolation, Probe]],
+    ) -> None:
+        self._root = root
+        self._store = store
+        self._world = world
+        self._authority = authority
+        self._probes = probes
+
+    def check(self, *, fix: bool) -> DoctorView:
+        """Return every check; with `fix` the index is rebuilt from the records."""
+        checks = [
+            self._guard("root", self._private),
+            self._guard("storage", self._storage),
+            self._guard("log", self._log),
+            self._guard("index", lambda: self._index(fix)),
+            self._guard("keys", self._keys),
+            self._guard("policy", self._policy),
+            self._guard("clock", self._clock),
+            self._guard("disk", self._disk),
+            *self._isolation(),
+        ]
+        statuses = {item.status for item in checks}
+        status = next((name for name in ("failed", "warning") if name in statuses), "ok")
+        wrong_index = any(item.name == "index" and item.status == "failed" for item in checks)
+        return DoctorView(
+            status=status,
+            root=str(self._root.path),
+            checks=tuple(checks),
+            next=("rexecop doctor --fix",) if wrong_index else (),
+        )
+
+    @staticmethod
+    def _guard(name: str, look: Callable[[], CheckView]) -> CheckView:
+        """Run one check; what it cannot find out counts as failed, and the others go on."""
+        try:
+            return look()
+        except RexecopError as error:
+            return CheckView(name=name, status="failed", message=error.message, facts={"code": error.code})
+        except OSError as error:
+            return CheckView(name=name, status="failed", message=str(error).lower())
+
+    def _private(self) -> CheckView:
+        for path in (self._root.path, self._root.ledger, self._root.instance_key, self._root.policy):
+            require_private(path)
+        return CheckView(name="root", status="ok", message="only its owner can write it")
+
+    def _storage(self) -> CheckView:
+        version = self._store.sqlite_version()
+        found = self._store.integrity()
+        if found:
+            return CheckView(name="storage", status="failed", message=found[0])
+        fixed = tuple(int(part) for part in version.split(".")[:3]) >= SQLITE_FIXED
+        return CheckView(
+            name="storage",
+            status="ok" if fixed else "warning",
+            message=f"SQLite {version}, pages sound",
+            facts={"records": self._store.size(), "epoch": self._store.epoch},
+        )
+
+    def _log(self) -> CheckView:
+        report = self._store.verify_log()
+        if report.bad is not None:
+            message = f"record {report.bad.n} of {report.bad.operation}: {report.bad.reason}"
+            return CheckView(name="log", status="failed", message=message)
+        return CheckView(
+            name="log", status="ok", message=f"{report.size} records recomputed, chains and log agree"
+        )
+
+    def _index(self, fix: bool) -> CheckView:
+        differences = self._store.rebuild_index(fold_row) if fix else self._store.compare_index(fold_row)
+        if not differences:
+            return CheckView(name="index", status="ok", message="equals what the records say")
+        word = "rebuilt" if fix else "differ from the records"
+        return CheckView(
+            name="index",
+            status="ok" if fix else "failed",
+            message=f"{len(differences)} rows {word}",
+        )
+
+    def _keys(self) -> CheckView:
+        trusted = [item for item in self._authority.enrolments() if item.revoked is None]
+        mine = self._world.signer.public.fingerprint
+        if not any(item.role is Role.INSTANCE and item.fingerprint == mine for item in trusted):
+            return CheckView(
+                name="keys", status="failed", message="the instance key is not enrolled in its ledger"
+            )
+        approvers = sorted({item.person for item in trusted if item.role is Role.APPROVER})
+        return CheckView(
+            name="keys",
+            status="ok" if len(approvers) > 1 else "warning",
+            message=f"approvers: {', '.join(approvers) or 'none'}"
+            + (
+                ""
+                if len(approvers) > 1
+                else "; nobody approves their own operation, so enrol a second person"
+            ),
+        )
+
+    def _policy(self) -> CheckView:
+        policy = self._authority.policy()
+        problem = policy.problem_at(self._world.clock.now())
+        names = ", ".join(f"{pack.id} {pack.version}" for pack in policy.packs)
+        return CheckView(
+            name="policy",
+            status="ok" if problem is None else "failed",
+            message=f"in force: {names}" if problem is None else f"everything is denied: {problem}",
+        )
+
+    def _clock(self) -> CheckView:
+        now = self._world.clock.now()
+        newest = max((row.updated for _, row in self._store.rows(limit=1)), default=now)
+        ahead = (newest - now).total_seconds()
+        status = "ok" if ahead <= 5 else "failed"
+        return CheckView(
+            name="clock",
+            status=status,
+            message=f"newest record {-ahead:.0f} s ago"
+            if ahead <= 5
+            else f"{ahead:.0f} s before the newest record",
+        )
+
+    def _disk(self) -> CheckView:
+        free = shutil.disk_usage(self._root.path).free
+        return CheckView(
+            name="disk",
+            status="ok" if free >= DISK_FREE_MIN else "warning",
+            message=f"{free // 1_000_000} MB free",
+        )
+
+    def _isolation(self) -> list[CheckView]:
+        probes = self._probes()
+        best = any(
+            item.reached
+            for name, item in probes.items()
+            if name in (Isolation.BUBBLEWRAP, Isolation.LANDLOCK_SECCOMP)
+        )
+        checks = []
+        for name, probe in probes.items():
+            facts: dict[str, Json] = {"platform": sys.platform, **probe.facts}
+            status = "ok" if probe.reached else ("ok" if best else "warning")
+            message = (
+                f"reached, reads are `{probe.grade}`" if probe.reached else f"not reached: {probe.reason}"
+            )
+            checks.append(CheckView(name=f"isolation {name}", status=status, message=message, facts=facts))
+        return checks
+
+
+def fold_row(journal: Journal) -> Row:
+    """Return the index row that a journal's records make."""
+    return row_of(fold(journal.records))

@@ -1,0 +1,85 @@
+"""Errors of wiring: roots, files and plug-ins.
+
+RexecopError
+└── AppError
+    ├── RootMissing        no runtime root there
+    ├── RootUnsafe         somebody else could write what carries authority
+    ├── RootUnwritable     the root cannot be made or written
+    ├── FileMissing        a file named by the caller is not there
+    ├── FileRefused        a file is too large, a symlink, or unreadable
+    ├── IdentityRefused    the key does not establish anybody here
+    ├── SecretMissing      a secret reference resolves nowhere
+    ├── NotYet             what is asked for does not exist yet
+    ├── RequestConflict    an idempotency key stands for another request
+    └── ExtraMissing       a verb needs an extra that is not installed
+"""
+
+from __future__ import annotations
+
+from rexecop.proof.errors import RexecopError
+
+
+class AppError(RexecopError):
+    """The application cannot be put together."""
+
+    code = "app-error"
+
+
+class RootMissing(AppError):
+    """There is no runtime root at the path."""
+
+    code = "root-missing"
+
+
+class RootUnsafe(AppError):
+    """Something that carries authority can be written by others."""
+
+    code = "root-unsafe"
+
+
+class RootUnwritable(AppError):
+    """The runtime root cannot be made or written."""
+
+    code = "root-unwritable"
+
+
+class FileMissing(AppError):
+    """A file named by the caller does not exist."""
+
+    code = "file-missing"
+
+
+class FileRefused(AppError):
+    """A file is too large, not regular, or cannot be read."""
+
+    code = "file-refused"
+
+
+class IdentityRefused(AppError):
+    """The identity key is not enrolled here for a person, or cannot be used."""
+
+    code = "identity-refused"
+
+
+class SecretMissing(AppError):
+    """A secret reference resolves nowhere."""
+
+    code = "secret-missing"
+
+
+class NotYet(AppError):
+    """What is asked for does not exist yet."""
+
+    code = "not-yet"
+
+
+class RequestConflict(AppError):
+    """The idempotency key was used for another request."""
+
+    code = "request-conflict"
+
+
+class ExtraMissing(AppError):
+    """The verb needs an optional extra that is not installed."""
+
+    code = "extra-missing"

@@ -1,0 +1,65 @@
+"""Why an operation is where it is, in words: decision, waiting, failure, and when that may change."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rexecop.app.identity import Identity
+from rexecop.app.planner import Planner, PlanInput
+from rexecop.app.settings import Settings
+from rexecop.app.views import OperationView, WhyView
+from rexecop.engines.driver import World
+from rexecop.engines.session import Session
+from rexecop.governance.why import of_answer, of_decision, of_tally
+from rexecop.lanes.failures import Failure, describe
+from rexecop.operations.fold import Operation
+from rexecop.operations.recover import settle_after
+from rexecop.proof.preview import preview, preview_digest
+from rexecop.proof.quorum import tally
+from rexecop.proof.times import format_time
+from rexecop.proof.vocabulary import State
+
+
+def explain(op: Operation, view: OperationView, world: World, settings: Settings) -> WhyView:
+    """Return why the operation `op`, seen as `view`, is in its state."""
+    lines = [f"operation {view.number} is `{view.state}`{f': {view.reason}' if view.reason else ''}"]
+    if op.decision is not None:
+        lines += of_decision(op.the_decision)
+    if op.plan is not None and op.decision is not None and (op.terms.approvals or op.approvals):
+        lines += of_tally(
+            tally(
+                intent=op.sealed_intent,
+                plan=op.sealed_plan,
+                terms=op.terms,
+                preview=preview_digest(preview(op.sealed_intent, op.sealed_plan)),
+                approvals=op.approvals,
+                enrolments=world.authority.enrolments(),
+                groups=world.authority.policy(op.the_plan.profile).groups(),
+                at=world.clock.now(),
+            )
+        )
+    for step in view.steps:
+        if step.error_class:
+            lines.append(
+                f"step `{step.id}` ended {step.ended}: {describe(Failure(step.error_class))}"
+                f"{f' ({step.message})' if step.message else ''}"
+            )
+    if view.state == State.INDETERMINATE:
+        moment = settle_after(op, timedelta(milliseconds=settings.reconcile_margin_ms))
+        if moment is not None:
+            lines.append(f"it can be settled from {format_time(moment)} on: nothing of it can still run then")
+    return WhyView(operation_id=op.id, state=view.state, lines=tuple(lines), next=view.next)
+
+
+def explain_before(asked: PlanInput, planner: Planner, identity: Identity, world: World) -> WhyView:
+    """Return what policy would answer to `asked`; nothing is stored."""
+    prepared = planner.prepare(asked)
+    session = Session(world.store, world.clock, world.ids.operation())
+    planner.draft_records(session, asked, prepared.draft, identity)
+    answer, request = planner.decide(session, prepared.draft, asked)
+    return WhyView(
+        operation_id=None,
+        state=None,
+        lines=of_answer(answer, request),
+        next=(f"rexecop plan --intent {asked.intent} --target {asked.target}",),
+    )

@@ -1,0 +1,124 @@
+"""Reading what people point at: bounded, regular files only, errors with the path."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from rexecop.app.errors import FileMissing, FileRefused, RootUnsafe, RootUnwritable
+
+FILE_BYTES_MAX: Final = 1 << 20  # A profile or policy file is text a person wrote.
+FOLDER_FILES_MAX: Final = 2_000  # More is not a profile but a mistake, such as a home directory.
+IGNORED: Final = frozenset({"__pycache__", ".git", "tests"})
+
+
+def read_file(path: Path, *, bytes_max: int = FILE_BYTES_MAX) -> bytes:
+    """Return the bytes of a regular file of at most `bytes_max`.
+
+    Raises:
+        FileMissing, FileRefused.
+    """
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise FileRefused(f"`{path}` is not a regular file", path=str(path))
+            data = file.read(bytes_max + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileMissing(f"no file `{path}`", path=str(path)) from error
+    except (OSError, ValueError) as error:
+        raise FileRefused(f"`{path}` cannot be read: {reason_of(error)}", path=str(path)) from error
+    if len(data) > bytes_max:
+        raise FileRefused(f"`{path}` holds more than {bytes_max} bytes", path=str(path))
+    return data
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Return every file below `folder` by its relative path; hidden files are left out.
+
+    Raises:
+        FileMissing, FileRefused: as `read_file`; a symlink out of the folder is refused.
+    """
+    if not folder.is_dir():
+        raise FileMissing(f"no folder `{folder}`", path=str(folder))
+    found: dict[str, bytes] = {}
+    base = folder.resolve()
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if any(part.startswith(".") or part in IGNORED for part in parts) or path.is_dir():
+            continue
+        if not path.resolve().is_relative_to(base):
+            raise FileRefused(f"`{path}` leads out of its folder", path=str(path))
+        if len(found) >= FOLDER_FILES_MAX:
+            raise FileRefused(f"`{folder}` holds more than {FOLDER_FILES_MAX} files", path=str(folder))
+        found["/".join(parts)] = read_file(path)
+    return found
+
+
+def require_private(path: Path) -> None:
+    """Return only if `path` belongs to the caller and nobody else can write it.
+
+    Raises:
+        RootUnsafe: it carries authority and others could change it.
+    """
+    try:
+        status = path.lstat()
+    except OSError as error:
+        raise FileMissing(f"no file `{path}`", path=str(path)) from error
+    if stat.S_ISLNK(status.st_mode):
+        raise RootUnsafe(f"`{path}` is a symlink; authority is read from real files only", path=str(path))
+    if status.st_uid != os.getuid():
+        raise RootUnsafe(f"`{path}` belongs to uid {status.st_uid}, not to the caller", path=str(path))
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise RootUnsafe(
+            f"`{path}` can be written by others", path=str(path), next_steps=(f"chmod go-w {path}",)
+        )
+
+
+def require_secret(path: Path) -> None:
+    """Return only if `path` is private and nobody but its owner can even read it.
+
+    Raises:
+        RootUnsafe, FileMissing: as `require_private`.
+    """
+    require_private(path)
+    if path.lstat().st_mode & 0o077:
+        raise RootUnsafe(
+            f"`{path}` holds secrets and can be read by others",
+            path=str(path),
+            next_steps=(f"chmod 600 {path}",),
+        )
+
+
+def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> bool:
+    """Write `data` to a new file; return False, untouched, where one exists.
+
+    Raises:
+        RootUnwritable: it cannot be written; no partial file stays.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.exists():
+            return False
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise RootUnwritable(f"`{path}` cannot be written: {reason_of(error)}", path=str(path)) from error
+    return True
+
+
+def reason_of(error: Exception) -> str:
+    """Return what the system said, in its own lower-case words."""
+    text = error.strerror if isinstance(error, OSError) else str(error)
+    return (text or type(error).__name__).lower()

@@ -1,0 +1,63 @@
+"""Who is asking: the OS user, or the person whose enrolled key is shown."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+from rexecop.app.errors import IdentityRefused
+from rexecop.keys import load_signer
+from rexecop.proof.principal import Principal
+from rexecop.proof.signer import Signer
+from rexecop.proof.trust import Enrolment
+from rexecop.proof.vocabulary import Established, Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """An established requester; `signer` signs what they ask for, where a key established them."""
+
+    principal: Principal
+    signer: Signer | None = None
+
+
+def os_user() -> Principal:
+    """Return the user this process runs as."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"uid-{uid}"
+    return Principal(person=name, established=Established.OS_USER, credential=f"uid:{uid}")
+
+
+def identify(key: Path | None, trusted: tuple[Enrolment, ...]) -> Identity:
+    """Return who asks: the OS user, or with `key` the person it is enrolled for.
+
+    Raises:
+        IdentityRefused: the key is enrolled for nobody. KeyRefused: it cannot be used.
+    """
+    if key is None:
+        return Identity(principal=os_user())
+    signer = load_signer(key)
+    enrolment = enrolled(signer.public.fingerprint, (Role.REQUESTER, Role.APPROVER), trusted)
+    if enrolment is None:
+        raise IdentityRefused(
+            f"key `{signer.public.fingerprint}` is enrolled for nobody here",
+            fingerprint=signer.public.fingerprint,
+            next_steps=(f"rexecop keys trust {key}.pub --person NAME --role requester",),
+        )
+    principal = Principal(
+        person=enrolment.person, established=Established.KEY, credential=enrolment.fingerprint
+    )
+    return Identity(principal=principal, signer=signer)
+
+
+def enrolled(fingerprint: str, roles: tuple[Role, ...], trusted: tuple[Enrolment, ...]) -> Enrolment | None:
+    """Return the standing enrolment of a key in one of `roles`."""
+    for enrolment in trusted:
+        if enrolment.fingerprint == fingerprint and enrolment.role in roles and enrolment.revoked is None:
+            return enrolment
+    return None

@@ -1,0 +1,311 @@
+"""An instance in use: everything the command line, the service and Python code may ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from rexecop.app.approving import Approving
+from rexecop.app.authority import RootAuthority
+from rexecop.app.describe import operation_view, record_view
+from rexecop.app.doctor import Doctor
+from rexecop.app.evidence import Evidence
+from rexecop.app.explain import explain, explain_before
+from rexecop.app.identity import Identity, identify, os_user
+from rexecop.app.keyring import Keyring
+from rexecop.app.lifecycle import Lifecycle
+from rexecop.app.planner import Planner, PlanInput
+from rexecop.app.settings import Settings
+from rexecop.app.views import (
+    DoctorView,
+    ExportView,
+    KeyView,
+    OperationLine,
+    OperationView,
+    RecordView,
+    RuleView,
+    ValidationView,
+    WhyView,
+)
+from rexecop.engines.closing import validate
+from rexecop.engines.driver import Driven, World
+from rexecop.operations.fold import fold
+from rexecop.proof.canonical import Json
+from rexecop.proof.preview import preview
+from rexecop.proof.records.command import Verb
+from rexecop.proof.vocabulary import Role
+
+
+class Closing(Protocol):
+    """Something that ends with the instance."""
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an instance is put together from; `build` is the only maker."""
+
+    settings: Settings
+    world: World
+    authority: RootAuthority
+    keyring: Keyring
+    planner: Planner
+    lifecycle: Lifecycle
+    approving: Approving
+    evidence: Evidence
+    doctor: Doctor
+    closing: tuple[Closing, ...]
+
+
+class Instance:
+    """One runtime root, opened."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def __enter__(self) -> Instance:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the ledger and end what was started; safe to repeat."""
+        for part in self._parts.closing:
+            part.close()
+
+    # --- asking and running ---
+
+    def identity(self) -> Identity:
+        """Return who is asking, established by key or as the OS user."""
+        return identify(self._parts.settings.identity, self._parts.authority.enrolments())
+
+    async def plan(self, asked: PlanInput) -> OperationView:
+        """Store an intent, its plan and the policy's decision.
+
+        Raises:
+            OperationsError: the request is no plan; nothing was stored.
+        """
+        session = await self._parts.planner.plan(asked, self.identity())
+        return self.status(session.id)
+
+    async def start(self, operation: str, *, timeout: float | None = None) -> OperationView:
+        """Drive an operation until it ends or parks; after `timeout` seconds it goes on elsewhere or later.
+
+        Raises:
+            TimeoutError: `timeout` passed; the call in flight was ended, its record says how.
+        """
+        async with asyncio.timeout(timeout):
+            return self._seen(await self._parts.lifecycle.start(self.resolve(operation)))
+
+    async def resume(self, operation: str, reason: str | None = None) -> OperationView:
+        """Go on with a paused operation."""
+        return await self._command(operation, Verb.RESUME, reason)
+
+    async def retry(self, operation: str, reason: str | None = None) -> OperationView:
+        """Try the failed step of a failed operation again."""
+        return await self._command(operation, Verb.RETRY, reason)
+
+    async def pause(self, operation: str, reason: str | None = None) -> OperationView:
+        """Stop before the next step."""
+        return await self._command(operation, Verb.PAUSE, reason)
+
+    async def cancel(self, operation: str, reason: str | None = None) -> OperationView:
+        """End an operation before it is done."""
+        return await self._command(operation, Verb.CANCEL, reason)
+
+    async def rollback(self, operation: str, reason: str | None = None) -> OperationView:
+        """Undo what an operation did, latest step first."""
+        return await self._command(operation, Verb.UNDO, reason)
+
+    async def escalate(self, operation: str, reason: str | None = None) -> OperationView:
+        """Hand a failed or blocked operation to people."""
+        return await self._command(operation, Verb.ESCALATE, reason)
+
+    async def _command(self, operation: str, verb: Verb, reason: str | None) -> OperationView:
+        name, by = self.resolve(operation), self.identity().principal
+        return self._seen(await self._parts.lifecycle.command(name, verb, by, reason))
+
+    async def reconcile(
+        self, operation: str, *, probe: bool, happened: bool | None = None, reason: str | None = None
+    ) -> OperationView:
+        """Settle unknown outcomes by their probe, or on the caller's word."""
+        name, by = self.resolve(operation), self.identity().principal
+        driven = await self._parts.lifecycle.reconcile(
+            name, by, probe=probe, happened=happened, reason=reason
+        )
+        return self._seen(driven)
+
+    def _seen(self, driven: Driven) -> OperationView:
+        view = self.status(driven.session.id)
+        return replace(view, waiting=driven.queued) if driven.queued else view
+
+    # --- approving ---
+
+    async def approve(
+        self,
+        operation: str,
+        *,
+        key: Path | None,
+        agent: bool = False,
+        approves: bool = True,
+        reason: str | None = None,
+    ) -> OperationView:
+        """Sign a yes (or no) to what `preview` shows, with the approver's own key.
+
+        Raises:
+            ApprovalRefused: the approver may not, or the operation does not ask; the attempt is noted.
+        """
+        name = self.resolve(operation)
+        await self._parts.approving.approve(name, key=key, agent=agent, approves=approves, reason=reason)
+        return self.status(name)
+
+    # --- looking ---
+
+    def resolve(self, name: str) -> str:
+        """Return the operation id for an id, a prefix, a short number or `@`."""
+        return self._parts.world.store.resolve(name)
+
+    def status(self, operation: str) -> OperationView:
+        """Return an operation as its records say; damaged records are named and set aside."""
+        name = self.resolve(operation)
+        store = self._parts.world.store
+        journal = store.journal(name)
+        return operation_view(
+            fold(journal.records),
+            store.number(name),
+            alive=self._parts.lifecycle.alive(name),
+            damaged=journal.damaged,
+        )
+
+    def history(self, operation: str) -> tuple[RecordView, ...]:
+        """Return every record in causal order."""
+        return tuple(
+            record_view(sealed) for sealed in self._parts.world.store.journal(self.resolve(operation)).records
+        )
+
+    def list(
+        self, *, state: str | None = None, after: int = 0, limit: int = 100
+    ) -> tuple[OperationLine, ...]:
+        """Return operations, newest first."""
+        rows = self._parts.world.store.rows(state=state, after=after, limit=limit)
+        return tuple(
+            OperationLine(
+                operation_id=row.operation,
+                number=number,
+                state=row.state,
+                intent=f"{row.profile}/{row.intent}",
+                target=row.target,
+                mode=row.mode,
+                requester=row.requester,
+                updated=row.updated,
+                waiting=row.waiting,
+            )
+            for number, row in rows
+        )
+
+    def preview(self, operation: str) -> str:
+        """Return the plan as its approvers see and sign it."""
+        op = fold(self._parts.world.store.journal(self.resolve(operation)).records)
+        return preview(op.sealed_intent, op.sealed_plan)
+
+    def why(self, operation: str) -> WhyView:
+        """Say why an operation is where it is, and what may be done."""
+        name = self.resolve(operation)
+        op = fold(self._parts.world.store.journal(name).records)
+        return explain(op, self.status(name), self._parts.world, self._parts.settings)
+
+    def why_before(self, asked: PlanInput) -> WhyView:
+        """Say what policy would answer, before anything is stored."""
+        return explain_before(asked, self._parts.planner, self.identity(), self._parts.world)
+
+    def validate(self, operation: str) -> ValidationView:
+        """Evaluate all rules again with the pinned profile; nothing is written."""
+        name = self.resolve(operation)
+        op = fold(self._parts.world.store.journal(name).records)
+        profile = self._parts.world.contents.profile(op.the_plan.profile)
+        verdict, rules, _ = validate(op, profile)
+        return ValidationView(
+            operation_id=name,
+            state=str(op.state),
+            verdict=str(verdict),
+            rules=tuple(
+                RuleView(
+                    rule=rule.rule,
+                    verdict=str(rule.verdict),
+                    path=rule.path,
+                    expected=rule.expected,
+                    found=rule.found,
+                    details=rule.details,
+                )
+                for rule in rules
+            ),
+        )
+
+    # --- proof ---
+
+    def export(self, operation: str, path: Path | None = None, *, with_outputs: bool = False) -> ExportView:
+        """Write a bundle a stranger can verify offline."""
+        return self._parts.evidence.export(self.resolve(operation), path, with_outputs=with_outputs)
+
+    def receipt(self, operation: str) -> Mapping[str, Json]:
+        """Return the newest receipt with its signed envelope."""
+        return self._parts.evidence.receipt(self.resolve(operation))
+
+    def log_checkpoint(self) -> str:
+        """Return the newest signed checkpoint, covering everything appended."""
+        return self._parts.evidence.checkpoint()
+
+    def log_verify(self) -> Mapping[str, Json]:
+        """Recompute the log from its bytes and name the first bad record."""
+        return self._parts.evidence.verify_log()
+
+    def log_prove(self, operation: str, n: int) -> Mapping[str, Json]:
+        """Prove that one record is in the log."""
+        return self._parts.evidence.prove(self.resolve(operation), n)
+
+    def log_consistency(self, old: int, new: int | None = None) -> Mapping[str, Json]:
+        """Prove that the log of `new` records extends the one of `old`."""
+        return self._parts.evidence.consistency(old, new)
+
+    # --- keys and health ---
+
+    def keys(self) -> Sequence[KeyView]:
+        """Return every key this instance trusts or trusted."""
+        return self._parts.keyring.view()
+
+    async def key_new(self, person: str, role: str, path: Path) -> KeyView:
+        """Make a key pair at `path` and enrol it."""
+        return await self._parts.keyring.create(path, person, Role(role), os_user())
+
+    async def key_trust(self, source: str, person: str, role: str) -> KeyView:
+        """Enrol a public key, from a file or as a line."""
+        return await self._parts.keyring.trust(source, person, Role(role), os_user())
+
+    async def key_revoke(self, fingerprint: str) -> KeyView:
+        """Stop trusting a key from now on."""
+        return await self._parts.keyring.revoke(fingerprint, os_user())
+
+    def check(self, *, fix: bool = False) -> DoctorView:
+        """Look at storage, keys, isolation, clock and policy."""
+        return self._parts.doctor.check(fix=fix)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings this instance was opened with."""
+        return self._parts.settings
+
+    @property
+    def margin(self) -> timedelta:
+        """How long after permit and call have run out an unknown outcome may be settled."""
+        return timedelta(milliseconds=self._parts.settings.reconcile_margin_ms)

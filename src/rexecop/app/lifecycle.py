@@ -1,0 +1,140 @@
+"""What people may tell an operation, each a `command` record; the fold decides whether it may."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rexecop.engines.driver import Driven, Driver, World
+from rexecop.engines.errors import NothingToSettle, TooEarly
+from rexecop.engines.runner import is_alive
+from rexecop.engines.session import Session
+from rexecop.operations.fold import Progress
+from rexecop.operations.next import fact_in, probe_of
+from rexecop.operations.recover import harmless, settle_after
+from rexecop.proof.canonical import Digest
+from rexecop.proof.principal import ENGINE, Principal
+from rexecop.proof.records.command import Command, Verb
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.plan import CallStep
+from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.times import format_time
+from rexecop.proof.vocabulary import Ended
+
+
+class Lifecycle:
+    """Commands on the operations of one instance."""
+
+    def __init__(self, world: World, driver: Driver, margin: timedelta) -> None:
+        self._world = world
+        self._driver = driver
+        self._margin = margin
+
+    def session(self, operation: str) -> Session:
+        """Return the session of a stored operation."""
+        return Session.load(self._world.store, self._world.clock, operation)
+
+    def alive(self, operation: str) -> bool:
+        """Return whether a runner that may still act holds the operation."""
+        lease = self._world.store.lease(operation)
+        return lease is not None and lease.expires > self._world.clock.now() and is_alive(lease.runner)
+
+    async def start(self, operation: str) -> Driven:
+        """Drive an operation as far as it goes; a lost attempt is written down first."""
+        session = self.session(operation)
+        await self._note_lost(session)
+        return await self._driver.drive(session)
+
+    async def command(self, operation: str, verb: Verb, by: Principal, reason: str | None) -> Driven:
+        """Record `verb`; then drive on where it leads to work.
+
+        Raises:
+            IllegalMove: the operation's state does not allow it; nothing was recorded.
+        """
+        session = self.session(operation)
+        if verb is not Verb.CANCEL and verb is not Verb.PAUSE:
+            await self._note_lost(session)
+        session.add(Command, by, verb=verb, reason=reason)
+        if self.alive(operation):
+            await session.flush()
+            return Driven(session=session)
+        return await self._driver.drive(session)
+
+    async def reconcile(
+        self, operation: str, by: Principal, *, probe: bool, happened: bool | None, reason: str | None
+    ) -> Driven:
+        """Settle every unknown attempt, by its probe or on the word of `by`.
+
+        Raises:
+            NothingToSettle: none is unknown, or one has no probe and no statement was given.
+            TooEarly: what was lost may still be running.
+        """
+        session = self.session(operation)
+        await self._note_lost(session)
+        if not session.op.unknown:
+            raise NothingToSettle(f"operation `{operation}` has no unknown outcome")
+        self._require_quiet(session)
+        for digest, progress in list(session.op.unknown.items()):
+            if probe:
+                await self._by_probe(session, digest, progress)
+            elif happened is not None:
+                session.add(
+                    Reconciliation,
+                    by,
+                    attempt=digest,
+                    happened=happened,
+                    reason=reason or "stated without a reason",
+                )
+        await session.flush()
+        return await self._driver.drive(session) if session.op.receipt_due else Driven(session=session)
+
+    def _require_quiet(self, session: Session) -> None:
+        moment = settle_after(session.op, self._margin)
+        if moment is not None and self._world.clock.now() < moment:
+            raise TooEarly(
+                f"what was lost may still be running until `{format_time(moment)}`",
+                until=format_time(moment),
+                next_steps=(f"rexecop reconcile {session.id} --probe",),
+            )
+
+    async def _by_probe(self, session: Session, attempt: Digest, progress: Progress) -> None:
+        make = probe_of(session.op, progress)
+        step = progress.step
+        if make is None or not isinstance(step, CallStep) or step.probe is None:
+            raise NothingToSettle(
+                f"step `{step.id}` has no probe; somebody must look and say what happened",
+                step=step.id,
+                next_steps=(f"rexecop reconcile {session.id} --outcome happened --reason TEXT",),
+            )
+        sealed = await self._driver.probe(session, make)
+        outcome = sealed.record
+        if not isinstance(outcome, Outcome) or outcome.ended is not Ended.OK:
+            raise NothingToSettle(f"the probe of step `{step.id}` did not answer", step=step.id)
+        found = fact_in(outcome.facts, step.probe.fact)
+        session.add(
+            Reconciliation,
+            ENGINE,
+            attempt=attempt,
+            happened=found == step.probe.equals,
+            reason=f"probe found `{step.probe.fact}` = `{found}`, expected `{step.probe.equals}`",
+            probe=sealed.digest,
+        )
+
+    async def _note_lost(self, session: Session) -> None:
+        """Write down that attempts of a dead runner have no outcome; reads settle themselves."""
+        if not session.op.open or self.alive(session.id):
+            return
+        for digest, progress in list(session.op.open.items()):
+            session.add(
+                Outcome,
+                step=progress.step.id,
+                attempt=digest,
+                ended=Ended.UNKNOWN,
+                duration_ms=0,
+                error_class="unknown_outcome",
+                message="the runner ended before an answer came",
+            )
+            if harmless(progress) and digest in session.op.unknown:
+                session.add(
+                    Reconciliation, ENGINE, attempt=digest, happened=False, reason="a read changes nothing"
+                )
+        await session.flush()

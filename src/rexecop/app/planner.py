@@ -1,0 +1,231 @@
+"""From what somebody asks for to a stored intent, plan and decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rexecop.app.authority import RootAuthority
+from rexecop.app.contents import PinnedContents
+from rexecop.app.errors import RequestConflict
+from rexecop.app.files import read_file
+from rexecop.app.identity import Identity
+from rexecop.app.profiles import find_profile
+from rexecop.engines.closing import close
+from rexecop.engines.driver import World
+from rexecop.engines.session import Session
+from rexecop.governance.admission import Answer, decide
+from rexecop.governance.obligations import unmet
+from rexecop.operations.environment import load_environment
+from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
+from rexecop.operations.planning import compile_plan
+from rexecop.operations.planning_context import PlanDraft, PlanRequest
+from rexecop.operations.ports import Claim, PinnedInput, Signature
+from rexecop.operations.profile import load_profile
+from rexecop.proof.call import ScriptedRequest
+from rexecop.proof.canonical import Json, digest_of
+from rexecop.proof.records.decision import Decision, PolicyRequest, RequestTarget
+from rexecop.proof.records.intent import Intent, Origin
+from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.sshsig import sign
+from rexecop.proof.vocabulary import Effect, Gate, Grade, Isolation, Mode, Verdict
+
+INTENT_NAMESPACE = "intent@rexecop"
+GRADE_ORDER = (Grade.CONTAINED, Grade.METHOD, Grade.SHAPE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanInput:
+    """What somebody asks for, by names and paths. `channel` is the door it came through."""
+
+    profile: str
+    env: str
+    intent: str
+    target: str
+    mode: str = Mode.DRY_RUN.value
+    parameters: Mapping[str, Json] | None = None
+    reason: str | None = None
+    idempotency_key: str | None = None
+    channel: str = "cli"
+    sponsor: str | None = None
+    observe: bool | None = None
+    catalog: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request that became a plan, with the inputs it pins."""
+
+    draft: PlanDraft
+    inputs: tuple[PinnedInput, ...]
+
+
+class Planner:
+    """Plans operations for one instance."""
+
+    def __init__(
+        self,
+        world: World,
+        authority: RootAuthority,
+        contents: PinnedContents,
+        isolation: Callable[[], Mapping[Isolation, bool]],
+    ) -> None:
+        self._world = world
+        self._authority = authority
+        self._contents = contents
+        self._isolation = isolation
+
+    def prepare(self, asked: PlanInput) -> Prepared:
+        """Return what would run; nothing is stored and no target is touched.
+
+        Raises:
+            OperationsError: as `operations.planning.compile_plan` and the loaders.
+        """
+        files = find_profile(asked.profile).files
+        pinned_profile = profile_snapshot(files)
+        profile_digest = digest_of(pinned_profile)
+        profile = self._contents.known(profile_digest) or load_profile(files)
+        self._contents.remember(profile_digest, profile, files)
+        path = Path(asked.env)
+        env_files = {path.name: read_file(path)}
+        environment = load_environment(env_files)
+        request = PlanRequest(
+            intent=asked.intent, target=asked.target, mode=Mode(asked.mode), parameters=asked.parameters or {}
+        )
+        draft = compile_plan(request, profile, environment, self._isolation())
+        inputs = (
+            PinnedInput(digest=profile.digest, role="profile", data=pinned_profile),
+            PinnedInput(digest=environment.digest, role="environment", data=environment_snapshot(env_files)),
+        )
+        return Prepared(draft=draft, inputs=inputs)
+
+    async def plan(self, asked: PlanInput, identity: Identity) -> Session:
+        """Store intent, plan and decision; a blocked one with its receipt.
+
+        Raises:
+            OperationsError: the request is no plan; nothing was stored.
+            RequestConflict: the idempotency key was used for another request.
+        """
+        prepared = self.prepare(asked)
+        earlier = self._earlier(asked, prepared.draft, identity)
+        if earlier is not None:
+            return earlier
+        session = Session(self._world.store, self._world.clock, self._world.ids.operation())
+        self.draft_records(session, asked, prepared.draft, identity)
+        answer, request = self.decide(session, prepared.draft, asked)
+        session.add(
+            Decision,
+            plan=session.op.sealed_plan.digest,
+            request=request,
+            terms=answer.terms,
+            rules=answer.rules,
+            packs=answer.packs,
+            errors=answer.errors,
+            reason=answer.reason,
+        )
+        if session.op.receipt_due:
+            close(session, self._world.signer)
+        session.attached.inputs.extend((*prepared.inputs, *self._authority.pinned_packs()))
+        await session.flush()
+        return session
+
+    def draft_records(self, session: Session, asked: PlanInput, draft: PlanDraft, identity: Identity) -> None:
+        """Hold intent and plan in `session`; nothing is stored before its flush."""
+        self._ask(session, asked, draft, identity)
+        session.add(
+            Plan,
+            intent=session.op.sealed_intent.digest,
+            profile=draft.profile.digest,
+            environment=draft.environment.digest,
+            effect=draft.effect,
+            risk=draft.risk,
+            targets=draft.targets,
+            steps=draft.steps,
+            notes=draft.notes,
+        )
+
+    def decide(self, session: Session, draft: PlanDraft, asked: PlanInput) -> tuple[Answer, PolicyRequest]:
+        """Return the policy's answer to the plan in `session`, and what it was asked."""
+        request = policy_request(session, draft, asked)
+        answer = decide(self._authority.policy(draft.profile.digest), request)
+        short = unmet(answer.terms.obligations, session.op.the_plan)
+        if short and answer.terms.verdict is not Verdict.BLOCKED:
+            terms = replace(answer.terms, verdict=Verdict.BLOCKED, approvals=())
+            reason = f"the plan cannot keep an obligation: {short[0]}"
+            answer = replace(answer, terms=terms, reason=reason)
+        return answer, request
+
+    def _ask(self, session: Session, asked: PlanInput, draft: PlanDraft, identity: Identity) -> None:
+        sealed = session.add(
+            Intent,
+            identity.principal,
+            profile=draft.profile,
+            environment=draft.environment,
+            intent=draft.intent,
+            target=draft.target,
+            mode=draft.mode,
+            origin=Origin(channel=asked.channel),
+            parameters=draft.parameters,
+            sponsor=asked.sponsor,
+            reason=asked.reason,
+            idempotency_key=asked.idempotency_key,
+        )
+        if identity.signer is not None:
+            armored = sign(identity.signer, INTENT_NAMESPACE, sealed.body)
+            session.attached.signatures.append(
+                Signature(digest=sealed.digest, form="sshsig", data=armored.encode())
+            )
+        if asked.idempotency_key is not None:
+            session.attached.claims.append(_key_claim(asked.idempotency_key, identity))
+
+    def _earlier(self, asked: PlanInput, draft: PlanDraft, identity: Identity) -> Session | None:
+        """Return the operation an idempotency key already stands for."""
+        if asked.idempotency_key is None:
+            return None
+        operation = self._world.store.claimed(_key_claim(asked.idempotency_key, identity))
+        if operation is None:
+            return None
+        session = Session.load(self._world.store, self._world.clock, operation)
+        known = session.op.the_intent
+        same = (known.profile, known.environment, known.intent, known.target, known.mode, known.parameters)
+        if same != (
+            draft.profile, draft.environment, draft.intent, draft.target, draft.mode, draft.parameters
+        ):  # fmt: skip
+            raise RequestConflict(
+                f"idempotency key `{asked.idempotency_key[:60]}` stands for another request",
+                operation_id=operation,
+                next_steps=(f"rexecop show {operation}",),
+            )
+        return session
+
+
+def policy_request(session: Session, draft: PlanDraft, asked: PlanInput) -> PolicyRequest:
+    """Return what policy is asked about the plan in `session`."""
+    calls = [step for step in draft.steps if isinstance(step, CallStep)]
+    grades = [step.grade for step in calls if step.grade is not None and step.call.effect is Effect.READ]
+    return PolicyRequest(
+        gate=Gate.PLAN,
+        principal=session.op.the_intent.by,
+        profile=draft.profile.name,
+        intent=draft.intent,
+        effect=draft.effect,
+        mode=draft.mode,
+        risk=draft.risk,
+        environment=draft.environment.id,
+        targets=tuple(
+            RequestTarget(id=item.id, type=item.type, criticality=item.criticality, groups=item.groups)
+            for item in draft.targets
+        ),
+        simulated=all(isinstance(step.call.request, ScriptedRequest) for step in calls),
+        pinned=session.op.the_plan.pinned is not None,
+        origin=asked.channel,
+        now=session.judged_now(),
+        sponsor=asked.sponsor,
+        grade=str(max(grades, key=GRADE_ORDER.index)) if grades else None,
+        parameters=draft.parameters,
+    )
+
+
+def _key_claim(key: str, identity: Identity) -> Claim:
+    return Claim(space="idempotency", key=f"{identity.principal.person}:{key}")

@@ -1,0 +1,70 @@
+"""Finding profiles: installed ones by name, others by path. Plug-ins are loaded here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
+from pathlib import Path
+
+from rexecop.app.files import read_folder
+from rexecop.operations.errors import ProfileUnknown
+
+GROUP = "rexecop.profiles"
+BUILT_IN = "hello"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundProfile:
+    """The files of a profile and where they came from."""
+
+    name: str
+    source: str
+    files: Mapping[str, bytes]
+
+
+def find_profile(name: str) -> FoundProfile:
+    """Return the profile called `name`, or at the path `name` (its folder or `profile.yaml`).
+
+    Raises:
+        ProfileUnknown: neither an installed profile nor a folder with a `profile.yaml`.
+        FileMissing, FileRefused: its files cannot be read.
+    """
+    if name == BUILT_IN:
+        return FoundProfile(name=name, source="built in", files=read_folder(built_in_folder()))
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    if name in installed:
+        folder = profile_folder(installed[name])
+        return FoundProfile(name=name, source=_source(installed[name]), files=read_folder(folder))
+    path = Path(name)
+    folder = path.parent if path.name == "profile.yaml" else path
+    if (folder / "profile.yaml").is_file():
+        return FoundProfile(name=folder.name, source=str(folder), files=read_folder(folder))
+    known = ", ".join(sorted({BUILT_IN, *installed}))
+    raise ProfileUnknown(
+        f"no profile `{name}`; installed: {known}, or give a path to a folder with `profile.yaml`",
+        profile=name,
+        next_steps=("rexecop profile list", "rexecop examples copy"),
+    )
+
+
+def installed_profiles() -> tuple[FoundProfile, ...]:
+    """Return every profile that goes by a name."""
+    names = sorted({BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
+    return tuple(find_profile(name) for name in names)
+
+
+def profile_folder(point: EntryPoint) -> Path:
+    """Return the folder an installed profile names."""
+    root = point.load()
+    return Path(root() if callable(root) else root)
+
+
+def built_in_folder() -> Path:
+    """Return the folder of the profile that comes with the package."""
+    return Path(str(files("rexecop.app") / "data" / "hello"))
+
+
+def _source(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.value

@@ -1,0 +1,53 @@
+"""The runtime root: where an instance keeps its ledger, keys, policy and settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rexecop.app.errors import RootMissing
+from rexecop.app.files import require_private
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The paths of one runtime root."""
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger, its index and blobs: one SQLite file."""
+        return self.path / "ledger.sqlite"
+
+    @property
+    def instance_key(self) -> Path:
+        """The private key that signs checkpoints and receipts."""
+        return self.path / "keys" / "instance"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys made by this instance."""
+        return self.path / "keys"
+
+    @property
+    def policy(self) -> Path:
+        """The policy packs in force, one folder each."""
+        return self.path / "policy"
+
+    @property
+    def environment(self) -> Path:
+        """The environment of the built-in `hello` profile."""
+        return self.path / "hello.environment.yaml"
+
+    def require(self) -> None:
+        """Return only if this is a root and nobody else can write it.
+
+        Raises:
+            RootMissing, RootUnsafe.
+        """
+        if not self.ledger.exists():
+            raise RootMissing(
+                f"no runtime root at `{self.path}`", path=str(self.path), next_steps=("rexecop init",)
+            )
+        require_private(self.path)

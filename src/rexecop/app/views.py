@@ -1,0 +1,190 @@
+"""What the application answers: typed values that the command line, HTTP and Python render."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from rexecop.proof.canonical import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView:
+    """One step on one target, and how far it got."""
+
+    id: str
+    target: str
+    effect: str
+    state: str
+    attempts: int
+    isolation: str | None = None
+    grade: str | None = None
+    ended: str | None = None
+    error_class: str | None = None
+    message: str | None = None
+    status: int | None = None
+    duration_ms: int | None = None
+    facts: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleView:
+    """One validation rule and its verdict."""
+
+    rule: str
+    verdict: str
+    path: str
+    expected: Json = None
+    found: Json = None
+    details: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationView:
+    """All validation rules of an operation."""
+
+    operation_id: str
+    state: str
+    verdict: str
+    rules: tuple[RuleView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionView:
+    """What policy answered and why."""
+
+    verdict: str
+    reason: str
+    rules: tuple[str, ...]
+    packs: tuple[str, ...]
+    approvals_required: tuple[str, ...]
+    approvals_missing: tuple[str, ...]
+    obligations: Mapping[str, Json]
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationView:
+    """An operation as its records say; `next` are commands that may follow."""
+
+    operation_id: str
+    number: int
+    state: str
+    profile: str
+    environment: str
+    intent: str
+    target: str
+    mode: str
+    requester: str
+    established: str
+    created: datetime
+    updated: datetime
+    records: int
+    decision: DecisionView | None
+    steps: tuple[StepView, ...]
+    current_step_id: str | None = None
+    validation: str | None = None
+    reason: str | None = None
+    waiting: str | None = None
+    approved_by: tuple[str, ...] = ()
+    receipt: str | None = None
+    damaged: tuple[str, ...] = ()
+    next: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationLine:
+    """One line of a list."""
+
+    operation_id: str
+    number: int
+    state: str
+    intent: str
+    target: str
+    mode: str
+    requester: str
+    updated: datetime
+    waiting: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordView:
+    """One record of the history, in causal order."""
+
+    n: int
+    kind: str
+    at: datetime
+    by: str
+    digest: str
+    summary: str
+    body: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhyView:
+    """The answer to *why is it like this*: words, then what may be done."""
+
+    operation_id: str | None
+    state: str | None
+    lines: tuple[str, ...]
+    next: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportView:
+    """A bundle that was written."""
+
+    operation_id: str
+    path: str
+    bytes: int
+    records: int
+    digest: str
+    checkpoint_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """One line of `doctor`: `status` is `ok`, `warning` or `failed`."""
+
+    name: str
+    status: str
+    message: str
+    facts: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorView:
+    """Everything `doctor` looked at."""
+
+    status: str
+    root: str
+    checks: tuple[CheckView, ...]
+    next: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyView:
+    """A key this instance has or trusts."""
+
+    person: str
+    role: str
+    fingerprint: str
+    public: str
+    since: datetime
+    enrolled_by: str
+    revoked: bool
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitView:
+    """What `init` made."""
+
+    root: str
+    instance: str
+    created: tuple[str, ...]
+    existing: tuple[str, ...]
+    instance_key: str
+    approver_key: str | None
+    next: tuple[str, ...] = ()

@@ -1,0 +1,21 @@
+"""`rexecop doctor`: check root, keys and machine."""
+
+from __future__ import annotations
+
+import click
+
+from rexecop.cli.exits import Exit
+from rexecop.cli.pages import doctor_page
+from rexecop.cli.parsing import VerbCommand
+from rexecop.cli.session import Session
+
+
+@click.command(cls=VerbCommand, name="doctor")
+@click.option("--fix", is_flag=True, help="Repair what can be repaired: modes, the index.")
+@click.pass_obj
+def command(session: Session, fix: bool) -> int:
+    """Check storage, keys, policy, clock and which isolation this machine reaches."""
+    with session.instance() as instance:
+        view = instance.check(fix=fix)
+    session.answer(view, lambda page: doctor_page(page, view), quiet=view.status)
+    return Exit.FAILED if view.status == "failed" else Exit.DONE

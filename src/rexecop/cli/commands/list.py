@@ -1,0 +1,35 @@
+"""`rexecop list`: operations, a page at a time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from rexecop.cli.pages import operations_page
+from rexecop.cli.parsing import VerbCommand
+from rexecop.cli.render import Page
+from rexecop.cli.session import Session
+from rexecop.proof.vocabulary import State
+
+LIMIT_MAX: Final = 1000  # A page that is still read at once; `--after` gives the next.
+
+
+@click.command(cls=VerbCommand, name="list")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only these.")
+@click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=100, help="At most so many (100).")
+@click.option("--after", type=click.IntRange(0, 10**9), default=0, help="Only those older than this number.")
+@click.pass_obj
+def command(session: Session, state: str | None, limit: int, after: int) -> None:
+    """Print operations, the newest first."""
+    with session.instance() as instance:
+        lines = instance.list(state=state, after=after, limit=limit)
+    more = min((line.number for line in lines), default=0) if len(lines) == limit else None
+
+    def draw(page: Page) -> None:
+        operations_page(page, lines)
+        if more is not None:
+            page.line(f"more: rexecop list --after {more}")
+
+    quiet = "\n".join(line.operation_id for line in lines)
+    session.answer({"operations": lines, "next_after": more}, draw, quiet=quiet)

@@ -1,0 +1,33 @@
+"""`rexecop plan`: intent, plan and decision are recorded; nothing runs."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import click
+
+from rexecop.cli.exits import Exit
+from rexecop.cli.pages import operation_page
+from rexecop.cli.parsing import VerbCommand
+from rexecop.cli.planning import Asked, request, takes_request
+from rexecop.cli.session import Session
+
+
+@click.command(cls=VerbCommand, name="plan")
+@click.option("--intent", help="What should be done.")
+@click.option("--target", help="What it should be done to.")
+@click.option("--reason", help="Why; recorded, and shown to approvers.")
+@takes_request
+@click.pass_obj
+def command(
+    session: Session, intent: str | None, target: str | None, reason: str | None, **asked: Unpack[Asked]
+) -> int:
+    """Record what would run, on what, under which rules and needing whose approval.
+
+    No target is touched. `--quiet` prints the operation's id alone. A plan that policy
+    refuses is recorded too, and ends with 3.
+    """
+    asks = request(session, intent, target, reason, asked)
+    view = session.drive(lambda instance: instance.plan(asks))
+    session.answer(view, lambda page: operation_page(page, view), quiet=view.operation_id)
+    return Exit.DENIED if view.state == "blocked" else Exit.DONE

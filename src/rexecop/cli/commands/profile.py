@@ -1,0 +1,63 @@
+"""`rexecop profile`: look at profiles and check them."""
+
+from __future__ import annotations
+
+import click
+
+from rexecop.cli.linting import answer_findings
+from rexecop.cli.parsing import VerbGroup
+from rexecop.cli.render import Page
+from rexecop.cli.session import Session
+
+
+@click.group(cls=VerbGroup, name="profile")
+def command() -> None:
+    """Profiles: what can be asked for, and how it is done."""
+
+
+@command.command(name="list")
+@click.pass_obj
+def list_profiles(session: Session) -> None:
+    """Print the installed profiles."""
+    from rexecop.app.offline import list_profiles as found_profiles
+
+    found = found_profiles()
+
+    def draw(page: Page) -> None:
+        page.table(("profile", "version", "from"), [(p.name, p.version, p.source) for p in found], indent=0)
+
+    session.answer({"profiles": found}, draw, quiet="\n".join(p.name for p in found))
+
+
+@command.command(name="show", epilog="rexecop profile show hello")
+@click.argument("profile")
+@click.pass_obj
+def show(session: Session, profile: str) -> None:
+    """Print what a profile offers.
+
+    PROFILE is a name or a path.
+    """
+    from rexecop.app.offline import show_profile
+
+    found = show_profile(profile)
+
+    def draw(page: Page) -> None:
+        page.title(f"{found.name} {found.version}")
+        page.row("from", found.source)
+        rows = [(i.name, i.effect, i.summary) for i in found.intents]
+        page.table(("intent", "effect", "does"), rows, whole=("effect",))
+
+    session.answer(found, draw, quiet="\n".join(intent.name for intent in found.intents))
+
+
+@command.command(name="lint", epilog="rexecop profile lint hello")
+@click.argument("profile")
+@click.pass_obj
+def lint(session: Session, profile: str) -> int:
+    """Say everything that is wrong in a profile.
+
+    PROFILE is a name or a path.
+    """
+    from rexecop.app.offline import lint_profile
+
+    return answer_findings(session, profile, lint_profile(profile))

@@ -1,0 +1,31 @@
+"""`rexecop show`: the plan, exactly as an approver sees it."""
+
+from __future__ import annotations
+
+import click
+
+from rexecop.cli.operands import takes_exit_code, takes_operation
+from rexecop.cli.pages import next_rows, state_exit
+from rexecop.cli.parsing import VerbCommand
+from rexecop.cli.render import Page
+from rexecop.cli.session import Session
+
+
+@click.command(cls=VerbCommand, name="show")
+@takes_operation
+@takes_exit_code
+@click.pass_obj
+def command(session: Session, operation: str, exit_code: bool) -> int:
+    """Print the plan: the text whose digest an approval signs."""
+    with session.instance() as instance:
+        view = instance.status(operation)
+        preview = instance.preview(view.operation_id)
+    found = {"operation_id": view.operation_id, "state": view.state, "preview": preview, "next": view.next}
+
+    def draw(page: Page) -> None:
+        page.title(f"#{view.number}  {view.operation_id}", view.state)
+        page.block(preview)
+        next_rows(page, view.next)
+
+    session.answer(found, draw, quiet=view.operation_id)
+    return state_exit(view.state) if exit_code else 0

@@ -1,0 +1,80 @@
+"""Running an operation from the command line: progress while it runs, then one answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from rexecop.cli.exits import Exit
+from rexecop.cli.pages import operation_page, state_exit
+from rexecop.cli.render import as_json, emit, moment, safe
+from rexecop.cli.session import Session
+
+if TYPE_CHECKING:
+    from rexecop.app.instance import Instance
+    from rexecop.app.views import OperationView, RecordView
+
+LOOK_SECONDS: Final = 0.2  # How often `--watch` looks for new records: faster than people read.
+
+
+def drive(
+    session: Session,
+    operation: str,
+    work: Callable[[Instance, str], Awaitable[OperationView]],
+    *,
+    watch: bool = False,
+) -> int:
+    """Run `work` on the operation, print where it stands then, and return its state's exit code."""
+
+    async def run(instance: Instance) -> OperationView:
+        found = instance.resolve(operation)
+        return await watched(session, instance, found, work(instance, found), watch=watch)
+
+    try:
+        view = session.drive(run)
+    except TimeoutError:
+        with session.instance() as instance:
+            report(session, instance.status(operation))
+        return Exit.TIMEOUT
+    report(session, view)
+    return state_exit(view.state)
+
+
+async def watched(
+    session: Session,
+    instance: Instance,
+    operation: str,
+    work: Awaitable[OperationView],
+    *,
+    watch: bool,
+) -> OperationView:
+    """Await `work`; new records are printed meanwhile if `watch`, else a terminal shows that it runs."""
+    if not watch:
+        return await work
+    seen = len(instance.history(operation))
+    running = asyncio.ensure_future(work)
+    try:
+        while not running.done():
+            await asyncio.wait({running}, timeout=LOOK_SECONDS)
+            records = instance.history(operation)
+            for record in records[seen:]:
+                _print(session, record)
+            seen = len(records)
+    finally:
+        if not running.done():
+            running.cancel()
+    return await running
+
+
+def _print(session: Session, record: RecordView) -> None:
+    """One line per record; with `--json` one object per line, on stdout, before the answer."""
+    if session.settings.output == "json":
+        emit(as_json(record, indent=None))
+    else:
+        session.show(f"{moment(record.at)}  {record.kind:<14}{safe(record.summary)}")
+
+
+def report(session: Session, view: OperationView) -> None:
+    """Print where an operation stands, with the first facts it found."""
+    session.answer(view, lambda page: operation_page(page, view), quiet=view.state)

@@ -1,0 +1,134 @@
+"""Arguments that many commands share, checked before anything else happens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+
+from rexecop.cli.errors import OperationNameBad, ParameterBad, Usage
+from rexecop.proof.canonical import Json, parse_json
+from rexecop.proof.errors import RexecopError
+
+F = TypeVar("F", bound=Callable[..., int | None])
+
+PARAMETERS_MAX: Final = 256  # More belong into an environment.
+PARAMETER_BYTES_MAX: Final = 64 * 1024  # A quarter of what a record may hold.
+
+# An id or its start, a short number, or the last one. Anything else never reaches the store.
+_OPERATION: Final = re.compile(r"@|[1-9][0-9]{0,8}|(?:op_)?[0-9A-Za-z][0-9A-Za-z-]{2,63}")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+_GIVEN: Final = "rexecop.operation"
+
+
+def operation_name(text: str) -> str:
+    """Return `text` if it can name an operation.
+
+    Raises:
+        OperationNameBad: it cannot.
+    """
+    if _OPERATION.fullmatch(text) is None:
+        shown = text if len(text) <= 40 else f"{text[:37]}..."
+        raise OperationNameBad(
+            f"`{shown}` names no operation; give an id, its start, a short number, or `@` for the last",
+            next_steps=("rexecop list",),
+            found=shown,
+        )
+    return text
+
+
+def takes_operation(function: F) -> F:
+    """Give a command `operation`: typed alone, or with `--operation`."""
+    return _takes(function, required=True)
+
+
+def may_take_operation(function: F) -> F:
+    """Give a command `operation`, None if it was not named."""
+    return _takes(function, required=False)
+
+
+def _takes(function: F, *, required: bool) -> F:
+    def remember(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+        ctx.meta[_GIVEN] = value
+
+    def settle(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
+        flagged = ctx.meta.get(_GIVEN)
+        if value is not None and flagged is not None and value != flagged:
+            raise Usage("two operations are named, with `--operation` and without")
+        name = value if value is not None else flagged
+        if name is None and required and not ctx.resilient_parsing:
+            raise Usage(
+                "no operation is named; give an id, a short number, or `@` for the last",
+                next_steps=("rexecop list", f"{ctx.command_path} @"),
+            )
+        return None if name is None else operation_name(str(name))
+
+    named = click.option(
+        "--operation",
+        "named_operation",
+        metavar="ID",
+        is_eager=True,
+        expose_value=False,
+        callback=remember,
+        help="The operation.",
+    )
+    alone = click.argument("operation", required=False, metavar="[OPERATION]", callback=settle)
+    return alone(named(function))
+
+
+def takes_reason(*, required: bool) -> Callable[[F], F]:
+    """Give a command `--reason`."""
+    return click.option("--reason", required=required, help="Why; recorded.")
+
+
+def takes_exit_code(function: F) -> F:
+    """Give a reading command `--exit-code`."""
+    return click.option("--exit-code", is_flag=True, help="Leave with the code of the operation's state.")(
+        function
+    )
+
+
+def parameters(pairs: Sequence[str]) -> dict[str, Json]:
+    """Return `name=text` and `name:=json` as values by name.
+
+    Raises:
+        ParameterBad: a pair is neither, a name is given twice, or there are too many.
+    """
+    if len(pairs) > PARAMETERS_MAX:
+        raise ParameterBad(f"{len(pairs)} parameters are given, at most {PARAMETERS_MAX} are taken")
+    found: dict[str, Json] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        typed = name.endswith(":")
+        name = name.removesuffix(":")
+        if not separator or _NAME.fullmatch(name) is None:
+            raise ParameterBad(f"parameter `{pair[:80]}` is not `name=text` or `name:=json`")
+        if name in found:
+            raise ParameterBad(f"parameter `{name}` is given twice", parameter=name)
+        if len(text.encode("utf-8", "surrogateescape")) > PARAMETER_BYTES_MAX:
+            raise ParameterBad(
+                f"parameter `{name}` is longer than {PARAMETER_BYTES_MAX} bytes", parameter=name
+            )
+        found[name] = _typed(name, text) if typed else _text(name, text)
+    return found
+
+
+def _typed(name: str, text: str) -> Json:
+    try:
+        return parse_json(text, bytes_max=PARAMETER_BYTES_MAX)
+    except RexecopError as error:
+        raise ParameterBad(f"parameter `{name}`: {error.message}", parameter=name) from error
+
+
+def _text(name: str, text: str) -> str:
+    if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise ParameterBad(f"parameter `{name}` is not UTF-8", parameter=name)
+    return text
+
+
+def path(value: str | None) -> Path | None:
+    """Return a path that was typed, or None."""
+    return None if value is None else Path(value)

@@ -1,0 +1,186 @@
+"""What operations and their parts look like to people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from rexecop.cli.exits import STATE_EXITS, Exit
+from rexecop.cli.render import Page, as_json, minute, moment, short
+
+if TYPE_CHECKING:
+    from rexecop.app.views import (
+        DecisionView,
+        DoctorView,
+        ExportView,
+        InitView,
+        KeyView,
+        OperationLine,
+        OperationView,
+        RecordView,
+        StepView,
+        ValidationView,
+        WhyView,
+    )
+
+FACTS_SHOWN_MAX: Final = 12  # The first facts say what was found; all are in `--json`.
+
+
+def state_exit(state: str) -> Exit:
+    """Return what `state` means as an exit code; a state nobody here knows is not done."""
+    return STATE_EXITS.get(state, Exit.FAILED)
+
+
+def operation_page(page: Page, view: OperationView) -> None:
+    """Draw where an operation stands and what may follow."""
+    page.title(f"#{view.number}  {view.operation_id}", view.state)
+    page.row("intent", f"{view.intent} on {view.target}")
+    page.row("from", f"profile {view.profile}, environment {view.environment}, mode {view.mode}")
+    page.row("asked by", f"{view.requester} ({view.established}) at {short(view.created)}")
+    if view.reason:
+        page.row("reason", view.reason)
+    if view.decision is not None:
+        decision_rows(page, view.decision)
+    if view.approved_by:
+        page.row("approved by", ", ".join(view.approved_by))
+    if view.waiting:
+        page.row("waiting", view.waiting)
+    if view.steps:
+        page.row("steps", f"{len(view.steps)}")
+        step_table(page, view.steps)
+    facts_table(page, view.steps)
+    if view.validation:
+        page.row("validation", view.validation, state=view.validation)
+    if view.receipt:
+        page.row("receipt", view.receipt)
+    for damage in view.damaged:
+        page.row("damaged", damage)
+    next_rows(page, view.next)
+
+
+def decision_rows(page: Page, decision: DecisionView) -> None:
+    """Draw what policy answered and why."""
+    page.row("decision", f"{decision.verdict}: {decision.reason}", state=decision.verdict)
+    if decision.rules:
+        page.row("rules", ", ".join(decision.rules))
+    if decision.approvals_missing:
+        page.row("missing", "; ".join(decision.approvals_missing))
+    elif decision.approvals_required:
+        page.row("approvals", "; ".join(decision.approvals_required))
+    for name, value in decision.obligations.items():
+        page.row("obliged", f"{name}: {_value(value)}")
+    for error in decision.errors:
+        page.row("error", error)
+
+
+def step_table(page: Page, steps: Sequence[StepView]) -> None:
+    """Draw steps, one line each, with what went wrong below."""
+    rows = []
+    for step in steps:
+        took = "" if step.duration_ms is None else f"{step.duration_ms} ms"
+        how = ", ".join(word for word in (step.grade, step.isolation) if word)
+        rows.append((step.id, step.target, step.effect, step.ended or step.state, took, how))
+    heads = ("step", "target", "effect", "state", "took", "known as")
+    page.table(heads, rows, indent=4, whole=("effect", "state", "took"))
+    for step in steps:
+        if step.message or step.error_class:
+            said = ": ".join(word for word in (step.error_class, step.message) if word)
+            page.row("", f"{step.id} on {step.target}: {said}")
+
+
+def facts_table(page: Page, steps: Sequence[StepView]) -> None:
+    """Draw the first facts that the steps found."""
+    facts = [(key, value) for step in steps for key, value in (step.facts or {}).items()]
+    shown = [
+        (key, value if isinstance(value, str) else as_json(value, indent=None).strip())
+        for key, value in facts[:FACTS_SHOWN_MAX]
+    ]
+    if shown:
+        page.row("facts", f"{len(facts)}" if len(facts) == len(shown) else f"{len(shown)} of {len(facts)}")
+        page.table(("", ""), shown, indent=4)
+
+
+def next_rows(page: Page, commands: Sequence[str]) -> None:
+    """Draw the commands that may follow."""
+    for index, command in enumerate(commands):
+        page.row("next" if index == 0 else "", command)
+
+
+def operations_page(page: Page, lines: Sequence[OperationLine]) -> None:
+    """Draw a list of operations."""
+    if not lines:
+        page.line("no operations")
+        return
+    heads = ["#", "state", "intent", "target", "mode", "asked by", "updated (UTC)", "waiting for"]
+    rows = [
+        [str(o.number), o.state, o.intent, o.target, o.mode, o.requester, minute(o.updated), o.waiting]
+        for o in lines
+    ]
+    shown = len(heads) if any(o.waiting for o in lines) and page.fits(110) else len(heads) - 1
+    page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("#", "state", "updated (UTC)"))
+
+
+def history_page(page: Page, records: Sequence[RecordView]) -> None:
+    """Draw records in causal order."""
+    rows = [(str(r.n), r.kind, moment(r.at), r.by, r.summary) for r in records]
+    page.table(("n", "record", "at", "by", "says"), rows, indent=0, whole=("n", "record", "at"))
+
+
+def validation_page(page: Page, view: ValidationView) -> None:
+    """Draw every rule and its verdict."""
+    page.title(view.operation_id, view.verdict)
+    rows = [(r.verdict, r.rule, r.path, _value(r.expected), _value(r.found)) for r in view.rules]
+    page.table(("verdict", "rule", "fact", "expected", "found"), rows, whole=("verdict",))
+
+
+def why_page(page: Page, view: WhyView) -> None:
+    """Draw an explanation."""
+    page.title(view.operation_id or "nothing submitted", view.state or "")
+    for line in view.lines:
+        page.row("", line)
+    next_rows(page, view.next)
+
+
+def init_page(page: Page, view: InitView) -> None:
+    """Draw what was made and what was there."""
+    page.title(view.root)
+    page.row("instance", view.instance)
+    page.row("its key", view.instance_key)
+    page.row("approver", view.approver_key or "no key; `rexecop keys new` makes one")
+    for index, name in enumerate(view.created):
+        page.row("made" if index == 0 else "", name)
+    for index, name in enumerate(view.existing):
+        page.row("kept" if index == 0 else "", name)
+    next_rows(page, view.next)
+
+
+def doctor_page(page: Page, view: DoctorView) -> None:
+    """Draw every check."""
+    page.title(view.root, view.status)
+    rows = [(c.name, c.status, c.message) for c in view.checks]
+    page.table(("check", "status", "says"), rows, whole=("check", "status"))
+    next_rows(page, view.next)
+
+
+def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
+    """Draw keys, revoked ones named."""
+    rows = [
+        (k.person, k.role, k.fingerprint, "revoked" if k.revoked else short(k.since), k.enrolled_by)
+        for k in keys
+    ]
+    page.table(("person", "role", "fingerprint", "since", "enrolled by"), rows, indent=0)
+
+
+def export_page(page: Page, view: ExportView) -> None:
+    """Draw where a bundle was written."""
+    page.title(view.path)
+    page.row("holds", f"{view.records} records of {view.operation_id}, {view.bytes} bytes")
+    page.row("digest", view.digest)
+    page.row("checkpoint", f"log of {view.checkpoint_size} records")
+    next_rows(page, (f"rexecop verify {view.path}",))
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else as_json(value, indent=None).strip()

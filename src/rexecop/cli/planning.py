@@ -1,0 +1,81 @@
+"""What an operation is asked with: the same options for `plan`, `run` and `why`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
+
+import click
+
+from rexecop.cli.errors import Usage
+from rexecop.cli.operands import parameters
+from rexecop.cli.session import Session
+from rexecop.proof.vocabulary import Mode
+
+if TYPE_CHECKING:
+    from rexecop.app.planner import PlanInput
+
+F = TypeVar("F", bound=Callable[..., int | None])
+
+
+class Asked(TypedDict):
+    """The words of a request, as typed."""
+
+    profile: str | None
+    env: str | None
+    mode: str | None
+    param: tuple[str, ...]
+    idempotency_key: str | None
+    observe: bool | None
+
+
+_OPTIONS: Final = (
+    click.option("--profile", help="The profile: a name, or a path to its `profile.yaml`."),
+    click.option("--env", help="The environment: a name, or a path to its file."),
+    click.option("--mode", type=click.Choice([m.value for m in Mode]), help="How far it may go: dry_run."),
+    click.option("--param", "-p", multiple=True, metavar="K=V", help="`name=text`, or `name:=json`."),
+    click.option("--idempotency-key", help="The same key and request give the same operation."),
+    click.option("--observe/--no-observe", default=None, help="Look at the target before planning a change."),
+)
+
+
+def takes_request(function: F) -> F:
+    """Give a command everything an operation is asked with but intent, target and reason."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def request(
+    session: Session, intent: str | None, target: str | None, reason: str | None, asked: Asked
+) -> PlanInput:
+    """Return the request, with the settings' defaults where nothing was typed.
+
+    Raises:
+        Usage: profile, environment, intent or target is named nowhere.
+        ParameterBad: see `operands.parameters`.
+    """
+    from rexecop.app.planner import PlanInput
+
+    settings = session.settings
+    return PlanInput(
+        profile=_named("profile", asked["profile"] or settings.profile),
+        env=_named("env", asked["env"] or settings.env),
+        intent=_named("intent", intent),
+        target=_named("target", target or settings.target),
+        mode=asked["mode"] or settings.mode or Mode.DRY_RUN.value,
+        parameters=parameters(asked["param"]),
+        reason=reason,
+        idempotency_key=asked["idempotency_key"],
+        channel="cli",
+        observe=asked["observe"],
+        catalog=None,
+    )
+
+
+def _named(what: str, value: str | None) -> str:
+    if value:
+        return value
+    where = "" if what == "intent" else f", set `{what}` in `rexecop.toml`, or `REXECOP_{what.upper()}`"
+    nexts = ("rexecop profile list",) if what in {"profile", "intent"} else ()
+    raise Usage(f"no {what} is named; give `--{what}`{where}", next_steps=nexts, missing=what)

@@ -1,0 +1,200 @@
+"""How answers and errors look. The only place in the command line that writes JSON.
+
+Whatever a target, a profile or a stranger's bundle says is shown with every control
+and bidirectional character escaped: evidence cannot move the reader's cursor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import PurePath
+from typing import Final, TextIO
+
+from rexecop.proof.errors import RexecopError
+from rexecop.proof.plaintext import escape
+
+MESSAGE_LENGTH_MAX: Final = 1000  # A line that a terminal still shows whole; details are in the facts.
+LABEL_WIDTH: Final = 11
+COLUMN_WIDTH_MIN: Final = 6
+
+_COLOURS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("completed", "ok", "allowed", "passed", "yes", "holds", "undone"), 32),
+    **dict.fromkeys(("failed", "blocked", "refused", "denied", "no", "broken"), 31),
+    **dict.fromkeys(("waiting_for_approval", "approval_required", "warning", "paused"), 33),
+    **dict.fromkeys(("indeterminate", "unknown", "escalated"), 35),
+    **dict.fromkeys(("running", "approved", "simulated", "previewed"), 36),
+}
+
+
+def plain(value: object) -> object:
+    """Return `value` as what JSON and YAML hold: dataclasses become objects, times RFC 3339 in UTC."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Sequence | frozenset | set) and not isinstance(value, bytes | bytearray):
+        return [plain(item) for item in (sorted(value) if isinstance(value, frozenset | set) else value)]
+    return str(value)
+
+
+def as_json(value: object, *, indent: int | None = 2) -> str:
+    """Return `value` as one JSON text in ASCII, which no terminal and no locale can misread."""
+    return json.dumps(plain(value), indent=indent, ensure_ascii=True) + "\n"
+
+
+def as_yaml(value: object) -> str:
+    """Return `value` as one YAML document."""
+    import yaml
+
+    return str(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=False, default_flow_style=False))
+
+
+def moment(value: datetime) -> str:
+    """Return a time in UTC, to the millisecond, as the records write it."""
+    text = value.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
+def minute(value: datetime) -> str:
+    """Return a time in UTC, to the minute, where there is little room."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def short(value: datetime) -> str:
+    """Return a time in UTC, to the second, for people."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def safe(text: str) -> str:
+    """Return `text` on one line, with what a terminal would obey, or a reader not see, escaped."""
+    return escape(text)
+
+
+def emit(text: str, stream: TextIO | None = None) -> None:
+    """Write `text`. A reader that went away is no error: the command still ends with its own exit code."""
+    target = stream or sys.stdout
+    try:
+        target.write(text)
+        target.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
+
+
+def error_text(error: RexecopError, *, as_object: bool) -> str:
+    """Return what stderr shows for `error`: one line and the commands that may help, or one JSON object."""
+    message = clipped(safe(" ".join(error.message.split())), MESSAGE_LENGTH_MAX)
+    if as_object:
+        found = {"code": error.code, "message": message, "facts": error.facts, "next": error.next_steps}
+        return as_json(found, indent=None)
+    steps = "".join(f"  try: {safe(step)}\n" for step in error.next_steps)
+    return f"rexecop: error[{error.code}]: {message}\n{steps}"
+
+
+def clipped(text: str, width: int) -> str:
+    """Return `text` in at most `width` characters; what was cut shows as `…`."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+class Page:
+    """An answer for people: a title, labelled rows and tables, fitted to the terminal if there is one."""
+
+    def __init__(self, *, colour: bool, width: int | None) -> None:
+        self._colour = colour
+        self._width = width
+        self._lines: list[str] = []
+
+    def text(self) -> str:
+        """Return everything drawn."""
+        return "".join(f"{line}\n" for line in self._lines)
+
+    def line(self, text: str = "") -> None:
+        """Add a line, wrapped."""
+        self._lines += self._wrapped(safe(text), self._width or 0) if text else [""]
+
+    def block(self, text: str) -> None:
+        """Add text whose lines stay as they are."""
+        self._lines += [safe(line) for line in text.rstrip("\n").split("\n")]
+
+    def title(self, text: str, state: str = "") -> None:
+        """Add a heading, with a state beside it."""
+        self._lines.append(f"{self._styled(safe(text), 1)}  {self.word(state)}".rstrip())
+
+    def verdict(self, text: str, *, good: bool) -> None:
+        """Add the line that answers the question."""
+        lines = self._wrapped(safe(text), self._width or 0)
+        self._lines += [self._styled(line, 32 if good else 31) for line in lines]
+
+    def row(self, label: str, text: str, *, state: str = "") -> None:
+        """Add `label  text`; further lines of the text stand under its first."""
+        room = (self._width or 0) - LABEL_WIDTH - 2
+        head = f"  {safe(label):<{LABEL_WIDTH}}"
+        for index, part in enumerate(self._wrapped(safe(text), room)):
+            lead = head if index == 0 else " " * len(head)
+            shown = part.replace(state, self.word(state), 1) if state and index == 0 else part
+            self._lines.append(f"{lead}{shown}".rstrip())
+
+    def fits(self, columns: int) -> bool:
+        """Return whether so many columns fit."""
+        return self._width is None or self._width >= columns
+
+    def table(
+        self,
+        headers: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        indent: int = 2,
+        whole: Sequence[str] = (),
+    ) -> None:
+        """Add a table; the widest columns but those `whole` give way when the terminal is too narrow."""
+        cells = [[safe(cell) for cell in row] for row in rows]
+        widths = [max([len(head), *(len(row[i]) for row in cells)]) for i, head in enumerate(headers)]
+        if self._width is not None:
+            room = self._width - indent - 2 * (len(widths) - 1)
+            yielding = [i for i, head in enumerate(headers) if head not in whole]
+            while sum(widths) > room and yielding:
+                widest = max(yielding, key=lambda i: widths[i])
+                if widths[widest] <= COLUMN_WIDTH_MIN:
+                    break
+                widths[widest] -= 1
+        margin = " " * indent
+        if any(headers):
+            self._lines.append(self._styled((margin + self._joined(headers, widths)).rstrip(), 2))
+        self._lines += [(margin + self._joined(row, widths, words=True)).rstrip() for row in cells]
+
+    def word(self, state: str) -> str:
+        """Return `state` in the colour it has everywhere."""
+        colour = _COLOURS.get(state)
+        return self._styled(safe(state), colour) if colour else safe(state)
+
+    def _joined(self, cells: Sequence[str], widths: Sequence[int], *, words: bool = False) -> str:
+        shown = [clipped(cell, width) for cell, width in zip(cells, widths, strict=True)]
+        return "  ".join(
+            (self.word(cell) if words else cell) + " " * (width - len(cell))
+            for cell, width in zip(shown, widths, strict=True)
+        )
+
+    def _styled(self, text: str, style: int) -> str:
+        return f"\x1b[{style}m{text}\x1b[0m" if self._colour and text else text
+
+    def _wrapped(self, text: str, room: int) -> list[str]:
+        if self._width is None or len(text) <= room:
+            return [text]
+        # A digest or a path that is longer than the line stays in one piece, so that it can be copied.
+        return textwrap.wrap(text, max(20, room), break_on_hyphens=False, break_long_words=False) or [""]

@@ -1,0 +1,94 @@
+"""Every command, once: help, completion, dispatch and the reference pages read this table.
+
+It holds words only, so that help and a mistyped command load no command at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+GROUPS: Final = ("try", "run", "approve", "prove")
+MORE: Final = "more"  # Listed by `help all` only.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One command: `group` is where help shows it, `module` holds it."""
+
+    name: str
+    group: str
+    summary: str
+    example: str
+
+    @property
+    def module(self) -> str:
+        return f"rexecop.cli.commands.{self.name}"
+
+
+def _entry(name: str, group: str, summary: str, example: str) -> Entry:
+    return Entry(name=name, group=group, summary=summary, example=example)
+
+
+ENTRIES: Final = (
+    _entry("demo", "try", "a tour of everything on this very machine", "rexecop demo --keep tour"),
+    _entry("init", "try", "make a runtime root: keys, policy and a profile to begin with", "rexecop init"),
+    _entry("doctor", "try", "check the root, the keys and what this machine can do", "rexecop doctor"),
+    _entry("run", "try", "plan, ask, start and report, in one go", "rexecop run greet this-host --yes"),
+    _entry("examples", "try", "the example profiles and environments", "rexecop examples copy here"),
+    _entry(
+        "plan",
+        "run",
+        "say what would run, on what, needing whose approval",
+        "rexecop plan --intent greet --target this-host --mode read_only",
+    ),
+    _entry("start", "run", "run an operation that may run", "rexecop start @ --timeout 60"),
+    _entry("status", "run", "where an operation stands", "rexecop status @"),
+    _entry("list", "run", "operations, newest first", "rexecop list --state waiting_for_approval"),
+    _entry("history", "run", "the records of an operation, in order", "rexecop history @"),
+    _entry("validate", "run", "judge the result again; changes nothing", "rexecop validate @"),
+    _entry("rollback", "run", "undo what an operation changed", "rexecop rollback @ --reason 'wrong host'"),
+    _entry("why", "approve", "why an operation is as it is, or would be", "rexecop why @"),
+    _entry("show", "approve", "the plan, exactly as an approver sees it", "rexecop show @"),
+    _entry(
+        "approve",
+        "approve",
+        "sign a yes with your own key",
+        "rexecop approve @ --key approver.key --reason 'read it' --yes",
+    ),
+    _entry(
+        "deny",
+        "approve",
+        "sign a no with your own key",
+        "rexecop deny @ --key approver.key --reason 'not now' --yes",
+    ),
+    _entry(
+        "export", "prove", "cut a bundle that a stranger can check", "rexecop export @ --output proof.rxb"
+    ),
+    _entry("verify", "prove", "check a bundle, offline", "rexecop verify proof.rxb"),
+    _entry("receipt", "prove", "the signed receipt of an operation", "rexecop receipt show @"),
+    _entry("log", "prove", "the ledger's log: checkpoints and proofs", "rexecop log verify"),
+    _entry("keys", "prove", "keys of this instance and of its people", "rexecop keys list"),
+    _entry("pause", MORE, "stop before the next step", "rexecop pause @ --reason 'wait for the day shift'"),
+    _entry("resume", MORE, "go on with a paused operation", "rexecop resume @"),
+    _entry("retry", MORE, "try a failed operation again", "rexecop retry @ --reason 'disk freed'"),
+    _entry("cancel", MORE, "give up an operation before it acts", "rexecop cancel @ --reason 'not needed'"),
+    _entry("escalate", MORE, "hand an operation to people", "rexecop escalate @ --reason 'needs a look'"),
+    _entry(
+        "reconcile",
+        MORE,
+        "settle an unknown outcome, by looking or by a statement",
+        "rexecop reconcile @ --outcome happened --reason 'saw it on the console'",
+    ),
+    _entry("profile", MORE, "look at profiles and check them", "rexecop profile list"),
+    _entry("env", MORE, "check environments", "rexecop env lint environment.yaml"),
+    _entry("serve", MORE, "the HTTP service", "rexecop serve --port 5000"),
+    _entry("version", MORE, "the version", "rexecop version"),
+    _entry("help", MORE, "help on a command, or `help all`", "rexecop help all"),
+    _entry("completion", MORE, "a completion script for your shell", "rexecop completion bash"),
+)
+
+BY_NAME: Final = {entry.name: entry for entry in ENTRIES}
+
+# Names that people bring from the tools this one unites.
+ALIASES: Final = {"explain": "why", "explain-error": "why", "ops": "list"}

@@ -1,0 +1,1 @@
+"""Who drives operations, and when: one driver loop, several engines."""

@@ -1,0 +1,203 @@
+"""One call, from permit to outcome: the attempt is durable before the lane is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Final
+
+from rexecop.engines.results import keep_output, output_of
+from rexecop.engines.session import Session
+from rexecop.governance.errors import GovernanceError
+from rexecop.governance.permits import mint as mint_permit
+from rexecop.lanes.failures import Failure
+from rexecop.lanes.gate import Dispatch, Gate
+from rexecop.lanes.port import Lane, LaneResult
+from rexecop.operations.next import Make, fact_in
+from rexecop.operations.normalize import StepOutput
+from rexecop.operations.ports import Ids, TargetHead
+from rexecop.proof.call import Limits, call_digest
+from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.permit import Permit
+from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.plan import CallStep, Expectation
+from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
+
+RENEW_SECONDS: Final = 10.0  # A third of the lease: two renewals may be missed.
+
+Normalize = Callable[[str, Mapping[str, StepOutput]], Mapping[str, Json]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Makes the calls of one operation and records what came of them."""
+
+    session: Session
+    lanes: Mapping[str, Lane]
+    ids: Ids
+    permit_seconds: int
+    fence: Callable[[], int]
+    normalize: Normalize
+    renew: Callable[[], None]
+
+    async def call(self, make: Make, packs: tuple[Digest, ...], head: TargetHead | None) -> StepOutput | None:
+        """Make the call once and hold its outcome; None when it was declined or overtaken."""
+        session = self.session
+        if make.after_ms:
+            await session.flush()
+            await asyncio.sleep(make.after_ms / 1000)
+        try:
+            permit = self._permit(make)
+        except GovernanceError as error:
+            self.decline(make.step.id, Failure.POLICY_DENIED, error.message)
+            return None
+        attempt = self._attempt(make, permit, packs, head)
+        if not await session.flush_or_reload():
+            return None
+        result = await self._dispatch(make, permit)
+        return self._outcome(make, attempt, result)
+
+    def decline(self, step: str, failure: Failure, message: str) -> None:
+        """Record that a step was not tried: nothing was sent."""
+        self.session.add(
+            Outcome,
+            step=step,
+            attempt=None,
+            ended=Ended.REFUSED,
+            duration_ms=0,
+            error_class=str(failure),
+            message=message,
+        )
+
+    def _permit(self, make: Make) -> Permit:
+        op = self.session.op
+        return mint_permit(
+            ticket=op.sealed_ticket,
+            plan=op.sealed_plan,
+            phase=make.phase,
+            step=make.step.id,
+            call=make.call,
+            values=make.values,
+            mode=op.the_intent.mode,
+            attempt=make.number,
+            fence=self.session.fence,
+            now=self.session.judged_now(),
+            permit_seconds=self.permit_seconds,
+        )
+
+    def _attempt(
+        self, make: Make, permit: Permit, packs: tuple[Digest, ...], head: TargetHead | None
+    ) -> Digest:
+        session, changes = self.session, make.call.effect is not Effect.READ
+        numbered = changes and session.op.the_intent.mode is not Mode.DRY_RUN
+        lane = self.lanes.get(make.call.request.kind)
+        n = 1 if head is None else head.n + 1
+        attempt = session.add(
+            Attempt,
+            phase=make.phase,
+            target=make.step.target,
+            template=call_digest(make.template),
+            permit=permit,
+            lane=lane.name if lane is not None else "none",
+            placement="local",
+            isolation=make.step.isolation,
+            grade=None if changes else make.step.grade,
+            values=make.values or None,
+            target_n=n if numbered else None,
+            target_prev=head.attempt if numbered and head is not None else None,
+            packs=packs,
+        ).digest
+        if numbered:
+            session.attached.heads.append(TargetHead(target=make.step.target, n=n, attempt=attempt))
+        return attempt
+
+    async def _dispatch(self, make: Make, permit: Permit) -> LaneResult:
+        op = self.session.op
+        dispatch = Dispatch(
+            step=make.step.id,
+            attempt=make.number,
+            template=make.template,
+            slots=make.step.slots or {},
+            values=make.values,
+            call=make.call,
+            permit=permit,
+            limits=self._limits(make.step),
+            isolation=make.step.isolation,
+            grade=make.step.grade if make.call.effect is Effect.READ else None,
+            mode=op.the_intent.mode,
+            phase=make.phase,
+            targets=frozenset(target.id for target in op.the_plan.targets),
+            deadline=None,
+        )
+        gate = Gate(lanes=self.lanes, clock=self.session.clock, fence=self.fence)
+        renewing = asyncio.create_task(self._keep_lease())
+        try:
+            async with aclosing(gate.open(dispatch)) as events:
+                async for event in events:
+                    if isinstance(event, LaneResult):
+                        return event
+        finally:
+            renewing.cancel()
+        raise LookupError("the gate ends every call with one result")
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            self.renew()
+
+    def _limits(self, step: CallStep) -> Limits:
+        """Return the step's limits, cut to what the terms oblige to."""
+        kept, limits = self.session.op.terms.obligations, step.limits
+        return replace(
+            limits,
+            timeout_ms=min(limits.timeout_ms, kept.timeout_ms or limits.timeout_ms),
+            output_bytes=min(limits.output_bytes, kept.output_bytes or limits.output_bytes),
+        )
+
+    def _outcome(self, make: Make, attempt: Digest, result: LaneResult) -> StepOutput | None:
+        output = output_of(result)
+        facts = self._facts(make, output)
+        if make.phase is Phase.DO and result.ended is Ended.OK:
+            result = _held_to(make.step.postcondition, facts, result)
+        kept = keep_output(result, self.ids)
+        self.session.attached.blobs.extend(kept.blobs)
+        self.session.add(
+            Outcome,
+            step=make.step.id,
+            attempt=attempt,
+            ended=result.ended,
+            duration_ms=result.duration_ms,
+            error_class=None if result.failure is None else str(result.failure),
+            message=result.message,
+            status=result.status,
+            signal=result.signal,
+            facts=facts or None,
+            blobs=kept.refs,
+            measured=result.measured,
+        )
+        return output if make.phase is Phase.DO else None
+
+    def _facts(self, make: Make, output: StepOutput) -> Mapping[str, Json]:
+        if make.phase is Phase.UNDO or output.ended in (Ended.PREVIEWED, Ended.REFUSED, Ended.UNKNOWN):
+            return {}
+        probe = make.step.probe if make.phase is Phase.PROBE else None
+        name = probe.normalizer if probe is not None else make.step.normalizer
+        if name is None:
+            return output.data or {}
+        return self.normalize(name, {make.step.id: output})
+
+
+def _held_to(expected: Expectation | None, facts: Mapping[str, Json], result: LaneResult) -> LaneResult:
+    """Return `result`, failed where the postcondition does not hold."""
+    found = None if expected is None else fact_in(facts, expected.fact)
+    if expected is None or found == expected.equals:
+        return result
+    return replace(
+        result,
+        ended=Ended.FAILED,
+        failure=Failure.VALIDATION_FAILED,
+        message=f"postcondition: `{expected.fact}` is `{found}`, not `{expected.equals}`",
+    )

@@ -1,0 +1,161 @@
+"""What ends an operation: the validation of its facts, and the receipt over its outcomes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from rexecop.engines.session import Session
+from rexecop.operations.fold import Operation
+from rexecop.operations.normalize import StepOutput
+from rexecop.operations.ports import Lock, Signature, Store
+from rexecop.operations.profile_model import Profile
+from rexecop.operations.validation import Facts, evaluate, gather
+from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.receipts import receipt_envelope
+from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.records.receipt import ObligationMet, Receipt
+from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
+from rexecop.proof.vocabulary import Effect, Ended
+from rexecop.proof.signer import Signer
+
+
+def close(session: Session, signer: Signer) -> None:
+    """Write the receipt of the terminal state reached, signed, and give target locks back."""
+    op = session.op
+    head = op.head
+    if head is None:
+        raise LookupError("an operation without records has no receipt")
+    facts = None if op.validation is None else op.validation.record
+    sealed = session.add(
+        Receipt,
+        state=op.state,
+        head=head.digest,
+        attempts=op.tries,
+        outcomes=outcome_counts(op),
+        reason=op.reason or str(op.state),
+        facts=facts.facts if isinstance(facts, Validation) else None,
+        obligations=obligations_met(op),
+    )
+    session.attached.signatures.append(
+        Signature(digest=sealed.digest, form="dsse", data=receipt_envelope(sealed, signer))
+    )
+    if op.plan is not None:
+        session.attached.locks.extend(
+            Lock(target=target, exclusive=True, release=True) for target in changed_targets(op.the_plan)
+        )
+
+
+def changed_targets(plan: Plan) -> tuple[str, ...]:
+    """Return the targets `plan` changes, in the one order locks are taken in."""
+    return tuple(
+        sorted(
+            {
+                step.target
+                for step in plan.steps
+                if isinstance(step, CallStep) and step.call.effect is not Effect.READ
+            }
+        )
+    )
+
+
+def outcomes(op: Operation) -> list[Outcome]:
+    """Return the newest outcome of every step that has one."""
+    found = (progress.outcome.record for progress in op.steps.values() if progress.outcome is not None)
+    return [record for record in found if isinstance(record, Outcome)]
+
+
+def facts_of(op: Operation, profile: Profile) -> Facts:
+    """Return the facts the validation rules of `op` look at."""
+    found = {outcome.step: outcome.facts for outcome in outcomes(op)}
+    return gather(op.the_plan, profile.normalizers, found, op.the_intent.parameters)
+
+
+def validate(op: Operation, profile: Profile) -> tuple[RuleVerdict, tuple[RuleResult, ...], Digest]:
+    """Return the verdict over all rules, each rule's result, and the digest of the facts."""
+    facts = facts_of(op, profile)
+    previewed = any(outcome.ended is Ended.PREVIEWED for outcome in outcomes(op))
+    verdict, results = evaluate(profile.rules.get(op.the_intent.intent, ()), facts, not previewed)
+    return verdict, results, digest_of(canonical_bytes(facts))
+
+
+def outcome_counts(op: Operation) -> Mapping[str, int]:
+    """Return how many attempts and derivations ended which way, every record counted once."""
+    return dict(sorted(Counter(str(ended) for ended in op.ends).items()))
+
+
+def obligations_met(op: Operation) -> tuple[ObligationMet, ...]:
+    """Return, for each obligation of the terms, how it was met."""
+    if op.decision is None:
+        return ()
+    kept = op.terms.obligations
+    met: list[ObligationMet] = []
+    if kept.receipt:
+        met.append(ObligationMet(name="receipt", met=True, how="this receipt"))
+    if kept.steps_max is not None:
+        count = len(op.the_plan.steps)
+        met.append(ObligationMet(name="steps", met=count <= kept.steps_max, how=f"{count} steps planned"))
+    if kept.targets_max is not None:
+        count = len(op.the_plan.targets)
+        met.append(
+            ObligationMet(name="targets", met=count <= kept.targets_max, how=f"{count} targets planned")
+        )
+    if kept.timeout_ms is not None:
+        met.append(
+            _within(
+                "timeout", max((item.duration_ms for item in outcomes(op)), default=0), "longest call", "ms"
+            )
+        )
+    if kept.output_bytes is not None:
+        met.append(_within("output_bytes", _largest_kept(op), "largest output kept", "bytes"))
+    if kept.isolation is not None:
+        met.append(_isolation(op, kept.isolation))
+    if kept.no_network:
+        met.append(_no_network(op))
+    return tuple(met)
+
+
+def _within(name: str, value: int, what: str, unit: str) -> ObligationMet:
+    """The lane cut every call to the obliged limit; what it came to is stated."""
+    return ObligationMet(name=name, met=True, how=f"enforced by the lane; {what} {value} {unit}")
+
+
+def _largest_kept(op: Operation) -> int:
+    sizes = [ref.kept_bytes for item in outcomes(op) for ref in (item.blobs or {}).values()]
+    return max(sizes, default=0)
+
+
+def _isolation(op: Operation, least: str) -> ObligationMet:
+    reached = sorted({item.measured.isolation for item in outcomes(op) if item.measured is not None})
+    planned = {str(step.isolation) for step in op.the_plan.steps if isinstance(step, CallStep)}
+    fits = set(reached) <= planned | {"not-applicable"}
+    return ObligationMet(
+        name="isolation", met=fits, how=f"asked {least}, measured {', '.join(reached) or 'nothing'}"
+    )
+
+
+def _no_network(op: Operation) -> ObligationMet:
+    used = sorted({item.measured.network for item in outcomes(op) if item.measured is not None})
+    return ObligationMet(
+        name="no_network", met="host" not in used, how=f"measured {', '.join(used) or 'nothing'}"
+    )
+
+
+def stored_output(op: Operation, store: Store, step: str) -> StepOutput:
+    """Return what `step` put out, read back from its kept, redacted blobs."""
+    progress = next(item for item in op.steps.values() if item.step.id == step)
+    record = progress.outcome.record if progress.outcome is not None else None
+    if not isinstance(record, Outcome):
+        return StepOutput(ended=Ended.REFUSED)
+    texts = {}
+    for stream, ref in (record.blobs or {}).items():
+        blob = store.blob(ref.commitment)
+        texts[stream] = blob.data.decode("utf-8", "replace") if blob is not None else ""
+    return StepOutput(
+        ended=record.ended,
+        status=record.status,
+        stdout=texts.get("stdout", ""),
+        stderr=texts.get("stderr", ""),
+        data=record.facts,
+    )

@@ -1,0 +1,299 @@
+"""The one loop: ask what is next, write the intent down, act, write what happened.
+
+Engines differ only in who calls `drive` and when. The driver performs effects through
+ports; what may be done is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final, Protocol
+
+from rexecop.engines.caller import Caller
+from rexecop.engines.closing import changed_targets, close, stored_output, validate
+from rexecop.engines.errors import RunnerBusy
+from rexecop.engines.runner import is_alive
+from rexecop.engines.session import Session
+from rexecop.governance.admission import Answer, Policy, decide
+from rexecop.governance.obligations import tighter
+from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place
+from rexecop.governance.tickets import mint as mint_ticket
+from rexecop.lanes.failures import Failure
+from rexecop.lanes.port import Lane
+from rexecop.operations.errors import LeaseHeld, LockHeld
+from rexecop.operations.next import Close, Decline, Derive, Make, Mint, Park, Validate, next_effect
+from rexecop.operations.normalize import StepOutput, run_normalizer
+from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store
+from rexecop.operations.profile_model import Profile
+from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.chain import Sealed
+from rexecop.proof.preview import preview, preview_digest
+from rexecop.proof.principal import ENGINE
+from rexecop.proof.records.decision import Decision
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.validation import Validation
+from rexecop.proof.signer import Signer
+from rexecop.proof.trust import Enrolment
+from rexecop.proof.vocabulary import Effect, Ended
+from rexecop.proof.vocabulary import Gate as GateName
+
+LEASE: Final = timedelta(seconds=30)  # Long enough not to flush often, short enough to notice a dead machine.
+
+
+class Authority(Protocol):
+    """What the root says about who may: read afresh when it changed."""
+
+    def policy(self, profile: Digest | None = None) -> Policy:
+        """Return the policy packs in force now for operations of `profile`."""
+        ...
+
+    def enrolments(self) -> tuple[Enrolment, ...]:
+        """Return the keys this instance trusts."""
+        ...
+
+
+class Contents(Protocol):
+    """Pinned inputs, parsed."""
+
+    def profile(self, digest: Digest) -> Profile:
+        """Return the profile pinned under `digest`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything a driver works with, wired once by `app`."""
+
+    store: Store
+    lanes: Mapping[str, Lane]
+    authority: Authority
+    contents: Contents
+    clock: Clock
+    ids: Ids
+    signer: Signer
+    runner: str
+    permit_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driven:
+    """How far a drive came; `queued` says why the operation could not be started yet."""
+
+    session: Session
+    queued: str | None = None
+
+
+class Driver:
+    """Drives operations of one instance in this process."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def drive(self, session: Session) -> Driven:
+        """Drive an operation until it parks or ends, holding its lease.
+
+        Records pending in `session` become durable with the first flush.
+
+        Raises:
+            RunnerBusy: another live runner has it.
+            TicketRefused: approvals that were counted no longer stand.
+            StoreUnavailable, StoreUncertain: the ledger cannot be written.
+        """
+        drive = _Drive(self._world, session)
+        drive.take_lease()
+        try:
+            return await drive.run()
+        finally:
+            drive.give_lease_back()
+
+    async def probe(self, session: Session, make: Make) -> Sealed:
+        """Make the probe call `make` and return its durable outcome.
+
+        Raises:
+            As `drive`.
+        """
+        drive = _Drive(self._world, session)
+        drive.take_lease()
+        try:
+            await drive.make(make)
+            outcome = session.op.head
+            await session.flush(release=True)
+        finally:
+            drive.give_lease_back()
+        if outcome is None or not isinstance(outcome.record, Outcome):
+            raise RunnerBusy(f"operation `{session.id}` was changed by somebody else meanwhile")
+        return outcome
+
+
+class _Drive:
+    """One drive of one operation: the effects, each a method."""
+
+    def __init__(self, world: World, session: Session) -> None:
+        self._world = world
+        self._session = session
+        self._outputs: dict[str, StepOutput] = {}
+        self._caller = Caller(
+            session=session,
+            lanes=world.lanes,
+            ids=world.ids,
+            permit_seconds=world.permit_seconds,
+            fence=self._fence,
+            normalize=self._normalize,
+            renew=self._renew,
+        )
+
+    # --- leases ---
+
+    def take_lease(self) -> None:
+        """Take the operation's lease with the next flush.
+
+        Raises:
+            RunnerBusy: another live runner has it.
+        """
+        session, now = self._session, self._session.now()
+        old = self._world.store.lease(session.id)
+        if old is not None and old.expires > now:
+            if old.runner != self._world.runner and is_alive(old.runner):
+                raise RunnerBusy(f"operation `{session.id}` is being driven by another process")
+            # Its runner is provably gone, or is this one: nobody else acts under that fence.
+            self._world.store.release(old)
+        fence = 1 if old is None else old.fence + 1
+        session.hold(Lease(operation=session.id, runner=self._world.runner, fence=fence, expires=now + LEASE))
+
+    def give_lease_back(self) -> None:
+        """Give the lease back where the last flush did not."""
+        if self._session.lease is not None:
+            self._world.store.release(self._session.lease)
+            self._session.lease = None
+
+    def _renew(self) -> None:
+        now = self._world.clock.now()
+        self._world.store.acquire(self._session.id, self._world.runner, now + LEASE, now)
+
+    def _fence(self) -> int:
+        lease = self._world.store.lease(self._session.id)
+        return lease.fence if lease is not None and lease.runner == self._world.runner else -1
+
+    # --- the loop ---
+
+    async def run(self) -> Driven:
+        """Perform effects until nothing is next."""
+        session = self._session
+        try:
+            while True:
+                effect = next_effect(session.op)
+                if not isinstance(effect, Park):
+                    await self._perform(effect)
+                elif await session.flush_or_reload(release=True):
+                    return Driven(session=session)
+        except LockHeld as held:
+            session.reload()
+            return Driven(session=session, queued=held.message)
+        except LeaseHeld as held:
+            raise RunnerBusy(f"operation `{session.id}` is being driven by another process") from held
+
+    async def _perform(self, effect: Mint | Make | Derive | Decline | Validate | Close) -> None:
+        if isinstance(effect, Make):
+            await self.make(effect)
+        elif isinstance(effect, Mint):
+            self._mint()
+        elif isinstance(effect, Derive):
+            self._derive(effect)
+        elif isinstance(effect, Decline):
+            self._caller.decline(effect.step.id, effect.failure, effect.message)
+        elif isinstance(effect, Validate):
+            self._validate()
+        else:
+            close(self._session, self._world.signer)
+
+    # --- leave ---
+
+    def _mint(self) -> None:
+        session, op, authority = self._session, self._session.op, self._world.authority
+        answer = self._ask(GateName.TICKET)
+        if tighter(op.terms, answer.terms) is not None:
+            self._record_decision(GateName.TICKET, answer)
+            return
+        head = session.op.sealed_head
+        ticket = mint_ticket(
+            Case(
+                intent=op.sealed_intent,
+                plan=op.sealed_plan,
+                decision=op.sealed_decision,
+                answer=answer,
+                preview=preview_digest(preview(op.sealed_intent, op.sealed_plan)),
+                approvals=op.approvals,
+                enrolments=authority.enrolments(),
+                groups=authority.policy(op.the_plan.profile).groups(),
+            ),
+            Place(n=op.count, prev=head.digest, at=session.now(), by=ENGINE),
+            valid_for=TICKET_VALID_MAX,
+        )
+        session.take(ticket)
+        session.attached.claims.append(Claim(space="ticket", key=str(op.sealed_plan.digest)))
+        session.attached.locks.extend(
+            Lock(target=name, exclusive=True) for name in changed_targets(op.the_plan)
+        )
+
+    def _ask(self, gate: GateName, step: str | None = None) -> Answer:
+        op = self._session.op
+        request = replace(op.the_decision.request, gate=gate, step=step, now=self._session.judged_now())
+        return decide(self._world.authority.policy(op.the_plan.profile), request)
+
+    def _record_decision(self, gate: GateName, answer: Answer, step: str | None = None) -> None:
+        session, op = self._session, self._session.op
+        session.add(
+            Decision,
+            plan=op.sealed_plan.digest,
+            request=replace(op.the_decision.request, gate=gate, step=step, now=session.judged_now()),
+            terms=answer.terms,
+            rules=answer.rules,
+            packs=answer.packs,
+            errors=answer.errors,
+            reason=answer.reason,
+        )
+
+    # --- calls ---
+
+    async def make(self, make: Make) -> None:
+        """Ask policy again where the call changes something, then make it."""
+        packs: tuple[Digest, ...] = ()
+        if make.call.effect is not Effect.READ:
+            answer = self._ask(GateName.CALL, make.step.id)
+            stricter = tighter(self._session.op.terms, answer.terms)
+            if stricter is not None:
+                self._record_decision(GateName.CALL, answer, make.step.id)
+                self._caller.decline(make.step.id, Failure.POLICY_DENIED, f"{stricter}: {answer.reason}")
+                return
+            packs = tuple(pack.digest for pack in answer.packs)
+        head = self._world.store.target_head(make.step.target)
+        output = await self._caller.call(make, packs, head)
+        if output is not None:
+            self._outputs[make.step.id] = output
+
+    # --- what needs no call ---
+
+    def _derive(self, effect: Derive) -> None:
+        step = effect.step
+        inputs = {name: self._output(name) for name in step.needs}
+        facts = self._normalize(step.normalizer, inputs)
+        self._session.add(
+            Outcome, step=step.id, attempt=None, ended=Ended.OK, duration_ms=0, facts=facts or None
+        )
+
+    def _output(self, step: str) -> StepOutput:
+        """Return what `step` put out, from memory or, after a restart, from the kept blobs."""
+        if step not in self._outputs:
+            self._outputs[step] = stored_output(self._session.op, self._world.store, step)
+        return self._outputs[step]
+
+    def _normalize(self, name: str, inputs: Mapping[str, StepOutput]) -> Mapping[str, Json]:
+        profile = self._world.contents.profile(self._session.op.the_plan.profile)
+        return run_normalizer(profile.normalizers[name], inputs)
+
+    def _validate(self) -> None:
+        op = self._session.op
+        verdict, rules, facts = validate(op, self._world.contents.profile(op.the_plan.profile))
+        self._session.add(Validation, verdict=verdict, rules=rules, facts=facts)

@@ -1,0 +1,53 @@
+"""Errors of driving operations.
+
+RexecopError
+└── EngineError
+    ├── ClockSteppedBack     the clock is before what is already recorded
+    ├── RunnerBusy           another live runner drives the operation
+    ├── TooEarly             an unknown outcome may still be changing
+    └── NothingToSettle      no attempt is unknown
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rexecop.proof.errors import RexecopError
+from rexecop.proof.times import format_time
+
+
+class EngineError(RexecopError):
+    """An operation cannot be driven now."""
+
+    code = "engine-error"
+
+
+class ClockSteppedBack(EngineError):
+    """The clock is more than the tolerance before the newest record; nothing changing is appended."""
+
+    code = "clock-stepped-back"
+
+    def __init__(self, *, now: datetime, newest: datetime) -> None:
+        super().__init__(
+            f"the clock says `{format_time(now)}`, but a record of `{format_time(newest)}` exists",
+            now=format_time(now),
+            newest=format_time(newest),
+        )
+
+
+class RunnerBusy(EngineError):
+    """Another live runner drives the operation."""
+
+    code = "runner-busy"
+
+
+class TooEarly(EngineError):
+    """What was lost may still be running; it is settled later."""
+
+    code = "too-early"
+
+
+class NothingToSettle(EngineError):
+    """The operation has no attempt whose outcome is unknown."""
+
+    code = "nothing-to-settle"

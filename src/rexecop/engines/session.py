@@ -1,0 +1,185 @@
+"""One operation in hand: its fold, the records not yet flushed, and what goes with them.
+
+Records are applied to the fold as they are made and become durable together at
+`flush`. Nothing may be sent to a lane before the flush that holds its attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from rexecop.engines.errors import ClockSteppedBack
+from rexecop.operations.errors import AppendConflict
+from rexecop.operations.fold import Operation, fold
+from rexecop.operations.index import row_of
+from rexecop.operations.ports import (
+    Batch,
+    Blob,
+    Claim,
+    Clock,
+    Lease,
+    Lock,
+    PinnedInput,
+    Signature,
+    Store,
+    TargetHead,
+)
+from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed, seal
+from rexecop.proof.principal import ENGINE, Principal
+from rexecop.proof.records.base import Record
+from rexecop.proof.records.outcome import Outcome
+
+
+@dataclass(slots=True)
+class _Attached:
+    """What is written in the transaction of the pending records."""
+
+    blobs: list[Blob] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    signatures: list[Signature] = field(default_factory=list)
+    inputs: list[PinnedInput] = field(default_factory=list)
+    locks: list[Lock] = field(default_factory=list)
+    heads: list[TargetHead] = field(default_factory=list)
+
+
+class Session:
+    """An operation being planned, commanded or driven by this process."""
+
+    def __init__(self, store: Store, clock: Clock, operation: str, op: Operation | None = None) -> None:
+        """Hold `operation`; `op` is its fold when the caller has it, else it is new."""
+        self.store = store
+        self.clock = clock
+        self.id = operation
+        self.op = op or Operation(id=operation)
+        self.lease: Lease | None = None
+        self._new_lease: Lease | None = None
+        self.pending: list[Sealed] = []
+        self.attached = _Attached()
+
+    @classmethod
+    def load(cls, store: Store, clock: Clock, operation: str) -> Session:
+        """Return the session of a stored operation, folded from its records.
+
+        Raises:
+            OperationUnknown: there is none. IllegalMove: its records contradict the lifecycle.
+        """
+        return cls(store, clock, operation, fold(store.journal(operation).records))
+
+    def now(self) -> datetime:
+        """Return the time a new record gets.
+
+        Raises:
+            ClockSteppedBack: the clock is more than the tolerance before the newest record.
+        """
+        now = self.clock.now()
+        head = self.op.head
+        if head is not None and now < head.record.at - CLOCK_TOLERANCE:
+            raise ClockSteppedBack(now=now, newest=head.record.at)
+        return now
+
+    def judged_now(self) -> datetime:
+        """Return the moment expiry is judged by: the later of the clock and the newest record."""
+        now, head = self.now(), self.op.head
+        return now if head is None else max(now, head.record.at)
+
+    def add(self, kind: Callable[..., Record], by: Principal = ENGINE, **fields: object) -> Sealed:
+        """Make the next record, of class `kind`, apply it, and hold it for the next flush.
+
+        Raises:
+            IllegalMove: the record cannot follow; nothing was held.
+        """
+        head = self.op.head
+        return self.take(
+            kind(
+                operation=self.id,
+                n=self.op.count,
+                prev=head.digest if head is not None else None,
+                at=self.now(),
+                by=by,
+                **fields,
+            )
+        )
+
+    def take(self, record: Record) -> Sealed:
+        """Apply and hold a record that was made for the next place.
+
+        Raises:
+            IllegalMove: the record cannot follow; nothing was held.
+        """
+        sealed = seal(record)
+        self.op.apply(sealed)
+        self.pending.append(sealed)
+        return sealed
+
+    def hold(self, lease: Lease) -> None:
+        """Take `lease` with the next flush."""
+        self._new_lease = lease
+
+    @property
+    def fence(self) -> int:
+        """The fence of the lease held, or of the one the next flush takes; 0 without one."""
+        lease = self._new_lease or self.lease
+        return lease.fence if lease is not None else 0
+
+    async def flush(self, *, release: bool = False) -> None:
+        """Make everything pending durable.
+
+        Raises:
+            AppendConflict: somebody else appended; `reload` and ask again what is next.
+            LockHeld, ClaimTaken, LeaseHeld, StoreUnavailable, StoreUncertain: nothing is held any more.
+        """
+        if not self.pending:
+            return
+        batch = Batch(
+            operation=self.id,
+            expected=self.op.count - len(self.pending),
+            records=tuple(self.pending),
+            row=row_of(self.op) if self.op.intent is not None else None,
+            fence=self.lease.fence if self.lease is not None and self._new_lease is None else None,
+            blobs=tuple(self.attached.blobs),
+            claims=tuple(self.attached.claims),
+            signatures=tuple(self.attached.signatures),
+            inputs=tuple(self.attached.inputs),
+            locks=tuple(self.attached.locks),
+            heads=tuple(self.attached.heads),
+            lease=self._new_lease,
+            release=release,
+        )
+        await self.store.append(batch)
+        if self._new_lease is not None:
+            self.lease, self._new_lease = self._new_lease, None
+        if release:
+            self.lease = None
+        self.pending.clear()
+        self.attached = _Attached()
+
+    def reload(self) -> None:
+        """Fold the stored records again; nothing pending survives but observed outcomes.
+
+        An outcome was seen and must not be lost because somebody else wrote first, so
+        it is placed anew behind what they wrote.
+        """
+        observed = [sealed.record for sealed in self.pending if isinstance(sealed.record, Outcome)]
+        blobs = self.attached.blobs
+        self.pending, self.attached = [], _Attached()
+        self.op = fold(self.store.journal(self.id).records)
+        self._new_lease = None
+        for record in observed:
+            if record.attempt is None or record.attempt not in self.op.open:
+                continue
+            head = self.op.head
+            sealed = seal(replace(record, n=self.op.count, prev=head.digest if head else None, at=self.now()))
+            self.op.apply(sealed)
+            self.pending.append(sealed)
+            self.attached.blobs = blobs
+
+    async def flush_or_reload(self, *, release: bool = False) -> bool:
+        """Flush; on a conflict fold again and return False: what is next may be something else."""
+        try:
+            await self.flush(release=release)
+        except AppendConflict:
+            self.reload()
+            return False
+        return True

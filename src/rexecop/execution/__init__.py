@@ -1,0 +1,1 @@
+"""The step context that profile packages written for the seed are given."""

@@ -1,0 +1,1 @@
+"""Decides: policy, approvals, tickets and permits. It cannot act."""

@@ -1,0 +1,296 @@
+"""Admission: the answer of the packs in force to one request.
+
+Only the operator's packs grant and say who is who; packs that come with a profile add
+forbids and requirements. Forbid beats permit and silence is a no. Whatever is unknown,
+expired, unreadable or fails to evaluate denies: a forbid that was skipped because it
+broke would let through what it was written to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import cedarpy
+from cedarpy import pst
+
+from rexecop.governance.cedar import Rule
+from rexecop.governance.entities import Entities, merge_entities
+from rexecop.governance.facts import Facts, Question
+from rexecop.governance.obligations import NO_OBLIGATIONS, merge_approvals, merge_obligations
+from rexecop.governance.pack import Pack
+from rexecop.governance.schema import schema
+from rexecop.proof.errors import NotCanonical
+from rexecop.proof.records.decision import (
+    PackRef,
+    PolicyRequest,
+    RequestTarget,
+    RuleRef,
+    Terms,
+)
+from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
+
+ERROR_LENGTH_MAX: Final = 300  # One line of a decision record; the engine's words can be long.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a decision record says beside request and plan: `rules` took part, `reason` is for people."""
+
+    terms: Terms
+    rules: tuple[RuleRef, ...]
+    packs: tuple[PackRef, ...]
+    errors: tuple[str, ...]
+    reason: str
+
+
+class Policy:
+    """The packs in force, parsed once and ready to answer.
+
+    `operator` packs grant; `profile` packs can only forbid and require, and their people
+    and groups count for nothing. `unreadable` are packs that should be in force and
+    cannot be read, in words: while there is one, everything is denied.
+    """
+
+    def __init__(
+        self, operator: Sequence[Pack], profile: Sequence[Pack] = (), unreadable: Sequence[str] = ()
+    ) -> None:
+        self.packs: tuple[PackRef, ...] = tuple(
+            sorted((pack.ref for pack in (*operator, *profile)), key=lambda ref: (ref.id, ref.digest))
+        )
+        self._all: tuple[Pack, ...] = (*operator, *profile)
+        self.entities, contradiction = merge_entities(
+            [*(pack.entities for pack in operator), *map(_only_target_groups, profile)]
+        )
+        self._by_name: dict[str, Rule] = {}
+        rules, requirements, problems = self._collect(operator, profile)
+        self._problem: str | None = next(
+            (
+                words
+                for words in (
+                    *(f"a policy pack cannot be read: {words}" for words in unreadable),
+                    None if operator else "no policy pack of the operator is in force",
+                    contradiction,
+                    *problems,
+                )
+                if words
+            ),
+            None,
+        )
+        self.rules: Final = _policy_set(rules)
+        self.requirements: Final = _policy_set(requirements) if requirements else None
+        self.facts: Final = Facts(self.entities, _named(self._by_name.values()))
+
+    def groups(self) -> Mapping[str, frozenset[str]]:
+        """Return each group with the persons in it, as quorums need it."""
+        return self.entities.members()
+
+    def problem_at(self, moment: datetime) -> str | None:
+        """Return in words why no request can be allowed at `moment`, or None."""
+        if self._problem is not None:
+            return self._problem
+        return next((words for pack in self._all if (words := pack.invalid_at(moment))), None)
+
+    def rule(self, name: str) -> Rule:
+        """Return the rule that the engine knows as `name` (`pack/id`)."""
+        return self._by_name[name]
+
+    def _collect(
+        self, operator: Sequence[Pack], profile: Sequence[Pack]
+    ) -> tuple[dict[str, Rule], dict[str, Rule], list[str]]:
+        rules: dict[str, Rule] = {}
+        requirements: dict[str, Rule] = {}
+        problems: list[str] = []
+        seen: set[str] = set()
+        sources = [*((pack, True) for pack in operator), *((pack, False) for pack in profile)]
+        for pack, grants in sources:
+            if pack.ref.id in seen:
+                problems.append(f"two policy packs are called `{pack.ref.id}`")
+            seen.add(pack.ref.id)
+            for rule in pack.rules:
+                if grants or rule.forbids:
+                    rules[f"{pack.ref.id}/{rule.id}"] = rule
+            requirements |= {f"{pack.ref.id}/{rule.id}": rule for rule in pack.requirements}
+        self._by_name = rules | requirements
+        for name, rule in self._by_name.items():
+            missing = self.entities.lacks(rule)
+            if missing is not None:
+                problems.append(f"rule `{name}` names {missing}, which the operator's packs do not have")
+        return rules, requirements, problems
+
+
+def decide(policy: Policy, request: PolicyRequest) -> Answer:
+    """Return the answer of `policy` to `request`; it never raises for what a request says.
+
+    Every target is asked about by itself: all must be allowed, and what any of them
+    requires is required of the whole.
+    """
+    problem = policy.problem_at(request.now) or _unknown(policy.entities, request)
+    if problem is not None:
+        return _blocked(policy, (), (), problem)
+    try:
+        questions, entities = policy.facts.of(request)
+    except (ValueError, NotCanonical) as error:
+        words = (_one_line(str(error)),)
+        return _blocked(policy, (), words, _in_words(words))
+    found = _ask(policy.rules, questions, entities, request.targets)
+    if found.errors:
+        return _blocked(policy, found.names, found.errors, _in_words(found.errors))
+    if found.denied is not None:
+        return _blocked(policy, found.denied_by, (), _denial(policy, found, request))
+    required = _NOTHING
+    if policy.requirements is not None:
+        required = _ask(policy.requirements, questions, entities, request.targets)
+        if required.errors:
+            return _blocked(policy, required.names, required.errors, _in_words(required.errors))
+    return _allowed(policy, request, found.names, required.names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What the engine said: permits that matched for any target, what failed, the first target denied."""
+
+    names: tuple[str, ...]
+    errors: tuple[str, ...]
+    denied: RequestTarget | None
+    denied_by: tuple[str, ...]
+
+
+_NOTHING: Final = _Found(names=(), errors=(), denied=None, denied_by=())
+
+
+def _ask(
+    rules: cedarpy.PolicySet,
+    questions: list[Question],
+    entities: cedarpy.Entities,
+    targets: Sequence[RequestTarget],
+) -> _Found:
+    """Ask `rules` one question per target."""
+    try:
+        results = cedarpy.is_authorized_batch(questions, rules, entities, schema())
+    except ValueError as error:
+        return _Found(names=(), errors=(_one_line(str(error)),), denied=None, denied_by=())
+    names: set[str] = set()
+    errors: set[str] = set()
+    denied: RequestTarget | None = None
+    denied_by: tuple[str, ...] = ()
+    for target, result in zip(targets, results, strict=True):
+        errors.update(map(_one_line, result.diagnostics.errors))
+        if result.decision is cedarpy.Decision.Allow:
+            names.update(result.diagnostics.reasons)
+        elif result.decision is not cedarpy.Decision.Deny:
+            errors.add(f"the policy engine gave no answer about `{target.id}`")
+        elif denied is None:
+            denied, denied_by = target, tuple(sorted(result.diagnostics.reasons))
+    return _Found(
+        names=tuple(sorted(names)), errors=tuple(sorted(errors)), denied=denied, denied_by=denied_by
+    )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:ERROR_LENGTH_MAX]
+
+
+def _unknown(entities: Entities, request: PolicyRequest) -> str | None:
+    """Return in words what of the request policy knows nothing about, or what no policy can allow."""
+    person = request.principal.person
+    kind = entities.type_of(person)
+    if kind is None:
+        return f"`{person}` is in none of the policy packs in force"
+    if kind == "Agent" and request.sponsor != entities.agents[person]:
+        found = f"not `{request.sponsor}`" if request.sponsor else "and none is named"
+        return f"agent `{person}` acts for `{entities.agents[person]}`, {found}"
+    if not request.targets:
+        return "the request names no target"
+    if len({target.id for target in request.targets}) != len(request.targets):
+        return "the request describes one target twice"
+    if request.effect is not Effect.READ and request.mode in READ_MODES and request.mode is not Mode.DRY_RUN:
+        return f"mode `{request.mode}` only reads, and this would {request.effect}"
+    return None
+
+
+def _allowed(
+    policy: Policy, request: PolicyRequest, permits: tuple[str, ...], required: tuple[str, ...]
+) -> Answer:
+    rules = [policy.rule(name) for name in (*permits, *required)]
+    obligations = merge_obligations(rule.obligations for rule in rules)
+    approvals = merge_approvals(rule.approvals for rule in rules)
+    targets = len(request.targets)
+    if obligations.targets_max is not None and targets > obligations.targets_max:
+        words = f"{targets} targets are asked for, at most {obligations.targets_max} are allowed"
+        return _blocked(policy, (*permits, *required), (), words)
+    reason = f"allowed by {_quoted(permits)}"
+    if approvals:
+        asked = " and ".join(f"{rule.count} of `{rule.group}`" for rule in approvals)
+        asking = [name for name in (*permits, *required) if policy.rule(name).approvals]
+        reason += f", needs approval by {asked} because of {_quoted(asking)}"
+    terms = Terms(
+        verdict=Verdict.APPROVAL_REQUIRED if approvals else Verdict.ALLOWED,
+        approvals=approvals,
+        obligations=obligations,
+    )
+    names = (*permits, *required)
+    return Answer(terms=terms, rules=_refs(policy, names), packs=policy.packs, errors=(), reason=reason)
+
+
+def _blocked(policy: Policy, names: Sequence[str], errors: tuple[str, ...], reason: str) -> Answer:
+    terms = Terms(verdict=Verdict.BLOCKED, approvals=(), obligations=NO_OBLIGATIONS)
+    return Answer(terms=terms, rules=_refs(policy, names), packs=policy.packs, errors=errors, reason=reason)
+
+
+def _denial(policy: Policy, found: _Found, request: PolicyRequest) -> str:
+    assert found.denied is not None
+    if not found.denied_by:
+        what = f"{request.effect} `{found.denied.id}` in mode `{request.mode}`"
+        return f"no rule allows `{request.principal.person}` to {what}"
+    words = f"forbidden by {_quoted(found.denied_by)}"
+    reasons = [reason for name in found.denied_by if (reason := policy.rule(name).reason)]
+    return f"{words}: {'; '.join(reasons)}" if reasons else words
+
+
+def _in_words(errors: Sequence[str]) -> str:
+    return f"a policy could not be evaluated, and that denies: {errors[0]}"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _refs(policy: Policy, names: Iterable[str]) -> tuple[RuleRef, ...]:
+    return tuple(RuleRef(id=name, digest=policy.rule(name).digest) for name in sorted(set(names)))
+
+
+def _policy_set(rules: Mapping[str, Rule]) -> cedarpy.PolicySet:
+    """Return `rules` as the engine takes them, each under its full name."""
+    named = {
+        name: pst.Template(
+            id=name,
+            effect=rule.template.effect,
+            principal=rule.template.principal,
+            action=rule.template.action,
+            resource=rule.template.resource,
+            clauses=rule.template.clauses,
+            annotations=pst.FrozenMap({"id": name}),
+        )
+        for name, rule in rules.items()
+    }
+    return cedarpy.PolicySet.from_pst(
+        pst.PolicySet(templates=pst.FrozenMap({}), static_policies=pst.FrozenMap(named), template_links=())
+    )
+
+
+def _only_target_groups(pack: Pack) -> Entities:
+    """Return what a profile's pack may add to who is who: names for groups of targets."""
+    return Entities(
+        people={},
+        groups=frozenset(),
+        agents={},
+        services=frozenset(),
+        target_groups=pack.entities.target_groups,
+    )
+
+
+def _named(rules: Iterable[Rule]) -> frozenset[tuple[str, str]]:
+    return frozenset(name for rule in rules for name in rule.names)

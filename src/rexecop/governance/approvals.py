@@ -1,0 +1,111 @@
+"""Approvals: what an approver signs, and who may be asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from rexecop.governance.errors import (
+    ApprovalNotAsked,
+    ApprovalRefused,
+    ApproverKeyInvalid,
+    ApproverNotEstablished,
+    ApproverNotInGroup,
+    ApproverUnknown,
+    KeyEnrolledAfterPlan,
+    KeyEnrolledByRequester,
+    KeySharedWithRequester,
+    SelfApproval,
+    SponsorApproval,
+)
+from rexecop.proof.canonical import Digest
+from rexecop.proof.chain import Sealed
+from rexecop.proof.principal import Principal
+from rexecop.proof.quorum import Groups, approver_objection
+from rexecop.proof.records.approval import ApprovalStatement
+from rexecop.proof.records.decision import Terms, terms_digest
+from rexecop.proof.times import whole_milliseconds
+from rexecop.proof.trust import Enrolment
+from rexecop.proof.vocabulary import Verdict
+
+APPROVAL_VALID_MAX: Final = timedelta(days=7)  # After a week nobody remembers what was looked at.
+
+_REFUSALS: Final[Mapping[str, type[ApprovalRefused]]] = {
+    refusal.code: refusal
+    for refusal in (
+        SelfApproval,
+        SponsorApproval,
+        ApproverUnknown,
+        ApproverNotEstablished,
+        ApproverKeyInvalid,
+        ApproverNotInGroup,
+        KeySharedWithRequester,
+        KeyEnrolledByRequester,
+        KeyEnrolledAfterPlan,
+    )
+}
+
+
+def approval_statement(
+    *,
+    plan: Sealed,
+    terms: Terms,
+    preview: Digest,
+    approver: Principal,
+    approves: bool,
+    nonce: str,
+    now: datetime,
+    valid_for: timedelta,
+    reason: str | None,
+) -> ApprovalStatement:
+    """Return the statement for `approver` to sign; it expires `valid_for` after `now`.
+
+    Raises:
+        ApprovalRefused: `valid_for` is not positive, or longer than `APPROVAL_VALID_MAX`.
+    """
+    if not timedelta(0) < valid_for <= APPROVAL_VALID_MAX:
+        limit = APPROVAL_VALID_MAX.days
+        raise ApprovalRefused(f"an approval is valid for up to {limit} days, not `{valid_for}`", limit=limit)
+    return ApprovalStatement(
+        operation=plan.record.operation,
+        plan=plan.digest,
+        terms=terms_digest(terms),
+        preview=preview,
+        approves=approves,
+        nonce=nonce,
+        expires=whole_milliseconds(now + valid_for),
+        approver=approver,
+        reason=reason,
+    )
+
+
+def require_may_approve(
+    approver: Principal,
+    *,
+    intent: Sealed,
+    plan: Sealed,
+    terms: Terms,
+    enrolments: Sequence[Enrolment],
+    groups: Groups,
+    at: datetime,
+) -> None:
+    """Return only if a yes or no by `approver` would count at `at`.
+
+    It spares an approver a signature for nothing; what counts is decided by the quorum.
+
+    Raises:
+        ApprovalRefused: as one of its subclasses, by the rule that is broken.
+        ChainBroken: `plan` is not the plan of `intent`.
+    """
+    objection = approver_objection(approver, intent=intent, plan=plan, enrolments=enrolments, at=at)
+    if objection is not None:
+        raise _REFUSALS[objection.code](objection.reason, person=approver.person)
+    if terms.verdict is not Verdict.APPROVAL_REQUIRED:
+        raise ApprovalNotAsked(f"the operation is `{terms.verdict}`; there is nothing to approve")
+    asked = [rule.group for rule in terms.approvals]
+    if not any(approver.person in groups.get(group, frozenset()) for group in asked):
+        words = ", ".join(f"`{group}`" for group in asked)
+        raise ApproverNotInGroup(
+            f"`{approver.person}` is in none of the groups that are asked: {words}", person=approver.person
+        )

@@ -1,0 +1,189 @@
+"""Cedar text, policy by policy: split, bounded, parsed, annotated, checked against the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import cedarpy
+from cedarpy import pst
+
+from rexecop.governance import grammar
+from rexecop.governance.errors import AnnotationWrong, PackTooLarge, PolicyInvalid, PolicyMalformed
+from rexecop.governance.obligations import NO_OBLIGATIONS
+from rexecop.governance.schema import schema
+from rexecop.proof.canonical import Digest, digest_of
+from rexecop.proof.records.decision import ApprovalRule, Obligations
+
+STATEMENT_LENGTH_MAX: Final = 16 * 1024  # A policy longer than some screens is read by nobody.
+BRACKETS_DEPTH_MAX: Final = 32  # The parser below recurses on brackets and would exhaust the stack.
+
+_OPENING: Final = frozenset("([{")
+_CLOSING: Final = frozenset(")]}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One policy. `id` is its own, `digest` that of its text; a requirement never allows anything."""
+
+    id: str
+    source: str
+    line: int
+    digest: Digest
+    forbids: bool
+    requirement: bool
+    approvals: tuple[ApprovalRule, ...]
+    obligations: Obligations
+    reason: str | None
+    template: pst.Template
+    names: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """The text of one policy, without the comments before it, and the line it begins on."""
+
+    text: str
+    line: int
+
+
+def read_rules(text: str, *, source: str, requirement: bool) -> tuple[Rule, ...]:
+    """Return the policies of the Cedar file `text`.
+
+    Raises:
+        PolicyMalformed, PolicyInvalid, AnnotationWrong, PackTooLarge: naming the line of the policy.
+    """
+    return tuple(_rule(statement, source, requirement) for statement in split(text, source=source))
+
+
+def split(text: str, *, source: str) -> Iterator[Statement]:
+    """Yield the statements of `text`; comments and strings are seen for what they are.
+
+    Raises:
+        PolicyMalformed: a string, bracket or statement is not closed, or nesting is too deep.
+        PackTooLarge: a statement is longer than `STATEMENT_LENGTH_MAX`.
+    """
+    begin, depth, at = -1, 0, 0
+    while at < len(text):
+        char = text[at]
+        if char.isspace():
+            at += 1
+            continue
+        if text.startswith("//", at):
+            end = text.find("\n", at)
+            at = len(text) if end < 0 else end
+            continue
+        begin = at if begin < 0 else begin
+        if char == '"':
+            at = _after_string(text, at, source)
+            continue
+        depth += (char in _OPENING) - (char in _CLOSING)
+        if not 0 <= depth <= BRACKETS_DEPTH_MAX:
+            what = (
+                f"brackets are nested deeper than {BRACKETS_DEPTH_MAX}" if depth > 0 else "no bracket is open"
+            )
+            raise PolicyMalformed(what, source=source, line=_line(text, at))
+        at += 1
+        if char == ";" and depth == 0:
+            yield _statement(text, begin, at, source)
+            begin = -1
+    if begin >= 0:
+        what = "a policy begins here and does not end with `;`"
+        raise PolicyMalformed(what, source=source, line=_line(text, begin))
+
+
+def _after_string(text: str, at: int, source: str) -> int:
+    end = at + 1
+    while end < len(text) and text[end] != '"':
+        end += 2 if text[end] == "\\" else 1
+    if end >= len(text):
+        raise PolicyMalformed("a string begins here and does not end", source=source, line=_line(text, at))
+    return end + 1
+
+
+def _statement(text: str, begin: int, end: int, source: str) -> Statement:
+    line = _line(text, begin)
+    if end - begin > STATEMENT_LENGTH_MAX:
+        what = f"policy has {end - begin} characters, at most {STATEMENT_LENGTH_MAX} are read"
+        raise PackTooLarge(what, source=source, line=line)
+    return Statement(text=text[begin:end], line=line)
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
+
+
+def _rule(statement: Statement, source: str, requirement: bool) -> Rule:
+    template = _template(statement, source)
+    forbids = template.effect == "forbid"
+    if requirement and forbids:
+        what = "a requirement is written as `permit`: it says when it applies"
+        raise PolicyMalformed(what, source=source, line=statement.line)
+    rule_id, reason, approvals, obligations = _annotations(template, statement, source, requirement)
+    checked = cedarpy.validate_policies(statement.text, schema())
+    if not checked.validation_passed:
+        words = _one_line("; ".join(found.error for found in checked.errors))
+        raise PolicyInvalid(f"policy `{rule_id}`: {words}", source=source, line=statement.line)
+    return Rule(
+        id=rule_id,
+        source=source,
+        line=statement.line,
+        digest=digest_of(statement.text.encode()),
+        forbids=forbids,
+        requirement=requirement,
+        approvals=approvals,
+        obligations=obligations,
+        reason=reason,
+        template=template,
+        names=frozenset((str(uid.type.basename), uid.id) for uid in pst.entity_uids(template)),
+    )
+
+
+def _template(statement: Statement, source: str) -> pst.Template:
+    try:
+        parsed = cedarpy.policies_to_pst(statement.text)
+    except ValueError as error:
+        what = f"not a policy: {_one_line(str(error))}"
+        raise PolicyMalformed(what, source=source, line=statement.line) from error
+    if parsed.templates or parsed.template_links or len(parsed.static_policies) != 1:
+        what = "templates with slots are not allowed; write the entity out"
+        raise PolicyMalformed(what, source=source, line=statement.line)
+    return next(iter(parsed.static_policies.values()))
+
+
+def _annotations(
+    template: pst.Template, statement: Statement, source: str, requirement: bool
+) -> tuple[str, str | None, tuple[ApprovalRule, ...], Obligations]:
+    found = dict(template.annotations)
+
+    def refuse(what: str) -> AnnotationWrong:
+        return AnnotationWrong(what, source=source, line=statement.line)
+
+    rule_id = found.get("id", "")
+    if not grammar.ID.fullmatch(rule_id):
+        raise refuse('every policy has an `@id("...")` of letters, digits, `_`, `.` and `-`')
+    unknown = sorted(found.keys() - grammar.KNOWN)
+    if unknown:
+        known = ", ".join(sorted(grammar.KNOWN))
+        raise refuse(f"policy `{rule_id}` has an unknown annotation `@{unknown[0]}`; known are {known}")
+    terms = found.keys() & {"approvals", "obligations"}
+    if terms and template.effect == "forbid":
+        raise refuse(f"policy `{rule_id}` forbids, so nothing can be asked on top of it")
+    if requirement and not terms:
+        raise refuse(f"requirement `{rule_id}` asks for nothing: it has neither approvals nor obligations")
+    reason = found.get("reason")
+    if reason is not None and not (0 < len(reason) <= grammar.REASON_LENGTH_MAX and reason.isprintable()):
+        raise refuse(f"policy `{rule_id}`: a reason is one line of {grammar.REASON_LENGTH_MAX} characters")
+    try:
+        approvals = grammar.read_approvals(found["approvals"]) if "approvals" in found else ()
+        obligations = (
+            grammar.read_obligations(found["obligations"]) if "obligations" in found else NO_OBLIGATIONS
+        )
+    except ValueError as error:
+        raise refuse(f"policy `{rule_id}`: {error}") from error
+    return rule_id, reason, approvals, obligations
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]

@@ -1,0 +1,243 @@
+"""Errors of governance.
+
+RexecopError
+└── GovernanceError
+    ├── PackRefused                 a policy pack that cannot be used
+    │   ├── PackFileUnknown         a file no pack has
+    │   ├── PackTooLarge            more than a pack may hold
+    │   ├── PackManifestWrong       `pack.yaml`
+    │   ├── EntitiesWrong           `entities.yaml`
+    │   ├── PolicyMalformed         text that is no policy, or one that is not allowed
+    │   ├── PolicyInvalid           a policy the schema refuses
+    │   └── AnnotationWrong         an annotation nobody understands
+    ├── ApprovalRefused             somebody who may not decide about this operation
+    │   ├── SelfApproval            the requester, or his credential
+    │   ├── SponsorApproval         the sponsor of the agent that asks
+    │   ├── ApproverUnknown         no such key for such a person
+    │   ├── ApproverNotEstablished  a name without a key behind it
+    │   ├── ApproverKeyInvalid      expired or revoked
+    │   ├── ApproverNotInGroup      none of the groups that are asked
+    │   ├── KeySharedWithRequester  one key, two names
+    │   ├── KeyEnrolledByRequester  directly, or through keys he enrolled
+    │   ├── KeyEnrolledAfterPlan    too late to count
+    │   └── ApprovalNotAsked        nothing to approve
+    ├── TicketRefused               no leave to run
+    │   ├── DecisionBlocked         policy says no
+    │   ├── ApprovalDenied          a person said no
+    │   ├── ApprovalsMissing        not everybody asked has said yes
+    │   ├── TermsStricter           policy asks for more than was approved
+    │   ├── ObligationUnmet         the plan cannot keep an obligation
+    │   └── TicketUnfit             records that do not belong together
+    └── PermitRefused               no leave to make a call
+        ├── PermitOutsideScope      not a call of this plan
+        ├── PermitModeMismatch      not in this mode
+        ├── PermitTooLong           longer than a permit may live
+        ├── TicketNotYetValid       too early
+        └── TicketExpired           too late
+"""
+
+from __future__ import annotations
+
+from rexecop.proof.errors import RexecopError
+
+
+class GovernanceError(RexecopError):
+    """Governance refuses, or cannot answer; nothing is allowed by it."""
+
+    code = "governance-error"
+
+
+class PackRefused(GovernanceError):
+    """A policy pack cannot be used: the place (`source`, `line` from 1) and what is wrong there."""
+
+    code = "pack-refused"
+
+    def __init__(self, what: str, *, source: str, line: int | None = None) -> None:
+        place = source if line is None else f"{source}:{line}"
+        super().__init__(f"{place}: {what}", source=source, line=line)
+
+
+class PackFileUnknown(PackRefused):
+    """A pack holds a file that would silently mean nothing."""
+
+    code = "pack-file-unknown"
+
+
+class PackTooLarge(PackRefused):
+    """A pack, or a part of it, is over a limit."""
+
+    code = "pack-too-large"
+
+
+class PackManifestWrong(PackRefused):
+    """`pack.yaml` is missing or wrong."""
+
+    code = "pack-manifest-wrong"
+
+
+class EntitiesWrong(PackRefused):
+    """`entities.yaml` is wrong, or a policy names what it does not have."""
+
+    code = "entities-wrong"
+
+
+class PolicyMalformed(PackRefused):
+    """Text that is no policy, or a policy of a kind packs may not hold."""
+
+    code = "policy-malformed"
+
+
+class PolicyInvalid(PackRefused):
+    """A policy that the schema refuses."""
+
+    code = "policy-invalid"
+
+
+class AnnotationWrong(PackRefused):
+    """An annotation that is missing, repeated, unknown or malformed."""
+
+    code = "policy-annotation-wrong"
+
+
+class ApprovalRefused(GovernanceError):
+    """This person, with this key, may not decide about this operation."""
+
+    code = "approval-refused"
+
+
+class SelfApproval(ApprovalRefused):
+    """The requester never approves his own operation."""
+
+    code = "self-approval"
+
+
+class SponsorApproval(ApprovalRefused):
+    """The human behind an agent never approves what the agent asks for."""
+
+    code = "sponsor-approval"
+
+
+class ApproverUnknown(ApprovalRefused):
+    """The key is not enrolled as an approver's key of this person."""
+
+    code = "approver-unknown"
+
+
+class ApproverNotEstablished(ApprovalRefused):
+    """The approver is not established by a key."""
+
+    code = "approver-not-established"
+
+
+class ApproverKeyInvalid(ApprovalRefused):
+    """The approver's key has expired or was revoked."""
+
+    code = "approver-key-invalid"
+
+
+class ApproverNotInGroup(ApprovalRefused):
+    """The approver is in none of the groups that are asked."""
+
+    code = "approver-not-in-group"
+
+
+class KeySharedWithRequester(ApprovalRefused):
+    """The approver's key is the requester's as well."""
+
+    code = "key-shared-with-requester"
+
+
+class KeyEnrolledByRequester(ApprovalRefused):
+    """The approver's key rests on an enrolment by the requester."""
+
+    code = "key-enrolled-by-requester"
+
+
+class KeyEnrolledAfterPlan(ApprovalRefused):
+    """The approver's key was enrolled when the plan was made already."""
+
+    code = "key-enrolled-after-plan"
+
+
+class ApprovalNotAsked(ApprovalRefused):
+    """The terms ask nobody for approval: allowed already, or blocked for good."""
+
+    code = "approval-not-asked"
+
+
+class TicketRefused(GovernanceError):
+    """No ticket can be given."""
+
+    code = "ticket-refused"
+
+
+class DecisionBlocked(TicketRefused):
+    """Policy says no, which no approval overrides."""
+
+    code = "decision-blocked"
+
+
+class ApprovalDenied(TicketRefused):
+    """A person who was asked said no."""
+
+    code = "approval-denied"
+
+
+class ApprovalsMissing(TicketRefused):
+    """Not everybody who is asked has said yes."""
+
+    code = "approvals-missing"
+
+
+class TermsStricter(TicketRefused):
+    """The policy now in force asks for more than the terms that were decided and approved."""
+
+    code = "terms-stricter"
+
+
+class ObligationUnmet(TicketRefused):
+    """The plan cannot keep to an obligation."""
+
+    code = "obligation-unmet"
+
+
+class TicketUnfit(TicketRefused):
+    """Intent, plan, decision and ticket do not belong together."""
+
+    code = "ticket-unfit"
+
+
+class PermitRefused(GovernanceError):
+    """No permit can be given."""
+
+    code = "permit-refused"
+
+
+class PermitOutsideScope(PermitRefused):
+    """The call is not one the ticket's plan has for this step."""
+
+    code = "permit-outside-scope"
+
+
+class PermitModeMismatch(PermitRefused):
+    """The ticket was given for another mode, or the mode forbids what the call does."""
+
+    code = "permit-mode-mismatch"
+
+
+class PermitTooLong(PermitRefused):
+    """A permit lives for a minute at most."""
+
+    code = "permit-too-long"
+
+
+class TicketNotYetValid(PermitRefused):
+    """The ticket cannot be used yet."""
+
+    code = "ticket-not-yet-valid"
+
+
+class TicketExpired(PermitRefused):
+    """The ticket can no longer be used."""
+
+    code = "ticket-expired"

@@ -1,0 +1,81 @@
+"""The grammar of annotations: one key, one list, understood at load or refused.
+
+`@approvals("1 of approvers, 2 of sre")`, `@obligations("output_bytes<=8192, timeout<=10s,
+steps<=20, targets<=5, isolation>=bubblewrap, no_network, receipt")`, `@reason("...")`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from rexecop.governance.obligations import ISOLATION_ORDER, merge_approvals, merge_obligations
+from rexecop.proof.canonical import INTEGER_MAX
+from rexecop.proof.records.decision import ApprovalRule, Obligations
+
+KNOWN: Final = frozenset({"id", "reason", "approvals", "obligations"})
+ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+REASON_LENGTH_MAX: Final = 200  # One line of words for a person, not a document.
+APPROVERS_MAX: Final = 16  # More people than this do not read a plan, they wave it through.
+
+_APPROVAL: Final = re.compile(r"([1-9][0-9]{0,2}) of (\S+)")
+_LIMIT: Final = re.compile(r"(output_bytes|steps|targets)<=([1-9][0-9]{0,15})")
+_TIMEOUT: Final = re.compile(r"timeout<=([1-9][0-9]{0,8})(ms|s|m)")
+_ISOLATION: Final = re.compile(r"isolation>=([a-z-]+)")
+_MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000}
+
+
+def read_approvals(text: str) -> tuple[ApprovalRule, ...]:
+    """Return the approvals that `text` asks for.
+
+    Raises:
+        ValueError: `text` is not a list like `1 of approvers, 2 of sre`, naming the wrong entry.
+    """
+    return merge_approvals([[_approval(entry)] for entry in _entries(text)])
+
+
+def read_obligations(text: str) -> Obligations:
+    """Return the obligations that `text` lists.
+
+    Raises:
+        ValueError: an entry is not an obligation anybody here can keep, naming it.
+    """
+    return merge_obligations([_obligation(entry) for entry in _entries(text)])
+
+
+def _entries(text: str) -> Iterable[str]:
+    entries = [entry.strip() for entry in text.split(",")]
+    if not all(entries):
+        raise ValueError("it holds an empty entry")
+    return entries
+
+
+def _approval(entry: str) -> ApprovalRule:
+    found = _APPROVAL.fullmatch(entry)
+    if found is None or not GROUP.fullmatch(found[2]):
+        raise ValueError(f"`{entry:.60}` is not like `2 of approvers`")
+    if int(found[1]) > APPROVERS_MAX:
+        raise ValueError(f"`{entry:.60}` asks for more than {APPROVERS_MAX} people")
+    return ApprovalRule(count=int(found[1]), group=found[2])
+
+
+def _obligation(entry: str) -> Obligations:
+    if entry == "no_network":
+        return Obligations(no_network=True)
+    if entry == "receipt":
+        return Obligations(receipt=True)
+    if (found := _TIMEOUT.fullmatch(entry)) is not None:
+        return Obligations(timeout_ms=int(found[1]) * _MILLISECONDS[found[2]])
+    if (found := _ISOLATION.fullmatch(entry)) is not None:
+        if found[1] not in {str(known) for known in ISOLATION_ORDER}:
+            raise ValueError(f"`{found[1]:.40}` is not one of {', '.join(ISOLATION_ORDER)}")
+        return Obligations(isolation=found[1])
+    found = _LIMIT.fullmatch(entry)
+    if found is None or int(found[2]) > INTEGER_MAX:
+        raise ValueError(f"`{entry:.60}` is not an obligation known here")
+    limit = int(found[2])
+    if found[1] == "output_bytes":
+        return Obligations(output_bytes=limit)
+    return Obligations(steps_max=limit) if found[1] == "steps" else Obligations(targets_max=limit)

@@ -1,0 +1,120 @@
+"""Obligations: what the executor must keep to. Merged to the strictest, compared, and held against a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rexecop.proof.call import ScriptedRequest
+from rexecop.proof.records.decision import ApprovalRule, Obligations, Terms
+from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.vocabulary import Grade, Isolation, Verdict
+
+ISOLATION_ORDER: Final = (
+    Isolation.NONE,
+    Isolation.RLIMITS,
+    Isolation.LANDLOCK_SECCOMP,
+    Isolation.BUBBLEWRAP,
+)
+VERDICT_ORDER: Final = (Verdict.ALLOWED, Verdict.APPROVAL_REQUIRED, Verdict.BLOCKED)
+NO_OBLIGATIONS: Final = Obligations()
+
+
+def merge_obligations(parts: Iterable[Obligations]) -> Obligations:
+    """Return the strictest of all: limits take the minimum, the rest holds if any part says so."""
+    merged = NO_OBLIGATIONS
+    for part in parts:
+        if part is not NO_OBLIGATIONS:
+            merged = _stricter(merged, part)
+    return merged
+
+
+def merge_approvals(parts: Iterable[Sequence[ApprovalRule]]) -> tuple[ApprovalRule, ...]:
+    """Return all that is asked: different groups add up, the same group takes the highest count."""
+    counts: dict[str, int] = {}
+    for rules in parts:
+        for rule in rules:
+            counts[rule.group] = max(rule.count, counts.get(rule.group, 0))
+    return tuple(ApprovalRule(count=counts[group], group=group) for group in sorted(counts))
+
+
+def tighter(old: Terms, new: Terms) -> str | None:
+    """Return what `new` asks beyond `old`, in words, or None when it asks the same or less."""
+    if VERDICT_ORDER.index(new.verdict) > VERDICT_ORDER.index(old.verdict):
+        return f"the answer is `{new.verdict}`, it was `{old.verdict}`"
+    before = {rule.group: rule.count for rule in old.approvals}
+    for rule in new.approvals:
+        if rule.count > before.get(rule.group, 0):
+            return f"{rule.count} of `{rule.group}` must approve, it was {before.get(rule.group, 0)}"
+    if new.not_before is not None and (old.not_before is None or new.not_before > old.not_before):
+        return "it may start only later"
+    if new.not_after is not None and (old.not_after is None or new.not_after < old.not_after):
+        return "it must end earlier"
+    return _tighter_obligations(old.obligations, new.obligations)
+
+
+def unmet(obligations: Obligations, plan: Plan) -> tuple[str, ...]:
+    """Return what of `obligations` the plan as made cannot keep to, in words; empty when it can.
+
+    Timeout and output are not looked at: every call is cut to them when it is made.
+    """
+    found: list[str] = []
+    calls = [step for step in plan.steps if isinstance(step, CallStep)]
+    if obligations.steps_max is not None and len(plan.steps) > obligations.steps_max:
+        found.append(f"{len(plan.steps)} steps, at most {obligations.steps_max} are allowed")
+    if obligations.targets_max is not None and len(plan.targets) > obligations.targets_max:
+        found.append(f"{len(plan.targets)} targets, at most {obligations.targets_max} are allowed")
+    for step in calls:
+        found.extend(f"step `{step.id}`: {what}" for what in _unmet_by_step(obligations, step))
+    return tuple(found)
+
+
+def _unmet_by_step(obligations: Obligations, step: CallStep) -> Iterable[str]:
+    if isinstance(step.call.request, ScriptedRequest):
+        return  # It cannot do I/O at all, so isolation and network have nothing to bound.
+    if obligations.isolation is not None and _rank(step.isolation) < _rank(obligations.isolation):
+        yield f"isolation `{step.isolation}`, at least `{obligations.isolation}` is required"
+    if obligations.no_network and step.grade is not Grade.CONTAINED:
+        yield "no network is allowed, and nothing keeps this call from it"
+
+
+def _stricter(one: Obligations, other: Obligations) -> Obligations:
+    return Obligations(
+        output_bytes=_least(one.output_bytes, other.output_bytes),
+        timeout_ms=_least(one.timeout_ms, other.timeout_ms),
+        steps_max=_least(one.steps_max, other.steps_max),
+        targets_max=_least(one.targets_max, other.targets_max),
+        isolation=max((one.isolation, other.isolation), key=_rank),
+        no_network=one.no_network or other.no_network,
+        receipt=one.receipt or other.receipt,
+    )
+
+
+def _tighter_obligations(old: Obligations, new: Obligations) -> str | None:
+    limits = (
+        ("output_bytes", old.output_bytes, new.output_bytes),
+        ("timeout_ms", old.timeout_ms, new.timeout_ms),
+        ("steps", old.steps_max, new.steps_max),
+        ("targets", old.targets_max, new.targets_max),
+    )
+    for name, before, now in limits:
+        if now is not None and (before is None or now < before):
+            return f"{name} is limited to {now}, it was {'not limited' if before is None else before}"
+    if _rank(new.isolation) > _rank(old.isolation):
+        return f"isolation must be at least `{new.isolation}`, it was `{old.isolation or 'free'}`"
+    if new.no_network and not old.no_network:
+        return "no network is allowed, it was"
+    if new.receipt and not old.receipt:
+        return "a receipt is required, it was not"
+    return None
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
+
+
+def _rank(isolation: str | None) -> int:
+    """Return how strong a class is; what is no class of isolation ranks below all."""
+    return next((rank for rank, known in enumerate(ISOLATION_ORDER) if known == isolation), -1)

@@ -1,0 +1,223 @@
+"""Policy packs: a folder of Cedar text, checked as a whole and named by one digest.
+
+pack.yaml                id, version; issuer, validity, description
+*.cedar                  rules: permits and forbids
+requirements/*.cedar     requirements: written as `permit`, they say when they apply
+entities.yaml            people, groups, agents, services, target groups
+schema.cedarschema       a copy of the schema, for editors
+tests/*.yaml, README.md  for people; covered by the digest like the rest
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import ClassVar, Final
+
+from rexecop.execution.strict_yaml import Document, Yaml, forbidden_character, load_yaml
+from rexecop.governance.cedar import Rule, read_rules
+from rexecop.governance.entities import NOBODY, Entities, read_entities
+from rexecop.governance.errors import (
+    AnnotationWrong,
+    EntitiesWrong,
+    PackFileUnknown,
+    PackManifestWrong,
+    PackRefused,
+    PackTooLarge,
+    PolicyMalformed,
+)
+from rexecop.governance.grammar import ID
+from rexecop.governance.schema import SCHEMA
+from rexecop.proof.canonical import digest_of
+from rexecop.proof.codec import encode
+from rexecop.proof.records.decision import PackRef
+
+FILES_MAX: Final = 256  # More files than this are not one body of rules.
+FILE_BYTES_MAX: Final = 1024 * 1024
+PACK_BYTES_MAX: Final = 8 * 1024 * 1024  # The size of a pack of 10,000 long policies.
+RULES_MAX: Final = 20_000  # Twice the largest pack whose speed is measured.
+
+_FILE: Final = re.compile(
+    r"pack\.yaml|entities\.yaml|schema\.cedarschema|README\.md"
+    r"|(?:requirements/)?[A-Za-z0-9_.-]+\.cedar|tests/[A-Za-z0-9_.-]+\.yaml"
+)
+_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,31}")
+_MANIFEST_FIELDS: Final = frozenset({"id", "version", "issuer", "validity", "description"})
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackText:
+    """The files of a pack as one value; the digest of its canonical bytes names the pack."""
+
+    kind: ClassVar[str] = "policy-pack/1"
+
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """A pack that was read whole and without fault. `data` are the bytes `ref.digest` names.
+
+    It holds from `not_before` until `not_after`, where it says so.
+    """
+
+    ref: PackRef
+    issuer: str | None
+    not_before: datetime | None
+    not_after: datetime | None
+    rules: tuple[Rule, ...]
+    requirements: tuple[Rule, ...]
+    entities: Entities
+    data: bytes
+
+    @classmethod
+    def parse(cls, files: Mapping[str, bytes]) -> Pack:
+        """Return the pack made of `files` (path within the pack to content).
+
+        Raises:
+            PackRefused: a file, policy, annotation, name or limit is wrong, with its place.
+            YamlRefused: `pack.yaml` or `entities.yaml` is not strict YAML.
+        """
+        texts = _checked_texts(files)
+        data = encode(PackText(files=texts))
+        manifest = _manifest(texts)
+        rules = tuple(_rules(texts, requirement=False))
+        requirements = tuple(_rules(texts, requirement=True))
+        entities = NOBODY
+        if "entities.yaml" in files:
+            entities = read_entities(files["entities.yaml"], source="entities.yaml")
+        _check_rules((*rules, *requirements), entities)
+        return cls(
+            ref=PackRef(id=manifest.id, version=manifest.version, digest=digest_of(data)),
+            issuer=manifest.issuer,
+            not_before=manifest.not_before,
+            not_after=manifest.not_after,
+            rules=rules,
+            requirements=requirements,
+            entities=entities,
+            data=data,
+        )
+
+    def invalid_at(self, moment: datetime) -> str | None:
+        """Return in words why the pack does not hold at `moment`, or None when it does."""
+        if self.not_before is not None and moment < self.not_before:
+            return f"pack `{self.ref.id}` is not valid yet"
+        if self.not_after is not None and moment >= self.not_after:
+            return f"pack `{self.ref.id}` has expired"
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Manifest:
+    id: str
+    version: str
+    issuer: str | None
+    not_before: datetime | None
+    not_after: datetime | None
+
+
+def _checked_texts(files: Mapping[str, bytes]) -> dict[str, str]:
+    if len(files) > FILES_MAX:
+        raise PackTooLarge(f"{len(files)} files, at most {FILES_MAX} are read", source="pack")
+    if sum(map(len, files.values())) > PACK_BYTES_MAX:
+        raise PackTooLarge(f"more than {PACK_BYTES_MAX} bytes in all", source="pack")
+    return {path: _checked_text(path, files[path]) for path in sorted(files)}
+
+
+def _checked_text(path: str, data: bytes) -> str:
+    if not _FILE.fullmatch(path):
+        raise PackFileUnknown("no file of a policy pack; it would be ignored", source=path[:200])
+    if len(data) > FILE_BYTES_MAX:
+        raise PackTooLarge(f"{len(data)} bytes, at most {FILE_BYTES_MAX} are read", source=path)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PolicyMalformed("not UTF-8", source=path, line=line) from error
+    found = forbidden_character(text)
+    if found is not None:
+        raise PolicyMalformed(f"character {found[0]} is not allowed", source=path, line=found[1])
+    if path == "schema.cedarschema" and text != SCHEMA:
+        raise PackRefused("not the schema in use; leave the file out or write the shipped one", source=path)
+    return text
+
+
+def _manifest(texts: Mapping[str, str]) -> _Manifest:
+    if "pack.yaml" not in texts:
+        raise PackManifestWrong("it is missing; it names the pack's `id` and `version`", source="pack.yaml")
+    document = load_yaml(texts["pack.yaml"], source="pack.yaml")
+    fields = document.value
+    if not isinstance(fields, dict):
+        raise _manifest_wrong(document, "", "it is not a mapping")
+    for name in sorted(fields.keys() - _MANIFEST_FIELDS):
+        known = ", ".join(sorted(_MANIFEST_FIELDS))
+        raise _manifest_wrong(document, name, f"unknown field `{name:.60}`; allowed are {known}")
+    validity = fields.get("validity")
+    if validity is None:
+        validity = {}
+    if not isinstance(validity, dict) or not validity.keys() <= {"not_before", "not_after"}:
+        raise _manifest_wrong(document, "validity", "`validity` holds `not_before` and `not_after`, no more")
+    issuer = fields.get("issuer")
+    if issuer is not None and not isinstance(issuer, str):
+        raise _manifest_wrong(document, "issuer", "`issuer` is text")
+    return _Manifest(
+        id=_word(document, fields, "id", ID),
+        version=_word(document, fields, "version", _VERSION),
+        issuer=issuer,
+        not_before=_moment(document, validity.get("not_before")),
+        not_after=_moment(document, validity.get("not_after")),
+    )
+
+
+def _word(document: Document, fields: Mapping[str, Yaml], name: str, form: re.Pattern[str]) -> str:
+    value = fields.get(name)
+    # `version: 1.10` keeps its digits as a decimal, so it can be taken as written.
+    text = str(value) if isinstance(value, str | Decimal) or type(value) is int else ""
+    if not form.fullmatch(text):
+        raise _manifest_wrong(
+            document, name, f"`{name}` is missing or not a short word like `{form.pattern}`"
+        )
+    return text
+
+
+def _moment(document: Document, value: Yaml) -> datetime | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and (_DAY.fullmatch(value) or _MOMENT.fullmatch(value)):
+        try:
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        except ValueError:
+            pass  # It has the form of a date that does not exist; the answer below says so.
+    what = f"`{value}` is not a UTC time like `2026-01-31` or `2026-01-31T09:30:00Z`"
+    raise _manifest_wrong(document, "validity", what)
+
+
+def _manifest_wrong(document: Document, name: str, what: str) -> PackManifestWrong:
+    return PackManifestWrong(what, source=document.source, line=document.line((name,)))
+
+
+def _rules(texts: Mapping[str, str], *, requirement: bool) -> Iterator[Rule]:
+    for path, text in texts.items():
+        if path.endswith(".cedar") and path.startswith("requirements/") == requirement:
+            yield from read_rules(text, source=path, requirement=requirement)
+
+
+def _check_rules(rules: tuple[Rule, ...], entities: Entities) -> None:
+    if len(rules) > RULES_MAX:
+        raise PackTooLarge(f"{len(rules)} policies, at most {RULES_MAX} are read", source="pack")
+    seen: dict[str, Rule] = {}
+    for rule in rules:
+        if rule.id in seen:
+            first = seen[rule.id]
+            what = f"policy id `{rule.id}` is used already at {first.source}:{first.line}"
+            raise AnnotationWrong(what, source=rule.source, line=rule.line)
+        seen[rule.id] = rule
+        missing = entities.lacks(rule)
+        if missing is not None:
+            what = f"policy `{rule.id}` names {missing}, which entities.yaml does not have"
+            raise EntitiesWrong(what, source=rule.source, line=rule.line)

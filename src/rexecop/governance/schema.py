@@ -1,0 +1,53 @@
+"""The Cedar schema every pack is checked against, and every request is put in.
+
+Actions are the effect classes; what exactly is asked stands in the context. Parameters
+are tags, all as text: `context.parameters.hasTag("service") &&
+context.parameters.getTag("service") == "cache"`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+import cedarpy
+
+SCHEMA: Final = """\
+entity Group;
+entity User in [Group];
+entity Agent = { sponsor: User };
+entity Service;
+entity TargetGroup;
+entity Target in [TargetGroup] = { kind: String, criticality: String };
+entity Parameters tags String;
+
+type Context = {
+    gate: String,            // plan | ticket | call
+    mode: String,            // dry_run | read_only | observe | emergency_readonly | apply | recovery
+    risk: String,
+    profile: String,
+    intent: String,          // profile/intent
+    environment: String,
+    simulated: Bool,         // every call of the plan is scripted and cannot do I/O
+    pinned: Bool,            // observed facts back the plan
+    origin: String,          // cli | api | mcp | trigger | schedule | reaction
+    principal_established: String,  // key | oidc | token | os-user | engine
+    now: datetime,
+    parameters: Parameters,
+    grade?: String,          // contained | method | shape: how well a read is known to be one
+    sponsor?: String,
+    step?: String,
+};
+
+action "read", "change", "destroy" appliesTo {
+    principal: [User, Agent, Service],
+    resource: [Target],
+    context: Context,
+};
+"""
+
+
+@cache
+def schema() -> cedarpy.Schema:
+    """Return the parsed schema."""
+    return cedarpy.Schema.from_str(SCHEMA)

@@ -1,0 +1,89 @@
+"""Why: a decision in words, and what would have to differ. The lines are for people; codes are elsewhere."""
+
+from __future__ import annotations
+
+from rexecop.governance.admission import Answer
+from rexecop.proof.quorum import Tally
+from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations, PolicyRequest
+from rexecop.proof.vocabulary import Verdict
+
+
+def of_decision(decision: Decision) -> tuple[str, ...]:
+    """Return a recorded decision in words."""
+    answer = Answer(
+        terms=decision.terms,
+        rules=decision.rules,
+        packs=decision.packs,
+        errors=decision.errors,
+        reason=decision.reason,
+    )
+    return of_answer(answer, decision.request)
+
+
+def of_answer(answer: Answer, request: PolicyRequest) -> tuple[str, ...]:
+    """Return the verdict, its rules, the facts they saw, what must be kept to, and what would change it."""
+    lines = [f"{answer.terms.verdict}: {answer.reason}", f"asked: {_facts(request)}"]
+    lines += [f"rule `{rule.id}` took part" for rule in answer.rules]
+    lines += [f"error: {error}" for error in answer.errors]
+    lines += [f"must keep to: {words}" for words in obligations_in_words(answer.terms.obligations)]
+    packs = ", ".join(f"`{pack.id}` {pack.version}" for pack in answer.packs) or "none"
+    lines.append(f"packs in force: {packs}")
+    lines.append(_what_would_help(answer, request))
+    return tuple(lines)
+
+
+def of_tally(tally: Tally) -> tuple[str, ...]:
+    """Return who is counted, who is not and why, and whose word is missing."""
+    lines = [f"`{person}` said no; the operation cannot run" for person in tally.denied_by]
+    lines += [f"`{counted.person}` approved with key {counted.fingerprint}" for counted in tally.counted]
+    lines += [f"not counted: {excluded.reason} ({excluded.code})" for excluded in tally.excluded]
+    if tally.missing:
+        lines.append(f"missing: approval by {approvals_in_words(tally.missing)}")
+    if not tally.membership_checked:
+        lines.append("who is in which group was not checked: the policy pack is not at hand")
+    return tuple(lines)
+
+
+def approvals_in_words(rules: tuple[ApprovalRule, ...]) -> str:
+    """Return like ``1 of `sre` and 2 of `security```."""
+    return " and ".join(f"{rule.count} of `{rule.group}`" for rule in rules)
+
+
+def obligations_in_words(obligations: Obligations) -> tuple[str, ...]:
+    """Return each obligation as a short phrase."""
+    phrases = (
+        (obligations.output_bytes, f"at most {obligations.output_bytes} bytes of output per call"),
+        (obligations.timeout_ms, f"at most {obligations.timeout_ms} ms per call"),
+        (obligations.steps_max, f"at most {obligations.steps_max} steps"),
+        (obligations.targets_max, f"at most {obligations.targets_max} targets"),
+        (obligations.isolation, f"isolation of class `{obligations.isolation}` or stronger"),
+        (obligations.no_network, "no network"),
+        (obligations.receipt, "a receipt"),
+    )
+    return tuple(phrase for value, phrase in phrases if value)
+
+
+def _facts(request: PolicyRequest) -> str:
+    targets = ", ".join(f"`{target.id}`" for target in request.targets[:5]) or "nothing"
+    more = "" if len(request.targets) <= 5 else f" and {len(request.targets) - 5} more"
+    return (
+        f"`{request.principal.person}` (by {request.principal.established})"
+        f" to {request.effect} {targets}{more}"
+        f" with `{request.profile}/{request.intent}` in mode `{request.mode}`, risk `{request.risk}`,"
+        f" environment `{request.environment}`, {'scripted' if request.simulated else 'real'} calls,"
+        f" {'facts pinned' if request.pinned else 'nothing pinned'}"
+    )
+
+
+def _what_would_help(answer: Answer, request: PolicyRequest) -> str:
+    if answer.terms.verdict is Verdict.ALLOWED:
+        return "nothing more is needed"
+    if answer.terms.verdict is Verdict.APPROVAL_REQUIRED:
+        asked = approvals_in_words(answer.terms.approvals)
+        return f"it runs once approved by {asked}, none of them `{request.principal.person}`"
+    if answer.errors:
+        return "the policy must be repaired; until it can be evaluated everything is denied"
+    if answer.rules:
+        named = ", ".join(f"`{rule.id}`" for rule in answer.rules)
+        return f"no approval overrides this; the request must no longer match {named}"
+    return "no approval overrides this; the request must differ in what is named above, or the policy must"

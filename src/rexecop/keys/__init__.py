@@ -1,0 +1,13 @@
+"""Signers: key files, the SSH agent and SSHSIG."""
+
+from rexecop.keys.agent import AgentSigner, agent_signers
+from rexecop.keys.file import KeyFileSigner, create_key, load_signer, read_public_key
+
+__all__ = [
+    "AgentSigner",
+    "KeyFileSigner",
+    "agent_signers",
+    "create_key",
+    "load_signer",
+    "read_public_key",
+]

@@ -1,0 +1,127 @@
+"""Signing through an SSH agent: the private key never comes here.
+
+Speaks the agent protocol over a Unix socket, one connection for each request, so an
+agent that restarts in between does no harm.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Final
+
+from rexecop.keys.errors import AgentAnswerMalformed, AgentRefused, AgentUnreachable
+from rexecop.proof import publickey
+from rexecop.proof.publickey import PublicKey
+from rexecop.proof.signature_errors import SignatureError
+from rexecop.proof.sshsig import bare_signature
+from rexecop.proof.sshwire import SshReader, ssh_string, ssh_uint32
+
+FRAME_BYTES_MAX: Final = 256 * 1024  # What OpenSSH itself accepts.
+IDENTITIES_MAX: Final = 2048  # As OpenSSH's own client.
+ANSWER_SECONDS_MAX: Final = 60.0  # The agent may ask a person to confirm.
+
+_FAILURE: Final = 5
+_REQUEST_IDENTITIES: Final = 11
+_IDENTITIES_ANSWER: Final = 12
+_SIGN_REQUEST: Final = 13
+_SIGN_RESPONSE: Final = 14
+
+
+class AgentSigner:
+    """Signs with one key that the agent at `socket_path` holds."""
+
+    def __init__(self, socket_path: Path, public: PublicKey, comment: str) -> None:
+        self._socket_path = socket_path
+        self._public = public
+        self.comment = comment
+
+    @property
+    def key_id(self) -> str:
+        """The fingerprint of the public key."""
+        return self._public.fingerprint
+
+    @property
+    def public(self) -> PublicKey:
+        """The public half of the key."""
+        return self._public
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the bare signature over `data`, checked against the public key.
+
+        Raises:
+            AgentUnreachable, AgentRefused: the agent is gone, locked, or was told no.
+            AgentAnswerMalformed: the answer is no signature by this key over `data`.
+        """
+        request = ssh_string(self._public.wire) + ssh_string(data) + ssh_uint32(0)
+        reader = _ask(self._socket_path, _SIGN_REQUEST, request, _SIGN_RESPONSE)
+        try:
+            signature = bare_signature(self._public, reader.string())
+            reader.end()
+            publickey.verify(self._public, data, signature)
+        except (ValueError, SignatureError) as error:
+            raise AgentAnswerMalformed(f"agent gave no good signature by `{self.key_id}`: {error}") from error
+        return signature
+
+    def __repr__(self) -> str:
+        return f"AgentSigner({self.key_id})"
+
+
+def agent_signers(socket_path: Path) -> tuple[AgentSigner, ...]:
+    """Return a signer for each key of the agent at `socket_path` whose signatures can be checked here.
+
+    Keys of other algorithms and certificates are left out.
+
+    Raises:
+        AgentUnreachable, AgentRefused, AgentAnswerMalformed: see their names.
+    """
+    reader = _ask(socket_path, _REQUEST_IDENTITIES, b"", _IDENTITIES_ANSWER)
+    found = []
+    try:
+        count = reader.uint32()
+        if count > IDENTITIES_MAX:
+            raise ValueError(f"it offers {count} keys, at most {IDENTITIES_MAX} are read")
+        for _ in range(count):
+            wire, comment = reader.string(), reader.string()
+            if SshReader(wire).text() in publickey.supported_algorithms():
+                found.append(
+                    AgentSigner(socket_path, PublicKey.from_wire(wire), comment.decode("utf-8", "replace"))
+                )
+        reader.end()
+    except (ValueError, SignatureError) as error:
+        raise AgentAnswerMalformed(f"agent's list of keys cannot be read: {error}") from error
+    return tuple(found)
+
+
+def _ask(socket_path: Path, kind: int, body: bytes, answer: int) -> SshReader:
+    frame = bytes([kind]) + body
+    if len(frame) > FRAME_BYTES_MAX:
+        raise AgentRefused(f"{len(body)} bytes are too many for an agent to sign", limit=FRAME_BYTES_MAX)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(ANSWER_SECONDS_MAX)
+            connection.connect(str(socket_path))
+            connection.sendall(ssh_string(frame))
+            length = int.from_bytes(_receive(connection, 4), "big")
+            if not 0 < length <= FRAME_BYTES_MAX:
+                raise AgentAnswerMalformed(f"agent answers with {length} bytes", limit=FRAME_BYTES_MAX)
+            found = _receive(connection, length)
+    except (OSError, ValueError) as error:
+        raise AgentUnreachable(
+            f"no SSH agent answers at `{socket_path}`", path=str(socket_path), next_steps=("ssh-add -l",)
+        ) from error
+    if found[0] == _FAILURE:
+        raise AgentRefused(f"SSH agent at `{socket_path}` refuses", path=str(socket_path))
+    if found[0] != answer:
+        raise AgentAnswerMalformed(f"agent answers with message {found[0]}, not {answer}")
+    return SshReader(found[1:])
+
+
+def _receive(connection: socket.socket, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        more = connection.recv(count - len(data))
+        if not more:
+            raise AgentAnswerMalformed("agent closes before its answer is complete")
+        data += more
+    return bytes(data)

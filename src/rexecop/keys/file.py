@@ -1,0 +1,300 @@
+"""Ed25519 private keys in OpenSSH key files, and public keys from files or lines."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rexecop.keys.errors import (
+    KeyExists,
+    KeyFileMalformed,
+    KeyFileMissing,
+    KeyFileUnsafe,
+    KeyPassphraseProtected,
+    KeyUnsupported,
+)
+from rexecop.proof.base64text import decode_base64, encode_base64
+from rexecop.proof.canonical import sha256
+from rexecop.proof.publickey import ED25519, PublicKey
+from rexecop.proof.sshwire import SshReader, ssh_string, ssh_uint32
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+KEY_FILE_BYTES_MAX: Final = 64 * 1024  # An RSA key of 16,384 bits takes under 13 KiB.
+COMMENT_LENGTH_MAX: Final = 256
+PRIVATE_MODE: Final = 0o600
+PUBLIC_MODE: Final = 0o644
+
+_BEGIN: Final = "-----BEGIN OPENSSH PRIVATE KEY-----"
+_END: Final = "-----END OPENSSH PRIVATE KEY-----"
+_MAGIC: Final = b"openssh-key-v1\x00"
+_LINE_LENGTH: Final = 70
+_BLOCK_BYTES: Final = 8  # What OpenSSH pads an unencrypted key to.
+
+
+class KeyFileSigner:
+    """Signs with the Ed25519 key of a file; the key stays in memory while this lives."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self._public = PublicKey.from_ed25519(private.public_key().public_bytes_raw())
+
+    @property
+    def key_id(self) -> str:
+        """The fingerprint of the public key."""
+        return self._public.fingerprint
+
+    @property
+    def public(self) -> PublicKey:
+        """The public half of the key."""
+        return self._public
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the 64 bytes of the Ed25519 signature over `data`."""
+        return self._private.sign(data)
+
+    def __repr__(self) -> str:
+        return f"KeyFileSigner({self.key_id})"
+
+
+def load_signer(path: Path) -> KeyFileSigner:
+    """Return the signer for the private key in the file `path`.
+
+    The file must be a plain one of this user that nobody else can read.
+
+    Raises:
+        KeyFileMissing, KeyFileUnsafe, KeyFileMalformed: about the file.
+        KeyPassphraseProtected: the key is encrypted.
+        KeyUnsupported: it is not an Ed25519 key.
+    """
+    with _opened(path) as descriptor:
+        _require_private(descriptor, path)
+        data = _read(descriptor, path)
+    return KeyFileSigner(_parse_private(data, path))
+
+
+def create_key(path: Path, comment: str) -> KeyFileSigner:
+    """Make a new Ed25519 key: private in `path` (mode 0600), public in `path`.pub.
+
+    Both are on disk when this returns. Nothing is overwritten; on failure nothing is left behind.
+
+    Raises:
+        KeyExists: one of the two files is already there.
+        KeyFileMissing: the folder cannot be written to.
+        KeyFileMalformed: the comment is too long or holds control characters.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    if len(comment) > COMMENT_LENGTH_MAX or not comment.isprintable():
+        raise KeyFileMalformed(f"key comment is longer than {COMMENT_LENGTH_MAX} letters or not printable")
+    private = Ed25519PrivateKey.generate()
+    signer = KeyFileSigner(private)
+    public_path = path.with_name(path.name + ".pub")
+    line = f"{signer.public.line} {comment}".rstrip() + "\n"
+    written: list[Path] = []
+    try:
+        for file, text, mode in (
+            (path, _private_text(private, signer.public, comment), PRIVATE_MODE),
+            (public_path, line, PUBLIC_MODE),
+        ):
+            _write_new(file, text, mode)
+            written.append(file)
+        _flush_folder(path.parent)
+    except BaseException:
+        # Left alone, half a pair would make the next attempt say the key exists.
+        for file in written:
+            file.unlink(missing_ok=True)
+        raise
+    return signer
+
+
+def read_public_key(path_or_line: Path | str) -> PublicKey:
+    """Return the public key in a file, or given as an OpenSSH line or PEM block.
+
+    Text is taken as a key when it has two words or is a PEM block, else as a path.
+
+    Raises:
+        KeyFileMissing, KeyFileMalformed: about the file.
+        PublicKeyMalformed, SignatureUnsupported: about the key.
+    """
+    if isinstance(path_or_line, str) and _is_key_text(path_or_line):
+        return _parse_public(path_or_line)
+    path = Path(path_or_line)
+    with _opened(path, follow=True) as descriptor:
+        _require_plain(descriptor, path)
+        data = _read(descriptor, path)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise KeyFileMalformed(f"key file `{path}` is not text", path=str(path)) from error
+    if text.lstrip().startswith(_BEGIN):
+        raise KeyFileMalformed(
+            f"`{path}` holds a private key where a public one belongs",
+            path=str(path),
+            next_steps=(f"use {path}.pub",),
+        )
+    return _parse_public(text)
+
+
+def _is_key_text(text: str) -> bool:
+    words = text.split(None, 2)
+    return len(words) >= 2 and ("-----BEGIN" in text or words[1].startswith("AAAA"))
+
+
+def _parse_public(text: str) -> PublicKey:
+    return PublicKey.from_pem(text) if "-----BEGIN" in text else PublicKey.from_line(text)
+
+
+@contextmanager
+def _opened(path: Path, *, follow: bool = False) -> Iterator[int]:
+    # Not blocking: a named pipe put in the key's place must not hang the caller.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError) as error:
+        if not follow and _is_link(path):
+            raise KeyFileUnsafe(f"key file `{path}` is a symbolic link", path=str(path)) from error
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "no such path"
+        raise KeyFileMissing(f"key file `{path}` cannot be opened: {reason}", path=str(path)) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_link(path: Path) -> bool:
+    with suppress(OSError, ValueError):
+        return path.is_symlink()
+    return False
+
+
+def _require_plain(descriptor: int, path: Path) -> os.stat_result:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise KeyFileUnsafe(f"key file `{path}` is not a plain file", path=str(path))
+    return found
+
+
+def _require_private(descriptor: int, path: Path) -> None:
+    found = _require_plain(descriptor, path)
+    if found.st_uid != os.geteuid():
+        raise KeyFileUnsafe(
+            f"key file `{path}` belongs to user {found.st_uid}, not {os.geteuid()}",
+            path=str(path),
+            uid=found.st_uid,
+        )
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o077:
+        raise KeyFileUnsafe(
+            f"key file `{path}` has mode {mode:04o}, others can reach it",
+            path=str(path),
+            mode=f"{mode:04o}",
+            next_steps=(f"chmod 600 {path}",),
+        )
+
+
+def _read(descriptor: int, path: Path) -> bytes:
+    data = b""
+    while len(data) <= KEY_FILE_BYTES_MAX:
+        try:
+            more = os.read(descriptor, KEY_FILE_BYTES_MAX + 1 - len(data))
+        except OSError as error:
+            raise KeyFileMissing(f"key file `{path}` cannot be read", path=str(path)) from error
+        if not more:
+            return data
+        data += more
+    raise KeyFileMalformed(f"key file `{path}` is larger than {KEY_FILE_BYTES_MAX} bytes", path=str(path))
+
+
+def _parse_private(data: bytes, path: Path) -> Ed25519PrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+    _require_usable(data, path)
+    try:
+        found = load_ssh_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyFileMalformed(f"private key in `{path}` cannot be read", path=str(path)) from error
+    if not isinstance(found, Ed25519PrivateKey):
+        raise KeyUnsupported(
+            f"private key in `{path}` is not an Ed25519 key", path=str(path), allowed=ED25519
+        )
+    return found
+
+
+def _require_usable(data: bytes, path: Path) -> None:
+    """Tell an encrypted key and a key of another algorithm from a broken file, by the plain header."""
+    try:
+        lines = data.decode("ascii").strip().splitlines()
+        if not lines or lines[0] != _BEGIN or lines[-1] != _END:
+            raise ValueError(f"it is not one block `{_BEGIN}`")
+        reader = SshReader(decode_base64("".join(lines[1:-1])))
+        if reader.take(len(_MAGIC)) != _MAGIC:
+            raise ValueError("it is of another version")
+        cipher = reader.text()
+        reader.string(), reader.string()  # name and options of the passphrase's key derivation
+        if reader.uint32() != 1:
+            raise ValueError("it does not hold one key")
+        algorithm = SshReader(reader.string()).text()
+    except ValueError as error:
+        raise KeyFileMalformed(f"private key in `{path}` cannot be read: {error}", path=str(path)) from error
+    if algorithm != ED25519:
+        raise KeyUnsupported(
+            f"private key in `{path}` is `{algorithm[:64]!a}`, not `{ED25519}`",
+            path=str(path),
+            allowed=ED25519,
+        )
+    if cipher != "none":
+        raise KeyPassphraseProtected(
+            f"private key in `{path}` is protected by a passphrase",
+            path=str(path),
+            next_steps=(f"ssh-add {path}",),
+        )
+
+
+def _private_text(private: Ed25519PrivateKey, public: PublicKey, comment: str) -> str:
+    """Return the key as OpenSSH writes one without a passphrase (PROTOCOL.key)."""
+    # The pair of check bytes tells a wrong passphrase; without one any equal pair serves.
+    check = sha256(public.wire)[:4]
+    inner = check + check + public.wire
+    inner += ssh_string(private.private_bytes_raw() + public.raw) + ssh_string(comment.encode())
+    inner += bytes(range(1, -len(inner) % _BLOCK_BYTES + 1))
+    blob = _MAGIC + ssh_string(b"none") + ssh_string(b"none") + ssh_string(b"") + ssh_uint32(1)
+    text = encode_base64(blob + ssh_string(public.wire) + ssh_string(inner))
+    lines = (text[at : at + _LINE_LENGTH] for at in range(0, len(text), _LINE_LENGTH))
+    return "\n".join((_BEGIN, *lines, _END)) + "\n"
+
+
+def _write_new(path: Path, text: str, mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, mode)
+    except FileExistsError as error:
+        raise KeyExists(f"`{path}` already exists and is not overwritten", path=str(path)) from error
+    except (OSError, ValueError) as error:
+        raise KeyFileMissing(f"key file `{path}` cannot be written", path=str(path)) from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise KeyFileMissing(f"key file `{path}` cannot be written", path=str(path)) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise KeyFileMissing(f"key folder `{folder}` cannot be flushed to disk", path=str(folder)) from error

@@ -1,0 +1,321 @@
+"""The gate: the one checker of permits, and the only way to a lane.
+
+It judges one dispatch in a fixed order: structure, authority, effect against mode,
+target, isolation, lane. What it refuses never reached a lane and did not happen. What
+it lets through carries a clearance that the lane calls as the last thing before it
+acts, so that a runner that slept meanwhile does not act on leave it has lost.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Protocol, cast
+
+from rexecop.lanes.errors import ClearanceRefused, RequestRefused
+from rexecop.lanes.failures import Failure
+from rexecop.lanes.port import Lane, LaneEvent, LaneResult
+from rexecop.lanes.structure import check_structure
+from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, Scalar, Slot, Text, check_slot, fill
+from rexecop.proof.canonical import Digest, digest_of
+from rexecop.proof.codec import encode, to_json
+from rexecop.proof.errors import NotCanonical, TemplateMismatch
+from rexecop.proof.permit import Permit
+from rexecop.proof.records.outcome import Measured
+from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Grade, Isolation, Mode, Phase
+
+CONFINING: Final = frozenset({Isolation.LANDLOCK_SECCOMP, Isolation.BUBBLEWRAP})
+"""The classes that can back the grade `contained`; whether they do is measured at the call."""
+
+PREVIEW_LENGTH_MAX: Final = 2_000  # What a person reads in one line; the whole call is in `data`.
+
+NOT_MEASURED: Final = Measured(
+    isolation=Isolation.NOT_APPLICABLE.value, network="not-applicable", protection="not-dispatched"
+)
+
+
+class Clock(Protocol):
+    """What the gate needs of time: now, and a clock that never steps and counts suspended time."""
+
+    def now(self) -> datetime:
+        """Return the time, UTC."""
+        ...
+
+    def boot_ms(self) -> int:
+        """Return milliseconds since boot, suspended time included."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatch:
+    """One call about to be made, with everything its leave rests on.
+
+    `attempt` counts from 1 within `step`. `targets` are the targets of the plan.
+    `isolation` and `grade` were fixed at plan; `grade` is None for what is no read.
+    `deadline` is when the call may start at the latest, None for no limit beside the permit.
+    """
+
+    step: str
+    attempt: int
+    template: Call
+    slots: Mapping[str, Slot]
+    values: Mapping[str, Scalar]
+    call: Call
+    permit: Permit
+    limits: Limits
+    isolation: Isolation
+    grade: Grade | None
+    mode: Mode
+    phase: Phase
+    targets: frozenset[str]
+    deadline: datetime | None
+
+
+@dataclass(slots=True)
+class _Clearance:
+    """The last look before acting; `passed` says whether the lane went on from there."""
+
+    dispatch: Dispatch
+    clock: Clock
+    fence: Callable[[], int]
+    expires_boot_ms: int
+    passed: bool = False
+
+    def __call__(self) -> None:
+        check_leave(self.dispatch, self.clock.now(), self.fence())
+        # The wall clock can be set back; the boot clock cannot, so it bounds the permit too.
+        if self.clock.boot_ms() >= self.expires_boot_ms:
+            raise ClearanceRefused(Failure.PERMIT_EXPIRED, "the permit expired by the boot clock")
+        self.passed = True
+
+
+class Gate:
+    """Checks dispatches and hands them to the lane for their kind of request.
+
+    `lanes` maps request kinds (`process/1`) to lanes. `fence` returns the lease
+    generation the runner holds now.
+    """
+
+    def __init__(self, *, lanes: Mapping[str, Lane], clock: Clock, fence: Callable[[], int]) -> None:
+        self._lanes = lanes
+        self._clock = clock
+        self._fence = fence
+
+    async def open(self, dispatch: Dispatch) -> AsyncGenerator[LaneEvent]:
+        """Make the call of `dispatch` if it may be made; yield chunks, then one `LaneResult`.
+
+        A refusal is a result with `ended=refused`; nothing happened then. Nothing is raised
+        for what the dispatch, the lane or the other side did.
+        """
+        try:
+            lane = self._admit(dispatch)
+        except (RequestRefused, ClearanceRefused) as refused:
+            yield refusal(refused.failure, refused.message)
+            return
+        simulated = lane is not None and lane.capabilities.simulated
+        if dispatch.mode is Mode.DRY_RUN and not simulated:
+            yield preview(dispatch.call)
+            return
+        if lane is None:
+            yield refusal(Failure.LANE_UNAVAILABLE, f"no lane takes `{dispatch.call.request.kind}`")
+            return
+        async with aclosing(self._run(lane, dispatch)) as events:
+            async for event in events:
+                yield event
+
+    def _admit(self, dispatch: Dispatch) -> Lane | None:
+        """Return the lane for `dispatch`, or None if there is none."""
+        digest = _check_call(dispatch)
+        _check_authority(dispatch, digest)
+        check_leave(dispatch, self._clock.now(), self._fence())
+        _check_effect(dispatch)
+        if dispatch.call.target not in dispatch.targets:
+            raise RequestRefused(
+                Failure.TARGET_UNKNOWN, f"target `{dispatch.call.target:.80}` is not one of the plan"
+            )
+        lane = self._lanes.get(dispatch.call.request.kind)
+        if lane is None or dispatch.call.request.kind not in lane.capabilities.requests:
+            return None
+        # A preview touches nothing, so it may show a call this machine could not isolate.
+        if dispatch.mode is not Mode.DRY_RUN or lane.capabilities.simulated:
+            _check_isolation(dispatch, lane)
+        return lane
+
+    async def _run(self, lane: Lane, dispatch: Dispatch) -> AsyncGenerator[LaneEvent]:
+        left_ms = int((dispatch.permit.expires - self._clock.now()).total_seconds() * 1000)
+        clearance = _Clearance(dispatch, self._clock, self._fence, self._clock.boot_ms() + left_ms)
+        try:
+            opened = lane.open(
+                dispatch.call, dispatch.limits, dispatch.isolation, dispatch.attempt, clearance
+            )
+            async with aclosing(cast(AsyncGenerator[LaneEvent, None], opened)) as events:
+                async for event in events:
+                    if isinstance(event, LaneResult):
+                        yield judge(event, dispatch, simulated=lane.capabilities.simulated)
+                        return
+                    yield event
+        except ClearanceRefused as refused:
+            yield refusal(refused.failure, refused.message)
+            return
+        except Exception as error:  # noqa: BLE001 - a broken lane must not take the evidence with it
+            yield _broken(clearance.passed, f"lane `{lane.name}` failed: {type(error).__name__}")
+            return
+        yield _broken(clearance.passed, f"lane `{lane.name}` ended without a result")
+
+
+def check_leave(dispatch: Dispatch, now: datetime, fence: int) -> None:
+    """Return only if the permit, the fence and the deadline still allow the call at `now`.
+
+    Raises:
+        ClearanceRefused: with `fence_lost`, `permit_expired` or `deadline_passed`.
+    """
+    if fence != dispatch.permit.fence:
+        raise ClearanceRefused(
+            Failure.FENCE_LOST, f"the permit is for fence {dispatch.permit.fence}, the lease says {fence}"
+        )
+    if now >= dispatch.permit.expires:
+        raise ClearanceRefused(Failure.PERMIT_EXPIRED, "the permit expired before the call was made")
+    if dispatch.deadline is not None and now >= dispatch.deadline:
+        raise ClearanceRefused(Failure.DEADLINE_PASSED, "the time to start this call has passed")
+
+
+def _check_call(dispatch: Dispatch) -> Digest:
+    try:
+        encoded = encode(dispatch.call)
+    except NotCanonical as error:
+        raise RequestRefused(Failure.REQUEST_INVALID, error.message) from error
+    check_structure(dispatch.call, len(encoded), dispatch.limits)
+    return digest_of(encoded)
+
+
+def _check_authority(dispatch: Dispatch, digest: Digest) -> None:
+    permit = dispatch.permit
+    if permit.call != digest:
+        raise RequestRefused(
+            Failure.PERMIT_MISMATCH, f"the permit covers call `{permit.call}`, not `{digest}`"
+        )
+    if (permit.step, permit.attempt) != (dispatch.step, dispatch.attempt) or dispatch.attempt < 1:
+        raise RequestRefused(
+            Failure.PERMIT_MISMATCH,
+            f"the permit covers attempt {permit.attempt} of `{permit.step:.80}`, "
+            f"not {dispatch.attempt} of `{dispatch.step:.80}`",
+        )
+    try:
+        for name, value in dispatch.values.items():
+            if name not in dispatch.slots:
+                raise TemplateMismatch(f"value `{name:.80}` has no slot")
+            check_slot(name, dispatch.slots[name], value)
+        filled = fill(dispatch.template, dispatch.values)
+    except TemplateMismatch as error:
+        raise RequestRefused(Failure.TEMPLATE_MISMATCH, error.message) from error
+    except re.error as error:
+        raise RequestRefused(Failure.TEMPLATE_MISMATCH, f"a slot's pattern is broken: {error}") from error
+    if filled != dispatch.call:
+        raise RequestRefused(Failure.TEMPLATE_MISMATCH, "the call is not what its template and values yield")
+
+
+def _check_effect(dispatch: Dispatch) -> None:
+    if dispatch.mode in READ_MODES and dispatch.call.effect is not Effect.READ:
+        raise RequestRefused(
+            Failure.EFFECT_REFUSED,
+            f"mode `{dispatch.mode}` allows reads, and this call is a `{dispatch.call.effect}`",
+        )
+    if dispatch.phase is Phase.PROBE and dispatch.call.effect is not Effect.READ:
+        raise RequestRefused(
+            Failure.EFFECT_REFUSED, f"a probe looks, and this call is a `{dispatch.call.effect}`"
+        )
+
+
+def _check_isolation(dispatch: Dispatch, lane: Lane) -> None:
+    able = lane.capabilities
+    if dispatch.isolation not in able.isolation:
+        raise RequestRefused(
+            Failure.ISOLATION_UNAVAILABLE,
+            f"lane `{lane.name}` does not reach class `{dispatch.isolation}` here",
+        )
+    contained = dispatch.grade is not Grade.CONTAINED or able.simulated or dispatch.isolation in CONFINING
+    if dispatch.grade is not None and not (dispatch.grade in able.grades and contained):
+        raise RequestRefused(
+            Failure.ISOLATION_UNAVAILABLE,
+            f"class `{dispatch.isolation}` of lane `{lane.name}` does not back grade `{dispatch.grade}` here",
+        )
+
+
+def judge(result: LaneResult, dispatch: Dispatch, *, simulated: bool) -> LaneResult:
+    """Return `result` as evidence may hold it.
+
+    A scripted `ok` of a dry run is `simulated`. A result from another isolation class or
+    read grade than the one asked for is never `ok`: a read failed, a change may have happened.
+    """
+    if simulated:
+        if dispatch.mode is Mode.DRY_RUN and result.ended is Ended.OK:
+            return replace(result, ended=Ended.SIMULATED)
+        return result
+    if result.ended is not Ended.OK:
+        return result
+    measured = result.measured
+    graded = dispatch.grade is not Grade.CONTAINED or (measured.facts or {}).get("grade") == Grade.CONTAINED
+    if measured.isolation != dispatch.isolation.value or not graded:
+        return replace(
+            result,
+            ended=Ended.FAILED if dispatch.call.effect is Effect.READ else Ended.UNKNOWN,
+            failure=Failure.ISOLATION_UNAVAILABLE,
+            message=f"class `{dispatch.isolation}` and grade `{dispatch.grade}` were not what was measured",
+        )
+    return result
+
+
+def refusal(failure: Failure, message: str) -> LaneResult:
+    """Return the result of a call that was refused and did not happen."""
+    return LaneResult(
+        ended=Ended.REFUSED, duration_ms=0, measured=NOT_MEASURED, failure=failure, message=message
+    )
+
+
+def preview(call: Call) -> LaneResult:
+    """Return the result of a call that was rendered and not made; secrets stay references."""
+    return LaneResult(
+        ended=Ended.PREVIEWED,
+        duration_ms=0,
+        measured=NOT_MEASURED,
+        message=render(call)[:PREVIEW_LENGTH_MAX],
+        data={"call": to_json(call)},
+    )
+
+
+def render(call: Call) -> str:
+    """Return `call` as one line for a person; it is for reading, never for running."""
+    if not isinstance(call.request, ProcessRequest):
+        return f"{call.connector}.{call.action} on {call.target}"
+    return " ".join(_render_text(text) for text in call.request.argv)
+
+
+def _render_text(text: Text) -> str:
+    if isinstance(text, str):
+        return shlex.quote(text)
+    return "".join(
+        shlex.quote(part)
+        if isinstance(part, str)
+        else f"{{{part.slot}}}"
+        if isinstance(part, Hole)
+        else f"{{secret:{part.secret}}}"
+        for part in text
+    )
+
+
+def _broken(acted: bool, message: str) -> LaneResult:
+    """A lane that broke after its clearance may have acted; before it, it cannot have."""
+    if not acted:
+        return refusal(Failure.INTERNAL, message)
+    return replace(
+        refusal(Failure.UNKNOWN_OUTCOME, message),
+        ended=Ended.UNKNOWN,
+        measured=replace(NOT_MEASURED, protection="lost"),
+    )
+
+
+__all__ = ["Clock", "Dispatch", "Gate", "check_leave", "judge", "preview", "refusal", "render"]

@@ -1,0 +1,90 @@
+"""The lane port: one way of touching the outside world.
+
+A lane makes the call it is given once and never raises for what the other side
+did: a refusal, a crash or a timeout ends in a `LaneResult`. If the call may have
+happened and no answer came, it ended `unknown`, never `failed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from rexecop.lanes.failures import Failure
+from rexecop.proof.call import Call, Limits
+from rexecop.proof.canonical import Json
+from rexecop.proof.records.outcome import Measured
+from rexecop.proof.vocabulary import Ended, Grade, Isolation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A piece of output while the call runs; `n` counts the events of the call from 0."""
+
+    n: int
+    stream: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneResult:
+    """The one end of a call: what the lane observed.
+
+    `stdout` and `stderr` are cut to the limit; `stdout_bytes` and `stderr_bytes` count
+    everything the other side sent. `data` is a structured answer, where the lane has one.
+    """
+
+    ended: Ended
+    duration_ms: int
+    measured: Measured
+    failure: Failure | None = None
+    message: str | None = None
+    status: int | None = None
+    signal: int | None = None
+    stdout: bytes = b""
+    stderr: bytes = b""
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    redactions: int = 0
+    data: Mapping[str, Json] | None = None
+
+
+LaneEvent = Chunk | LaneResult
+
+Clearance = Callable[[], None]
+"""Called by the lane right before exec or write; raises `lanes.errors.ClearanceRefused` when fence,
+permit expiry or deadline say no. What it refuses has not happened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a lane can do: the request kinds it takes, and whether it touches anything at all."""
+
+    requests: frozenset[str]
+    simulated: bool
+    isolation: frozenset[Isolation]
+    grades: frozenset[Grade]
+
+
+class Lane(Protocol):
+    """One way of touching the outside world."""
+
+    @property
+    def name(self) -> str:
+        """The lane's name in attempts."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this lane can do here, measured and not assumed."""
+        ...
+
+    def open(
+        self, call: Call, limits: Limits, isolation: Isolation, attempt: int, clearance: Clearance
+    ) -> AsyncIterator[LaneEvent]:
+        """Make `call` once; yield chunks, then exactly one `LaneResult`, the last event.
+
+        Closing the iterator early cancels the call and ends everything it started.
+        """
+        ...

@@ -1,0 +1,316 @@
+"""The process lane: one program, an exact argument list, no shell, nothing inherited.
+
+The program is started by the spawner's keeper, waits at a gate until its isolation was
+measured and the clearance given, and ends with its whole tree: at its own end, at its
+timeout, when it floods its output, when the call is closed, or when the runner dies. What it left
+running in the background ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from rexecop.lanes import proctree, wire
+from rexecop.lanes.errors import RequestRefused, SpawnerLost
+from rexecop.lanes.failures import Failure
+from rexecop.lanes.handover import CONFINED, PLAIN
+from rexecop.lanes.kernel import boot_ms
+from rexecop.lanes.launch import to_fields
+from rexecop.lanes.output import Stream
+from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent, LaneResult
+from rexecop.lanes.sandbox import BASE_ENVIRONMENT, grade_of, network_of, prepare, why_not_reached
+from rexecop.lanes.spawning import Keeper, Spawner, memory_file
+from rexecop.lanes.verdicts import end_of, not_started, unanswered
+from rexecop.proof.call import Call, Limits, ProcessRequest, Text
+from rexecop.proof.canonical import Json
+from rexecop.proof.records.outcome import Measured
+from rexecop.proof.vocabulary import Grade, Isolation
+
+GO_VALID_MS: Final = (
+    2_000  # From clearance to execution; a runner frozen in between must not act when thawed.
+)
+BACKSTOP_SECONDS: Final = 10.0  # The keeper enforces the timeout; past this more it is taken for lost.
+DRAIN_SECONDS: Final = (
+    2.0  # After the tree is gone its pipes are at their end; what holds them longer escaped.
+)
+
+Secrets = Callable[[str], bytes]
+"""Returns the value of a secret, inside the lane call only; raises for one that cannot be read."""
+
+
+class ProcessLane:
+    """Runs programs on this machine. One instance per runner, because it owns the spawner.
+
+    `isolation` are the classes measured to work here, with the best read grade of each.
+    `hidden` are paths no program may see; a class that cannot hide them says so.
+    """
+
+    name = "process"
+
+    def __init__(
+        self,
+        *,
+        isolation: Mapping[Isolation, Grade],
+        secrets: Secrets,
+        hidden: Sequence[str],
+        spawner: Spawner | None = None,
+    ) -> None:
+        self._capabilities = Capabilities(
+            requests=frozenset({ProcessRequest.kind}),
+            simulated=False,
+            isolation=frozenset(isolation),
+            grades=frozenset({Grade.SHAPE, *isolation.values()}),
+        )
+        self._secrets = secrets
+        self._hidden = tuple(hidden)
+        self._host = proctree.namespaces_of("self")
+        self.spawner = spawner or Spawner()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The classes and grades that were measured when the lane was made."""
+        return self._capabilities
+
+    def close(self) -> None:
+        """End the spawner and everything that still runs."""
+        self.spawner.close()
+
+    async def open(
+        self, call: Call, limits: Limits, isolation: Isolation, attempt: int, clearance: Clearance
+    ) -> AsyncIterator[LaneEvent]:
+        """Run the program of `call` once; see `port.Lane.open`.
+
+        Raises:
+            ClearanceRefused: from `clearance`; the program was not executed.
+        """
+        request = call.request
+        if not isinstance(request, ProcessRequest):
+            yield not_started(Failure.UNSUPPORTED, f"`{request.kind}` is not a process")
+            return
+        run = _Run(self, call, request, limits, isolation)
+        try:
+            try:
+                await run.prepare(self._secrets, self._hidden, self._host)
+            except RequestRefused as refused:
+                yield not_started(refused.failure, refused.message, run.facts)
+                return
+            except (SpawnerLost, OSError) as error:
+                yield not_started(Failure.LANE_UNAVAILABLE, f"the program was not started: {error}")
+                return
+            clearance()
+            async for event in run.execute():
+                yield event
+        finally:
+            await run.close()
+
+
+class _Run:
+    """One call while it is made."""
+
+    def __init__(
+        self, lane: ProcessLane, call: Call, request: ProcessRequest, limits: Limits, isolation: Isolation
+    ) -> None:
+        self.facts: dict[str, Json] = {}
+        self._lane = lane
+        self._effect = call.effect
+        self._request = request
+        self._limits = limits
+        self._isolation = isolation
+        self._keeper: Keeper | None = None
+        self._streams: tuple[Stream, ...] = ()
+        self._frame: asyncio.Task[list[bytes]] | None = None
+        self._events = 0
+
+    async def prepare(self, secrets: Secrets, hidden: Sequence[str], host: Mapping[str, str]) -> None:
+        """Bring the process up to its gate and measure it there.
+
+        Raises:
+            RequestRefused: it cannot be started or its isolation was not reached.
+            SpawnerLost, OSError: the machinery failed. In all cases nothing was executed.
+        """
+        values = _Values(secrets)
+        argv = [values.fill(text) for text in self._request.argv]
+        env = {name.encode(): text.encode() for name, text in BASE_ENVIRONMENT.items()}
+        env |= {name.encode(): values.fill(text) for name, text in (self._request.env or {}).items()}
+        stdin = None if self._request.stdin is None else values.fill(self._request.stdin)
+        launch, self.facts = prepare(
+            self._request,
+            effect=self._effect,
+            argv=argv,
+            env=env,
+            isolation=self._isolation,
+            limits=self._limits,
+            hidden=hidden,
+        )
+        self._keeper = await self._hand_over(stdin, values.seen)
+        await self._keeper.send(to_fields(launch))
+        fields = await self._keeper.receive()
+        if fields[0] != wire.READY:
+            raise _refusal(fields, await self._complaint())
+        measured = wire.from_pairs(fields[1:])
+        self.facts |= {name: _number(value) for name, value in sorted(measured.items())}
+        if (reason := why_not_reached(self._isolation, measured, host)) is not None:
+            raise RequestRefused(
+                Failure.ISOLATION_UNAVAILABLE, f"class `{self._isolation}` was not reached: {reason}"
+            )
+        self.facts["grade"] = grade_of(self._isolation, self.facts).value
+
+    async def _hand_over(self, stdin: bytes | None, secrets: Sequence[bytes]) -> Keeper:
+        given: list[int] = []
+        try:
+            given.append(
+                os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) if stdin is None else memory_file(stdin)
+            )
+            streams = []
+            for name in ("stdout", "stderr"):
+                read, write = os.pipe()
+                given.append(write)
+                streams.append(Stream(name, read, self._limits.output_bytes, secrets))
+                self._streams = tuple(streams)
+            kind = CONFINED if self._isolation is Isolation.BUBBLEWRAP else PLAIN
+            return await self._lane.spawner.hand_over(kind, given[0], given[1], given[2])
+        finally:
+            for opened in given:
+                os.close(opened)
+
+    async def execute(self) -> AsyncIterator[LaneEvent]:
+        """Let the program start, yield its output, and last its result."""
+        assert self._keeper is not None
+        started = time.monotonic()
+        happened = asyncio.Event()
+        for stream in self._streams:
+            stream.start(happened.set)
+        try:
+            await self._keeper.send([wire.GO, str(boot_ms() + GO_VALID_MS).encode()])
+        except SpawnerLost as error:
+            # It may have read the word before it ended.
+            yield unanswered(self._effect, str(error), self._measured())
+            return
+        self._frame = asyncio.create_task(self._keeper.receive())
+        self._frame.add_done_callback(lambda _: happened.set())
+        give_up = started + (self._limits.timeout_ms + self._limits.grace_ms) / 1000 + BACKSTOP_SECONDS
+        stopping = False
+        while not (self._frame.done() and all(stream.at_end for stream in self._streams)):
+            for chunk in self._chunks():
+                yield chunk
+            if not stopping and any(stream.flooded for stream in self._streams):
+                stopping = True
+                await self._keeper.send([wire.STOP, b"output"])
+            if self._frame.done():
+                give_up = min(give_up, time.monotonic() + DRAIN_SECONDS)
+            try:
+                async with asyncio.timeout(max(0.0, give_up - time.monotonic())):
+                    await happened.wait()
+            except TimeoutError:
+                break
+            happened.clear()
+        for chunk in self._chunks():
+            yield chunk
+        yield self._result(int((time.monotonic() - started) * 1000))
+
+    def _chunks(self) -> Iterator[Chunk]:
+        for stream in self._streams:
+            for data in stream.take():
+                yield Chunk(n=self._events, stream=stream.name, data=data)
+                self._events += 1
+
+    def _result(self, duration_ms: int) -> LaneResult:
+        stdout, stderr = self._streams
+        if redactions := stdout.redactions + stderr.redactions:
+            self.facts["redactions"] = redactions
+        frame = self._frame
+        if frame is None or not frame.done() or frame.exception() is not None:
+            end = unanswered(self._effect, "the keeper of the call gave no answer", self._measured())
+        else:
+            end = end_of(
+                frame.result(), self._effect, self._isolation, bytes(stderr.kept), self.facts, self._measured
+            )
+        return LaneResult(
+            ended=end.ended,
+            duration_ms=duration_ms,
+            measured=end.measured,
+            failure=end.failure,
+            message=end.message,
+            status=end.status,
+            signal=end.signal,
+            stdout=bytes(stdout.kept),
+            stderr=bytes(stderr.kept),
+            stdout_bytes=stdout.raw_bytes,
+            stderr_bytes=stderr.raw_bytes,
+        )
+
+    def _measured(self) -> Measured:
+        return Measured(
+            isolation=self._isolation.value,
+            network=network_of(self._isolation),
+            protection="spawner-kills-tree",
+            facts=dict(self.facts),
+        )
+
+    async def _complaint(self) -> str:
+        """Return what the wrapper wrote to standard error when it could not start."""
+        stream = self._streams[1]
+        stream.start(lambda: None)
+        for _ in range(20):
+            if stream.at_end:
+                break
+            await asyncio.sleep(0.005)
+        stream.take()
+        return bytes(stream.kept[:200]).decode("utf-8", "replace").strip()
+
+    async def close(self) -> None:
+        """End everything that still runs and give all descriptors back."""
+        if self._frame is not None:
+            self._frame.cancel()
+        for stream in self._streams:
+            stream.close()
+        if self._keeper is not None:
+            await self._keeper.end()
+
+
+class _Values:
+    """Fills texts with the values of their secrets, and remembers the values to take them out of outputs."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self.seen: list[bytes] = []
+
+    def fill(self, text: Text) -> bytes:
+        if isinstance(text, str):
+            return text.encode()
+        return b"".join(part.encode() if isinstance(part, str) else self._value(part) for part in text)
+
+    def _value(self, part: object) -> bytes:
+        name = getattr(part, "secret", None)
+        if not isinstance(name, str):
+            raise RequestRefused(Failure.TEMPLATE_MISMATCH, "the call still has holes")
+        try:
+            value = self._secrets(name)
+        except Exception as error:  # noqa: BLE001 - whatever the resolver raises may hold the secret's text
+            raise RequestRefused(
+                Failure.SECRET_UNAVAILABLE, f"secret `{name:.80}` could not be read: {type(error).__name__}"
+            ) from None
+        if not value or b"\0" in value:
+            raise RequestRefused(Failure.SECRET_UNAVAILABLE, f"secret `{name:.80}` is empty or holds a NUL")
+        self.seen.append(value)
+        return value
+
+
+def _refusal(fields: list[bytes], complaint: str) -> RequestRefused:
+    """Return why the process did not get to its gate."""
+    _, stage, number, reason = (field.decode("utf-8", "replace") for field in fields)
+    if stage == "cwd":
+        failure = Failure.PERMISSION_DENIED if int(number) in (1, 13) else Failure.NOT_FOUND
+        return RequestRefused(failure, f"working directory cannot be entered: {reason}")
+    return RequestRefused(
+        Failure.ISOLATION_UNAVAILABLE, f"class was not reached at `{stage}`: {complaint or reason}"
+    )
+
+
+def _number(value: str) -> Json:
+    """Return numbers as numbers; bit sets with leading zeros stay text."""
+    return int(value) if value.isdigit() and str(int(value)) == value else value

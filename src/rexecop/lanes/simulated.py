@@ -1,0 +1,91 @@
+"""The simulated lane: answers from the script that is part of the call, and touches nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from rexecop.lanes.failures import Failure, describe
+from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent, LaneResult
+from rexecop.proof.call import Call, Limits, ScriptedReply, ScriptedRequest
+from rexecop.proof.records.outcome import Measured
+from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
+
+SIMULATED: Final = Measured(
+    isolation=Isolation.NOT_APPLICABLE.value,
+    network="not-applicable",
+    protection="simulated",
+)
+
+_CAPABILITIES: Final = Capabilities(
+    requests=frozenset({ScriptedRequest.kind}),
+    simulated=True,
+    isolation=frozenset({Isolation.NOT_APPLICABLE}),
+    grades=frozenset(Grade),
+)
+
+# What a reply that names no error class is taken for; neither is tried again unasked.
+_DEFAULT: Final = {
+    Ended.FAILED: Failure.VALIDATION_FAILED,
+    Ended.REFUSED: Failure.POLICY_DENIED,
+    Ended.UNKNOWN: Failure.UNKNOWN_OUTCOME,
+}
+
+
+class SimulatedLane:
+    """Replies by attempt number: the first reply to attempt 1, the last one to all further ones."""
+
+    name = "simulated"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Scripted requests only, without isolation because nothing runs."""
+        return _CAPABILITIES
+
+    async def open(
+        self, call: Call, limits: Limits, isolation: Isolation, attempt: int, clearance: Clearance
+    ) -> AsyncIterator[LaneEvent]:
+        """Answer `call` from its script; a reply later than the timeout never came."""
+        request = call.request
+        if not isinstance(request, ScriptedRequest):
+            yield _end(Ended.REFUSED, Failure.UNSUPPORTED, f"`{request.kind}` is not scripted")
+            return
+        reply = request.replies[min(max(attempt, 1), len(request.replies)) - 1]
+        clearance()
+        delay_ms = min(reply.delay_ms, limits.timeout_ms)
+        if delay_ms:
+            await asyncio.sleep(delay_ms / 1000)
+        if reply.delay_ms >= limits.timeout_ms:
+            # A change without an answer may have happened, as it would with a real target.
+            ended = Ended.FAILED if call.effect is Effect.READ else Ended.UNKNOWN
+            yield _end(ended, Failure.TIMEOUT, describe(Failure.TIMEOUT), duration_ms=delay_ms)
+            return
+        if reply.ended is Ended.UNKNOWN:
+            yield _end(Ended.UNKNOWN, _failure(reply), reply.message, duration_ms=delay_ms)
+            return
+        output = (reply.stdout or "").encode("utf-8", "replace")
+        if kept := output[: limits.output_bytes]:
+            yield Chunk(n=0, stream="stdout", data=kept)
+        yield LaneResult(
+            ended=reply.ended,
+            duration_ms=delay_ms,
+            measured=SIMULATED,
+            failure=_failure(reply),
+            message=reply.message,
+            stdout=kept,
+            stdout_bytes=len(output),
+            data=reply.data,
+        )
+
+
+def _failure(reply: ScriptedReply) -> Failure | None:
+    if reply.error_class is not None:
+        return Failure(reply.error_class)
+    return _DEFAULT.get(reply.ended)
+
+
+def _end(ended: Ended, failure: Failure | None, message: str | None, *, duration_ms: int = 0) -> LaneResult:
+    return LaneResult(
+        ended=ended, duration_ms=duration_ms, measured=SIMULATED, failure=failure, message=message
+    )

@@ -1,0 +1,128 @@
+"""Whether a call can be made at all as it is written; nothing here looks at authority."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from rexecop.lanes.errors import RequestRefused
+from rexecop.lanes.failures import Failure
+from rexecop.proof.call import Call, Limits, ProcessRequest, ScriptedRequest, SecretRef, Text, is_template
+from rexecop.proof.vocabulary import Effect
+
+CALL_BYTES_MAX: Final = 128 * 1024  # Half a record, so that a plan holding the call still fits into one.
+ARGUMENTS_MAX: Final = 1_024  # More belong into a file or onto stdin.
+ENVIRONMENT_MAX: Final = 128
+WRITABLE_MAX: Final = 32  # Each is a mount or a rule of the sandbox.
+PATH_LENGTH_MAX: Final = 4_096  # The kernel's own limit.
+REPLIES_MAX: Final = 64
+DELAY_MS_MAX: Final = 3_600_000
+TIMEOUT_MS_MAX: Final = 24 * 3_600_000  # A day; what runs longer is a service, not a step.
+GRACE_MS_MAX: Final = 60_000
+OUTPUT_BYTES_MAX: Final = 64 * 1024 * 1024  # Kept in memory until the outcome is written.
+PROCESSES_MAX: Final = 4_096
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+def check_structure(call: Call, call_bytes: int, limits: Limits) -> None:
+    """Return only if `call` is whole, bounded and can be carried by the kernel's interfaces.
+
+    Raises:
+        RequestRefused: with `request_invalid` or `template_mismatch`.
+    """
+    _require(call_bytes <= CALL_BYTES_MAX, f"the call takes {call_bytes} bytes, at most {CALL_BYTES_MAX}")
+    _require(call.target != "", "the call names no target")
+    _check_limits(limits)
+    if is_template(call):
+        raise RequestRefused(Failure.TEMPLATE_MISMATCH, "the call still has holes")
+    match call.request:
+        case ProcessRequest():
+            _check_process(call.request, call.effect)
+        case ScriptedRequest():
+            _check_scripted(call.request)
+
+
+def _check_limits(limits: Limits) -> None:
+    for name, value, most in (
+        ("timeout_ms", limits.timeout_ms, TIMEOUT_MS_MAX),
+        ("output_bytes", limits.output_bytes, OUTPUT_BYTES_MAX),
+        ("processes", limits.processes, PROCESSES_MAX),
+        ("memory_bytes", limits.memory_bytes or 1, 2**53),
+    ):
+        _require(0 < value <= most, f"limit `{name}` is `{value}`, not within 1 and {most}")
+    _require(
+        0 <= limits.grace_ms <= GRACE_MS_MAX,
+        f"limit `grace_ms` is `{limits.grace_ms}`, not within 0 and {GRACE_MS_MAX}",
+    )
+
+
+def _check_process(request: ProcessRequest, effect: Effect) -> None:
+    _require(0 < len(request.argv) <= ARGUMENTS_MAX, f"`argv` has {len(request.argv)} elements")
+    program = request.argv[0]
+    _require(isinstance(program, str) and program != "", "the program is not a literal text")
+    if isinstance(program, str) and "/" in program:
+        _check_path("the program", program)
+    for index, text in enumerate(request.argv):
+        _require("\0" not in _literals(text), f"`argv[{index}]` holds a NUL")
+        # Every user of the machine can read the arguments of a process.
+        _require(not _has_secret(text), f"`argv[{index}]` holds a secret; secrets go into `env` or `stdin`")
+    environment = request.env or {}
+    _require(len(environment) <= ENVIRONMENT_MAX, f"`env` has {len(environment)} names")
+    for name, text in environment.items():
+        _require(_NAME.fullmatch(name) is not None, f"`env` name `{name:.60}` is not a variable name")
+        _require("\0" not in _literals(text), f"`env.{name}` holds a NUL")
+    if request.cwd is not None:
+        _check_path("`cwd`", request.cwd)
+    _require(len(request.writable) <= WRITABLE_MAX, f"`writable` has {len(request.writable)} paths")
+    _require(
+        effect is not Effect.READ or not request.writable,
+        "a read has `writable` paths; a read writes nothing",
+    )
+    for path in request.writable:
+        _check_path("`writable`", path)
+        _require(path.strip("/") != "", "`writable` names the whole file system")
+
+
+def _check_scripted(request: ScriptedRequest) -> None:
+    _require(0 < len(request.replies) <= REPLIES_MAX, f"the script has {len(request.replies)} replies")
+    known = {failure.value for failure in Failure}
+    for index, reply in enumerate(request.replies):
+        _require(
+            reply.error_class is None or reply.error_class in known,
+            f"reply {index} has error class `{reply.error_class}`, which nobody knows",
+        )
+        _require(0 <= reply.delay_ms <= DELAY_MS_MAX, f"reply {index} waits `{reply.delay_ms}` ms")
+
+
+def _check_path(what: str, path: str) -> None:
+    _require(path.startswith("/"), f"{what} `{path:.80}` is not an absolute path")
+    _require(
+        "\0" not in path and len(path.encode()) < PATH_LENGTH_MAX, f"{what} is not a path the kernel takes"
+    )
+    # Two spellings of one path would be two calls with two digests.
+    _require(
+        not {".", ".."} & set(path.split("/")) and "//" not in path,
+        f"{what} `{path:.80}` has `.`, `..` or `//` in it",
+    )
+
+
+def _literals(text: Text) -> str:
+    return text if isinstance(text, str) else "".join(part for part in text if isinstance(part, str))
+
+
+def _has_secret(text: Text) -> bool:
+    return not isinstance(text, str) and any(isinstance(part, SecretRef) for part in text)
+
+
+def secret_names(request: ProcessRequest) -> Iterator[str]:
+    """Yield the name of every secret `request` refers to, in order, repeats included."""
+    for text in (*request.argv, request.stdin, *(request.env or {}).values()):
+        if isinstance(text, tuple):
+            yield from (part.secret for part in text if isinstance(part, SecretRef))
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise RequestRefused(Failure.REQUEST_INVALID, message)

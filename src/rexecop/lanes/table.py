@@ -1,0 +1,41 @@
+"""The table of lanes: one line each, read by `app` only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rexecop.lanes.port import Lane
+from rexecop.lanes.process import ProcessLane, Secrets
+from rexecop.lanes.simulated import SimulatedLane
+from rexecop.proof.call import ProcessRequest, ScriptedRequest
+from rexecop.proof.vocabulary import Grade, Isolation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSettings:
+    """What lanes are made from.
+
+    `isolation` are the classes measured to work here with the best read grade of each
+    (`probe.grades_of`). `hidden` are paths no program of a call may see: root, keys, agent.
+    """
+
+    isolation: Mapping[Isolation, Grade]
+    secrets: Secrets
+    hidden: Sequence[str]
+
+
+def _simulated(settings: LaneSettings) -> Lane:
+    return SimulatedLane()
+
+
+def _process(settings: LaneSettings) -> Lane:
+    return ProcessLane(isolation=settings.isolation, secrets=settings.secrets, hidden=settings.hidden)
+
+
+LANES: Final[Mapping[str, Callable[[LaneSettings], Lane]]] = {
+    ScriptedRequest.kind: _simulated,
+    ProcessRequest.kind: _process,
+}
+"""Request kind → constructor of the lane that takes it."""

@@ -1,0 +1,226 @@
+"""Errors of planning, running and storing operations.
+
+RexecopError
+└── OperationsError
+    ├── InputRefused                 a file or value that is not what its format says
+    │   ├── ProfileRefused
+    │   ├── EnvironmentRefused
+    │   │   ├── SecretInline             a secret written out instead of referred to
+    │   │   └── PolicyPackUnsupported
+    │   └── ParameterRefused
+    ├── PlanRefused                  the request cannot become a plan
+    │   ├── ProfileUnknown  IntentUnknown  TargetUnknown  ModeRefused
+    │   ├── ConnectorRefused             not configured, disabled, or another shape than declared
+    │   ├── CommandGuarded               a command no read may be
+    │   ├── LaneUnavailable              nothing here can make the call
+    │   ├── IsolationUnavailable         the isolation asked for was not reached here
+    │   ├── InternalActionUnknown
+    │   └── PlanTooLarge
+    ├── NormalizerRefused            a normalizer was asked for something outside its contract
+    ├── OperationUnknown
+    ├── IllegalMove                  an event that has no place in the state's table
+    └── StoreError                   the only errors that cross the store's port
+        ├── AppendConflict  ClaimTaken  LockHeld  LeaseHeld
+        ├── StoreUnavailable             nothing was written
+        ├── StoreUncertain               it may have been written; stop appending
+        └── InputMissing                 pinned bytes are not there, or are others
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rexecop.proof.errors import RexecopError
+from rexecop.proof.vocabulary import State
+
+
+class OperationsError(RexecopError):
+    """An operation cannot be planned, moved or stored."""
+
+    code = "operations-error"
+
+
+class InputRefused(OperationsError):
+    """A file or value is not what its format says.
+
+    Facts, where known: `file`, `line`, `field`, `found`, `allowed`.
+    """
+
+    code = "input-refused"
+
+
+class ProfileRefused(InputRefused):
+    """A profile file breaks its format, or the files do not fit one another."""
+
+    code = "profile-refused"
+
+
+class EnvironmentRefused(InputRefused):
+    """An environment file breaks its format."""
+
+    code = "environment-refused"
+
+
+class SecretInline(EnvironmentRefused):
+    """A secret stands in a file where a reference belongs; the value is never repeated."""
+
+    code = "secret-inline"
+
+
+class PolicyPackUnsupported(EnvironmentRefused):
+    """The environment carries policy rules in a form that cannot be enforced here."""
+
+    code = "policy-pack-unsupported"
+
+
+class ParameterRefused(InputRefused):
+    """A parameter is missing, unknown, or outside what the intent allows."""
+
+    code = "parameter-refused"
+
+
+class PlanRefused(OperationsError):
+    """The request cannot become a plan."""
+
+    code = "plan-refused"
+
+
+class ProfileUnknown(PlanRefused):
+    """No profile has that name or path."""
+
+    code = "profile-unknown"
+
+
+class IntentUnknown(PlanRefused):
+    """The profile declares no such intent."""
+
+    code = "intent-unknown"
+
+
+class TargetUnknown(PlanRefused):
+    """The environment declares no such target."""
+
+    code = "target-unknown"
+
+
+class ModeRefused(PlanRefused):
+    """The intent or its effect does not go with the mode."""
+
+    code = "mode-refused"
+
+
+class ConnectorRefused(PlanRefused):
+    """A connector is missing, disabled, or configured in another shape than declared."""
+
+    code = "connector-refused"
+
+
+class CommandGuarded(PlanRefused):
+    """The command is one that cannot be trusted to be what its effect class says."""
+
+    code = "command-guarded"
+
+
+class LaneUnavailable(PlanRefused):
+    """No lane here can make the calls of a connector."""
+
+    code = "lane-unavailable"
+
+
+class IsolationUnavailable(PlanRefused):
+    """The isolation class asked for was not reached on this machine."""
+
+    code = "isolation-unavailable"
+
+
+class InternalActionUnknown(PlanRefused):
+    """An internal step names neither a normalizer of the profile nor a built-in marker."""
+
+    code = "internal-action-unknown"
+
+
+class PlanTooLarge(PlanRefused):
+    """Steps times targets are more than one plan holds."""
+
+    code = "plan-too-large"
+
+
+class NormalizerRefused(OperationsError):
+    """A normalizer was asked for something outside its contract."""
+
+    code = "normalizer-refused"
+
+
+class OperationUnknown(OperationsError):
+    """No operation has that id, prefix or number."""
+
+    code = "operation-unknown"
+
+
+class IllegalMove(OperationsError):
+    """`event` has no place in the table for an operation that is `state`."""
+
+    code = "illegal-move"
+
+    def __init__(
+        self, *, state: State, event: str, allowed: Sequence[str], next_steps: tuple[str, ...] = ()
+    ) -> None:
+        possible = ", ".join(f"`{name}`" for name in allowed) or "nothing"
+        super().__init__(
+            f"an operation that is `{state}` cannot become `{event}`; possible: {possible}",
+            next_steps=next_steps,
+            state=str(state),
+            event=str(event),
+            allowed=", ".join(allowed),
+        )
+        self.state = state
+        self.event = event
+        self.allowed = tuple(allowed)
+
+
+class StoreError(OperationsError):
+    """The ledger refused or failed."""
+
+    code = "store-error"
+
+
+class AppendConflict(StoreError):
+    """The operation has another number of records than expected, or the fence is old."""
+
+    code = "append-conflict"
+
+
+class ClaimTaken(StoreError):
+    """Something that may be used once was used already."""
+
+    code = "claim-taken"
+
+
+class LockHeld(StoreError):
+    """Another operation holds a lock on the target."""
+
+    code = "lock-held"
+
+
+class LeaseHeld(StoreError):
+    """Another live runner drives the operation."""
+
+    code = "lease-held"
+
+
+class StoreUnavailable(StoreError):
+    """The ledger cannot be read or written; nothing was written."""
+
+    code = "store-unavailable"
+
+
+class StoreUncertain(StoreError):
+    """A flush failed: the batch may or may not be there, and this process must stop appending."""
+
+    code = "store-uncertain"
+
+
+class InputMissing(StoreError):
+    """A pinned input is not stored, or its bytes are not those its digest names."""
+
+    code = "input-missing"

@@ -1,0 +1,447 @@
+"""The state of an operation as a fold over its records.
+
+The driver, `status`, recovery and the auditor all use this one reading. `apply`
+believes nothing but records; whether a record may follow is asked of the table in
+`machine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, TypeVar
+
+from rexecop.lanes.failures import Failure, retryable
+from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
+from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.chain import Sealed
+from rexecop.proof.quorum import unfilled
+from rexecop.proof.records import Record
+from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.command import Command, Verb
+from rexecop.proof.records.decision import ApprovalRule, Decision, Terms, terms_digest
+from rexecop.proof.records.intent import Intent
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.plan import CallStep, Plan, Step
+from rexecop.proof.records.receipt import Receipt
+from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.records.validation import RuleVerdict, Validation
+from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Phase, State, Verdict
+
+Key = tuple[str, str]  # target, step
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far one step got on one target, in one phase."""
+
+    step: Step
+    phase: Phase
+    attempts: int = 0
+    open: Sealed | None = None
+    ended: Ended | None = None
+    failure: str | None = None
+    outcome: Sealed | None = None
+
+    @property
+    def key(self) -> Key:
+        """(target, step id)."""
+        return (self.step.target, self.step.id)
+
+    @property
+    def good(self) -> bool:
+        """Whether the step ended well enough for the next one."""
+        return self.ended in GOOD_ENDS
+
+    @property
+    def settled(self) -> bool:
+        """Whether the step needs nothing more before the next one."""
+        tolerated = isinstance(self.step, CallStep) and self.step.continue_on_error
+        return self.good or (tolerated and self.ended in (Ended.FAILED, Ended.REFUSED))
+
+    def may_retry(self) -> bool:
+        """Whether its retry rule gives the last failure another try."""
+        rule = self.step.retry if isinstance(self.step, CallStep) else None
+        if rule is None or self.failure is None or self.attempts >= rule.attempts:
+            return False
+        return retryable(Failure(self.failure)) and (not rule.on or self.failure in rule.on)
+
+
+@dataclass(slots=True)
+class Operation:
+    """Everything the records of one operation say, and the state that follows from it."""
+
+    id: str = ""
+    state: State = State.CREATED
+    reason: str = ""
+    count: int = 0
+    head: Sealed | None = None
+    created: datetime | None = None
+    intent: Sealed | None = None
+    plan: Sealed | None = None
+    decision: Sealed | None = None
+    ticket: Sealed | None = None
+    validation: Sealed | None = None
+    approvals: list[Sealed] = field(default_factory=list)
+    receipts: list[Sealed] = field(default_factory=list)
+    steps: dict[Key, Progress] = field(default_factory=dict)
+    undo: dict[Key, Progress] = field(default_factory=dict)
+    probes: dict[Digest, Progress] = field(default_factory=dict)
+    open: dict[Digest, Progress] = field(default_factory=dict)
+    unknown: dict[Digest, Progress] = field(default_factory=dict)
+    unsettled: dict[Digest, Sealed] = field(default_factory=dict)
+    ends: list[Ended] = field(default_factory=list)
+    tries: int = 0
+    receipt_due: bool = False
+    pause_asked: bool = False
+    cancel_asked: bool = False
+
+    def apply(self, sealed: Sealed) -> None:
+        """Take in the next record.
+
+        Raises:
+            IllegalMove: the record cannot follow; nothing was taken in.
+        """
+        handler = _HANDLERS.get(type(sealed.record))
+        if handler is not None:
+            handler(self, sealed)
+        self.id = sealed.record.operation
+        self.count += 1
+        self.head = sealed
+        self.created = self.created or sealed.record.at
+
+    @property
+    def sealed_head(self) -> Sealed:
+        """The newest record; asking before there is one is a defect."""
+        return _present(self.head, "first")
+
+    @property
+    def sealed_intent(self) -> Sealed:
+        """The sealed intent; asking before there is one is a defect."""
+        return _present(self.intent, "intent")
+
+    @property
+    def sealed_plan(self) -> Sealed:
+        """The sealed plan; asking before there is one is a defect."""
+        return _present(self.plan, "plan")
+
+    @property
+    def sealed_decision(self) -> Sealed:
+        """The newest sealed decision; asking before there is one is a defect."""
+        return _present(self.decision, "decision")
+
+    @property
+    def sealed_ticket(self) -> Sealed:
+        """The newest sealed ticket; asking before there is one is a defect."""
+        return _present(self.ticket, "ticket")
+
+    @property
+    def the_intent(self) -> Intent:
+        """The intent; asking before there is one is a defect."""
+        return _typed(self.intent, Intent)
+
+    @property
+    def the_plan(self) -> Plan:
+        """The plan; asking before there is one is a defect."""
+        return _typed(self.plan, Plan)
+
+    @property
+    def the_decision(self) -> Decision:
+        """The newest decision; asking before there is one is a defect."""
+        return _typed(self.decision, Decision)
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of the newest decision."""
+        return self.the_decision.terms
+
+    @property
+    def facts(self) -> dict[str, Json]:
+        """All facts, by the step that yielded them, as `step` or, with several targets, `step@target`."""
+        return {
+            progress.step.id: _outcome(progress).facts
+            for progress in self.steps.values()
+            if progress.outcome is not None and _outcome(progress).facts is not None
+        }
+
+    def missing_approvals(self) -> tuple[ApprovalRule, ...]:
+        """Return the approval rules no counted yes fills yet."""
+        wanted = terms_digest(self.terms)
+        persons: dict[str, tuple[str, ...]] = {}
+        for sealed in self.approvals:
+            approval = _typed(sealed, Approval)
+            if approval.statement.approves and approval.statement.terms == wanted:
+                persons[approval.statement.approver.person] = approval.groups
+        return unfilled(self.terms.approvals, list(persons.values()))
+
+    def progress_of(self, step: Step, phase: Phase) -> Progress:
+        """Return (and begin) the progress of `step` in `phase`."""
+        table = self.undo if phase is Phase.UNDO else self.steps
+        key = (step.target, step.id)
+        if key not in table:
+            table[key] = Progress(step=step, phase=phase)
+        return table[key]
+
+    def step_named(self, target: str, step: str) -> Step:
+        """Return the planned step, or raise KeyError for one outside the plan."""
+        return self.steps[(target, step)].step
+
+    def to_undo(self) -> tuple[CallStep, ...]:
+        """Return the steps whose effect stands and can be undone, latest first."""
+        done = [
+            progress.step
+            for progress in self.steps.values()
+            if isinstance(progress.step, CallStep) and progress.step.undo is not None and progress.good
+        ]
+        return tuple(step for step in reversed(done) if not self._undone(step))
+
+    def _undone(self, step: Step) -> bool:
+        progress = self.undo.get((step.target, step.id))
+        return progress is not None and progress.good
+
+    def _go(self, event: Event, reason: str = "") -> None:
+        self.state = move(self.state, event)
+        if reason:
+            self.reason = reason
+        if self.state in TERMINAL:
+            self.receipt_due = True
+
+    def _at_boundary(self) -> None:
+        """Between two attempts: obey what people asked for, else see whether the work is done."""
+        if self.cancel_asked and allows(self.state, Event.CANCELLED):
+            self.cancel_asked = False
+            self._go(Event.CANCELLED, "cancelled between steps")
+        elif self.pause_asked and allows(self.state, Event.PAUSED):
+            self.pause_asked = False
+            self._go(Event.PAUSED, "paused between steps")
+        elif allows(self.state, Event.STEPS_DONE) and all(item.settled for item in self.steps.values()):
+            self._go(Event.STEPS_DONE)
+
+
+def fold(records: Iterable[Sealed]) -> Operation:
+    """Return the operation that `records` describe.
+
+    Raises:
+        IllegalMove: a record cannot follow the ones before it.
+    """
+    operation = Operation()
+    for sealed in records:
+        operation.apply(sealed)
+    return operation
+
+
+def _typed(sealed: Sealed | None, kind: type[R]) -> R:
+    record = sealed.record if sealed is not None else None
+    if not isinstance(record, kind):
+        raise LookupError(f"the operation has no {kind.__name__.lower()} record")
+    return record
+
+
+def _present(sealed: Sealed | None, name: str) -> Sealed:
+    if sealed is None:
+        raise LookupError(f"the operation has no {name} record")
+    return sealed
+
+
+def _outcome(progress: Progress) -> Outcome:
+    return _typed(progress.outcome, Outcome)
+
+
+def _on_intent(op: Operation, sealed: Sealed) -> None:
+    op.intent = sealed
+
+
+def _on_plan(op: Operation, sealed: Sealed) -> None:
+    op._go(Event.PLANNED)
+    op.plan = sealed
+    for step in op.the_plan.steps:
+        op.progress_of(step, Phase.DO)
+
+
+def _on_decision(op: Operation, sealed: Sealed) -> None:
+    decision = _typed(sealed, Decision)
+    op.decision = sealed
+    if op.state in (State.RUNNING, State.RETRYING, State.RESUMING, State.UNDOING):
+        return  # Asked again in mid-run: the outcome that follows says what came of it.
+    verdict = decision.terms.verdict
+    if verdict is Verdict.BLOCKED:
+        op._go(Event.DENIED, decision.reason)
+    elif verdict is Verdict.ALLOWED or not op.missing_approvals():
+        op._go(Event.ALLOWED, decision.reason)
+    else:
+        op._go(Event.APPROVAL_REQUIRED, decision.reason)
+
+
+def _on_approval(op: Operation, sealed: Sealed) -> None:
+    statement = _typed(sealed, Approval).statement
+    if op.state is not State.WAITING_FOR_APPROVAL:
+        raise refusal(op.state, State.APPROVED)
+    op.approvals.append(sealed)
+    if not statement.approves:
+        op._go(Event.DENIED, f"refused by {statement.approver.person}")
+    elif not op.missing_approvals():
+        op._go(Event.APPROVED)
+
+
+def _on_ticket(op: Operation, sealed: Sealed) -> None:
+    op.ticket = sealed
+    if op.state is State.APPROVED:
+        op._go(Event.STARTED)
+
+
+def _on_attempt(op: Operation, sealed: Sealed) -> None:
+    attempt = _typed(sealed, Attempt)
+    step = op.step_named(attempt.target, attempt.permit.step)
+    if attempt.phase is Phase.PROBE:
+        progress = op.probes[sealed.digest] = Progress(step=step, phase=Phase.PROBE)
+    else:
+        progress = op.progress_of(step, attempt.phase)
+        if op.state in (State.RETRYING, State.RESUMING):
+            op._go(Event.CONTINUED)
+    op.tries += 1
+    progress.attempts = attempt.permit.attempt
+    progress.open = sealed
+    progress.ended = progress.failure = None
+    op.open[sealed.digest] = progress
+
+
+def _on_outcome(op: Operation, sealed: Sealed) -> None:
+    outcome = _typed(sealed, Outcome)
+    progress = op.open.pop(outcome.attempt) if outcome.attempt else _stepless(op, outcome)
+    attempt, progress.open = progress.open, None
+    op.ends.append(outcome.ended)
+    progress.outcome, progress.ended, progress.failure = sealed, outcome.ended, outcome.error_class
+    if progress.phase is Phase.PROBE:
+        return
+    if op.state in (State.RETRYING, State.RESUMING):
+        op._go(Event.CONTINUED)
+    if outcome.ended is Ended.UNKNOWN and attempt is not None:
+        op.unknown[attempt.digest] = progress
+        op.unsettled[attempt.digest] = attempt
+        op._go(Event.LOST, f"step `{outcome.step}` may have happened: {outcome.message or 'no answer'}")
+    elif progress.phase is Phase.UNDO:
+        _after_undo(op, progress, outcome)
+    elif progress.settled:
+        op._at_boundary()
+    elif progress.may_retry():
+        op._go(Event.RETRIED)
+        if op.cancel_asked or op.pause_asked:
+            op._at_boundary()
+    else:
+        op._go(Event.STEP_FAILED, f"step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
+
+
+def _stepless(op: Operation, outcome: Outcome) -> Progress:
+    """Find the step of an outcome without an attempt: a derive step, or a call that was not made."""
+    phase = Phase.UNDO if op.state is State.UNDOING else Phase.DO
+    for progress in op.steps.values():
+        if progress.step.id == outcome.step:
+            return op.progress_of(progress.step, phase)
+    raise LookupError(f"outcome names step `{outcome.step}`, which the plan does not have")
+
+
+def _after_undo(op: Operation, progress: Progress, outcome: Outcome) -> None:
+    if not progress.good:
+        op._go(Event.UNDO_FAILED, f"undoing step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
+    elif not op.to_undo():
+        op._go(Event.UNDONE, "every undoable step was undone")
+
+
+def _cause(outcome: Outcome) -> str:
+    return outcome.message or outcome.error_class or "no reason given"
+
+
+def _on_reconciliation(op: Operation, sealed: Sealed) -> None:
+    record = _typed(sealed, Reconciliation)
+    progress = op.unknown.get(record.attempt)
+    if progress is None:
+        raise refusal(op.state, State.PAUSED)
+    undoing = progress.phase is Phase.UNDO
+    if len(op.unknown) == 1:
+        op._go(Event.UNDO_RECONCILED if undoing else Event.RECONCILED, record.reason)
+    del op.unknown[record.attempt], op.unsettled[record.attempt]
+    progress.ended = Ended.OK if record.happened else None
+    progress.failure = None
+    if undoing and record.happened and not op.to_undo():
+        op._go(Event.UNDONE, "every undoable step was undone")
+
+
+def _on_command(op: Operation, sealed: Sealed) -> None:
+    command = _typed(sealed, Command)
+    _COMMANDS[command.verb](op, command.reason or "")
+
+
+def _pause(op: Operation, reason: str) -> None:
+    if op.open:
+        op.pause_asked = True
+    else:
+        op._go(Event.PAUSED, reason)
+
+
+def _cancel(op: Operation, reason: str) -> None:
+    if op.open:
+        op.cancel_asked = True
+    else:
+        op._go(Event.CANCELLED, reason)
+
+
+def _resume(op: Operation, reason: str) -> None:
+    op._go(Event.RESUMED, reason)
+    op._at_boundary()
+
+
+def _retry(op: Operation, reason: str) -> None:
+    op._go(Event.RETRIED, reason)
+    op.receipt_due = False
+    for progress in op.steps.values():
+        if not progress.settled:
+            progress.ended = progress.failure = None
+
+
+def _escalate(op: Operation, reason: str) -> None:
+    op._go(Event.ESCALATED, reason)
+
+
+def _undo(op: Operation, reason: str) -> None:
+    op._go(Event.UNDO_ASKED, reason)
+    op.receipt_due = False
+
+
+def _on_validation(op: Operation, sealed: Sealed) -> None:
+    op.validation = sealed
+    failed = _typed(sealed, Validation).verdict is RuleVerdict.FAILED
+    op._go(Event.INVALID if failed else Event.VALIDATED, "validation failed" if failed else "")
+
+
+def _on_receipt(op: Operation, sealed: Sealed) -> None:
+    op.receipts.append(sealed)
+    op.receipt_due = False
+
+
+_COMMANDS: Final[Mapping[Verb, Callable[[Operation, str], None]]] = {
+    Verb.PAUSE: _pause,
+    Verb.RESUME: _resume,
+    Verb.CANCEL: _cancel,
+    Verb.RETRY: _retry,
+    Verb.ESCALATE: _escalate,
+    Verb.UNDO: _undo,
+}
+
+_HANDLERS: Final[Mapping[type[Record], Callable[[Operation, Sealed], None]]] = {
+    Intent: _on_intent,
+    Plan: _on_plan,
+    Decision: _on_decision,
+    Approval: _on_approval,
+    Ticket: _on_ticket,
+    Attempt: _on_attempt,
+    Outcome: _on_outcome,
+    Reconciliation: _on_reconciliation,
+    Command: _on_command,
+    Validation: _on_validation,
+    Receipt: _on_receipt,
+}
+__all__ = ["Operation", "Progress", "State", "fold"]

@@ -1,0 +1,110 @@
+"""Snapshots: the files of a profile or environment as the one byte string that a record pins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from rexecop.operations.errors import EnvironmentRefused, InputMissing, ProfileRefused
+from rexecop.proof.codec import decode, encode
+from rexecop.proof.errors import ProofError
+
+SNAPSHOT_BYTES_MAX: Final = 8 * 1024 * 1024  # A large profile takes some hundred kilobytes.
+FILES_MAX: Final = 2048  # An intent needs four files; no domain has five hundred intents.
+PATH_LENGTH_MAX: Final = 256  # What every file system and archive holds.
+ENVIRONMENT_FILE: Final = "environment.yaml"
+
+FOLDERS: Final = (
+    *("intents", "workflows", "connectors", "validation_rules", "normalizers", "fixtures"),
+    *("reactions", "triggers", "policy"),
+)
+ENDINGS: Final = (".yaml", ".yml", ".cedar", ".cedarschema", ".json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileSnapshot:
+    """All files a profile's behaviour depends on, by path."""
+
+    kind: ClassVar[str] = "profile-snapshot/1"
+
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentSnapshot:
+    """The file of an environment, always under the same name."""
+
+    kind: ClassVar[str] = "environment-snapshot/1"
+
+    files: Mapping[str, str]
+
+
+def belongs(path: str) -> bool:
+    """Return whether a profile's behaviour may depend on the file at `path`."""
+    folder, slash, _ = path.partition("/")
+    if not path.endswith(ENDINGS):
+        return False
+    return folder in FOLDERS if slash else path.endswith((".yaml", ".yml"))
+
+
+def profile_snapshot(files: Mapping[str, bytes]) -> bytes:
+    """Return the canonical bytes of the files that belong to a profile.
+
+    Raises:
+        ProfileRefused: too many or too large files, or one that is not UTF-8 text.
+    """
+    kept = {path: data for path, data in sorted(files.items()) if belongs(path)}
+    if len(kept) > FILES_MAX:
+        raise ProfileRefused(f"{len(kept)} files, at most {FILES_MAX} are read", limit=FILES_MAX)
+    if sum(map(len, kept.values())) > SNAPSHOT_BYTES_MAX // 2:
+        raise ProfileRefused(
+            f"files take more than {SNAPSHOT_BYTES_MAX // 2} bytes", limit=SNAPSHOT_BYTES_MAX // 2
+        )
+    texts: dict[str, str] = {}
+    for path, data in kept.items():
+        if not path.isascii() or len(path) > PATH_LENGTH_MAX:
+            raise ProfileRefused(f"file name `{path[:60]!a}` is not short ASCII", file=path)
+        text = _text(data)
+        if text is None:
+            raise ProfileRefused(f"{path}:1: not UTF-8", file=path, line=1)
+        texts[path] = text
+    return encode(ProfileSnapshot(files=texts))
+
+
+def environment_snapshot(files: Mapping[str, bytes]) -> bytes:
+    """Return the canonical bytes of the one file of an environment.
+
+    Raises:
+        EnvironmentRefused: there is not exactly one file, or it is not UTF-8 text.
+    """
+    if len(files) != 1:
+        raise EnvironmentRefused(f"{len(files)} environment files, one is read")
+    ((file, data),) = files.items()
+    text = _text(data)
+    if text is None:
+        raise EnvironmentRefused(f"{file}:1: not UTF-8", file=file, line=1)
+    return encode(EnvironmentSnapshot(files={ENVIRONMENT_FILE: text}))
+
+
+def files_of_snapshot(data: bytes, kind: str) -> dict[str, bytes]:
+    """Return the files pinned in `data`, a snapshot of `kind`.
+
+    Raises:
+        InputMissing: `data` is not such a snapshot.
+    """
+    try:
+        if kind == ProfileSnapshot.kind:
+            texts = decode(ProfileSnapshot, data, bytes_max=SNAPSHOT_BYTES_MAX).files
+        else:
+            texts = decode(EnvironmentSnapshot, data, bytes_max=SNAPSHOT_BYTES_MAX).files
+    except ProofError as error:
+        raise InputMissing(f"pinned bytes are no `{kind}`: {error.message}", kind=kind) from error
+    return {path: text.encode("utf-8") for path, text in texts.items()}
+
+
+def _text(data: bytes) -> str | None:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

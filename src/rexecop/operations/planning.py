@@ -1,0 +1,184 @@
+"""Planning: from a request to steps that leave nothing to choose. No target is touched.
+
+Step ids are those of the workflow; a plan for several targets adds `@` and the target, so
+that every id in a plan is unique. Steps that compute nothing and call nothing (markers,
+evidence) leave no trace. Without `needs` a step follows the one above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from rexecop.operations.environment import Environment
+from rexecop.operations.errors import (
+    EnvironmentRefused,
+    IntentUnknown,
+    ModeRefused,
+    PlanTooLarge,
+    ProfileRefused,
+)
+from rexecop.operations.inline_secrets import refuse_secret_values
+from rexecop.operations.parameters import no_parameters
+from rexecop.operations.planning_calls import connection_of
+from rexecop.operations.planning_context import Context, PlanDraft, PlanRequest
+from rexecop.operations.planning_steps import compile_target
+from rexecop.operations.profile_model import IntentSpec, Profile
+from rexecop.operations.reading import close_to, listed
+from rexecop.operations.targets import ResolvedTarget, resolve_targets
+from rexecop.proof.canonical import Json, canonical_bytes, digest_of
+from rexecop.proof.records.intent import EnvironmentRef, ProfileRef
+from rexecop.proof.records.plan import CallStep, PlannedTarget
+from rexecop.proof.vocabulary import READ_MODES, Effect, Isolation, Mode, strongest
+
+PLAN_STEPS_MAX: Final = (
+    512  # What fits into one plan record of 256 KiB; larger fan-outs are several operations.
+)
+
+__all__ = ["PlanDraft", "PlanRequest", "compile_plan"]
+
+
+def compile_plan(
+    request: PlanRequest, profile: Profile, environment: Environment, isolation: Mapping[Isolation, bool]
+) -> PlanDraft:
+    """Return what would run for `request`; `isolation` says which classes were reached here.
+
+    Raises:
+        IntentUnknown, TargetUnknown, ModeRefused, ParameterRefused, ConnectorRefused,
+        CommandGuarded, LaneUnavailable, IsolationUnavailable, InternalActionUnknown,
+        PlanTooLarge, ProfileRefused, EnvironmentRefused, SecretInline: see there.
+    """
+    intent = _intent(profile, request)
+    _check_profile_of(environment, profile)
+    _check_declared_mode(intent, request.mode)
+    _check_rules(profile, intent)
+    parameters = _parameters(intent, request)
+    targets = resolve_targets(environment, request.target)
+    context = Context(
+        request=request,
+        profile=profile,
+        environment=environment,
+        intent=intent,
+        workflow=profile.workflows[intent.workflow],
+        parameters=parameters,
+        isolation=isolation,
+        several=len(targets) > 1,
+    )
+    if len(targets) * len(context.workflow.steps) > PLAN_STEPS_MAX:
+        raise PlanTooLarge(
+            f"{len(targets)} targets of {len(context.workflow.steps)} steps are more than one plan holds",
+            limit=PLAN_STEPS_MAX,
+        )
+    steps = tuple(step for target in targets for step in compile_target(context, target))
+    effect = strongest([step.call.effect for step in steps if isinstance(step, CallStep)])
+    _check_effect(intent, effect, request.mode)
+    return PlanDraft(
+        profile=ProfileRef(name=profile.name, version=profile.version, digest=profile.digest),
+        environment=EnvironmentRef(id=environment.id, digest=environment.digest),
+        intent=intent.id,
+        target=request.target,
+        mode=request.mode,
+        parameters=parameters or None,
+        effect=effect,
+        risk=intent.risk or context.workflow.risk or "unknown",
+        targets=tuple(_planned(target, context) for target in targets),
+        steps=steps,
+        notes=_notes(context),
+    )
+
+
+def _intent(profile: Profile, request: PlanRequest) -> IntentSpec:
+    found = profile.intents.get(request.intent)
+    if found is None:
+        raise IntentUnknown(
+            f"profile `{profile.name}` has no intent `{request.intent:.60}`"
+            f"{close_to(request.intent, profile.intents)}; known: {listed(profile.intents) or 'none'}",
+            found=request.intent[:60],
+            allowed=listed(profile.intents),
+        )
+    return found
+
+
+def _check_profile_of(environment: Environment, profile: Profile) -> None:
+    if environment.profile is not None and environment.profile != profile.name:
+        raise EnvironmentRefused(
+            f"environment `{environment.id}` is for profile `{environment.profile}`, not `{profile.name}`",
+            field="environment.profile",
+            found=environment.profile,
+            allowed=profile.name,
+        )
+
+
+def _check_declared_mode(intent: IntentSpec, mode: Mode) -> None:
+    """Hold the request to the declared modes, where the intent says that they bind.
+
+    `read_only` and `observe` are the same reads, and `emergency_readonly` the same under
+    tighter limits, so one of them declared allows all three.
+    """
+    if not intent.enforce_modes:
+        return
+    allowed = set(intent.modes)
+    if allowed & {Mode.READ_ONLY, Mode.OBSERVE}:
+        allowed |= {Mode.READ_ONLY, Mode.OBSERVE, Mode.EMERGENCY_READONLY}
+    if mode is Mode.RECOVERY and intent.restores:
+        return
+    if mode not in allowed:
+        names = listed(str(item) for item in Mode if item in allowed)
+        raise ModeRefused(
+            f"intent `{intent.id}` does not run in mode `{mode}`; allowed: {names or 'none'}",
+            found=str(mode),
+            allowed=names,
+        )
+
+
+def _check_effect(intent: IntentSpec, effect: Effect, mode: Mode) -> None:
+    """Refuse a change in a mode that reads; a dry run may show it, because nothing leaves."""
+    if effect is not Effect.READ and mode in READ_MODES and mode is not Mode.DRY_RUN:
+        raise ModeRefused(
+            f"intent `{intent.id}` is a {effect}, and mode `{mode}` only reads; allowed: dry_run, apply",
+            found=str(mode),
+            allowed="dry_run, apply",
+        )
+    if mode is Mode.RECOVERY and not intent.restores:
+        raise ModeRefused(
+            f"intent `{intent.id}` does not restore anything, so it does not run in mode `{mode}`",
+            found=str(mode),
+            allowed="dry_run, apply",
+        )
+
+
+def _check_rules(profile: Profile, intent: IntentSpec) -> None:
+    if not profile.rules.get(intent.id):
+        path = f"validation_rules/{intent.id}.yaml"
+        raise ProfileRefused(
+            f"intent `{intent.id}` has no rules in `{path}`, and without rules nothing passes", file=path
+        )
+
+
+def _parameters(intent: IntentSpec, request: PlanRequest) -> dict[str, Json]:
+    refuse_secret_values(request.parameters)
+    if intent.parameters is None:
+        return no_parameters(request.parameters, intent.id)
+    return intent.parameters.check(request.parameters)
+
+
+def _planned(target: ResolvedTarget, context: Context) -> PlannedTarget:
+    connection: dict[str, Json] = {
+        "connectors": connection_of(context.bound),
+        "target": dict(target.connection),
+    }
+    return PlannedTarget(
+        id=target.id,
+        type=target.type,
+        criticality=target.criticality,
+        groups=target.groups,
+        connection=digest_of(canonical_bytes(connection)) if any(connection.values()) else None,
+    )
+
+
+def _notes(context: Context) -> dict[str, Json] | None:
+    """Return what a reader of the plan should know beside its steps."""
+    notes: dict[str, Json] = {}
+    if context.from_environment:
+        notes["shape_from_environment"] = list(context.from_environment)
+    return notes or None

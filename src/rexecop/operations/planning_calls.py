@@ -1,0 +1,294 @@
+"""From an action of a profile and a connector of an environment to one exact call template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rexecop.operations.environment import (
+    READONLY_BACKENDS,
+    Backend,
+    ConnectorConfig,
+    Environment,
+)
+from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, ParameterRefused
+from rexecop.operations.guards import check_command
+from rexecop.operations.placeholders import Values, expand, literal
+from rexecop.operations.profile_model import ActionSpec, CommandShape, ConnectorSpec, Profile
+from rexecop.operations.reading import close_to, listed
+from rexecop.operations.scripted import ScriptedAction
+from rexecop.proof.call import Call, ProcessRequest, Request, ScriptedRequest, Text
+from rexecop.proof.canonical import Json
+from rexecop.proof.vocabulary import Effect, strongest
+
+# Names that mean a change where neither profile nor environment says what an action does.
+CHANGING: Final = frozenset(
+    {
+        *("apply", "start", "stop", "restart", "reload", "reboot", "shutdown", "create", "update", "set"),
+        *("write", "install", "upgrade", "enable", "disable", "configure", "migrate", "restore", "rollback"),
+        *("patch", "put", "post", "send", "trigger", "execute", "run", "reset", "resume", "pause", "add"),
+    }
+)
+DESTROYING: Final = frozenset(
+    {"delete", "destroy", "remove", "purge", "drop", "wipe", "format", "kill", "erase"}
+)
+READ_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A connector of the profile, bound to its configuration in the environment."""
+
+    spec: ConnectorSpec
+    config: ConnectorConfig
+
+    def action(self, name: str) -> ActionSpec:
+        """Return the action `name`.
+
+        Raises:
+            ConnectorRefused: the connector does not declare it.
+        """
+        found = self.spec.actions.get(name)
+        if found is None:
+            raise ConnectorRefused(
+                f"connector `{self.spec.name}` has no action `{name:.60}`"
+                f"{close_to(name, self.spec.actions)}; allowed: {listed(self.spec.actions)}",
+                found=name,
+                allowed=listed(self.spec.actions),
+            )
+        return found
+
+
+def bind(profile: Profile, environment: Environment, name: str) -> Bound:
+    """Return connector `name` as the environment configures it.
+
+    Raises:
+        ConnectorRefused: not declared, not configured, switched off, or another backend than declared.
+        LaneUnavailable: nothing here makes the calls of its backend.
+    """
+    spec = profile.connectors.get(name)
+    if spec is None:
+        raise ConnectorRefused(
+            f"profile `{profile.name}` has no connector `{name:.60}`{close_to(name, profile.connectors)}",
+            found=name,
+            allowed=listed(profile.connectors),
+        )
+    config = environment.connectors.get(name)
+    if config is None:
+        raise ConnectorRefused(
+            f"environment `{environment.id}` does not configure connector `{name}`; "
+            f"configured: {listed(environment.connectors) or 'none'}",
+            found=name,
+            allowed=listed(environment.connectors),
+        )
+    if not config.enabled:
+        raise ConnectorRefused(
+            f"connector `{name}` is switched off in environment `{environment.id}`", found=name
+        )
+    # A scripted connector may stand in for any other: it cannot do anything.
+    if spec.backends and config.backend is not Backend.SCRIPTED and config.declared not in spec.backends:
+        raise ConnectorRefused(
+            f"connector `{name}` is `{config.declared}` in environment `{environment.id}`; "
+            f"the profile allows {listed(spec.backends)}",
+            found=config.declared,
+            allowed=listed(spec.backends),
+        )
+    if config.backend not in (Backend.SCRIPTED, Backend.PROCESS):
+        raise LaneUnavailable(
+            f"connector `{name}` needs a lane for `{config.declared}`, and there is none here",
+            connector=name,
+            found=config.declared,
+            allowed="process, local_shell_readonly, mock, static_fixture, simulated",
+        )
+    return Bound(spec=spec, config=config)
+
+
+def effect_of(action: ActionSpec, bound: Bound, profile: Profile) -> Effect:
+    """Return the effect class of an action: as declared, never weaker than its shape says.
+
+    Raises:
+        ConnectorRefused: nothing says what it does, or its backend only reads.
+    """
+    config = bound.config
+    where = f"{bound.spec.name}.{action.name}"
+    shaped = _shaped_effect(action, bound, profile)
+    if action.effect is not None:
+        effect = strongest([action.effect, shaped] if shaped is not None else [action.effect])
+    elif shaped is not None:
+        effect = shaped
+    else:
+        raise ConnectorRefused(
+            f"`{where}` does not say what it does; declare its `effect`",
+            field=where,
+            allowed="read, change, destroy",
+        )
+    if config.declared in READONLY_BACKENDS and effect is not Effect.READ:
+        raise ConnectorRefused(
+            f"`{where}` is a {effect}, and backend `{config.declared}` only reads", found=config.declared
+        )
+    return effect
+
+
+def _shaped_effect(action: ActionSpec, bound: Bound, profile: Profile) -> Effect | None:
+    """Return what flags, method, backend or name say, or None if nothing does."""
+    config = bound.config
+    scripted = _scripted(action.name, bound, profile)
+    flags = [action.mutating, config.mutating.get(action.name), scripted.mutating if scripted else None]
+    if True in flags:
+        return Effect.CHANGE
+    method = action.http.get("method") if action.http is not None else None
+    if False in flags:
+        return Effect.READ
+    if isinstance(method, str):
+        return Effect.READ if method.upper() in READ_METHODS else Effect.CHANGE
+    if config.declared in READONLY_BACKENDS:
+        return Effect.READ
+    if config.backend is Backend.SCRIPTED:
+        return _named_effect(action.name)
+    return None
+
+
+def _named_effect(name: str) -> Effect:
+    words = set(name.lower().replace("-", "_").split("_"))
+    if words & DESTROYING:
+        return Effect.DESTROY
+    return Effect.CHANGE if words & CHANGING else Effect.READ
+
+
+def build_call(action: ActionSpec, bound: Bound, profile: Profile, effect: Effect, values: Values) -> Call:
+    """Return the exact call of `action` on the target of `values`.
+
+    Raises:
+        ConnectorRefused, CommandGuarded, ProfileRefused, ParameterRefused: it cannot be written down.
+    """
+    request: Request
+    if bound.config.backend is Backend.SCRIPTED:
+        request = _scripted_request(action, bound, profile, values)
+    else:
+        request = _process_request(action, bound, effect, values)
+    return Call(
+        target=values.target, connector=bound.spec.name, action=action.name, effect=effect, request=request
+    )
+
+
+def shape_is_the_environments(action: ActionSpec, bound: Bound) -> bool:
+    """Return whether the profile leaves the command to the environment."""
+    return action.command is None and bound.config.backend is Backend.PROCESS
+
+
+def _scripted(action: str, bound: Bound, profile: Profile) -> ScriptedAction | None:
+    config = bound.config
+    found = config.scripted.get(action)
+    if found is not None and (found.replies or found.targets):
+        return found
+    fixture = profile.fixtures.get(config.fixture) if config.fixture is not None else None
+    return (fixture.get(action) if fixture is not None else None) or found
+
+
+def _scripted_request(action: ActionSpec, bound: Bound, profile: Profile, values: Values) -> ScriptedRequest:
+    where = f"{bound.spec.name}.{action.name}"
+    fixture = bound.config.fixture
+    if fixture is not None and fixture not in profile.fixtures:
+        raise ConnectorRefused(
+            f"connector `{bound.spec.name}` names the fixture `{fixture}`, which the profile does not have",
+            found=fixture,
+            allowed=listed(profile.fixtures),
+        )
+    scripted = _scripted(action.name, bound, profile)
+    replies = scripted.for_target(values.target) if scripted is not None else ()
+    if not replies:
+        raise ConnectorRefused(
+            f"connector `{bound.spec.name}` has no scripted reply for `{action.name}` on `{values.target}`",
+            field=where,
+        )
+    arguments: dict[str, Json] = {}
+    if values.parameters:
+        arguments["parameters"] = dict(values.parameters)
+    if action.command is not None:
+        arguments["command"] = [action.command.command, *action.command.args]
+    return ScriptedRequest(arguments=arguments, replies=replies)
+
+
+def _process_request(action: ActionSpec, bound: Bound, effect: Effect, values: Values) -> ProcessRequest:
+    where = f"{bound.spec.name}.{action.name}"
+    shape = _command(action, bound, where)
+    argv: tuple[Text, ...] = (shape.command, *(expand(arg, values, where) for arg in shape.args))
+    if bound.config.declared in READONLY_BACKENDS and shape.command.rsplit("/", 1)[-1].lower() == "curl":
+        argv = argv if argv[1:2] == ("-q",) else (argv[0], "-q", *argv[1:])
+    check_command(argv, effect, where)
+    _check_options(shape, argv, where)
+    if action.writable and effect is Effect.READ:
+        raise ConnectorRefused(f"`{where}` is a read and names `writable` folders", field=where)
+    return ProcessRequest(
+        argv=argv,
+        stdin=None if action.stdin is None else expand(action.stdin, values, where),
+        env=None
+        if not action.env
+        else {key: expand(text, values, where) for key, text in action.env.items()},
+        writable=tuple(_folder(literal(text, values, where), where) for text in action.writable),
+    )
+
+
+def _command(action: ActionSpec, bound: Bound, where: str) -> CommandShape:
+    """Return the one shape profile and environment agree on."""
+    pinned, listed_shapes = action.command, bound.config.allowlist.get(action.name, ())
+    if len(listed_shapes) > 1:
+        raise ConnectorRefused(f"`{where}` has {len(listed_shapes)} allowlist entries, not one", field=where)
+    if pinned is None and not listed_shapes:
+        raise ConnectorRefused(
+            f"`{where}` has no command, neither in the profile nor in the environment's allowlist",
+            field=where,
+        )
+    if pinned is None:
+        return listed_shapes[0]
+    if not listed_shapes:
+        if bound.config.declared in READONLY_BACKENDS:
+            raise ConnectorRefused(
+                f"`{where}` is not in the allowlist that backend `{bound.config.declared}` needs", field=where
+            )
+        return pinned
+    if listed_shapes[0] != pinned:
+        raise ConnectorRefused(
+            f"the allowlist entry of `{where}` is not the command the profile declares",
+            field=where,
+            found=_line(listed_shapes[0]),
+            allowed=_line(pinned),
+        )
+    return pinned
+
+
+def _line(shape: CommandShape) -> str:
+    return " ".join((shape.command, *shape.args))[:200]
+
+
+def _check_options(shape: CommandShape, argv: Sequence[Text], where: str) -> None:
+    """Refuse a value that a command would read as an option."""
+    for raw, text in zip(reversed(shape.args), reversed(argv), strict=False):
+        if raw == "--" or not raw.startswith("{"):
+            continue
+        if isinstance(text, str) and text.startswith("-") and "--" not in shape.args[: shape.args.index(raw)]:
+            raise ParameterRefused(
+                f"`{where}`: value `{text:.60}` would be read as an option; a value may not start with `-`",
+                found=text[:60],
+            )
+
+
+def _folder(path: str, where: str) -> str:
+    parts = path.split("/")
+    if not path.startswith("/") or ".." in parts or len([part for part in parts if part]) < 2:
+        raise ConnectorRefused(
+            f"`{where}`: writable folder `{path:.60}` is not an absolute path at least two deep",
+            found=path[:60],
+            allowed="like /srv/app",
+        )
+    return path
+
+
+def connection_of(bound: Mapping[str, Bound]) -> dict[str, Json]:
+    """Return the connection configuration of the connectors a plan uses, to be committed to."""
+    return {
+        name: dict(found.config.connection)
+        for name, found in sorted(bound.items())
+        if found.config.connection
+    }

@@ -1,0 +1,266 @@
+"""Ports of the core: what must hold when each call returns. Adapters live in `store` and `app`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from rexecop.proof.canonical import Digest
+from rexecop.proof.chain import Sealed
+from rexecop.proof.records.outcome import BlobRef
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> datetime:
+        """Return the time, UTC, whole milliseconds."""
+        ...
+
+    def boot_ms(self) -> int:
+        """Return milliseconds on a clock that never steps and counts suspended time."""
+        ...
+
+
+class Ids(Protocol):
+    """The only source of ids and randomness."""
+
+    def operation(self) -> str:
+        """Return a new operation id: `op_` and 32 hex digits of a UUIDv7."""
+        ...
+
+    def nonce(self) -> str:
+        """Return 32 fresh hex digits."""
+        ...
+
+    def key(self) -> bytes:
+        """Return 32 fresh random bytes, for a blob commitment."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """Output to keep: `ref.commitment` is HMAC-SHA256 under `key` over `data`."""
+
+    ref: BlobRef
+    key: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Something that may be used once in this instance: a ticket, a nonce, an idempotency key."""
+
+    space: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """A signature over record `digest`, kept beside it: `form` is `dsse` or `sshsig`."""
+
+    digest: Digest
+    form: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedInput:
+    """Bytes a record names by digest: a profile, an environment, a policy pack. Stored once."""
+
+    digest: Digest
+    role: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The index row of one operation: a cache of the fold, never evidence."""
+
+    operation: str
+    state: str
+    intent: str
+    profile: str
+    environment: str
+    target: str
+    mode: str
+    requester: str
+    created: datetime
+    updated: datetime
+    records: int
+    head: Digest
+    waiting: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """Target locks to take (`exclusive` or shared) or to give back, in one transaction with the records."""
+
+    target: str
+    exclusive: bool
+    release: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who drives an operation. `fence` grows with every change of hands."""
+
+    operation: str
+    runner: str
+    fence: int
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetHead:
+    """The last change attempt on a target: its dense number from 1, and its digest."""
+
+    target: str
+    n: int
+    attempt: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Records of one operation to append together with everything that depends on them.
+
+    `expected` is the number of records the operation must have before: compare and swap.
+    `fence`, when given, must still be the operation's lease fence.
+    `lease` becomes the operation's lease in the same transaction, if the stored one is
+    of the same runner and fence (a renewal), or has `fence - 1` (0 when there never was
+    one) and was released or expired before the first record's `at`; else `LeaseHeld`.
+    `release` gives the lease back in the same transaction.
+    `heads` advance the per-target chain of change attempts: `n` must follow the stored one.
+    """
+
+    operation: str
+    expected: int
+    records: tuple[Sealed, ...]
+    row: Row | None = None
+    fence: int | None = None
+    blobs: tuple[Blob, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    signatures: tuple[Signature, ...] = ()
+    inputs: tuple[PinnedInput, ...] = ()
+    locks: tuple[Lock, ...] = ()
+    heads: tuple[TargetHead, ...] = ()
+    lease: Lease | None = None
+    release: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """Where a batch landed: leaf of its first record, and the size of the log after it."""
+
+    first_leaf: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged:
+    """A record that cannot be read: it is named and set aside, and others keep working."""
+
+    operation: str
+    n: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """All readable records of one operation in order, and what is damaged."""
+
+    operation: str
+    records: tuple[Sealed, ...]
+    damaged: tuple[Damaged, ...] = field(default=())
+
+
+class Store(Protocol):
+    """The ledger, its index, and blobs.
+
+    When `append` returns, the batch is durable (flushed) as a whole; when it raises,
+    nothing of it is, with one exception: `StoreUncertain` says that it may be, and that
+    this process must stop appending. Reading never waits for a writer.
+    """
+
+    async def append(self, batch: Batch) -> Appended:
+        """Append `batch` whole.
+
+        Raises:
+            AppendConflict: the operation has another number of records, the fence is old, or
+                a target head does not follow. LeaseHeld: another live runner drives it.
+            ClaimTaken: a claim was used already. LockHeld: another operation holds a target.
+            StoreUnavailable: the ledger cannot be written. StoreUncertain: see above.
+        """
+        ...
+
+    def journal(self, operation: str) -> Journal:
+        """Return the records of `operation`.
+
+        Raises:
+            OperationUnknown: there are none.
+        """
+        ...
+
+    def records_of(self, operation: str) -> int:
+        """Return how many records `operation` has; 0 for none."""
+        ...
+
+    def resolve(self, name: str) -> str:
+        """Return the operation id for an id, a unique prefix, a short number, or `@` (the newest).
+
+        Raises:
+            OperationUnknown: nothing has that name.
+        """
+        ...
+
+    def number(self, operation: str) -> int:
+        """Return the short number of `operation`."""
+        ...
+
+    def rows(
+        self, *, state: str | None = None, after: int = 0, limit: int = 100
+    ) -> Sequence[tuple[int, Row]]:
+        """Return (short number, row) newest first; `after` pages backwards from that number."""
+        ...
+
+    def claimed(self, claim: Claim) -> str | None:
+        """Return the operation that used `claim`, or None."""
+        ...
+
+    def pinned(self, digest: Digest) -> bytes:
+        """Return the pinned input named `digest`.
+
+        Raises:
+            InputMissing: it is not stored, or its bytes no longer match.
+        """
+        ...
+
+    def blob(self, commitment: Digest) -> Blob | None:
+        """Return the kept output named `commitment`, or None if it was erased."""
+        ...
+
+    def signatures(self, digest: Digest) -> Sequence[Signature]:
+        """Return the signatures kept beside record `digest`."""
+        ...
+
+    def acquire(self, operation: str, runner: str, until: datetime, now: datetime) -> Lease | None:
+        """Take or renew the lease of `operation`; None while another live runner holds it."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; a lease that was lost already is left alone."""
+        ...
+
+    def lease(self, operation: str) -> Lease | None:
+        """Return the lease of `operation`, expired or not."""
+        ...
+
+    def target_head(self, target: str) -> TargetHead | None:
+        """Return the last change attempt on `target`, or None."""
+        ...
+
+    def locked_by(self, target: str) -> Sequence[str]:
+        """Return the operations that hold a lock on `target`."""
+        ...

@@ -1,0 +1,164 @@
+"""What a profile says, as types. Everything here was read strictly and fits together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rexecop.operations.normalizer_spec import Normalizer
+from rexecop.operations.parameters import ParameterSchema
+from rexecop.operations.scripted import ScriptedAction
+from rexecop.operations.validation import Rule
+from rexecop.proof.call import Scalar, Slot
+from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.vocabulary import Effect, Isolation, Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where something was read, for messages about it later."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySpec:
+    """Up to `retries` further tries. `on` is None when every retryable class is meant."""
+
+    retries: int
+    on: tuple[str, ...] | None
+    never: tuple[str, ...]
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectationSpec:
+    """A fact that must hold; `step` is None for the step itself. `equals` may hold placeholders."""
+
+    step: str | None
+    fact: str
+    equals: Scalar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSpec:
+    """Find out by `action` and `normalizer` whether a call happened: it did if `fact` equals `equals`."""
+
+    action: str
+    normalizer: str
+    fact: str
+    equals: Scalar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandShape:
+    """The exact command of an action: arguments are separate and may hold placeholders."""
+
+    command: str
+    args: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionSpec:
+    """One action of a connector. `effect` is None where the profile leaves it to the backend."""
+
+    name: str
+    place: Place
+    effect: Effect | None = None
+    idempotent: bool | None = None
+    mutating: bool | None = None
+    command: CommandShape | None = None
+    http: Mapping[str, Json] | None = None
+    stdin: str | None = None
+    env: Mapping[str, str] | None = None
+    writable: tuple[str, ...] = ()
+    isolation: Isolation | None = None
+    timeout_ms: int | None = None
+    output_bytes: int | None = None
+    normalizer: str | None = None
+    precondition: ExpectationSpec | None = None
+    postcondition: ExpectationSpec | None = None
+    probe: ProbeSpec | None = None
+    undo: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorSpec:
+    """What a connector may do. `backends` is empty where the environment chooses."""
+
+    name: str
+    place: Place
+    backends: tuple[str, ...]
+    actions: Mapping[str, ActionSpec]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSpec:
+    """One step of a workflow. `needs` is None when it follows the step before it."""
+
+    id: str
+    place: Place
+    type: str
+    action: str
+    connector: str
+    timeout_ms: int | None = None
+    pause_safe: bool = False
+    continue_on_error: bool = False
+    needs: tuple[str, ...] | None = None
+    slots: Mapping[str, Slot] | None = None
+    retry: RetrySpec | None = None
+    normalizer: str | None = None
+    precondition: ExpectationSpec | None = None
+    postcondition: ExpectationSpec | None = None
+    undoes: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowSpec:
+    """How an intent is carried out; `rollback` holds the compensating steps."""
+
+    id: str
+    place: Place
+    intent: str
+    risk: str
+    description: str
+    steps: tuple[StepSpec, ...]
+    rollback: tuple[StepSpec, ...]
+    retry: RetrySpec | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentSpec:
+    """What can be asked. `modes` binds only where `enforce_modes` holds."""
+
+    id: str
+    place: Place
+    workflow: str
+    risk: str
+    modes: tuple[Mode, ...]
+    enforce_modes: bool
+    title: str
+    summary: str
+    runbook: str
+    target_kinds: tuple[str, ...]
+    restores: bool
+    parameters: ParameterSchema | None = None
+    observe: str | None = None
+    observe_max_age_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A whole profile. `digest` names the snapshot of its files; `workflows` is keyed by path."""
+
+    name: str
+    version: str
+    description: str
+    digest: Digest
+    intents: Mapping[str, IntentSpec]
+    workflows: Mapping[str, WorkflowSpec]
+    connectors: Mapping[str, ConnectorSpec]
+    rules: Mapping[str, tuple[Rule, ...]]
+    normalizers: Mapping[str, Normalizer]
+    fixtures: Mapping[str, Mapping[str, ScriptedAction]]

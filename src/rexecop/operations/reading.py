@@ -1,0 +1,373 @@
+"""Reading parsed YAML into types, gathering every problem with its file, line and field.
+
+A reader never stops at the first problem and never invents a value that is used: where
+something is wrong a placeholder is returned and a finding kept, and whoever asked for
+the result raises if there is any finding.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from rexecop.execution.errors import YamlRefused
+from rexecop.execution.strict_yaml import Document, Path, Yaml, load_yaml
+from rexecop.operations.errors import InputRefused
+from rexecop.proof.call import Scalar
+from rexecop.proof.canonical import Json
+
+TEXT_MAX: Final = 4096  # One field is a name, a line or a command argument, not a document.
+NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
+WORD: Final = re.compile(r"[a-z_][a-z0-9_]{0,63}")
+FOUND_MAX: Final = 60  # What was found is shown to recognise it, not to reproduce it.
+DURATION_MAX_MS: Final = 24 * 3600 * 1000  # A call that takes longer than a day is a service, not a call.
+_DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h)?")
+_UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, None: 1000}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One problem of a file: `severity` is `error` (it will be refused) or `warning`."""
+
+    severity: str
+    code: str
+    file: str
+    line: int
+    field: str
+    message: str
+    found: str | None = None
+    allowed: str | None = None
+
+    def text(self) -> str:
+        """Return one line for people."""
+        return f"{self.file}:{self.line}: {self.message}"
+
+
+@dataclass(slots=True)
+class Problems:
+    """Findings in the order they were met; `code` is the one of ordinary format errors."""
+
+    code: str
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(
+        self,
+        message: str,
+        *,
+        file: str,
+        line: int = 1,
+        field: str = "",
+        found: str | None = None,
+        allowed: str | None = None,
+        severity: str = "error",
+        code: str | None = None,
+    ) -> None:
+        """Keep a finding."""
+        self.findings.append(
+            Finding(
+                severity=severity,
+                code=code or self.code,
+                file=file,
+                line=line,
+                field=field,
+                message=message,
+                found=found,
+                allowed=allowed,
+            )
+        )
+
+    def parse(self, data: bytes | str, file: str) -> Node | None:
+        """Return the root of the document in `data`, or None after a finding."""
+        try:
+            document = load_yaml(data, source=file)
+        except YamlRefused as error:
+            line = error.facts.get("line", 1)
+            message = error.message.split(": ", 1)[-1]
+            self.add(message, file=file, line=line if isinstance(line, int) else 1, code=error.code)
+            return None
+        return Node(document, document.value, (), self)
+
+    def raise_first(self, *kinds: type[InputRefused]) -> None:
+        """Raise the first error, as the kind whose code it has or the first of `kinds`."""
+        errors = [found for found in self.findings if found.severity == "error"]
+        if not errors:
+            return
+        first = errors[0]
+        kind = next((kind for kind in kinds if kind.code == first.code), kinds[0])
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise kind(
+            first.text() + more,
+            file=first.file,
+            line=first.line,
+            field=first.field or None,
+            found=first.found,
+            allowed=first.allowed,
+        )
+
+
+class Node:
+    """A value of a document and its place."""
+
+    __slots__ = ("document", "path", "problems", "value")
+
+    def __init__(self, document: Document, value: Yaml, path: Path, problems: Problems) -> None:
+        self.document = document
+        self.value = value
+        self.path = path
+        self.problems = problems
+
+    @property
+    def file(self) -> str:
+        return self.document.source
+
+    @property
+    def line(self) -> int:
+        return self.document.line(self.path)
+
+    @property
+    def name(self) -> str:
+        return dotted(self.path)
+
+    def refuse(
+        self, message: str, *, found: str | None = None, allowed: str | None = None, code: str | None = None
+    ) -> None:
+        """Keep an error at this place."""
+        self.problems.add(
+            message, file=self.file, line=self.line, field=self.name, found=found, allowed=allowed, code=code
+        )
+
+    def warn(self, message: str, *, found: str | None = None) -> None:
+        """Keep a warning at this place."""
+        self.problems.add(
+            message, file=self.file, line=self.line, field=self.name, found=found, severity="warning"
+        )
+
+    def child(self, key: str | int, value: Yaml) -> Node:
+        return Node(self.document, value, (*self.path, key), self.problems)
+
+    def fields(self, allowed: Collection[str], required: Iterable[str] = ()) -> Fields:
+        """Return the named parts; a key outside `allowed` or a missing one is an error."""
+        if not isinstance(self.value, dict):
+            self._wrong("a mapping")
+            return Fields(self, {})
+        for key in self.value:
+            if key not in allowed:
+                hint = close_to(key, allowed)
+                self.child(key, None).refuse(
+                    f"unknown key `{key:.60}`{hint}; allowed: {listed(allowed)}",
+                    found=key[:FOUND_MAX],
+                    allowed=listed(allowed),
+                )
+        for key in required:
+            if self.value.get(key) is None:
+                self.refuse(f"key `{key}` is missing{self._within()}", allowed=key)
+        return Fields(self, self.value)
+
+    def entries(self, names: re.Pattern[str] = NAME) -> Iterator[tuple[str, Node]]:
+        """Yield the parts of a mapping whose keys are free names."""
+        if not isinstance(self.value, dict):
+            self._wrong("a mapping")
+            return
+        for key, value in self.value.items():
+            node = self.child(key, value)
+            if not names.fullmatch(key):
+                node.refuse(f"`{key:.60}` is not a name", found=key[:FOUND_MAX], allowed=names.pattern)
+                continue
+            yield key, node
+
+    def items(self, most: int = 1024) -> list[Node]:
+        """Return the entries of a list, `most` at the most."""
+        if not isinstance(self.value, list):
+            self._wrong("a list")
+            return []
+        if len(self.value) > most:
+            self.refuse(f"{len(self.value)} entries, at most {most} are read", allowed=str(most))
+            return []
+        return [self.child(index, value) for index, value in enumerate(self.value)]
+
+    def text(self, most: int = TEXT_MAX) -> str:
+        """Return a text; a number stands for its digits."""
+        value = self.value
+        if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+            self._wrong("text")
+            return ""
+        if len(str(value)) > most:
+            self.refuse(f"`{self.name}` is longer than {most} characters", allowed=str(most))
+            return ""
+        return str(value)
+
+    def token(self, names: re.Pattern[str] = NAME) -> str:
+        """Return a name."""
+        text = self.text()
+        if text and not names.fullmatch(text):
+            self._wrong("a name", allowed=names.pattern)
+            return ""
+        if not text and isinstance(self.value, str):
+            self._wrong("a name", allowed=names.pattern)
+        return text
+
+    def one_of(self, words: Collection[str]) -> str:
+        """Return one of a closed set of words."""
+        if not isinstance(self.value, str) or self.value not in words:
+            self._wrong(f"one of {listed(words)}", allowed=listed(words))
+            return next(iter(words))
+        return self.value
+
+    def boolean(self) -> bool:
+        if not isinstance(self.value, bool):
+            self._wrong("`true` or `false`", allowed="true, false")
+            return False
+        return self.value
+
+    def integer(self, least: int, most: int) -> int:
+        value = self.value
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            self._wrong(f"an integer from {least} to {most}", allowed=f"{least}..{most}")
+            return least
+        return value
+
+    def scalar(self) -> Scalar:
+        """Return a text, integer or boolean; a decimal becomes its digits."""
+        value = self.value
+        if isinstance(value, Decimal):
+            return str(value)
+        if isinstance(value, str | int | bool):
+            return value
+        self._wrong("a single value")
+        return ""
+
+    def duration(self) -> int:
+        """Return milliseconds of `10s`, `2m`, `500ms`, `1h` or a number of seconds."""
+        match = _DURATION.fullmatch(self.text(20))
+        found = int(match[1]) * _UNITS[match[2]] if match else 0
+        if not 0 < found <= DURATION_MAX_MS:
+            self._wrong("a duration", allowed="like 500ms, 10s, 2m, 1h; at most 24h")
+            return 1000
+        return found
+
+    def json(self) -> Json:
+        """Return the value as evidence may hold it: decimals as their digits."""
+        return as_json(self.value)
+
+    def mapping(self) -> dict[str, Json]:
+        """Return a mapping with ASCII keys as evidence may hold it."""
+        if not isinstance(self.value, dict):
+            self._wrong("a mapping")
+            return {}
+        if not all(key.isascii() for key in self.value):
+            self.refuse(f"keys of `{self.name}` are ASCII")
+            return {}
+        return {key: as_json(value) for key, value in self.value.items()}
+
+    def _wrong(self, expected: str, allowed: str | None = None) -> None:
+        self.refuse(
+            f"`{self.name or 'the document'}` is {shown(self.value)}, not {expected}",
+            found=shown(self.value),
+            allowed=allowed or expected,
+        )
+
+    def _within(self) -> str:
+        return f" in `{self.name}`" if self.path else ""
+
+
+class Fields:
+    """The known parts of a mapping, read by name with a default for those that may be absent."""
+
+    __slots__ = ("node", "values")
+
+    def __init__(self, node: Node, values: dict[str, Yaml]) -> None:
+        self.node = node
+        self.values = values
+
+    def get(self, name: str) -> Node | None:
+        value = self.values.get(name)
+        return None if value is None else self.node.child(name, value)
+
+    def text(self, name: str, default: str = "", most: int = TEXT_MAX) -> str:
+        node = self.get(name)
+        return default if node is None else node.text(most)
+
+    def token(self, name: str, default: str = "", names: re.Pattern[str] = NAME) -> str:
+        node = self.get(name)
+        return default if node is None else node.token(names)
+
+    def one_of(self, name: str, words: Collection[str], default: str) -> str:
+        node = self.get(name)
+        return default if node is None else node.one_of(words)
+
+    def boolean(self, name: str, default: bool = False) -> bool:
+        node = self.get(name)
+        return default if node is None else node.boolean()
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        node = self.get(name)
+        return default if node is None else node.integer(least, most)
+
+    def duration(self, name: str) -> int | None:
+        node = self.get(name)
+        return None if node is None else node.duration()
+
+    def items(self, name: str, most: int = 1024) -> list[Node]:
+        node = self.get(name)
+        return [] if node is None else node.items(most)
+
+    def texts(self, name: str, most: int = 1024) -> tuple[str, ...]:
+        return tuple(node.text() for node in self.items(name, most))
+
+    def tokens(self, name: str, most: int = 1024) -> tuple[str, ...]:
+        return tuple(node.token() for node in self.items(name, most))
+
+    def entries(self, name: str, names: re.Pattern[str] = NAME) -> Iterator[tuple[str, Node]]:
+        node = self.get(name)
+        return iter(()) if node is None else node.entries(names)
+
+    def mapping(self, name: str) -> dict[str, Json]:
+        node = self.get(name)
+        return {} if node is None else node.mapping()
+
+
+def as_json(value: Yaml) -> Json:
+    """Return `value` with decimals written as their digits."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_json(item) for item in value]
+    return value
+
+
+def dotted(path: Path) -> str:
+    """Return `a.b[0].c` for a path."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
+    return text
+
+
+def shown(value: Yaml) -> str:
+    """Return a short word for `value`, never a container's content."""
+    if value is None:
+        return "empty"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, bool):
+        return "`true`" if value else "`false`"
+    return f"`{str(value)[:FOUND_MAX]}`"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return the words with commas."""
+    return ", ".join(words)
+
+
+def close_to(word: str, words: Iterable[str]) -> str:
+    """Return a hint at the nearest of `words`, or nothing."""
+    near = difflib.get_close_matches(word[:128], list(words), n=1)
+    return f" (did you mean `{near[0]}`?)" if near else ""

@@ -1,0 +1,75 @@
+"""Scripted answers: what a connector that cannot do I/O says, per action and per target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from rexecop.lanes.failures import Failure
+from rexecop.operations.reading import Fields, Node
+from rexecop.proof.call import ScriptedReply
+from rexecop.proof.vocabulary import Ended
+
+REPLIES_MAX: Final = 64  # The last one repeats, so a longer script says nothing new.
+OUTPUT_MAX: Final = 64 * 1024  # What a real call may return by default.
+
+REPLY_KEYS: Final = ("data", "stdout", "success", "error", "message", "error_class", "ended", "delay")
+_ENDS: Final = (Ended.OK, Ended.FAILED, Ended.REFUSED, Ended.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedAction:
+    """The answers of one action: of `targets` where the target is named there, else `replies`."""
+
+    mutating: bool | None
+    replies: tuple[ScriptedReply, ...]
+    targets: Mapping[str, tuple[ScriptedReply, ...]]
+
+    def for_target(self, target: str) -> tuple[ScriptedReply, ...]:
+        """Return the answers `target` gives, one per attempt."""
+        return self.targets.get(target, self.replies)
+
+
+def read_scripted_action(node: Node, extra: tuple[str, ...] = ()) -> ScriptedAction:
+    """Return the answers at `node`: one reply written directly, a list of `replies`, or per target."""
+    fields = node.fields((*REPLY_KEYS, "mutating", "replies", "targets", *extra))
+    mutating = fields.get("mutating")
+    return ScriptedAction(
+        mutating=None if mutating is None else mutating.boolean(),
+        replies=_replies(node, fields),
+        targets={
+            name: _replies(entry, entry.fields((*REPLY_KEYS, "replies")))
+            for name, entry in fields.entries("targets")
+        },
+    )
+
+
+def _replies(node: Node, fields: Fields) -> tuple[ScriptedReply, ...]:
+    listed_replies = fields.get("replies")
+    direct = [key for key in REPLY_KEYS if fields.get(key) is not None]
+    if listed_replies is None:
+        return (_reply(node, fields),) if direct else ()
+    if direct:
+        node.refuse(f"`replies` and `{direct[0]}` exclude each other", found=direct[0])
+    return tuple(_reply(item, item.fields(REPLY_KEYS)) for item in listed_replies.items(REPLIES_MAX))
+
+
+def _reply(node: Node, fields: Fields) -> ScriptedReply:
+    success = fields.boolean("success", default=True)
+    failed = not success or fields.get("error_class") is not None or fields.get("error") is not None
+    ended = Ended(fields.one_of("ended", _ENDS, Ended.FAILED if failed else Ended.OK))
+    data = fields.mapping("data") or None
+    error_class = None
+    if ended is not Ended.OK:
+        default = Failure.UNKNOWN_OUTCOME if ended is Ended.UNKNOWN else Failure.TRANSIENT_CONNECTOR_ERROR
+        error_class = fields.one_of("error_class", tuple(Failure), default)
+    stdout = fields.get("stdout")
+    return ScriptedReply(
+        ended=ended,
+        error_class=None if error_class is None else str(error_class),
+        message=fields.text("message") or fields.text("error") or None,
+        data=data,
+        stdout=None if stdout is None else stdout.text(OUTPUT_MAX),
+        delay_ms=fields.duration("delay") or 0,
+    )

@@ -1,0 +1,251 @@
+"""Validation: every rule of an intent over the facts of an operation. One failing rule fails it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from rexecop.operations.normalizer_spec import Normalizer
+from rexecop.operations.reading import Fields, Node, listed
+from rexecop.proof.canonical import Json, canonical_bytes
+from rexecop.proof.records.plan import Plan
+from rexecop.proof.records.validation import RuleResult, RuleVerdict
+
+RULES_MAX: Final = 128  # What one person can read as "what counts as success".
+SHOWN_BYTES_MAX: Final = 4096  # A rule shows the value it judged; the whole evidence stands in outcomes.
+PARAMETERS: Final = "parameters"
+TARGET: Final = "target"
+
+Facts = Mapping[str, Mapping[str, Json]]
+"""Facts by target, then by the key a normalizer stores them under; `parameters` is always there."""
+
+_MISSING: Final = object()
+_TYPES: Final = (
+    *("require_mapping", "require_truthy_path", "require_equals"),
+    *("require_in", "require_at_most", "require_at_least"),
+)
+_KEYS: Final = (
+    *("type", "key", "path", "value", "value_from", "values", "rule", "pass_rule", "fail_rule"),
+    *("details", "details_from", "fail", "pass"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule: the value at `path` must stand `test` against `value` or the value at `value_from`."""
+
+    test: str
+    path: str
+    value: Json
+    value_from: str | None
+    pass_rule: str
+    fail_rule: str
+    details: Mapping[str, Json]
+    fail_details: Mapping[str, Json]
+    details_from: str | None
+
+
+def read_rules(root: Node, stem: str) -> tuple[Rule, ...]:
+    """Return the rules of the file for intent `stem`."""
+    top = root.fields(("validation_rule",), ("validation_rule",)).get("validation_rule")
+    if top is None:
+        return ()
+    fields = top.fields(("intent", "steps", "description"), ("steps",))
+    intent = fields.token("intent", stem)
+    if intent != stem:
+        top.refuse(f"rules for `{intent}` stand in the file of `{stem}`", found=intent, allowed=stem)
+    rules = tuple(_rule(node, stem) for node in fields.items("steps", RULES_MAX))
+    if not rules and fields.get("steps") is not None:
+        top.refuse("no rule gives a verdict, and an empty set of rules never passes")
+    return rules
+
+
+def _rule(node: Node, intent: str) -> Rule:
+    fields = node.fields(_KEYS, ("type",))
+    kind = fields.one_of("type", _TYPES, _TYPES[0])
+    path = fields.text("key") or fields.text("path")
+    if not path:
+        node.refuse("a rule looks at a `path`", allowed="path, key")
+    fail, passed = fields.get("fail"), fields.get("pass")
+    failing = None if fail is None else fail.fields(("rule", "details"))
+    passing = None if passed is None else passed.fields(("rule", "details"))
+    name = fields.text("rule") or f"{intent}.{path}"
+    value_from = fields.text("value_from") or None
+    return Rule(
+        test=kind.removeprefix("require_"),
+        path=path,
+        value=_expected(kind, node, fields, value_from),
+        value_from=value_from,
+        pass_rule=fields.text("pass_rule") or (passing.text("rule") if passing else "") or name,
+        fail_rule=fields.text("fail_rule") or (failing.text("rule") if failing else "") or name,
+        details=fields.mapping("details") or (passing.mapping("details") if passing else {}),
+        fail_details=(failing.mapping("details") if failing else {}) or fields.mapping("details"),
+        details_from=fields.text("details_from") or None,
+    )
+
+
+def _expected(kind: str, node: Node, fields: Fields, value_from: str | None) -> Json:
+    if kind in ("require_mapping", "require_truthy_path"):
+        return None
+    if kind == "require_in":
+        values = fields.get("values")
+        if values is None:
+            node.refuse("`require_in` takes `values`")
+            return None
+        return [item.json() for item in values.items(256)]
+    if "value" not in fields.values and value_from is None:
+        node.refuse(f"`{kind}` takes `value` or `value_from`", allowed="value, value_from")
+        return None
+    found = fields.get("value")
+    value: Json = None if found is None else found.json()
+    if kind != "require_equals" and value_from is None and not _is_number(value):
+        node.refuse(f"`{kind}` takes an integer", found=str(value)[:60], allowed="an integer")
+    return value
+
+
+def gather(
+    plan: Plan,
+    normalizers: Mapping[str, Normalizer],
+    found: Mapping[str, Mapping[str, Json] | None],
+    parameters: Mapping[str, Json] | None,
+) -> Facts:
+    """Return the facts rules look at, from the facts of each step of `plan` (by step id).
+
+    A step whose outcome has no facts leaves its key out.
+    """
+    facts: dict[str, dict[str, Json]] = {
+        target.id: {PARAMETERS: dict(parameters or {}), TARGET: target.id} for target in plan.targets
+    }
+    for step in plan.steps:
+        values = found.get(step.id)
+        if step.normalizer is None or values is None:
+            continue
+        normalizer = normalizers.get(step.normalizer)
+        stored = normalizer.store_as if normalizer is not None else None
+        place(facts.setdefault(step.target, {}), stored or base_id(step.id), values)
+    return facts
+
+
+def base_id(step: str) -> str:
+    """Return the id the workflow gives a step: without the target a plan for several adds."""
+    return step.split("@", 1)[0]
+
+
+def place(facts: dict[str, Json], path: str, value: Json) -> None:
+    """Put `value` under the dotted `path`."""
+    *groups, last = path.split(".")
+    for group in groups:
+        facts = cast("dict[str, Json]", facts.setdefault(group, {}))
+    facts[last] = value
+
+
+def evaluate(
+    rules: Sequence[Rule], facts: Facts, evaluated: bool
+) -> tuple[RuleVerdict, tuple[RuleResult, ...]]:
+    """Return the verdict and every rule's result for every target.
+
+    With `evaluated` false (some steps were only previewed) a rule whose fact is not there
+    is not evaluated; otherwise it failed. No rules, or no targets, never pass.
+    """
+    several = len(facts) > 1
+    results = tuple(
+        _judge(rule, of_target, evaluated, target if several else None)
+        for target, of_target in facts.items()
+        for rule in rules
+    )
+    verdicts = {result.verdict for result in results}
+    if not results or RuleVerdict.FAILED in verdicts:
+        return RuleVerdict.FAILED, results
+    if RuleVerdict.NOT_EVALUATED in verdicts:
+        return RuleVerdict.NOT_EVALUATED, results
+    return RuleVerdict.PASSED, results
+
+
+def _judge(rule: Rule, facts: Mapping[str, Json], evaluated: bool, target: str | None) -> RuleResult:
+    found = _at(facts, rule.path)
+    expected: object = rule.value if rule.value_from is None else _at(facts, rule.value_from)
+    if not evaluated and (found is _MISSING or found is None or expected is _MISSING):
+        verdict = RuleVerdict.NOT_EVALUATED
+    else:
+        verdict = RuleVerdict.PASSED if _holds(rule.test, found, expected) else RuleVerdict.FAILED
+    passed = verdict is RuleVerdict.PASSED
+    details: dict[str, Json] = {} if target is None else {TARGET: target}
+    if rule.details_from is not None:
+        more = _at(facts, rule.details_from)
+        details |= more if isinstance(more, dict) else {}
+    for key, value in (rule.details if passed else rule.fail_details).items():
+        details[key] = _referred(facts, value)
+    return RuleResult(
+        rule=rule.pass_rule if passed else rule.fail_rule,
+        verdict=verdict,
+        path=rule.path,
+        expected=None if expected is _MISSING else cast("Json", expected),
+        found=_shown(None if found is _MISSING else cast("Json", found)),
+        details=_shown_details(details) or None,
+    )
+
+
+def _holds(test: str, found: object, expected: object) -> bool:
+    if found is _MISSING or expected is _MISSING:
+        return False
+    match test:
+        case "mapping":
+            return isinstance(found, Mapping)
+        case "truthy_path":
+            return bool(found)
+        case "equals":
+            return type(found) is type(expected) and found == expected
+        case "in":
+            return isinstance(expected, list) and any(type(found) is type(e) and found == e for e in expected)
+        case "at_most":
+            return _number(found) is not None and _below(found, expected)
+        case _:
+            return _number(found) is not None and _below(expected, found)
+
+
+def _below(less: object, more: object) -> bool:
+    left, right = _number(less), _number(more)
+    return left is not None and right is not None and left <= right
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _is_number(value: Json) -> bool:
+    return _number(value) is not None
+
+
+def _at(facts: Mapping[str, Json], path: str) -> object:
+    value: Json = facts
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return _MISSING
+        value = value[part]
+    return value
+
+
+def _referred(facts: Mapping[str, Json], value: Json) -> Json:
+    """Return the value a `$path` names, or `value` itself."""
+    if not isinstance(value, str) or not value.startswith("$"):
+        return value
+    found = _at(facts, value[1:])
+    return None if found is _MISSING else cast("Json", found)
+
+
+def _shown(value: Json) -> Json:
+    """Return `value`, or a word on its size where it is too large to repeat."""
+    if isinstance(value, bool | int) or value is None:
+        return value
+    size = len(canonical_bytes(value))
+    return value if size <= SHOWN_BYTES_MAX else f"{size} bytes"
+
+
+def _shown_details(details: Mapping[str, Json]) -> dict[str, Json]:
+    return {key: _shown(value) for key, value in details.items()}
+
+
+def needed_reads(results: Sequence[RuleResult]) -> str:
+    """Return the paths whose facts were missing, for people."""
+    return listed(sorted({r.path for r in results if r.verdict is RuleVerdict.NOT_EVALUATED}))

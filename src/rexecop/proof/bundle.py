@@ -1,0 +1,357 @@
+"""Bundles: everything a stranger needs to check one operation, as one file of fixed bytes.
+
+A bundle holds no key that should be trusted: a verifier brings its own. The manifest
+says nothing that the other members do not; it is computed from them again when a
+bundle is read, so nothing can be claimed in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import ClassVar, Final, TypeVar
+
+from rexecop.proof.bundle_errors import BundleMalformed
+from rexecop.proof.canonical import Digest, digest_of
+from rexecop.proof.codec import RECORD_BYTES_MAX, decode, encode
+from rexecop.proof.container import CONTAINER_BYTES_MAX, pack, unpack
+from rexecop.proof.dsse import ENVELOPE_BYTES_MAX
+from rexecop.proof.errors import ProofError
+from rexecop.proof.note import NOTE_BYTES_MAX
+from rexecop.proof.preview import PREVIEW_VERSION
+from rexecop.proof.sshsig import ARMOR_LENGTH_MAX
+
+RECORDS_MAX: Final = 100_000  # Lines read from one section; far more than one operation makes.
+PROOFS_BYTES_MAX: Final = 64 * 1024 * 1024  # Paths of RECORDS_MAX records in a log of 2^53 leaves.
+MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024  # One line for each of the members a container may have.
+KEY_BYTES: Final = 32
+
+T = TypeVar("T")
+
+MANIFEST: Final = "manifest.json"
+RECORDS: Final = "records.jsonl"
+INSTANCE_RECORDS: Final = "instance.jsonl"
+PROOFS: Final = "proofs.json"
+CHECKPOINT: Final = "checkpoint.txt"
+
+_HEX: Final = "[0-9a-f]{64}"
+_PLACES: Final[Mapping[str, re.Pattern[str]]] = {
+    "envelopes": re.compile(rf"envelopes/({_HEX})\.dsse\.json"),
+    "signatures": re.compile(rf"signatures/({_HEX})\.sshsig"),
+    "inputs": re.compile(rf"inputs/([a-z][a-z0-9-]{{0,31}})/({_HEX})"),
+    "blobs": re.compile(rf"blobs/({_HEX})\.bin"),
+    "keys": re.compile(rf"blobs/({_HEX})\.key"),
+}
+_NODE: Final = re.compile(_HEX)
+_SINGLE: Final = (MANIFEST, RECORDS, INSTANCE_RECORDS, PROOFS, CHECKPOINT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inclusion:
+    """That a record is leaf `leaf`; `path` are indices into the nodes of the proofs."""
+
+    leaf: int
+    path: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """The consistency proof from the log of `size` leaves to the checkpoint's."""
+
+    size: int
+    path: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proofs:
+    """One inclusion for each line of the two record sections, in their order.
+
+    `nodes` are hashes in hex, sorted and each once, which the paths share.
+    """
+
+    kind: ClassVar[str] = "proofs/1"
+
+    nodes: tuple[str, ...]
+    operation: tuple[Inclusion, ...]
+    instance: tuple[Inclusion, ...]
+    growth: tuple[Growth, ...] = ()
+
+    def hashes(self) -> tuple[bytes, ...]:
+        """Return the nodes as bytes.
+
+        Raises:
+            BundleMalformed: a node is not a hash, or the nodes are not sorted and each once.
+        """
+        if any(_NODE.fullmatch(node) is None for node in self.nodes):
+            raise BundleMalformed("a node of the proofs is not 64 hex digits")
+        if any(left >= right for left, right in pairwise(self.nodes)):
+            raise BundleMalformed("the nodes of the proofs are not sorted and each once")
+        return tuple(bytes.fromhex(node) for node in self.nodes)
+
+
+def path_of(indices: Sequence[int], hashes: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return the hashes that `indices` name.
+
+    Raises:
+        BundleMalformed: there is no such node.
+    """
+    if indices and not 0 <= min(indices) <= max(indices) < len(hashes):
+        raise BundleMalformed("a proof names a node that is not there")
+    return tuple(hashes[index] for index in indices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleInput:
+    """Something records name by digest: a policy pack, a profile, an environment."""
+
+    role: str
+    data: bytes
+
+    @property
+    def digest(self) -> Digest:
+        """The digest records name it by."""
+        return digest_of(self.data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleBlob:
+    """Kept output with the key of its commitment."""
+
+    key: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleContents:
+    """All a bundle holds, as bytes: what is wrong with them is for the verifier to say.
+
+    `records` are the canonical records of `operation` in order, `instance_records` those
+    of the instance `instance` that signatures are judged by, ascending.
+    `envelopes` and `signatures` (DSSE, armored SSHSIG) are keyed by the record they
+    belong to, `blobs` by commitment.
+    """
+
+    instance: str
+    operation: str
+    records: tuple[bytes, ...]
+    proofs: Proofs
+    checkpoint: bytes
+    instance_records: tuple[bytes, ...] = ()
+    envelopes: Mapping[Digest, bytes] = field(default_factory=dict)
+    signatures: Mapping[Digest, bytes] = field(default_factory=dict)
+    inputs: tuple[BundleInput, ...] = ()
+    blobs: Mapping[Digest, BundleBlob] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """Versions of what the bundle is made of, beside the kinds that name themselves."""
+
+    container: int
+    preview: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What is in the bundle. `left_out` names the parts a bundle may have and this one has not."""
+
+    kind: ClassVar[str] = "bundle/1"
+
+    instance: str
+    operation: str
+    records: int
+    instance_records: int
+    members: Mapping[str, Digest]
+    left_out: tuple[str, ...]
+    versions: Versions
+
+
+def pack_proofs(
+    operation: Sequence[tuple[int, Sequence[bytes]]],
+    instance: Sequence[tuple[int, Sequence[bytes]]],
+    growth: Sequence[tuple[int, Sequence[bytes]]] = (),
+) -> Proofs:
+    """Return proofs from (leaf, path) for each record, and (older size, path) for each growth."""
+    paths = [path for _, path in (*operation, *instance, *growth)]
+    nodes = sorted({node.hex() for path in paths for node in path})
+    places = {node: index for index, node in enumerate(nodes)}
+
+    def named(path: Sequence[bytes]) -> tuple[int, ...]:
+        return tuple(places[node.hex()] for node in path)
+
+    return Proofs(
+        nodes=tuple(nodes),
+        operation=tuple(Inclusion(leaf=leaf, path=named(path)) for leaf, path in operation),
+        instance=tuple(Inclusion(leaf=leaf, path=named(path)) for leaf, path in instance),
+        growth=tuple(Growth(size=size, path=named(path)) for size, path in growth),
+    )
+
+
+def build(contents: BundleContents) -> bytes:
+    """Return the bundle of `contents`; the same contents are the same bytes.
+
+    Raises:
+        ContainerMalformed: the contents are beyond what a container may hold.
+    """
+    members = _members(contents)
+    return pack({MANIFEST: encode(_manifest(contents, members)), **members})
+
+
+def read(data: bytes) -> BundleContents:
+    """Return what the bundle `data` holds, if `build` would yield the very same bytes.
+
+    The records themselves are not judged.
+
+    Raises:
+        ContainerMalformed, BundleMalformed: `data` is not a bundle, or was altered.
+    """
+    unpacked = unpack(data)
+    if unpacked.damaged or not unpacked.exact:
+        where = f"member `{unpacked.damaged[0]}`" if unpacked.damaged else "the container"
+        raise BundleMalformed(f"{where} was altered")
+    contents, _ = from_members(unpacked.members)
+    if build(contents) != data:
+        raise BundleMalformed(f"`{MANIFEST}` does not say what the other members are")
+    return contents
+
+
+def from_members(members: Mapping[str, bytes]) -> tuple[BundleContents, Manifest]:
+    """Return the contents that `members` make up, and the manifest as it stands there.
+
+    Raises:
+        BundleMalformed: a member is missing, foreign, too large, or cannot be read.
+    """
+    for name in (MANIFEST, RECORDS, PROOFS, CHECKPOINT):
+        if name not in members:
+            raise BundleMalformed(f"member `{name}` is missing", member=name)
+    placed = _placed(members)
+    manifest = _decoded(Manifest, members, MANIFEST, MANIFEST_BYTES_MAX)
+    _limit(CHECKPOINT, members[CHECKPOINT], NOTE_BYTES_MAX)
+    contents = BundleContents(
+        instance=manifest.instance,
+        operation=manifest.operation,
+        records=_lines(members[RECORDS], RECORDS),
+        proofs=_decoded(Proofs, members, PROOFS, PROOFS_BYTES_MAX),
+        checkpoint=members[CHECKPOINT],
+        instance_records=_lines(members[INSTANCE_RECORDS], INSTANCE_RECORDS)
+        if INSTANCE_RECORDS in members
+        else (),
+        envelopes=_by_digest(placed["envelopes"], members, ENVELOPE_BYTES_MAX),
+        signatures=_by_digest(placed["signatures"], members, ARMOR_LENGTH_MAX),
+        inputs=tuple(_input(name, match, members) for name, match in placed["inputs"]),
+        blobs=_blobs(placed, members),
+    )
+    return contents, manifest
+
+
+def expected_manifest(contents: BundleContents) -> Manifest:
+    """Return the manifest that `contents` must have."""
+    return _manifest(contents, _members(contents))
+
+
+def _members(contents: BundleContents) -> dict[str, bytes]:
+    members = {
+        RECORDS: b"".join(record + b"\n" for record in contents.records),
+        PROOFS: encode(contents.proofs),
+        CHECKPOINT: contents.checkpoint,
+    }
+    if contents.instance_records:
+        members[INSTANCE_RECORDS] = b"".join(record + b"\n" for record in contents.instance_records)
+    for digest, data in contents.envelopes.items():
+        members[f"envelopes/{_hex(digest)}.dsse.json"] = data
+    for digest, data in contents.signatures.items():
+        members[f"signatures/{_hex(digest)}.sshsig"] = data
+    for item in contents.inputs:
+        members[f"inputs/{item.role}/{_hex(item.digest)}"] = item.data
+    for digest, blob in contents.blobs.items():
+        members[f"blobs/{_hex(digest)}.bin"] = blob.data
+        members[f"blobs/{_hex(digest)}.key"] = blob.key
+    return members
+
+
+def _manifest(contents: BundleContents, members: Mapping[str, bytes]) -> Manifest:
+    parts = {name.partition("/")[0] for name in members}
+    optional = (INSTANCE_RECORDS, "envelopes", "signatures", "inputs", "blobs")
+    return Manifest(
+        instance=contents.instance,
+        operation=contents.operation,
+        records=len(contents.records),
+        instance_records=len(contents.instance_records),
+        members={name: digest_of(data) for name, data in members.items()},
+        left_out=tuple(part for part in optional if part not in parts),
+        versions=Versions(container=1, preview=PREVIEW_VERSION),
+    )
+
+
+def _placed(members: Mapping[str, bytes]) -> dict[str, list[tuple[str, re.Match[str]]]]:
+    placed: dict[str, list[tuple[str, re.Match[str]]]] = {place: [] for place in _PLACES}
+    for name in sorted(members):
+        if name in _SINGLE:
+            continue
+        for place, pattern in _PLACES.items():
+            if (match := pattern.fullmatch(name)) is not None:
+                placed[place].append((name, match))
+                break
+        else:
+            raise BundleMalformed(f"member `{name}` has no place in a bundle", member=name)
+    return placed
+
+
+def _lines(data: bytes, name: str) -> tuple[bytes, ...]:
+    if not data.endswith(b"\n"):
+        raise BundleMalformed(f"member `{name}` is empty or ends inside a line", member=name)
+    lines = data[:-1].split(b"\n")
+    if len(lines) > RECORDS_MAX:
+        raise BundleMalformed(f"member `{name}` has more than {RECORDS_MAX} lines", limit=RECORDS_MAX)
+    if max(map(len, lines)) > RECORD_BYTES_MAX:
+        raise BundleMalformed(f"a line of `{name}` is longer than a record may be", limit=RECORD_BYTES_MAX)
+    return tuple(lines)
+
+
+def _decoded(cls: type[T], members: Mapping[str, bytes], name: str, bytes_max: int) -> T:
+    try:
+        return decode(cls, members[name], bytes_max=bytes_max)
+    except ProofError as error:
+        raise BundleMalformed(f"member `{name}` cannot be read: {error.message}", member=name) from error
+
+
+def _by_digest(
+    placed: Sequence[tuple[str, re.Match[str]]], members: Mapping[str, bytes], bytes_max: int
+) -> dict[Digest, bytes]:
+    return {
+        Digest("sha256:" + match.group(1)): _limit(name, members[name], bytes_max) for name, match in placed
+    }
+
+
+def _input(name: str, match: re.Match[str], members: Mapping[str, bytes]) -> BundleInput:
+    found = BundleInput(role=match.group(1), data=_limit(name, members[name], CONTAINER_BYTES_MAX))
+    if _hex(found.digest) != match.group(2):
+        raise BundleMalformed(f"member `{name}` is not what its name says", member=name)
+    return found
+
+
+def _blobs(
+    placed: Mapping[str, Sequence[tuple[str, re.Match[str]]]], members: Mapping[str, bytes]
+) -> dict[Digest, BundleBlob]:
+    data, keys = (
+        {match.group(1): members[name] for name, match in placed[part]} for part in ("blobs", "keys")
+    )
+    if data.keys() != keys.keys() or any(len(key) != KEY_BYTES for key in keys.values()):
+        raise BundleMalformed(
+            f"a blob stands without its key of {KEY_BYTES} bytes, or a key without its blob"
+        )
+    return {
+        Digest("sha256:" + name): BundleBlob(key=keys[name], data=content) for name, content in data.items()
+    }
+
+
+def _limit(name: str, data: bytes, bytes_max: int) -> bytes:
+    if len(data) > bytes_max:
+        raise BundleMalformed(f"member `{name}` has {len(data)} bytes, at most {bytes_max}", limit=bytes_max)
+    return data
+
+
+def _hex(digest: Digest) -> str:
+    return digest.removeprefix("sha256:")

@@ -1,0 +1,202 @@
+"""Calls and their templates: the exact thing a lane does, as a value.
+
+A template is a call with holes. A hole is filled from a typed slot, never from raw
+output; a secret stays a reference and is resolved inside the lane call only. The
+gate and the verifier both recompute *filled call = template with values*.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final
+
+from rexecop.proof.canonical import Digest, Json, digest_of
+from rexecop.proof.codec import encode
+from rexecop.proof.errors import TemplateMismatch
+from rexecop.proof.vocabulary import Effect, Ended
+
+SLOT_LENGTH_MAX: Final = 4096  # A slot carries a name, a number, a line; documents are blobs.
+
+Scalar = str | int | bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """A place a slot's value goes."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRef:
+    """A place a secret's value goes, inside the lane call and nowhere else."""
+
+    secret: str
+
+
+Part = str | Hole | SecretRef
+Text = str | tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRequest:
+    """Run `argv` without a shell; `env` is all the child inherits beside the lane's allow-list."""
+
+    kind: ClassVar[str] = "process/1"
+
+    argv: tuple[Text, ...]
+    stdin: Text | None = None
+    env: Mapping[str, Text] | None = None
+    cwd: str | None = None
+    writable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedReply:
+    """One answer of a scripted connector."""
+
+    ended: Ended
+    error_class: str | None = None
+    message: str | None = None
+    data: Mapping[str, Json] | None = None
+    stdout: str | None = None
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedRequest:
+    """A call that cannot do I/O: its answers are part of it, the last one repeats."""
+
+    kind: ClassVar[str] = "scripted/1"
+
+    arguments: Mapping[str, Json]
+    replies: tuple[ScriptedReply, ...]
+
+
+Request = ProcessRequest | ScriptedRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of one action on one target; with holes in it, a template."""
+
+    kind: ClassVar[str] = "call/1"
+
+    target: str
+    connector: str
+    action: str
+    effect: Effect
+    request: Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """What may go into a hole: a fact of step `step`, within a closed domain.
+
+    `type` is `string`, `integer` or `boolean`. A string must match `pattern`
+    as a whole and hold at most `length_max` characters.
+    """
+
+    step: str
+    fact: str
+    type: str
+    pattern: str = ""
+    length_max: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one call may use, all enforced by the lane."""
+
+    timeout_ms: int
+    output_bytes: int
+    grace_ms: int = 500
+    processes: int = 64
+    memory_bytes: int | None = None
+
+
+def call_digest(call: Call) -> Digest:
+    """Return the digest of a call or template."""
+    return digest_of(encode(call))
+
+
+def is_template(call: Call) -> bool:
+    """Return whether `call` still has holes."""
+    request = call.request
+    if not isinstance(request, ProcessRequest):
+        return False
+    texts = (*request.argv, request.stdin, *(request.env or {}).values())
+    return any(isinstance(text, tuple) and any(isinstance(part, Hole) for part in text) for text in texts)
+
+
+def check_slot(name: str, slot: Slot, value: Scalar) -> None:
+    """Return only if `value` lies in the domain of `slot`.
+
+    Raises:
+        TemplateMismatch: wrong type, too long, or outside the pattern.
+    """
+    kinds: dict[str, type] = {"string": str, "integer": int, "boolean": bool}
+    if slot.type not in kinds or type(value) is not kinds[slot.type]:
+        raise TemplateMismatch(f"slot `{name}` takes {slot.type}, not `{value!r:.60}`", slot=name)
+    if isinstance(value, str):
+        if len(value) > min(slot.length_max, SLOT_LENGTH_MAX):
+            raise TemplateMismatch(f"slot `{name}` takes {slot.length_max} characters at most", slot=name)
+        if not re.fullmatch(slot.pattern, value):
+            raise TemplateMismatch(f"slot `{name}` takes `{slot.pattern}`, not `{value:.60}`", slot=name)
+
+
+def fill(template: Call, values: Mapping[str, Scalar]) -> Call:
+    """Return `template` with every hole filled from `values`.
+
+    Raises:
+        TemplateMismatch: a hole has no value.
+    """
+    request = template.request
+    if not isinstance(request, ProcessRequest):
+        return template
+    return replace(
+        template,
+        request=replace(
+            request,
+            argv=tuple(_fill_text(text, values) for text in request.argv),
+            stdin=None if request.stdin is None else _fill_text(request.stdin, values),
+            env=None
+            if request.env is None
+            else {name: _fill_text(text, values) for name, text in request.env.items()},
+        ),
+    )
+
+
+def _fill_text(text: Text, values: Mapping[str, Scalar]) -> Text:
+    if isinstance(text, str):
+        return text
+    parts: list[Part] = []
+    for part in text:
+        if isinstance(part, Hole):
+            if part.slot not in values:
+                raise TemplateMismatch(f"slot `{part.slot}` has no value", slot=part.slot)
+            parts.append(_as_text(values[part.slot]))
+        else:
+            parts.append(part)
+    return _joined(parts)
+
+
+def _as_text(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _joined(parts: list[Part]) -> Text:
+    """Merge neighbouring literals so that one text has one form."""
+    merged: list[Part] = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] = merged[-1] + part
+        else:
+            merged.append(part)
+    if len(merged) == 1 and isinstance(merged[0], str):
+        return merged[0]
+    return tuple(merged) if merged else ""

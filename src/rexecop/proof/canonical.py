@@ -1,0 +1,155 @@
+"""Canonical JSON (RFC 8785, for the values evidence may hold), digests and commitments.
+
+Evidence holds null, booleans, integers within ±2^53, strings without lone
+surrogates, arrays, and objects with ASCII keys. For such values compact, sorted
+JSON is the RFC 8785 form. Everything else is refused, never rounded. This is the
+only module that hashes or writes canonical JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final, NewType, TypeAlias
+
+from rexecop.proof.errors import NotCanonical
+
+Json: TypeAlias = "None | bool | int | str | Sequence[Json] | Mapping[str, Json]"
+Digest = NewType("Digest", str)
+
+INTEGER_MAX: Final = 2**53  # The largest magnitude every JSON reader keeps exactly.
+DEPTH_MAX: Final = 64  # Deeper nesting serves no evidence and exhausts stacks.
+DIGEST_LENGTH: Final = len("sha256:") + 64
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False,
+    sort_keys=True,
+    separators=(",", ":"),
+    allow_nan=False,
+    check_circular=False,
+).encode
+
+
+def canonical_bytes(value: Json) -> bytes:
+    """Return the canonical bytes of `value`.
+
+    Raises:
+        NotCanonical: a float, an integer beyond ±2^53, a non-ASCII key, a lone
+            surrogate, or nesting deeper than `DEPTH_MAX`.
+    """
+    require_canonical(value)
+    return trusted_bytes(value)
+
+
+def trusted_bytes(value: Json) -> bytes:
+    """Return canonical bytes of a value whose types were already checked.
+
+    Raises:
+        NotCanonical: a string holds a lone surrogate.
+    """
+    try:
+        return _encode(value).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise NotCanonical("a string holds a lone surrogate", found="lone surrogate") from error
+
+
+def require_canonical(value: object, depth: int = 0) -> None:
+    """Return only if `value` may stand in evidence.
+
+    Raises:
+        NotCanonical: see `canonical_bytes`.
+    """
+    if value is None or isinstance(value, str | bool):
+        return
+    if isinstance(value, int):
+        if not -INTEGER_MAX <= value <= INTEGER_MAX:
+            raise NotCanonical(f"integer `{value}` is beyond ±2^53", found=str(value))
+        return
+    if depth >= DEPTH_MAX:
+        raise NotCanonical(f"nesting is deeper than {DEPTH_MAX}", limit=DEPTH_MAX)
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str) or not key.isascii():
+                raise NotCanonical(f"object key `{key!a}` is not ASCII text")
+            require_canonical(item, depth + 1)
+        return
+    if isinstance(value, list | tuple):
+        for item in value:
+            require_canonical(item, depth + 1)
+        return
+    raise NotCanonical(f"a value of type `{type(value).__name__}` has no place in evidence")
+
+
+def parse_json(data: bytes | str, *, bytes_max: int) -> Json:
+    """Parse one JSON text strictly: no duplicate keys, floats, NaN or trailing data.
+
+    Raises:
+        NotCanonical: the text is longer than `bytes_max` or breaks a rule.
+    """
+    if len(data) > bytes_max:
+        raise NotCanonical(f"{len(data)} bytes, at most {bytes_max} are read", limit=bytes_max)
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        value: Json = _decoder.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise NotCanonical(f"not strict JSON: {error}") from error
+    require_canonical(value)
+    return value
+
+
+def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object repeats a key")
+    return found
+
+
+def _refuse_number(text: str) -> Json:
+    raise ValueError(f"`{text}` is not an integer")
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates,
+    parse_float=_refuse_number,
+    parse_constant=_refuse_number,
+)
+
+
+def sha256(data: bytes) -> bytes:
+    """Return the 32 bytes of SHA-256 over `data`."""
+    return hashlib.sha256(data).digest()
+
+
+def sha512(data: bytes) -> bytes:
+    """Return the 64 bytes of SHA-512 over `data`."""
+    return hashlib.sha512(data).digest()
+
+
+def digest_of(data: bytes) -> Digest:
+    """Return `sha256:<hex>` over `data`."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def is_digest(text: str) -> bool:
+    """Return whether `text` has the form of a digest."""
+    return (
+        len(text) == DIGEST_LENGTH
+        and text.startswith("sha256:")
+        and all(char in "0123456789abcdef" for char in text[7:])
+    )
+
+
+def commit(key: bytes, data: bytes) -> Digest:
+    """Return the commitment to `data` under `key` (HMAC-SHA256).
+
+    Without the 32 random bytes of `key` nobody can test a guess of the data, and
+    once key and data are erased the commitment says nothing.
+    """
+    return Digest("sha256:" + hmac.new(key, data, hashlib.sha256).hexdigest())
+
+
+def same(left: str, right: str) -> bool:
+    """Return whether two texts are equal, taking the same time wherever they differ."""
+    return hmac.compare_digest(left.encode(), right.encode())

@@ -1,0 +1,274 @@
+"""The one codec between frozen dataclasses and canonical JSON.
+
+A field with a default is left out when it has that value, so every value has one
+encoding; a field without a default (all that carry authority) must be present.
+Unknown fields, wrong types and any other spelling of the same value are refused.
+Converters are built once per class from its type hints.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from rexecop.proof.canonical import (
+    Digest,
+    Json,
+    is_digest,
+    parse_json,
+    require_canonical,
+    trusted_bytes,
+)
+from rexecop.proof.errors import KindUnknown, NotCanonical, RecordMalformed
+from rexecop.proof.times import format_time, parse_time
+
+RECORD_BYTES_MAX: Final = 256 * 1024  # Larger evidence goes into blobs.
+
+T = TypeVar("T")
+Encoder = Callable[[Any], Any]
+Decoder = Callable[[Any, str], Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Shape:
+    """How one dataclass is written and read."""
+
+    kind: str | None
+    encoders: tuple[tuple[str, Encoder | None, bool, Any], ...]  # name, encoder, has default, default
+    decoders: dict[str, Decoder]
+    required: frozenset[str]
+
+
+class _FreeForm:
+    """Stands for the recursive alias `Json` while type hints are read."""
+
+
+_shapes: dict[type, _Shape] = {}
+
+
+def encode(value: object) -> bytes:
+    """Return the canonical bytes of a dataclass value.
+
+    Raises:
+        NotCanonical: a free-form field holds something evidence may not.
+    """
+    return trusted_bytes(to_json(value))
+
+
+def to_json(value: object) -> dict[str, Json]:
+    """Return `value` as JSON objects and arrays, defaults left out."""
+    shape = _shape(type(value))
+    out: dict[str, Json] = {} if shape.kind is None else {"kind": shape.kind}
+    for name, encoder, has_default, default in shape.encoders:
+        item = getattr(value, name)
+        if has_default and item == default:
+            continue
+        out[name] = item if encoder is None or item is None else encoder(item)
+    return out
+
+
+def decode(cls: type[T], data: bytes, *, bytes_max: int = RECORD_BYTES_MAX) -> T:
+    """Return the `cls` that `data` is the canonical form of.
+
+    Raises:
+        NotCanonical: `data` is not canonical, or spells the value another way.
+        RecordMalformed: a field is missing, unknown or of the wrong type.
+        KindUnknown: `data` names another kind than `cls`.
+    """
+    value = from_json(cls, parse_json(data, bytes_max=bytes_max))
+    if encode(value) != data:
+        raise NotCanonical(f"bytes are not the canonical form of this `{cls.__name__.lower()}`")
+    return value
+
+
+def from_json(cls: type[T], value: Json, path: str = "") -> T:
+    """Return the `cls` that parsed JSON `value` describes.
+
+    Raises:
+        RecordMalformed, KindUnknown: as `decode`.
+    """
+    shape = _shape(cls)
+    if not isinstance(value, dict):
+        raise RecordMalformed(f"`{path or cls.__name__}` is not an object", field=path)
+    names = set(value)
+    if shape.kind is not None:
+        if value.get("kind") != shape.kind:
+            raise KindUnknown(
+                f"kind `{value.get('kind')}` stands where `{shape.kind}` belongs",
+                field=path,
+            )
+        names.discard("kind")
+    unknown, missing = names - shape.decoders.keys(), shape.required - names
+    if unknown or missing:
+        word, wrong = ("unknown", unknown) if unknown else ("missing", missing)
+        raise RecordMalformed(f"{word} field `{_join(path, min(wrong))}`", field=_join(path, min(wrong)))
+    read = {name: shape.decoders[name](value[name], _join(path, name)) for name in names}
+    return cls(**read)
+
+
+def _shape(cls: type) -> _Shape:
+    found = _shapes.get(cls)
+    if found is None:
+        found = _shapes[cls] = _build(cls)
+    return found
+
+
+def _build(cls: type) -> _Shape:
+    hints = get_type_hints(cls, localns={"Json": _FreeForm})
+    encoders, decoders, required = [], {}, set()
+    for field in dataclasses.fields(cls):
+        encoder, decoder = _converters(hints[field.name])
+        has_default = field.default is not dataclasses.MISSING
+        encoders.append((field.name, encoder, has_default, field.default if has_default else None))
+        decoders[field.name] = decoder
+        if not has_default:
+            required.add(field.name)
+    return _Shape(getattr(cls, "kind", None), tuple(encoders), decoders, frozenset(required))
+
+
+def _converters(hint: Any) -> tuple[Encoder | None, Decoder]:
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return _union(get_args(hint))
+    if origin is tuple:
+        return _sequence(get_args(hint)[0])
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(get_args(hint)[1])
+    if isinstance(hint, type) and issubclass(hint, enum.StrEnum):
+        return str, _enum_decoder(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return to_json, lambda value, path: from_json(hint, value, path)
+    raise TypeError(f"no canonical form for the type {hint!r}")
+
+
+def _sequence(item: Any) -> tuple[Encoder | None, Decoder]:
+    encode_item, decode_item = _converters(item)
+
+    def read(value: Any, path: str) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise RecordMalformed(f"`{path}` is not an array", field=path)
+        return tuple(decode_item(entry, f"{path}[{index}]") for index, entry in enumerate(value))
+
+    if encode_item is None:
+        return list, read
+    return lambda values: [encode_item(entry) for entry in values], read
+
+
+def _mapping(item: Any) -> tuple[Encoder | None, Decoder]:
+    encode_item, decode_item = _converters(item)
+
+    def read(value: Any, path: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise RecordMalformed(f"`{path}` is not an object", field=path)
+        return {key: decode_item(entry, _join(path, key)) for key, entry in value.items()}
+
+    if encode_item is None:
+        return dict, read
+    return lambda values: {key: encode_item(entry) for key, entry in values.items()}, read
+
+
+def _union(members: tuple[Any, ...]) -> tuple[Encoder | None, Decoder]:
+    """Build converters for `A | B | None`, told apart by JSON type, then `kind`, then keys."""
+    options = [member for member in members if member is not type(None)]
+    nullable = len(options) < len(members)
+    if len(options) == 1:
+        encoder, decoder = _converters(options[0])
+        if not nullable:
+            return encoder, decoder
+        return (
+            encoder,
+            lambda value, path: None if value is None else decoder(value, path),
+        )
+    classes = [member for member in options if dataclasses.is_dataclass(member)]
+    plain = [(member, _converters(member)) for member in options if not dataclasses.is_dataclass(member)]
+    tuples = [converters for member, converters in plain if get_origin(member) is tuple]
+
+    def write(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return to_json(value)
+        if isinstance(value, tuple) and tuples and tuples[0][0] is not None:
+            return tuples[0][0](value)
+        return value
+
+    def read(value: Any, path: str) -> Any:
+        if value is None and nullable:
+            return None
+        if isinstance(value, dict):
+            return from_json(_class_for(classes, value, path), value, path)
+        if isinstance(value, list) and tuples:
+            return tuples[0][1](value, path)
+        for member, (_, decoder) in plain:
+            if isinstance(member, type) and type(value) is member:
+                return decoder(value, path)
+        raise RecordMalformed(f"`{path}` has a type that is not allowed there", field=path)
+
+    return write, read
+
+
+def _class_for(classes: list[Any], value: dict[str, Json], path: str) -> type:
+    for cls in classes:
+        shape = _shape(cls)
+        if shape.kind is not None:
+            if value.get("kind") == shape.kind:
+                return cls  # type: ignore[no-any-return]
+        elif shape.required <= value.keys() <= shape.decoders.keys():
+            return cls  # type: ignore[no-any-return]
+    raise KindUnknown(f"`{path}` holds kind `{value.get('kind')}`, unknown there", field=path)
+
+
+def _enum_decoder(cls: type[enum.StrEnum]) -> Decoder:
+    table = {member.value: member for member in cls}
+
+    def read(value: Any, path: str) -> Any:
+        if not isinstance(value, str) or value not in table:
+            raise RecordMalformed(f"`{path}` is `{value}`, not one of {', '.join(table)}", field=path)
+        return table[value]
+
+    return read
+
+
+def _exactly(kind: type) -> Decoder:
+    def read(value: Any, path: str) -> Any:
+        if type(value) is not kind:
+            raise RecordMalformed(f"`{path}` is not {_WORDS[kind]}", field=path)
+        return value
+
+    return read
+
+
+def _read_digest(value: Any, path: str) -> Any:
+    if not isinstance(value, str) or not is_digest(value):
+        raise RecordMalformed(f"`{path}` is not a digest like `sha256:` and 64 hex digits", field=path)
+    return value
+
+
+def _read_time(value: Any, path: str) -> datetime:
+    if not isinstance(value, str):
+        raise RecordMalformed(f"`{path}` is not a time", field=path)
+    return parse_time(value)
+
+
+def _write_json(value: Any) -> Any:
+    require_canonical(value)
+    return value
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+_WORDS: Final = {str: "a string", int: "an integer", bool: "true or false"}
+_SCALARS: Final[dict[Any, tuple[Encoder | None, Decoder]]] = {
+    str: (None, _exactly(str)),
+    int: (None, _exactly(int)),
+    bool: (None, _exactly(bool)),
+    Digest: (None, _read_digest),
+    datetime: (format_time, _read_time),
+    _FreeForm: (_write_json, lambda value, path: value),
+}

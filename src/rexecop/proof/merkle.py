@@ -1,0 +1,287 @@
+"""The Merkle tree of the log: RFC 6962 hashing, and RFC 9162's proofs over it.
+
+A node is named by (level, index): level 0 holds the leaves, and a node of level k
+stands over the 2^k leaves from index << k on. Only full nodes are ever kept, and
+a full node never changes. Each is completed by exactly one leaf, so a store that
+keeps beside leaf i the nodes that leaf i completed holds every node in one known
+row (`completing_leaf`, `node_reader`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from rexecop.proof.canonical import INTEGER_MAX, sha256
+from rexecop.proof.log_errors import (
+    ConsistencyProofWrong,
+    InclusionProofWrong,
+    LogProofMalformed,
+    NodeMissing,
+)
+
+HASH_BYTES: Final = 32
+LEAVES_MAX: Final = INTEGER_MAX  # A size stands in evidence as an integer.
+EMPTY_ROOT: Final = sha256(b"")
+
+NodeReader: TypeAlias = Callable[[int, int], bytes]
+"""Returns the hash of the full node at (level, index)."""
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """Return the hash of a leaf that holds `data`."""
+    return sha256(b"\x00" + data)
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return the hash of the node over two subtrees."""
+    return sha256(b"\x01" + left + right)
+
+
+def completing_leaf(level: int, index: int) -> int:
+    """Return the leaf whose arrival completes the node at (`level`, `index`)."""
+    return ((index + 1) << level) - 1
+
+
+def nodes_completed_by(leaf: int) -> int:
+    """Return how many nodes `leaf` completes, itself included: levels 0 upwards."""
+    return ((leaf + 1) & -(leaf + 1)).bit_length()
+
+
+def node_reader(row: Callable[[int], bytes]) -> NodeReader:
+    """Return a reader of nodes over rows that hold the nodes each leaf completed, joined.
+
+    Raises:
+        NodeMissing: (when read) the row is too short for the node it should hold.
+    """
+
+    def node(level: int, index: int) -> bytes:
+        leaf = completing_leaf(level, index)
+        found = row(leaf)[level * HASH_BYTES : (level + 1) * HASH_BYTES]
+        if len(found) != HASH_BYTES:
+            raise NodeMissing(f"leaf `{leaf}` lacks its node of level {level}", leaf=leaf, level=level)
+        return found
+
+    return node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontier:
+    """The right edge of a tree: all that is needed to append to it.
+
+    `peaks` are the hashes of the full subtrees that `size` splits into, left
+    (largest) first, one for each bit set in `size`.
+    """
+
+    size: int
+    peaks: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.peaks) != self.size.bit_count():
+            raise LogProofMalformed(f"{len(self.peaks)} subtree hashes cannot make up a tree of {self.size}")
+
+    @classmethod
+    def empty(cls) -> Frontier:
+        """Return the frontier of the tree without leaves."""
+        return cls(size=0, peaks=())
+
+    @classmethod
+    def load(cls, size: int, node: NodeReader) -> Frontier:
+        """Return the frontier of the tree of `size`, read from stored nodes."""
+        return cls(size=size, peaks=tuple(node(level, start >> level) for level, start in _full(0, size)))
+
+    def append(self, leaf: bytes) -> tuple[Frontier, tuple[bytes, ...]]:
+        """Return the frontier with the leaf hash `leaf`, and the nodes it completed, level 0 first."""
+        size = self.size
+        peaks = list(self.peaks)
+        completed = [leaf]
+        while size & 1:
+            leaf = node_hash(peaks.pop(), leaf)
+            completed.append(leaf)
+            size >>= 1
+        peaks.append(leaf)
+        return Frontier(size=self.size + 1, peaks=tuple(peaks)), tuple(completed)
+
+    def root(self) -> bytes:
+        """Return the root of the tree."""
+        return _join(self.peaks)
+
+
+def root_of(leaf_hashes: Sequence[bytes]) -> bytes:
+    """Return the root over `leaf_hashes`, computed from all of them."""
+    frontier = Frontier.empty()
+    for leaf in leaf_hashes:
+        frontier, _ = frontier.append(leaf)
+    return frontier.root()
+
+
+def inclusion_proof(index: int, size: int, node: NodeReader) -> tuple[bytes, ...]:
+    """Return the path from leaf `index` to the root of the tree of `size`.
+
+    Raises:
+        LogProofMalformed: there is no such leaf.
+    """
+    _require_place(index, size)
+    path: list[bytes] = []
+    start, end = 0, size
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            path.append(_subtree(middle, end, node))
+            end = middle
+        else:
+            path.append(_subtree(start, middle, node))
+            start = middle
+    return tuple(reversed(path))
+
+
+def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]:
+    """Return the proof that the tree of size `new` begins with the tree of size `old`.
+
+    It is empty when `old` is 0 or equals `new`.
+
+    Raises:
+        LogProofMalformed: `old` is negative or beyond `new`.
+    """
+    _require_growth(old, new)
+    if old == 0:
+        return ()
+    path: list[bytes] = []
+    start, end = 0, new
+    while end != old:
+        middle = start + _split(end - start)
+        if old <= middle:
+            path.append(_subtree(middle, end, node))
+            end = middle
+        else:
+            path.append(_subtree(start, middle, node))
+            start = middle
+    # A verifier already holds the old root; when that is the subtree itself it is not repeated.
+    if start != 0:
+        path.append(_subtree(start, end, node))
+    return tuple(reversed(path))
+
+
+def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
+    """Return only if the leaf hash `leaf` is at `index` of the tree that has `size` and `root`.
+
+    `size` and `root` must come from one checkpoint: a proof alone does not bind a size.
+
+    Raises:
+        LogProofMalformed: no such place, or a proof too short or too long for it.
+        InclusionProofWrong: the proof leads to another root.
+    """
+    _require_place(index, size)
+    _require_hashes((leaf, root, *proof))
+    place, last = index, size - 1
+    found = leaf
+    for step in proof:
+        if last == 0:
+            raise LogProofMalformed(f"inclusion proof is too long for a tree of {size}", size=size)
+        if place & 1 or place == last:
+            found = node_hash(step, found)
+            place, last = _rise(place, last)
+        else:
+            found = node_hash(found, step)
+        place, last = place >> 1, last >> 1
+    if last != 0:
+        raise LogProofMalformed(f"inclusion proof is too short for leaf `{index}` of {size}", size=size)
+    if found != root:
+        raise InclusionProofWrong(
+            f"leaf `{index}` is not under the root of size {size}", index=index, size=size
+        )
+
+
+def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
+    """Return only if the tree (`new`, `new_root`) continues the tree (`old`, `old_root`).
+
+    Raises:
+        LogProofMalformed: sizes out of order, or a proof too short or too long for them.
+        ConsistencyProofWrong: the proof does not lead to both roots.
+    """
+    _require_growth(old, new)
+    _require_hashes((old_root, new_root, *proof))
+    if old in (0, new):
+        _verify_trivial(old, new, old_root, new_root, proof)
+        return
+    # For a power of two the old root is itself the first node, and the proof leaves it out.
+    path = [old_root, *proof] if old & (old - 1) == 0 else list(proof)
+    if not proof:
+        raise LogProofMalformed(f"consistency of {old} with {new} needs a proof", old=old, new=new)
+    place, last = old - 1, new - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    old_found = new_found = path[0]
+    for step in path[1:]:
+        if last == 0:
+            raise LogProofMalformed(f"consistency proof is too long for {old} to {new}", old=old, new=new)
+        if place & 1 or place == last:
+            old_found = node_hash(step, old_found)
+            new_found = node_hash(step, new_found)
+            place, last = _rise(place, last)
+        else:
+            new_found = node_hash(new_found, step)
+        place, last = place >> 1, last >> 1
+    if last != 0:
+        raise LogProofMalformed(f"consistency proof is too short for {old} to {new}", old=old, new=new)
+    if old_found != old_root or new_found != new_root:
+        raise ConsistencyProofWrong(f"tree of {new} does not continue the tree of {old}", old=old, new=new)
+
+
+def _verify_trivial(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
+    if proof:
+        raise LogProofMalformed(f"consistency of {old} with {new} has an empty proof", old=old, new=new)
+    if (old == new and old_root != new_root) or (old == 0 and old_root != EMPTY_ROOT):
+        raise ConsistencyProofWrong(f"two roots are given for one tree of {old}", old=old, new=new)
+
+
+def _rise(place: int, last: int) -> tuple[int, int]:
+    """Skip the levels on which a right-edge node has no sibling."""
+    while place & 1 == 0 and place != 0:
+        place, last = place >> 1, last >> 1
+    return place, last
+
+
+def _split(width: int) -> int:
+    """Return the largest power of two below `width` (at least 2)."""
+    return 1 << ((width - 1).bit_length() - 1)
+
+
+def _full(start: int, end: int) -> list[tuple[int, int]]:
+    """Split the subtree [start, end) into full nodes: (level, first leaf), left first."""
+    found = []
+    while start < end:
+        level = (end - start).bit_length() - 1
+        found.append((level, start))
+        start += 1 << level
+    return found
+
+
+def _subtree(start: int, end: int, node: NodeReader) -> bytes:
+    return _join([node(level, first >> level) for level, first in _full(start, end)])
+
+
+def _join(peaks: Sequence[bytes]) -> bytes:
+    if not peaks:
+        return EMPTY_ROOT
+    found = peaks[-1]
+    for peak in reversed(peaks[:-1]):
+        found = node_hash(peak, found)
+    return found
+
+
+def _require_place(index: int, size: int) -> None:
+    if not 0 <= index < size <= LEAVES_MAX:
+        raise LogProofMalformed(f"a tree of {size} has no leaf `{index}`", index=index, size=size)
+
+
+def _require_growth(old: int, new: int) -> None:
+    if not 0 <= old <= new <= LEAVES_MAX:
+        raise LogProofMalformed(f"a tree of {new} cannot continue a tree of {old}", old=old, new=new)
+
+
+def _require_hashes(hashes: Sequence[bytes]) -> None:
+    for value in hashes:
+        if len(value) != HASH_BYTES:
+            raise LogProofMalformed(f"a hash has {len(value)} bytes, not {HASH_BYTES}")

@@ -1,0 +1,230 @@
+"""C2SP signed notes: text that anyone can read, with signature lines below it.
+
+A signature line carries the name of its key and four bytes that tell the key and
+the signature type apart. Lines by keys the reader does not know are ignored; a
+line by a known key that does not verify spoils the note.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from rexecop.proof import publickey
+from rexecop.proof.base64text import decode_base64, encode_base64
+from rexecop.proof.canonical import sha256
+from rexecop.proof.log_errors import NoteMalformed
+from rexecop.proof.publickey import PublicKey
+from rexecop.proof.signature_errors import (
+    PublicKeyMalformed,
+    SignatureMalformed,
+    SignatureUnsupported,
+    SignerUnknown,
+)
+from rexecop.proof.signer import Signer
+
+NOTE_BYTES_MAX: Final = 256 * 1024  # Sixteen post-quantum signatures take under 110 KiB.
+SIGNATURES_MAX: Final = 64  # The format asks for at least 16.
+NAME_LENGTH_MAX: Final = 256
+KEY_ID_BYTES: Final = 4
+
+_LINE_START: Final = "\u2014 "
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
+_TIMESTAMP_BYTES: Final = 8
+_TIMESTAMP_MAX: Final = 2**63 - 1
+
+
+class SignatureType(IntEnum):
+    """What the key of a line signs; the number is part of the key's id."""
+
+    ED25519 = 0x01  # the text itself
+    COSIGNATURE = 0x04  # a witness's time and the text (C2SP cosignature/v1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteSignature:
+    """One signature line; `signature` is what follows the four bytes of the key id."""
+
+    name: str
+    key_id: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A text and its signature lines, of which none is proved before `verify`."""
+
+    text: str
+    signatures: tuple[NoteSignature, ...]
+
+    def encode(self) -> bytes:
+        """Return the note as it is written down.
+
+        Raises:
+            NoteMalformed: the text or a name breaks the format.
+        """
+        _require_text(self.text)
+        return (self.text + "\n" + "".join(_line(entry) for entry in self.signatures)).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteKey:
+    """A key a reader trusts under a name, for one type of signature."""
+
+    name: str
+    public: PublicKey
+    type: SignatureType
+
+    @property
+    def key_id(self) -> bytes:
+        """The four bytes that stand before this key's signatures."""
+        return sha256(self.name.encode() + b"\n" + bytes([self.type]) + self.public.raw)[:KEY_ID_BYTES]
+
+    def encode(self) -> str:
+        """Return the key as one line `name+id+base64` (a C2SP vkey)."""
+        return f"{self.name}+{self.key_id.hex()}+{encode_base64(bytes([self.type]) + self.public.raw)}"
+
+    @classmethod
+    def decode(cls, text: str) -> NoteKey:
+        """Return the key that the line `text` gives.
+
+        Raises:
+            PublicKeyMalformed: another form, or an id that is not this key's.
+            SignatureUnsupported: another type of signature.
+        """
+        name, _, rest = text.partition("+")
+        key_id, _, material = rest.partition("+")
+        try:
+            _require_name(name)
+            data = decode_base64(material)
+            if not data:
+                raise ValueError("no key")
+        except (NoteMalformed, ValueError) as error:
+            raise PublicKeyMalformed("note key is not like `name+01234567+base64`") from error
+        if data[:1] not in (b"\x01", b"\x04"):
+            raise SignatureUnsupported(
+                "note key is of a type that cannot be checked here", found=data[:1].hex()
+            )
+        found = cls(name=name, public=PublicKey.from_ed25519(data[1:]), type=SignatureType(data[0]))
+        if found.key_id.hex() != key_id:
+            raise PublicKeyMalformed(
+                f"note key says id `{key_id[:16]!a}`, its key has `{found.key_id.hex()}`"
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """That `key` signed the note; `at_seconds` is a witness's time (seconds since 1970), else None."""
+
+    key: NoteKey
+    at_seconds: int | None
+
+
+def sign(text: str, name: str, signer: Signer) -> NoteSignature:
+    """Return the line by which `signer`, under `name`, signs `text`."""
+    key = NoteKey(name=name, public=signer.public, type=SignatureType.ED25519)
+    _require_text(text)
+    return NoteSignature(name=name, key_id=key.key_id, signature=signer.sign(text.encode()))
+
+
+def cosign(text: str, name: str, signer: Signer, *, at_seconds: int) -> NoteSignature:
+    """Return the line by which a witness states that it saw the checkpoint `text` at `at_seconds`."""
+    key = NoteKey(name=name, public=signer.public, type=SignatureType.COSIGNATURE)
+    _require_text(text)
+    signature = signer.sign(_cosigned(text, at_seconds))
+    stamp = at_seconds.to_bytes(_TIMESTAMP_BYTES, "big")
+    return NoteSignature(name=name, key_id=key.key_id, signature=stamp + signature)
+
+
+def verify(note: Note, keys: Sequence[NoteKey]) -> tuple[Verified, ...]:
+    """Return which of `keys` signed `note`, at least one; unknown lines are ignored.
+
+    Raises:
+        SignerUnknown: none of `keys` signed.
+        SignatureWrong, SignatureMalformed: a line by one of `keys` does not verify.
+    """
+    known = {(key.name, key.key_id): key for key in keys}
+    found = []
+    for entry in note.signatures:
+        key = known.get((entry.name, entry.key_id))
+        if key is not None:
+            found.append(_verify_line(note.text, entry, key))
+    if not found:
+        raise SignerUnknown("note has no signature by a trusted key", found=len(note.signatures))
+    return tuple(found)
+
+
+def parse(data: bytes) -> Note:
+    """Return the note that `data` is.
+
+    Raises:
+        NoteMalformed: breaks the format or a limit, or one key has two lines.
+    """
+    if len(data) > NOTE_BYTES_MAX:
+        raise NoteMalformed(
+            f"note has {len(data)} bytes, at most {NOTE_BYTES_MAX} are read", limit=NOTE_BYTES_MAX
+        )
+    try:
+        whole = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NoteMalformed("note is not UTF-8") from error
+    text, separator, below = whole.rpartition("\n\n")
+    if not separator or not below.endswith("\n"):
+        raise NoteMalformed("note has no signature lines after an empty line")
+    text += "\n"
+    _require_text(text)
+    lines = below[:-1].split("\n")
+    if len(lines) > SIGNATURES_MAX:
+        raise NoteMalformed(f"note has {len(lines)} signatures, at most {SIGNATURES_MAX} are read")
+    signatures = tuple(_parse_line(line, number) for number, line in enumerate(lines, 1))
+    if len({(entry.name, entry.key_id) for entry in signatures}) != len(signatures):
+        raise NoteMalformed("note has two signatures by one key")
+    return Note(text=text, signatures=signatures)
+
+
+def _verify_line(text: str, entry: NoteSignature, key: NoteKey) -> Verified:
+    if key.type is SignatureType.ED25519:
+        publickey.verify(key.public, text.encode(), entry.signature)
+        return Verified(key=key, at_seconds=None)
+    at_seconds = int.from_bytes(entry.signature[:_TIMESTAMP_BYTES], "big")
+    publickey.verify(key.public, _cosigned(text, at_seconds), entry.signature[_TIMESTAMP_BYTES:])
+    return Verified(key=key, at_seconds=at_seconds)
+
+
+def _cosigned(text: str, at_seconds: int) -> bytes:
+    if not 0 <= at_seconds <= _TIMESTAMP_MAX:
+        raise SignatureMalformed(f"time `{at_seconds}` of a cosignature is out of range")
+    return f"cosignature/v1\ntime {at_seconds}\n{text}".encode()
+
+
+def _line(entry: NoteSignature) -> str:
+    _require_name(entry.name)
+    return f"{_LINE_START}{entry.name} {encode_base64(entry.key_id + entry.signature)}\n"
+
+
+def _parse_line(line: str, number: int) -> NoteSignature:
+    name, _, encoded = line.removeprefix(_LINE_START).partition(" ")
+    try:
+        data = decode_base64(encoded)
+    except ValueError:
+        data = b""
+    if not line.startswith(_LINE_START) or len(data) <= KEY_ID_BYTES:
+        raise NoteMalformed(f"signature line {number} is not like `{_LINE_START}name base64`", line=number)
+    _require_name(name)
+    return NoteSignature(name=name, key_id=data[:KEY_ID_BYTES], signature=data[KEY_ID_BYTES:])
+
+
+def _require_text(text: str) -> None:
+    if not text.endswith("\n") or text == "\n" or _CONTROL.search(text):
+        raise NoteMalformed("text of a note is empty, has no final line break, or holds control characters")
+
+
+def _require_name(name: str) -> None:
+    if not 0 < len(name) <= NAME_LENGTH_MAX or "+" in name or any(letter.isspace() for letter in name):
+        raise NoteMalformed(f"key name `{name[:64]!a}` is empty, too long, or holds a space or `+`")
+    if _CONTROL.search(name):
+        raise NoteMalformed(f"key name `{name[:64]!a}` holds control characters")

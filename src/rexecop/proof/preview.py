@@ -1,0 +1,300 @@
+"""What would run, as text: the page an approver reads and signs.
+
+A pure function of intent and plan. Whatever may reach a target stands in it, so no
+two plans that differ in effect have one preview, and every text in it is shown by
+`plaintext`. A change of the layout is a new version, and old ones are kept for
+verifying what was signed under them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Final
+
+from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, ScriptedReply, SecretRef, Slot, Text
+from rexecop.proof.canonical import Digest, Json, canonical_bytes, digest_of
+from rexecop.proof.chain import Sealed
+from rexecop.proof.errors import RecordMalformed
+from rexecop.proof.plaintext import escape, in_quotes, quote
+from rexecop.proof.principal import Principal
+from rexecop.proof.records.intent import Intent
+from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, Plan, PlannedTarget, Probe, Step
+from rexecop.proof.times import format_time
+from rexecop.proof.vocabulary import Effect, Grade, Isolation
+
+PREVIEW_VERSION: Final = 1
+
+_LABEL_WIDTH: Final = 16
+_GRADES: Final[Mapping[Grade, str]] = {
+    Grade.CONTAINED: "contained: cannot write or reach a network",
+    Grade.METHOD: "method: a reading method of its protocol",
+    Grade.SHAPE: "shape: declared a read by the profile, not enforced",
+}
+_ISOLATION: Final[Mapping[Isolation, str]] = {
+    Isolation.NONE: "none",
+    Isolation.RLIMITS: "rlimits: limits only, sees what its user sees",
+    Isolation.LANDLOCK_SECCOMP: "landlock-seccomp",
+    Isolation.BUBBLEWRAP: "bubblewrap",
+    Isolation.NOT_APPLICABLE: "not-applicable",
+}
+
+Lines = Iterator[str]
+
+
+def preview(intent: Sealed, plan: Sealed) -> str:
+    """Return what `plan` would do for `intent`, as lines of plain text.
+
+    Raises:
+        RecordMalformed: the two are not an intent and the plan made for it.
+    """
+    asked, planned = intent.record, plan.record
+    if not isinstance(asked, Intent) or not isinstance(planned, Plan) or planned.intent != intent.digest:
+        raise RecordMalformed("a preview shows an intent and the plan made for it")
+    lines = [
+        f"rexecop preview {PREVIEW_VERSION}",
+        "",
+        *_request(asked),
+        *_scope(asked, planned, plan.digest),
+        *_marks(planned),
+    ]
+    for number, step in enumerate(planned.steps, 1):
+        lines += ["", f"step {number} of {len(planned.steps)}: {quote(step.id)}", *_step(step)]
+    return "\n".join(lines) + "\n"
+
+
+def preview_digest(text: str) -> Digest:
+    """Return the digest by which an approval names the preview `text`."""
+    return digest_of(text.encode())
+
+
+def _line(label: str, *words: str) -> str:
+    return f"{label:<{_LABEL_WIDTH}}{' '.join(words)}".rstrip()
+
+
+def _request(asked: Intent) -> Lines:
+    profile = asked.profile
+    yield _line("operation", quote(asked.operation))
+    yield _line("intent", quote(asked.intent), "of", quote(profile.name), quote(profile.version))
+    yield _line("profile", profile.digest)
+    yield _line("asked by", _person(asked.by))
+    if asked.sponsor is not None:
+        yield _line("on behalf of", quote(asked.sponsor))
+    if asked.reason is not None:
+        yield _line("reason", quote(asked.reason))
+    yield _line("through", quote(asked.origin.channel), asked.origin.event or "")
+    yield _line("asked at", _time(asked.at))
+    yield _line("mode", asked.mode)
+    yield _line("environment", quote(asked.environment.id), asked.environment.digest)
+    yield _line("asked for", quote(asked.target))
+    yield from _values("parameter", asked.parameters)
+    if asked.idempotency_key is not None:
+        yield _line("only once", quote(asked.idempotency_key))
+
+
+def _scope(asked: Intent, planned: Plan, digest: Digest) -> Lines:
+    yield ""
+    yield _line("plan", digest)
+    yield _line("planned at", _time(planned.at), "by", _person(planned.by))
+    if planned.profile != asked.profile.digest:
+        yield _line("mark", "made from another profile:", planned.profile)
+    if planned.environment != asked.environment.digest:
+        yield _line("mark", "made from another environment:", planned.environment)
+    yield _line("effect", planned.effect)
+    yield _line("risk", quote(planned.risk))
+    for target in planned.targets:
+        yield _line("target", *_target(target))
+    if planned.pinned is None:
+        yield _line("rests on", "nothing pinned: no observed facts back this plan")
+    else:
+        pinned = planned.pinned
+        yield _line("rests on", "facts", pinned.facts)
+        yield _line("", "observed by", quote(pinned.operation), pinned.observation)
+    if planned.undo_until is not None:
+        yield _line("undo until", _time(planned.undo_until))
+    yield from _values("note", planned.notes)
+
+
+def _marks(planned: Plan) -> Lines:
+    """Say what a reader must not overlook, once, above the steps."""
+    calls = [step for step in planned.steps if isinstance(step, CallStep)]
+    changing = [step for step in calls if step.call.effect is not Effect.READ]
+    if any(step.call.effect is Effect.DESTROY for step in calls):
+        yield _line("mark", "destroys: what is lost does not come back by itself")
+    if changing and planned.pinned is None:
+        yield _line("mark", "changes without observed facts")
+    for step in changing:
+        if step.undo is None:
+            yield _line("mark", "no undo for", quote(step.id))
+    if any(step.grade is Grade.SHAPE for step in calls):
+        yield _line("mark", "a read is declared, not enforced")
+    if any(step.isolation is Isolation.NONE for step in calls):
+        yield _line("mark", "a call runs without isolation")
+
+
+def _target(target: PlannedTarget) -> Iterator[str]:
+    yield quote(target.id)
+    yield f"type={quote(target.type)}"
+    yield f"criticality={quote(target.criticality)}"
+    if target.groups:
+        yield "groups=" + ",".join(quote(group).replace(",", "\\,") for group in target.groups)
+    if target.connection is not None:
+        yield f"connection={target.connection}"
+
+
+def _step(step: Step) -> Lines:
+    if isinstance(step, DeriveStep):
+        yield _line("  computes", quote(step.normalizer))
+        yield _line("  for", quote(step.target))
+        yield _line("  from", *(quote(name) for name in step.needs))
+        return
+    if step.target != step.call.target:
+        yield _line("  for", quote(step.target))
+    yield from _call("  ", step.call)
+    yield from _bounds(step)
+    yield from _conditions(step)
+    if step.probe is not None:
+        yield from _probe(step.probe)
+    if step.undo is not None:
+        yield "  undo"
+        yield from _call("    ", step.undo)
+
+
+def _bounds(step: CallStep) -> Lines:
+    yield _line("  limits", *_limits(step.limits))
+    yield _line("  isolation", _ISOLATION[step.isolation])
+    if step.grade is not None:
+        yield _line("  read grade", _GRADES[step.grade])
+    yield _line("  repeating", "changes nothing more" if step.idempotent else "may act again")
+    if step.retry is not None:
+        rule = step.retry
+        words = (
+            f"up to {rule.attempts} attempts",
+            f"{rule.delay_ms} ms apart",
+            "on any failure" if not rule.on else "on",
+        )
+        yield _line("  retry", *words, *(quote(name) for name in rule.on))
+    for flag, text in (
+        (step.pause_safe, "may be paused after it"),
+        (step.continue_on_error, "goes on when it fails"),
+    ):
+        if flag:
+            yield _line("  also", text)
+
+
+def _conditions(step: CallStep) -> Lines:
+    if step.needs:
+        yield _line("  needs", *(quote(name) for name in step.needs))
+    for name, slot in sorted((step.slots or {}).items()):
+        yield _line("  slot", quote(name), *_slot(slot))
+    if step.normalizer is not None:
+        yield _line("  reads as", quote(step.normalizer))
+    if step.precondition is not None:
+        yield _line("  only if", _expectation(step.precondition))
+    if step.postcondition is not None:
+        yield _line("  then", _expectation(step.postcondition))
+
+
+def _probe(probe: Probe) -> Lines:
+    yield "  if it may have happened, look"
+    yield from _call("    ", probe.call)
+    yield _line("    reads as", quote(probe.normalizer))
+    yield _line("    happened if", f"{quote(probe.fact)} is {_scalar(probe.equals)}")
+
+
+def _call(indent: str, call: Call) -> Lines:
+    request = call.request
+    yield _line(
+        f"{indent}{call.effect}", quote(call.target), "by", f"{quote(call.connector)}.{quote(call.action)}"
+    )
+    if isinstance(request, ProcessRequest):
+        yield _line(f"{indent}runs", *(_text(word) for word in request.argv))
+        for name, value in sorted((request.env or {}).items()):
+            yield _line(f"{indent}env", f"{quote(name)}={_text(value)}")
+        if request.env == {}:
+            yield _line(f"{indent}env", "(empty)")
+        if request.stdin is not None:
+            yield _line(f"{indent}stdin", _text(request.stdin))
+        if request.cwd is not None:
+            yield _line(f"{indent}in folder", quote(request.cwd))
+        for path in request.writable:
+            yield _line(f"{indent}may write", quote(path))
+        return
+    yield _line(f"{indent}scripted", "answers from its script, touches nothing")
+    yield _line(f"{indent}arguments", _json(request.arguments))
+    for reply in request.replies:
+        yield _line(f"{indent}answers", *_reply(reply))
+
+
+def _reply(reply: ScriptedReply) -> Iterator[str]:
+    yield reply.ended
+    if reply.delay_ms:
+        yield f"after {reply.delay_ms} ms"
+    if reply.error_class is not None:
+        yield f"class={quote(reply.error_class)}"
+    if reply.message is not None:
+        yield f"message={quote(reply.message)}"
+    if reply.stdout is not None:
+        yield f"stdout={quote(reply.stdout)}"
+    if reply.data is not None:
+        yield f"data={_json(reply.data)}"
+
+
+def _text(text: Text) -> str:
+    """Return one word; a hole stands in angle brackets, which no bare or quoted text has outside quotes."""
+    if isinstance(text, str):
+        return quote(text)
+    shown = []
+    for part in text:
+        if isinstance(part, Hole):
+            shown.append(f"<slot {quote(part.slot)}>")
+        elif isinstance(part, SecretRef):
+            shown.append(f"<secret {quote(part.secret)}>")
+        else:
+            shown.append(quote(part))
+    return "".join(shown) or '""'
+
+
+def _slot(slot: Slot) -> Iterator[str]:
+    yield f"is {quote(slot.type)} {quote(slot.fact)} of step {quote(slot.step)}"
+    if slot.type == "string":
+        yield f"like {quote(slot.pattern)}, at most {slot.length_max} letters"
+    elif slot.pattern or slot.length_max != 256:
+        yield f"(pattern {quote(slot.pattern)}, {slot.length_max})"
+
+
+def _limits(limits: Limits) -> Iterator[str]:
+    yield f"{limits.timeout_ms} ms,"
+    yield f"{limits.output_bytes} bytes of output,"
+    yield f"{limits.processes} processes,"
+    if limits.memory_bytes is not None:
+        yield f"{limits.memory_bytes} bytes of memory,"
+    yield f"{limits.grace_ms} ms to end"
+
+
+def _expectation(wanted: Expectation) -> str:
+    return f"{quote(wanted.fact)} of step {quote(wanted.step)} is {_scalar(wanted.equals)}"
+
+
+def _scalar(value: str | int | bool) -> str:
+    """Return a value so that the number 1, the text `1` and true stay apart."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else in_quotes(value)
+
+
+def _values(label: str, values: Mapping[str, Json] | None) -> Lines:
+    for name, value in sorted((values or {}).items()):
+        yield _line(label, f"{quote(name)}={_json(value)}")
+
+
+def _json(value: Json) -> str:
+    return escape(canonical_bytes(value).decode())
+
+
+def _person(principal: Principal) -> str:
+    return f"{quote(principal.person)} (known by {principal.established} {quote(principal.credential)})"
+
+
+def _time(moment: datetime) -> str:
+    return format_time(moment)

@@ -1,0 +1,216 @@
+"""Public keys: one value for every form a key is written in, and the check of its signatures.
+
+A key is kept in SSH wire form, so any key OpenSSH knows can be named, shown and
+compared by fingerprint. Which of them can be *checked* is the table at the end; for all
+others `verify` raises, and nothing passes unchecked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from rexecop.proof import ed25519
+from rexecop.proof.base64text import decode_base64, encode_base64
+from rexecop.proof.canonical import sha256
+from rexecop.proof.signature_errors import PublicKeyMalformed, SignatureUnsupported, SignatureWrong
+from rexecop.proof.sshwire import SshReader, ssh_string
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+ED25519: Final = "ssh-ed25519"
+
+LINE_LENGTH_MAX: Final = 16 * 1024  # An RSA key of 16,384 bits takes under 3 KiB.
+PEM_LENGTH_MAX: Final = 16 * 1024
+
+_ALGORITHM_NAME: Final = re.compile(r"[a-z0-9][a-z0-9@.-]{0,63}")
+_SPKI_ED25519: Final = bytes.fromhex("302a300506032b6570032100")  # RFC 8410; the 32 key bytes follow.
+_PEM_BEGIN: Final = "-----BEGIN PUBLIC KEY-----"
+_PEM_END: Final = "-----END PUBLIC KEY-----"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key in SSH wire form. Make one with a `from_` method, which check it.
+
+    Equal keys are equal values; a comment is not part of a key.
+    """
+
+    algorithm: str
+    wire: bytes
+
+    def __post_init__(self) -> None:
+        _check_wire(self.algorithm, self.wire)
+
+    @classmethod
+    def from_ed25519(cls, raw: bytes) -> PublicKey:
+        """Return the Ed25519 key with the 32 bytes `raw`.
+
+        Raises:
+            PublicKeyMalformed: `raw` is not a usable key.
+        """
+        return cls(ED25519, ssh_string(ED25519.encode()) + ssh_string(raw))
+
+    @classmethod
+    def from_wire(cls, wire: bytes) -> PublicKey:
+        """Return the key that SSH writes as `wire`.
+
+        Raises:
+            PublicKeyMalformed: the bytes are not a key.
+        """
+        try:
+            return cls(SshReader(wire).text(), wire)
+        except ValueError as error:
+            raise PublicKeyMalformed(f"public key cannot be read: {error}") from error
+
+    @classmethod
+    def from_line(cls, line: str) -> PublicKey:
+        """Return the key in a line like `ssh-ed25519 AAAA... comment`; the comment is dropped.
+
+        Raises:
+            PublicKeyMalformed: the line has another form, or is longer than `LINE_LENGTH_MAX`.
+        """
+        words = line.strip().split(None, 2) if len(line) <= LINE_LENGTH_MAX else []
+        if len(words) < 2 or "\n" in line.strip():
+            raise PublicKeyMalformed("public key is not one line like `ssh-ed25519 AAAA... comment`")
+        try:
+            return cls(words[0], decode_base64(words[1]))
+        except ValueError as error:
+            raise PublicKeyMalformed(f"public key `{words[0][:64]!a}` cannot be read: {error}") from error
+
+    @classmethod
+    def from_pem(cls, text: str) -> PublicKey:
+        """Return the Ed25519 key in a PEM `PUBLIC KEY` block.
+
+        Raises:
+            PublicKeyMalformed: no such block, or not exactly one.
+            SignatureUnsupported: the block holds a key of another algorithm.
+        """
+        lines = text.strip().splitlines() if len(text) <= PEM_LENGTH_MAX else []
+        if len(lines) < 3 or lines[0].strip() != _PEM_BEGIN or lines[-1].strip() != _PEM_END:
+            raise PublicKeyMalformed(f"public key is not one PEM block `{_PEM_BEGIN}`")
+        try:
+            der = decode_base64("".join(line.strip() for line in lines[1:-1]))
+        except ValueError as error:
+            raise PublicKeyMalformed(f"PEM public key cannot be read: {error}") from error
+        if not der.startswith(_SPKI_ED25519):
+            raise SignatureUnsupported("PEM public key is not an Ed25519 key", allowed=ED25519)
+        return cls.from_ed25519(der[len(_SPKI_ED25519) :])
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint as OpenSSH shows it: `SHA256:` and unpadded base64."""
+        return "SHA256:" + encode_base64(sha256(self.wire)).rstrip("=")
+
+    @property
+    def line(self) -> str:
+        """The key as one OpenSSH line without comment or line break."""
+        return f"{self.algorithm} {encode_base64(self.wire)}"
+
+    @property
+    def raw(self) -> bytes:
+        """The 32 bytes of an Ed25519 key.
+
+        Raises:
+            SignatureUnsupported: the key is of another algorithm.
+        """
+        if self.algorithm != ED25519:
+            raise _unsupported(self.algorithm)
+        return self.wire[-ed25519.PUBLIC_BYTES :]
+
+    @property
+    def pem(self) -> str:
+        """An Ed25519 key as a PEM `PUBLIC KEY` block."""
+        return f"{_PEM_BEGIN}\n{encode_base64(_SPKI_ED25519 + self.raw)}\n{_PEM_END}\n"
+
+
+def verify(public: PublicKey, message: bytes, signature: bytes) -> None:
+    """Return only if `public` signed `message` with `signature`.
+
+    Raises:
+        SignatureUnsupported: this algorithm cannot be checked here.
+        SignatureMalformed: the signature breaks its format.
+        SignatureWrong: the key did not sign `message`.
+    """
+    algorithm = _ALGORITHMS.get(public.algorithm)
+    if algorithm is None:
+        raise _unsupported(public.algorithm)
+    algorithm.verify(public, message, signature)
+
+
+def supported_algorithms() -> frozenset[str]:
+    """Return the names of the algorithms whose signatures can be checked here."""
+    return frozenset(_ALGORITHMS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Algorithm:
+    """How keys of one algorithm are read (after their name) and their signatures checked."""
+
+    read: Callable[[SshReader], None]
+    verify: Callable[[PublicKey, bytes, bytes], None]
+
+
+def _check_wire(name: str, wire: bytes) -> None:
+    if not _ALGORITHM_NAME.fullmatch(name):
+        raise PublicKeyMalformed(f"`{name[:64]!a}` is not the name of a key algorithm")
+    try:
+        reader = SshReader(wire)
+        inner = reader.text()
+        if inner != name:
+            raise PublicKeyMalformed(f"public key says `{name}` outside and `{inner[:64]!a}` inside")
+        algorithm = _ALGORITHMS.get(name)
+        if algorithm is not None:
+            algorithm.read(reader)
+            reader.end()
+    except ValueError as error:
+        raise PublicKeyMalformed(f"public key `{name}` cannot be read: {error}") from error
+
+
+def _read_ed25519(reader: SshReader) -> None:
+    ed25519.require_point(reader.string())
+
+
+def _verify_ed25519(public: PublicKey, message: bytes, signature: bytes) -> None:
+    # The strict form is asked for here, since a library may be more lenient.
+    ed25519.require_form(signature)
+    library = _ed25519_library()
+    if library is None:
+        ed25519.verify(public.raw, message, signature)
+        return
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        library.from_public_bytes(public.raw).verify(signature, message)
+    except InvalidSignature as error:
+        raise SignatureWrong("the key did not sign these bytes", key=public.fingerprint) from error
+
+
+@cache
+def _ed25519_library() -> type[Ed25519PublicKey] | None:
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError:
+        return None
+    try:
+        # A library built without Ed25519 imports well and only refuses at use.
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex("58" + "66" * 31))
+    except UnsupportedAlgorithm:
+        return None
+    return Ed25519PublicKey
+
+
+def _unsupported(name: str) -> SignatureUnsupported:
+    return SignatureUnsupported(
+        f"signatures by `{name}` keys cannot be checked here", algorithm=name, allowed=", ".join(_ALGORITHMS)
+    )
+
+
+_ALGORITHMS: Final[Mapping[str, _Algorithm]] = {
+    ED25519: _Algorithm(read=_read_ed25519, verify=_verify_ed25519),
+}

@@ -1,0 +1,49 @@
+"""The record kinds. A kind is one file here, one line in `KINDS`, one page in docs/formats."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rexecop.proof.canonical import DIGEST_LENGTH, Digest, parse_json
+from rexecop.proof.codec import RECORD_BYTES_MAX, decode
+from rexecop.proof.errors import KindUnknown, RecordMalformed
+from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.base import Record
+from rexecop.proof.records.command import Command
+from rexecop.proof.records.decision import Decision
+from rexecop.proof.records.instance import Access, Erasure, Heads, Note, Trust
+from rexecop.proof.records.intent import Intent
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.plan import Plan
+from rexecop.proof.records.receipt import Receipt
+from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.records.validation import Validation
+
+KINDS: Final[dict[str, type[Record]]] = {
+    record.kind: record
+    for record in (
+        Access, Approval, Attempt, Command, Decision, Erasure, Heads, Intent, Note,
+        Outcome, Plan, Receipt, Reconciliation, Ticket, Trust, Validation,
+    )
+}  # fmt: skip
+
+
+def read_record(data: bytes) -> Record:
+    """Return the record whose canonical form is `data`.
+
+    Raises:
+        NotCanonical, RecordMalformed, KindUnknown: see `codec.decode`.
+    """
+    parsed = parse_json(data, bytes_max=RECORD_BYTES_MAX)
+    kind = parsed.get("kind") if isinstance(parsed, dict) else None
+    if not isinstance(kind, str):
+        raise RecordMalformed("a record is an object with a `kind`")
+    cls = KINDS.get(kind)
+    if cls is None:
+        raise KindUnknown(f"no record kind `{kind[:60]}`", kind=kind[:60])
+    return decode(cls, data)
+
+
+__all__ = ["DIGEST_LENGTH", "KINDS", "Digest", "Record", "read_record"]

@@ -1,0 +1,45 @@
+"""`approval/1`: a signed yes or no to one plan under one set of terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from rexecop.proof.canonical import Digest
+from rexecop.proof.principal import Principal
+from rexecop.proof.records.base import Record
+
+APPROVAL_NAMESPACE = "approval@rexecop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalStatement:
+    """What the approver signs; it names plan, terms and the preview that was shown."""
+
+    kind: ClassVar[str] = "approval-statement/1"
+
+    operation: str
+    plan: Digest
+    terms: Digest
+    preview: Digest
+    approves: bool
+    nonce: str
+    expires: datetime
+    approver: Principal
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval(Record):
+    """`signature` (armored SSHSIG) over the canonical bytes of `statement`.
+
+    `groups` are the groups the policy in force found the approver in; a verifier that
+    has the pack checks them.
+    """
+
+    kind: ClassVar[str] = "approval/1"
+
+    statement: ApprovalStatement
+    signature: str
+    groups: tuple[str, ...]

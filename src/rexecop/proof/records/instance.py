@@ -1,0 +1,73 @@
+"""Records of the instance itself: keys, heads, erasures, accesses, notes.
+
+They form the chain of a reserved operation whose id is the instance's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from rexecop.proof.canonical import Digest
+from rexecop.proof.records.base import Record
+from rexecop.proof.vocabulary import Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust(Record):
+    """`by` enrols (or revokes) the key `public` of `person` for `role`.
+
+    `public` is one OpenSSH public key line without comment.
+    """
+
+    kind: ClassVar[str] = "trust/1"
+
+    person: str
+    role: Role
+    public: str
+    fingerprint: str
+    revoked: bool
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heads(Record):
+    """The Merkle root of the sorted map target → (count, digest of its last change attempt)."""
+
+    kind: ClassVar[str] = "heads/1"
+
+    root: Digest
+    targets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure(Record):
+    """The blob named `commitment` was erased under `rule`, for `reason`."""
+
+    kind: ClassVar[str] = "erasure/1"
+
+    commitment: Digest
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access(Record):
+    """Evidence of `subject` was exported or viewed."""
+
+    kind: ClassVar[str] = "access/1"
+
+    subject: str
+    action: str
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note(Record):
+    """A remark for people; it changes nothing."""
+
+    kind: ClassVar[str] = "note/1"
+
+    topic: str
+    text: str

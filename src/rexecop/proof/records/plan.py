@@ -1,0 +1,122 @@
+"""`plan/1`: what would run. A plan leaves nothing to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from rexecop.proof.call import Call, Limits, Scalar, Slot
+from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.records.base import Record
+from rexecop.proof.vocabulary import Effect, Grade, Isolation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTarget:
+    """A resolved target; `connection` commits to its connection configuration."""
+
+    id: str
+    type: str
+    criticality: str
+    groups: tuple[str, ...] = ()
+    connection: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """Facts a change rests on: outcome `observation` of operation `operation`."""
+
+    operation: str
+    observation: Digest
+    facts: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Up to `attempts` tries in all, `delay_ms` apart, for failures whose class is in `on`."""
+
+    attempts: int
+    on: tuple[str, ...]
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """A fact that must hold: `fact` of step `step` equals `equals`."""
+
+    step: str
+    fact: str
+    equals: Scalar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How to find out whether a call happened: it did if `fact` of the probe equals `equals`."""
+
+    call: Call
+    normalizer: str
+    fact: str
+    equals: Scalar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStep:
+    """A step that makes one call: a template, its bounds, and how to undo and probe it."""
+
+    kind: ClassVar[str] = "call-step/1"
+
+    id: str
+    target: str
+    call: Call
+    limits: Limits
+    isolation: Isolation
+    idempotent: bool
+    grade: Grade | None = None
+    needs: tuple[str, ...] = ()
+    slots: Mapping[str, Slot] | None = None
+    retry: Retry | None = None
+    normalizer: str | None = None
+    precondition: Expectation | None = None
+    postcondition: Expectation | None = None
+    probe: Probe | None = None
+    undo: Call | None = None
+    pause_safe: bool = False
+    continue_on_error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeriveStep:
+    """A step that only computes: `normalizer` over the outputs of the steps it needs."""
+
+    kind: ClassVar[str] = "derive-step/1"
+
+    id: str
+    target: str
+    normalizer: str
+    needs: tuple[str, ...]
+
+
+Step = CallStep | DeriveStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Record):
+    """The ordered steps for `intent` on the resolved `targets`.
+
+    `pinned` is None when no observed fact backs the plan: *nothing pinned*.
+    """
+
+    kind: ClassVar[str] = "plan/1"
+
+    intent: Digest
+    profile: Digest
+    environment: Digest
+    effect: Effect
+    risk: str
+    targets: tuple[PlannedTarget, ...]
+    steps: tuple[Step, ...]
+    pinned: Pinned | None = None
+    undo_until: datetime | None = None
+    notes: Mapping[str, Json] | None = None

@@ -1,0 +1,75 @@
+"""Scopes: which calls a ticket covers, as one root a verifier recomputes from the plan.
+
+The root is that of an RFC 6962 tree over the canonical bytes of the entries, sorted
+and each once. A probe is a read that belongs to its step's work; undoing has a
+scope of its own, so leave to act is never leave to compensate, nor the reverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rexecop.proof.call import Call, call_digest
+from rexecop.proof.canonical import Digest
+from rexecop.proof.codec import encode
+from rexecop.proof.merkle import leaf_hash, root_of
+from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.vocabulary import Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ScopeEntry:
+    """One call template that step `step` may fill and make on `target`."""
+
+    kind: ClassVar[str] = "scope-entry/1"
+
+    target: str
+    step: str
+    template: Digest
+
+
+def template_for(step: CallStep, phase: Phase) -> Call | None:
+    """Return what `step` would do in `phase`, or None when the plan has nothing for it."""
+    if phase is Phase.DO:
+        return step.call
+    if phase is Phase.UNDO:
+        return step.undo
+    return None if step.probe is None else step.probe.call
+
+
+def work_entries(plan: Plan) -> tuple[ScopeEntry, ...]:
+    """Return the entries of the plan's work and probes, sorted."""
+    return _entries(plan, (Phase.DO, Phase.PROBE))
+
+
+def undo_entries(plan: Plan) -> tuple[ScopeEntry, ...]:
+    """Return the entries of the plan's compensations, sorted."""
+    return _entries(plan, (Phase.UNDO,))
+
+
+def scope_root(plan: Plan) -> Digest:
+    """Return the root over `work_entries`."""
+    return _root(work_entries(plan))
+
+
+def undo_scope_root(plan: Plan) -> Digest | None:
+    """Return the root over `undo_entries`, or None when nothing can be undone."""
+    entries = undo_entries(plan)
+    return _root(entries) if entries else None
+
+
+def _entries(plan: Plan, phases: tuple[Phase, ...]) -> tuple[ScopeEntry, ...]:
+    found = {
+        ScopeEntry(target=template.target, step=step.id, template=call_digest(template))
+        for step in plan.steps
+        if isinstance(step, CallStep)
+        for phase in phases
+        if (template := template_for(step, phase)) is not None
+    }
+    return tuple(sorted(found))
+
+
+def _root(entries: Iterable[ScopeEntry]) -> Digest:
+    return Digest("sha256:" + root_of([leaf_hash(encode(entry)) for entry in entries]).hex())

@@ -1,0 +1,35 @@
+"""Times in evidence: RFC 3339, UTC, milliseconds, `Z`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from rexecop.proof.errors import RecordMalformed
+
+TIME_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
+
+
+def format_time(moment: datetime) -> str:
+    """Return `moment` (aware) as RFC 3339 in UTC with milliseconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def parse_time(text: str) -> datetime:
+    """Return the moment `text` names.
+
+    Raises:
+        RecordMalformed: `text` is not exactly the evidence form of a time.
+    """
+    if len(text) != TIME_LENGTH or text[-1] != "Z" or text[10] != "T":
+        raise RecordMalformed(f"time `{text[:40]}` is not like `2026-01-31T09:30:00.000Z`")
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise RecordMalformed(f"time `{text}` does not exist: {error}") from error
+
+
+def whole_milliseconds(moment: datetime) -> datetime:
+    """Return `moment` in UTC, cut to milliseconds as evidence keeps it."""
+    utc = moment.astimezone(UTC)
+    return utc - timedelta(microseconds=utc.microsecond % 1000)

@@ -1,0 +1,57 @@
+"""Which key speaks for whom, in which role, since when: a fold over `trust` records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from rexecop.proof.chain import Sealed
+from rexecop.proof.principal import Principal
+from rexecop.proof.records.instance import Trust
+from rexecop.proof.vocabulary import Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """A key enrolled for a role; it counts from `since` until `expires` or `revoked`."""
+
+    person: str
+    role: Role
+    public: str
+    fingerprint: str
+    by: Principal
+    since: datetime
+    expires: datetime | None
+    revoked: datetime | None
+
+    def valid_at(self, moment: datetime) -> bool:
+        """Return whether the key speaks for its person at `moment`."""
+        if moment < self.since or (self.expires is not None and moment >= self.expires):
+            return False
+        return self.revoked is None or moment < self.revoked
+
+
+def enrolments(records: Iterable[Sealed]) -> tuple[Enrolment, ...]:
+    """Return every enrolment, revocations applied, in the order they were recorded."""
+    found: dict[tuple[str, Role], Enrolment] = {}
+    for sealed in records:
+        record = sealed.record
+        if not isinstance(record, Trust):
+            continue
+        key = (record.fingerprint, record.role)
+        if record.revoked:
+            if key in found:
+                found[key] = replace(found[key], revoked=record.at)
+            continue
+        found[key] = Enrolment(
+            person=record.person,
+            role=record.role,
+            public=record.public,
+            fingerprint=record.fingerprint,
+            by=record.by,
+            since=record.at,
+            expires=record.expires,
+            revoked=None,
+        )
+    return tuple(found.values())

@@ -1,0 +1,106 @@
+"""What a verification found: a ladder, claims, faults with codes, and what was not checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rexecop.proof.canonical import Digest
+from rexecop.proof.quorum import ProvedBy
+from rexecop.proof.verify.codes import CODES
+from rexecop.proof.vocabulary import State
+
+
+class Rung(StrEnum):
+    """How much stands behind the evidence; each rung includes the ones before it."""
+
+    CONSISTENT = "consistent"
+    SIGNED = "signed"
+    LOGGED = "logged"
+    WITNESSED = "witnessed"
+
+
+RUNGS = tuple(Rung)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something wrong: `code` is stable, `record` names where, if one record is to blame."""
+
+    code: str
+    message: str
+    record: Digest | None = None
+
+    @property
+    def step(self) -> int:
+        """The number of the step that found it."""
+        return int(self.code[1:3])
+
+    @property
+    def meaning(self) -> str:
+        """What the code stands for, whatever the case."""
+        return CODES[self.code]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotChecked:
+    """Something a reader might take for checked, and why it was not."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What the evidence shows beside the ladder.
+
+    `approvals` count towards tickets, `approvals_own` of them by keys that this verifier
+    itself trusts for approvers. `duties` is None when no approval was needed or counted.
+    `attestations` are how the targets of attempts were attested, each once.
+    `instance_keys` are fingerprints the bundle names for its instance: a hint what to
+    compare, never a reason to trust.
+    """
+
+    approvals: int = 0
+    approvals_own: int = 0
+    duties: ProvedBy | None = None
+    attestations: tuple[str, ...] = ()
+    witnesses: tuple[str, ...] = ()
+    instance_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The verdict on one bundle. `state` is None while the operation has no receipt.
+
+    `rungs` are those reached, lowest first; `signer` is the trusted key that signed the
+    checkpoint.
+    """
+
+    operation: str
+    instance: str
+    state: State | None
+    records: int
+    log_size: int | None
+    trusted: bool
+    signer: str | None
+    findings: tuple[Finding, ...]
+    rungs: tuple[Rung, ...]
+    claims: Claims
+    not_checked: tuple[NotChecked, ...]
+
+    def holds(self, required: Rung) -> bool:
+        """Return whether nothing is wrong and `required` is reached."""
+        return not self.findings and required in self.rungs
+
+    def answer(self, required: Rung = Rung.LOGGED) -> str:
+        """Return the verdict in one line."""
+        if self.findings:
+            first = self.findings[0]
+            return f"refused: {first.code} {first.message}"
+        if self.holds(required):
+            return f"verified: {self.rungs[-1]}"
+        if not self.trusted:
+            return "not verified: no trusted key"
+        reached = self.rungs[-1] if self.rungs else "nothing"
+        return f"not verified: {reached} is reached, {required} is required"

@@ -1,0 +1,87 @@
+"""The keys a verifier trusts, each for one role: read from files the verifier chose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from rexecop.proof.bundle_errors import TrustFileMalformed
+from rexecop.proof.errors import ProofError
+from rexecop.proof.note import NoteKey
+from rexecop.proof.publickey import PublicKey
+from rexecop.proof.vocabulary import Role
+
+TRUST_FILES_MAX: Final = 10_000  # One per person of a large house.
+TRUST_FILE_BYTES_MAX: Final = 32 * 1024  # The longest key line or PEM block that is read.
+
+_NAME: Final = re.compile(r"([a-z]+)(?:[-/](.+))?\.(pub|vkey)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedKey:
+    """`public` may speak in `role`; `name` is the person, or a label.
+
+    `note_name`, when given, is the only name under which it signs checkpoints.
+    """
+
+    role: Role
+    name: str
+    public: PublicKey
+    note_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedKeys:
+    """All keys of one verifier. None are trusted unless given."""
+
+    keys: tuple[TrustedKey, ...]
+
+    def of(self, role: Role) -> tuple[TrustedKey, ...]:
+        """Return the keys trusted for `role`."""
+        return tuple(key for key in self.keys if key.role is role)
+
+
+NO_KEYS: Final = TrustedKeys(keys=())
+
+
+def parse_trust(files: Mapping[str, bytes]) -> TrustedKeys:
+    """Return the keys in `files`: name to content, the name without its folder.
+
+    A name is `ROLE.pub`, `ROLE-NAME.pub` or `ROLE/NAME.pub`, with one OpenSSH line or PEM
+    block in it, or ends in `.vkey` and holds one line `name+id+base64`. Files with
+    other endings are left alone.
+
+    Raises:
+        TrustFileMalformed: a file names no role, or holds no key that can be read.
+    """
+    if len(files) > TRUST_FILES_MAX:
+        raise TrustFileMalformed(f"{len(files)} files, at most {TRUST_FILES_MAX} are read")
+    return TrustedKeys(
+        keys=tuple(_key(name, files[name]) for name in sorted(files) if name.endswith((".pub", ".vkey")))
+    )
+
+
+def _key(name: str, data: bytes) -> TrustedKey:
+    match = _NAME.fullmatch(name)
+    roles = {role.value: role for role in Role}
+    if match is None or match.group(1) not in roles:
+        allowed = ", ".join(roles)
+        raise TrustFileMalformed(
+            f"trust file `{name[:80]!a}` names no role like `instance.pub`", file=name[:80], allowed=allowed
+        )
+    role, label = roles[match.group(1)], match.group(2) or match.group(1)
+    if len(data) > TRUST_FILE_BYTES_MAX:
+        raise TrustFileMalformed(f"trust file `{name[:80]!a}` has {len(data)} bytes", file=name[:80])
+    try:
+        text = data.decode("utf-8").strip()
+        if match.group(3) == "vkey":
+            note_key = NoteKey.decode(text)
+            return TrustedKey(role=role, name=label, public=note_key.public, note_name=note_key.name)
+        public = PublicKey.from_pem(text) if text.startswith("-----") else PublicKey.from_line(text)
+    except (UnicodeDecodeError, ProofError) as error:
+        raise TrustFileMalformed(
+            f"trust file `{name[:80]!a}` cannot be read: {error}", file=name[:80]
+        ) from error
+    return TrustedKey(role=role, name=label, public=public)

@@ -1,0 +1,166 @@
+"""Signed checkpoints: what was committed is read back, hashed again and signed, soon after.
+
+A checkpoint is signed over bytes as they come back from the file, never over what the
+writer remembers, and is stored without a flush of its own: losing one is harmless.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from rexecop.proof.errors import ProofError, RexecopError
+from rexecop.proof.merkle import Frontier, leaf_hash, node_reader
+from rexecop.store.apply import Applier
+from rexecop.store.errors import StoreDamaged
+from rexecop.store.log import Log, StoredCheckpoint, root_in
+from rexecop.store.packing import unpack_body
+from rexecop.store.readers import Readers
+from rexecop.store.writer import Writer
+
+Sign: TypeAlias = Callable[[int, bytes], bytes]
+"""Returns the signed note of a checkpoint for (size, root)."""
+
+INTERVAL_SECONDS: Final = 0.04  # With the signing itself, a record is covered within 50 ms.
+PAGE_LEAVES: Final = 256  # Read back in one statement: each hand-over between threads costs more than a row.
+KEPT_PER_LEAVES: Final = 1024  # Of each so many leaves the newest checkpoint is kept for good.
+
+_PAGE: Final = """
+SELECT group_concat(leaf || ':' || hex(nodes) || ':' || hex(body), ',')
+FROM (SELECT leaf, nodes, body FROM records WHERE leaf>=? AND leaf<? ORDER BY leaf)
+"""
+
+
+class Checkpointer:
+    """Covers committed leaves with checkpoints that `sign` makes.
+
+    `failure` is why the last attempt failed, or None.
+    """
+
+    def __init__(self, sign: Sign, readers: Readers, writer: Writer) -> None:
+        self._sign = sign
+        self._readers = readers
+        self._log = Log(readers)
+        self._writer = writer
+        self._seen: Frontier | None = None
+        self._turn = threading.Lock()
+        self._due = threading.Event()
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.failure: RexecopError | None = None
+
+    def wake(self) -> None:
+        """Hear that something was committed."""
+        if self._due.is_set() or self._ending.is_set():
+            return
+        self._due.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="ledger-checkpoints", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Cover what is left and end."""
+        self._ending.set()
+        self._due.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._try()
+
+    def cover(self) -> StoredCheckpoint | None:
+        """Return a checkpoint over everything committed, signing one where needed; None if the log is empty.
+
+        Raises:
+            StoreDamaged: what was read back is not what was logged; nothing is signed, and this
+                process writes nothing more.
+            StoreUnavailable: the ledger cannot be read or written.
+        """
+        with self._turn:
+            try:
+                seen = self._seen or self._begin()
+                self._seen = self._read_back(seen, self._log.size())
+            except ProofError as error:
+                raise self._damaged(error.message) from error
+            except StoreDamaged as error:
+                self._writer.refuse(error)
+                raise
+            return self._signed(self._seen)
+
+    def _begin(self) -> Frontier:
+        """Return the tree's right edge at the newest checkpoint kept."""
+        stored = self._log.checkpoint()
+        if stored is None:
+            return Frontier.empty()
+        with self._readers.borrow() as connection:
+
+            def nodes(leaf: int) -> bytes:
+                row = connection.execute("SELECT nodes FROM records WHERE leaf=?", (leaf,)).fetchone()
+                return b"" if row is None else bytes(row[0])
+
+            frontier = Frontier.load(stored.size, node_reader(nodes))
+        if frontier.root() != root_in(stored.size, stored.note):
+            raise self._damaged(f"the log does not continue its checkpoint of size {stored.size}")
+        return frontier
+
+    def _read_back(self, frontier: Frontier, size: int) -> Frontier:
+        if size < frontier.size:
+            raise self._damaged(f"the log has {size} leaves, and had {frontier.size}")
+        while frontier.size < size:
+            end = min(frontier.size + PAGE_LEAVES, size)
+            with self._readers.borrow() as connection:
+                row = connection.execute(_PAGE, (frontier.size, end)).fetchone()
+            for text in str(row[0]).split(",") if row is not None and row[0] else ():
+                frontier = self._take_in(frontier, *text.split(":"))
+            if frontier.size != end:
+                raise self._damaged(f"leaf {frontier.size} is missing")
+        return frontier
+
+    def _take_in(self, frontier: Frontier, leaf: str, nodes: str, body: str) -> Frontier:
+        grown, completed = frontier.append(leaf_hash(unpack_body(bytes.fromhex(body))))
+        if int(leaf) != frontier.size or bytes.fromhex(nodes) != b"".join(completed):
+            raise self._damaged(f"leaf {leaf} was read back as something else than was logged")
+        return grown
+
+    def _damaged(self, reason: str) -> StoreDamaged:
+        error = StoreDamaged(f"the ledger cannot be vouched for: {reason}")
+        self._writer.refuse(error)
+        return error
+
+    def _signed(self, frontier: Frontier) -> StoredCheckpoint | None:
+        if frontier.size == 0:
+            return None
+        stored = self._log.checkpoint()
+        if stored is not None and stored.size >= frontier.size:
+            return stored
+        note = self._sign(frontier.size, frontier.root())
+        found = StoredCheckpoint(size=frontier.size, note=note)
+        self._writer.run(lambda applier: keep(applier, found), durable=False)
+        return found
+
+    def _serve(self) -> None:
+        while True:
+            self._due.wait()
+            if self._ending.is_set():
+                return
+            self._due.clear()
+            self._try()
+            self._ending.wait(INTERVAL_SECONDS)
+
+    def _try(self) -> None:
+        try:
+            self.cover()
+        except RexecopError as error:
+            self.failure = error
+        else:
+            self.failure = None
+
+
+def keep(applier: Applier, checkpoint: StoredCheckpoint) -> None:
+    """Store `checkpoint`, and drop the older ones of its block of leaves."""
+    applier.connection.execute(
+        "INSERT OR REPLACE INTO checkpoints(size, note) VALUES(?,?)", (checkpoint.size, checkpoint.note)
+    )
+    block = checkpoint.size - checkpoint.size % KEPT_PER_LEAVES
+    applier.connection.execute(
+        "DELETE FROM checkpoints WHERE size>=? AND size<?", (max(block, 1), checkpoint.size)
+    )

@@ -1,0 +1,252 @@
+"""Connections to the ledger's file, and what SQLite's failures mean to an operator.
+
+Nobody but SQLite may open the file: a process that opens it another way and closes it
+again drops, by POSIX rules, every lock SQLite holds on it in that process.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from rexecop.operations.errors import StoreError, StoreUnavailable
+from rexecop.store import schema
+from rexecop.store.errors import (
+    StoreBusy,
+    StoreDamaged,
+    StoreExists,
+    StoreForeign,
+    StoreMissing,
+    StoreNewer,
+    StoreReadOnly,
+)
+
+BUSY_SECONDS_MAX: Final = 60.0  # Ours hold the write lock for milliseconds; longer is another program.
+BUSY_NAP_SECONDS: Final = 0.0005  # About one commit: whoever waits is there when the lock is free.
+BUSY_NAP_SECONDS_MAX: Final = 0.01
+WAL_BYTES_KEPT: Final = 16 * 1024 * 1024  # A burst must not keep its disk space for ever.
+CACHE_KIB: Final = 8 * 1024  # The right edges of all trees with room; the rest is the kernel's to cache.
+READER_CACHE_KIB: Final = 2 * 1024
+
+# Failures after which SQLite has certainly not made the transaction durable: the frame
+# that commits is the last thing written, and it was not written.
+NOT_WRITTEN: Final = frozenset({apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_BUSY})
+
+
+class Patience:
+    """SQLite's busy handler: waits for other processes while `waiting` is set."""
+
+    def __init__(self) -> None:
+        self.waiting = True
+        self._since = 0.0
+
+    def __call__(self, tried: int) -> bool:
+        """Sleep a little and return whether to try again."""
+        if not self.waiting:
+            return False
+        if tried == 0:
+            self._since = time.monotonic()
+        elif time.monotonic() - self._since > BUSY_SECONDS_MAX:
+            return False
+        time.sleep(min(BUSY_NAP_SECONDS * (1 + tried // 8), BUSY_NAP_SECONDS_MAX))
+        return True
+
+
+def create(path: Path, values: dict[str, str | int]) -> None:
+    """Make an empty ledger at `path`, mode 0600, whole or not at all, with `values` in its meta table.
+
+    Raises:
+        StoreExists: there is something at `path`.
+        StoreUnavailable: it cannot be written.
+    """
+    fresh = path.with_name(f"{path.name}.new-{os.getpid()}")
+    try:
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        try:
+            _fill(fresh, values)
+            os.link(fresh, path)
+        finally:
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{fresh}{suffix}")
+        _flush_folder(path.parent)
+    except FileExistsError as error:
+        raise StoreExists(f"there is a file at `{path}` already", path=str(path)) from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreUnavailable(f"the ledger `{path}` cannot be made: {reason.lower()}") from error
+    except apsw.Error as error:
+        raise translate(error, path) from error
+
+
+def _fill(fresh: Path, values: dict[str, str | int]) -> None:
+    connection = apsw.Connection(str(fresh), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.pragma("page_size", schema.PAGE_BYTES)
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "full")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(schema.TABLES)
+        connection.executemany("INSERT INTO meta(name, value) VALUES(?, ?)", list(values.items()))
+        connection.pragma("application_id", schema.APPLICATION_ID)
+        connection.pragma("user_version", schema.VERSION)
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def open_writer(path: Path, patience: Patience, vfs: str | None = None) -> apsw.Connection:
+    """Return a connection that writes to the ledger at `path`, each commit flushed.
+
+    Raises:
+        StoreMissing, StoreForeign, StoreNewer, StoreDamaged, StoreReadOnly, StoreUnavailable.
+    """
+    _require_there(path)
+    with translated(path):
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+        try:
+            connection.set_busy_handler(patience)
+            _require_ours(connection, path)
+            if connection.readonly("main"):
+                raise StoreReadOnly(f"the ledger `{path}` may not be written by this user", path=str(path))
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", "full")
+            connection.pragma("journal_size_limit", WAL_BYTES_KEPT)
+            connection.pragma("temp_store", "memory")
+            connection.pragma("cache_size", -CACHE_KIB)
+            connection.pragma("trusted_schema", 0)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
+    """Return a connection that only reads; writers never hold it up.
+
+    Where the folder cannot be written and no writer left anything behind, the file is
+    read as one that does not change.
+
+    Raises:
+        StoreMissing, StoreForeign, StoreNewer, StoreDamaged, StoreUnavailable.
+    """
+    _require_there(path)
+    with translated(path):
+        try:
+            return _open_reader(path, str(path), apsw.SQLITE_OPEN_READONLY, vfs)
+        except (apsw.CantOpenError, apsw.ReadOnlyError):
+            wal = Path(f"{path}-wal")
+            if wal.exists() and wal.stat().st_size > 0:
+                raise
+            flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+            return _open_reader(path, f"{path.absolute().as_uri()}?immutable=1", flags, vfs)
+
+
+def _open_reader(path: Path, name: str, flags: int, vfs: str | None) -> apsw.Connection:
+    connection = apsw.Connection(name, flags=flags, vfs=vfs)
+    try:
+        connection.set_busy_handler(Patience())
+        _require_ours(connection, path)
+        connection.pragma("query_only", 1)
+        connection.pragma("temp_store", "memory")
+        connection.pragma("cache_size", -READER_CACHE_KIB)
+        connection.pragma("trusted_schema", 0)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _require_there(path: Path) -> None:
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise StoreUnavailable(f"the ledger `{path}` cannot be reached: {error.strerror}") from error
+    if not there:
+        raise StoreMissing(f"there is no ledger at `{path}`", path=str(path))
+
+
+def _require_ours(connection: apsw.Connection, path: Path) -> None:
+    application, version = connection.pragma("application_id"), connection.pragma("user_version")
+    if application != schema.APPLICATION_ID or version < 1:
+        raise StoreForeign(f"`{path}` is a SQLite file, but not a ledger of this program", path=str(path))
+    if version > schema.VERSION:
+        raise StoreNewer(
+            f"the ledger `{path}` has schema {version}; this version reads up to {schema.VERSION}",
+            found=version,
+            allowed=schema.VERSION,
+        )
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into the port's."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise translate(error, path) from error
+
+
+def translate(error: apsw.Error, path: Path) -> StoreUnavailable:
+    """Return what `error` means to whoever uses the ledger at `path`."""
+    for kinds, make, words in _MEANINGS:
+        if isinstance(error, kinds):
+            return make(f"the ledger `{path}` {words}", path=str(path), sqlite=_result(error))
+    return StoreUnavailable(f"the ledger `{path}` failed: {error}", path=str(path), sqlite=_result(error))
+
+
+def was_not_written(error: apsw.Error) -> bool:
+    """Return whether a commit that failed so has certainly left nothing behind."""
+    return _result(error) in NOT_WRITTEN or _result(error) & 0xFF in (apsw.SQLITE_FULL, apsw.SQLITE_BUSY)
+
+
+def _result(error: apsw.Error) -> int:
+    found = getattr(error, "extendedresult", getattr(error, "result", 0))
+    return found if isinstance(found, int) else 0
+
+
+_Kinds = tuple[type[apsw.Error], ...]
+_Make = Callable[..., StoreUnavailable]
+_MEANINGS: Final[tuple[tuple[_Kinds, _Make, str], ...]] = (
+    ((apsw.NotADBError,), StoreForeign, "is not a SQLite file"),
+    ((apsw.CorruptError, apsw.FormatError), StoreDamaged, "is damaged: its pages contradict one another"),
+    ((apsw.FullError,), StoreUnavailable, "cannot grow: the disk is full"),
+    (
+        (apsw.BusyError, apsw.LockedError, apsw.ProtocolError),
+        StoreBusy,
+        f"has been held by another process for {BUSY_SECONDS_MAX:.0f} s",
+    ),
+    ((apsw.ReadOnlyError,), StoreReadOnly, "may not be written by this user"),
+    (
+        (apsw.CantOpenError, apsw.PermissionsError),
+        StoreUnavailable,
+        "cannot be opened: it, or its folder, may not be used by this user",
+    ),
+    ((apsw.IOError,), StoreUnavailable, "cannot be read or written: the disk reports an error"),
+    ((apsw.ConnectionClosedError,), StoreUnavailable, "was closed"),
+)
+
+__all__ = [
+    "Patience",
+    "StoreError",
+    "create",
+    "open_reader",
+    "open_writer",
+    "translate",
+    "translated",
+    "was_not_written",
+]

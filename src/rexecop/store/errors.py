@@ -1,0 +1,93 @@
+"""Errors of the ledger's file, under the tree that `operations.errors` draws.
+
+StoreError
+├── StoreUnavailable            nothing was written
+│   ├── StoreMissing            there is no ledger at that path
+│   ├── StoreExists             there is one already
+│   ├── StoreForeign            the file is not a ledger
+│   ├── StoreNewer              the ledger was made by a newer version
+│   ├── StoreDamaged            the file's bytes are not what was written
+│   ├── StoreBusy               another process holds the ledger and does not let go
+│   └── StoreReadOnly           it was opened, or may only be opened, for reading
+├── BatchRefused                a batch that contradicts itself, or is too large
+├── ClockSteppedBack            a record dated before the one it rests on
+└── StorageRefused              a storage name that is not understood
+    ├── ExtraMissing            what would serve it is not installed
+    └── StoragePassword         it carries a password
+"""
+
+from __future__ import annotations
+
+from rexecop.operations.errors import StoreError, StoreUnavailable
+
+
+class StoreMissing(StoreUnavailable):
+    """There is no ledger at that path."""
+
+    code = "store-missing"
+
+
+class StoreExists(StoreUnavailable):
+    """There is something at that path already."""
+
+    code = "store-exists"
+
+
+class StoreForeign(StoreUnavailable):
+    """The file is not a ledger of this program."""
+
+    code = "store-foreign"
+
+
+class StoreNewer(StoreUnavailable):
+    """The ledger has a schema that this version does not know."""
+
+    code = "store-newer"
+
+
+class StoreDamaged(StoreUnavailable):
+    """Bytes of the file are not what was written to it."""
+
+    code = "store-damaged"
+
+
+class StoreBusy(StoreUnavailable):
+    """Another process has held the ledger for longer than any of ours does."""
+
+    code = "store-busy"
+
+
+class StoreReadOnly(StoreUnavailable):
+    """The ledger can be read here, not written."""
+
+    code = "store-read-only"
+
+
+class BatchRefused(StoreError):
+    """A batch contradicts itself or breaks a limit; nothing of it was stored."""
+
+    code = "batch-refused"
+
+
+class ClockSteppedBack(StoreError):
+    """A record is dated more than the tolerance before the record it rests on."""
+
+    code = "clock-stepped-back"
+
+
+class StorageRefused(StoreError):
+    """The value of `--storage` is not one of those allowed."""
+
+    code = "storage-unsupported"
+
+
+class ExtraMissing(StorageRefused):
+    """The storage asked for comes with an extra that is not installed."""
+
+    code = "extra-missing"
+
+
+class StoragePassword(StorageRefused):
+    """The storage URL carries a password, which would end up in process lists and logs."""
+
+    code = "storage-password"

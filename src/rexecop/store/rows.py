@@ -1,0 +1,116 @@
+"""The index: one row per operation, a cache of its fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import apsw
+
+from rexecop.operations.ports import Row
+from rexecop.proof.merkle import HASH_BYTES
+from rexecop.store.errors import StoreDamaged
+from rexecop.store.names import number_of
+from rexecop.store.packing import pack_digest, pack_time, unpack_digest, unpack_operation, unpack_time
+
+ROWS_MAX: Final = 1000  # One page of a listing.
+
+_ROW: Final = """
+SELECT number, id, state, intent, profile, environment, target, mode, requester,
+  created, updated, records, head, waiting FROM operations
+"""
+
+
+def rows(
+    connection: apsw.Connection, *, state: str | None, after: int, limit: int
+) -> Sequence[tuple[int, Row]]:
+    """Return (short number, row), newest first, below number `after` where it is given."""
+    wanted = "state=?" if state is not None else "state IS NOT NULL"
+    below = "AND number<?" if after > 0 else ""
+    values = [*([state] if state is not None else []), *([after] if after > 0 else [])]
+    found = connection.execute(
+        f"{_ROW} WHERE number>0 AND {wanted} {below} ORDER BY number DESC LIMIT ?",
+        (*values, max(0, min(limit, ROWS_MAX))),
+    )
+    return [(row[0], _row(row)) for row in found]
+
+
+def row_of(connection: apsw.Connection, operation: str) -> Row | None:
+    """Return the index row of `operation`, or None where it has none."""
+    row = connection.execute(f"{_ROW} WHERE number=?", (number_of(connection, operation),)).fetchone()
+    return None if row is None or row[2] is None else _row(row)
+
+
+def operations(connection: apsw.Connection, after: int, limit: int) -> list[tuple[int, str]]:
+    """Return up to `limit` (number, id) of operations, oldest first, above number `after`."""
+    found = connection.execute(
+        "SELECT number, id FROM operations WHERE number>? ORDER BY number LIMIT ?", (max(after, 0), limit)
+    )
+    return [(number, unpack_operation(key)) for number, key in found]
+
+
+def _row(row: tuple[object, ...]) -> Row:
+    (
+        _,
+        key,
+        state,
+        intent,
+        profile,
+        environment,
+        target,
+        mode,
+        requester,
+        created,
+        updated,
+        records,
+        head,
+        waiting,
+    ) = row
+    if not (isinstance(key, bytes | str) and isinstance(head, bytes) and len(head) == HASH_BYTES):
+        raise StoreDamaged("an index row is damaged; `rexecop doctor` rebuilds it")
+    return Row(
+        operation=unpack_operation(key),
+        state=str(state),
+        intent=str(intent),
+        profile=str(profile),
+        environment=str(environment),
+        target=str(target),
+        mode=str(mode),
+        requester=str(requester),
+        created=unpack_time(_int(created)),
+        updated=unpack_time(_int(updated)),
+        records=_int(records),
+        head=unpack_digest(head),
+        waiting=str(waiting),
+    )
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def save_row(connection: apsw.Connection, number: int, row: Row) -> None:
+    """Make `row` the index row of the operation with `number`."""
+    connection.execute(
+        "UPDATE operations SET state=?, intent=?, profile=?, environment=?, target=?, mode=?, requester=?,"
+        " created=?, updated=?, records=?, head=?, waiting=? WHERE number=?",
+        (*columns(row), number),
+    )
+
+
+def columns(row: Row) -> tuple[str | int | bytes, ...]:
+    """Return `row` as it is stored."""
+    return (
+        row.state,
+        row.intent,
+        row.profile,
+        row.environment,
+        row.target,
+        row.mode,
+        row.requester,
+        pack_time(row.created),
+        pack_time(row.updated),
+        row.records,
+        pack_digest(row.head),
+        row.waiting,
+    )

@@ -1,0 +1,211 @@
+"""What a policy pack may be, and the one line that says what is wrong with one that may not."""
+
+import pytest
+
+from rexecop.execution.errors import YamlRefused
+from rexecop.governance import demo_pack, starter
+from rexecop.governance.errors import EntitiesWrong, PackRefused
+from rexecop.governance.pack import FILE_BYTES_MAX, FILES_MAX, Pack
+from rexecop.governance.schema import SCHEMA
+from rexecop.proof.canonical import digest_of
+from rexecop.proof.records.decision import ApprovalRule, Obligations
+from tests.governance.cases import pack_files
+
+GOOD = '@id("a") permit (principal, action, resource);'
+WHEN = '@id("a") permit (principal, action, resource) when {{ {} }};'
+
+
+def test_the_shipped_packs_are_good_and_named_by_the_digest_of_their_bytes() -> None:
+    for files in (starter.files("alice", ["o'brien", "bob"]), demo_pack.FILES):
+        pack = Pack.parse(files)
+
+        assert pack.ref.digest == digest_of(pack.data)
+
+
+def test_the_digest_covers_every_file_and_not_their_order() -> None:
+    files = pack_files(GOOD)
+    same = dict(reversed(files.items()))
+
+    assert Pack.parse(same).ref == Pack.parse(files).ref
+    for path in files:
+        changed = files | {path: files[path] + (b"# x\n" if path.endswith("yaml") else b"// x\n")}
+        assert Pack.parse(changed).ref.digest != Pack.parse(files).ref.digest
+    assert Pack.parse(files | {"README.md": b"words"}).ref.digest != Pack.parse(files).ref.digest
+
+
+def test_annotations_are_understood_at_load() -> None:
+    pack = Pack.parse(
+        pack_files(
+            '// why\n@id("a")\n@reason("night only; \\"quoted\\"")\n'
+            '@approvals("1 of sre, 2 of dba, 2 of sre")\n'
+            '@obligations("output_bytes<=8192, timeout<=10s, no_network, receipt, isolation>=bubblewrap")\n'
+            'permit (principal, action, resource); // after; "all"',
+            entities="groups: [sre, dba]",
+        )
+    )
+    (rule,) = pack.rules
+
+    assert rule.line == 2
+    assert rule.reason == 'night only; "quoted"'
+    assert rule.approvals == (ApprovalRule(count=2, group="dba"), ApprovalRule(count=2, group="sre"))
+    assert rule.obligations == Obligations(
+        output_bytes=8192, timeout_ms=10_000, no_network=True, receipt=True, isolation="bubblewrap"
+    )
+
+
+def test_a_version_is_taken_as_written() -> None:
+    files = pack_files(GOOD) | {"pack.yaml": b"id: test\nversion: 1.10\n"}
+
+    assert Pack.parse(files).ref.version == "1.10"
+
+
+RULES = [
+    ("policy-malformed", "permit (principal, action", "rules.cedar:1"),
+    ("policy-malformed", GOOD + "\n\npermit;", "rules.cedar:3"),
+    ("policy-malformed", GOOD + '\n@id("b', "rules.cedar:2"),
+    ("policy-malformed", GOOD + ")", "rules.cedar:1"),
+    ("policy-malformed", WHEN.format("(" * 5000 + "true" + ")" * 5000), "deeper"),
+    ("policy-malformed", WHEN.format(" && ".join(["true"] * 1000)), "nesting"),
+    ("policy-malformed", '@id("a") permit (principal == ?principal, action, resource);', "templates"),
+    ("policy-malformed", GOOD.replace('"a"', '"a\u202e"'), "U+202E"),
+    ("pack-too-large", WHEN.format(f'context.intent == "{"x" * 20_000}"'), "characters"),
+    ("policy-annotation-wrong", "permit (principal, action, resource);", "@id"),
+    ("policy-annotation-wrong", '@id("") permit (principal, action, resource);', "@id"),
+    ("policy-annotation-wrong", GOOD + "\n" + GOOD, "rules.cedar:2"),
+    ("policy-malformed", '@id("a") @id("b") permit (principal, action, resource);', "duplicate"),
+    ("policy-annotation-wrong", '@aproval("1 of sre") ' + GOOD, "aproval"),
+    ("policy-annotation-wrong", '@approvals("1 of") ' + GOOD, "`1 of`"),
+    ("policy-annotation-wrong", '@approvals("0 of sre") ' + GOOD, "0 of"),
+    ("policy-annotation-wrong", '@approvals("17 of sre") ' + GOOD, "more than 16"),
+    ("policy-annotation-wrong", '@approvals("1 of sre,") ' + GOOD, "empty"),
+    ("policy-annotation-wrong", '@obligations("no_netwrk") ' + GOOD, "no_netwrk"),
+    ("policy-annotation-wrong", '@obligations("isolation>=paper") ' + GOOD, "paper"),
+    ("policy-annotation-wrong", '@obligations("timeout<=0s") ' + GOOD, "timeout"),
+    ("policy-annotation-wrong", '@reason("a\\nb") ' + GOOD, "one line"),
+    (
+        "policy-annotation-wrong",
+        '@approvals("1 of sre") @id("f") forbid (principal, action, resource);',
+        "forbids",
+    ),
+    ("policy-invalid", WHEN.format("principal.nmae == 1"), "nmae"),
+    ("policy-invalid", WHEN.format("context.mode == 3"), "rules.cedar:1"),
+    ("policy-invalid", WHEN.format('context.parameters.getTag("x") == "1"'), "rules.cedar:1"),
+    ("policy-invalid", '@id("a") permit (principal, action == Action::"erase", resource);', "erase"),
+    ("policy-invalid", '@id("a") permit (principal is Robot, action, resource);', "Robot"),
+    ("entities-wrong", '@id("a") permit (principal in Group::"nobody", action, resource);', "nobody"),
+    ("entities-wrong", '@id("a") permit (principal == User::"bob", action, resource);', "bob"),
+    ("entities-wrong", WHEN.format('resource in TargetGroup::"nowhere"'), "nowhere"),
+    ("entities-wrong", '@approvals("1 of nobody") ' + GOOD, "nobody"),
+]
+
+
+@pytest.mark.parametrize(("code", "rules", "words"), RULES)
+def test_a_policy_that_may_not_be_is_refused_with_code_and_place(code: str, rules: str, words: str) -> None:
+    with pytest.raises(PackRefused) as refused:
+        Pack.parse(pack_files(rules))
+
+    assert refused.value.code == code
+    assert words in refused.value.message
+    assert refused.value.message.startswith("rules.cedar:")
+    assert "\n" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("code", "requirement"),
+    [
+        ("policy-malformed", '@id("r") @reason("x") forbid (principal, action, resource);'),
+        ("policy-annotation-wrong", '@id("r") permit (principal, action, resource);'),
+        ("policy-annotation-wrong", '@id("a") @obligations("receipt") permit (principal, action, resource);'),
+    ],
+)
+def test_a_requirement_is_a_permit_that_asks_for_something_under_its_own_id(
+    code: str, requirement: str
+) -> None:
+    with pytest.raises(PackRefused) as refused:
+        Pack.parse(pack_files(GOOD, requirement))
+
+    assert refused.value.code == code
+    assert refused.value.message.startswith("requirements/all.cedar:1")
+
+
+@pytest.mark.parametrize(
+    "entities",
+    [
+        "- alice",
+        "peple: {}",
+        "people: [alice]",
+        "people: {alice: {group: []}}",
+        "people: {alice: {groups: [sre]}}",
+        "people: {alice: {}, ALICE: {}}",
+        "people: {engine: {}}",
+        "people: {alice: {}}\nservices: [alice]",
+        "people: {' alice': {}}",
+        "agents: {bot: {}}",
+        "agents: {bot: {sponsor: alice}}",
+        "groups: [a, a]",
+        "groups: ['a b']",
+        "groups: [1]",
+        "groups: sre",
+    ],
+)
+def test_entities_that_are_not_clear_are_refused(entities: str) -> None:
+    with pytest.raises(EntitiesWrong, match=r"entities\.yaml:\d"):
+        Pack.parse(pack_files(GOOD, entities=entities))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ("id: test\n", "version"),
+        ("version: '1'\n", "`id`"),
+        ("id: a b\nversion: '1'\n", "`id`"),
+        ("id: test\nversion: '1'\nowner: me\n", "owner"),
+        ("id: test\nversion: '1'\nvalidity: {until: x}\n", "validity"),
+        ("id: test\nversion: '1'\nvalidity: {not_after: 2026-02-30}\n", "2026-02-30"),
+        ("id: test\nversion: '1'\nvalidity: {not_after: tomorrow}\n", "tomorrow"),
+        ("just words", "mapping"),
+    ],
+)
+def test_a_manifest_that_is_not_clear_is_refused(manifest: str, words: str) -> None:
+    with pytest.raises(PackRefused) as refused:
+        Pack.parse(pack_files(GOOD) | {"pack.yaml": manifest.encode()})
+
+    assert refused.value.code == "pack-manifest-wrong"
+    assert words in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("code", "files"),
+    [
+        ("pack-file-unknown", {"requirement/x.cedar": b""}),
+        ("pack-file-unknown", {"rules.ceder": b""}),
+        ("pack-file-unknown", {"../rules.cedar": b""}),
+        ("pack-file-unknown", {"a/b/c.cedar": b""}),
+        ("policy-malformed", {"b.cedar": b"\xff"}),
+        ("pack-refused", {"schema.cedarschema": b"entity User;"}),
+        ("pack-too-large", {"b.cedar": b" " * (FILE_BYTES_MAX + 1)}),
+        ("pack-too-large", {f"{n}.cedar": b"" for n in range(FILES_MAX)}),
+        ("pack-too-large", {f"{n}.cedar": b" " * FILE_BYTES_MAX for n in range(9)}),
+    ],
+)
+def test_files_that_would_be_ignored_or_are_too_much_are_refused(code: str, files: dict[str, bytes]) -> None:
+    with pytest.raises(PackRefused) as refused:
+        Pack.parse(pack_files(GOOD) | files)
+
+    assert refused.value.code == code
+
+
+def test_a_pack_needs_its_manifest_and_strict_yaml_and_may_carry_the_schema() -> None:
+    files = pack_files(GOOD)
+
+    assert Pack.parse(files | {"schema.cedarschema": SCHEMA.encode()}).rules
+    with pytest.raises(PackRefused, match="missing"):
+        Pack.parse({path: data for path, data in files.items() if path != "pack.yaml"})
+    with pytest.raises(YamlRefused):
+        Pack.parse(files | {"entities.yaml": b"people: &a {}"})
+
+
+@pytest.mark.parametrize("name", ["", " alice", "a\nb", "x" * 200])
+def test_the_starter_pack_is_not_written_for_a_name_that_is_none(name: str) -> None:
+    with pytest.raises(EntitiesWrong):
+        starter.files(name)

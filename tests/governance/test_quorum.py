@@ -1,0 +1,250 @@
+"""Which approvals count: separation of duties, signatures, and quorums."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rexecop.proof.canonical import digest_of
+from rexecop.proof.chain import Sealed
+from rexecop.proof.errors import ChainBroken
+from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
+from rexecop.proof.records.decision import Terms
+from rexecop.proof.trust import Enrolment
+from rexecop.proof.vocabulary import Established, Mode, Role
+from tests.governance import cases
+from tests.governance.cases import ENROLMENTS, GROUPS, MINUTE, NOW, approval, by_key, enrolled, statement
+from tests.spec.quorum import enough
+
+AT = NOW + 5 * MINUTE
+INTENT = cases.intent()
+PLAN = cases.plan(INTENT)
+ONE = cases.terms((1, "approvers"))
+
+
+def count(
+    *approvals: Sealed,
+    intent: Sealed = INTENT,
+    plan: Sealed = PLAN,
+    terms: Terms = ONE,
+    enrolments: tuple[Enrolment, ...] = ENROLMENTS,
+    groups: Groups | None = GROUPS,
+) -> Tally:
+    return tally(
+        intent=intent,
+        plan=plan,
+        terms=terms,
+        preview=cases.PREVIEW,
+        approvals=approvals,
+        enrolments=enrolments,
+        groups=groups,
+        at=AT,
+    )
+
+
+def yes(person: str, n: int = 3, **changes: object) -> Sealed:
+    return approval(statement(PLAN, ONE, person, **changes), n=n)
+
+
+def test_one_good_approval_is_counted_and_enough() -> None:
+    found = count(yes("bob"))
+
+    assert found.satisfied
+    assert [counted.person for counted in found.counted] == ["bob"]
+    assert found.proved_by is ProvedBy.KEYS
+
+
+def test_no_approvals_are_never_enough_whatever_is_asked() -> None:
+    for terms in (ONE, cases.terms(), cases.BLOCKED, cases.terms((0, "approvers"))):
+        assert not count(terms=terms).satisfied
+
+
+def test_terms_that_ask_nobody_are_not_satisfied_by_a_volunteer() -> None:
+    allowed = cases.terms()
+
+    assert not count(approval(statement(PLAN, allowed, "bob")), terms=allowed).satisfied
+
+
+def test_a_plan_of_another_intent_is_no_case() -> None:
+    with pytest.raises(ChainBroken):
+        count(yes("bob"), intent=cases.intent(mode=Mode.DRY_RUN))
+
+
+OTHER = digest_of(b"other")
+WRONG: dict[str, tuple[str, Callable[[], Sealed]]] = {
+    "another operation": ("approval-other-operation", lambda: yes("bob", operation="op_other")),
+    "another plan": ("approval-other-plan", lambda: yes("bob", plan=OTHER)),
+    "other terms": ("approval-other-terms", lambda: yes("bob", terms=OTHER)),
+    "another preview": ("approval-other-preview", lambda: yes("bob", preview=OTHER)),
+    "expired": ("approval-expired", lambda: yes("bob", expires=AT)),
+    "dated ahead": (
+        "approval-from-the-future",
+        lambda: approval(statement(PLAN, ONE, "bob"), at=AT + MINUTE),
+    ),
+    "no nonce": ("nonce-missing", lambda: yes("bob", nonce="")),
+    "the requester's own key": ("self-approval", lambda: yes("alice")),
+    "a stranger": ("approver-unknown", lambda: yes("mallory")),
+    "another's name": (
+        "approver-unknown",
+        lambda: approval(statement(PLAN, ONE, "bob", approver=by_key("bob", "mallory")), key="mallory"),
+    ),
+    "another's name and key, own signature": (
+        "approval-signature-wrong",
+        lambda: approval(statement(PLAN, ONE, "bob"), key="mallory"),
+    ),
+    "another namespace": (
+        "approval-signature-wrong",
+        lambda: approval(statement(PLAN, ONE, "bob"), namespace="intent@rexecop"),
+    ),
+    "another text": (
+        "approval-signature-wrong",
+        lambda: approval(statement(PLAN, ONE, "bob"), signed=b"another text"),
+    ),
+    "a name without a key": (
+        "approver-not-established",
+        lambda: yes("bob", approver=replace(by_key("bob"), established=Established.OS_USER)),
+    ),
+    "not an approval": ("not-an-approval", lambda: PLAN),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_approval_is_excluded_with_its_code(case: str) -> None:
+    code, make = WRONG[case]
+
+    found = count(make())
+
+    assert [excluded.code for excluded in found.excluded] == [code]
+    assert not found.satisfied
+
+
+REQUESTER_KEY = (*ENROLMENTS[1:], enrolled("alice", key="bob", role=Role.REQUESTER))
+BY_ALICE = (enrolled("bob", by=cases.ALICE),)
+BY_ALICE_UNDER_ANOTHER_NAME = (enrolled("bob", by=replace(cases.ALICE, person="helper")),)
+THROUGH_MALLORY = (enrolled("mallory", by=cases.ALICE), enrolled("bob", by=by_key("mallory")))
+AGENT = cases.intent(by=by_key("robot", "dora"), sponsor="bob")
+
+
+@pytest.mark.parametrize(
+    ("code", "enrolments"),
+    [
+        ("key-shared-with-requester", REQUESTER_KEY),
+        ("key-enrolled-by-requester", BY_ALICE),
+        ("key-enrolled-by-requester", BY_ALICE_UNDER_ANOTHER_NAME),
+        ("key-enrolled-by-requester", THROUGH_MALLORY),
+        ("key-enrolled-after-plan", (enrolled("bob", since=NOW),)),
+        ("approver-key-invalid", (enrolled("bob", revoked=AT),)),
+        ("approver-key-invalid", (enrolled("bob", expires=AT),)),
+        ("approver-unknown", (enrolled("bob", role=Role.REQUESTER),)),
+        ("approval-signature-wrong", (replace(enrolled("bob"), public=cases.KEYS["carol"].public.line),)),
+        ("approval-signature-wrong", (replace(enrolled("bob"), public="nonsense"),)),
+    ],
+)
+def test_a_key_that_does_not_count_is_excluded_with_its_code(
+    code: str, enrolments: tuple[Enrolment, ...]
+) -> None:
+    found = count(yes("bob"), enrolments=enrolments)
+
+    assert [excluded.code for excluded in found.excluded] == [code]
+    assert not found.satisfied
+
+
+@pytest.mark.parametrize(("person", "code"), [("bob", "sponsor-approval"), ("dora", "self-approval")])
+def test_neither_the_sponsor_nor_the_credential_of_an_agent_approves(person: str, code: str) -> None:
+    plan = cases.plan(AGENT)
+
+    found = count(approval(statement(plan, ONE, person)), intent=AGENT, plan=plan)
+
+    assert [excluded.code for excluded in found.excluded] == [code]
+
+
+def test_a_requester_spelled_differently_is_still_the_requester() -> None:
+    said = statement(PLAN, ONE, "alice", approver=replace(by_key("alice"), person="\uff21LICE"))
+    spelled = (enrolled("alice"), replace(enrolled("alice"), person="\uff21LICE"))
+
+    assert count(approval(said, key="alice"), enrolments=spelled).excluded[0].code == "self-approval"
+
+
+def test_somebody_outside_the_groups_does_not_count() -> None:
+    sre = cases.terms((1, "sre"))
+
+    found = count(approval(statement(PLAN, sre, "dora")), terms=sre)
+
+    assert [excluded.code for excluded in found.excluded] == ["approver-not-in-group"]
+
+
+def test_a_nonce_and_a_person_count_once() -> None:
+    two = cases.terms((2, "approvers"))
+    bob = [approval(statement(PLAN, two, "bob", nonce=nonce), n=n) for n, nonce in ((3, "a"), (4, "b"))]
+    copied = approval(statement(PLAN, two, "carol", nonce="a"), n=5)
+
+    found = count(*bob, copied, terms=two)
+
+    assert [excluded.code for excluded in found.excluded] == ["person-repeated", "nonce-repeated"]
+    assert [(rule.count, rule.group) for rule in found.missing] == [(1, "approvers")]
+
+
+def test_an_entitled_no_denies_however_many_say_yes() -> None:
+    no = approval(
+        statement(PLAN, ONE, "carol", approves=False, expires=NOW, terms=OTHER, reason="not now"), n=4
+    )
+
+    found = count(yes("bob"), no, yes("dora", n=5))
+
+    assert found.denied_by == ("carol",)
+    assert not found.satisfied
+
+
+def test_a_no_of_somebody_who_could_not_say_yes_denies_nothing() -> None:
+    noes = [approval(statement(PLAN, ONE, person, approves=False), n=4) for person in ("alice", "mallory")]
+
+    assert count(yes("bob"), *noes).satisfied
+
+
+def test_one_person_fills_one_place_even_when_he_is_in_both_groups() -> None:
+    both = cases.terms((1, "approvers"), (1, "sre"))
+    bob, carol, dora = (
+        approval(statement(PLAN, both, person), n=n) for n, person in enumerate(("bob", "carol", "dora"), 3)
+    )
+
+    assert not count(bob, terms=both).satisfied
+    assert count(bob, carol, terms=both).satisfied
+    assert count(dora, bob, terms=both).satisfied
+
+
+def test_without_the_pack_membership_is_not_checked_and_that_is_said() -> None:
+    found = count(yes("bob"), groups=None)
+
+    assert found.satisfied
+    assert not found.membership_checked
+
+
+def test_a_huge_count_in_terms_costs_nothing_and_is_not_reached() -> None:
+    many = cases.terms((2**50, "approvers"))
+
+    found = count(approval(statement(PLAN, many, "bob")), terms=many)
+
+    assert found.missing[0].count == 2**50 - 1
+
+
+PEOPLE = ("bob", "carol", "dora")
+membership = st.dictionaries(st.sampled_from("xyz"), st.frozensets(st.sampled_from(PEOPLE)), max_size=3)
+asked = st.lists(
+    st.tuples(st.integers(1, 2), st.sampled_from("xyz")), min_size=1, max_size=3, unique_by=lambda r: r[1]
+)
+
+
+@given(asked, membership, st.lists(st.sampled_from(PEOPLE), max_size=5))
+def test_the_quorum_is_what_trying_every_seating_finds(
+    rules: list[tuple[int, str]], groups: dict[str, frozenset[str]], people: list[str]
+) -> None:
+    terms = cases.terms(*rules)
+    said = [approval(statement(PLAN, terms, person), n=n) for n, person in enumerate(people, 3)]
+
+    found = count(*said, terms=terms, groups=groups)
+
+    assert found.satisfied == enough(rules, groups, set(people))
+    shuffled = sorted(said * 2, key=lambda sealed: sealed.digest)
+    assert count(*shuffled, terms=terms, groups=groups) == found

@@ -1,0 +1,101 @@
+"""The project's own files, read as text and as syntax trees."""
+
+import ast
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+CORE: Final = ROOT / "src" / "rexecop"
+PROFILES: Final = ROOT / "profiles"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """One place that names `what`, written with its full dotted name."""
+
+    what: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One Python file of ours."""
+
+    path: str
+    text: str
+    tree: ast.Module
+
+    def uses(self) -> Iterator[Use]:
+        """Every imported or dotted name in this file, resolved through its imports and their aliases."""
+        aliases = _aliases(self.tree)
+        for node in ast.walk(self.tree):
+            match node:
+                case ast.Import():
+                    yield from (Use(what=name.name, line=node.lineno) for name in node.names)
+                case ast.ImportFrom(module=str(module)):
+                    yield Use(what=module, line=node.lineno)
+                    yield from (Use(what=f"{module}.{name.name}", line=node.lineno) for name in node.names)
+                case ast.Attribute() | ast.Name():
+                    if (dotted := _dotted(node, aliases)) is not None:
+                        yield Use(what=dotted, line=node.lineno)
+                case _:
+                    pass
+
+
+def _aliases(tree: ast.Module) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {
+                n.asname or n.name.split(".")[0]: n.name if n.asname else n.name.split(".")[0]
+                for n in node.names
+            }
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {n.asname or n.name: f"{node.module}.{n.name}" for n in node.names}
+    return found
+
+
+def _dotted(node: ast.expr, aliases: Mapping[str, str]) -> str | None:
+    """The full name of `node`: `dt.now` after `from datetime import datetime as dt` has three parts."""
+    if isinstance(node, ast.Name):
+        return aliases.get(node.id, f"builtins.{node.id}")
+    if isinstance(node, ast.Attribute) and (base := _dotted(node.value, aliases)) is not None:
+        return f"{base}.{node.attr}"
+    return None
+
+
+@cache
+def python_files(*folders: Path) -> tuple[Source, ...]:
+    """Every Python file below `folders`, parsed."""
+    return tuple(_read(file) for folder in folders for file in sorted(folder.rglob("*.py")))
+
+
+def _read(file: Path) -> Source:
+    text = file.read_text(encoding="utf-8")
+    return Source(path=file.relative_to(ROOT).as_posix(), text=text, tree=ast.parse(text, filename=str(file)))
+
+
+def product() -> tuple[Source, ...]:
+    """The core and the profiles: what is shipped."""
+    return python_files(CORE, *(folder / "src" for folder in sorted(PROFILES.iterdir()) if folder.is_dir()))
+
+
+@cache
+def tracked_files() -> tuple[Path, ...]:
+    """Files that are, or are about to be, in version control; all files of the tree where there is none."""
+    asked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        check=False,
+    )
+    if asked.returncode == 0:
+        files = [ROOT / name for name in asked.stdout.decode().split("\0") if name]
+    else:
+        files = [
+            file for file in ROOT.rglob("*") if ".venv" not in file.parts and "__pycache__" not in file.parts
+        ]
+    return tuple(sorted(file for file in files if file.is_file()))

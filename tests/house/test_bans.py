@@ -1,0 +1,109 @@
+"""What may be touched where. One table; it holds over the core and over every profile."""
+
+import tomllib
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from typing import Final
+
+import pytest
+
+from tests.house.source import ROOT, Source, Use, product
+
+CLOCK: Final = ("src/rexecop/app/clock.py",)
+CANONICAL: Final = ("src/rexecop/proof/canonical.py",)
+JSON: Final = (*CANONICAL, "src/rexecop/proof/codec.py", "src/rexecop/cli/render.py")
+LANES: Final = ("src/rexecop/lanes/*",)
+PLUGINS: Final = ("src/rexecop/app/*",)
+NOWHERE: Final = ()
+
+# name (and everything below it) -> the files that are its home
+HOMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "datetime.datetime.now": CLOCK,
+    "datetime.datetime.utcnow": CLOCK,
+    "datetime.datetime.today": CLOCK,
+    "datetime.date.today": CLOCK,
+    "time.time": CLOCK,
+    "time.time_ns": CLOCK,
+    "uuid": CLOCK,
+    "random": CLOCK,
+    "secrets": CLOCK,
+    "os.urandom": CLOCK,
+    "hashlib": CANONICAL,
+    "hmac": CANONICAL,
+    "json.dumps": JSON,
+    "json.dump": JSON,
+    "json.JSONEncoder": JSON,
+    "typing.Any": ("src/rexecop/proof/codec.py",),
+    "subprocess": LANES,
+    "multiprocessing": LANES,
+    "pty": LANES,
+    "asyncio.create_subprocess_exec": LANES,
+    "asyncio.create_subprocess_shell": NOWHERE,
+    "asyncio.subprocess": LANES,
+    "concurrent.futures.ProcessPoolExecutor": NOWHERE,
+    "os.exec*": LANES,
+    "os.fork*": LANES,
+    "os.posix_spawn*": LANES,
+    "os.spawn*": NOWHERE,
+    "os.system": NOWHERE,
+    "os.popen": NOWHERE,
+    "pickle": NOWHERE,
+    "marshal": NOWHERE,
+    "builtins.eval": NOWHERE,
+    "builtins.exec": NOWHERE,
+    "yaml.load_all": NOWHERE,
+    "yaml.full_load": NOWHERE,
+    "yaml.unsafe_load": NOWHERE,
+    "importlib.metadata": PLUGINS,
+}
+
+PURE: Final = ("proof", "execution", "governance", "operations")
+# The import contracts forbid modules; these are the ways out that need no forbidden module.
+PURE_MAY_NOT: Final = (
+    "builtins.open",
+    "builtins.input",
+    "builtins.print",
+    "pathlib.Path",
+    "pathlib.PosixPath",
+)
+
+
+def names(use: Use, banned: str) -> bool:
+    """Whether `use` is `banned` or something below it."""
+    return fnmatch(use.what, banned) or fnmatch(use.what, f"{banned}.*")
+
+
+def breaches(source: Source) -> list[str]:
+    uses = list(source.uses())
+    return sorted(
+        {
+            f"{source.path}:{use.line} uses {use.what}"
+            for banned, homes in HOMES.items()
+            if not any(fnmatch(source.path, home) for home in homes)
+            for use in uses
+            if names(use, banned)
+        }
+    )
+
+
+@pytest.mark.parametrize("source", product(), ids=lambda source: source.path)
+def test_the_clock_chance_hashing_json_and_processes_are_used_at_home_only(source: Source) -> None:
+    assert breaches(source) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [s for s in product() if s.path.startswith(tuple(f"src/rexecop/{p}/" for p in PURE))],
+    ids=lambda s: s.path,
+)
+def test_the_core_opens_and_prints_nothing(source: Source) -> None:
+    found = [f"{source.path}:{use.line} uses {use.what}" for use in source.uses() if use.what in PURE_MAY_NOT]
+
+    assert found == []
+
+
+def test_every_ban_of_the_linter_is_in_the_table() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    banned = config["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]
+
+    assert set(banned) - set(HOMES) == set()

@@ -1,0 +1,34 @@
+"""A function fits on a screen, a file is one noun, and the whole stays readable."""
+
+import ast
+from typing import Final
+
+from tests.house.source import CORE, product, python_files
+
+FUNCTION_LINES_MAX: Final = 70  # one screen; past it nobody checks a function against its docstring
+FILE_LINES_MAX: Final = 600  # the wall; 400 is the aim
+CORE_LINES_MAX: Final = 20_000  # what one person can still know
+
+
+def test_every_function_fits_on_a_screen() -> None:
+    long = [
+        f"{source.path}:{node.lineno} {node.name} has {length} lines"
+        for source in product()
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES_MAX
+    ]
+
+    assert long == []
+
+
+def test_every_file_stays_below_the_wall() -> None:
+    lengths = {source.path: source.text.count("\n") for source in product()}
+
+    assert {path: lines for path, lines in lengths.items() if lines > FILE_LINES_MAX} == {}
+
+
+def test_the_core_stays_small_enough_to_know() -> None:
+    total = sum(source.text.count("\n") for source in python_files(CORE))
+
+    assert total < CORE_LINES_MAX

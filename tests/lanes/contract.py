@@ -1,0 +1,105 @@
+"""What every lane promises. A new lane subclasses `LaneContract`, names its calls, and adds its own tests."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from dataclasses import replace
+
+import pytest
+
+from rexecop.lanes.errors import ClearanceRefused
+from rexecop.lanes.failures import Failure
+from rexecop.lanes.port import Chunk, Lane, LaneResult
+from rexecop.proof.call import Call, Limits
+from rexecop.proof.vocabulary import Effect, Ended, Isolation
+from tests.lanes.support import LIMITS, call_lane, result_of, run
+
+BRIEF = Limits(timeout_ms=120, output_bytes=64 * 1024, grace_ms=50)
+
+
+class LaneContract(ABC):
+    """Subclasses give the lane and four calls; `slow` takes longer than `BRIEF` allows."""
+
+    lane: Lane
+    isolation: Isolation
+
+    @abstractmethod
+    def saying(self, text: str) -> Call:
+        """A read that ends well and says `text` on its standard output."""
+
+    @abstractmethod
+    def failing(self) -> Call:
+        """A read that does not end well."""
+
+    @abstractmethod
+    def slow(self) -> Call:
+        """A read that takes seconds."""
+
+    @abstractmethod
+    def foreign(self) -> Call:
+        """A call of a kind that this lane does not take."""
+
+    def result(self, call: Call, limits: Limits = LIMITS) -> LaneResult:
+        return result_of(call_lane(self.lane, call, limits=limits, isolation=self.isolation))
+
+    def test_a_call_yields_its_output_and_last_exactly_one_result(self) -> None:
+        events = call_lane(self.lane, self.saying("hello"), isolation=self.isolation)
+
+        result = result_of(events)
+        chunks = [event for event in events if isinstance(event, Chunk)]
+        assert (result.ended, result.failure) == (Ended.OK, None)
+        assert b"".join(chunk.data for chunk in chunks) == result.stdout == b"hello"
+        assert [chunk.n for chunk in chunks] == list(range(len(chunks)))
+
+    def test_output_past_the_limit_is_cut_and_still_counted(self) -> None:
+        result = self.result(self.saying("x" * 5_000), replace(LIMITS, output_bytes=100))
+
+        assert (len(result.stdout), result.stdout_bytes) == (100, 5_000)
+
+    def test_what_the_other_side_does_is_a_result_and_no_exception(self) -> None:
+        result = self.result(self.failing())
+
+        assert result.ended is Ended.FAILED
+        assert result.failure is not None
+
+    def test_a_read_that_runs_out_of_time_failed(self) -> None:
+        result = self.result(self.slow(), BRIEF)
+
+        assert (result.ended, result.failure) == (Ended.FAILED, Failure.TIMEOUT)
+
+    def test_a_change_that_runs_out_of_time_is_unknown_never_failed(self) -> None:
+        result = self.result(replace(self.slow(), effect=Effect.CHANGE), BRIEF)
+
+        assert (result.ended, result.failure) == (Ended.UNKNOWN, Failure.TIMEOUT)
+
+    def test_the_clearance_is_asked_exactly_once(self) -> None:
+        asked: list[str] = []
+        call_lane(
+            self.lane,
+            self.saying("hello"),
+            isolation=self.isolation,
+            clearance=lambda: asked.append("asked"),
+        )
+
+        assert asked == ["asked"]
+
+    def test_nothing_comes_from_a_call_whose_clearance_was_refused(self) -> None:
+        def refuse() -> None:
+            raise ClearanceRefused(Failure.FENCE_LOST, "another runner took over")
+
+        with pytest.raises(ClearanceRefused):
+            call_lane(self.lane, self.saying("hello"), isolation=self.isolation, clearance=refuse)
+
+    def test_a_call_of_another_kind_is_refused(self) -> None:
+        result = self.result(self.foreign())
+
+        assert (result.ended, result.failure) == (Ended.REFUSED, Failure.UNSUPPORTED)
+
+    def test_calls_run_abreast_without_mixing(self) -> None:
+        async def one(text: str) -> bytes:
+            opened = self.lane.open(self.saying(text), LIMITS, self.isolation, 1, lambda: None)
+            return result_of([event async for event in opened]).stdout
+
+        async def many() -> list[bytes]:
+            return await asyncio.gather(*(one(f"call {n}") for n in range(12)))
+
+        assert run(many()) == [f"call {n}".encode() for n in range(12)]

@@ -1,0 +1,288 @@
+"""The process lane: what a program gets, what comes back, and how its call ends."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rexecop.lanes.failures import Failure
+from rexecop.lanes.output import FLOOD_BYTES
+from rexecop.lanes.port import LaneResult
+from rexecop.lanes.process import ProcessLane
+from rexecop.lanes.sandbox import SAFE_PATH
+from rexecop.proof.call import Call, Limits, SecretRef
+from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
+from tests.lanes.contract import LaneContract
+from tests.lanes.support import LIMITS, call_lane, process, reply, result_of, run, scripted, shell
+
+SECRETS = {"password": b"correct horse", "short": b"ab"}
+BRIEF = Limits(timeout_ms=150, output_bytes=64 * 1024, grace_ms=50)
+
+
+@pytest.fixture(scope="module", name="lane")
+def _lane() -> Iterator[ProcessLane]:
+    lane = ProcessLane(
+        isolation={Isolation.NONE: Grade.SHAPE, Isolation.RLIMITS: Grade.SHAPE},
+        secrets=SECRETS.__getitem__,
+        hidden=(),
+    )
+    yield lane
+    lane.close()
+
+
+class ProcessContract(LaneContract):
+    @pytest.fixture(autouse=True)
+    def _use(self, lane: ProcessLane) -> None:
+        self.lane = lane
+
+    def saying(self, text: str) -> Call:
+        return process("printf", "%s", text)
+
+    def failing(self) -> Call:
+        return process("false")
+
+    def slow(self) -> Call:
+        return process("sleep", "30")
+
+    def foreign(self) -> Call:
+        return scripted(reply())
+
+
+class TestWithoutIsolation(ProcessContract):
+    isolation = Isolation.NONE
+
+
+class TestWithLimits(ProcessContract):
+    isolation = Isolation.RLIMITS
+
+
+def ran(
+    lane: ProcessLane, call: Call, limits: Limits = LIMITS, isolation: Isolation = Isolation.NONE
+) -> LaneResult:
+    return result_of(call_lane(lane, call, limits=limits, isolation=isolation))
+
+
+class TestWhatAProgramGets:
+    def test_its_arguments_arrive_exactly_and_no_shell_reads_them(self, lane: ProcessLane) -> None:
+        arguments = ("$(id)", "a b", "'", '"', ";", "*", "", "-n", "\n", "é")
+        result = ran(lane, process("printf", "[%s]", *arguments))
+
+        assert result.stdout.decode() == "".join(f"[{argument}]" for argument in arguments)
+
+    def test_its_environment_is_the_allow_list_and_what_the_call_names(
+        self, lane: ProcessLane, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+        monkeypatch.setenv("LD_PRELOAD", "")
+        result = ran(lane, process("env", env={"COLOUR": "green"}))
+
+        assert sorted(result.stdout.decode().split()) == ["COLOUR=green", "LANG=C.UTF-8", f"PATH={SAFE_PATH}"]
+
+    def test_a_search_path_of_the_runner_finds_no_program(
+        self, lane: ProcessLane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        planted = tmp_path / "planted-program"
+        planted.write_text("#!/bin/sh\necho planted\n")
+        planted.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+        assert ran(lane, process("planted-program")).failure is Failure.NOT_FOUND
+
+    def test_it_has_three_open_files_and_no_more(self, lane: ProcessLane) -> None:
+        result = ran(lane, shell("ls /proc/$$/fd | tr '\\n' ' '"))
+
+        # The shell may keep one for itself; what the lane, the spawner or other calls hold is not there.
+        assert {"0", "1", "2"} <= set(result.stdout.decode().split()) <= {"0", "1", "2", "10", "255"}
+
+    def test_its_standard_input_is_what_the_call_says_or_empty(self, lane: ProcessLane) -> None:
+        assert ran(lane, process("cat", stdin="three\nlines\nhere")).stdout == b"three\nlines\nhere"
+        assert ran(lane, process("cat")).stdout == b""
+
+    def test_standard_input_larger_than_a_pipe_holds_arrives_whole(self, lane: ProcessLane) -> None:
+        assert ran(lane, process("wc", "-c", stdin="x" * 100_000)).stdout.strip() == b"100000"
+
+    def test_it_starts_in_the_folder_of_the_call(self, lane: ProcessLane, tmp_path: Path) -> None:
+        assert ran(lane, process("pwd", "-P", cwd=str(tmp_path))).stdout.decode().strip() == str(tmp_path)
+        assert ran(lane, process("pwd", "-P")).stdout == b"/\n"
+
+    def test_it_has_a_session_of_its_own(self, lane: ProcessLane) -> None:
+        session = ran(lane, shell("cut -d' ' -f6 /proc/$$/stat; echo $$")).stdout.split()
+
+        assert session[0] == session[1]
+
+    def test_signals_the_spawner_ignores_have_their_defaults_again(self, lane: ProcessLane) -> None:
+        ignored = ran(lane, process("grep", "SigIgn", "/proc/self/status")).stdout.split()[-1]
+
+        # 32 and 33 belong to the C library; whoever started the tests may have ignored them for everyone.
+        assert int(ignored, 16) & ~(0b11 << 31) == 0
+
+
+class TestWhatComesBack:
+    def test_output_and_errors_stay_apart(self, lane: ProcessLane) -> None:
+        result = ran(lane, shell("echo out; echo err >&2"))
+
+        assert (result.stdout, result.stderr) == (b"out\n", b"err\n")
+
+    def test_output_that_is_no_text_comes_back_as_it_is(self, lane: ProcessLane) -> None:
+        assert ran(lane, process("printf", r"\377\376\000\200")).stdout == b"\xff\xfe\x00\x80"
+
+    def test_a_slow_drip_is_seen_before_the_end(self, lane: ProcessLane) -> None:
+        events = call_lane(lane, shell("echo one; sleep 0.1; echo two"))
+
+        assert len(events) >= 3
+
+    def test_another_status_than_zero_failed_and_is_told(self, lane: ProcessLane) -> None:
+        result = ran(lane, shell("exit 3"))
+
+        assert (result.ended, result.failure, result.status) == (Ended.FAILED, Failure.NONZERO_EXIT, 3)
+
+    @pytest.mark.parametrize(
+        ("effect", "ended"), [(Effect.READ, Ended.FAILED), (Effect.CHANGE, Ended.UNKNOWN)]
+    )
+    def test_a_death_by_signal_is_told_and_leaves_a_change_unknown(
+        self, lane: ProcessLane, effect: Effect, ended: Ended
+    ) -> None:
+        result = ran(lane, shell("kill -9 $$", effect=effect))
+
+        assert (result.ended, result.failure, result.signal) == (ended, Failure.KILLED, 9)
+
+    def test_a_program_that_does_not_exist_failed_and_was_never_executed(self, lane: ProcessLane) -> None:
+        for name in ("no-such-program", "/no/such/program"):
+            result = ran(lane, process(name, effect=Effect.CHANGE))
+
+            assert (result.ended, result.failure) == (Ended.FAILED, Failure.NOT_FOUND)
+            assert result.measured.protection == "not-executed"
+
+    def test_a_file_that_may_not_be_executed_failed(self, lane: ProcessLane, tmp_path: Path) -> None:
+        file = tmp_path / "data"
+        file.write_text("data")
+
+        assert ran(lane, process(str(file))).failure is Failure.PERMISSION_DENIED
+
+    @pytest.mark.parametrize("isolation", [Isolation.NONE, Isolation.RLIMITS])
+    def test_a_file_that_is_no_program_failed_and_was_never_executed(
+        self, lane: ProcessLane, tmp_path: Path, isolation: Isolation
+    ) -> None:
+        file = tmp_path / "data"
+        file.write_text("data")
+        file.chmod(0o755)
+        result = ran(lane, process(str(file), effect=Effect.CHANGE), isolation=isolation)
+
+        assert result.ended is Ended.REFUSED
+        assert result.failure is Failure.UNSUPPORTED
+
+    @pytest.mark.parametrize("isolation", [Isolation.NONE, Isolation.RLIMITS])
+    def test_a_script_without_its_interpreter_was_never_executed(
+        self, lane: ProcessLane, tmp_path: Path, isolation: Isolation
+    ) -> None:
+        file = tmp_path / "script"
+        file.write_text("#!/no/such/interpreter\n")
+        file.chmod(0o755)
+        result = ran(lane, process(str(file), effect=Effect.CHANGE), isolation=isolation)
+
+        assert (result.ended, result.failure) == (Ended.FAILED, Failure.NOT_FOUND)
+
+    def test_a_folder_that_does_not_exist_failed_and_nothing_ran(self, lane: ProcessLane) -> None:
+        assert ran(lane, process("true", cwd="/no/such/folder")).failure is Failure.NOT_FOUND
+
+    def test_what_was_measured_is_told(self, lane: ProcessLane) -> None:
+        measured = ran(lane, process("true"), isolation=Isolation.RLIMITS).measured
+
+        assert (measured.isolation, measured.network) == ("rlimits", "host")
+        assert measured.protection == "spawner-kills-tree"
+        assert measured.facts is not None
+        assert measured.facts["NoNewPrivs"] == 1 and measured.facts["grade"] == "shape"
+
+
+class TestLimits:
+    def test_a_flood_is_ended_counted_and_cut(self, lane: ProcessLane) -> None:
+        result = ran(lane, process("yes"), replace(LIMITS, output_bytes=1_000))
+
+        assert (result.ended, result.failure) == (Ended.FAILED, Failure.OUTPUT_LIMIT)
+        assert len(result.stdout) == 1_000
+        assert result.stdout_bytes > FLOOD_BYTES
+
+    def test_a_program_that_refuses_to_end_is_ended(self, lane: ProcessLane) -> None:
+        result = ran(lane, shell("trap '' TERM; echo deaf; sleep 30 & wait; sleep 30"), BRIEF)
+
+        assert result.failure is Failure.TIMEOUT
+        assert result.signal == 9
+        assert result.stdout == b"deaf\n"
+
+    def test_a_program_may_tidy_up_within_its_grace(self, lane: ProcessLane) -> None:
+        limits = replace(BRIEF, grace_ms=5_000)
+        result = ran(lane, shell("trap 'echo tidy; exit 0' TERM; sleep 30 & wait"), limits)
+
+        assert (result.failure, result.stdout) == (Failure.TIMEOUT, b"tidy\n")
+
+    def test_more_processes_than_allowed_end_the_call(self, lane: ProcessLane) -> None:
+        script = "for n in 1 2 3 4 5 6 7 8; do sleep 30 & done; wait"
+        result = ran(lane, shell(script), replace(LIMITS, processes=4))
+
+        assert (result.ended, result.failure) == (Ended.FAILED, Failure.PROCESS_LIMIT)
+
+    def test_memory_past_the_limit_is_not_given(self, lane: ProcessLane) -> None:
+        limits = replace(LIMITS, memory_bytes=256 * 1024 * 1024)
+        call = process(sys.executable, "-I", "-S", "-c", "bytearray(1 << 30)")
+
+        assert ran(lane, call, limits, Isolation.RLIMITS).failure is Failure.NONZERO_EXIT
+
+    def test_a_program_cannot_raise_its_limits(self, lane: ProcessLane) -> None:
+        result = ran(lane, shell("ulimit -S -f; ulimit -H -f; ulimit -H -t"), isolation=Isolation.RLIMITS)
+
+        assert b"unlimited" not in result.stdout
+
+
+class TestSecrets:
+    def call(self, *argv: str, stdin: bool = False) -> Call:
+        ref = ("pw=", SecretRef(secret="password"), ";")
+        return process(*argv, stdin=ref) if stdin else process(*argv, env={"PW": ref})
+
+    def test_a_secret_reaches_the_program_and_no_output(self, lane: ProcessLane) -> None:
+        for call in (self.call("env"), self.call("cat", stdin=True)):
+            events = call_lane(lane, call)
+            result = result_of(events)
+
+            assert b"pw=[redacted];" in result.stdout
+            assert SECRETS["password"] not in repr(events).encode()
+            assert result.measured.facts is not None and result.measured.facts["redactions"] == 1
+
+    def test_a_secret_cut_in_two_by_the_program_is_still_taken_out(self, lane: ProcessLane) -> None:
+        script = 'printf %s "${PW%??????????}"; sleep 0.05; printf %s "${PW#????????}"'
+        call = process("/bin/sh", "-c", script, env={"PW": (SecretRef(secret="password"),)})
+        result = ran(lane, call)
+
+        assert b"horse" not in result.stdout.replace(b"[redacted]", b"") or b"correct" not in result.stdout
+
+    def test_a_secret_that_cannot_be_read_refuses_the_call(self, lane: ProcessLane) -> None:
+        result = ran(lane, process("env", env={"PW": (SecretRef(secret="missing"),)}))
+
+        assert (result.ended, result.failure) == (Ended.REFUSED, Failure.SECRET_UNAVAILABLE)
+
+
+@settings(max_examples=25)
+@given(data=st.binary(max_size=300).filter(lambda data: b"\0" not in data))
+def test_what_goes_in_comes_out_byte_for_byte(lane: ProcessLane, data: bytes) -> None:
+    octal = "".join(f"\\{byte:03o}" for byte in data)
+
+    assert ran(lane, process("printf", octal)).stdout == data
+
+
+def test_closing_the_events_early_ends_the_program(lane: ProcessLane, tmp_path: Path) -> None:
+    call = shell('echo $$ > "$1"; echo started; sleep 30', str(tmp_path / "pid"))
+
+    async def start_and_leave() -> None:
+        opened = lane.open(call, LIMITS, Isolation.NONE, 1, lambda: None)
+        async for _ in opened:
+            break
+        await opened.aclose()  # type: ignore[attr-defined]
+
+    run(start_and_leave())
+    pid = int((tmp_path / "pid").read_text())
+
+    assert not os.path.exists(f"/proc/{pid}")

@@ -1,0 +1,270 @@
+"""A bundle is believed only whole: whatever is changed is refused, and called by its own name."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rexecop.proof import note
+from rexecop.proof.bundle_errors import TrustFileMalformed
+from rexecop.proof.canonical import Digest
+from rexecop.proof.principal import Principal
+from rexecop.proof.quorum import ProvedBy
+from rexecop.proof.records.instance import Erasure
+from rexecop.proof.verify import CODES, NO_KEYS, STEPS, Rung, TrustedKey, TrustedKeys, parse_trust, verify
+from rexecop.proof.vocabulary import Effect, Established, Role, State, Verdict
+from tests.proof.tamperings import TABLE, Tampering
+from tests.proof.worlds import (
+    APPROVER_KEY,
+    ENROLMENTS,
+    INSTANCE,
+    INSTANCE_KEY,
+    MARA,
+    ONE_OF_OPS,
+    OPERATIONS,
+    ORIGIN,
+    ROOT,
+    START,
+    STRANGER_KEY,
+    TRUSTED,
+    WITNESS_KEY,
+    Book,
+    a_change,
+    a_read,
+    codes,
+    cut,
+    instance_chain,
+    judged,
+    planned_change,
+    read_step,
+)
+
+CHANGED = cut(a_change()).bundle()
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_honest_operation_reaches_logged_and_nothing_is_wrong_with_it(name: str) -> None:
+    made = cut(OPERATIONS[name]())
+
+    report = judged(made, checkpoint=made.held)
+
+    assert report.findings == ()
+    assert report.answer() == "verified: logged"
+    assert report.rungs == (Rung.CONSISTENT, Rung.SIGNED, Rung.LOGGED)
+
+
+@pytest.mark.parametrize(("code", "name", "make"), TABLE, ids=[f"{code}-{name}" for code, name, _ in TABLE])
+def test_every_tampering_is_refused_with_its_own_code(code: str, name: str, make: Tampering) -> None:
+    case = make()
+
+    report = verify(case.bundle, case.trust, **dict(case.more or {}))
+
+    assert code in codes(report), report.findings
+    assert not report.holds(Rung.CONSISTENT)
+    assert report.answer().startswith("refused: E")
+
+
+def test_every_code_is_earned_by_a_tampering_and_belongs_to_a_step() -> None:
+    assert {code for code, _, _ in TABLE} == set(CODES)
+    assert {int(code[1:3]) for code in CODES} == set(STEPS) == set(range(1, 12))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_single_byte_flipped_anywhere_is_refused(seed: int) -> None:
+    chance = random.Random(seed)
+    whole = bytearray(CHANGED)
+    for place in chance.sample(range(len(whole)), 150):
+        kept = whole[place]
+        whole[place] ^= 1 << chance.randrange(8)
+        report = verify(bytes(whole), TRUSTED)
+        whole[place] = kept
+
+        assert report.findings and not report.holds(Rung.CONSISTENT), place
+
+
+@given(st.binary(max_size=400))
+def test_anything_at_all_ends_in_a_verdict(data: bytes) -> None:
+    assert verify(data, TRUSTED).findings
+    assert verify(b"PK\x03\x04" + data, TRUSTED).findings
+
+
+@given(st.integers(0, len(CHANGED) - 1), st.integers(0, 200), st.binary(max_size=20))
+def test_any_stretch_cut_out_or_put_in_is_refused(place: int, length: int, put: bytes) -> None:
+    changed = CHANGED[:place] + put + CHANGED[place + length :]
+
+    assert changed == CHANGED or verify(changed, TRUSTED).findings
+
+
+def test_without_a_trusted_key_nothing_is_verified_and_the_answer_says_why() -> None:
+    report = judged(cut(a_change()), trust=NO_KEYS)
+
+    assert report.findings == ()
+    assert report.rungs == (Rung.CONSISTENT,)
+    assert report.answer() == "not verified: no trusted key"
+    assert report.answer(Rung.CONSISTENT) == "verified: consistent"
+    assert report.claims.instance_keys == (INSTANCE_KEY.key_id,)
+
+
+def test_an_operation_re_signed_under_a_strangers_key_is_refused() -> None:
+    report = judged(cut(a_change(), key=STRANGER_KEY))
+
+    assert {"E04a", "E04d"} <= codes(report)
+    assert report.rungs == (Rung.CONSISTENT,)
+
+
+def test_a_trusted_witness_lifts_the_verdict_to_witnessed() -> None:
+    made = cut(a_change())
+    found = note.parse(made.contents.checkpoint)
+    seen = note.cosign(found.text, "witness.example", WITNESS_KEY, at_seconds=1_772_000_000)
+    signed = replace(found, signatures=(*found.signatures, seen)).encode()
+    made = replace(made, contents=replace(made.contents, checkpoint=signed))
+    witness = TrustedKey(role=Role.WITNESS, name="witness.example", public=WITNESS_KEY.public)
+
+    report = judged(made, trust=TrustedKeys(keys=(*TRUSTED.keys, witness)))
+
+    assert report.answer(Rung.WITNESSED) == "verified: witnessed"
+    assert report.claims.witnesses == ("witness.example",)
+    assert judged(made).answer(Rung.WITNESSED) == "not verified: logged is reached, witnessed is required"
+
+
+def test_a_checkpoint_held_earlier_is_compared_and_a_later_one_is_not_pretended_to_be() -> None:
+    made = cut(a_change())
+    unknown = "whether the log was rewound"
+
+    assert unknown not in {skipped.what for skipped in judged(made, checkpoint=made.held).not_checked}
+    made.log.append(b"one more")
+    later = judged(made, checkpoint=made.log.checkpoint())
+    assert later.findings == ()
+    assert unknown in {skipped.what for skipped in later.not_checked}
+    other_epoch = judged(made, checkpoint=made.log.checkpoint(origin=f"rexecop/{INSTANCE}/2"))
+    assert other_epoch.findings == ()
+    assert unknown in {skipped.what for skipped in other_epoch.not_checked}
+
+
+def test_the_claims_say_how_approvals_and_duties_were_proved() -> None:
+    own = judged(cut(a_change())).claims
+    foreign = judged(cut(a_change()), trust=TrustedKeys(keys=TRUSTED.keys[:1])).claims
+
+    assert (own.approvals, own.approvals_own, own.duties) == (1, 1, ProvedBy.KEYS)
+    assert (foreign.approvals, foreign.approvals_own) == (1, 0)
+
+
+def test_a_requester_known_by_session_only_makes_duties_proved_by_sessions() -> None:
+    paul = Principal(person="paul", established=Established.OS_USER, credential="uid:1000")
+    book = Book("op_session")
+    book.intent(by=paul)
+    book.plan((read_step(),), Effect.READ)
+    book.decision(Verdict.APPROVAL_REQUIRED, ONE_OF_OPS)
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+
+    report = judged(cut(book))
+
+    assert report.findings == ()
+    assert report.claims.duties is ProvedBy.SESSIONS
+    assert "who asked" in {skipped.what for skipped in report.not_checked}
+
+
+def test_an_erased_output_is_named_as_erased_and_not_as_missing() -> None:
+    book = a_read()
+    (commitment,) = book.blobs
+
+    def erased(n: int, prev: Digest | None) -> Erasure:
+        return Erasure(
+            operation=INSTANCE,
+            n=n,
+            prev=prev,
+            at=START,
+            by=ROOT,
+            commitment=commitment,
+            rule="30d",
+            reason="r",
+        )
+
+    report = judged(cut(book, instance=instance_chain((*ENROLMENTS, erased)), with_outputs=False))
+
+    assert report.findings == ()
+    assert (f"output `{commitment}`", "erased by `root` under `30d`") in {
+        (skipped.what, skipped.why) for skipped in report.not_checked
+    }
+
+
+def test_an_operation_without_its_end_is_no_fault_but_is_said() -> None:
+    book, _, _ = planned_change()
+
+    report = judged(cut(book))
+
+    assert report.findings == ()
+    assert report.state is None
+    assert "the end of the operation" in {skipped.what for skipped in report.not_checked}
+    assert judged(cut(a_change())).state is State.UNDONE
+
+
+def test_what_is_left_out_is_said_to_be_unchecked() -> None:
+    made = cut(a_change(), with_outputs=False)
+    made = replace(made, contents=replace(made.contents, inputs=()))
+
+    what = {skipped.what for skipped in judged(made).not_checked}
+
+    assert {"the profile", "the environment", "the policy-pack", "outputs", "who is in which group"} <= what
+
+
+def test_a_damaged_record_still_lets_its_place_in_the_log_be_checked() -> None:
+    made = cut(a_read())
+    lines = list(made.contents.records)
+    lines[2] = lines[2].replace(b"because", b"becaus\xff")
+    made = replace(made, contents=replace(made.contents, records=tuple(lines)))
+
+    report = judged(made)
+
+    assert codes(report) == {"E02a", "E05c"}
+    assert "step 7, plan, decision, approvals, ticket, attempts and outcomes fit" in {
+        skipped.what for skipped in report.not_checked
+    }
+
+
+def test_a_trust_folder_says_role_and_person_by_file_name() -> None:
+    vkey = note.NoteKey(name=ORIGIN, public=INSTANCE_KEY.public, type=note.SignatureType.ED25519).encode()
+    files = {
+        "instance.pub": f"{INSTANCE_KEY.public.line} a comment\n".encode(),
+        "instance-backup.vkey": vkey.encode(),
+        "approver/mara.pub": APPROVER_KEY.public.pem.encode(),
+        "README.md": b"for people",
+    }
+
+    trust = parse_trust(files)
+
+    assert {(key.role, key.name, key.public, key.note_name) for key in trust.keys} == {
+        (Role.INSTANCE, "instance", INSTANCE_KEY.public, None),
+        (Role.INSTANCE, "backup", INSTANCE_KEY.public, ORIGIN),
+        (Role.APPROVER, "mara", APPROVER_KEY.public, None),
+    }
+    assert judged(cut(a_change()), trust=trust).answer() == "verified: logged"
+
+
+def test_a_key_kept_to_one_log_signs_no_other() -> None:
+    elsewhere = TrustedKey(
+        role=Role.INSTANCE, name="x", public=INSTANCE_KEY.public, note_name="rexecop/inst_other/1"
+    )
+
+    assert "E04a" in codes(judged(cut(a_change()), trust=TrustedKeys(keys=(elsewhere,))))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("boss.pub", b"ssh-ed25519 AAAA"),
+        ("instance.pub", b"ssh-ed25519 AAAA"),
+        ("instance.pub", b"\xff"),
+        ("instance.pub", b"x" * 40_000),
+        ("instance.vkey", b"a+b+c"),
+        ("in stance.pub", INSTANCE_KEY.public.line.encode()),
+    ],
+)
+def test_a_trust_file_that_says_nothing_clear_is_refused(name: str, data: bytes) -> None:
+    with pytest.raises(TrustFileMalformed):
+        parse_trust({name: data})
