@@ -14,6 +14,8 @@ from typing import Final
 
 import pytest
 
+from rexecop.lanes.landlock import landlock_version
+
 NO_SKIP: Final = "REXECOP_CI_NO_SKIP"
 PROBE_SECONDS: Final = 10  # a probe runs `true` in a sandbox; one that hangs is a tool that does not work
 
@@ -39,6 +41,10 @@ def _root() -> str | None:
     return None if os.geteuid() == 0 else "needs root"
 
 
+def _landlock() -> str | None:
+    return None if landlock_version() > 0 else "this kernel has no Landlock"
+
+
 def _cgroup2() -> str | None:
     return None if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "no unified cgroup tree"
 
@@ -51,6 +57,7 @@ PROBES: Final[Mapping[str, Callable[[], str | None]]] = {
     "sshd": lambda: _there("sshd"),
     "git": lambda: _runs("git", "--version"),
     "root": _root,
+    "landlock": _landlock,
     "cgroup2": _cgroup2,
 }
 

@@ -143,22 +143,22 @@ class FakeInstance:
         self.calls.append((state, reason))
         return self._put(replace(self.status(name), state=state))
 
-    async def pause(self, name: str, reason: str) -> OperationView:
+    async def pause(self, name: str, reason: str | None = None) -> OperationView:
         return await self._to(name, "paused", reason)
 
-    async def cancel(self, name: str, reason: str) -> OperationView:
+    async def cancel(self, name: str, reason: str | None = None) -> OperationView:
         return await self._to(name, "cancelled", reason)
 
-    async def escalate(self, name: str, reason: str) -> OperationView:
+    async def escalate(self, name: str, reason: str | None = None) -> OperationView:
         return await self._to(name, "escalated", reason)
 
     async def resume(self, name: str) -> OperationView:
         return await self._to(name, "completed", None)
 
-    async def retry(self, name: str, reason: str) -> OperationView:
+    async def retry(self, name: str, reason: str | None = None) -> OperationView:
         return await self._to(name, "failed", reason)
 
-    async def rollback(self, name: str, reason: str) -> OperationView:
+    async def rollback(self, name: str, reason: str | None = None) -> OperationView:
         return await self._to(name, "undone", reason)
 
     def validate(self, name: str) -> ValidationView:

@@ -287,21 +287,21 @@ def test_the_starter_pack_does_what_it_says(
 
 
 @pytest.mark.parametrize(
-    ("intent", "effect", "simulated", "verdict"),
+    ("intent", "effect", "mode", "verdict"),
     [
-        ("echo", Effect.READ, True, Verdict.ALLOWED),
-        ("add", Effect.READ, True, Verdict.ALLOWED),
-        ("remove", Effect.READ, True, Verdict.BLOCKED),
-        ("echo", Effect.CHANGE, True, Verdict.BLOCKED),
-        ("echo", Effect.READ, False, Verdict.BLOCKED),
+        ("echo", Effect.READ, Mode.READ_ONLY, Verdict.ALLOWED),
+        ("add", Effect.READ, Mode.READ_ONLY, Verdict.ALLOWED),
+        ("remove", Effect.READ, Mode.READ_ONLY, Verdict.BLOCKED),
+        ("echo", Effect.CHANGE, Mode.APPLY, Verdict.BLOCKED),
+        ("echo", Effect.READ, Mode.DRY_RUN, Verdict.BLOCKED),
     ],
 )
 def test_the_demo_service_may_do_its_two_actions_and_nothing_else(
-    intent: str, effect: Effect, simulated: bool, verdict: Verdict
+    intent: str, effect: Effect, mode: Mode, verdict: Verdict
 ) -> None:
     service = Principal(person=demo_pack.SERVICE, established=Established.ENGINE, credential="execute")
     asked = request(
-        principal=service, profile=demo_pack.PROFILE, intent=intent, effect=effect, simulated=simulated
+        principal=service, profile=demo_pack.PROFILE, intent=intent, effect=effect, mode=mode
     )
 
     assert decide(STARTER, asked).terms.verdict is verdict

@@ -214,11 +214,14 @@ def test_one_person_fills_one_place_even_when_he_is_in_both_groups() -> None:
     assert count(dora, bob, terms=both).satisfied
 
 
-def test_without_the_pack_membership_is_not_checked_and_that_is_said() -> None:
+def test_without_the_pack_recorded_groups_are_taken_unchecked_and_that_is_said() -> None:
+    sre = cases.terms((1, "sre"))
+
     found = count(yes("bob"), groups=None)
 
     assert found.satisfied
     assert not found.membership_checked
+    assert not count(approval(statement(PLAN, sre, "bob")), terms=sre, groups=None).satisfied
 
 
 def test_a_huge_count_in_terms_costs_nothing_and_is_not_reached() -> None:

@@ -165,7 +165,7 @@ class TestAuthority:
 
 class TestEffect:
     @pytest.mark.parametrize("effect", [Effect.CHANGE, Effect.DESTROY])
-    @pytest.mark.parametrize("mode", sorted(READ_MODES))
+    @pytest.mark.parametrize("mode", sorted(READ_MODES - {Mode.DRY_RUN}))
     def test_a_read_mode_lets_nothing_but_reads_through(self, mode: Mode, effect: Effect) -> None:
         assert refused(dispatch_of(process("true", effect=effect), mode=mode)) is Failure.EFFECT_REFUSED
         assert refused(dispatch_of(scripted(reply(), effect=effect), mode=mode)) is Failure.EFFECT_REFUSED
@@ -193,6 +193,13 @@ class TestDryRun:
         assert (result.ended, lane.opened) == (Ended.PREVIEWED, 0)
         assert result.message == """echo 'it'"'"'s'"""
         assert result.data is not None and "call" in result.data
+
+    @pytest.mark.parametrize("effect", Effect)
+    def test_whatever_a_call_would_do_no_lane_that_acts_is_asked(self, effect: Effect) -> None:
+        lane = TellingLane()
+        result = through(gate_of(lane), dispatch_of(process("rm", "x", effect=effect), mode=Mode.DRY_RUN))
+
+        assert (result.ended, lane.opened) == (Ended.PREVIEWED, 0)
 
     def test_a_preview_needs_no_lane_and_no_isolation(self) -> None:
         gate = Gate(lanes={}, clock=FakeClock(), fence=lambda: FENCE)

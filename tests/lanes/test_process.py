@@ -250,14 +250,13 @@ class TestSecrets:
 
             assert b"pw=[redacted];" in result.stdout
             assert SECRETS["password"] not in repr(events).encode()
-            assert result.measured.facts is not None and result.measured.facts["redactions"] == 1
+            assert result.redactions == 1
 
     def test_a_secret_cut_in_two_by_the_program_is_still_taken_out(self, lane: ProcessLane) -> None:
-        script = 'printf %s "${PW%??????????}"; sleep 0.05; printf %s "${PW#????????}"'
-        call = process("/bin/sh", "-c", script, env={"PW": (SecretRef(secret="password"),)})
-        result = ran(lane, call)
+        script = 'printf %s "${PW%???????}"; sleep 0.05; printf %s "${PW#??????????}"'
+        call = process(*("/bin/sh", "-c", script), env={"PW": ("pw=", SecretRef(secret="password"), ";")})
 
-        assert b"horse" not in result.stdout.replace(b"[redacted]", b"") or b"correct" not in result.stdout
+        assert ran(lane, call).stdout == b"pw=[redacted];"
 
     def test_a_secret_that_cannot_be_read_refuses_the_call(self, lane: ProcessLane) -> None:
         result = ran(lane, process("env", env={"PW": (SecretRef(secret="missing"),)}))

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rexecop.lanes import proctree
+from rexecop.lanes import kernel, proctree
+from rexecop.lanes.child import wait_for_go
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import LaneEvent, LaneResult
 from rexecop.lanes.process import ProcessLane
@@ -211,6 +213,19 @@ def test_a_word_to_start_that_comes_too_late_starts_nothing(
 
         assert (result.ended, result.failure) == (Ended.REFUSED, Failure.DEADLINE_PASSED)
     assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize(("late_ms", "word"), [(-60_000, 8), (60_000, 0)], ids=["too late", "no word"])
+def test_a_forked_child_looks_at_the_time_once_more_itself(late_ms: int, word: int) -> None:
+    """Frozen between the keeper's look and its own, or left alone by a keeper that died."""
+    read, write = os.pipe()
+    os.write(write, struct.pack(">q", kernel.boot_ms() + late_ms)[:word])
+    os.close(write)
+    try:
+        with pytest.raises(OSError, match=r"expired|canceled"):
+            wait_for_go(read)
+    finally:
+        os.close(read)
 
 
 def test_a_refused_clearance_executes_nothing(lane: ProcessLane, tmp_path: Path) -> None:

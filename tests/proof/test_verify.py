@@ -15,7 +15,18 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.principal import Principal
 from rexecop.proof.quorum import ProvedBy
 from rexecop.proof.records.instance import Erasure
-from rexecop.proof.verify import CODES, NO_KEYS, STEPS, Rung, TrustedKey, TrustedKeys, parse_trust, verify
+from rexecop.proof.trust import enrolments
+from rexecop.proof.verify import (
+    CODES,
+    NO_KEYS,
+    STEPS,
+    Rung,
+    TrustedKey,
+    TrustedKeys,
+    parse_trust,
+    trust_of,
+    verify,
+)
 from rexecop.proof.vocabulary import Effect, Established, Role, State, Verdict
 from tests.proof.tamperings import TABLE, Tampering
 from tests.proof.worlds import (
@@ -43,6 +54,7 @@ from tests.proof.worlds import (
     read_step,
 )
 
+MARA_LINE = APPROVER_KEY.public.line
 CHANGED = cut(a_change()).bundle()
 
 
@@ -233,6 +245,7 @@ def test_a_trust_folder_says_role_and_person_by_file_name() -> None:
         "instance.pub": f"{INSTANCE_KEY.public.line} a comment\n".encode(),
         "instance-backup.vkey": vkey.encode(),
         "approver/mara.pub": APPROVER_KEY.public.pem.encode(),
+        "approver-otto.pub": f"# two\n{MARA_LINE}\n\n{STRANGER_KEY.public.line}\n".encode(),
         "README.md": b"for people",
     }
 
@@ -242,8 +255,27 @@ def test_a_trust_folder_says_role_and_person_by_file_name() -> None:
         (Role.INSTANCE, "instance", INSTANCE_KEY.public, None),
         (Role.INSTANCE, "backup", INSTANCE_KEY.public, ORIGIN),
         (Role.APPROVER, "mara", APPROVER_KEY.public, None),
+        (Role.APPROVER, "otto", APPROVER_KEY.public, None),
+        (Role.APPROVER, "otto", STRANGER_KEY.public, None),
     }
     assert judged(cut(a_change()), trust=trust).answer() == "verified: logged"
+
+
+def test_an_instance_verifies_by_the_keys_it_enrolled() -> None:
+    made = cut(a_change())
+    trust = trust_of(enrolments(instance_chain()))
+
+    report = judged(made, trust=trust)
+
+    assert report.answer() == "verified: logged"
+    assert report.claims.approvals_own == 1
+
+
+def test_groups_are_read_by_whoever_can_read_the_packs() -> None:
+    made = cut(a_change())
+
+    assert judged(made, members=lambda packs: {"ops": frozenset({"mara"})}).findings == ()
+    assert "E08h" in codes(judged(made, members=lambda packs: {"ops": frozenset({"otto"})}))
 
 
 def test_a_key_kept_to_one_log_signs_no_other() -> None:
@@ -262,6 +294,7 @@ def test_a_key_kept_to_one_log_signs_no_other() -> None:
         ("instance.pub", b"\xff"),
         ("instance.pub", b"x" * 40_000),
         ("instance.vkey", b"a+b+c"),
+        ("instance.pub", b"# nothing\n"),
         ("in stance.pub", INSTANCE_KEY.public.line.encode()),
     ],
 )

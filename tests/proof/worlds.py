@@ -254,23 +254,18 @@ class Book:
             "expires": self.at + timedelta(seconds=30),
         }
         given = Permit(**(fields | dict(permit or {})))
-        return self.add(
-            Attempt,
-            **(
-                {
-                    "phase": phase,
-                    "target": step.target,
-                    "template": call_digest(template),
-                    "permit": given,
-                    "lane": "process",
-                    "placement": "local",
-                    "isolation": step.isolation,
-                    "grade": step.grade if template.effect is Effect.READ else None,
-                    "values": values,
-                }
-                | more
-            ),
-        )
+        fields = {
+            "phase": phase,
+            "target": step.target,
+            "template": call_digest(template),
+            "permit": given,
+            "lane": "process",
+            "placement": "local",
+            "isolation": step.isolation,
+            "grade": step.grade if template.effect is Effect.READ else None,
+            "values": values,
+        }
+        return self.add(Attempt, **(fields | more))
 
     def outcome(
         self, step: str, attempt: Sealed | None, ended: Ended = Ended.OK, *, output: bytes = b"", **more: Any
@@ -595,9 +590,9 @@ def cut(
         checkpoint=log.checkpoint(key),
         envelopes={s.digest: receipt_envelope(s, key) for s in book.records if isinstance(s.record, Receipt)},
         signatures=dict(book.signatures),
-        inputs=(PROFILE, ENVIRONMENT, PACK)
+        inputs=(ENVIRONMENT, PACK, PROFILE)
         if any(isinstance(s.record, Decision) for s in book.records)
-        else (PROFILE, ENVIRONMENT),
+        else (ENVIRONMENT, PROFILE),
         blobs=dict(book.blobs) if with_outputs else {},
     )
     return Made(contents=contents, log=log, held=held)

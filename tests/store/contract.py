@@ -29,6 +29,7 @@ from rexecop.operations.ports import (
 )
 from rexecop.proof.canonical import commit, digest_of
 from rexecop.proof.chain import Sealed
+from rexecop.proof.merkle import leaf_hash, root_of
 from rexecop.proof.records.outcome import BlobRef
 from tests.store.samples import START, batch, name, note, notes, operation_id, row
 
@@ -204,6 +205,25 @@ class StoreContract:
         ]
         assert store.size() == 11
         assert [len(store.journal(each.operation).records) for each in good] == [2] * 5
+
+    def test_a_batch_refused_at_its_last_part_leaves_no_gap_among_others(self, store: LoggedStore) -> None:
+        first, other = begin(store, A), begin(store, B)
+        claim = Claim(space="ticket", key=name("t"))
+        put(store, more(first, claims=(claim,)))
+        crowd = [batch(notes(operation_id(10 + i), 3)) for i in range(4)]
+        crowd.insert(2, more(other, claims=(claim,)))
+
+        async def together() -> list[Appended | BaseException]:
+            return await asyncio.gather(*(store.append(each) for each in crowd), return_exceptions=True)
+
+        ended = asyncio.run(together())
+
+        assert [isinstance(each, ClaimTaken) for each in ended] == [False, False, True, False, False]
+        assert [each.first_leaf for each in ended if isinstance(each, Appended)] == [3, 6, 9, 12]
+        assert store.records_of(B) == 1
+        put(store, more(other))
+        bodies = [store.body_at(leaf) for leaf in range(store.size())]
+        assert store.root(16) == root_of([leaf_hash(body) for body in bodies])
 
     # --- names and rows ---
 

@@ -62,11 +62,20 @@ class _File(apsw.VFSFile):
         self._disk.meet("flush", after=True)
 
 
+# What the system's own file layer reports for a failed call; it never mixes them up.
+REPORTED_BY: Final = {
+    apsw.SQLITE_FULL: "write",
+    apsw.SQLITE_IOERR_WRITE: "write",
+    apsw.SQLITE_IOERR_FSYNC: "flush",
+}
+
+
 def fail_at(place: int, result: int, *, for_ever: bool = False) -> Callable[[str, int, bool], None]:
     """Return a fault: the call numbered `place` fails with `result` (and all later ones, `for_ever`)."""
 
     def fault(what: str, count: int, after: bool) -> None:
-        if not after and (count == place or (for_ever and count > place)):
+        met = count == place or (for_ever and count > place)
+        if met and not after and what == REPORTED_BY[result]:
             raise apsw.exception_for(result)
 
     return fault
@@ -76,7 +85,7 @@ def answer_lost(place: int, result: int) -> Callable[[str, int, bool], None]:
     """Return a fault: the call numbered `place` is made, and reported as failed."""
 
     def fault(what: str, count: int, after: bool) -> None:
-        if after and count == place:
+        if after and count == place and what == REPORTED_BY[result]:
             raise apsw.exception_for(result)
 
     return fault

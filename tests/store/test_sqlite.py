@@ -247,13 +247,17 @@ def test_threads_and_loops_share_one_writer(path: Path) -> None:
         assert store.verify_log().bad is None
 
 
-def test_work_of_a_loop_that_went_away_holds_nobody_up(path: Path) -> None:
+@pytest.mark.parametrize("waiting_in", ["a thread", "another loop"])
+def test_work_of_a_loop_that_went_away_holds_nobody_up(path: Path, waiting_in: str) -> None:
     with SqliteStore.create(path, "instance") as store:
         loop = asyncio.new_event_loop()
         task = loop.create_task(store.append(batch(notes(A, 1))))
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.stop()
-        store.append_sync(batch(notes(B, 1)))
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        if waiting_in == "a thread":
+            store.append_sync(batch(notes(B, 1)))
+        else:
+            put(store, batch(notes(B, 1)))
         task.cancel()
         loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
         loop.close()

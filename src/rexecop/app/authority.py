@@ -51,16 +51,28 @@ class RootAuthority:
         A pack that cannot be read, or that others could write, makes the policy answer no to
         everything: it might have held the forbid that matters.
         """
-        stamp = _stamp(self._root.policy)
-        if stamp != self._stamp:
-            self._packs, self._unreadable = _read_packs(self._root.policy)
-            self._policies, self._stamp = {}, stamp
+        self._refresh()
         found = self._policies.get(profile)
         if found is None:
             proposed, unreadable = self._proposed(profile)
             found = Policy(self._packs, proposed, (*self._unreadable, *unreadable))
             self._policies[profile] = found
         return found
+
+    def policy_with(self, built_in: Pack) -> Policy:
+        """Return the operator's packs in force, and beside them one that comes with the program."""
+        self._refresh()
+        found = self._policies.get(built_in.ref.digest)
+        if found is None:
+            found = Policy((*self._packs, built_in), (), self._unreadable)
+            self._policies[built_in.ref.digest] = found
+        return found
+
+    def _refresh(self) -> None:
+        stamp = _stamp(self._root.policy)
+        if stamp != self._stamp:
+            self._packs, self._unreadable = _read_packs(self._root.policy)
+            self._policies, self._stamp = {}, stamp
 
     def _proposed(self, profile: Digest | None) -> tuple[tuple[Pack, ...], tuple[str, ...]]:
         files = {} if profile is None else self._profiles.proposed_files(profile)
@@ -74,7 +86,7 @@ class RootAuthority:
     def pinned_packs(self) -> tuple[PinnedInput, ...]:
         """Return the operator's packs as inputs to pin beside the decisions made under them."""
         return tuple(
-            PinnedInput(digest=pack.ref.digest, role="policy", data=pack.data) for pack in self._packs
+            PinnedInput(digest=pack.ref.digest, role="policy-pack", data=pack.data) for pack in self._packs
         )
 
     def enrolments(self) -> tuple[Enrolment, ...]:

@@ -37,6 +37,7 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.signer import Signer
 from rexecop.proof.vocabulary import Role
 from rexecop.store.sqlite import SqliteStore
+from rexecop.store.uri import parse_storage
 
 SCRATCH: Final = "rexecop-hello"  # Beside the root: no program of a call may see into the root itself.
 GITIGNORE: Final = (
@@ -55,6 +56,7 @@ async def init_root(
     Raises:
         RootUnwritable: it cannot be made. RootUnsafe: somebody else could write it.
     """
+    parse_storage(settings.storage)
     root, me = Root(settings.root), os_user()
     made: list[str] = []
     kept: list[str] = []
@@ -155,6 +157,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     Raises:
         RootMissing, RootUnsafe: there is no usable root. StoreError: the ledger cannot be opened.
     """
+    parse_storage(settings.storage)
     root = Root(settings.root)
     root.require()
     signer = load_signer(root.instance_key)

@@ -130,7 +130,7 @@ class Evidence:
             if isinstance(record, Plan):
                 wanted |= {record.profile: "profile", record.environment: "environment"}
             elif isinstance(record, Decision):
-                wanted |= {pack.digest: "policy" for pack in record.packs}
+                wanted |= {pack.digest: "policy-pack" for pack in record.packs}
         return tuple(
             BundleInput(role=role, data=data)
             for digest, role in sorted(wanted.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -33,7 +33,7 @@ from rexecop.app.views import (
     WhyView,
 )
 from rexecop.engines.closing import validate
-from rexecop.engines.driver import Driven, World
+from rexecop.engines.driver import Driven, Driver, World
 from rexecop.operations.fold import fold
 from rexecop.proof.canonical import Json
 from rexecop.proof.preview import preview
@@ -83,6 +83,16 @@ class Instance:
         """Close the ledger and end what was started; safe to repeat."""
         for part in self._parts.closing:
             part.close()
+
+    def driven_by(self, driver: Callable[[World], Driver]) -> Instance:
+        """Return this instance with its operations driven by another driver."""
+        lifecycle = Lifecycle(self._parts.world, driver(self._parts.world), self.margin)
+        return Instance(replace(self._parts, lifecycle=lifecycle))
+
+    @property
+    def parts(self) -> Parts:
+        """What this instance was put together from; `app` builds its services on it."""
+        return self._parts
 
     # --- asking and running ---
 

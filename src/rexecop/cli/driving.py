@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rexecop.app.instance import Instance
     from rexecop.app.views import OperationView, RecordView
 
+GLANCE_SECONDS: Final = 0.5  # What is over sooner needs no sign that it runs.
 LOOK_SECONDS: Final = 0.2  # How often `--watch` looks for new records: faster than people read.
 
 
@@ -50,21 +51,50 @@ async def watched(
     watch: bool,
 ) -> OperationView:
     """Await `work`; new records are printed meanwhile if `watch`, else a terminal shows that it runs."""
-    if not watch:
-        return await work
-    seen = len(instance.history(operation))
     running = asyncio.ensure_future(work)
     try:
-        while not running.done():
-            await asyncio.wait({running}, timeout=LOOK_SECONDS)
-            records = instance.history(operation)
-            for record in records[seen:]:
-                _print(session, record)
-            seen = len(records)
+        if watch:
+            await _print_records(session, instance, operation, running)
+        elif session.at_terminal():
+            await _show_progress(session, instance, operation, running)
+        return await running
     finally:
-        if not running.done():
-            running.cancel()
-    return await running
+        running.cancel()
+
+
+async def _print_records(
+    session: Session, instance: Instance, operation: str, running: asyncio.Future[OperationView]
+) -> None:
+    """Print every record that is not printed yet, until nothing runs and none is left."""
+    seen = len(instance.history(operation))
+    done = False
+    while not done:
+        await asyncio.wait({running}, timeout=LOOK_SECONDS)
+        done = running.done()
+        records = instance.history(operation)
+        for record in records[seen:]:
+            _print(session, record)
+        seen = len(records)
+
+
+async def _show_progress(
+    session: Session, instance: Instance, operation: str, running: asyncio.Future[OperationView]
+) -> None:
+    """Say on a terminal which step runs, once it takes longer than a glance."""
+    await asyncio.wait({running}, timeout=GLANCE_SECONDS)
+    if running.done():
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True, no_color=not session.settings.color, highlight=False, markup=False)
+    with console.status("") as shown:
+        while not running.done():
+            view = instance.status(operation)
+            ended = sum(1 for step in view.steps if step.ended is not None)
+            shown.update(
+                safe(f"{view.state}: {ended} of {len(view.steps)} steps, {view.current_step_id or ''}")
+            )
+            await asyncio.wait({running}, timeout=LOOK_SECONDS)
 
 
 def _print(session: Session, record: RecordView) -> None:

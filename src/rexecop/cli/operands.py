@@ -79,9 +79,9 @@ def _takes(function: F, *, required: bool) -> F:
     return alone(named(function))
 
 
-def takes_reason(*, required: bool) -> Callable[[F], F]:
+def takes_reason(function: F) -> F:
     """Give a command `--reason`."""
-    return click.option("--reason", required=required, help="Why; recorded.")
+    return click.option("--reason", help="Why; recorded.")(function)
 
 
 def takes_exit_code(function: F) -> F:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         WhyView,
     )
 
+ROOMY: Final = 110  # Columns from which nothing needs to be left out of a list.
 FACTS_SHOWN_MAX: Final = 12  # The first facts say what was found; all are in `--json`.
 
 
@@ -37,8 +38,8 @@ def operation_page(page: Page, view: OperationView) -> None:
     page.row("intent", f"{view.intent} on {view.target}")
     page.row("from", f"profile {view.profile}, environment {view.environment}, mode {view.mode}")
     page.row("asked by", f"{view.requester} ({view.established}) at {short(view.created)}")
-    if view.reason:
-        page.row("reason", view.reason)
+    if view.reason and (view.decision is None or view.reason != view.decision.reason):
+        page.row("because", view.reason)
     if view.decision is not None:
         decision_rows(page, view.decision)
     if view.approved_by:
@@ -111,19 +112,26 @@ def operations_page(page: Page, lines: Sequence[OperationLine]) -> None:
     if not lines:
         page.line("no operations")
         return
-    heads = ["#", "state", "intent", "target", "mode", "asked by", "updated (UTC)", "waiting for"]
-    rows = [
-        [str(o.number), o.state, o.intent, o.target, o.mode, o.requester, minute(o.updated), o.waiting]
-        for o in lines
-    ]
-    shown = len(heads) if any(o.waiting for o in lines) and page.fits(110) else len(heads) - 1
-    page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("#", "state", "updated (UTC)"))
+    roomy = page.fits(ROOMY)
+    heads = ["#", "state", "intent", "target", "mode", "updated (UTC)", "asked by", "waiting for"]
+    rows = []
+    for o in lines:
+        when = minute(o.updated) if roomy else minute(o.updated)[5:]
+        rows.append([str(o.number), o.state, o.intent, o.target, o.mode, when, o.requester, o.waiting])
+    shown = len(heads) if roomy and any(o.waiting for o in lines) else len(heads) - (1 if roomy else 2)
+    heads[5] = heads[5] if roomy else "updated"
+    page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("#", "state", "mode", heads[5]))
 
 
 def history_page(page: Page, records: Sequence[RecordView]) -> None:
     """Draw records in causal order."""
-    rows = [(str(r.n), r.kind, moment(r.at), r.by, r.summary) for r in records]
-    page.table(("n", "record", "at", "by", "says"), rows, indent=0, whole=("n", "record", "at"))
+    roomy = page.fits(ROOMY)
+    rows = [
+        (str(r.n), r.kind, moment(r.at) if roomy else moment(r.at)[11:], r.by, r.summary) for r in records
+    ]
+    if records and not roomy:
+        page.line(f"begins {moment(records[0].at)}")
+    page.table(("n", "record", "at", "by", "says"), rows, indent=0, whole=("n", "record", "at"), wrap=True)
 
 
 def validation_page(page: Page, view: ValidationView) -> None:
@@ -137,7 +145,7 @@ def why_page(page: Page, view: WhyView) -> None:
     """Draw an explanation."""
     page.title(view.operation_id or "nothing submitted", view.state or "")
     for line in view.lines:
-        page.row("", line)
+        page.item(line)
     next_rows(page, view.next)
 
 
@@ -158,17 +166,19 @@ def doctor_page(page: Page, view: DoctorView) -> None:
     """Draw every check."""
     page.title(view.root, view.status)
     rows = [(c.name, c.status, c.message) for c in view.checks]
-    page.table(("check", "status", "says"), rows, whole=("check", "status"))
+    page.table(("check", "status", "says"), rows, whole=("check", "status"), wrap=True)
     next_rows(page, view.next)
 
 
 def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
     """Draw keys, revoked ones named."""
+    heads = ["person", "role", "fingerprint", "is", "since (UTC)", "enrolled by"]
     rows = [
-        (k.person, k.role, k.fingerprint, "revoked" if k.revoked else short(k.since), k.enrolled_by)
+        [k.person, k.role, k.fingerprint, "revoked" if k.revoked else "valid", minute(k.since), k.enrolled_by]
         for k in keys
     ]
-    page.table(("person", "role", "fingerprint", "since", "enrolled by"), rows, indent=0)
+    shown = 6 if page.fits(ROOMY) else 4
+    page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("fingerprint", "role", "is"))
 
 
 def export_page(page: Page, view: ExportView) -> None:

@@ -141,10 +141,15 @@ class Page:
         lines = self._wrapped(safe(text), self._width or 0)
         self._lines += [self._styled(line, 32 if good else 31) for line in lines]
 
+    def item(self, text: str) -> None:
+        """Add one of several statements."""
+        for index, part in enumerate(self._wrapped(safe(text), (self._width or 0) - 4)):
+            self._lines.append(f"  {'- ' if index == 0 else '  '}{part}")
+
     def row(self, label: str, text: str, *, state: str = "") -> None:
         """Add `label  text`; further lines of the text stand under its first."""
         room = (self._width or 0) - LABEL_WIDTH - 2
-        head = f"  {safe(label):<{LABEL_WIDTH}}"
+        head = f"  {safe(label):<{LABEL_WIDTH - 1}} "
         for index, part in enumerate(self._wrapped(safe(text), room)):
             lead = head if index == 0 else " " * len(head)
             shown = part.replace(state, self.word(state), 1) if state and index == 0 else part
@@ -161,8 +166,12 @@ class Page:
         *,
         indent: int = 2,
         whole: Sequence[str] = (),
+        wrap: bool = False,
     ) -> None:
-        """Add a table; the widest columns but those `whole` give way when the terminal is too narrow."""
+        """Add a table; the widest columns but those `whole` give way when the terminal is too narrow.
+
+        With `wrap` the last column goes on in further lines instead of being cut.
+        """
         cells = [[safe(cell) for cell in row] for row in rows]
         widths = [max([len(head), *(len(row[i]) for row in cells)]) for i, head in enumerate(headers)]
         if self._width is not None:
@@ -176,7 +185,11 @@ class Page:
         margin = " " * indent
         if any(headers):
             self._lines.append(self._styled((margin + self._joined(headers, widths)).rstrip(), 2))
-        self._lines += [(margin + self._joined(row, widths, words=True)).rstrip() for row in cells]
+        for row in cells:
+            parts = textwrap.wrap(row[-1], widths[-1]) or [""] if wrap else [row[-1]]
+            for index, part in enumerate(parts):
+                shown = [*row[:-1], part] if index == 0 else [""] * (len(row) - 1) + [part]
+                self._lines.append((margin + self._joined(shown, widths, words=True)).rstrip())
 
     def word(self, state: str) -> str:
         """Return `state` in the colour it has everywhere."""

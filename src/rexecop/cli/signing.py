@@ -20,7 +20,7 @@ def takes_signature(function: F) -> F:
     for option in (
         click.option("--by", "label", help="A label beside the key; establishes nothing."),
         click.option("--yes", "-y", is_flag=True, help="Do not ask; for scripts."),
-        takes_reason(required=False),
+        takes_reason,
         click.option("--agent", is_flag=True, help="Sign with a key in the SSH agent."),
         click.option("--key", metavar="FILE", help="Sign with this SSH private key."),
     ):

@@ -23,6 +23,7 @@ from rexecop.governance.tickets import mint as mint_ticket
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import Lane
 from rexecop.operations.errors import LeaseHeld, LockHeld
+from rexecop.operations.fold import Operation
 from rexecop.operations.next import Close, Decline, Derive, Make, Mint, Park, Validate, next_effect
 from rexecop.operations.normalize import StepOutput, run_normalizer
 from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store
@@ -36,7 +37,7 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.signer import Signer
 from rexecop.proof.trust import Enrolment
-from rexecop.proof.vocabulary import Effect, Ended
+from rexecop.proof.vocabulary import Effect, Ended, Verdict
 from rexecop.proof.vocabulary import Gate as GateName
 
 LEASE: Final = timedelta(seconds=30)  # Long enough not to flush often, short enough to notice a dead machine.
@@ -86,10 +87,11 @@ class Driven:
 
 
 class Driver:
-    """Drives operations of one instance in this process."""
+    """Drives operations of one instance in this process; `caller` makes their calls."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, caller: type[Caller] = Caller) -> None:
         self._world = world
+        self._caller = caller
 
     async def drive(self, session: Session) -> Driven:
         """Drive an operation until it parks or ends, holding its lease.
@@ -101,7 +103,7 @@ class Driver:
             TicketRefused: approvals that were counted no longer stand.
             StoreUnavailable, StoreUncertain: the ledger cannot be written.
         """
-        drive = _Drive(self._world, session)
+        drive = _Drive(self._world, session, self._caller)
         drive.take_lease()
         try:
             return await drive.run()
@@ -114,7 +116,7 @@ class Driver:
         Raises:
             As `drive`.
         """
-        drive = _Drive(self._world, session)
+        drive = _Drive(self._world, session, self._caller)
         drive.take_lease()
         try:
             await drive.make(make)
@@ -130,11 +132,11 @@ class Driver:
 class _Drive:
     """One drive of one operation: the effects, each a method."""
 
-    def __init__(self, world: World, session: Session) -> None:
+    def __init__(self, world: World, session: Session, caller: type[Caller]) -> None:
         self._world = world
         self._session = session
         self._outputs: dict[str, StepOutput] = {}
-        self._caller = Caller(
+        self._caller = caller(
             session=session,
             lanes=world.lanes,
             ids=world.ids,
@@ -153,7 +155,8 @@ class _Drive:
             RunnerBusy: another live runner has it.
         """
         session, now = self._session, self._session.now()
-        old = self._world.store.lease(session.id)
+        # What was never stored, nobody drives.
+        old = self._world.store.lease(session.id) if session.stored else None
         if old is not None and old.expires > now:
             if old.runner != self._world.runner and is_alive(old.runner):
                 raise RunnerBusy(f"operation `{session.id}` is being driven by another process")
@@ -223,7 +226,7 @@ class _Drive:
                 plan=op.sealed_plan,
                 decision=op.sealed_decision,
                 answer=answer,
-                preview=preview_digest(preview(op.sealed_intent, op.sealed_plan)),
+                preview=_shown(op),
                 approvals=op.approvals,
                 enrolments=authority.enrolments(),
                 groups=authority.policy(op.the_plan.profile).groups(),
@@ -297,3 +300,10 @@ class _Drive:
         op = self._session.op
         verdict, rules, facts = validate(op, self._world.contents.profile(op.the_plan.profile))
         self._session.add(Validation, verdict=verdict, rules=rules, facts=facts)
+
+
+def _shown(op: Operation) -> Digest:
+    """Return the digest of what approvers saw; where nobody is asked, nothing is compared with it."""
+    if op.terms.verdict is not Verdict.APPROVAL_REQUIRED:
+        return op.sealed_plan.digest
+    return preview_digest(preview(op.sealed_intent, op.sealed_plan))

@@ -67,6 +67,11 @@ class Session:
         """
         return cls(store, clock, operation, fold(store.journal(operation).records))
 
+    @property
+    def stored(self) -> bool:
+        """Whether any of the operation's records is stored already."""
+        return self.op.count > len(self.pending)
+
     def now(self) -> datetime:
         """Return the time a new record gets.
 

@@ -8,9 +8,10 @@ broke would let through what it was written to stop.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
 import cedarpy
@@ -32,7 +33,12 @@ from rexecop.proof.records.decision import (
 )
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 
+ANSWERS_MAX: Final = 512  # As many kinds of request as a busy instance sees; beyond it all are asked anew.
 ERROR_LENGTH_MAX: Final = 300  # One line of a decision record; the engine's words can be long.
+
+# A pack is one JSON text: a line break stands in it as `\\n`. An escape in a Cedar string could hide any name.
+_NOW: Final = re.compile(rb"(?:\b|\\[nrt])now\b|\\\\[ux]")
+_ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +88,8 @@ class Policy:
         self.rules: Final = _policy_set(rules)
         self.requirements: Final = _policy_set(requirements) if requirements else None
         self.facts: Final = Facts(self.entities, _named(self._by_name.values()))
+        self._timeless = not any(_NOW.search(pack.data) for pack in self._all)
+        self._answers: dict[PolicyRequest, Answer] = {}
 
     def groups(self) -> Mapping[str, frozenset[str]]:
         """Return each group with the persons in it, as quorums need it."""
@@ -96,6 +104,22 @@ class Policy:
     def rule(self, name: str) -> Rule:
         """Return the rule that the engine knows as `name` (`pack/id`)."""
         return self._by_name[name]
+
+    def remembered(self, request: PolicyRequest) -> tuple[PolicyRequest | None, Answer | None]:
+        """Return what stands for all requests that differ from `request` in time only, and their answer.
+
+        Nothing stands for them while any pack so much as names `now`, or where there are parameters.
+        """
+        if not self._timeless or request.parameters is not None:
+            return None, None
+        key = replace(request, now=_ANY_TIME)
+        return key, self._answers.get(key)
+
+    def remember(self, key: PolicyRequest, answer: Answer) -> None:
+        """Keep the answer to all requests that `key` stands for."""
+        if len(self._answers) >= ANSWERS_MAX:
+            self._answers.clear()
+        self._answers[key] = answer
 
     def _collect(
         self, operator: Sequence[Pack], profile: Sequence[Pack]
@@ -127,7 +151,19 @@ def decide(policy: Policy, request: PolicyRequest) -> Answer:
     Every target is asked about by itself: all must be allowed, and what any of them
     requires is required of the whole.
     """
-    problem = policy.problem_at(request.now) or _unknown(policy.entities, request)
+    problem = policy.problem_at(request.now)
+    if problem is not None:
+        return _blocked(policy, (), (), problem)
+    key, answer = policy.remembered(request)
+    if answer is None:
+        answer = _decide(policy, request)
+        if key is not None and not answer.errors:
+            policy.remember(key, answer)
+    return answer
+
+
+def _decide(policy: Policy, request: PolicyRequest) -> Answer:
+    problem = _unknown(policy.entities, request)
     if problem is not None:
         return _blocked(policy, (), (), problem)
     try:

@@ -21,7 +21,7 @@ description: what /execute may do in demo mode
 @id("demo-actions")
 @obligations("receipt, output_bytes<=65536, timeout<=10s, steps<=1, targets<=1")
 permit (principal == Service::"execute-demo", action == Action::"read", resource)
-when { context.simulated && ["execute-demo/echo", "execute-demo/add"].contains(context.intent) };
+when { context.mode == "read_only" && ["execute-demo/echo", "execute-demo/add"].contains(context.intent) };
 """,
     "entities.yaml": b"""\
 services: [execute-demo]

@@ -42,7 +42,7 @@ def become(launch: Launch, stdio: tuple[int, int, int], report_write: int, go_re
         facts = _enter(launch)
         os.write(report_write, wire.pack([wire.READY, *wire.pairs(facts)]))
         stage = "late"
-        _wait_for_go(go_read)
+        wait_for_go(go_read)
         stage = "exec"
         os.execve(launch.program, launch.argv, launch.env)
     except OSError as error:
@@ -140,7 +140,7 @@ def _open_socket() -> str:
     return "/".join(sorted(refusals))
 
 
-def _wait_for_go(go_read: int) -> None:
+def wait_for_go(go_read: int) -> None:
     """Return when the keeper lets the program start, and only in time.
 
     Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -219,7 +219,9 @@ def _check_authority(dispatch: Dispatch, digest: Digest) -> None:
 
 
 def _check_effect(dispatch: Dispatch) -> None:
-    if dispatch.mode in READ_MODES and dispatch.call.effect is not Effect.READ:
+    # A dry run may show a change, because nothing in it reaches a lane that could make one.
+    acting = dispatch.mode is not Mode.DRY_RUN
+    if acting and dispatch.mode in READ_MODES and dispatch.call.effect is not Effect.READ:
         raise RequestRefused(
             Failure.EFFECT_REFUSED,
             f"mode `{dispatch.mode}` allows reads, and this call is a `{dispatch.call.effect}`",

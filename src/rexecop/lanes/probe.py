@@ -97,8 +97,7 @@ def best(probes: Mapping[Isolation, Probe]) -> Isolation:
 async def _measure() -> dict[Isolation, Probe]:
     lane = ProcessLane(isolation=dict.fromkeys(CLASSES, Grade.SHAPE), secrets=_no_secret, hidden=())
     try:
-        # Outside of the temporary folder, which bubblewrap replaces: an escape must be one.
-        with tempfile.TemporaryDirectory(prefix="rexecop-probe-", dir=_outside()) as folder:
+        with tempfile.TemporaryDirectory(prefix="rexecop-probe-") as folder:
             Path(folder, "inside").write_text("seen", encoding="ascii")
             with socket.create_server(("127.0.0.1", 0)) as port, socket.socket(socket.AF_UNIX) as unix:
                 unix.bind(f"{folder}/socket")
@@ -110,10 +109,6 @@ async def _measure() -> dict[Isolation, Probe]:
     finally:
         lane.close()
     return dict(zip(CLASSES, probes, strict=True))
-
-
-def _outside() -> str:
-    return "/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir()
 
 
 async def _probe(lane: ProcessLane, isolation: Isolation, argv: Sequence[str], folder: str) -> Probe:

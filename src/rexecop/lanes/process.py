@@ -146,9 +146,7 @@ class _Run:
             limits=self._limits,
             hidden=hidden,
         )
-        self._keeper = await self._hand_over(stdin, values.seen)
-        await self._keeper.send(to_fields(launch))
-        fields = await self._keeper.receive()
+        fields = await self._begin(to_fields(launch), stdin, values.seen)
         if fields[0] != wire.READY:
             raise _refusal(fields, await self._complaint())
         measured = wire.from_pairs(fields[1:])
@@ -158,6 +156,19 @@ class _Run:
                 Failure.ISOLATION_UNAVAILABLE, f"class `{self._isolation}` was not reached: {reason}"
             )
         self.facts["grade"] = grade_of(self._isolation, self.facts).value
+
+    async def _begin(self, launch: list[bytes], stdin: bytes | None, secrets: Sequence[bytes]) -> list[bytes]:
+        """Return the keeper's first answer. A spawner just lost is replaced once: nothing ran yet."""
+        for last in (False, True):
+            try:
+                self._keeper = await self._hand_over(stdin, secrets)
+                await self._keeper.send(launch)
+                return await self._keeper.receive()
+            except SpawnerLost:
+                if last:
+                    raise
+                await self._give_back()
+        raise AssertionError
 
     async def _hand_over(self, stdin: bytes | None, secrets: Sequence[bytes]) -> Keeper:
         given: list[int] = []
@@ -220,8 +231,6 @@ class _Run:
 
     def _result(self, duration_ms: int) -> LaneResult:
         stdout, stderr = self._streams
-        if redactions := stdout.redactions + stderr.redactions:
-            self.facts["redactions"] = redactions
         frame = self._frame
         if frame is None or not frame.done() or frame.exception() is not None:
             end = unanswered(self._effect, "the keeper of the call gave no answer", self._measured())
@@ -241,6 +250,7 @@ class _Run:
             stderr=bytes(stderr.kept),
             stdout_bytes=stdout.raw_bytes,
             stderr_bytes=stderr.raw_bytes,
+            redactions=stdout.redactions + stderr.redactions,
         )
 
     def _measured(self) -> Measured:
@@ -266,6 +276,9 @@ class _Run:
         """End everything that still runs and give all descriptors back."""
         if self._frame is not None:
             self._frame.cancel()
+        await self._give_back()
+
+    async def _give_back(self) -> None:
         for stream in self._streams:
             stream.close()
         if self._keeper is not None:

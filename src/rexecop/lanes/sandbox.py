@@ -113,13 +113,13 @@ def bubblewrap_options(*, cwd: str, writable: Sequence[str], hidden: Sequence[st
     """Return bubblewrap's options: everything read-only, nothing shared, `hidden` covered last."""
     options = [
         *("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
-        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),
+        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
+        # Programs that need room for temporary files get a private one; `/tmp` is the machine's, read-only.
+        *("--setenv", "TMPDIR", "/dev/shm"),
     ]
     if os.path.exists(_INIT_CONTROL):
         # A pipe can be written through a read-only mount, and this one reboots machines.
         options += ["--ro-bind", "/dev/null", _INIT_CONTROL]
-    if cwd.startswith("/tmp/"):
-        options += ["--ro-bind", cwd, cwd]
     for path in writable:
         options += ["--bind", path, path]
     for path in hidden:

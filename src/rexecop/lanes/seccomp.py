@@ -27,8 +27,8 @@ _NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in seccomp_data
 # name: (x86-64, aarch64); None where that processor has no such call.
 _KERNEL: Final = {
     "ptrace": (101, 117),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
+    "read_process_memory": (310, 270),
+    "write_process_memory": (311, 271),
     "pidfd_getfd": (438, 438),
     "bpf": (321, 280),
     "perf_event_open": (298, 241),

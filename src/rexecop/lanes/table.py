@@ -8,8 +8,9 @@ from typing import Final
 
 from rexecop.lanes.port import Lane
 from rexecop.lanes.process import ProcessLane, Secrets
+from rexecop.lanes.registry import RegistryLane
 from rexecop.lanes.simulated import SimulatedLane
-from rexecop.proof.call import ProcessRequest, ScriptedRequest
+from rexecop.proof.call import HandlerRequest, ProcessRequest, ScriptedRequest
 from rexecop.proof.vocabulary import Grade, Isolation
 
 
@@ -34,8 +35,13 @@ def _process(settings: LaneSettings) -> Lane:
     return ProcessLane(isolation=settings.isolation, secrets=settings.secrets, hidden=settings.hidden)
 
 
+def _registry(settings: LaneSettings) -> Lane:
+    return RegistryLane()
+
+
 LANES: Final[Mapping[str, Callable[[LaneSettings], Lane]]] = {
     ScriptedRequest.kind: _simulated,
     ProcessRequest.kind: _process,
+    HandlerRequest.kind: _registry,
 }
 """Request kind → constructor of the lane that takes it."""

@@ -14,6 +14,7 @@ RexecopError
     │   ├── CommandGuarded               a command no read may be
     │   ├── LaneUnavailable              nothing here can make the call
     │   ├── IsolationUnavailable         the isolation asked for was not reached here
+    │   ├── WindowsUnenforced            declared windows or freezes that nothing here enforces
     │   ├── InternalActionUnknown
     │   └── PlanTooLarge
     ├── NormalizerRefused            a normalizer was asked for something outside its contract
@@ -133,6 +134,12 @@ class IsolationUnavailable(PlanRefused):
     code = "isolation-unavailable"
 
 
+class WindowsUnenforced(PlanRefused):
+    """The environment declares windows or freezes, and nothing here holds a change to them."""
+
+    code = "windows-unenforced"
+
+
 class InternalActionUnknown(PlanRefused):
     """An internal step names neither a normalizer of the profile nor a built-in marker."""
 
@@ -176,6 +183,12 @@ class IllegalMove(OperationsError):
         self.state = state
         self.event = event
         self.allowed = tuple(allowed)
+
+
+class NothingToUndo(OperationsError):
+    """No step took effect that the plan says how to undo."""
+
+    code = "nothing-to-undo"
 
 
 class StoreError(OperationsError):

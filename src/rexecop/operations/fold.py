@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from rexecop.lanes.failures import Failure, retryable
+from rexecop.operations.errors import NothingToUndo
 from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
@@ -407,6 +408,8 @@ def _escalate(op: Operation, reason: str) -> None:
 
 
 def _undo(op: Operation, reason: str) -> None:
+    if not op.to_undo():
+        raise NothingToUndo(f"operation `{op.id}` has no step that took effect and can be undone")
     op._go(Event.UNDO_ASKED, reason)
     op.receipt_due = False
 

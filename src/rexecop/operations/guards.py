@@ -11,8 +11,22 @@ from rexecop.proof.vocabulary import Effect
 
 PRIVILEGED: Final = frozenset({"sudo", "su", "doas", "pkexec", "runuser"})
 SHELLS: Final = frozenset({"sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "csh", "tcsh", "busybox"})
+TAKES_TEXT: Final = SHELLS | {"flock"}  # Programs whose `-c` is a line for a shell.
 WRAPPERS: Final = frozenset(
-    {"env", "nohup", "nice", "ionice", "timeout", "setsid", "stdbuf", "xargs", "chroot", "unshare", "nsenter"}
+    {
+        "env",
+        "nohup",
+        "nice",
+        "ionice",
+        "timeout",
+        "setsid",
+        "stdbuf",
+        "xargs",
+        "chroot",
+        "unshare",
+        "nsenter",
+        "flock",
+    }
 )
 # Tools that look and act under one name: the verbs that act.
 ACTING: Final = {
@@ -56,7 +70,7 @@ def check_command(argv: Sequence[Text], effect: Effect, where: str) -> None:
     tools = [words[0]] if _base(words[0]) not in WRAPPERS else words
     for at, tool in enumerate(tools):
         base = _base(tool)
-        if base in SHELLS and any(_hands_text(word) for word in words[at + 1 :]):
+        if base in TAKES_TEXT and any(_hands_text(word) for word in words[at + 1 :]):
             raise CommandGuarded(
                 f"{where}: `{base} -c` hands text to a shell; write the command itself", found=base
             )

@@ -77,7 +77,8 @@ def _lint_intent(
         )
     if intent.observe is not None and intent.observe not in profile.intents:
         problems.add(
-            f"`observe` names `{intent.observe}`, which is no intent{close_to(intent.observe, profile.intents)}",
+            f"`observe` names `{intent.observe}`, which is no intent"
+            f"{close_to(intent.observe, profile.intents)}",
             file=intent.place.file,
             line=intent.place.line,
             field="intent.observe",
@@ -135,7 +136,8 @@ def _call_problems(step: StepSpec, names: frozenset[str], profile: Profile) -> I
     if connector is None:
         yield _error(
             step.place,
-            f"step `{step.id}` names connector `{step.connector}`{close_to(step.connector, profile.connectors)}",
+            f"step `{step.id}` names connector `{step.connector}`, which the profile does not have"
+            f"{close_to(step.connector, profile.connectors)}",
             step.connector,
         )
         return

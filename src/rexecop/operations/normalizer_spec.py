@@ -210,8 +210,9 @@ def _fact(name: str, node: Node, above: set[str]) -> FactSpec | None:
     if extractor is None:
         return None
     computed = isinstance(extractor, Percent | Difference)
+    counted = computed or isinstance(extractor, Count | ExitStatus)
     words = fields.texts("values", 256)
-    kind = fields.one_of("type", TYPES, "enum" if words else ("integer" if computed else "string"))
+    kind = fields.one_of("type", TYPES, "enum" if words else ("integer" if counted else "string"))
     if (kind == "enum") != bool(words):
         node.refuse(f"fact `{name}`: `values` and type `enum` go together")
     translate = {

@@ -155,7 +155,10 @@ class Versions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What is in the bundle. `left_out` names the parts a bundle may have and this one has not."""
+    """What is in the bundle. `left_out` names the parts a bundle may have and this one has not.
+
+    `members` gives the digest of every other member except outputs, which records commit to.
+    """
 
     kind: ClassVar[str] = "bundle/1"
 
@@ -279,7 +282,8 @@ def _manifest(contents: BundleContents, members: Mapping[str, bytes]) -> Manifes
         operation=contents.operation,
         records=len(contents.records),
         instance_records=len(contents.instance_records),
-        members={name: digest_of(data) for name, data in members.items()},
+        # A plain digest of an output would outlive its erasure; its commitment already binds it.
+        members={name: digest_of(data) for name, data in members.items() if not name.startswith("blobs/")},
         left_out=tuple(part for part in optional if part not in parts),
         versions=Versions(container=1, preview=PREVIEW_VERSION),
     )

@@ -75,7 +75,17 @@ class ScriptedRequest:
     replies: tuple[ScriptedReply, ...]
 
 
-Request = ProcessRequest | ScriptedRequest
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerRequest:
+    """Run the typed handler `action` on `payload`, one JSON text: so its decimals stay what they were."""
+
+    kind: ClassVar[str] = "handler/1"
+
+    action: str
+    payload: str
+
+
+Request = ProcessRequest | ScriptedRequest | HandlerRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from typing import Final
 from unicodedata import ucd_3_2_0
 
 # Assigned and in a letter's class, yet blank or joining: they would hide in a line.
-_HIDDEN: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5\u180b\u180c\u180d") | frozenset(
-    chr(code) for code in range(0xFE00, 0xFE10)
-)
+_HIDDEN: Final = frozenset(
+    "\u00ad\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5\u180b\u180c\u180d"
+) | frozenset(chr(code) for code in range(0xFE00, 0xFE10))
 _SHOWN: Final = frozenset(
     ("Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po")
 ) | frozenset(("Sm", "Sc", "Sk", "So"))

@@ -12,7 +12,17 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
-from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, ScriptedReply, SecretRef, Slot, Text
+from rexecop.proof.call import (
+    Call,
+    HandlerRequest,
+    Hole,
+    Limits,
+    ProcessRequest,
+    ScriptedReply,
+    SecretRef,
+    Slot,
+    Text,
+)
 from rexecop.proof.canonical import Digest, Json, canonical_bytes, digest_of
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RecordMalformed
@@ -219,6 +229,10 @@ def _call(indent: str, call: Call) -> Lines:
             yield _line(f"{indent}in folder", quote(request.cwd))
         for path in request.writable:
             yield _line(f"{indent}may write", quote(path))
+        return
+    if isinstance(request, HandlerRequest):
+        yield _line(f"{indent}handler", quote(request.action))
+        yield _line(f"{indent}payload", quote(request.payload))
         return
     yield _line(f"{indent}scripted", "answers from its script, touches nothing")
     yield _line(f"{indent}arguments", _json(request.arguments))

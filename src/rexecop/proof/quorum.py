@@ -79,8 +79,8 @@ class Tally:
 
     `missing` are the places still open. `satisfied` is True only when terms ask for
     approvals, every place is filled, and nobody entitled said no. With
-    `membership_checked` False the groups were not known, and any approver was
-    taken to be in any group.
+    `membership_checked` False the groups were not known, and the groups each
+    approval was recorded with were taken as they stand.
     """
 
     counted: tuple[Counted, ...]
@@ -224,7 +224,7 @@ def _judge(case: _Case, sealed: Sealed) -> Counted | Objection | str:
     )
     if wrong is not None:
         return wrong
-    groups = _groups_of(case, statement.approver.person)
+    groups = _groups_of(case, record)
     if not groups:
         return Objection(
             code="approver-not-in-group",
@@ -377,9 +377,10 @@ def _signature_objection(record: Approval, enrolments: Sequence[Enrolment]) -> O
     return None
 
 
-def _groups_of(case: _Case, person: str) -> tuple[str, ...]:
+def _groups_of(case: _Case, record: Approval) -> tuple[str, ...]:
     if case.groups is None:
-        return case.required
+        return tuple(group for group in case.required if group in record.groups)
+    person = record.statement.approver.person
     return tuple(group for group in case.required if person in case.groups.get(group, frozenset()))
 
 

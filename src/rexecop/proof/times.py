@@ -12,7 +12,8 @@ TIME_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
 
 def format_time(moment: datetime) -> str:
     """Return `moment` (aware) as RFC 3339 in UTC with milliseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def parse_time(text: str) -> datetime:

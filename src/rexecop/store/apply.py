@@ -51,7 +51,7 @@ class Tail:
 class Applier:
     """Applies batches to the ledger behind `connection`, within transactions others open and end.
 
-    Between `start` and `keep` or `drop` it sees its own changes. What it remembers from one
+    From `start` on it sees its own changes; `keep` says that they were committed. What it remembers from one
     transaction to the next never changes once written: ends of chains and the tree's right
     edge, each used only while the ledger still ends there.
     """
@@ -62,11 +62,6 @@ class Applier:
         self._fresh: dict[Packed, Tail] = {}
         self._kept = Frontier.empty()
         self._frontier = Frontier.empty()
-
-    @property
-    def size(self) -> int:
-        """Return how many leaves the log has, within the transaction."""
-        return self._frontier.size
 
     def start(self) -> None:
         """Read where the log ends, right after the transaction began."""
@@ -85,11 +80,6 @@ class Applier:
             self._tails[key] = tail
         while len(self._tails) > TAILS_MAX:
             del self._tails[next(iter(self._tails))]
-        self._fresh = {}
-
-    def drop(self) -> None:
-        """Forget what the transaction did; it was rolled back."""
-        self._frontier = self._kept
         self._fresh = {}
 
     def append(self, prepared: Prepared) -> Appended:

@@ -56,8 +56,10 @@ class Checkpointer:
             return
         self._due.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="ledger-checkpoints", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._serve, name="ledger-checkpoints", daemon=True)
+            thread.start()
+            # Only once it runs: `close` may come in between from another thread, and joins what it sees.
+            self._thread = thread
 
     def close(self) -> None:
         """Cover what is left and end."""

@@ -332,7 +332,6 @@ class Writer:
                 self._connection.execute("ROLLBACK")
         except apsw.Error as failed:
             self.refuse(translate(failed, self._path))
-        self._applier.drop()
         self._restore_flushing(group)
         self._fail(group.jobs, error)
 

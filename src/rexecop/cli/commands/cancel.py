@@ -12,9 +12,9 @@ from rexecop.cli.session import Session
 
 @click.command(cls=VerbCommand, name="cancel")
 @takes_operation
-@takes_reason(required=True)
+@takes_reason
 @click.pass_obj
-def command(session: Session, operation: str, reason: str) -> int:
+def command(session: Session, operation: str, reason: str | None) -> int:
     """Give up an operation; what already took effect stays until `rollback`."""
     drive(session, operation, lambda instance, op: instance.cancel(op, reason))
     return 0

@@ -37,7 +37,9 @@ def command(session: Session, keep: str | None) -> int:
     def draw(page: Page) -> None:
         page.line()
         page.verdict(result.verdict, good=result.ok)
-        page.row("bundle", str(result.bundle))
+        if result.kept:
+            page.row("bundle", result.bundle)
+            page.row("next", f"rexecop verify {result.bundle}")
 
     session.answer(result, draw, quiet=str(result.bundle))
     return Exit.DONE if result.ok else Exit.FAILED
@@ -47,4 +49,4 @@ def step_page(page: Page, step: DemoStep) -> None:
     """Draw one step of the tour."""
     page.title(f"{step.name}  {step.title}", "ok" if step.ok else "failed")
     for line in step.lines:
-        page.row("", line)
+        page.item(line)

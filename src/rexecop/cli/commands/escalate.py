@@ -12,9 +12,9 @@ from rexecop.cli.session import Session
 
 @click.command(cls=VerbCommand, name="escalate")
 @takes_operation
-@takes_reason(required=True)
+@takes_reason
 @click.pass_obj
-def command(session: Session, operation: str, reason: str) -> int:
+def command(session: Session, operation: str, reason: str | None) -> int:
     """Hand an operation to people: it ends here, with its evidence."""
     drive(session, operation, lambda instance, op: instance.escalate(op, reason))
     return 0

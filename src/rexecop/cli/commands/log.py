@@ -76,7 +76,10 @@ def draw_rows(page: Page, found: object) -> None:
         page.block(as_json(found))
         return
     for name, value in found.items():
-        items = value if isinstance(value, list | tuple) else [value]
+        if value is None:
+            continue
+        items = value.splitlines() if isinstance(value, str) else value
+        items = items if isinstance(items, list | tuple) else [items]
         for index, item in enumerate(items):
             page.row(
                 str(name) if index == 0 else "",

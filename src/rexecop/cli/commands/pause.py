@@ -12,9 +12,9 @@ from rexecop.cli.session import Session
 
 @click.command(cls=VerbCommand, name="pause")
 @takes_operation
-@takes_reason(required=True)
+@takes_reason
 @click.pass_obj
-def command(session: Session, operation: str, reason: str) -> int:
+def command(session: Session, operation: str, reason: str | None) -> int:
     """Stop before the next step; a step that runs is finished first."""
     drive(session, operation, lambda instance, op: instance.pause(op, reason))
     return 0

@@ -16,7 +16,7 @@ from rexecop.cli.session import Session
 @takes_operation
 @click.option("--probe", is_flag=True, help="Look at the target, with the plan's own probe.")
 @click.option("--outcome", type=click.Choice(["happened", "not-happened"]), help="What you know.")
-@takes_reason(required=False)
+@takes_reason
 @click.pass_obj
 def command(session: Session, operation: str, probe: bool, outcome: str | None, reason: str | None) -> int:
     """Settle an outcome nobody knows: by looking, or by a person's word (then with `--reason`)."""

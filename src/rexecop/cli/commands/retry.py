@@ -12,8 +12,8 @@ from rexecop.cli.session import Session
 
 @click.command(cls=VerbCommand, name="retry")
 @takes_operation
-@takes_reason(required=True)
+@takes_reason
 @click.pass_obj
-def command(session: Session, operation: str, reason: str) -> int:
+def command(session: Session, operation: str, reason: str | None) -> int:
     """Try the failed steps again, under the same plan and the same approvals."""
     return drive(session, operation, lambda instance, op: instance.retry(op, reason))

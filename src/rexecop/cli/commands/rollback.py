@@ -12,8 +12,8 @@ from rexecop.cli.session import Session
 
 @click.command(cls=VerbCommand, name="rollback")
 @takes_operation
-@takes_reason(required=True)
+@takes_reason
 @click.pass_obj
-def command(session: Session, operation: str, reason: str) -> int:
+def command(session: Session, operation: str, reason: str | None) -> int:
     """Undo the steps that took effect, last first, with the undo steps of the plan."""
     return drive(session, operation, lambda instance, op: instance.rollback(op, reason))

@@ -54,12 +54,13 @@ def command(
     view = session.drive(work)
 
     def draw(page: Page) -> None:
-        if view.state == "completed":
-            facts_table(page, view.steps)
-        else:
+        if view.state != "completed":
             operation_page(page, view)
-        receipt = f", receipt {view.receipt}" if view.receipt else ""
-        page.title(f"#{view.number} {view.intent} on {view.target}{receipt}", view.state)
+            return
+        facts_table(page, view.steps)
+        said = f", validation {view.validation}" if view.validation else ""
+        page.verdict(f"#{view.number} {view.intent} on {view.target}: {view.state}{said}", good=True)
+        page.row("receipt", view.receipt or "none")
 
     session.answer(view, draw, quiet=view.operation_id)
     return state_exit(view.state)

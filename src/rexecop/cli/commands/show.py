@@ -25,6 +25,7 @@ def command(session: Session, operation: str, exit_code: bool) -> int:
     def draw(page: Page) -> None:
         page.title(f"#{view.number}  {view.operation_id}", view.state)
         page.block(preview)
+        page.line()
         next_rows(page, view.next)
 
     session.answer(found, draw, quiet=view.operation_id)

@@ -7,10 +7,10 @@ verdict is a ladder, claims, and what was not checked and why (`report`).
 from __future__ import annotations
 
 from rexecop.proof.verify.codes import CODES, STEPS
-from rexecop.proof.verify.evidence import Evaluate
+from rexecop.proof.verify.evidence import Evaluate, Members
 from rexecop.proof.verify.report import Claims, Finding, NotChecked, Report, Rung
 from rexecop.proof.verify.run import verify
-from rexecop.proof.verify.trusted import NO_KEYS, TrustedKey, TrustedKeys, parse_trust
+from rexecop.proof.verify.trusted import NO_KEYS, TrustedKey, TrustedKeys, parse_trust, trust_of
 
 __all__ = [
     "CODES",
@@ -19,11 +19,13 @@ __all__ = [
     "Claims",
     "Evaluate",
     "Finding",
+    "Members",
     "NotChecked",
     "Report",
     "Rung",
     "TrustedKey",
     "TrustedKeys",
     "parse_trust",
+    "trust_of",
     "verify",
 ]

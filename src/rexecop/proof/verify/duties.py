@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rexecop.proof.canonical import Digest
@@ -139,7 +139,8 @@ def _groups(evidence: Evidence, decisions: Sequence[tuple[Sealed, Decision]], no
     """Return who is in which group by the included packs, or None; what approvals recorded must agree."""
     named = {pack.digest for _, decision in decisions for pack in decision.packs}
     included = evidence.inputs(PACK_ROLE)
-    groups = pack_groups(list(included.values())) if named and named <= included.keys() else None
+    packs = {digest: included[digest] for digest in named if digest in included}
+    groups = _members(packs, evidence) if named and len(packs) == len(named) else None
     if groups is None:
         if evidence.of(Approval):
             notes.skip("who is in which group", "no policy pack that lists its groups is included")
@@ -150,6 +151,15 @@ def _groups(evidence: Evidence, decisions: Sequence[tuple[Sealed, Decision]], no
         if foreign:
             notes.fault("E08h", f"{place(sealed)}: `{person:.64}` is not in `{foreign[0]:.64}`", sealed)
     return groups
+
+
+def _members(packs: Mapping[Digest, bytes], evidence: Evidence) -> Groups | None:
+    if evidence.members is None:
+        return pack_groups(list(packs.values()))
+    try:
+        return evidence.members(packs)
+    except RexecopError:
+        return None
 
 
 def _or_recorded(groups: Groups | None, approvals: Sequence[Sealed]) -> Groups:

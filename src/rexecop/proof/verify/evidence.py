@@ -30,6 +30,9 @@ R = TypeVar("R", bound=Record)
 Evaluate = Callable[[Decision, Mapping[Digest, bytes]], Terms]
 """Decides a recorded request again, under the packs given by digest; raises RexecopError if it cannot."""
 
+Members = Callable[[Mapping[Digest, bytes]], Groups]
+"""Reads who is in which group from policy packs given by digest; raises RexecopError if it cannot."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -45,6 +48,7 @@ class Evidence:
     earlier: bytes | None
     now: datetime | None
     evaluate: Evaluate | None
+    members: Members | None
 
     def of(self, kind: type[R]) -> list[tuple[Sealed, R]]:
         """Return the operation's records of `kind` in order, each with its digest."""

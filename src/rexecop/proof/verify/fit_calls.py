@@ -38,7 +38,7 @@ class _Walk:
     mode: Mode
     notes: Notes
     ticket: tuple[Sealed, Ticket] | None = None
-    open: dict[Digest, tuple[Sealed, Attempt]] = field(default_factory=dict)
+    unanswered: dict[Digest, tuple[Sealed, Attempt]] = field(default_factory=dict)
     lost: dict[Digest, tuple[Sealed, Attempt]] = field(default_factory=dict)
     settled: set[Digest] = field(default_factory=set)
     probes: dict[Digest, tuple[str, str]] = field(default_factory=dict)
@@ -94,7 +94,7 @@ def _attempt(walk: _Walk, sealed: Sealed, record: Attempt) -> None:
     walk.fence = max(walk.fence, record.permit.fence)
     _permit(walk, sealed, record)
     _numbering(walk, sealed, record)
-    walk.open[sealed.digest] = (sealed, record)
+    walk.unanswered[sealed.digest] = (sealed, record)
 
 
 def _call(walk: _Walk, sealed: Sealed, record: Attempt, step: CallStep, template: Call) -> None:
@@ -163,7 +163,11 @@ def _numbering(walk: _Walk, sealed: Sealed, record: Attempt) -> None:
         walk.notes.fault("E07p", f"{place(sealed)} is attempt {record.permit.attempt}, not {wanted}", sealed)
     if record.phase is not Phase.PROBE:
         before = walk.last.get(key)
-        if before is not None and before not in walk.settled and (before in walk.open or before in walk.lost):
+        if (
+            before is not None
+            and before not in walk.settled
+            and (before in walk.unanswered or before in walk.lost)
+        ):
             walk.notes.fault(
                 "E07p", f"{place(sealed)} is made while the one before it is not settled", sealed
             )
@@ -181,7 +185,7 @@ def _outcome(walk: _Walk, sealed: Sealed, record: Outcome) -> None:
     if record.attempt is None:
         _stepless(walk, sealed, record)
         return
-    found = walk.open.pop(record.attempt, None)
+    found = walk.unanswered.pop(record.attempt, None)
     if found is None or found[1].permit.step != record.step:
         walk.notes.fault("E07s", f"{place(sealed)} belongs to no open attempt of its step", sealed)
         return
@@ -219,7 +223,7 @@ def _stepless(walk: _Walk, sealed: Sealed, record: Outcome) -> None:
 def _reconciliation(walk: _Walk, sealed: Sealed, record: Reconciliation) -> None:
     """It settles an attempt that is open or unknown, once, by a probe that was made or on somebody's word."""
     attempt = record.attempt
-    lost = walk.open.get(attempt) or walk.lost.get(attempt)
+    lost = walk.unanswered.get(attempt) or walk.lost.get(attempt)
     if attempt in walk.settled or lost is None:
         walk.notes.fault("E07v", f"{place(sealed)} settles an attempt that is not unknown", sealed)
         return

@@ -44,7 +44,7 @@ class _Story:
 
     plan: Plan | None
     attempts: dict[Digest, Attempt] = field(default_factory=dict)
-    open: set[Digest] = field(default_factory=set)
+    unanswered: set[Digest] = field(default_factory=set)
     unknown: set[Digest] = field(default_factory=set)
     work: dict[Key, Ended | None] = field(default_factory=dict)
     undone: dict[Key, Ended | None] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class _Story:
         record = sealed.record
         if isinstance(record, Attempt):
             self.attempts[sealed.digest] = record
-            self.open.add(sealed.digest)
+            self.unanswered.add(sealed.digest)
         elif isinstance(record, Outcome):
             self._outcome(record)
         elif isinstance(record, Reconciliation):
@@ -75,7 +75,7 @@ class _Story:
     def _outcome(self, record: Outcome) -> None:
         attempt = self.attempts.get(record.attempt) if record.attempt is not None else None
         if record.attempt is not None:
-            self.open.discard(record.attempt)
+            self.unanswered.discard(record.attempt)
         if attempt is None:
             for step in self.plan.steps if self.plan else ():
                 if step.id == record.step:
@@ -90,7 +90,7 @@ class _Story:
 
     def _settle(self, record: Reconciliation) -> None:
         attempt = self.attempts.get(record.attempt)
-        self.open.discard(record.attempt)
+        self.unanswered.discard(record.attempt)
         self.unknown.discard(record.attempt)
         if attempt is not None:
             table = self.work if attempt.phase is Phase.DO else self.undone
@@ -115,7 +115,7 @@ def _receipt(sealed: Sealed, record: Receipt, story: _Story, before: Sequence[Se
     attempts, outcomes = totals(before)
     if (record.attempts, dict(record.outcomes)) != (attempts, outcomes):
         notes.fault("E09b", f"{place(sealed)} counts other attempts or outcomes than there are", sealed)
-    lost = {digest for digest in story.open if story.attempts[digest].phase is not Phase.PROBE}
+    lost = {digest for digest in story.unanswered if story.attempts[digest].phase is not Phase.PROBE}
     if lost:
         notes.fault("E09c", f"{place(sealed)} closes {len(lost)} attempts that have no outcome", sealed)
     if story.unknown and record.state is not State.ESCALATED:

@@ -12,7 +12,7 @@ from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.trust import enrolments
 from rexecop.proof.verify import signatures
 from rexecop.proof.verify.codes import STEPS as STEP_NAMES
-from rexecop.proof.verify.evidence import Evaluate, Evidence, Notes
+from rexecop.proof.verify.evidence import Evaluate, Evidence, Members, Notes
 from rexecop.proof.verify.opening import open_checkpoint, open_container, open_records
 from rexecop.proof.verify.report import Claims, Report, Rung
 from rexecop.proof.verify.steps import STEPS
@@ -27,11 +27,13 @@ def verify(
     checkpoint: bytes | None = None,
     now: datetime | None = None,
     evaluate: Evaluate | None = None,
+    members: Members | None = None,
 ) -> Report:
     """Return what can be said about the bundle `data` by someone who trusts just `trust`.
 
     `checkpoint` is a note of the same log held from earlier, `now` the verifier's own
-    clock, `evaluate` a policy evaluator. Nothing is raised, whatever `data` is.
+    clock, `evaluate` a policy evaluator, `members` a reader of the packs' groups.
+    Nothing is raised, whatever `data` is.
     """
     notes = Notes()
     contents = open_container(data, notes)
@@ -52,6 +54,7 @@ def verify(
         earlier=checkpoint,
         now=now,
         evaluate=evaluate,
+        members=members,
     )
     readable = operation is not None and instance is not None
     for step in STEPS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,11 +11,13 @@ from rexecop.proof.bundle_errors import TrustFileMalformed
 from rexecop.proof.errors import ProofError
 from rexecop.proof.note import NoteKey
 from rexecop.proof.publickey import PublicKey
+from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Role
 
 TRUST_FILES_MAX: Final = 10_000  # One per person of a large house.
 TRUST_FILE_BYTES_MAX: Final = 32 * 1024  # The longest key line or PEM block that is read.
 
+_ENDINGS: Final = (".pub", ".vkey")
 _NAME: Final = re.compile(r"([a-z]+)(?:[-/](.+))?\.(pub|vkey)", re.DOTALL)
 
 
@@ -46,10 +48,26 @@ class TrustedKeys:
 NO_KEYS: Final = TrustedKeys(keys=())
 
 
+def trust_of(enrolled: Iterable[Enrolment]) -> TrustedKeys:
+    """Return the keys that an instance has enrolled: what its owner verifies by.
+
+    Revoked keys are among them: what they signed before stays signed, and step 8 judges when.
+
+    Raises:
+        PublicKeyMalformed: an enrolment holds no key that can be read.
+    """
+    return TrustedKeys(
+        keys=tuple(
+            TrustedKey(role=one.role, name=one.person, public=PublicKey.from_line(one.public))
+            for one in enrolled
+        )
+    )
+
+
 def parse_trust(files: Mapping[str, bytes]) -> TrustedKeys:
     """Return the keys in `files`: name to content, the name without its folder.
 
-    A name is `ROLE.pub`, `ROLE-NAME.pub` or `ROLE/NAME.pub`, with one OpenSSH line or PEM
+    A name is `ROLE.pub`, `ROLE-NAME.pub` or `ROLE/NAME.pub`, with OpenSSH lines or one PEM
     block in it, or ends in `.vkey` and holds one line `name+id+base64`. Files with
     other endings are left alone.
 
@@ -58,12 +76,11 @@ def parse_trust(files: Mapping[str, bytes]) -> TrustedKeys:
     """
     if len(files) > TRUST_FILES_MAX:
         raise TrustFileMalformed(f"{len(files)} files, at most {TRUST_FILES_MAX} are read")
-    return TrustedKeys(
-        keys=tuple(_key(name, files[name]) for name in sorted(files) if name.endswith((".pub", ".vkey")))
-    )
+    found = [key for name in sorted(files) if name.endswith(_ENDINGS) for key in _keys(name, files[name])]
+    return TrustedKeys(keys=tuple(found))
 
 
-def _key(name: str, data: bytes) -> TrustedKey:
+def _keys(name: str, data: bytes) -> list[TrustedKey]:
     match = _NAME.fullmatch(name)
     roles = {role.value: role for role in Role}
     if match is None or match.group(1) not in roles:
@@ -77,11 +94,19 @@ def _key(name: str, data: bytes) -> TrustedKey:
     try:
         text = data.decode("utf-8").strip()
         if match.group(3) == "vkey":
-            note_key = NoteKey.decode(text)
-            return TrustedKey(role=role, name=label, public=note_key.public, note_name=note_key.name)
-        public = PublicKey.from_pem(text) if text.startswith("-----") else PublicKey.from_line(text)
+            key = NoteKey.decode(text)
+            return [TrustedKey(role=role, name=label, public=key.public, note_name=key.name)]
+        public = [PublicKey.from_pem(text)] if text.startswith("-----") else _lines(text)
     except (UnicodeDecodeError, ProofError) as error:
         raise TrustFileMalformed(
             f"trust file `{name[:80]!a}` cannot be read: {error}", file=name[:80]
         ) from error
-    return TrustedKey(role=role, name=label, public=public)
+    if not public:
+        raise TrustFileMalformed(f"trust file `{name[:80]!a}` holds no key", file=name[:80])
+    return [TrustedKey(role=role, name=label, public=one) for one in public]
+
+
+def _lines(text: str) -> list[PublicKey]:
+    """Return the keys of OpenSSH lines; empty lines and `#` remarks are for people."""
+    lines = (line.strip() for line in text.splitlines())
+    return [PublicKey.from_line(line) for line in lines if line and not line.startswith("#")]

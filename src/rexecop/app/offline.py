@@ -1,0 +1,183 @@
+"""What needs no runtime root: verifying bundles, linting, and the examples that travel in the wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from rexecop.app.clock import SystemClock
+from rexecop.app.files import read_file, read_folder, write_new
+from rexecop.app.profiles import find_profile, installed_profiles
+from rexecop.app.root import Root
+from rexecop.governance.admission import Policy, decide
+from rexecop.governance.pack import Pack
+from rexecop.operations import lint
+from rexecop.operations.pinned_files import files_of_snapshot
+from rexecop.operations.profile import load_profile
+from rexecop.operations.profile_model import IntentSpec, Profile
+from rexecop.operations.reading import Finding
+from rexecop.proof.canonical import Digest
+from rexecop.proof.records.decision import Decision, Terms
+from rexecop.proof.trust import enrolments
+from rexecop.proof.verify import NO_KEYS, Report, TrustedKeys, parse_trust, verify
+from rexecop.proof.vocabulary import EFFECT_ORDER, Effect, Role
+from rexecop.store.sqlite import SqliteStore
+
+BUNDLE_BYTES_MAX: Final = 256 << 20  # Larger than any bundle `export` writes.
+NOTE_BYTES_MAX: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileLine:
+    """An installed profile."""
+
+    name: str
+    version: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentLine:
+    """One thing a profile offers; `effect` is the most far-reaching of its steps."""
+
+    name: str
+    effect: str
+    title: str
+    summary: str
+    modes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileView:
+    """A profile and what it offers."""
+
+    name: str
+    version: str
+    source: str
+    description: str
+    digest: str
+    intents: tuple[IntentLine, ...]
+
+
+def verify_bundle(
+    path: Path, *, trust_dir: Path | None, checkpoint: Path | None, root: Path | None
+) -> Report:
+    """Verify the bundle at `path` by the keys in `trust_dir`, else by those of the runtime root.
+
+    Raises:
+        FileMissing, FileRefused, TrustFileMalformed: a file is not there or not what it should be.
+    """
+    data = read_file(path, bytes_max=BUNDLE_BYTES_MAX)
+    earlier = read_file(checkpoint, bytes_max=NOTE_BYTES_MAX) if checkpoint is not None else None
+    if trust_dir is not None:
+        trusted = parse_trust(read_folder(trust_dir))
+    else:
+        trusted = _root_keys(Root(root)) if root is not None else NO_KEYS
+    return verify(data, trusted, checkpoint=earlier, now=SystemClock().now(), evaluate=evaluate)
+
+
+def _root_keys(root: Root) -> TrustedKeys:
+    """Return the keys a root has enrolled: what its owner verifies by."""
+    if not root.ledger.exists():
+        return NO_KEYS
+    with SqliteStore.open(root.ledger, read_only=True) as store:
+        records = store.journal(store.instance_id).records
+    keys = {
+        f"{item.role}-{item.person}-{number}.pub": item.public.encode()
+        for number, item in enumerate(enrolments(records))
+        if item.role in (Role.INSTANCE, Role.APPROVER, Role.REQUESTER, Role.WITNESS)
+    }
+    return parse_trust(keys)
+
+
+def evaluate(decision: Decision, packs: Mapping[Digest, bytes]) -> Terms:
+    """Decide a recorded request again, under the packs that came with it.
+
+    Raises:
+        PackRefused, YamlRefused, InputMissing: a pack cannot be read.
+    """
+    parsed = [
+        Pack.parse(files_of_snapshot(packs[ref.digest], "policy-pack/1"))
+        for ref in decision.packs
+        if ref.digest in packs
+    ]
+    return decide(Policy(parsed), decision.request).terms
+
+
+def list_profiles() -> tuple[ProfileLine, ...]:
+    """Return the profiles that go by a name."""
+    found = [(item, load_profile(item.files)) for item in installed_profiles()]
+    return tuple(
+        ProfileLine(name=profile.name, version=profile.version, source=item.source) for item, profile in found
+    )
+
+
+def show_profile(name: str) -> ProfileView:
+    """Return what the profile `name` (or at that path) offers.
+
+    Raises:
+        ProfileUnknown, ProfileRefused.
+    """
+    found = find_profile(name)
+    profile = load_profile(found.files)
+    return ProfileView(
+        name=profile.name,
+        version=profile.version,
+        source=found.source,
+        description=profile.description,
+        digest=profile.digest,
+        intents=tuple(_intent_line(intent, profile) for intent in profile.intents.values()),
+    )
+
+
+def _intent_line(intent: IntentSpec, profile: Profile) -> IntentLine:
+    effects = [
+        spec.actions[step.action].effect or Effect.READ
+        for step in profile.workflows[intent.workflow].steps
+        if (spec := profile.connectors.get(step.connector)) is not None and step.action in spec.actions
+    ]
+    return IntentLine(
+        name=intent.id,
+        effect=str(max(effects, key=EFFECT_ORDER.index)) if effects else "read",
+        title=intent.title,
+        summary=intent.summary or intent.title,
+        modes=tuple(str(mode) for mode in intent.modes),
+    )
+
+
+def lint_profile(name: str) -> tuple[Finding, ...]:
+    """Return every finding of the profile `name`, or at that path."""
+    return lint.lint_profile(find_profile(name).files)
+
+
+def lint_environment(path: Path) -> tuple[Finding, ...]:
+    """Return every finding of an environment file."""
+    return lint.lint_environment({path.name: read_file(path)}, None)
+
+
+def list_examples() -> tuple[str, ...]:
+    """Return the examples by the path `copy_examples` puts them at."""
+    return tuple(f"examples/{name}" for name in sorted(read_folder(_examples())))
+
+
+def copy_examples(destination: Path) -> tuple[str, ...]:
+    """Copy the examples below `destination`; return the paths written. Files there stay as they are.
+
+    Raises:
+        RootUnwritable: a file cannot be written.
+    """
+    written = []
+    for name, data in sorted(read_folder(_examples()).items()):
+        path = destination / "examples" / name
+        if write_new(path, data, mode=0o644):
+            written.append(str(path))
+    return tuple(written)
+
+
+def _examples() -> Path:
+    """Return where the examples are: in the wheel, or in a checkout."""
+    packaged = Path(str(files("rexecop.app") / "data" / "examples"))
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "examples"

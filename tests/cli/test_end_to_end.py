@@ -1,0 +1,170 @@
+"""The real thing: every example of the command table, and what people do first, on a real root."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from rexecop.cli.exits import Exit
+from rexecop.cli.main import run
+from rexecop.cli.table import ENTRIES
+from tests.cli.conftest import Ended
+
+READ = "plan --intent host_facts --mode read_only"
+FAILS = ("plan --intent show_greeting --mode read_only", "start @")
+CHANGE = "plan --intent set_greeting --mode apply --param greeting=hello --identity me.key"
+YES = "approve @ --key approver.key --yes"
+
+# What has to be there before an example makes sense.
+BEFORE: Mapping[str, tuple[str, ...]] = {
+    "start": (READ,),
+    "history": (READ,),
+    "validate": (READ, "start @"),
+    "approve": (CHANGE,),
+    "deny": (CHANGE,),
+    "rollback": (CHANGE, YES, "start @"),
+    "retry": FAILS,
+    "escalate": FAILS,
+    "cancel": (CHANGE,),
+    "export": (READ, "start @"),
+    "receipt": (READ, "start @"),
+    "verify": (READ, "start @", "export @ --output proof.rxb"),
+    "reconcile": (READ, "start @"),
+    "resume": (READ, "start @"),
+    "pause": (READ, "start @"),
+}
+# Examples about a state that takes a race to reach: they are understood and refused for the state alone.
+REFUSED = {"pause": "illegal-move", "resume": "illegal-move", "reconcile": "nothing-to-settle"}
+FAILING = {"retry", "escalate"}  # What they read is taken away first.
+CODES = {"retry": Exit.FAILED}
+# These wait for requests; the service's own tests run them.
+ENDLESS = {"serve"}
+
+
+@pytest.fixture(scope="module")
+def root() -> Iterator[Path]:
+    """A folder with a root where `bob` approves, and `me` asks with a key."""
+    # Calls in a sandbox see an empty `/tmp`; the greeting they keep has to be elsewhere.
+    here = Path(tempfile.mkdtemp(prefix="rexecop-", dir="/var/tmp"))
+    before = os.getcwd()
+    os.chdir(here)
+    for line in ("init --approver bob --other me --quiet", "keys new me.key --person me --role requester -q"):
+        assert run(shlex.split(line)) == 0
+    shutil.copy(".rexecop/keys/approver", "approver.key")
+    shutil.copy(".rexecop/hello.environment.yaml", "environment.yaml")
+    yield here
+    os.chdir(before)
+    shutil.rmtree(here)
+
+
+@pytest.fixture
+def do(root: Path, capsys: pytest.CaptureFixture[str]) -> object:
+    os.chdir(root)
+
+    def call(line: str) -> Ended:
+        capsys.readouterr()
+        code = run(shlex.split(line))
+        said = capsys.readouterr()
+        return Ended(code=code, out=said.out, err=said.err)
+
+    return call
+
+
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.name not in ENDLESS], ids=lambda e: e.name)
+def test_the_example_of_every_command_works(do: object, root: Path, entry: object) -> None:
+    assert callable(do)
+    name, example = str(getattr(entry, "name", "")), str(getattr(entry, "example", ""))
+    greeting = root / "rexecop-hello" / "greeting.txt"
+    greeting.unlink(missing_ok=True) if name in FAILING else greeting.write_text("good day\n")
+    for line in BEFORE.get(name, ()):
+        assert do(line).code in {0, 1}, line
+
+    ended = do(example.removeprefix("rexecop "))
+
+    if name in REFUSED:
+        assert ended.code == 2 and f"error[{REFUSED[name]}]" in ended.err, ended.err
+    else:
+        assert ended.code == CODES.get(name, Exit.DONE), ended.err + ended.out
+        assert ended.out or ended.err
+    assert "Traceback" not in ended.err and "internal-error" not in ended.err
+
+
+def test_a_change_waits_is_approved_by_another_runs_and_is_undone(do: object, root: Path) -> None:
+    assert callable(do)
+    greeting = root / "rexecop-hello" / "greeting.txt"
+    before = greeting.read_bytes() if greeting.exists() else None
+
+    planned = do(f"{CHANGE} --json").found
+    name = planned["operation_id"]
+    waits = do(f"start {name}")
+    yes = do(f"approve {name} --key approver.key --yes --json")
+    done = do(f"start {name} --json")
+    after = greeting.read_text()
+    undone = do(f"rollback {name} --reason enough --json")
+
+    assert planned["state"] == "waiting_for_approval" and waits.code == Exit.NEEDS_APPROVAL
+    assert yes.found["approved_by"] and done.found["state"] == "completed"
+    assert after == "hello\n"
+    assert undone.found["state"] == "undone" and undone.code == 0
+    assert before is None or greeting.read_bytes() == before
+
+
+def test_nobody_approves_what_they_asked_for(do: object) -> None:
+    assert callable(do)
+    do("plan --intent set_greeting --mode apply --param greeting=hello")
+    # The approver's key was enrolled by this very user, who also asks.
+    refused = do(f"{YES} --json")
+
+    assert refused.code == Exit.DENIED and refused.out == ""
+    assert json.loads(refused.err.splitlines()[-1])["code"] == "key-enrolled-by-requester"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "exit"),
+    [
+        ("plan --intent nothing --target localhost", "intent-unknown", Exit.USAGE),
+        ("plan --intent host_facts --target nowhere", "target-unknown", Exit.USAGE),
+        ("plan --intent host_facts --profile nothing", "profile-unknown", Exit.USAGE),
+        ("plan --intent host_facts --mode wishful", "usage", Exit.USAGE),
+        ("plan --intent set_greeting --param nothing=1", "parameter-refused", Exit.USAGE),
+        ("plan --intent set_greeting --param nothing", "parameter-bad", Exit.USAGE),
+        ("plan --intent host_facts --env nowhere.yaml", "file-missing", Exit.USAGE),
+        ("status 999999", "operation-unknown", Exit.USAGE),
+        ("status op_0000000000", "operation-unknown", Exit.USAGE),
+        ("--root nowhere list", "root-missing", Exit.UNAVAILABLE),
+        ("list --storage postgresql://me:canary@host/x", "storage-password", Exit.USAGE),
+        ("list --storage s3", "storage-unsupported", Exit.USAGE),
+        ("approve @ --key nowhere.key --yes", "key-file-missing", Exit.UNAVAILABLE),
+    ],
+)
+def test_bad_input_is_one_line_and_stores_nothing(do: object, line: str, code: str, exit: Exit) -> None:
+    assert callable(do)
+    do(CHANGE)
+    before = do("list --json").out
+
+    ended = do(line + " --json")
+
+    found = json.loads(ended.err.splitlines()[-1])
+    assert (found["code"], ended.code, ended.out) == (code, exit, "")
+    assert "canary" not in ended.err
+    assert do("list --json").out == before
+
+
+def test_one_changed_byte_makes_a_bundle_fail(do: object, root: Path) -> None:
+    assert callable(do)
+    for line in (READ, "start @", "export @ --output whole.rxb"):
+        assert do(line).code == 0
+    data = bytearray((root / "whole.rxb").read_bytes())
+    data[len(data) // 2] ^= 1
+    (root / "broken.rxb").write_bytes(data)
+
+    assert do("verify whole.rxb").code == Exit.DONE
+    assert do("verify broken.rxb").code == Exit.EVIDENCE
+    assert do("verify whole.rxb --require witnessed").code == Exit.EVIDENCE

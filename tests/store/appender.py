@@ -1,0 +1,30 @@
+"""A process that appends to a ledger and says after each batch that it was acknowledged."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from rexecop.store.sqlite import SqliteStore
+from tests.store.samples import two_step
+
+
+async def drive(store: SqliteStore, number: int) -> None:
+    for each in two_step(number):
+        await store.append(each)
+        print(each.operation, each.expected + len(each.records), flush=True)
+
+
+async def main(path: str, base: str, operations: str, abreast: str) -> None:
+    store = SqliteStore.open(Path(path))
+    numbers = iter(range(int(base), int(base) + int(operations)))
+
+    async def work() -> None:
+        for number in numbers:
+            await drive(store, number)
+
+    await asyncio.gather(*(work() for _ in range(int(abreast))))
+    store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
