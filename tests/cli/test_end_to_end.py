@@ -52,16 +52,18 @@ ENDLESS = {"serve"}
 def root() -> Iterator[Path]:
     """A folder with a root where `bob` approves, and `me` asks with a key."""
     # Calls in a sandbox see an empty `/tmp`; the greeting they keep has to be elsewhere.
-    here = Path(tempfile.mkdtemp(prefix="rexecop-", dir="/var/tmp"))
-    before = os.getcwd()
-    os.chdir(here)
-    for line in ("init --approver bob --other me --quiet", "keys new me.key --person me --role requester -q"):
-        assert run(shlex.split(line)) == 0
-    shutil.copy(".rexecop/keys/approver", "approver.key")
-    shutil.copy(".rexecop/hello.environment.yaml", "environment.yaml")
-    yield here
-    os.chdir(before)
-    shutil.rmtree(here)
+    with tempfile.TemporaryDirectory(prefix="rexecop-", dir="/var/tmp") as folder:
+        before = os.getcwd()
+        os.chdir(folder)
+        for line in (
+            "init --approver bob --other me --quiet",
+            "keys new me.key --person me --role requester -q",
+        ):
+            assert run(shlex.split(line)) == 0
+        shutil.copy(".rexecop/keys/approver", "approver.key")
+        shutil.copy(".rexecop/hello.environment.yaml", "environment.yaml")
+        yield Path(folder)
+        os.chdir(before)
 
 
 @pytest.fixture

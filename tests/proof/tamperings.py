@@ -1217,3 +1217,26 @@ def a_change_that_denies_the_one_before() -> Case:
     book.run(look, facts=PATHS)
     book.attempt(change, values=VALUES, target_n=7)
     return cutting(book)
+
+
+@earns("E02d")
+def a_hundred_tickets() -> Case:
+    book, _, _ = approved_change()
+    for _ in range(100):
+        book.ticket()
+    return cutting(book)
+
+
+@earns("E07m")
+def a_slot_whose_pattern_is_none() -> Case:
+    book = Book("op_x")
+    look, change = read_step(), change_step()
+    slots = {"path": replace((change.slots or {})["path"], pattern="+")}
+    broken = replace(change, slots=slots)
+    book.intent()
+    book.plan((look, broken), Effect.CHANGE)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.run(look, facts=PATHS)
+    book.attempt(broken, values=VALUES)
+    return cutting(book)

@@ -6,6 +6,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import apsw
@@ -282,6 +283,20 @@ def test_a_single_append_costs_one_flush_and_a_crowd_shares_one(path: Path) -> N
 
         asyncio.run(crowd())
         assert disk.flushes <= 2
+
+
+def test_taking_and_giving_back_a_lease_costs_no_flush_of_its_own(path: Path) -> None:
+    SqliteStore.create(path, "instance").close()
+    disk = Disk()
+    with SqliteStore.open(path, vfs=disk.name) as store:
+        first = begin(store, A)
+        disk.reset()
+        lease = store.acquire(A, "one", first.record.at + timedelta(60), first.record.at)
+        assert lease is not None
+        store.release(lease)
+        assert (disk.flushes, disk.writes > 0) == (0, True)
+        put(store, more(first))
+        assert disk.flushes == 1
 
 
 def test_a_two_step_operation_takes_less_than_ten_kilobytes(path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from rexecop.app.files import read_folder, require_private
+from rexecop.app.files import Stamp, folder_stamp, read_folder, require_private
 from rexecop.app.root import Root
 from rexecop.governance.admission import Policy
 from rexecop.governance.pack import Pack
@@ -18,8 +18,6 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.trust import Enrolment, enrolments
-
-Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 class ProfilePacks(Protocol):
@@ -69,7 +67,7 @@ class RootAuthority:
         return found
 
     def _refresh(self) -> None:
-        stamp = _stamp(self._root.policy)
+        stamp = folder_stamp(self._root.policy)
         if stamp != self._stamp:
             self._packs, self._unreadable = _read_packs(self._root.policy)
             self._policies, self._stamp = {}, stamp
@@ -120,12 +118,3 @@ def _read_packs(folder: Path) -> tuple[tuple[Pack, ...], tuple[str, ...]]:
         except RexecopError as error:
             unreadable.append(f"`{path.name}`: {error.message}")
     return tuple(packs), tuple(unreadable)
-
-
-def _stamp(folder: Path) -> Stamp:
-    """Return what changes whenever a file below `folder` is written, added or removed."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        status = path.lstat()
-        found.append((str(path), status.st_mtime_ns, status.st_size, status.st_ino))
-    return tuple(found)

@@ -33,10 +33,6 @@ class PinnedContents:
             self.remember(digest, load_profile(files), files)
         return self._profiles[digest]
 
-    def known(self, digest: Digest) -> Profile | None:
-        """Return the profile if it was parsed already."""
-        return self._profiles.get(digest)
-
     def proposed_files(self, profile: Digest) -> Mapping[str, bytes]:
         """Return the policy files a pinned profile proposes, by their path within the pack."""
         if profile not in self._proposed:

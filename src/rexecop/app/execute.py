@@ -24,7 +24,7 @@ from rexecop.governance.admission import decide
 from rexecop.lanes.failures import Failure
 from rexecop.operations.errors import ClaimTaken
 from rexecop.operations.fold import Operation, fold
-from rexecop.operations.ports import Claim
+from rexecop.operations.ports import Claim, Clock, Store
 from rexecop.proof.canonical import digest_of, sha256
 from rexecop.proof.payload import Value, parse_payload, payload_text, spaced_text
 from rexecop.proof.principal import Principal
@@ -94,16 +94,29 @@ class _Turn:
     requests: int = 0
 
 
+@dataclass(slots=True)
+class _Kept:
+    """Output and signed receipt as they were stored."""
+
+    result: bytes | None = None
+    envelope: bytes | None = None
+
+
 class _Session(Session):
     """A session that remembers what it stored, so that nothing has to be read back to answer."""
 
-    kept: _Kept
+    def __init__(self, store: Store, clock: Clock, operation: str) -> None:
+        super().__init__(store, clock, operation)
+        self.kept = _Kept()
 
     async def flush(self, *, release: bool = False) -> None:
         """As `Session.flush`."""
         attached = self.attached
         await super().flush(release=release)
-        self.kept = _Kept(blobs=tuple(attached.blobs), signatures=tuple(attached.signatures))
+        for blob in attached.blobs:
+            self.kept.result = blob.data
+        for signature in attached.signatures:
+            self.kept.envelope = signature.data
 
 
 class Executor:
@@ -225,8 +238,8 @@ class Executor:
                 return NotExecuted(
                     reason=Reason.CONFLICT, detail="nonce was used for another request", operation=operation
                 )
-            if op.receipts and not op.receipt_due or not self._alive(operation):
-                return self._answer(op)
+            if (op.receipts and not op.receipt_due) or not self._alive(operation):
+                return self._answer(op, self._read_back(op))
             await asyncio.sleep(POLL_SECONDS)
         return NotExecuted(
             reason=Reason.BUSY, detail="the request is still being carried out", operation=operation
@@ -237,11 +250,22 @@ class Executor:
         lease = self._world.store.lease(operation)
         return lease is not None and lease.expires > self._world.clock.now() and is_alive(lease.runner)
 
-    def _answer(self, op: Operation) -> Answer:
+    def _read_back(self, op: Operation) -> _Kept:
+        """Return what the ledger keeps beside the records of `op`."""
+        store, kept, outcome = self._world.store, _Kept(), _outcome(op)
+        ref = (outcome.blobs or {}).get("stdout") if outcome is not None else None
+        blob = store.blob(ref.commitment) if ref is not None else None
+        kept.result = blob.data if blob is not None else None
+        if op.receipts:
+            found = store.signatures(op.receipts[-1].digest)
+            kept.envelope = next((item.data for item in found if item.form == "dsse"), None)
+        return kept
+
+    def _answer(self, op: Operation, kept: _Kept) -> Answer:
         """Return what the records of `op` say to who asked."""
         outcome = _outcome(op)
         if op.state is State.COMPLETED and outcome is not None:
-            return self._executed(op, outcome)
+            return _executed(op, kept)
         if op.state is State.BLOCKED:
             return _blocked(op)
         if op.state is State.WAITING_FOR_APPROVAL:
@@ -262,26 +286,23 @@ class Executor:
             operation=op.id,
         )
 
-    def _executed(self, op: Operation, outcome: Outcome) -> Answer:
-        store = self._world.store
-        ref = (outcome.blobs or {}).get("stdout")
-        blob = store.blob(ref.commitment) if ref is not None else None
-        signed = next((s.data for s in store.signatures(op.receipts[-1].digest) if s.form == "dsse"), None)
-        if blob is None or signed is None:
-            return NotExecuted(
-                reason=Reason.UNKNOWN,
-                detail=f"the answer of operation {op.id} is not kept any more",
-                operation=op.id,
-            )
-        result, name = blob.data.decode("ascii"), execution_id(op.id)
-        return Executed(
-            id=name,
+
+def _executed(op: Operation, kept: _Kept) -> Answer:
+    if kept.result is None or kept.envelope is None:
+        return NotExecuted(
+            reason=Reason.UNKNOWN,
+            detail=f"the answer of operation {op.id} is not kept any more",
             operation=op.id,
-            action=op.the_intent.intent,
-            result=result,
-            receipt=receipt_hash(name, result_text(result)),
-            envelope=signed,
         )
+    result, name = kept.result.decode("ascii"), execution_id(op.id)
+    return Executed(
+        id=name,
+        operation=op.id,
+        action=op.the_intent.intent,
+        result=result,
+        receipt=receipt_hash(name, result_text(result)),
+        envelope=kept.envelope,
+    )
 
 
 def _outcome(op: Operation) -> Outcome | None:

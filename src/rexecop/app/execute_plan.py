@@ -15,7 +15,7 @@ from rexecop.operations.pinned_files import environment_snapshot, profile_snapsh
 from rexecop.operations.ports import PinnedInput
 from rexecop.operations.profile import load_profile
 from rexecop.proof.call import Call, HandlerRequest, Limits
-from rexecop.proof.canonical import Digest, digest_of
+from rexecop.proof.canonical import Digest
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.decision import PolicyRequest, RequestTarget
 from rexecop.proof.records.intent import EnvironmentRef, ProfileRef

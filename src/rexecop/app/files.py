@@ -11,6 +11,7 @@ from rexecop.app.errors import FileMissing, FileRefused, RootUnsafe, RootUnwrita
 
 FILE_BYTES_MAX: Final = 1 << 20  # A profile or policy file is text a person wrote.
 FOLDER_FILES_MAX: Final = 2_000  # More is not a profile but a mistake, such as a home directory.
+Stamp = tuple[tuple[str, int, int, int], ...]
 IGNORED: Final = frozenset({"__pycache__", ".git", "tests"})
 
 
@@ -55,6 +56,26 @@ def read_folder(folder: Path) -> dict[str, bytes]:
             raise FileRefused(f"`{folder}` holds more than {FOLDER_FILES_MAX} files", path=str(folder))
         found["/".join(parts)] = read_file(path)
     return found
+
+
+def folder_stamp(folder: Path) -> Stamp:
+    """Return what changes whenever a file below `folder` is written, added or removed.
+
+    A folder that cannot be listed has an empty stamp.
+    """
+    found: list[tuple[str, int, int, int]] = []
+    folders = [os.fspath(folder)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    found.append((entry.path, status.st_mtime_ns, status.st_size, status.st_ino))
+                    if stat.S_ISDIR(status.st_mode):
+                        folders.append(entry.path)
+        except OSError:
+            continue
+    return tuple(sorted(found))
 
 
 def require_private(path: Path) -> None:

@@ -34,6 +34,7 @@ from rexecop.app.views import (
 )
 from rexecop.engines.closing import validate
 from rexecop.engines.driver import Driven, Driver, World
+from rexecop.engines.session import Session
 from rexecop.operations.fold import fold
 from rexecop.proof.canonical import Json
 from rexecop.proof.preview import preview
@@ -106,8 +107,7 @@ class Instance:
         Raises:
             OperationsError: the request is no plan; nothing was stored.
         """
-        session = await self._parts.planner.plan(asked, self.identity())
-        return self.status(session.id)
+        return self._view(await self._parts.planner.plan(asked, self.identity()))
 
     async def start(self, operation: str, *, timeout: float | None = None) -> OperationView:
         """Drive an operation until it ends or parks; after `timeout` seconds it goes on elsewhere or later.
@@ -157,8 +157,13 @@ class Instance:
         return self._seen(driven)
 
     def _seen(self, driven: Driven) -> OperationView:
-        view = self.status(driven.session.id)
+        view = self._view(driven.session)
         return replace(view, waiting=driven.queued) if driven.queued else view
+
+    def _view(self, session: Session) -> OperationView:
+        """Return the view of an operation this process just wrote, without reading it again."""
+        number = self._parts.world.store.number(session.id)
+        return operation_view(session.op, number, alive=self._parts.lifecycle.alive(session.id))
 
     # --- approving ---
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rexecop.app.authority import RootAuthority
 from rexecop.app.contents import PinnedContents
 from rexecop.app.errors import RequestConflict
-from rexecop.app.files import read_file
+from rexecop.app.files import Stamp, folder_stamp, read_file, read_folder
 from rexecop.app.identity import Identity
 from rexecop.app.profiles import find_profile
 from rexecop.engines.closing import close
@@ -17,14 +17,15 @@ from rexecop.engines.driver import World
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer, decide
 from rexecop.governance.obligations import unmet
-from rexecop.operations.environment import load_environment
+from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
 from rexecop.operations.planning import compile_plan
 from rexecop.operations.planning_context import PlanDraft, PlanRequest
 from rexecop.operations.ports import Claim, PinnedInput, Signature
 from rexecop.operations.profile import load_profile
+from rexecop.operations.profile_model import Profile
 from rexecop.proof.call import ScriptedRequest
-from rexecop.proof.canonical import Json, digest_of
+from rexecop.proof.canonical import Json
 from rexecop.proof.records.decision import Decision, PolicyRequest, RequestTarget
 from rexecop.proof.records.intent import Intent, Origin
 from rexecop.proof.records.plan import CallStep, Plan
@@ -75,6 +76,8 @@ class Planner:
         self._authority = authority
         self._contents = contents
         self._isolation = isolation
+        self._profiles: dict[Path, tuple[Stamp, Profile, bytes]] = {}
+        self._environments: dict[Path, tuple[bytes, Environment, bytes]] = {}
 
     def prepare(self, asked: PlanInput) -> Prepared:
         """Return what would run; nothing is stored and no target is touched.
@@ -82,23 +85,38 @@ class Planner:
         Raises:
             OperationsError: as `operations.planning.compile_plan` and the loaders.
         """
-        files = find_profile(asked.profile).files
-        pinned_profile = profile_snapshot(files)
-        profile_digest = digest_of(pinned_profile)
-        profile = self._contents.known(profile_digest) or load_profile(files)
-        self._contents.remember(profile_digest, profile, files)
-        path = Path(asked.env)
-        env_files = {path.name: read_file(path)}
-        environment = load_environment(env_files)
+        profile, pinned_profile = self._profile(asked.profile)
+        environment, pinned_environment = self._environment(Path(asked.env))
         request = PlanRequest(
             intent=asked.intent, target=asked.target, mode=Mode(asked.mode), parameters=asked.parameters or {}
         )
         draft = compile_plan(request, profile, environment, self._isolation())
         inputs = (
             PinnedInput(digest=profile.digest, role="profile", data=pinned_profile),
-            PinnedInput(digest=environment.digest, role="environment", data=environment_snapshot(env_files)),
+            PinnedInput(digest=environment.digest, role="environment", data=pinned_environment),
         )
         return Prepared(draft=draft, inputs=inputs)
+
+    def _profile(self, name: str) -> tuple[Profile, bytes]:
+        """Return a profile and its snapshot, parsed again only when a file changed."""
+        folder = find_profile(name).folder
+        stamp = folder_stamp(folder)
+        kept = self._profiles.get(folder)
+        if kept is None or kept[0] != stamp:
+            files = read_folder(folder)
+            profile, pinned = load_profile(files), profile_snapshot(files)
+            self._contents.remember(profile.digest, profile, files)
+            kept = self._profiles[folder] = (stamp, profile, pinned)
+        return kept[1], kept[2]
+
+    def _environment(self, path: Path) -> tuple[Environment, bytes]:
+        """Return an environment and its snapshot, parsed again only when the file's bytes changed."""
+        data = read_file(path)
+        kept = self._environments.get(path)
+        if kept is None or kept[0] != data:
+            files = {path.name: data}
+            kept = self._environments[path] = (data, load_environment(files), environment_snapshot(files))
+        return kept[1], kept[2]
 
     async def plan(self, asked: PlanInput, identity: Identity) -> Session:
         """Store intent, plan and decision; a blocked one with its receipt.

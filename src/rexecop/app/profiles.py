@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -17,11 +18,20 @@ BUILT_IN = "hello"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundProfile:
-    """The files of a profile and where they came from."""
+    """The folder of a profile and where it came from."""
 
     name: str
     source: str
-    files: Mapping[str, bytes]
+    folder: Path
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """Its files, read now.
+
+        Raises:
+            FileMissing, FileRefused: they cannot be read.
+        """
+        return read_folder(self.folder)
 
 
 def find_profile(name: str) -> FoundProfile:
@@ -29,18 +39,17 @@ def find_profile(name: str) -> FoundProfile:
 
     Raises:
         ProfileUnknown: neither an installed profile nor a folder with a `profile.yaml`.
-        FileMissing, FileRefused: its files cannot be read.
     """
     if name == BUILT_IN:
-        return FoundProfile(name=name, source="built in", files=read_folder(built_in_folder()))
-    installed = {point.name: point for point in entry_points(group=GROUP)}
+        return FoundProfile(name=name, source="built in", folder=built_in_folder())
+    installed = _installed()
     if name in installed:
-        folder = profile_folder(installed[name])
-        return FoundProfile(name=name, source=_source(installed[name]), files=read_folder(folder))
+        point = installed[name]
+        return FoundProfile(name=name, source=_source(point), folder=profile_folder(point))
     path = Path(name)
     folder = path.parent if path.name == "profile.yaml" else path
     if (folder / "profile.yaml").is_file():
-        return FoundProfile(name=folder.name, source=str(folder), files=read_folder(folder))
+        return FoundProfile(name=folder.name, source=str(folder), folder=folder)
     known = ", ".join(sorted({BUILT_IN, *installed}))
     raise ProfileUnknown(
         f"no profile `{name}`; installed: {known}, or give a path to a folder with `profile.yaml`",
@@ -51,8 +60,14 @@ def find_profile(name: str) -> FoundProfile:
 
 def installed_profiles() -> tuple[FoundProfile, ...]:
     """Return every profile that goes by a name."""
-    names = sorted({BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
+    names = sorted({BUILT_IN, *_installed()})
     return tuple(find_profile(name) for name in names)
+
+
+@cache
+def _installed() -> Mapping[str, EntryPoint]:
+    """Return the installed profiles; what is installed is looked up once in a process."""
+    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def profile_folder(point: EntryPoint) -> Path:

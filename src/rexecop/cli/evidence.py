@@ -43,9 +43,12 @@ def report_page(page: Page, report: Report, required: Rung) -> None:
     from rexecop.proof.verify.report import RUNGS
 
     page.verdict(report.answer(required), good=report.holds(required))
-    state = "no receipt yet" if report.state is None else report.state.value
-    page.row("operation", f"{report.operation}, {state}")
-    page.row("instance", f"{report.instance}, {report.records} records of a log of {report.log_size or '?'}")
+    if report.operation:
+        state = "no receipt yet" if report.state is None else report.state.value
+        page.row("operation", f"{report.operation}, {state}")
+    if report.instance:
+        of_log = "" if report.log_size is None else f" of a log of {report.log_size}"
+        page.row("instance", f"{report.instance}, {report.records} records{of_log}")
     for rung in RUNGS:
         reached = "yes" if rung in report.rungs else "no"
         need = "  (required)" if rung is required else ""
@@ -54,8 +57,11 @@ def report_page(page: Page, report: Report, required: Rung) -> None:
         where = f" (record {finding.record})" if finding.record else ""
         page.row("wrong" if index == 0 else "", f"{finding.code}  {finding.message}{where}")
     _claims(page, report)
-    for index, item in enumerate(report.not_checked):
-        page.row("unchecked" if index == 0 else "", f"{item.what}: {item.why}")
+    reasons = {
+        item.why: [i.what for i in report.not_checked if i.why == item.why] for item in report.not_checked
+    }
+    for index, (why, what) in enumerate(reasons.items()):
+        page.row("unchecked" if index == 0 else "", f"{'; '.join(what)}: {why}")
 
 
 def _claims(page: Page, report: Report) -> None:

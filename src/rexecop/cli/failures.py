@@ -26,6 +26,7 @@ CODE_EXITS: Final[Mapping[str, Exit]] = {
     "keys-error": Exit.UNAVAILABLE,
     "key-exists": Exit.USAGE,
     "lane-error": Exit.UNAVAILABLE,
+    "address-unavailable": Exit.UNAVAILABLE,
     "isolation-unavailable": Exit.UNAVAILABLE,
     # Somebody or something says no.
     "approval-refused": Exit.DENIED,

@@ -36,7 +36,7 @@ from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 ANSWERS_MAX: Final = 512  # As many kinds of request as a busy instance sees; beyond it all are asked anew.
 ERROR_LENGTH_MAX: Final = 300  # One line of a decision record; the engine's words can be long.
 
-# A pack is one JSON text: a line break stands in it as `\\n`. An escape in a Cedar string could hide any name.
+# A pack is one JSON text: a line break stands in it as `\\n`. An escape in a Cedar string could hide a name.
 _NOW: Final = re.compile(rb"(?:\b|\\[nrt])now\b|\\\\[ux]")
 _ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -35,10 +35,23 @@ from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import State
 
 
+def one_line(text: str) -> str:
+    """Return `text` with everything that does not print on a line escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
 class OperationsError(RexecopError):
-    """An operation cannot be planned, moved or stored."""
+    """An operation cannot be planned, moved or stored. What it quotes stays on one line."""
 
     code = "operations-error"
+
+    def __init__(self, message: str, *, next_steps: tuple[str, ...] = (), **facts: str | int | None) -> None:
+        shown = {key: one_line(value) if isinstance(value, str) else value for key, value in facts.items()}
+        super().__init__(one_line(message), next_steps=next_steps, **shown)
 
 
 class InputRefused(OperationsError):

@@ -59,8 +59,9 @@ def run_normalizer(
 ) -> dict[str, Json]:
     """Return the facts of `normalizer` over `inputs` (by step id; `this` is the step itself).
 
-    Beside the declared facts there are `complete`, `missing`, `status`, `healthy` and
-    `findings`. `thresholds` override the normalizer's own. A single input stands for `this`.
+    Beside the declared facts there are `complete` and `missing`, and where the normalizer
+    has rules `status`, `healthy` and `findings`. `thresholds` override the normalizer's
+    own. A single input stands for `this`.
 
     Raises:
         NormalizerRefused: `thresholds` names a limit the normalizer does not have.
@@ -82,13 +83,8 @@ def run_normalizer(
         facts["contract"] = dict(normalizer.contract)
     facts["complete"] = not missing
     facts["missing"] = missing
-    matched = [
-        rule for rule in normalizer.rules if _matches(rule, {**found, "complete": not missing}, limits)
-    ]
-    facts["findings"] = [_finding(rule, found) for rule in matched if rule.status != "healthy"]
-    status = _status(normalizer, matched, bool(missing))
-    facts["status"] = status
-    facts["healthy"] = status == "healthy"
+    if normalizer.rules:
+        facts |= _assessment(normalizer, {**found, "complete": not missing}, limits, bool(missing))
     return facts
 
 
@@ -317,14 +313,20 @@ def _ordered(test: str, value: Json, expected: Json) -> bool:
     return number >= limit if test == "at_least" else number <= limit
 
 
-def _status(normalizer: Normalizer, matched: list[StatusRule], incomplete: bool) -> str:
-    """Return the worst of what matched; with facts missing at least unknown."""
-    if not normalizer.rules:
-        return "unknown" if incomplete else "not_applicable"
-    found = [rule.status for rule in matched]
+def _assessment(
+    normalizer: Normalizer, found: Mapping[str, Json], limits: Mapping[str, int], incomplete: bool
+) -> dict[str, Json]:
+    """Return the worst status of the rules that match; with facts missing at least unknown."""
+    matched = [rule for rule in normalizer.rules if _matches(rule, found, limits)]
+    statuses = [rule.status for rule in matched]
     if incomplete:
-        found.append("unknown")
-    return max(found, key=_SEVERITY.index, default="healthy")
+        statuses.append("unknown")
+    status = max(statuses, key=_SEVERITY.index, default="healthy")
+    return {
+        "status": status,
+        "healthy": status == "healthy",
+        "findings": [_finding(rule, found) for rule in matched if rule.status != "healthy"],
+    }
 
 
 def _finding(rule: StatusRule, found: Mapping[str, Json]) -> dict[str, Json]:

@@ -15,7 +15,7 @@ from rexecop.proof.canonical import INTEGER_MAX, Json
 FACTS_MAX: Final = 256  # A step that yields more facts than this yields a document.
 RULES_MAX: Final = 64  # Rules a person can still read as one assessment.
 FACT_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,63}(\.[a-z_][a-z0-9_]{0,63}){0,3}")
-RESERVED: Final = frozenset({"status", "complete", "missing", "findings", "healthy"})
+RESERVED: Final = frozenset({"status", "complete", "missing", "findings", "healthy", "contract"})
 THIS: Final = "this"
 
 STATUSES: Final = ("healthy", "degraded", "unhealthy", "unknown", "not_applicable")
@@ -140,6 +140,11 @@ class Normalizer:
     def sources(self) -> frozenset[str]:
         """Return the step ids read; `this` stands for the step that names the normalizer."""
         return frozenset(fact.source for fact in self.facts if fact.source)
+
+    def yields(self) -> tuple[str, ...]:
+        """Return the names of the single values it yields."""
+        assessed = ("status", "healthy") if self.rules else ()
+        return (*(fact.name for fact in self.facts), "complete", *assessed)
 
 
 _HOW: Final = (

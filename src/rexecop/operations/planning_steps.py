@@ -213,8 +213,8 @@ class _Compiler:
         self._check_yields(spec, above.normalizer, fact)
 
     def _check_yields(self, spec: StepSpec, normalizer: str, fact: str) -> None:
-        facts = [item.name for item in self.context.profile.normalizers[normalizer].facts]
-        if fact not in (*facts, "status", "complete", "healthy"):
+        facts = self.context.profile.normalizers[normalizer].yields()
+        if fact not in facts:
             raise self._refused(
                 spec, f"normalizer `{normalizer}` yields no `{fact}`{close_to(fact, facts)}", fact
             )

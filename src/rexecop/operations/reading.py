@@ -16,12 +16,13 @@ from typing import Final
 
 from rexecop.execution.errors import YamlRefused
 from rexecop.execution.strict_yaml import Document, Path, Yaml, load_yaml
-from rexecop.operations.errors import InputRefused
+from rexecop.operations.errors import InputRefused, one_line
 from rexecop.proof.call import Scalar
 from rexecop.proof.canonical import Json
 
 TEXT_MAX: Final = 4096  # One field is a name, a line or a command argument, not a document.
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
+STEP: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,255}")  # Of a plan: with its target.
 WORD: Final = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 FOUND_MAX: Final = 60  # What was found is shown to recognise it, not to reproduce it.
 DURATION_MAX_MS: Final = 24 * 3600 * 1000  # A call that takes longer than a day is a service, not a call.
@@ -73,10 +74,10 @@ class Problems:
                 code=code or self.code,
                 file=file,
                 line=line,
-                field=field,
-                message=message,
-                found=found,
-                allowed=allowed,
+                field=one_line(field),
+                message=one_line(message),
+                found=None if found is None else one_line(found),
+                allowed=None if allowed is None else one_line(allowed),
             )
         )
 

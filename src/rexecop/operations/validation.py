@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from rexecop.operations.normalizer_spec import Normalizer
 from rexecop.operations.reading import Fields, Node, listed
 from rexecop.proof.canonical import Json, canonical_bytes
-from rexecop.proof.records.plan import Plan
+from rexecop.proof.records.plan import PlannedTarget, Step
 from rexecop.proof.records.validation import RuleResult, RuleVerdict
 
 RULES_MAX: Final = 128  # What one person can read as "what counts as success".
@@ -104,8 +104,18 @@ def _expected(kind: str, node: Node, fields: Fields, value_from: str | None) -> 
     return value
 
 
+class Planned(Protocol):
+    """What facts are gathered along: a plan record, or a draft of one."""
+
+    @property
+    def targets(self) -> tuple[PlannedTarget, ...]: ...
+
+    @property
+    def steps(self) -> tuple[Step, ...]: ...
+
+
 def gather(
-    plan: Plan,
+    plan: Planned,
     normalizers: Mapping[str, Normalizer],
     found: Mapping[str, Mapping[str, Json] | None],
     parameters: Mapping[str, Json] | None,
@@ -181,7 +191,8 @@ def _judge(rule: Rule, facts: Mapping[str, Json], evaluated: bool, target: str |
         verdict=verdict,
         path=rule.path,
         expected=None if expected is _MISSING else cast("Json", expected),
-        found=_shown(None if found is _MISSING else cast("Json", found)),
+        # That a mapping is there was asked, not what stands in it.
+        found=None if found is _MISSING or rule.test == "mapping" else _shown(cast("Json", found)),
         details=_shown_details(details) or None,
     )
 

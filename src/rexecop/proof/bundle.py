@@ -24,7 +24,7 @@ from rexecop.proof.preview import PREVIEW_VERSION
 from rexecop.proof.sshsig import ARMOR_LENGTH_MAX
 
 RECORDS_MAX: Final = 100_000  # Lines read from one section; far more than one operation makes.
-PROOFS_BYTES_MAX: Final = 64 * 1024 * 1024  # Paths of RECORDS_MAX records in a log of 2^53 leaves.
+PROOFS_BYTES_MAX: Final = 32 * 1024 * 1024  # Shared nodes and paths of RECORDS_MAX records in a large log.
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024  # One line for each of the members a container may have.
 KEY_BYTES: Final = 32
 

@@ -153,8 +153,15 @@ def check_slot(name: str, slot: Slot, value: Scalar) -> None:
     if isinstance(value, str):
         if len(value) > min(slot.length_max, SLOT_LENGTH_MAX):
             raise TemplateMismatch(f"slot `{name}` takes {slot.length_max} characters at most", slot=name)
-        if not re.fullmatch(slot.pattern, value):
+        if not _fits(name, slot.pattern, value):
             raise TemplateMismatch(f"slot `{name}` takes `{slot.pattern}`, not `{value:.60}`", slot=name)
+
+
+def _fits(name: str, pattern: str, value: str) -> bool:
+    try:
+        return re.fullmatch(pattern, value) is not None
+    except (re.error, RecursionError, OverflowError) as error:
+        raise TemplateMismatch(f"slot `{name}` has no usable pattern: {error}", slot=name) from error
 
 
 def fill(template: Call, values: Mapping[str, Scalar]) -> Call:

@@ -11,18 +11,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NewType, TypeAlias
 
 from rexecop.proof.errors import NotCanonical
 
-Json: TypeAlias = "None | bool | int | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json] | None"
 Digest = NewType("Digest", str)
 
 INTEGER_MAX: Final = 2**53  # The largest magnitude every JSON reader keeps exactly.
 DEPTH_MAX: Final = 64  # Deeper nesting serves no evidence and exhausts stacks.
-DIGEST_LENGTH: Final = len("sha256:") + 64
 
+_DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 _encode = json.JSONEncoder(
     ensure_ascii=False,
     sort_keys=True,
@@ -88,6 +89,17 @@ def parse_json(data: bytes | str, *, bytes_max: int) -> Json:
     Raises:
         NotCanonical: the text is longer than `bytes_max` or breaks a rule.
     """
+    value = load_json(data, bytes_max=bytes_max)
+    require_canonical(value)
+    return value
+
+
+def load_json(data: bytes | str, *, bytes_max: int) -> Json:
+    """Parse as `parse_json`, leaving keys, sizes of integers and depth to a typed reader.
+
+    Raises:
+        NotCanonical: the text is longer than `bytes_max` or not strict JSON.
+    """
     if len(data) > bytes_max:
         raise NotCanonical(f"{len(data)} bytes, at most {bytes_max} are read", limit=bytes_max)
     try:
@@ -95,7 +107,6 @@ def parse_json(data: bytes | str, *, bytes_max: int) -> Json:
         value: Json = _decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise NotCanonical(f"not strict JSON: {error}") from error
-    require_canonical(value)
     return value
 
 
@@ -134,11 +145,7 @@ def digest_of(data: bytes) -> Digest:
 
 def is_digest(text: str) -> bool:
     """Return whether `text` has the form of a digest."""
-    return (
-        len(text) == DIGEST_LENGTH
-        and text.startswith("sha256:")
-        and all(char in "0123456789abcdef" for char in text[7:])
-    )
+    return _DIGEST.fullmatch(text) is not None
 
 
 def commit(key: bytes, data: bytes) -> Digest:

@@ -16,10 +16,11 @@ from datetime import datetime
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rexecop.proof.canonical import (
+    INTEGER_MAX,
     Digest,
     Json,
     is_digest,
-    parse_json,
+    load_json,
     require_canonical,
     trusted_bytes,
 )
@@ -79,7 +80,17 @@ def decode(cls: type[T], data: bytes, *, bytes_max: int = RECORD_BYTES_MAX) -> T
         RecordMalformed: a field is missing, unknown or of the wrong type.
         KindUnknown: `data` names another kind than `cls`.
     """
-    value = from_json(cls, parse_json(data, bytes_max=bytes_max))
+    return from_parsed(cls, load_json(data, bytes_max=bytes_max), data)
+
+
+def from_parsed(cls: type[T], parsed: Json, data: bytes) -> T:
+    """Return the `cls` that `data`, already parsed, is the canonical form of.
+
+    Raises:
+        NotCanonical, RecordMalformed, KindUnknown: as `decode`.
+    """
+    value = from_json(cls, parsed)
+    # Writing it again finds every other spelling, and checks what free-form fields hold.
     if encode(value) != data:
         raise NotCanonical(f"bytes are not the canonical form of this `{cls.__name__.lower()}`")
     return value
@@ -185,8 +196,8 @@ def _union(members: tuple[Any, ...]) -> tuple[Encoder | None, Decoder]:
             encoder,
             lambda value, path: None if value is None else decoder(value, path),
         )
-    classes = [member for member in options if dataclasses.is_dataclass(member)]
-    plain = [(member, _converters(member)) for member in options if not dataclasses.is_dataclass(member)]
+    classes: list[type] = [option for option in options if _is_dataclass(option)]
+    plain = [(option, _converters(option)) for option in options if not _is_dataclass(option)]
     tuples = [converters for member, converters in plain if get_origin(member) is tuple]
 
     def write(value: Any) -> Any:
@@ -211,14 +222,18 @@ def _union(members: tuple[Any, ...]) -> tuple[Encoder | None, Decoder]:
     return write, read
 
 
-def _class_for(classes: list[Any], value: dict[str, Json], path: str) -> type:
+def _is_dataclass(hint: Any) -> bool:
+    return dataclasses.is_dataclass(hint)
+
+
+def _class_for(classes: list[type], value: dict[str, Json], path: str) -> type:
     for cls in classes:
         shape = _shape(cls)
         if shape.kind is not None:
             if value.get("kind") == shape.kind:
-                return cls  # type: ignore[no-any-return]
+                return cls
         elif shape.required <= value.keys() <= shape.decoders.keys():
-            return cls  # type: ignore[no-any-return]
+            return cls
     raise KindUnknown(f"`{path}` holds kind `{value.get('kind')}`, unknown there", field=path)
 
 
@@ -242,6 +257,12 @@ def _exactly(kind: type) -> Decoder:
     return read
 
 
+def _read_int(value: Any, path: str) -> int:
+    if type(value) is not int or not -INTEGER_MAX <= value <= INTEGER_MAX:
+        raise RecordMalformed(f"`{path}` is not an integer within ±2^53", field=path)
+    return value
+
+
 def _read_digest(value: Any, path: str) -> Any:
     if not isinstance(value, str) or not is_digest(value):
         raise RecordMalformed(f"`{path}` is not a digest like `sha256:` and 64 hex digits", field=path)
@@ -263,10 +284,10 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-_WORDS: Final = {str: "a string", int: "an integer", bool: "true or false"}
+_WORDS: Final = {str: "a string", bool: "true or false"}
 _SCALARS: Final[dict[Any, tuple[Encoder | None, Decoder]]] = {
     str: (None, _exactly(str)),
-    int: (None, _exactly(int)),
+    int: (None, _read_int),
     bool: (None, _exactly(bool)),
     Digest: (None, _read_digest),
     datetime: (format_time, _read_time),

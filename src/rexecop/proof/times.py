@@ -8,6 +8,8 @@ from typing import Final
 from rexecop.proof.errors import RecordMalformed
 
 TIME_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
+YEAR_MIN: Final = 1970  # Times are added to and compared; at the ends of the calendar that fails.
+YEAR_MAX: Final = 9000
 
 
 def format_time(moment: datetime) -> str:
@@ -25,9 +27,12 @@ def parse_time(text: str) -> datetime:
     if len(text) != TIME_LENGTH or text[-1] != "Z" or text[10] != "T":
         raise RecordMalformed(f"time `{text[:40]}` is not like `2026-01-31T09:30:00.000Z`")
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError as error:
         raise RecordMalformed(f"time `{text}` does not exist: {error}") from error
+    if not YEAR_MIN <= found.year <= YEAR_MAX:
+        raise RecordMalformed(f"time `{text}` is not between {YEAR_MIN} and {YEAR_MAX}")
+    return found
 
 
 def whole_milliseconds(moment: datetime) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import apsw
 
@@ -25,8 +26,28 @@ from rexecop.store.packing import (
 )
 from rexecop.store.schema import CHUNKS_MAX
 
+OPENED_MAX: Final = 4096  # Some hundred operations: those that are being worked on.
 
-def journal(connection: apsw.Connection, operation: str) -> Journal:
+
+class OpenedRecords:
+    """Records already opened, by their stored bytes: the same bytes need not be parsed and hashed again."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, tuple[bytes, Sealed]] = {}
+
+    def keep(self, stored: bytes, leaf: bytes, sealed: Sealed) -> None:
+        """Remember what `stored`, whose leaf hash is `leaf`, opens to."""
+        if len(self._kept) >= OPENED_MAX:
+            self._kept.clear()
+        self._kept[stored] = (leaf, sealed)
+
+    def get(self, stored: bytes, leaf: bytes) -> Sealed | None:
+        """Return the record if these very bytes were opened before."""
+        found = self._kept.get(stored)
+        return found[1] if found is not None and found[0] == leaf else None
+
+
+def journal(connection: apsw.Connection, operation: str, opened: OpenedRecords) -> Journal:
     """Return the records of `operation`, with those that are not what was logged set aside.
 
     Raises:
@@ -44,7 +65,7 @@ def journal(connection: apsw.Connection, operation: str) -> Journal:
             Damaged(operation=operation, n=gap, reason="it is missing") for gap in range(expected, n)
         )
         expected = n + 1
-        found = _record(operation, n, body, nodes)
+        found = _record(operation, n, body, nodes, opened)
         if isinstance(found, Damaged):
             damaged.append(found)
         else:
@@ -61,12 +82,16 @@ def records_of(connection: apsw.Connection, operation: str) -> int:
     return 0 if row is None or row[0] is None else int(row[0]) + 1
 
 
-def _record(operation: str, n: int, stored: bytes, nodes: bytes) -> Sealed | Damaged:
+def _record(operation: str, n: int, stored: bytes, nodes: bytes, opened: OpenedRecords) -> Sealed | Damaged:
+    leaf = nodes[:HASH_BYTES]
     try:
-        body = unpack_body(stored)
-        if leaf_hash(body) != nodes[:HASH_BYTES]:
-            return Damaged(operation=operation, n=n, reason="its bytes are not those that were logged")
-        sealed = unseal(body)
+        sealed = opened.get(stored, leaf)
+        if sealed is None:
+            body = unpack_body(stored)
+            if leaf_hash(body) != leaf:
+                return Damaged(operation=operation, n=n, reason="its bytes are not those that were logged")
+            sealed = unseal(body)
+            opened.keep(stored, leaf, sealed)
     except (ProofError, StoreDamaged) as error:
         return Damaged(operation=operation, n=n, reason=error.message)
     if sealed.record.operation != operation or sealed.record.n != n:

@@ -53,6 +53,7 @@ class SqliteStore:
         self._readers = readers
         self._writer = writer
         self._checkpointer: Checkpointer | None = None
+        self._opened = reading.OpenedRecords()
         self._log = Log(readers)
 
     # --- making, opening, closing ---
@@ -119,7 +120,12 @@ class SqliteStore:
             BatchRefused, ClockSteppedBack: beside the port's errors.
         """
         prepared = prepare(batch)
-        return await self._writing.run_async(lambda applier: applier.append(prepared), weight=prepared.weight)
+        appended = await self._writing.run_async(
+            lambda applier: applier.append(prepared), weight=prepared.weight
+        )
+        for stored, leaf, sealed in zip(prepared.bodies, prepared.leaves, batch.records, strict=True):
+            self._opened.keep(stored, leaf, sealed)
+        return appended
 
     def append_sync(self, batch: Batch) -> Appended:
         """Do as `append` for a caller without an event loop."""
@@ -149,7 +155,8 @@ class SqliteStore:
             applier.save_lease(number, lease)
             return lease
 
-        return self._writing.run(work)
+        # No flush of its own: the flush of the attempt that acts under it makes it durable first.
+        return self._writing.run(work, durable=False)
 
     def release(self, lease: Lease) -> None:
         """Give `lease` back; one that was lost already is left alone."""
@@ -162,7 +169,8 @@ class SqliteStore:
                 (RELEASED, lease.runner, lease.fence, key),
             )
 
-        self._writing.run(work)
+        # Lost in a power cut, it expires instead.
+        self._writing.run(work, durable=False)
 
     @property
     def _writing(self) -> Writer:
@@ -182,7 +190,7 @@ class SqliteStore:
         Raises:
             OperationUnknown: there are none.
         """
-        return self._read(lambda connection: reading.journal(connection, operation))
+        return self._read(lambda connection: reading.journal(connection, operation, self._opened))
 
     def records_of(self, operation: str) -> int:
         """Return how many records `operation` has; 0 for none."""

@@ -41,7 +41,7 @@ def command(session: Session, keep: str | None) -> int:
             page.row("bundle", result.bundle)
             page.row("next", f"rexecop verify {result.bundle}")
 
-    session.answer(result, draw, quiet=str(result.bundle))
+    session.answer(result, draw, quiet=result.bundle if result.kept else result.verdict)
     return Exit.DONE if result.ok else Exit.FAILED
 
 

@@ -17,8 +17,9 @@ _SERVICE: Final = "rexecop.service.server"
 @click.command(cls=VerbCommand, name="serve")
 @click.option("--host", default="127.0.0.1", help="The address to listen on (127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, help="The port (5000).")
+@click.option("--allow-remote-demo", is_flag=True, help="Listen where others can reach demo mode.")
 @click.pass_obj
-def command(session: Session, host: str, port: int) -> None:
+def command(session: Session, host: str, port: int, allow_remote_demo: bool) -> None:
     """Answer HTTP until interrupted. Needs the extra `server`."""
     from rexecop.app.errors import ExtraMissing
 
@@ -33,4 +34,10 @@ def command(session: Session, host: str, port: int) -> None:
             next_steps=("pip install -e '.[server]'  # in a clone",),
             extra="server",
         ) from error
-    service.serve(settings, host=host, port=port)
+    service.serve(
+        settings,
+        host=host,
+        port=port,
+        allow_remote_demo=allow_remote_demo,
+        report=lambda line: None if settings.quiet else session.show(line),
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from rexecop.proof.canonical import DIGEST_LENGTH, Digest, parse_json
-from rexecop.proof.codec import RECORD_BYTES_MAX, decode
+from rexecop.proof.canonical import load_json
+from rexecop.proof.codec import RECORD_BYTES_MAX, from_parsed
 from rexecop.proof.errors import KindUnknown, RecordMalformed
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.attempt import Attempt
@@ -36,14 +36,14 @@ def read_record(data: bytes) -> Record:
     Raises:
         NotCanonical, RecordMalformed, KindUnknown: see `codec.decode`.
     """
-    parsed = parse_json(data, bytes_max=RECORD_BYTES_MAX)
+    parsed = load_json(data, bytes_max=RECORD_BYTES_MAX)
     kind = parsed.get("kind") if isinstance(parsed, dict) else None
     if not isinstance(kind, str):
         raise RecordMalformed("a record is an object with a `kind`")
     cls = KINDS.get(kind)
     if cls is None:
         raise KindUnknown(f"no record kind `{kind[:60]}`", kind=kind[:60])
-    return decode(cls, data)
+    return from_parsed(cls, parsed, data)
 
 
-__all__ = ["DIGEST_LENGTH", "KINDS", "Digest", "Record", "read_record"]
+__all__ = ["KINDS", "Record", "read_record"]

@@ -28,6 +28,7 @@ CODES: Final[Mapping[str, str]] = {
     "E02a": "a record is not canonical",
     "E02b": "a record has a missing, unknown or wrong field",
     "E02c": "a record is of an unknown kind",
+    "E02d": "more records of one kind than an operation can have",
     "E03a": "a record is missing, repeated or out of place",
     "E03b": "a record does not name the one before it",
     "E03c": "a record belongs to another operation or instance",

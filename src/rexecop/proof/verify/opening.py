@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from rexecop.proof import note as notes_format
 from rexecop.proof.bundle import BundleContents, expected_manifest, from_members
@@ -12,7 +14,22 @@ from rexecop.proof.checkpoint import Checkpoint, parse
 from rexecop.proof.container import unpack
 from rexecop.proof.errors import KindUnknown, NotCanonical, ProofError
 from rexecop.proof.note import Note
+from rexecop.proof.records import Record
+from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.decision import Decision
+from rexecop.proof.records.instance import Trust
+from rexecop.proof.records.receipt import Receipt
+from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.verify.evidence import Notes
+
+# Each of these costs a signature, a decision or a walk through the others; no honest operation comes near.
+KIND_LIMITS: Final[Mapping[type[Record], int]] = {
+    Approval: 1024,
+    Decision: 1024,
+    Receipt: 1024,
+    Ticket: 16,
+    Trust: 10_000,
+}
 
 
 def open_container(data: bytes, notes: Notes) -> BundleContents | None:
@@ -54,7 +71,14 @@ def open_records(lines: Sequence[bytes], section: str, notes: Notes) -> tuple[Se
         except ProofError as error:
             code = {NotCanonical: "E02a", KindUnknown: "E02c"}.get(type(error), "E02b")
             notes.fault(code, f"{section} record {number}: {error.message}")
-    return tuple(found) if len(found) == len(lines) else None
+    if len(found) != len(lines):
+        return None
+    counts = Counter(type(sealed.record) for sealed in found)
+    for kind, limit in KIND_LIMITS.items():
+        if counts[kind] > limit:
+            notes.fault("E02d", f"{counts[kind]} {section} records `{kind.kind}`, at most {limit} are read")
+            return None
+    return tuple(found)
 
 
 def open_checkpoint(data: bytes, notes: Notes) -> tuple[Note, Checkpoint] | None:

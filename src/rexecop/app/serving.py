@@ -1,0 +1,108 @@
+"""An instance opened for the HTTP service: what it may ask, and whether it can be answered now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from types import TracebackType
+from typing import Final
+
+from rexecop import __version__
+from rexecop.app.build import open_instance
+from rexecop.app.demo_authority import DemoAuthority
+from rexecop.app.execute import Answer, Executor
+from rexecop.app.instance import Instance
+from rexecop.app.settings import Settings
+from rexecop.operations.errors import AppendConflict
+from rexecop.operations.ports import Batch, Lock
+from rexecop.proof.call import HandlerRequest
+from rexecop.proof.errors import RexecopError
+from rexecop.proof.payload import Value
+from rexecop.proof.publickey import verify
+
+PROBE: Final = "readiness"  # The name of the lock a readiness check takes and gives back; no target has it.
+PROBE_TRIES: Final = 3  # Records of the instance itself are rare; being overtaken twice is no accident.
+
+
+class Serving:
+    """One runtime root behind the service. Demo mode: two harmless actions, one built-in pack."""
+
+    mode: Final = "demo"
+    version: Final = __version__
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._world = instance.parts.world
+        self._chain = instance.parts.authority.trust_records()[0].record.operation
+        self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
+        self._executor = Executor(self._world, self._authority)
+
+    def __enter__(self) -> Serving:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._instance.close()
+
+    def now(self) -> datetime:
+        """Return the time, UTC."""
+        return self._world.clock.now()
+
+    async def execute(self, action: str, payload: Value, nonce: str) -> Answer:
+        """Carry out a request of the `/execute` contract; see `Executor.execute`."""
+        return await self._executor.execute(action, payload, nonce)
+
+    async def problems(self) -> tuple[str, ...]:
+        """Return in words what keeps requests from being carried out now; nothing if they can be.
+
+        The ledger is read, written and flushed; no record is left.
+        """
+        found = list(self._engine_problems())
+        try:
+            await self._write()
+        except RexecopError as error:
+            found.append(f"ledger: {error.message}")
+        return tuple(found)
+
+    def _engine_problems(self) -> Iterator[str]:
+        problem = self._authority.policy().problem_at(self._world.clock.now())
+        if problem is not None:
+            yield f"policy: {problem}"
+        if HandlerRequest.kind not in self._world.lanes:
+            yield "engine: no lane runs handlers"
+        signer = self._world.signer
+        try:
+            verify(signer.public, PROBE.encode(), signer.sign(PROBE.encode()))
+        except RexecopError as error:
+            yield f"instance key: {error.message}"
+
+    async def _write(self) -> None:
+        """Take and give back a lock in one flushed transaction on the instance's own chain."""
+        store, instance = self._world.store, self._chain
+        for left in reversed(range(PROBE_TRIES)):
+            batch = Batch(
+                operation=instance,
+                expected=store.records_of(instance),
+                records=(),
+                locks=(
+                    Lock(target=PROBE, exclusive=False),
+                    Lock(target=PROBE, exclusive=False, release=True),
+                ),
+            )
+            try:
+                await store.append(batch)
+            except AppendConflict:
+                if not left:
+                    raise
+            else:
+                return
+
+
+def open_serving(settings: Settings) -> Serving:
+    """Open the root of `settings` for the service.
+
+    Raises:
+        RootMissing, RootUnsafe: there is no usable root. StoreError: the ledger cannot be opened.
+    """
+    return Serving(open_instance(settings))

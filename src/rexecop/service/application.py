@@ -1,0 +1,174 @@
+"""The HTTP application: the `/execute` contract at the root."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rexecop.app.execute import Executed, NotExecuted, Reason
+from rexecop.app.serving import Serving
+from rexecop.proof.errors import NotCanonical, RexecopError
+from rexecop.service.body import BodyRefused, read_request
+
+SERVICE: Final = "OpenExec"  # The contract spoken here, by the name its clients know.
+RETRY_SECONDS: Final = "1"
+
+HEADERS: Final[Mapping[str, str]] = {
+    "content-type": "application/json",
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+}
+STATUS: Final[Mapping[Reason, int]] = {
+    Reason.UNKNOWN_ACTION: 400,
+    Reason.REJECTED: 400,
+    Reason.DENIED: 403,
+    Reason.CONFLICT: 409,
+    Reason.UNKNOWN: 409,
+    Reason.BUSY: 409,
+    Reason.TOO_LARGE: 413,
+    Reason.FAILED: 500,
+}
+OPEN_WARNING: Final = (
+    "Demo mode: whoever reaches this address may run every registered action without an approval."
+)
+
+_encode = msgspec.json.encode
+
+
+class Contract:
+    """The routes of the contract over one opened root; `hosts` are the names it answers to; None: any."""
+
+    def __init__(self, serving: Serving, hosts: Collection[str] | None) -> None:
+        self._serving = serving
+        self._hosts = None if hosts is None else frozenset(hosts)
+
+    async def root(self, request: Request) -> Response:
+        """Say who answers."""
+        return _json(200, {"service": SERVICE, "status": "running", "version": self._serving.version})
+
+    async def health(self, request: Request) -> Response:
+        """Say how requests are authorised; that the process answers is all it proves."""
+        return _json(
+            200,
+            {
+                "status": "healthy",
+                "exec_mode": self._serving.mode,
+                "signature_verification": "disabled",
+                "restriction": "open",
+                "warning": OPEN_WARNING,
+            },
+        )
+
+    async def version(self, request: Request) -> Response:
+        """Say which version answers, and what time it is."""
+        moment = self._serving.now().replace(tzinfo=None).isoformat(timespec="milliseconds")
+        return _json(200, {"version": self._serving.version, "timestamp": moment})
+
+    async def ready(self, request: Request) -> Response:
+        """Say whether a request could be carried out now: 200, or 503 with what is in the way."""
+        problems = await self._serving.problems()
+        if problems:
+            return _json(503, {"ready": False, "detail": list(problems)}, {"retry-after": RETRY_SECONDS})
+        return _json(200, {"ready": True})
+
+    async def execute(self, request: Request) -> Response:
+        """Carry out one request."""
+        refused = self._foreign(request)
+        if refused is not None:
+            return refused
+        try:
+            asked = await read_request(request)
+            answer = await self._serving.execute(asked.action, asked.payload, asked.nonce)
+        except BodyRefused as error:
+            return _json(error.status, {"detail": error.detail})
+        except NotCanonical as error:
+            return _json(422, {"detail": error.message})
+        except RexecopError as error:
+            # The ledger, the key or the clock: nothing ran that was not recorded before.
+            return _json(503, {"detail": error.message, "code": error.code}, {"retry-after": RETRY_SECONDS})
+        return executed(answer) if isinstance(answer, Executed) else not_executed(answer)
+
+    def _foreign(self, request: Request) -> Response | None:
+        """Refuse what a page of another site would send: a foreign host name, or a foreign origin."""
+        host = request.headers.get("host", "")
+        if self._hosts is not None and _name(host) not in self._hosts:
+            return _json(421, {"detail": "this address is not served under that Host"})
+        origin = request.headers.get("origin")
+        if origin is not None and origin != f"{request.url.scheme}://{host}":
+            return _json(403, {"detail": "requests from another Origin are refused"})
+        return None
+
+
+def create_app(serving: Serving, hosts: Collection[str] | None) -> Starlette:
+    """Return the application over `serving`; it neither opens nor closes it."""
+    contract = Contract(serving, hosts)
+    return Starlette(
+        routes=[
+            Route("/", contract.root, methods=["GET"]),
+            Route("/health", contract.health, methods=["GET"]),
+            Route("/ready", contract.ready, methods=["GET"]),
+            Route("/version", contract.version, methods=["GET"]),
+            Route("/execute", contract.execute, methods=["POST"]),
+        ],
+        exception_handlers={HTTPException: _http_error, Exception: _defect},
+    )
+
+
+def executed(answer: Executed) -> Response:
+    """Return the answer for an action that ran; result and envelope are JSON already."""
+    body = b"".join(
+        (
+            b'{"id":"',
+            answer.id.encode(),
+            b'","action":',
+            _encode(answer.action),
+            b',"result":',
+            answer.result.encode("ascii"),
+            b',"approved":true,"receipt":"',
+            answer.receipt.encode(),
+            b'","operation_id":"',
+            answer.operation.encode(),
+            b'","signed_receipt":',
+            answer.envelope,
+            b"}",
+        )
+    )
+    return Response(body, 200, HEADERS)
+
+
+def not_executed(answer: NotExecuted) -> Response:
+    """Return the answer for a request without result."""
+    body: dict[str, object] = {"detail": answer.detail}
+    if answer.operation is not None:
+        body["operation_id"] = answer.operation
+    return _json(
+        STATUS[answer.reason], body, {"retry-after": RETRY_SECONDS} if answer.reason is Reason.BUSY else None
+    )
+
+
+def _json(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
+    return Response(_encode(body), status, {**HEADERS, **(headers or {})})
+
+
+def _name(host: str) -> str:
+    """Return the name in a Host header, without its port."""
+    if host.startswith("["):
+        return host.partition("]")[0].removeprefix("[").lower()
+    return host.partition(":")[0].lower()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return await _defect(request, error)
+    return _json(error.status_code, {"detail": error.detail}, error.headers)
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    return _json(500, {"detail": "Internal Server Error"})

@@ -1,0 +1,158 @@
+"""`rexecop serve`: the application on a socket, until somebody says stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import ipaddress
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+
+from rexecop.app.serving import Serving, open_serving
+from rexecop.app.settings import Settings
+from rexecop.service.application import create_app
+from rexecop.service.errors import AddressUnavailable, DemoExposed
+
+BACKLOG: Final = 512
+CONNECTIONS_MAX: Final = 1_024  # Below the usual limit of open files, with room for the ledger.
+GRACE_SECONDS: Final = 15  # Longer than a handler may take, so a request in flight ends by itself.
+LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+
+
+def serve(
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    allow_remote_demo: bool = False,
+    report: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the root of `settings` on `host` and `port` (0: any free one) until SIGINT or SIGTERM.
+
+    Requests in flight are finished and the ledger is closed before this returns. `report` is
+    told the address once it is listened on.
+
+    Raises:
+        DemoExposed: others could reach `host`, and `allow_remote_demo` does not say that they may.
+        AddressUnavailable: the address cannot be listened on.
+        RootMissing, RootUnsafe, StoreError: as `open_serving`.
+    """
+    local = is_loopback(host)
+    if not local and not allow_remote_demo:
+        raise DemoExposed(
+            f"demo mode asks nobody who they are, so it does not listen on `{host:.80}`",
+            next_steps=("rexecop serve --host 127.0.0.1",),
+            host=host[:80],
+        )
+    listening = listen(host, port)
+    try:
+        with open_serving(settings) as serving:
+            name = f"http://{shown_address(listening)}"
+            (report or _say)(f"rexecop: serving {settings.root} on {name} in {serving.mode} mode")
+            run(serving, listening, hosts={*LOCAL_NAMES, host.lower()} if local else None)
+    finally:
+        listening.close()
+
+
+def run(serving: Serving, listening: socket.socket, *, hosts: set[str] | None) -> None:
+    """Answer on `listening` until a signal says stop; requests in flight are finished."""
+    config = uvicorn.Config(
+        create_app(serving, hosts),
+        http="auto",
+        loop="auto",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS_MAX,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    # What was built until here lives as long as the service; looking through it again costs pauses.
+    gc.collect()
+    gc.freeze()
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_Server(config).serve(sockets=[listening]))
+
+
+class _Server(uvicorn.Server):
+    """A server for which being told to stop is how it ends well, not a death by signal."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop gracefully on SIGINT and SIGTERM; what handled them before is put back."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on `host` and `port`.
+
+    Raises:
+        AddressUnavailable: it cannot.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise AddressUnavailable(f"`{host:.80}` is no address of this machine", host=host[:80]) from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise AddressUnavailable(
+            f"cannot listen on `{host:.80}` port {port}: {_words(error)}",
+            next_steps=("rexecop serve --port 0",) if error.errno == errno.EADDRINUSE else (),
+            host=host[:80],
+            port=port,
+        ) from error
+    return listening
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach `host`; a name other than `localhost` may lead anywhere."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def shown_address(listening: socket.socket) -> str:
+    """Return the address of `listening` as a URL names it."""
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

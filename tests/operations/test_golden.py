@@ -1,0 +1,47 @@
+"""Golden cases of the shipped profiles hold, and a case that does not says how it differs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rexecop.operations.errors import ProfileRefused
+from rexecop.operations.golden import golden_cases, run_case
+from rexecop.operations.profile import load_profile
+from rexecop.proof.records.validation import RuleVerdict
+from tests.operations.folders import HELLO, TECRAX, folder
+
+CASES = [(root, case.name) for root in (HELLO, TECRAX) for case in golden_cases(folder(root))]
+
+
+@pytest.mark.parametrize(("root", "name"), CASES, ids=[name for _, name in CASES])
+def test_every_golden_case_holds(root: Path, name: str) -> None:
+    files = folder(root)
+    case = next(case for case in golden_cases(files) if case.name == name)
+
+    assert run_case(case, load_profile(files), files) == ()
+
+
+@pytest.mark.parametrize("root", [HELLO, TECRAX], ids=lambda root: root.name)
+def test_every_intent_has_a_golden_case_but_the_plainest(root: Path) -> None:
+    tested = {case.request.intent for case in golden_cases(folder(root))}
+
+    assert set(load_profile(folder(root)).intents) - tested <= {"show_greeting"}
+
+
+def test_a_case_that_does_not_hold_says_how() -> None:
+    files = folder(HELLO)
+    case = next(case for case in golden_cases(files) if case.name == "host_facts")
+    wrong = replace(
+        case,
+        calls={"read_hostname": ("hostname",), "gone": ()},
+        facts={"localhost.host_facts.hostname": "web-2"},
+        verdict=RuleVerdict.FAILED,
+    )
+
+    assert len(run_case(wrong, load_profile(files), files)) == 4
+
+
+def test_a_case_of_another_form_is_refused() -> None:
+    with pytest.raises(ProfileRefused, match="unknown key `intend`"):
+        golden_cases({"tests/x.case.yaml": b"case: {intend: x}"})

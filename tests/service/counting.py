@@ -1,0 +1,40 @@
+"""A service whose `echo` leaves a trace: `python -m tests.service.counting ROOT TRACE [hold]`.
+
+Each run adds a line to TRACE. With `hold` it says so in TRACE and waits first, so that a
+test can end the process between the claim and the effect.
+"""
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rexecop.app.settings import load_settings
+from rexecop.lanes import registry
+from rexecop.proof.payload import Value
+from rexecop.service.server import serve
+
+HELD = "held\n"
+RAN = "ran\n"
+HOLD_SECONDS = 60.0  # Longer than any test waits; the process is ended meanwhile.
+
+
+def main(root: str, trace: str, *hold: str) -> None:
+    def echo(payload: Value) -> Value:
+        with Path(trace).open("a", encoding="ascii") as file:
+            if hold:
+                file.write(HELD)
+                file.flush()
+                time.sleep(HOLD_SECONDS)
+            file.write(RAN)
+        return {"echo": payload}
+
+    handlers = registry.HANDLERS
+    assert isinstance(handlers, dict)
+    handlers["echo"] = replace(handlers["echo"], run=echo, bounded=False)
+    here = Path(root).parent
+    serve(load_settings({"root": root}, {}, here, here), host="127.0.0.1", port=0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,110 @@
+"""A real service in a process of its own, and a plain HTTP client for it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+STOP_SECONDS: Final = 30.0
+JSON: Final = {"Content-Type": "application/json"}
+
+Body = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP answer."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def json(self) -> dict[str, object]:
+        found = json.loads(self.body)
+        assert isinstance(found, dict)
+        return found
+
+
+@dataclass(slots=True)
+class Running:
+    """A service that answers on `port`."""
+
+    process: subprocess.Popen[str]
+    port: int
+    root: Path
+
+    def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=STOP_SECONDS)
+        try:
+            connection.request(
+                method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+            )
+            answer = connection.getresponse()
+            return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Reply:
+        return self.call("GET", path)
+
+    def post(self, body: bytes) -> Reply:
+        return self.call("POST", "/execute", body, Content_Type="application/json")
+
+    def execute(self, action: str, payload: object, nonce: str, **more: object) -> Reply:
+        return self.post(json.dumps({"action": action, "payload": payload, "nonce": nonce, **more}).encode())
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal and return how the process ended."""
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def running(root: Path, *command: str) -> Iterator[Running]:
+    """Start a service over `root`; `command` is a module and its arguments instead of `rexecop serve`."""
+    argv = command or ("rexecop", "--root", str(root), "serve", "--port", "0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", *argv],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert " on http://" in line, line + process.stderr.read()
+        yield Running(process, int(line.split("http://")[1].split()[0].rpartition(":")[2]), root)
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def at_once(count: int, call: object) -> list[Reply]:
+    """Return the answers of `count` calls made together; `call` takes the number of the call."""
+    assert callable(call)
+    replies: list[Reply] = []
+    gate = threading.Barrier(count)
+
+    def one(number: int) -> None:
+        gate.wait()
+        replies.append(call(number))
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return replies

@@ -1,0 +1,171 @@
+"""Plans to run in a simulated world, and the records that lead to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rexecop.engines.closing import close
+from rexecop.engines.session import Session
+from rexecop.governance.admission import decide
+from rexecop.operations.ports import PinnedInput
+from rexecop.proof.call import Limits
+from rexecop.proof.canonical import digest_of
+from rexecop.proof.principal import Principal
+from rexecop.proof.records.decision import Decision, PolicyRequest, RequestTarget
+from rexecop.proof.records.intent import EnvironmentRef, Intent, Origin, ProfileRef
+from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, Plan, PlannedTarget, Probe, Retry, Step
+from rexecop.proof.vocabulary import Effect, Gate, Grade, Isolation, Mode, Phase, strongest
+from tests.sim.world import ALICE, House, scripted
+
+LIMITS: Final = Limits(timeout_ms=1_000, output_bytes=4096, grace_ms=100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One step as a test writes it. A step that derives has no effect."""
+
+    id: str
+    effect: Effect | None = Effect.CHANGE
+    target: str = "web"
+    probe: bool = True
+    undo: bool = True
+    tries: int = 1
+    delay_ms: int = 0
+    on: tuple[str, ...] = ()
+    tolerated: bool = False
+    before: Expectation | None = None
+    after: Expectation | None = None
+
+
+def change(name: str, **more: object) -> Wanted:
+    """Return a change with probe and undo."""
+    return Wanted(id=name, **more)  # type: ignore[arg-type]
+
+
+def read(name: str, **more: object) -> Wanted:
+    """Return a read."""
+    return Wanted(id=name, effect=Effect.READ, probe=False, undo=False, **more)  # type: ignore[arg-type]
+
+
+def derive(name: str) -> Wanted:
+    """Return a computation over the step before it."""
+    return Wanted(id=name, effect=None)
+
+
+def steps_of(operation: str, wanted: Sequence[Wanted]) -> tuple[Step, ...]:
+    """Return the planned steps of `operation`."""
+    found: list[Step] = []
+    for one in wanted:
+        if one.effect is None:
+            last = found[-1].id
+            found.append(DeriveStep(id=one.id, target=one.target, normalizer="greeting", needs=(last,)))
+        else:
+            found.append(_call_step(operation, one, one.effect))
+    return tuple(found)
+
+
+def _call_step(operation: str, one: Wanted, effect: Effect) -> CallStep:
+    return CallStep(
+        id=one.id,
+        target=one.target,
+        call=scripted(operation, one.id, Phase.DO, one.target, effect),
+        limits=LIMITS,
+        isolation=Isolation.NOT_APPLICABLE,
+        idempotent=False,
+        grade=Grade.SHAPE if effect is Effect.READ else None,
+        retry=Retry(attempts=one.tries, on=one.on, delay_ms=one.delay_ms) if one.tries > 1 else None,
+        normalizer="greeting",
+        precondition=one.before,
+        postcondition=one.after,
+        probe=Probe(
+            call=scripted(operation, one.id, Phase.PROBE, one.target, Effect.READ),
+            normalizer="greeting",
+            fact="line",
+            equals="yes",
+        )
+        if one.probe
+        else None,
+        undo=scripted(operation, one.id, Phase.UNDO, one.target, Effect.CHANGE) if one.undo else None,
+        continue_on_error=one.tolerated,
+    )
+
+
+def drafted(
+    house: House, wanted: Sequence[Wanted], *, mode: Mode = Mode.APPLY, good: bool = True, by: Principal = ALICE
+) -> Session:
+    """Return a session that holds intent, plan and decision for `wanted`, not yet stored."""
+    session = Session(house.store, house.clock, house.ids.operation())
+    steps = steps_of(session.id, wanted)
+    effect = strongest([step.call.effect for step in steps if isinstance(step, CallStep)])
+    targets = tuple(
+        PlannedTarget(id=name, type="host", criticality="low")
+        for name in sorted({step.target for step in steps})
+    )
+    some = digest_of(b"profile")
+    profile = ProfileRef(name="sim", version="1", digest=some)
+    where = EnvironmentRef(id="here", digest=digest_of(b"here"))
+    session.add(
+        Intent,
+        by,
+        profile=profile,
+        environment=where,
+        intent="sim",
+        target=targets[0].id,
+        mode=mode,
+        origin=Origin(channel="test"),
+        parameters={"good": good},
+    )
+    session.add(
+        Plan,
+        intent=session.op.sealed_intent.digest,
+        profile=some,
+        environment=where.digest,
+        effect=effect,
+        risk="low",
+        targets=targets,
+        steps=steps,
+    )
+    request = PolicyRequest(
+        gate=Gate.PLAN,
+        principal=by,
+        profile="sim",
+        intent="sim",
+        effect=effect,
+        mode=mode,
+        risk="low",
+        environment="here",
+        targets=tuple(RequestTarget(id=t.id, type=t.type, criticality=t.criticality) for t in targets),
+        simulated=True,
+        pinned=False,
+        origin="test",
+        now=session.judged_now(),
+        grade=str(Grade.SHAPE) if effect is Effect.READ else None,
+        parameters={"good": good},
+    )
+    answer = decide(house.authority.policy(), request)
+    session.add(
+        Decision,
+        plan=session.op.sealed_plan.digest,
+        request=request,
+        terms=answer.terms,
+        rules=answer.rules,
+        packs=answer.packs,
+        errors=answer.errors,
+        reason=answer.reason,
+    )
+    if session.op.receipt_due:
+        close(session, house.world.signer)
+    session.attached.inputs.extend(
+        PinnedInput(digest=pack.ref.digest, role="policy-pack", data=pack.data)
+        for pack in house.authority.packs
+    )
+    return session
+
+
+async def planned(house: House, *wanted: Wanted, mode: Mode = Mode.APPLY, good: bool = True) -> str:
+    """Store intent, plan and decision, and return the operation's id."""
+    session = drafted(house, wanted, mode=mode, good=good)
+    await session.flush()
+    return session.id

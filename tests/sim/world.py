@@ -1,0 +1,372 @@
+"""A world to run operations in: a clock one can move, a ledger and a lane that fail as told, deaths of runners.
+
+The ledger is the real one. Effects happen in `Reality`, which remembers every one of them, and checks at
+that very moment that the attempt behind it is durable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from rexecop.app.evidence import Evidence
+from rexecop.app.keyring import Keyring
+from rexecop.app.lifecycle import Lifecycle
+from rexecop.engines.driver import Driver, World
+from rexecop.engines.runner import boot_id
+from rexecop.engines.session import Session
+from rexecop.governance.admission import Policy
+from rexecop.governance.pack import Pack
+from rexecop.governance.starter import files as starter_files
+from rexecop.lanes.failures import Failure
+from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
+from rexecop.lanes.simulated import SIMULATED
+from rexecop.operations.errors import StoreUnavailable, StoreUncertain
+from rexecop.operations.ports import Appended, Batch, Lease
+from rexecop.operations.profile import load_profile
+from rexecop.operations.profile_model import Profile
+from rexecop.operations.validation import Rule
+from rexecop.proof.call import Call, Limits, ScriptedReply, ScriptedRequest, call_digest
+from rexecop.proof.canonical import Digest
+from rexecop.proof.checkpoint import Checkpoint, sign
+from rexecop.proof.principal import Principal
+from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.trust import Enrolment, enrolments
+from rexecop.proof.vocabulary import Effect, Ended, Established, Grade, Isolation, Phase, Role
+from rexecop.store.sqlite import SqliteStore
+from tests.operations.folders import HELLO, folder
+from tests.proof.memory_signer import MemorySigner
+
+START: Final = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+ALICE: Final = Principal(person="alice", established=Established.OS_USER, credential="uid:1000")
+ROOT: Final = Principal(person="root", established=Established.OS_USER, credential="uid:0")
+INSTANCE: Final = "in_00000000000070008000000000000001"
+SIGNER: Final = MemorySigner(7)
+KEYS: Final[Mapping[str, MemorySigner]] = {
+    name: MemorySigner(number) for number, name in enumerate(("bob", "carol", "dora"), 20)
+}
+MARGIN: Final = timedelta(seconds=2)
+
+
+class Crash(BaseException):
+    """The runner is dead from here on: nothing it would still do happens."""
+
+
+class FakeClock:
+    """Each look costs a millisecond; `move` steps it, backwards too. The boot clock only goes on."""
+
+    def __init__(self) -> None:
+        self._now = START
+        self._boot = 1_000_000
+
+    def now(self) -> datetime:
+        self._now += timedelta(milliseconds=1)
+        self._boot += 1
+        return self._now
+
+    def boot_ms(self) -> int:
+        return self._boot
+
+    def move(self, by: timedelta) -> None:
+        self._now += by
+        self._boot += max(0, int(by.total_seconds() * 1000))
+
+
+class FakeIds:
+    """Ids and keys that are the same in every run."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def _next(self, what: str) -> bytes:
+        self._count += 1
+        return hashlib.sha256(f"{what}{self._count}".encode()).digest()
+
+    def operation(self) -> str:
+        self._count += 1
+        return f"op_{0x0198_0000_0000_7000_8000_0000_0000_0000 + self._count:032x}"
+
+    def nonce(self) -> str:
+        return self._next("nonce").hex()[:32]
+
+    def key(self) -> bytes:
+        return self._next("key")
+
+
+class FlakyStore(SqliteStore):
+    """The real ledger of a runner that may die, and a disk that may say no: `fault` names each append's fate."""
+
+    fault: Callable[[], str] = staticmethod(lambda: "")
+    dead: bool = False
+    uncertain: bool = False
+    appends: int = 0
+
+    async def append(self, batch: Batch) -> Appended:
+        self._alive()
+        if self.uncertain:
+            raise StoreUncertain("this process stopped appending")
+        self.appends += 1
+        fate = self.fault()
+        if fate == "not persisted":
+            raise StoreUnavailable("the ledger cannot be written: the disk is full")
+        if fate == "crash before":
+            self.die()
+        appended = await super().append(batch)
+        if fate == "crash after":
+            self.die()
+        if fate == "persisted anyway":
+            self.uncertain = True
+            raise StoreUncertain("the flush failed, and what is on the disk cannot be known")
+        return appended
+
+    def acquire(self, operation: str, runner: str, until: datetime, now: datetime) -> Lease | None:
+        self._alive()
+        return super().acquire(operation, runner, until, now)
+
+    def release(self, lease: Lease) -> None:
+        self._alive()
+        if not self.uncertain:
+            super().release(lease)
+
+    def die(self) -> None:
+        self.dead = True
+        raise Crash
+
+    def revive(self) -> None:
+        """A new process opens the ledger."""
+        self.dead = self.uncertain = False
+
+    def _alive(self) -> None:
+        if self.dead:
+            raise Crash
+
+
+@dataclass
+class Reality:
+    """What really happened out there: every effect in order, and what stands."""
+
+    store: FlakyStore
+    effects: list[tuple[str, str, Phase]] = field(default_factory=list)
+    stands: set[tuple[str, str]] = field(default_factory=set)
+    calls: list[tuple[str, str, Phase]] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def happen(self, operation: str, step: str, phase: Phase, call: Call, attempt: int) -> None:
+        """Take the effect of one call, whose attempt must be durable and without an outcome."""
+        records = [sealed for sealed in self.store.journal(operation).records]
+        answered = {s.record.attempt for s in records if isinstance(s.record, Outcome | Reconciliation)}
+        durable = [
+            s
+            for s in records
+            if isinstance(s.record, Attempt)
+            and (s.record.phase, s.record.permit.step, s.record.permit.attempt) == (phase, step, attempt)
+            and s.record.permit.call == call_digest(call)
+            and s.digest not in answered
+        ]
+        if len(durable) != 1:
+            self.broken.append(f"{phase} {step} try {attempt}: {len(durable)} durable attempts behind it")
+        self.effects.append((operation, step, phase))
+        if phase is Phase.DO:
+            self.stands.add((operation, step))
+        else:
+            self.stands.discard((operation, step))
+
+    def times(self, operation: str, step: str, phase: Phase) -> int:
+        return self.effects.count((operation, step, phase))
+
+
+class ScriptLane:
+    """Acts on `Reality` as `fate` says: ok, retryable, failed, lost before/after, crash before/after."""
+
+    name = "script"
+
+    def __init__(self, reality: Reality) -> None:
+        self._reality = reality
+        self.fate: Callable[[str, Phase, Effect], str] = lambda step, phase, effect: "ok"
+        self.during: Callable[[], None] | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            requests=frozenset({ScriptedRequest.kind}),
+            simulated=True,
+            isolation=frozenset({Isolation.NOT_APPLICABLE}),
+            grades=frozenset(Grade),
+        )
+
+    async def open(
+        self, call: Call, limits: Limits, isolation: Isolation, attempt: int, clearance: Clearance
+    ) -> AsyncIterator[LaneEvent]:
+        assert isinstance(call.request, ScriptedRequest)
+        told = call.request.arguments
+        operation, step, phase = str(told["operation"]), str(told["step"]), Phase(str(told["phase"]))
+        clearance()
+        self._reality.calls.append((operation, step, phase))
+        fate = self.fate(step, phase, call.effect)
+        if self.during is not None:
+            self.during()
+        if fate == "crash before":
+            self._reality.store.die()
+        acts = call.effect is not Effect.READ and fate in ("ok", "lost after", "crash after")
+        if acts:
+            self._reality.happen(operation, step, phase, call, attempt)
+        if fate == "crash after":
+            self._reality.store.die()
+        if fate in ("lost before", "lost after"):
+            yield _end(Ended.UNKNOWN, Failure.UNKNOWN_OUTCOME)
+        elif fate == "retryable":
+            yield _end(Ended.FAILED, Failure.TRANSIENT_CONNECTOR_ERROR)
+        elif fate == "failed":
+            yield _end(Ended.FAILED, Failure.VALIDATION_FAILED)
+        else:
+            applied = "yes" if (operation, step) in self._reality.stands else "no"
+            text = f"{applied if phase is Phase.PROBE else step}\n".encode()
+            yield LaneResult(
+                ended=Ended.OK, duration_ms=3, measured=SIMULATED, stdout=text, stdout_bytes=len(text)
+            )
+
+
+def _end(ended: Ended, failure: Failure) -> LaneResult:
+    return LaneResult(ended=ended, duration_ms=1, measured=SIMULATED, failure=failure)
+
+
+class FakeAuthority:
+    """Policy and keys as the test says."""
+
+    def __init__(self, keyring: Callable[[], tuple[Enrolment, ...]]) -> None:
+        self.packs: tuple[Pack, ...] = (STARTER,)
+        self._keyring = keyring
+
+    def policy(self, profile: Digest | None = None) -> Policy:
+        return _policy(self.packs)
+
+    def enrolments(self) -> tuple[Enrolment, ...]:
+        return self._keyring()
+
+
+STARTER_FILES: Final[Mapping[str, bytes]] = starter_files("alice", ("bob", "carol", "dora"))
+STARTER: Final = Pack.parse(STARTER_FILES)
+_POLICIES: Final[dict[tuple[Digest, ...], Policy]] = {}
+
+
+def _policy(packs: Sequence[Pack]) -> Policy:
+    key = tuple(pack.ref.digest for pack in packs)
+    if key not in _POLICIES:
+        _POLICIES[key] = Policy(packs)
+    return _POLICIES[key]
+
+
+def pack(requirements: str = "", rules: str = "") -> Pack:
+    """Return the starter pack with other requirements, or with `rules` added."""
+    files = dict(STARTER_FILES)
+    if requirements:
+        files["requirements/approvals.cedar"] = requirements.encode()
+    files["rules.cedar"] += rules.encode()
+    return Pack.parse(files)
+
+
+NEEDS_ONE: Final = pack('@id("one")\n@approvals("1 of approvers")\npermit (principal, action, resource);\n')
+NEEDS_TWO: Final = pack('@id("two")\n@approvals("2 of approvers")\npermit (principal, action, resource);\n')
+NO_CHANGES: Final = pack(
+    rules='@id("no-changes")\nforbid (principal, action == Action::"change", resource);\n'
+)
+
+
+class FakeContents:
+    """One profile for every plan: the greeting's normalizer, and a rule on a parameter."""
+
+    def __init__(self) -> None:
+        rule = Rule(
+            test="equals",
+            path="parameters.good",
+            value=True,
+            value_from=None,
+            pass_rule="sim.good",
+            fail_rule="sim.good",
+            details={},
+            fail_details={},
+            details_from=None,
+        )
+        self._profile = replace(load_profile(folder(HELLO)), rules={"sim": (rule,)})
+
+    def profile(self, digest: Digest) -> Profile:
+        return self._profile
+
+
+CONTENTS: Final = FakeContents()
+
+
+class House:
+    """One ledger, and whoever lives in it: `life()` is a new runner after the last one died."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock, self.ids = FakeClock(), FakeIds()
+        SqliteStore.create(path, INSTANCE).close()
+        self.store = FlakyStore.open(path, checkpointer=_checkpoint)
+        self.reality = Reality(self.store)
+        self.lane = ScriptLane(self.reality)
+        self.keyring = Keyring(self.store, self.clock, INSTANCE)
+        self.authority = FakeAuthority(lambda: enrolments(self.store.journal(INSTANCE).records))
+        self.evidence = Evidence(self.store, INSTANCE, SIGNER)
+        self._lives = 0
+        self.life()
+
+    async def enrol(self) -> None:
+        """Enrol the instance's key and those of the approvers."""
+        await self.keyring.enrol(SIGNER.public, "instance", Role.INSTANCE, ROOT)
+        for person, key in KEYS.items():
+            await self.keyring.enrol(key.public, person, Role.APPROVER, ROOT)
+
+    def life(self, runner: str | None = None) -> Lifecycle:
+        """Start a runner; the one before it is dead."""
+        self._lives += 1
+        self.store.revive()
+        self.world = World(
+            store=self.store,
+            lanes={ScriptedRequest.kind: self.lane},
+            authority=self.authority,
+            contents=CONTENTS,
+            clock=self.clock,
+            ids=self.ids,
+            signer=SIGNER,
+            runner=runner or dead_runner(self._lives),
+            permit_seconds=30,
+        )
+        self.lifecycle = Lifecycle(self.world, Driver(self.world), MARGIN)
+        return self.lifecycle
+
+    def session(self, operation: str) -> Session:
+        return Session.load(self.store, self.clock, operation)
+
+    def close(self) -> None:
+        self.store.revive()
+        self.store.close()
+
+
+def dead_runner(number: int) -> str:
+    """Return the name of a runner on this boot that does not live (any more)."""
+    return f"{boot_id()}:1:life{number}"
+
+
+def _checkpoint(size: int, root: bytes) -> bytes:
+    return sign(Checkpoint(origin=f"rexecop/{INSTANCE}/1", size=size, root=root), SIGNER)
+
+
+def scripted(operation: str, step: str, phase: Phase, target: str, effect: Effect) -> Call:
+    """Return the call that tells `ScriptLane` what it stands for."""
+    return Call(
+        target=target,
+        connector="script",
+        action=f"{phase}_{step}",
+        effect=effect,
+        request=ScriptedRequest(
+            arguments={"operation": operation, "step": step, "phase": str(phase)},
+            replies=(ScriptedReply(ended=Ended.OK),),
+        ),
+    )
