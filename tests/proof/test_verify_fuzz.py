@@ -1,4 +1,4 @@
-"""Whatever a stranger writes, and signs with a key we trust, ends in a verdict: soon, and never in a traceback."""
+"""Whatever a stranger writes, and signs with a key we trust, ends soon in a verdict, never in a traceback."""
 
 from __future__ import annotations
 

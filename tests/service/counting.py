@@ -1,7 +1,7 @@
-"""A service whose `echo` leaves a trace: `python -m tests.service.counting ROOT TRACE [hold]`.
+"""A service whose `echo` leaves a trace: `python -m tests.service.counting ROOT TRACE [hold|brief]`.
 
-Each run adds a line to TRACE. With `hold` it says so in TRACE and waits first, so that a
-test can end the process between the claim and the effect.
+Each run adds a line to TRACE. With `hold` (or `brief`) it says so in TRACE and waits first,
+so that a test can end the process between the claim and the effect.
 """
 
 import sys
@@ -16,16 +16,16 @@ from rexecop.service.server import serve
 
 HELD = "held\n"
 RAN = "ran\n"
-HOLD_SECONDS = 60.0  # Longer than any test waits; the process is ended meanwhile.
+SECONDS = {"hold": 9.0, "brief": 0.5}  # Of the ten a handler may take; held ones are ended meanwhile.
 
 
-def main(root: str, trace: str, *hold: str) -> None:
+def main(root: str, trace: str, wait: str | None = None) -> None:
     def echo(payload: Value) -> Value:
         with Path(trace).open("a", encoding="ascii") as file:
-            if hold:
+            if wait is not None:
                 file.write(HELD)
                 file.flush()
-                time.sleep(HOLD_SECONDS)
+                time.sleep(SECONDS[wait])
             file.write(RAN)
         return {"echo": payload}
 

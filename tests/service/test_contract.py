@@ -8,11 +8,12 @@ from typing import Final
 import pytest
 
 from rexecop.app.build import open_instance
+from rexecop.app.offline import verify_bundle
 from rexecop.app.settings import Settings
 from rexecop.proof import dsse
-from rexecop.proof.bundle import open_bundle
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.statement import PAYLOAD_TYPE
+from rexecop.proof.verify import Rung
 from rexecop.service.receipts import verify_receipt
 from tests.service.running import Reply, Running
 
@@ -116,7 +117,9 @@ def test_receipts_are_what_the_contract_computes(service: Running) -> None:
 
 def test_the_signed_receipt_is_signed_by_the_instance(service: Running, settings: Settings) -> None:
     found = service.execute("echo", ECHO, nonce()).json
-    envelope = dsse.decode(json.dumps(found["signed_receipt"], sort_keys=True, separators=(",", ":")).encode())
+    envelope = dsse.decode(
+        json.dumps(found["signed_receipt"], sort_keys=True, separators=(",", ":")).encode()
+    )
     line = (settings.root / "keys" / "instance.pub").read_text(encoding="ascii")
 
     said = json.loads(dsse.verify(envelope, PublicKey.from_line(line), payload_type=PAYLOAD_TYPE))
@@ -160,8 +163,6 @@ def test_every_decision_names_the_demo_pack(service: Running, settings: Settings
 
 
 def test_a_request_takes_eight_records_and_its_bundle_verifies(service: Running, settings: Settings) -> None:
-    from rexecop.proof.verify import verify
-
     operation = str(service.execute("echo", ECHO, nonce()).json["operation_id"])
     with open_instance(settings) as instance:
         kinds = [record.kind for record in instance.history(operation)]
@@ -172,7 +173,8 @@ def test_a_request_takes_eight_records_and_its_bundle_verifies(service: Running,
         *("intent/1", "plan/1", "decision/1", "ticket/1", "attempt/1"),
         *("outcome/1", "validation/1", "receipt/1"),
     ]
-    assert verify(open_bundle(path.read_bytes())) is not None
+    report = verify_bundle(path, trust_dir=None, checkpoint=None, root=settings.root)
+    assert report.findings == () and report.holds(Rung.LOGGED)
 
 
 def test_what_is_not_there_is_said_as_the_contract_says_it(service: Running) -> None:

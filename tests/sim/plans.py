@@ -15,7 +15,16 @@ from rexecop.proof.canonical import digest_of
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.decision import Decision, PolicyRequest, RequestTarget
 from rexecop.proof.records.intent import EnvironmentRef, Intent, Origin, ProfileRef
-from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, Plan, PlannedTarget, Probe, Retry, Step
+from rexecop.proof.records.plan import (
+    CallStep,
+    DeriveStep,
+    Expectation,
+    Plan,
+    PlannedTarget,
+    Probe,
+    Retry,
+    Step,
+)
 from rexecop.proof.vocabulary import Effect, Gate, Grade, Isolation, Mode, Phase, strongest
 from tests.sim.world import ALICE, House, scripted
 
@@ -93,7 +102,12 @@ def _call_step(operation: str, one: Wanted, effect: Effect) -> CallStep:
 
 
 def drafted(
-    house: House, wanted: Sequence[Wanted], *, mode: Mode = Mode.APPLY, good: bool = True, by: Principal = ALICE
+    house: House,
+    wanted: Sequence[Wanted],
+    *,
+    mode: Mode = Mode.APPLY,
+    good: bool = True,
+    by: Principal = ALICE,
 ) -> Session:
     """Return a session that holds intent, plan and decision for `wanted`, not yet stored."""
     session = Session(house.store, house.clock, house.ids.operation())

@@ -19,6 +19,8 @@ from tests.sim.world import ALICE, MARGIN, Crash, House
 TURNS_MAX = 60  # What people and restarts need at most for a plan of four steps, and some more.
 STORE_FAULTS = ("not persisted", "persisted anyway", "crash before", "crash after")
 READ_FATES = ("retryable", "failed", "lost before", "crash before", "crash after")
+# What people are told now and then; a clock that was set back is set right again.
+REFUSALS = ("nothing-to-settle", "illegal-move", "ticket-expired", "clock-stepped-back")
 CHANGE_FATES = ("retryable", "failed", "lost before", "lost after", "crash before", "crash after")
 
 
@@ -82,6 +84,7 @@ class Scenario:
     async def run(self) -> str:
         """Run to the end and check everything on the way; return the operation's id."""
         house = self.house
+        house.clock.move(timedelta(minutes=1))
         house.store.fault, house.lane.fate = self._store_fate, self._lane_fate
         operation = await self._planned()
         for _ in range(TURNS_MAX):
@@ -93,7 +96,8 @@ class Scenario:
             self.told.append(act)
             await self._living(self._act(operation, op, act))
         else:
-            raise AssertionError(f"stuck: {stuck(op)} after {self.told}")
+            left = fold(house.store.journal(operation).records)
+            raise AssertionError(f"stuck: {stuck(left)} after {self.told}")
         check_ended(house, operation)
         return operation
 
@@ -171,6 +175,7 @@ class Scenario:
         except (StoreUnavailable, RunnerBusy):
             pass
         except Exception as error:
-            if getattr(error, "code", "") not in ("nothing-to-settle", "illegal-move", "ticket-expired"):
+            if getattr(error, "code", "") not in REFUSALS:
                 raise
             self.told.append(f"refused: {error}")
+            self.house.clock.move(timedelta(seconds=10))

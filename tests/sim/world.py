@@ -1,4 +1,4 @@
-"""A world to run operations in: a clock one can move, a ledger and a lane that fail as told, deaths of runners.
+"""A world to run operations in: a clock one can move, a ledger and a lane that fail as told.
 
 The ledger is the real one. Effects happen in `Reality`, which remembers every one of them, and checks at
 that very moment that the attempt behind it is durable.
@@ -7,7 +7,7 @@ that very moment that the attempt behind it is durable.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,7 +100,7 @@ class FakeIds:
 
 
 class FlakyStore(SqliteStore):
-    """The real ledger of a runner that may die, and a disk that may say no: `fault` names each append's fate."""
+    """The real ledger, on a disk that may say no: `fault` names each append's fate."""
 
     fault: Callable[[], str] = staticmethod(lambda: "")
     dead: bool = False
@@ -159,7 +159,7 @@ class Reality:
 
     def happen(self, operation: str, step: str, phase: Phase, call: Call, attempt: int) -> None:
         """Take the effect of one call, whose attempt must be durable and without an outcome."""
-        records = [sealed for sealed in self.store.journal(operation).records]
+        records = self.store.journal(operation).records
         answered = {s.record.attempt for s in records if isinstance(s.record, Outcome | Reconciliation)}
         durable = [
             s
@@ -189,7 +189,8 @@ class ScriptLane:
     def __init__(self, reality: Reality) -> None:
         self._reality = reality
         self.fate: Callable[[str, Phase, Effect], str] = lambda step, phase, effect: "ok"
-        self.during: Callable[[], None] | None = None
+        self.before: Callable[[], Awaitable[None]] | None = None
+        self.during: Callable[[], Awaitable[None]] | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -206,11 +207,13 @@ class ScriptLane:
         assert isinstance(call.request, ScriptedRequest)
         told = call.request.arguments
         operation, step, phase = str(told["operation"]), str(told["step"]), Phase(str(told["phase"]))
+        if self.before is not None:
+            await self.before()
         clearance()
         self._reality.calls.append((operation, step, phase))
         fate = self.fate(step, phase, call.effect)
         if self.during is not None:
-            self.during()
+            await self.during()
         if fate == "crash before":
             self._reality.store.die()
         acts = call.effect is not Effect.READ and fate in ("ok", "lost after", "crash after")
@@ -227,8 +230,9 @@ class ScriptLane:
         else:
             applied = "yes" if (operation, step) in self._reality.stands else "no"
             text = f"{applied if phase is Phase.PROBE else step}\n".encode()
+            kept = text[: limits.output_bytes]
             yield LaneResult(
-                ended=Ended.OK, duration_ms=3, measured=SIMULATED, stdout=text, stdout_bytes=len(text)
+                ended=Ended.OK, duration_ms=3, measured=SIMULATED, stdout=kept, stdout_bytes=len(text)
             )
 
 
@@ -271,8 +275,9 @@ def pack(requirements: str = "", rules: str = "") -> Pack:
     return Pack.parse(files)
 
 
-NEEDS_ONE: Final = pack('@id("one")\n@approvals("1 of approvers")\npermit (principal, action, resource);\n')
-NEEDS_TWO: Final = pack('@id("two")\n@approvals("2 of approvers")\npermit (principal, action, resource);\n')
+EVERYTHING: Final = '@obligations("receipt")\npermit (principal, action, resource);\n'
+NEEDS_ONE: Final = pack(f'@id("one")\n@approvals("1 of approvers")\n{EVERYTHING}')
+NEEDS_TWO: Final = pack(f'@id("two")\n@approvals("2 of approvers")\n{EVERYTHING}')
 NO_CHANGES: Final = pack(
     rules='@id("no-changes")\nforbid (principal, action == Action::"change", resource);\n'
 )

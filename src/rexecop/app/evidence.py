@@ -19,7 +19,6 @@ from rexecop.proof.merkle import consistency_proof, inclusion_proof
 from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.decision import Decision
-from rexecop.proof.records.instance import Erasure, Trust
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.receipt import Receipt
@@ -90,12 +89,11 @@ class Evidence:
         )
 
     def _judging(self, size: int) -> tuple[Sealed, ...]:
-        """Return the instance's records that signatures and blobs are judged by."""
+        """Return the instance's own records: signatures, revocations and erasures are judged by them."""
         return tuple(
             sealed
             for sealed in self._store.journal(self._instance).records
-            if isinstance(sealed.record, Trust | Erasure)
-            and self._store.leaf_of(self._instance, sealed.record.n) < size
+            if self._store.leaf_of(self._instance, sealed.record.n) < size
         )
 
     def _proofs(self, records: Iterable[Sealed], size: int) -> Sequence[tuple[int, Sequence[bytes]]]:

@@ -53,13 +53,14 @@ class DemoPlans:
 
     def steps(self, action: str, text: str) -> tuple[CallStep, ...]:
         """Return the one call of `action`; none where there is no such handler."""
-        if action not in HANDLERS:
+        handler = HANDLERS.get(action)
+        if handler is None:
             return ()
         call = Call(
             target=self.target.id,
             connector=CONNECTOR,
             action=action,
-            effect=self.effect,
+            effect=handler.effect,
             request=HandlerRequest(action=action, payload=text),
         )
         return (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from rexecop.engines.closing import changed_targets, close
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.errors import NothingToSettle, TooEarly
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.operations.fold import Progress
 from rexecop.operations.next import fact_in, probe_of
+from rexecop.operations.ports import Lock
 from rexecop.operations.recover import harmless, settle_after
 from rexecop.proof.canonical import Digest
 from rexecop.proof.principal import ENGINE, Principal
@@ -53,7 +55,14 @@ class Lifecycle:
         session = self.session(operation)
         if verb is not Verb.CANCEL and verb is not Verb.PAUSE:
             await self._note_lost(session)
+        if session.op.receipt_due:
+            close(session, self._world.signer)
         session.add(Command, by, verb=verb, reason=reason)
+        if verb in (Verb.RETRY, Verb.UNDO):
+            # The locks went back with the receipt; what changes the targets again takes them again.
+            session.attached.locks.extend(
+                Lock(target=name, exclusive=True) for name in changed_targets(session.op.the_plan)
+            )
         if self.alive(operation):
             await session.flush()
             return Driven(session=session)
@@ -73,6 +82,8 @@ class Lifecycle:
         if not session.op.unknown:
             raise NothingToSettle(f"operation `{operation}` has no unknown outcome")
         self._require_quiet(session)
+        if not probe and happened is None:
+            raise NothingToSettle("say what happened, or let the probe look")
         for digest, progress in list(session.op.unknown.items()):
             if probe:
                 await self._by_probe(session, digest, progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,17 +13,18 @@ from rexecop.app.files import read_file, read_folder, write_new
 from rexecop.app.profiles import find_profile, installed_profiles
 from rexecop.app.root import Root
 from rexecop.governance.admission import Policy, decide
-from rexecop.governance.pack import Pack
+from rexecop.governance.pack import PACK_BYTES_MAX, Pack, PackText
 from rexecop.operations import lint
-from rexecop.operations.pinned_files import files_of_snapshot
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
 from rexecop.proof.canonical import Digest
+from rexecop.proof.codec import decode
+from rexecop.proof.quorum import Groups
 from rexecop.proof.records.decision import Decision, Terms
 from rexecop.proof.trust import enrolments
-from rexecop.proof.verify import NO_KEYS, Report, TrustedKeys, parse_trust, verify
-from rexecop.proof.vocabulary import EFFECT_ORDER, Effect, Role
+from rexecop.proof.verify import NO_KEYS, Report, TrustedKeys, parse_trust, trust_of, verify
+from rexecop.proof.vocabulary import EFFECT_ORDER, Effect
 from rexecop.store.sqlite import SqliteStore
 
 BUNDLE_BYTES_MAX: Final = 256 << 20  # Larger than any bundle `export` writes.
@@ -76,7 +77,9 @@ def verify_bundle(
         trusted = parse_trust(read_folder(trust_dir))
     else:
         trusted = _root_keys(Root(root)) if root is not None else NO_KEYS
-    return verify(data, trusted, checkpoint=earlier, now=SystemClock().now(), evaluate=evaluate)
+    return verify(
+        data, trusted, checkpoint=earlier, now=SystemClock().now(), evaluate=evaluate, members=members
+    )
 
 
 def _root_keys(root: Root) -> TrustedKeys:
@@ -85,12 +88,7 @@ def _root_keys(root: Root) -> TrustedKeys:
         return NO_KEYS
     with SqliteStore.open(root.ledger, read_only=True) as store:
         records = store.journal(store.instance_id).records
-    keys = {
-        f"{item.role}-{item.person}-{number}.pub": item.public.encode()
-        for number, item in enumerate(enrolments(records))
-        if item.role in (Role.INSTANCE, Role.APPROVER, Role.REQUESTER, Role.WITNESS)
-    }
-    return parse_trust(keys)
+    return trust_of(enrolments(records))
 
 
 def evaluate(decision: Decision, packs: Mapping[Digest, bytes]) -> Terms:
@@ -99,12 +97,22 @@ def evaluate(decision: Decision, packs: Mapping[Digest, bytes]) -> Terms:
     Raises:
         PackRefused, YamlRefused, InputMissing: a pack cannot be read.
     """
-    parsed = [
-        Pack.parse(files_of_snapshot(packs[ref.digest], "policy-pack/1"))
-        for ref in decision.packs
-        if ref.digest in packs
-    ]
-    return decide(Policy(parsed), decision.request).terms
+    named = [packs[ref.digest] for ref in decision.packs]
+    return decide(_policy(named), decision.request).terms
+
+
+def members(packs: Mapping[Digest, bytes]) -> Groups:
+    """Return who is in which group by the packs that came with a bundle.
+
+    Raises:
+        PackRefused, YamlRefused: a pack cannot be read.
+    """
+    return _policy(list(packs.values())).groups()
+
+
+def _policy(packs: Sequence[bytes]) -> Policy:
+    texts = [decode(PackText, data, bytes_max=2 * PACK_BYTES_MAX) for data in packs]
+    return Policy([Pack.parse({path: text.encode() for path, text in item.files.items()}) for item in texts])
 
 
 def list_profiles() -> tuple[ProfileLine, ...]:

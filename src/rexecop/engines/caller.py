@@ -46,12 +46,13 @@ class Caller:
     async def call(self, make: Make, packs: tuple[Digest, ...], head: TargetHead | None) -> StepOutput | None:
         """Make the call once and hold its outcome; None when it was declined or overtaken."""
         session = self.session
-        if make.after_ms:
-            await session.flush()
-            await asyncio.sleep(make.after_ms / 1000)
+        if make.after_ms and not await self._wait(make.after_ms):
+            return None
         try:
             permit = self._permit(make)
         except GovernanceError as error:
+            if make.phase is Phase.PROBE:
+                raise  # A look that is not allowed says nothing about the step.
             self.decline(make.step.id, Failure.POLICY_DENIED, error.message)
             return None
         attempt = self._attempt(make, permit, packs, head)
@@ -60,15 +61,26 @@ class Caller:
         result = await self._dispatch(make, permit)
         return self._outcome(make, attempt, result)
 
-    def decline(self, step: str, failure: Failure, message: str) -> None:
+    async def _wait(self, milliseconds: int) -> bool:
+        """Let the time before another try pass, what was observed being durable; False when overtaken."""
+        if not await self.session.flush_or_reload():
+            return False
+        renewing = asyncio.create_task(self._keep_lease())
+        try:
+            await asyncio.sleep(milliseconds / 1000)
+        finally:
+            renewing.cancel()
+        return True
+
+    def decline(self, step: str, failure: Failure, message: str, ended: Ended = Ended.REFUSED) -> None:
         """Record that a step was not tried: nothing was sent."""
         self.session.add(
             Outcome,
             step=step,
             attempt=None,
-            ended=Ended.REFUSED,
+            ended=ended,
             duration_ms=0,
-            error_class=str(failure),
+            error_class=str(failure) if ended is Ended.REFUSED else None,
             message=message,
         )
 
@@ -150,7 +162,7 @@ class Caller:
 
     def _limits(self, step: CallStep) -> Limits:
         """Return the step's limits, cut to what the terms oblige to."""
-        kept, limits = self.session.op.terms.obligations, step.limits
+        kept, limits = self.session.op.terms_in_force.obligations, step.limits
         return replace(
             limits,
             timeout_ms=min(limits.timeout_ms, kept.timeout_ms or limits.timeout_ms),

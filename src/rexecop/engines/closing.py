@@ -12,13 +12,13 @@ from rexecop.operations.ports import Lock, Signature, Store
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.validation import Facts, evaluate, gather
 from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
-from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.receipts import receipt_envelope
+from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
-from rexecop.proof.vocabulary import Effect, Ended
 from rexecop.proof.signer import Signer
+from rexecop.proof.vocabulary import Effect, Ended
 
 
 def close(session: Session, signer: Signer) -> None:
@@ -89,7 +89,7 @@ def obligations_met(op: Operation) -> tuple[ObligationMet, ...]:
     """Return, for each obligation of the terms, how it was met."""
     if op.decision is None:
         return ()
-    kept = op.terms.obligations
+    kept = op.terms_in_force.obligations
     met: list[ObligationMet] = []
     if kept.receipt:
         met.append(ObligationMet(name="receipt", met=True, how="this receipt"))

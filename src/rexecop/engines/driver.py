@@ -6,7 +6,8 @@ ports; what may be done is decided elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Protocol
@@ -17,12 +18,13 @@ from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer, Policy, decide
-from rexecop.governance.obligations import tighter
-from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place
+from rexecop.governance.errors import ApprovalsMissing
+from rexecop.governance.obligations import tighter, unmet
+from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place, require_fits
 from rexecop.governance.tickets import mint as mint_ticket
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import Lane
-from rexecop.operations.errors import LeaseHeld, LockHeld
+from rexecop.operations.errors import LeaseHeld, LockHeld, StoreUnavailable, StoreUncertain
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import Close, Decline, Derive, Make, Mint, Park, Validate, next_effect
 from rexecop.operations.normalize import StepOutput, run_normalizer
@@ -30,10 +32,12 @@ from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
+from rexecop.proof.errors import RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.signer import Signer
 from rexecop.proof.trust import Enrolment
@@ -92,6 +96,7 @@ class Driver:
     def __init__(self, world: World, caller: type[Caller] = Caller) -> None:
         self._world = world
         self._caller = caller
+        self._driving: set[str] = set()
 
     async def drive(self, session: Session) -> Driven:
         """Drive an operation until it parks or ends, holding its lease.
@@ -103,12 +108,13 @@ class Driver:
             TicketRefused: approvals that were counted no longer stand.
             StoreUnavailable, StoreUncertain: the ledger cannot be written.
         """
-        drive = _Drive(self._world, session, self._caller)
-        drive.take_lease()
-        try:
-            return await drive.run()
-        finally:
-            drive.give_lease_back()
+        with self._alone(session.id):
+            drive = _Drive(self._world, session, self._caller)
+            drive.take_lease()
+            try:
+                return await drive.run()
+            finally:
+                drive.give_lease_back()
 
     async def probe(self, session: Session, make: Make) -> Sealed:
         """Make the probe call `make` and return its durable outcome.
@@ -116,17 +122,29 @@ class Driver:
         Raises:
             As `drive`.
         """
-        drive = _Drive(self._world, session, self._caller)
-        drive.take_lease()
-        try:
-            await drive.make(make)
-            outcome = session.op.head
-            await session.flush(release=True)
-        finally:
-            drive.give_lease_back()
+        with self._alone(session.id):
+            drive = _Drive(self._world, session, self._caller)
+            drive.take_lease()
+            try:
+                await drive.make(make)
+                outcome = session.op.head
+                await session.flush(release=True)
+            finally:
+                drive.give_lease_back()
         if outcome is None or not isinstance(outcome.record, Outcome):
             raise RunnerBusy(f"operation `{session.id}` was changed by somebody else meanwhile")
         return outcome
+
+    @contextmanager
+    def _alone(self, operation: str) -> Iterator[None]:
+        """Drive `operation` once at a time: a lease tells runners apart, not two tasks of one."""
+        if operation in self._driving:
+            raise RunnerBusy(f"operation `{operation}` is being driven already")
+        self._driving.add(operation)
+        try:
+            yield
+        finally:
+            self._driving.discard(operation)
 
 
 class _Drive:
@@ -167,6 +185,7 @@ class _Drive:
 
     def give_lease_back(self) -> None:
         """Give the lease back where the last flush did not."""
+        self._session.drop_lease()
         if self._session.lease is not None:
             self._world.store.release(self._session.lease)
             self._session.lease = None
@@ -184,6 +203,8 @@ class _Drive:
     async def run(self) -> Driven:
         """Perform effects until nothing is next."""
         session = self._session
+        if session.op.ticket is not None:
+            require_fits(session.op.ticket, session.op.sealed_plan)
         try:
             while True:
                 effect = next_effect(session.op)
@@ -196,6 +217,12 @@ class _Drive:
             return Driven(session=session, queued=held.message)
         except LeaseHeld as held:
             raise RunnerBusy(f"operation `{session.id}` is being driven by another process") from held
+        except (StoreUnavailable, StoreUncertain):
+            raise
+        except RexecopError:
+            # What was observed before the next thing could not be done stays observed.
+            await session.flush_or_reload(release=True)
+            raise
 
     async def _perform(self, effect: Mint | Make | Derive | Decline | Validate | Close) -> None:
         if isinstance(effect, Make):
@@ -205,7 +232,7 @@ class _Drive:
         elif isinstance(effect, Derive):
             self._derive(effect)
         elif isinstance(effect, Decline):
-            self._caller.decline(effect.step.id, effect.failure, effect.message)
+            self._caller.decline(effect.step.id, effect.failure, effect.message, effect.ended)
         elif isinstance(effect, Validate):
             self._validate()
         else:
@@ -214,13 +241,28 @@ class _Drive:
     # --- leave ---
 
     def _mint(self) -> None:
-        session, op, authority = self._session, self._session.op, self._world.authority
+        session, op = self._session, self._session.op
         answer = self._ask(GateName.TICKET)
         if tighter(op.terms, answer.terms) is not None:
             self._record_decision(GateName.TICKET, answer)
             return
-        head = session.op.sealed_head
-        ticket = mint_ticket(
+        try:
+            ticket = self._ticket(answer)
+        except ApprovalsMissing as missing:
+            # Revoked or expired since: people are asked again.
+            words = f"approvals no longer stand: {missing.message}"
+            self._record_decision(GateName.TICKET, replace(answer, terms=op.terms, reason=words))
+            return
+        session.take(ticket)
+        session.attached.claims.append(Claim(space="ticket", key=str(op.sealed_plan.digest)))
+        session.attached.locks.extend(
+            Lock(target=name, exclusive=True) for name in changed_targets(op.the_plan)
+        )
+
+    def _ticket(self, answer: Answer) -> Ticket:
+        session, op, authority = self._session, self._session.op, self._world.authority
+        head = op.sealed_head
+        return mint_ticket(
             Case(
                 intent=op.sealed_intent,
                 plan=op.sealed_plan,
@@ -234,16 +276,16 @@ class _Drive:
             Place(n=op.count, prev=head.digest, at=session.now(), by=ENGINE),
             valid_for=TICKET_VALID_MAX,
         )
-        session.take(ticket)
-        session.attached.claims.append(Claim(space="ticket", key=str(op.sealed_plan.digest)))
-        session.attached.locks.extend(
-            Lock(target=name, exclusive=True) for name in changed_targets(op.the_plan)
-        )
 
     def _ask(self, gate: GateName, step: str | None = None) -> Answer:
         op = self._session.op
         request = replace(op.the_decision.request, gate=gate, step=step, now=self._session.judged_now())
-        return decide(self._world.authority.policy(op.the_plan.profile), request)
+        answer = decide(self._world.authority.policy(op.the_plan.profile), request)
+        short = unmet(answer.terms.obligations, op.the_plan)
+        if not short or answer.terms.verdict is Verdict.BLOCKED:
+            return answer
+        terms = replace(answer.terms, verdict=Verdict.BLOCKED, approvals=())
+        return replace(answer, terms=terms, reason=f"the plan cannot keep an obligation: {short[0]}")
 
     def _record_decision(self, gate: GateName, answer: Answer, step: str | None = None) -> None:
         session, op = self._session, self._session.op
@@ -265,7 +307,7 @@ class _Drive:
         packs: tuple[Digest, ...] = ()
         if make.call.effect is not Effect.READ:
             answer = self._ask(GateName.CALL, make.step.id)
-            stricter = tighter(self._session.op.terms, answer.terms)
+            stricter = tighter(self._session.op.terms_in_force, answer.terms)
             if stricter is not None:
                 self._record_decision(GateName.CALL, answer, make.step.id)
                 self._caller.decline(make.step.id, Failure.POLICY_DENIED, f"{stricter}: {answer.reason}")

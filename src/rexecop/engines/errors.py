@@ -3,6 +3,7 @@
 RexecopError
 └── EngineError
     ├── ClockSteppedBack     the clock is before what is already recorded
+    ├── JournalDamaged       a record cannot be read, so what is next cannot be known
     ├── RunnerBusy           another live runner drives the operation
     ├── TooEarly             an unknown outcome may still be changing
     └── NothingToSettle      no attempt is unknown
@@ -33,6 +34,12 @@ class ClockSteppedBack(EngineError):
             now=format_time(now),
             newest=format_time(newest),
         )
+
+
+class JournalDamaged(EngineError):
+    """A record of the operation cannot be read: it can be looked at, and not go on."""
+
+    code = "journal-damaged"
 
 
 class RunnerBusy(EngineError):

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from rexecop.engines.errors import ClockSteppedBack
-from rexecop.operations.errors import AppendConflict
+from rexecop.engines.errors import ClockSteppedBack, JournalDamaged
+from rexecop.operations.errors import AppendConflict, LeaseHeld
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.index import row_of
 from rexecop.operations.ports import (
@@ -64,8 +64,9 @@ class Session:
 
         Raises:
             OperationUnknown: there is none. IllegalMove: its records contradict the lifecycle.
+            JournalDamaged: one of its records cannot be read.
         """
-        return cls(store, clock, operation, fold(store.journal(operation).records))
+        return cls(store, clock, operation, _folded(store, operation))
 
     @property
     def stored(self) -> bool:
@@ -73,21 +74,24 @@ class Session:
         return self.op.count > len(self.pending)
 
     def now(self) -> datetime:
-        """Return the time a new record gets.
+        """Return the time a new record gets: the clock's, never before the newest record.
 
         Raises:
             ClockSteppedBack: the clock is more than the tolerance before the newest record.
         """
-        now = self.clock.now()
-        head = self.op.head
-        if head is not None and now < head.record.at - CLOCK_TOLERANCE:
-            raise ClockSteppedBack(now=now, newest=head.record.at)
-        return now
+        now, newest = self.clock.now(), self.op.newest
+        if newest is not None and now < newest - CLOCK_TOLERANCE:
+            raise ClockSteppedBack(now=now, newest=newest)
+        return now if newest is None else max(now, newest)
 
     def judged_now(self) -> datetime:
         """Return the moment expiry is judged by: the later of the clock and the newest record."""
-        now, head = self.now(), self.op.head
-        return now if head is None else max(now, head.record.at)
+        return self.now()
+
+    def _observed_now(self) -> datetime:
+        """Return the time of something that was observed: no clock may make us forget it."""
+        now, newest = self.clock.now(), self.op.newest
+        return now if newest is None else max(now, newest)
 
     def add(self, kind: Callable[..., Record], by: Principal = ENGINE, **fields: object) -> Sealed:
         """Make the next record, of class `kind`, apply it, and hold it for the next flush.
@@ -101,7 +105,7 @@ class Session:
                 operation=self.id,
                 n=self.op.count,
                 prev=head.digest if head is not None else None,
-                at=self.now(),
+                at=self._observed_now() if kind is Outcome else self.now(),
                 by=by,
                 **fields,
             )
@@ -169,22 +173,67 @@ class Session:
         observed = [sealed.record for sealed in self.pending if isinstance(sealed.record, Outcome)]
         blobs = self.attached.blobs
         self.pending, self.attached = [], _Attached()
-        self.op = fold(self.store.journal(self.id).records)
-        self._new_lease = None
+        self.op = _folded(self.store, self.id)
         for record in observed:
             if record.attempt is None or record.attempt not in self.op.open:
                 continue
             head = self.op.head
-            sealed = seal(replace(record, n=self.op.count, prev=head.digest if head else None, at=self.now()))
+            sealed = seal(
+                replace(record, n=self.op.count, prev=head.digest if head else None, at=self._observed_now())
+            )
             self.op.apply(sealed)
             self.pending.append(sealed)
             self.attached.blobs = blobs
 
     async def flush_or_reload(self, *, release: bool = False) -> bool:
-        """Flush; on a conflict fold again and return False: what is next may be something else."""
+        """Flush; on a conflict fold again and return False: what is next may be something else.
+
+        Raises:
+            As `flush`. LeaseHeld: the lease held was lost, so nothing more of this runner will be taken.
+        """
         try:
             await self.flush(release=release)
-        except AppendConflict:
+        except AppendConflict as conflict:
+            self._require_lease(conflict)
             self.reload()
             return False
         return True
+
+    def drop_lease(self) -> None:
+        """Forget a lease that was to be taken and was not."""
+        self._new_lease = None
+
+    def _require_lease(self, conflict: AppendConflict) -> None:
+        held = self.lease
+        if held is None or self._new_lease is not None:
+            return
+        stored = self.store.lease(self.id)
+        if (
+            stored is None
+            or (stored.runner, stored.fence) != (held.runner, held.fence)
+            or is_released(stored)
+        ):
+            self.lease = None
+            raise LeaseHeld(f"operation `{self.id}` is driven by another runner") from conflict
+
+
+def is_released(lease: Lease) -> bool:
+    """Return whether `lease` was given back."""
+    return lease.expires.timestamp() == 0
+
+
+def _folded(store: Store, operation: str) -> Operation:
+    """Return the operation as all of its records describe it.
+
+    Raises:
+        JournalDamaged: one of them cannot be read, so what is next cannot be known.
+    """
+    journal = store.journal(operation)
+    if journal.damaged:
+        bad = journal.damaged[0]
+        raise JournalDamaged(
+            f"record {bad.n} of operation `{operation}` cannot be read: {bad.reason}",
+            n=bad.n,
+            next_steps=(f"rexecop history {operation}", "rexecop doctor"),
+        )
+    return fold(journal.records)

@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rexecop.lanes.failures import Failure, describe
-from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
+from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent, LaneResult
 from rexecop.proof.call import Call, HandlerRequest, Limits
 from rexecop.proof.canonical import Json
 from rexecop.proof.errors import NotCanonical
 from rexecop.proof.payload import Value, parse_payload, payload_text
 from rexecop.proof.records.outcome import Measured
-from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
+from rexecop.proof.vocabulary import EFFECT_ORDER, Effect, Ended, Grade, Isolation
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -119,7 +119,7 @@ class RegistryLane:
         if handler is None or not isinstance(request, HandlerRequest):
             yield _refused(Failure.UNSUPPORTED, f"no handler for `{call.action:.80}`")
             return
-        if handler.effect is not call.effect:
+        if EFFECT_ORDER.index(handler.effect) > EFFECT_ORDER.index(call.effect):
             yield _refused(
                 Failure.EFFECT_REFUSED, f"`{handler.action}` is a {handler.effect}, not a {call.effect}"
             )
@@ -131,7 +131,10 @@ class RegistryLane:
             yield _refused(Failure.REQUEST_INVALID, error.message)
             return
         clearance()
-        yield await _run(handler, payload, limits)
+        result = await _run(handler, payload, limits, call.effect)
+        if result.stdout:
+            yield Chunk(n=0, stream="stdout", data=result.stdout)
+        yield result
 
     def _check(self, handler: Handler, payload: Value) -> None:
         """Return only if `payload` fits the schema of `handler`.
@@ -150,7 +153,7 @@ class RegistryLane:
             raise NotCanonical(f"`{place[:80]}` breaks the rule `{found.validator}` of `{handler.action}`")
 
 
-async def _run(handler: Handler, payload: Value, limits: Limits) -> LaneResult:
+async def _run(handler: Handler, payload: Value, limits: Limits, effect: Effect) -> LaneResult:
     began = time.monotonic()
     try:
         if handler.bounded:
@@ -160,16 +163,21 @@ async def _run(handler: Handler, payload: Value, limits: Limits) -> LaneResult:
                 value = await asyncio.to_thread(handler.run, payload)
         output = payload_text(value).encode("ascii")
     except TimeoutError:
-        return _unanswered(handler, began)
+        return _unanswered(effect, began)
     except (ValueError, NotCanonical) as error:
         words = error.message if isinstance(error, NotCanonical) else str(error)
         return _failed(Failure.VALIDATION_FAILED, words, began)
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is how its call ended
         return _failed(Failure.INTERNAL, f"the handler raised {type(error).__name__}", began)
     if _elapsed_ms(began) > limits.timeout_ms:
-        return _unanswered(handler, began)
+        return _unanswered(effect, began)
     if len(output) > limits.output_bytes:
-        return _failed(Failure.OUTPUT_LIMIT, describe(Failure.OUTPUT_LIMIT), began)
+        # Half an answer is no JSON: what is kept shows how it began, and the call failed.
+        return replace(
+            _failed(Failure.OUTPUT_LIMIT, describe(Failure.OUTPUT_LIMIT), began),
+            stdout=output[: limits.output_bytes],
+            stdout_bytes=len(output),
+        )
     return LaneResult(
         ended=Ended.OK,
         duration_ms=_elapsed_ms(began),
@@ -194,14 +202,13 @@ def _failed(failure: Failure, message: str, began: float) -> LaneResult:
     )
 
 
-def _unanswered(handler: Handler, began: float) -> LaneResult:
+def _unanswered(effect: Effect, began: float) -> LaneResult:
     """A thread cannot be ended: what it still does is not seen any more."""
-    read = handler.effect is Effect.READ
     return LaneResult(
-        ended=Ended.FAILED if read else Ended.UNKNOWN,
+        ended=Ended.FAILED if effect is Effect.READ else Ended.UNKNOWN,
         duration_ms=_elapsed_ms(began),
         measured=IN_PROCESS,
-        failure=Failure.TIMEOUT if read else Failure.UNKNOWN_OUTCOME,
+        failure=Failure.TIMEOUT,
         message=describe(Failure.TIMEOUT),
     )
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
-from rexecop.proof.call import Call, Limits, ProcessRequest, ScriptedRequest, SecretRef, Text, is_template
+from rexecop.proof.call import Call, Limits, ProcessRequest, ScriptedRequest, SecretRef, Text, holes
 from rexecop.proof.vocabulary import Effect
 
 CALL_BYTES_MAX: Final = 128 * 1024  # Half a record, so that a plan holding the call still fits into one.
@@ -35,7 +35,7 @@ def check_structure(call: Call, call_bytes: int, limits: Limits) -> None:
     _require(call_bytes <= CALL_BYTES_MAX, f"the call takes {call_bytes} bytes, at most {CALL_BYTES_MAX}")
     _require(call.target != "", "the call names no target")
     _check_limits(limits)
-    if is_template(call):
+    if holes(call):
         raise RequestRefused(Failure.TEMPLATE_MISMATCH, "the call still has holes")
     match call.request:
         case ProcessRequest():

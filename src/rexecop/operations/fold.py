@@ -17,6 +17,7 @@ from rexecop.operations.errors import NothingToUndo
 from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
+from rexecop.proof.errors import ChainBroken
 from rexecop.proof.quorum import unfilled
 from rexecop.proof.records import Record
 from rexecop.proof.records.approval import Approval
@@ -30,7 +31,7 @@ from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleVerdict, Validation
-from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Phase, State, Verdict
+from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Gate, Phase, State, Verdict
 
 Key = tuple[str, str]  # target, step
 R = TypeVar("R", bound=Record)
@@ -60,9 +61,19 @@ class Progress:
 
     @property
     def settled(self) -> bool:
-        """Whether the step needs nothing more before the next one."""
-        tolerated = isinstance(self.step, CallStep) and self.step.continue_on_error
+        """Whether the step needs nothing more before the next one.
+
+        A failure may be tolerated; a policy that became stricter stops every step alike.
+        """
+        tolerated = isinstance(self.step, CallStep) and self.step.continue_on_error and not self._denied
         return self.good or (tolerated and self.ended in (Ended.FAILED, Ended.REFUSED))
+
+    @property
+    def _denied(self) -> bool:
+        """Whether the step was declined because policy says no, before anything was tried."""
+        record = self.outcome.record if self.outcome is not None else None
+        declined = isinstance(record, Outcome) and record.attempt is None
+        return declined and self.failure == Failure.POLICY_DENIED
 
     def may_retry(self) -> bool:
         """Whether its retry rule gives the last failure another try."""
@@ -82,12 +93,15 @@ class Operation:
     count: int = 0
     head: Sealed | None = None
     created: datetime | None = None
+    newest: datetime | None = None
     intent: Sealed | None = None
     plan: Sealed | None = None
     decision: Sealed | None = None
     ticket: Sealed | None = None
+    leave: Sealed | None = None
     validation: Sealed | None = None
     approvals: list[Sealed] = field(default_factory=list)
+    recounted: int = 0
     receipts: list[Sealed] = field(default_factory=list)
     steps: dict[Key, Progress] = field(default_factory=dict)
     undo: dict[Key, Progress] = field(default_factory=dict)
@@ -105,7 +119,9 @@ class Operation:
         """Take in the next record.
 
         Raises:
-            IllegalMove: the record cannot follow; nothing was taken in.
+            IllegalMove: the record cannot follow.
+            ChainBroken: it names a step or an attempt that the records before it do not have.
+            NothingToUndo: it orders to undo what never took effect.
         """
         handler = _HANDLERS.get(type(sealed.record))
         if handler is not None:
@@ -114,6 +130,7 @@ class Operation:
         self.count += 1
         self.head = sealed
         self.created = self.created or sealed.record.at
+        self.newest = max(self.newest or sealed.record.at, sealed.record.at)
 
     @property
     def sealed_head(self) -> Sealed:
@@ -161,6 +178,11 @@ class Operation:
         return self.the_decision.terms
 
     @property
+    def terms_in_force(self) -> Terms:
+        """The terms the work is done under: the ticket's, whatever policy answered since; else the newest."""
+        return self.terms if self.leave is None else _typed(self.leave, Decision).terms
+
+    @property
     def facts(self) -> dict[str, Json]:
         """All facts, by the step that yielded them, as `step` or, with several targets, `step@target`."""
         return {
@@ -173,7 +195,7 @@ class Operation:
         """Return the approval rules no counted yes fills yet."""
         wanted = terms_digest(self.terms)
         persons: dict[str, tuple[str, ...]] = {}
-        for sealed in self.approvals:
+        for sealed in self.approvals[self.recounted :]:
             approval = _typed(sealed, Approval)
             if approval.statement.approves and approval.statement.terms == wanted:
                 persons[approval.statement.approver.person] = approval.groups
@@ -188,8 +210,15 @@ class Operation:
         return table[key]
 
     def step_named(self, target: str, step: str) -> Step:
-        """Return the planned step, or raise KeyError for one outside the plan."""
-        return self.steps[(target, step)].step
+        """Return the planned step.
+
+        Raises:
+            ChainBroken: the plan has no such step.
+        """
+        found = self.steps.get((target, step))
+        if found is None:
+            raise ChainBroken(f"the plan has no step `{step:.80}` on `{target:.80}`", step=step)
+        return found.step
 
     def to_undo(self) -> tuple[CallStep, ...]:
         """Return the steps whose effect stands and can be undone, latest first."""
@@ -238,13 +267,13 @@ def fold(records: Iterable[Sealed]) -> Operation:
 def _typed(sealed: Sealed | None, kind: type[R]) -> R:
     record = sealed.record if sealed is not None else None
     if not isinstance(record, kind):
-        raise LookupError(f"the operation has no {kind.__name__.lower()} record")
+        raise ChainBroken(f"the operation has no {kind.__name__.lower()} record")
     return record
 
 
 def _present(sealed: Sealed | None, name: str) -> Sealed:
     if sealed is None:
-        raise LookupError(f"the operation has no {name} record")
+        raise ChainBroken(f"the operation has no {name} record")
     return sealed
 
 
@@ -266,6 +295,8 @@ def _on_plan(op: Operation, sealed: Sealed) -> None:
 def _on_decision(op: Operation, sealed: Sealed) -> None:
     decision = _typed(sealed, Decision)
     op.decision = sealed
+    if decision.request.gate is Gate.TICKET:
+        op.recounted = len(op.approvals)  # Asked again: what was said yes to before does not count.
     if op.state in (State.RUNNING, State.RETRYING, State.RESUMING, State.UNDOING):
         return  # Asked again in mid-run: the outcome that follows says what came of it.
     verdict = decision.terms.verdict
@@ -289,7 +320,7 @@ def _on_approval(op: Operation, sealed: Sealed) -> None:
 
 
 def _on_ticket(op: Operation, sealed: Sealed) -> None:
-    op.ticket = sealed
+    op.ticket, op.leave = sealed, op.decision
     if op.state is State.APPROVED:
         op._go(Event.STARTED)
 
@@ -312,7 +343,7 @@ def _on_attempt(op: Operation, sealed: Sealed) -> None:
 
 def _on_outcome(op: Operation, sealed: Sealed) -> None:
     outcome = _typed(sealed, Outcome)
-    progress = op.open.pop(outcome.attempt) if outcome.attempt else _stepless(op, outcome)
+    progress = _opened(op, outcome.attempt) if outcome.attempt else _stepless(op, outcome)
     attempt, progress.open = progress.open, None
     op.ends.append(outcome.ended)
     progress.outcome, progress.ended, progress.failure = sealed, outcome.ended, outcome.error_class
@@ -336,13 +367,20 @@ def _on_outcome(op: Operation, sealed: Sealed) -> None:
         op._go(Event.STEP_FAILED, f"step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
 
 
+def _opened(op: Operation, attempt: Digest) -> Progress:
+    progress = op.open.pop(attempt, None)
+    if progress is None:
+        raise ChainBroken(f"an outcome names attempt `{attempt}`, which is not open", attempt=attempt)
+    return progress
+
+
 def _stepless(op: Operation, outcome: Outcome) -> Progress:
     """Find the step of an outcome without an attempt: a derive step, or a call that was not made."""
     phase = Phase.UNDO if op.state is State.UNDOING else Phase.DO
     for progress in op.steps.values():
         if progress.step.id == outcome.step:
             return op.progress_of(progress.step, phase)
-    raise LookupError(f"outcome names step `{outcome.step}`, which the plan does not have")
+    raise ChainBroken(f"the plan has no step `{outcome.step:.80}`", step=outcome.step)
 
 
 def _after_undo(op: Operation, progress: Progress, outcome: Outcome) -> None:
@@ -377,14 +415,14 @@ def _on_command(op: Operation, sealed: Sealed) -> None:
 
 
 def _pause(op: Operation, reason: str) -> None:
-    if op.open:
+    if op.open and allows(op.state, Event.PAUSED):
         op.pause_asked = True
     else:
         op._go(Event.PAUSED, reason)
 
 
 def _cancel(op: Operation, reason: str) -> None:
-    if op.open:
+    if op.open and allows(op.state, Event.CANCELLED):
         op.cancel_asked = True
     else:
         op._go(Event.CANCELLED, reason)
@@ -392,12 +430,16 @@ def _cancel(op: Operation, reason: str) -> None:
 
 def _resume(op: Operation, reason: str) -> None:
     op._go(Event.RESUMED, reason)
+    op.pause_asked = False
     op._at_boundary()
 
 
 def _retry(op: Operation, reason: str) -> None:
+    if op.undo or all(progress.settled for progress in op.steps.values()):
+        # Nothing failed that could be tried again, or part of it was undone: going on would redo it.
+        raise refusal(op.state, State.RETRYING)
     op._go(Event.RETRIED, reason)
-    op.receipt_due = False
+    op.receipt_due = op.pause_asked = op.cancel_asked = False
     for progress in op.steps.values():
         if not progress.settled:
             progress.ended = progress.failure = None
@@ -411,16 +453,21 @@ def _undo(op: Operation, reason: str) -> None:
     if not op.to_undo():
         raise NothingToUndo(f"operation `{op.id}` has no step that took effect and can be undone")
     op._go(Event.UNDO_ASKED, reason)
-    op.receipt_due = False
+    op.receipt_due = op.pause_asked = op.cancel_asked = False
 
 
 def _on_validation(op: Operation, sealed: Sealed) -> None:
     op.validation = sealed
     failed = _typed(sealed, Validation).verdict is RuleVerdict.FAILED
     op._go(Event.INVALID if failed else Event.VALIDATED, "validation failed" if failed else "")
+    if not failed:
+        op.reason = ""  # Why it was refused, paused or failed on the way is history now.
 
 
 def _on_receipt(op: Operation, sealed: Sealed) -> None:
+    claimed = _typed(sealed, Receipt).state
+    if not op.receipt_due or claimed is not op.state:
+        raise refusal(op.state, claimed)
     op.receipts.append(sealed)
     op.receipt_due = False
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from rexecop.operations.environment import Backend, Environment, read_environment
 from rexecop.operations.errors import EnvironmentRefused, ProfileRefused
 from rexecop.operations.inline_secrets import refuse_inline_secrets
+from rexecop.operations.lint_plan import plan_problems, texts_of
 from rexecop.operations.normalizer_spec import THIS, Normalizer
 from rexecop.operations.placeholders import names_in
 from rexecop.operations.planning_steps import MARKERS
@@ -90,8 +91,11 @@ def _lint_intent(
         return
     if workflow.intent and workflow.intent != intent.id:
         _warn(problems, workflow.place, f"workflow says it is for `{workflow.intent}`", workflow.intent)
-    for problem in _workflow_problems(intent, workflow, profile):
-        problems.findings.append(problem)
+    found = list(_workflow_problems(intent, workflow, profile))
+    if not any(item.severity == "error" for item in (*problems.findings, *found)):
+        # Once everything can be read: what a plan would be refused for.
+        found += plan_problems(intent, workflow, profile)
+    problems.findings.extend(found)
     if Mode.RECOVERY in intent.modes and not intent.restores:
         _warn(problems, intent.place, "mode `recovery` is declared, but not `restores: true`", "recovery")
 
@@ -168,10 +172,8 @@ def _call_problems(step: StepSpec, names: frozenset[str], profile: Profile) -> I
 
 
 def _placeholder_problems(action: ActionSpec, names: frozenset[str], step: StepSpec) -> Iterator[Finding]:
-    texts = [*(action.command.args if action.command is not None else ()), action.stdin or ""]
-    texts += [*action.writable, *(action.env or {}).values()]
     slots = frozenset(step.slots or ())
-    for text in texts:
+    for text in texts_of(action):
         for space, name in names_in(text):
             known = {"slot": slots}.get(space) if name is not None else names | {"target"}
             if name is not None and space in ("target", "env"):

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from rexecop.lanes.failures import Failure
 from rexecop.operations.fold import Operation, Progress
 from rexecop.operations.machine import TERMINAL
-from rexecop.proof.call import Call, Scalar, check_slot, fill
+from rexecop.proof.call import Call, Scalar, check_slot, fill, holes
 from rexecop.proof.canonical import Json
 from rexecop.proof.errors import TemplateMismatch
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, Step
-from rexecop.proof.vocabulary import Effect, Phase, State
+from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +47,12 @@ class Derive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decline:
-    """Record that `step` cannot be tried: nothing was sent."""
+    """Record that `step` cannot be tried: nothing was sent. In a dry run it is a preview with a hole."""
 
     step: Step
     failure: Failure
     message: str
+    ended: Ended = Ended.REFUSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +113,16 @@ def _next_undo(op: Operation) -> Next:
 
 def _make(op: Operation, step: CallStep, template: Call, progress: Progress) -> Make | Decline:
     try:
-        values = slot_values(op, step)
+        values = slot_values(op, step, template)
         call = fill(template, values)
     except TemplateMismatch as error:
-        return Decline(step=step, failure=Failure.TEMPLATE_MISMATCH, message=error.message)
+        dry = op.the_intent.mode is Mode.DRY_RUN
+        return Decline(
+            step=step,
+            failure=Failure.TEMPLATE_MISMATCH,
+            message=error.message,
+            ended=Ended.PREVIEWED if dry else Ended.REFUSED,
+        )
     return Make(
         step=step,
         phase=progress.phase,
@@ -132,7 +139,7 @@ def probe_of(op: Operation, progress: Progress) -> Make | None:
     step = progress.step
     if not isinstance(step, CallStep) or step.probe is None:
         return None
-    values = slot_values(op, step)
+    values = slot_values(op, step, step.probe.call)
     tries = sum(1 for item in op.probes.values() if item.step is step)
     return Make(
         step=step,
@@ -144,14 +151,17 @@ def probe_of(op: Operation, progress: Progress) -> Make | None:
     )
 
 
-def slot_values(op: Operation, step: CallStep) -> dict[str, Scalar]:
-    """Return the value of every slot of `step`, checked against its domain.
+def slot_values(op: Operation, step: CallStep, template: Call) -> dict[str, Scalar]:
+    """Return the value of every slot of `step` that `template` has a hole for, checked against its domain.
 
     Raises:
         TemplateMismatch: a fact is missing or outside its slot.
     """
     values: dict[str, Scalar] = {}
+    wanted = holes(template)
     for name, slot in (step.slots or {}).items():
+        if name not in wanted:
+            continue
         found = fact_at(op, slot.step, slot.fact)
         if not isinstance(found, str | int):
             raise TemplateMismatch(

@@ -132,13 +132,14 @@ def call_digest(call: Call) -> Digest:
     return digest_of(encode(call))
 
 
-def is_template(call: Call) -> bool:
-    """Return whether `call` still has holes."""
+def holes(call: Call) -> frozenset[str]:
+    """Return the slots that `call` still has holes for."""
     request = call.request
     if not isinstance(request, ProcessRequest):
-        return False
+        return frozenset()
     texts = (*request.argv, request.stdin, *(request.env or {}).values())
-    return any(isinstance(text, tuple) and any(isinstance(part, Hole) for part in text) for text in texts)
+    parts = (part for text in texts if isinstance(text, tuple) for part in text)
+    return frozenset(part.slot for part in parts if isinstance(part, Hole))
 
 
 def check_slot(name: str, slot: Slot, value: Scalar) -> None:

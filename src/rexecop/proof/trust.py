@@ -33,25 +33,30 @@ class Enrolment:
 
 
 def enrolments(records: Iterable[Sealed]) -> tuple[Enrolment, ...]:
-    """Return every enrolment, revocations applied, in the order they were recorded."""
-    found: dict[tuple[str, Role], Enrolment] = {}
+    """Return every enrolment ever made, in order; a revocation ends those that stand for the key and role."""
+    found: list[Enrolment] = []
     for sealed in records:
         record = sealed.record
         if not isinstance(record, Trust):
             continue
-        key = (record.fingerprint, record.role)
         if record.revoked:
-            if key in found:
-                found[key] = replace(found[key], revoked=record.at)
+            found = [
+                replace(item, revoked=record.at)
+                if (item.fingerprint, item.role) == (record.fingerprint, record.role) and item.revoked is None
+                else item
+                for item in found
+            ]
             continue
-        found[key] = Enrolment(
-            person=record.person,
-            role=record.role,
-            public=record.public,
-            fingerprint=record.fingerprint,
-            by=record.by,
-            since=record.at,
-            expires=record.expires,
-            revoked=None,
+        found.append(
+            Enrolment(
+                person=record.person,
+                role=record.role,
+                public=record.public,
+                fingerprint=record.fingerprint,
+                by=record.by,
+                since=record.at,
+                expires=record.expires,
+                revoked=None,
+            )
         )
-    return tuple(found.values())
+    return tuple(found)

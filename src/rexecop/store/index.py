@@ -12,7 +12,7 @@ from rexecop.operations.ports import Journal, Row
 from rexecop.proof.errors import RexecopError
 from rexecop.store.errors import StoreDamaged
 from rexecop.store.readers import Readers
-from rexecop.store.reading import journal
+from rexecop.store.reading import OpenedRecords, journal
 from rexecop.store.rows import operations, row_of, save_row
 from rexecop.store.writer import Writer
 
@@ -96,7 +96,7 @@ def _compare(readers: Readers, fold: Fold, number: int, operation: str) -> _Foun
         connection.execute("BEGIN")
         try:
             stored = _stored(connection, operation)
-            found = journal(connection, operation)
+            found = journal(connection, operation, OpenedRecords())
         except RexecopError as error:
             return _Found(number, None, (_unreadable(operation, error.message),))
         finally:

@@ -20,6 +20,7 @@ from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.scope import template_for
 from rexecop.proof.verify.evidence import Evidence, Notes, place, steps_by_key
+from rexecop.proof.verify.patterns import affordable, require_pattern
 from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
 
 PERMIT_LIFE_MAX: Final = timedelta(seconds=60)  # What bounds a runner that was thawed too late.
@@ -111,7 +112,11 @@ def _call(walk: _Walk, sealed: Sealed, record: Attempt, step: CallStep, template
             slot = (step.slots or {}).get(name)
             if slot is None:
                 raise TemplateMismatch(f"step `{step.id}` has no slot `{name:.64}`")
-            check_slot(name, slot, value)
+            if isinstance(value, str) and not affordable(slot.pattern, len(value)):
+                require_pattern(name, slot.pattern)
+                notes.skip(f"slot `{name:.64}` of {place(sealed)}", "its pattern could take too long")
+            else:
+                check_slot(name, slot, value)
             _from_facts(walk, name, slot, value, record.target)
         filled = fill(template, values)
     except TemplateMismatch as error:

@@ -52,6 +52,7 @@ class _Story:
     decision: Decision | None = None
     refused_by_person: bool = False
     verbs: set[Verb] = field(default_factory=set)
+    undoing: bool = False
 
     def take(self, sealed: Sealed) -> None:
         """Take in the next record."""
@@ -71,15 +72,19 @@ class _Story:
             self.refused_by_person |= not record.statement.approves
         elif isinstance(record, Command):
             self.verbs.add(record.verb)
+            self.undoing |= record.verb is Verb.UNDO
+        elif isinstance(record, Receipt):
+            self.undoing = False
 
     def _outcome(self, record: Outcome) -> None:
         attempt = self.attempts.get(record.attempt) if record.attempt is not None else None
         if record.attempt is not None:
             self.unanswered.discard(record.attempt)
         if attempt is None:
+            table = self.undone if self.undoing else self.work
             for step in self.plan.steps if self.plan else ():
                 if step.id == record.step:
-                    self.work[(step.target, step.id)] = record.ended
+                    table[(step.target, step.id)] = record.ended
             return
         if attempt.phase is Phase.PROBE:
             return

@@ -1,0 +1,112 @@
+"""What is next: one thing at a time, from the records alone."""
+
+from __future__ import annotations
+
+from rexecop.operations.fold import Operation, fold
+from rexecop.operations.machine import DRIVABLE, TERMINAL
+from rexecop.operations.next import Close, Decline, Derive, Make, Mint, Park, Validate, next_effect, probe_of
+from rexecop.proof.call import fill
+from rexecop.proof.chain import Sealed
+from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.plan import CallStep
+from rexecop.proof.vocabulary import Effect, Phase, State
+from tests.operations.lives import lives
+
+
+def moments() -> list[tuple[Operation, Sealed | None]]:
+    """Return every operation after every one of its records, with the record that followed."""
+    found: list[tuple[Operation, Sealed | None]] = []
+    for records in lives():
+        for cut in range(1, len(records) + 1):
+            found.append((fold(records[:cut]), records[cut] if cut < len(records) else None))
+    return found
+
+
+MOMENTS = moments()
+
+
+def test_nothing_is_made_while_an_attempt_is_open_or_unknown() -> None:
+    held = [op for op, _ in MOMENTS if op.open or op.unknown]
+    assert held
+    for op in held:
+        assert isinstance(next_effect(op), Park | Close)
+
+
+def test_only_what_is_drivable_or_due_a_receipt_needs_anything() -> None:
+    for op, _ in MOMENTS:
+        effect = next_effect(op)
+        if not isinstance(effect, Park):
+            assert op.state in DRIVABLE or (op.receipt_due and op.state in TERMINAL)
+
+
+def test_a_call_is_made_as_planned_with_the_next_number() -> None:
+    seen = 0
+    for op, _ in MOMENTS:
+        effect = next_effect(op)
+        if not isinstance(effect, Make):
+            continue
+        seen += 1
+        planned = next(
+            s for s in op.the_plan.steps if (s.id, s.target) == (effect.step.id, effect.step.target)
+        )
+        assert effect.step == planned
+        assert effect.call == fill(effect.template, effect.values)
+        made = [
+            s
+            for s in (op.undo if effect.phase is Phase.UNDO else op.steps).values()
+            if s.step.id == effect.step.id
+        ]
+        assert effect.number == (made[0].attempts if made else 0) + 1
+    assert seen > 20
+
+
+def test_what_was_next_is_what_the_engine_recorded() -> None:
+    for op, followed in MOMENTS:
+        effect = next_effect(op)
+        if isinstance(effect, Make) and followed is not None and isinstance(followed.record, Attempt):
+            record = followed.record
+            assert (record.phase, record.permit.step, record.permit.attempt) == (
+                effect.phase,
+                effect.step.id,
+                effect.number,
+            )
+
+
+def test_every_kind_of_need_is_met_with_in_these_lives() -> None:
+    kinds = {type(next_effect(op)) for op, _ in MOMENTS}
+    assert {Mint, Make, Derive, Validate, Close, Park} <= kinds
+    assert Decline not in kinds
+
+
+def test_a_probe_only_reads_and_is_counted() -> None:
+    probes = 0
+    for op, _ in MOMENTS:
+        for progress in op.unknown.values():
+            make = probe_of(op, progress)
+            if make is None:
+                assert isinstance(progress.step, CallStep) and progress.step.probe is None
+                continue
+            probes += 1
+            assert make.phase is Phase.PROBE and make.call.effect is Effect.READ
+            assert make.number == 1 + sum(item.step == progress.step for item in op.probes.values())
+    assert probes
+
+
+def test_undoing_goes_from_the_last_effect_to_the_first() -> None:
+    for records in lives():
+        undone = [
+            sealed.record.permit.step
+            for sealed in records
+            if isinstance(sealed.record, Attempt) and sealed.record.phase is Phase.UNDO
+        ]
+        order = [step.id for step in fold(records).the_plan.steps]
+        first_tries = list(dict.fromkeys(undone))
+        assert first_tries == sorted(first_tries, key=order.index, reverse=True)
+
+
+def test_retries_wait_and_first_tries_do_not() -> None:
+    for op, _ in MOMENTS:
+        effect = next_effect(op)
+        if isinstance(effect, Make) and effect.number == 1:
+            assert effect.after_ms == 0
+    assert any(op.state is State.RETRYING for op, _ in MOMENTS)
