@@ -158,7 +158,7 @@ class Scenario:
             house.clock.move(quiet - now)
         progress = next(iter(op.unknown.values()))
         step = progress.step.id
-        probes = getattr(progress.step, "probe", None) is not None and progress.phase is Phase.DO
+        probes = getattr(progress.step, "probe", None) is not None
         if probes and self.random.random() < 0.8:
             await house.lifecycle.reconcile(operation, ALICE, probe=True, happened=None, reason=None)
             return

@@ -19,7 +19,8 @@ from rexecop.app.explain import explain, explain_before
 from rexecop.app.identity import Identity, identify, os_user
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
-from rexecop.app.planner import Planner, PlanInput
+from rexecop.app.planner import PlanInput, Planner
+from rexecop.app.reading import Reading
 from rexecop.app.settings import Settings
 from rexecop.app.views import (
     DoctorView,
@@ -66,10 +67,11 @@ class Parts:
     closing: tuple[Closing, ...]
 
 
-class Instance:
+class Instance(Reading):
     """One runtime root, opened."""
 
     def __init__(self, parts: Parts) -> None:
+        super().__init__(parts.world.store, parts.world.clock)
         self._parts = parts
 
     def __enter__(self) -> Instance:
@@ -163,7 +165,7 @@ class Instance:
     def _view(self, session: Session) -> OperationView:
         """Return the view of an operation this process just wrote, without reading it again."""
         number = self._parts.world.store.number(session.id)
-        return operation_view(session.op, number, alive=self._parts.lifecycle.alive(session.id))
+        return operation_view(session.op, number, alive=self.alive(session.id))
 
     # --- approving ---
 
@@ -187,58 +189,10 @@ class Instance:
 
     # --- looking ---
 
-    def resolve(self, name: str) -> str:
-        """Return the operation id for an id, a prefix, a short number or `@`."""
-        return self._parts.world.store.resolve(name)
-
-    def status(self, operation: str) -> OperationView:
-        """Return an operation as its records say; damaged records are named and set aside."""
-        name = self.resolve(operation)
-        store = self._parts.world.store
-        journal = store.journal(name)
-        return operation_view(
-            fold(journal.records),
-            store.number(name),
-            alive=self._parts.lifecycle.alive(name),
-            damaged=journal.damaged,
-        )
-
-    def history(self, operation: str) -> tuple[RecordView, ...]:
-        """Return every record in causal order."""
-        return tuple(
-            record_view(sealed) for sealed in self._parts.world.store.journal(self.resolve(operation)).records
-        )
-
-    def list(
-        self, *, state: str | None = None, after: int = 0, limit: int = 100
-    ) -> tuple[OperationLine, ...]:
-        """Return operations, newest first."""
-        rows = self._parts.world.store.rows(state=state, after=after, limit=limit)
-        return tuple(
-            OperationLine(
-                operation_id=row.operation,
-                number=number,
-                state=row.state,
-                intent=f"{row.profile}/{row.intent}",
-                target=row.target,
-                mode=row.mode,
-                requester=row.requester,
-                updated=row.updated,
-                waiting=row.waiting,
-            )
-            for number, row in rows
-        )
-
-    def preview(self, operation: str) -> str:
-        """Return the plan as its approvers see and sign it."""
-        op = fold(self._parts.world.store.journal(self.resolve(operation)).records)
-        return preview(op.sealed_intent, op.sealed_plan)
-
     def why(self, operation: str) -> WhyView:
         """Say why an operation is where it is, and what may be done."""
         name = self.resolve(operation)
-        op = fold(self._parts.world.store.journal(name).records)
-        return explain(op, self.status(name), self._parts.world, self._parts.settings)
+        return explain(self.operation(name), self.status(name), self._parts.world, self._parts.settings)
 
     def why_before(self, asked: PlanInput) -> WhyView:
         """Say what policy would answer, before anything is stored."""
@@ -247,7 +201,7 @@ class Instance:
     def validate(self, operation: str) -> ValidationView:
         """Evaluate all rules again with the pinned profile; nothing is written."""
         name = self.resolve(operation)
-        op = fold(self._parts.world.store.journal(name).records)
+        op = self.operation(name)
         profile = self._parts.world.contents.profile(op.the_plan.profile)
         verdict, rules, _ = validate(op, profile)
         return ValidationView(

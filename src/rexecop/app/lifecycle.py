@@ -20,7 +20,7 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.times import format_time
-from rexecop.proof.vocabulary import Ended
+from rexecop.proof.vocabulary import Ended, Phase
 
 
 class Lifecycle:
@@ -121,11 +121,13 @@ class Lifecycle:
         if not isinstance(outcome, Outcome) or outcome.ended is not Ended.OK:
             raise NothingToSettle(f"the probe of step `{step.id}` did not answer", step=step.id)
         found = fact_in(outcome.facts, step.probe.fact)
+        # A probe looks for the effect of the work; undoing happened where that is gone.
+        stands = found == step.probe.equals
         session.add(
             Reconciliation,
             ENGINE,
             attempt=attempt,
-            happened=found == step.probe.equals,
+            happened=not stands if progress.phase is Phase.UNDO else stands,
             reason=f"probe found `{step.probe.fact}` = `{found}`, expected `{step.probe.equals}`",
             probe=sealed.digest,
         )

@@ -19,6 +19,7 @@ from rexecop.proof.errors import RexecopError
 
 if TYPE_CHECKING:
     from rexecop.app.instance import Instance
+    from rexecop.app.reading import Reading
     from rexecop.app.settings import Settings, Value
 
 T = TypeVar("T")
@@ -57,6 +58,14 @@ class Session:
 
         with open_instance(self.settings) as instance:
             yield instance
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """The root's ledger, for commands that only look."""
+        from rexecop.app.reading import open_reading
+
+        with open_reading(self.settings) as reading:
+            yield reading
 
     def drive(self, work: Callable[[Instance], Awaitable[T]]) -> T:
         """Open the instance and run `work` with it to its end."""

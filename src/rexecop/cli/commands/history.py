@@ -15,8 +15,8 @@ from rexecop.cli.session import Session
 @click.pass_obj
 def command(session: Session, operation: str) -> None:
     """Print every record of an operation, in causal order; `--json` prints their bodies too."""
-    with session.instance() as instance:
-        view = instance.status(operation)
-        records = instance.history(view.operation_id)
+    with session.reading() as reading:
+        view = reading.status(operation)
+        records = reading.history(view.operation_id)
     found = {"operation_id": view.operation_id, "state": view.state, "records": records}
     session.answer(found, lambda page: history_page(page, records), quiet=view.operation_id)

@@ -22,8 +22,8 @@ LIMIT_MAX: Final = 1000  # A page that is still read at once; `--after` gives th
 @click.pass_obj
 def command(session: Session, state: str | None, limit: int, after: int) -> None:
     """Print operations, the newest first."""
-    with session.instance() as instance:
-        lines = instance.list(state=state, after=after, limit=limit)
+    with session.reading() as reading:
+        lines = reading.list(state=state, after=after, limit=limit)
     more = min((line.number for line in lines), default=0) if len(lines) == limit else None
 
     def draw(page: Page) -> None:

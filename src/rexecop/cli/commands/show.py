@@ -17,9 +17,9 @@ from rexecop.cli.session import Session
 @click.pass_obj
 def command(session: Session, operation: str, exit_code: bool) -> int:
     """Print the plan: the text whose digest an approval signs."""
-    with session.instance() as instance:
-        view = instance.status(operation)
-        preview = instance.preview(view.operation_id)
+    with session.reading() as reading:
+        view = reading.status(operation)
+        preview = reading.preview(view.operation_id)
     found = {"operation_id": view.operation_id, "state": view.state, "preview": preview, "next": view.next}
 
     def draw(page: Page) -> None:

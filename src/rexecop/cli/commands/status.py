@@ -16,7 +16,7 @@ from rexecop.cli.session import Session
 @click.pass_obj
 def command(session: Session, operation: str, exit_code: bool) -> int:
     """Print the state, the decision, every step with how it ended, and what may follow."""
-    with session.instance() as instance:
-        view = instance.status(operation)
+    with session.reading() as reading:
+        view = reading.status(operation)
     session.answer(view, lambda page: operation_page(page, view), quiet=view.state)
     return state_exit(view.state) if exit_code else 0

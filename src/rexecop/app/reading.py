@@ -1,0 +1,95 @@
+"""Looking at operations: what needs neither policy, lanes nor a key, and waits for nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rexecop.app.clock import SystemClock
+from rexecop.app.describe import operation_view, record_view
+from rexecop.app.root import Root
+from rexecop.app.settings import Settings
+from rexecop.app.views import OperationLine, OperationView, RecordView
+from rexecop.engines.runner import is_alive
+from rexecop.operations.fold import Operation, fold
+from rexecop.operations.ports import Clock, Store
+from rexecop.proof.preview import preview
+from rexecop.store.sqlite import SqliteStore
+
+
+@contextmanager
+def open_reading(settings: Settings) -> Iterator[Reading]:
+    """Open the ledger of a root for looking only; nothing else of the root is loaded.
+
+    Raises:
+        RootMissing, RootUnsafe: there is no usable root. StoreError: the ledger cannot be read.
+    """
+    root = Root(settings.root)
+    root.require()
+    with SqliteStore.open(root.ledger, read_only=True) as store:
+        yield Reading(store, SystemClock())
+
+
+class Reading:
+    """The reading half of an instance, over its ledger alone."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def resolve(self, name: str) -> str:
+        """Return the operation id for an id, a prefix, a short number or `@`.
+
+        Raises:
+            OperationUnknown: nothing has that name.
+        """
+        return self._store.resolve(name)
+
+    def alive(self, operation: str) -> bool:
+        """Return whether a runner that may still act holds the operation."""
+        lease = self._store.lease(operation)
+        return lease is not None and lease.expires > self._clock.now() and is_alive(lease.runner)
+
+    def operation(self, name: str) -> Operation:
+        """Return an operation as its readable records say."""
+        return fold(self._store.journal(self.resolve(name)).records)
+
+    def status(self, operation: str) -> OperationView:
+        """Return an operation as its records say; damaged records are named and set aside."""
+        name = self.resolve(operation)
+        journal = self._store.journal(name)
+        return operation_view(
+            fold(journal.records),
+            self._store.number(name),
+            alive=self.alive(name),
+            damaged=journal.damaged,
+        )
+
+    def history(self, operation: str) -> tuple[RecordView, ...]:
+        """Return every record in causal order."""
+        journal = self._store.journal(self.resolve(operation))
+        return tuple(record_view(sealed) for sealed in journal.records)
+
+    def list(
+        self, *, state: str | None = None, after: int = 0, limit: int = 100
+    ) -> tuple[OperationLine, ...]:
+        """Return operations, newest first."""
+        return tuple(
+            OperationLine(
+                operation_id=row.operation,
+                number=number,
+                state=row.state,
+                intent=f"{row.profile}/{row.intent}",
+                target=row.target,
+                mode=row.mode,
+                requester=row.requester,
+                updated=row.updated,
+                waiting=row.waiting,
+            )
+            for number, row in self._store.rows(state=state, after=after, limit=limit)
+        )
+
+    def preview(self, operation: str) -> str:
+        """Return the plan as its approvers see and sign it."""
+        op = self.operation(operation)
+        return preview(op.sealed_intent, op.sealed_plan)
