@@ -14,7 +14,12 @@ from rexecop.engines.closing import close
 from rexecop.engines.driver import World
 from rexecop.engines.session import Session
 from rexecop.governance.approvals import approval_statement, require_may_approve
-from rexecop.governance.errors import ApprovalNotAsked, ApprovalRefused, ApproverUnknown
+from rexecop.governance.errors import (
+    ApprovalNotAsked,
+    ApprovalRefused,
+    ApproverUnknown,
+    KeyEnrolledByRequester,
+)
 from rexecop.keys import agent_signers, load_signer
 from rexecop.operations.ports import Claim
 from rexecop.proof.codec import encode
@@ -67,6 +72,7 @@ class Approving:
             )
         except ApprovalRefused as refused:
             await self._note(session, approver, refused)
+            refused.next_steps = _ways_out(refused)
             raise
         statement = approval_statement(
             plan=op.sealed_plan,
@@ -128,3 +134,13 @@ class Approving:
             text=f"{approver.person} ({approver.credential}): {refused.message} [{refused.code}]",
         )
         await session.flush()
+
+
+def _ways_out(refused: ApprovalRefused) -> tuple[str, ...]:
+    """Return what helps where the enroller of the key is the requester: asking as a person with a key."""
+    if isinstance(refused, KeyEnrolledByRequester):
+        return (
+            "rexecop keys new me.key --person ME --role requester",
+            "rexecop plan --identity me.key ...",
+        )
+    return ("rexecop why ID", "rexecop keys list")

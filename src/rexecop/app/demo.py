@@ -41,6 +41,8 @@ from rexecop.proof.vocabulary import Effect, Grade, Isolation
 ATTEMPT_WAIT_SECONDS: Final = 10.0  # A loaded machine may take this long to start an interpreter.
 POLL_SECONDS: Final = 0.02
 
+GREETING: Final = "hello from a governed change"
+
 FORBID: Final = b"""\
 @id("production-is-not-for-demos")
 @reason("a demonstration never changes a critical target")
@@ -216,6 +218,8 @@ class _Tour:
             parameters={"greeting": greeting} if greeting is not None else None,
             reason="the tour",
             channel="demo",
+            # One observed change is enough to see; the others plan without a look.
+            observe=None if greeting == GREETING else False,
         )
 
     async def _approve(self, instance: Instance, operation: str, person: str) -> OperationView:
@@ -246,9 +250,7 @@ class _Tour:
 
     async def _change(self, instance: Instance) -> str:
         before = self._greeting
-        view = await instance.plan(
-            self._ask("set_greeting", "laptop", "apply", "hello from a governed change")
-        )
+        view = await instance.plan(self._ask("set_greeting", "laptop", "apply", GREETING))
         waited = view.state == "waiting_for_approval"
         why = instance.why(view.operation_id).lines[0]
         view = await self._approve(instance, view.operation_id, self._people.approver)
@@ -262,12 +264,12 @@ class _Tour:
                 title=f"changes a file after {self._people.approver} approved, and takes it back",
                 ok=waited
                 and view.state == "completed"
-                and after == "hello from a governed change\n"
+                and after == f"{GREETING}\n"
                 and undone.state == "undone"
                 and self._greeting == before,
                 lines=(
                     why,
-                    f"signed by {', '.join(view.approved_by)} with a key of their own; asked for by {view.requester}",
+                    f"signed by {', '.join(view.approved_by)} with their own key; asked by {view.requester}",
                     f"ran: the file says {after.strip()!r}; validation {validated}",
                     f"rolled back: the file says {self._greeting.strip()!r} again; {undone.state}",
                 ),
@@ -408,7 +410,7 @@ class _Tour:
         view = instance.export(operation, path)
         trust = self._folder / "trust"
         trust.mkdir()
-        for key in instance.keys():
+        for key in instance.trusted_keys():
             (trust / f"{key.role}-{key.person}.pub").write_text(key.public, encoding="ascii")
         whole = verify_bundle(path, trust_dir=trust, checkpoint=None, root=None)
         data = bytearray(path.read_bytes())

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from rexecop.app.identity import Identity
-from rexecop.app.planner import Planner, PlanInput
+from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.settings import Settings
 from rexecop.app.views import OperationView, WhyView
 from rexecop.engines.driver import World
-from rexecop.engines.session import Session
 from rexecop.governance.why import of_answer, of_decision, of_tally
 from rexecop.lanes.failures import Failure, describe
 from rexecop.operations.fold import Operation
@@ -51,12 +50,9 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
     return WhyView(operation_id=op.id, state=view.state, lines=tuple(lines), next=view.next)
 
 
-def explain_before(asked: PlanInput, planner: Planner, identity: Identity, world: World) -> WhyView:
+def explain_before(asked: PlanInput, planner: Planner, identity: Identity) -> WhyView:
     """Return what policy would answer to `asked`; nothing is stored."""
-    prepared = planner.prepare(asked)
-    session = Session(world.store, world.clock, world.ids.operation())
-    planner.draft_records(session, asked, prepared.draft, identity)
-    answer, request = planner.decide(session, prepared.draft, asked)
+    answer, request = planner.foresee(asked, identity)
     return WhyView(
         operation_id=None,
         state=None,

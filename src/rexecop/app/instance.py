@@ -12,7 +12,7 @@ from typing import Protocol
 
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
-from rexecop.app.describe import operation_view, record_view
+from rexecop.app.describe import operation_view
 from rexecop.app.doctor import Doctor
 from rexecop.app.evidence import Evidence
 from rexecop.app.explain import explain, explain_before
@@ -26,21 +26,17 @@ from rexecop.app.views import (
     DoctorView,
     ExportView,
     KeyView,
-    OperationLine,
     OperationView,
-    RecordView,
     RuleView,
     ValidationView,
     WhyView,
 )
-from rexecop.engines.closing import validate
+from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.session import Session
-from rexecop.operations.fold import fold
 from rexecop.proof.canonical import Json
-from rexecop.proof.preview import preview
 from rexecop.proof.records.command import Verb
-from rexecop.proof.vocabulary import Role
+from rexecop.proof.vocabulary import Role, Verdict
 
 
 class Closing(Protocol):
@@ -109,7 +105,17 @@ class Instance(Reading):
         Raises:
             OperationsError: the request is no plan; nothing was stored.
         """
-        return self._view(await self._parts.planner.plan(asked, self.identity()))
+        planner, identity, pinned = self._parts.planner, self.identity(), None
+        look = planner.observation(asked)
+        # What policy blocks anyway is no reason to touch the target, not even with a read.
+        if look is not None and planner.foresee(asked, identity)[0].terms.verdict is not Verdict.BLOCKED:
+            pinned = pinned_facts((await self._observe(look)).op)
+        return self._view(await planner.plan(asked, identity, pinned))
+
+    async def _observe(self, look: PlanInput) -> Session:
+        """Run the read that a change rests on, as an operation of its own."""
+        session = await self._parts.planner.plan(look, self.identity())
+        return (await self._parts.lifecycle.start(session.id)).session
 
     async def start(self, operation: str, *, timeout: float | None = None) -> OperationView:
         """Drive an operation until it ends or parks; after `timeout` seconds it goes on elsewhere or later.
@@ -196,7 +202,7 @@ class Instance(Reading):
 
     def why_before(self, asked: PlanInput) -> WhyView:
         """Say what policy would answer, before anything is stored."""
-        return explain_before(asked, self._parts.planner, self.identity(), self._parts.world)
+        return explain_before(asked, self._parts.planner, self.identity())
 
     def validate(self, operation: str) -> ValidationView:
         """Evaluate all rules again with the pinned profile; nothing is written."""
@@ -249,7 +255,7 @@ class Instance(Reading):
 
     # --- keys and health ---
 
-    def keys(self) -> Sequence[KeyView]:
+    def trusted_keys(self) -> Sequence[KeyView]:
         """Return every key this instance trusts or trusted."""
         return self._parts.keyring.view()
 

@@ -28,7 +28,7 @@ from rexecop.proof.call import ScriptedRequest
 from rexecop.proof.canonical import Json
 from rexecop.proof.records.decision import Decision, PolicyRequest, RequestTarget
 from rexecop.proof.records.intent import Intent, Origin
-from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.records.plan import CallStep, Pinned, Plan
 from rexecop.proof.sshsig import sign
 from rexecop.proof.vocabulary import Effect, Gate, Grade, Isolation, Mode, Verdict
 
@@ -118,8 +118,41 @@ class Planner:
             kept = self._environments[path] = (data, load_environment(files), environment_snapshot(files))
         return kept[1], kept[2]
 
-    async def plan(self, asked: PlanInput, identity: Identity) -> Session:
+    def observation(self, asked: PlanInput) -> PlanInput | None:
+        """Return the read that a change should rest on: what its intent names under `observe`."""
+        if asked.observe is False or Mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY):
+            return None
+        profile, _ = self._profile(asked.profile)
+        intent = profile.intents.get(asked.intent)
+        if intent is None or intent.observe is None:
+            return None
+        look = profile.intents.get(intent.observe)
+        takes = look.parameters.names if look is not None and look.parameters is not None else frozenset()
+        given = {name: value for name, value in (asked.parameters or {}).items() if name in takes}
+        return replace(
+            asked,
+            intent=intent.observe,
+            mode=Mode.READ_ONLY.value,
+            parameters=given or None,
+            idempotency_key=None,
+            observe=False,
+        )
+
+    def foresee(self, asked: PlanInput, identity: Identity) -> tuple[Answer, PolicyRequest]:
+        """Return what policy would answer to `asked`, and what it would be asked; nothing is stored.
+
+        Raises:
+            OperationsError: the request is no plan.
+        """
+        prepared = self.prepare(asked)
+        session = Session(self._world.store, self._world.clock, self._world.ids.operation())
+        self.draft_records(session, asked, prepared.draft, identity)
+        return self.decide(session, prepared.draft, asked)
+
+    async def plan(self, asked: PlanInput, identity: Identity, pinned: Pinned | None = None) -> Session:
         """Store intent, plan and decision; a blocked one with its receipt.
+
+        `pinned` are the facts of an observation the plan rests on.
 
         Raises:
             OperationsError: the request is no plan; nothing was stored.
@@ -130,7 +163,7 @@ class Planner:
         if earlier is not None:
             return earlier
         session = Session(self._world.store, self._world.clock, self._world.ids.operation())
-        self.draft_records(session, asked, prepared.draft, identity)
+        self.draft_records(session, asked, prepared.draft, identity, pinned)
         answer, request = self.decide(session, prepared.draft, asked)
         session.add(
             Decision,
@@ -148,7 +181,14 @@ class Planner:
         await session.flush()
         return session
 
-    def draft_records(self, session: Session, asked: PlanInput, draft: PlanDraft, identity: Identity) -> None:
+    def draft_records(
+        self,
+        session: Session,
+        asked: PlanInput,
+        draft: PlanDraft,
+        identity: Identity,
+        pinned: Pinned | None = None,
+    ) -> None:
         """Hold intent and plan in `session`; nothing is stored before its flush."""
         self._ask(session, asked, draft, identity)
         session.add(
@@ -160,6 +200,7 @@ class Planner:
             risk=draft.risk,
             targets=draft.targets,
             steps=draft.steps,
+            pinned=pinned,
             notes=draft.notes,
         )
 

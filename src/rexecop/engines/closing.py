@@ -14,11 +14,11 @@ from rexecop.operations.validation import Facts, evaluate, gather
 from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
 from rexecop.proof.receipts import receipt_envelope
 from rexecop.proof.records.outcome import Outcome
-from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.records.plan import CallStep, Pinned, Plan
 from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
 from rexecop.proof.signer import Signer
-from rexecop.proof.vocabulary import Effect, Ended
+from rexecop.proof.vocabulary import Effect, Ended, State
 
 
 def close(session: Session, signer: Signer) -> None:
@@ -70,6 +70,15 @@ def facts_of(op: Operation, profile: Profile) -> Facts:
     """Return the facts the validation rules of `op` look at."""
     found = {outcome.step: outcome.facts for outcome in outcomes(op)}
     return gather(op.the_plan, profile.normalizers, found, op.the_intent.parameters)
+
+
+def pinned_facts(op: Operation) -> Pinned | None:
+    """Return the facts of the observation `op` as a plan pins them; None where it did not succeed."""
+    validated = None if op.validation is None else op.validation.record
+    observed = [item.outcome for item in op.steps.values() if item.outcome is not None]
+    if op.state is not State.COMPLETED or not isinstance(validated, Validation) or not observed:
+        return None
+    return Pinned(operation=op.id, observation=observed[-1].digest, facts=validated.facts)
 
 
 def validate(op: Operation, profile: Profile) -> tuple[RuleVerdict, tuple[RuleResult, ...], Digest]:

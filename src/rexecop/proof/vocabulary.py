@@ -81,7 +81,7 @@ class Established(StrEnum):
 
     KEY = "key"
     OIDC = "oidc"
-    TOKEN = "token"  # noqa: S105 - a word, not a secret
+    TOKEN = "token"
     OS_USER = "os-user"
     ENGINE = "engine"
 

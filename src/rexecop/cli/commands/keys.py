@@ -23,7 +23,7 @@ def command() -> None:
 def list_keys(session: Session) -> None:
     """Print every enrolled key."""
     with session.instance() as instance:
-        found = instance.keys()
+        found = instance.trusted_keys()
     quiet = "\n".join(key.fingerprint for key in found)
     session.answer({"keys": found}, lambda page: keys_page(page, found), quiet=quiet)
 
