@@ -165,7 +165,7 @@ def test_whichever_write_meets_a_full_disk_nothing_is_half_stored(monkeypatch: p
 
 
 async def _full_at(template: Path, place: int, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Run an operation on a copy of the root whose disk is full from write `place` on; say if that was met."""
+    """Run an operation on a copy whose disk is full from write `place` on; say if that was met."""
     with scratch() as folder:
         for name in ("root", "rexecop-hello"):
             shutil.copytree(template / name, folder / name)

@@ -225,7 +225,7 @@ class FakeInstance:
     def receipt(self, name: str) -> Mapping[str, Json]:
         return {"operation_id": self.resolve(name), "state": "completed"}
 
-    def keys(self) -> tuple[KeyView, ...]:
+    def trusted_keys(self) -> tuple[KeyView, ...]:
         return (
             KeyView(
                 person="bob",

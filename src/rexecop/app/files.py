@@ -12,7 +12,7 @@ from rexecop.app.errors import FileMissing, FileRefused, RootUnsafe, RootUnwrita
 FILE_BYTES_MAX: Final = 1 << 20  # A profile or policy file is text a person wrote.
 FOLDER_FILES_MAX: Final = 2_000  # More is not a profile but a mistake, such as a home directory.
 Stamp = tuple[tuple[str, int, int, int], ...]
-IGNORED: Final = frozenset({"__pycache__", ".git", "tests"})
+IGNORED: Final = frozenset({"__pycache__", ".git"})
 
 
 def read_file(path: Path, *, bytes_max: int = FILE_BYTES_MAX) -> bytes:

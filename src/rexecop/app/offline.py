@@ -15,6 +15,7 @@ from rexecop.app.root import Root
 from rexecop.governance.admission import Policy, decide
 from rexecop.governance.pack import PACK_BYTES_MAX, Pack, PackText
 from rexecop.operations import lint
+from rexecop.operations.golden import golden_cases, run_case
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
@@ -61,6 +62,14 @@ class ProfileView:
     description: str
     digest: str
     intents: tuple[IntentLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseLine:
+    """A golden case and where it came out otherwise; no differences is a pass."""
+
+    name: str
+    differences: tuple[str, ...]
 
 
 def verify_bundle(
@@ -159,6 +168,19 @@ def _intent_line(intent: IntentSpec, profile: Profile) -> IntentLine:
 def lint_profile(name: str) -> tuple[Finding, ...]:
     """Return every finding of the profile `name`, or at that path."""
     return lint.lint_profile(find_profile(name).files)
+
+
+def test_profile(name: str) -> tuple[CaseLine, ...]:
+    """Run the golden cases of the profile `name`, or at that path; no target is touched.
+
+    Raises:
+        ProfileUnknown, ProfileRefused: there is no such profile, or a case is malformed.
+    """
+    files = find_profile(name).files
+    profile = load_profile(files)
+    return tuple(
+        CaseLine(name=case.name, differences=run_case(case, profile, files)) for case in golden_cases(files)
+    )
 
 
 def lint_environment(path: Path) -> tuple[Finding, ...]:

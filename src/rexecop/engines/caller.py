@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,6 +20,7 @@ from rexecop.operations.normalize import StepOutput
 from rexecop.operations.ports import Ids, TargetHead
 from rexecop.proof.call import Limits, call_digest
 from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.outcome import Outcome
@@ -65,11 +66,8 @@ class Caller:
         """Let the time before another try pass, what was observed being durable; False when overtaken."""
         if not await self.session.flush_or_reload():
             return False
-        renewing = asyncio.create_task(self._keep_lease())
-        try:
+        with self._keeping_lease():
             await asyncio.sleep(milliseconds / 1000)
-        finally:
-            renewing.cancel()
         return True
 
     def decline(self, step: str, failure: Failure, message: str, ended: Ended = Ended.REFUSED) -> None:
@@ -145,20 +143,29 @@ class Caller:
             deadline=None,
         )
         gate = Gate(lanes=self.lanes, clock=self.session.clock, fence=self.fence)
-        renewing = asyncio.create_task(self._keep_lease())
-        try:
+        with self._keeping_lease():
             async with aclosing(gate.open(dispatch)) as events:
                 async for event in events:
                     if isinstance(event, LaneResult):
                         return event
-        finally:
-            renewing.cancel()
         raise LookupError("the gate ends every call with one result")
 
-    async def _keep_lease(self) -> None:
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            self.renew()
+    @contextmanager
+    def _keeping_lease(self) -> Iterator[None]:
+        """Renew the lease every `RENEW_SECONDS`; a lease that cannot be renewed runs out, which ends leave."""
+        loop = asyncio.get_running_loop()
+
+        def again() -> None:
+            nonlocal timer
+            with suppress(RexecopError):
+                self.renew()
+                timer = loop.call_later(RENEW_SECONDS, again)
+
+        timer = loop.call_later(RENEW_SECONDS, again)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _limits(self, step: CallStep) -> Limits:
         """Return the step's limits, cut to what the terms oblige to."""

@@ -323,9 +323,12 @@ class _Drive:
     def _derive(self, effect: Derive) -> None:
         step = effect.step
         inputs = {name: self._output(name) for name in step.needs}
-        facts = self._normalize(step.normalizer, inputs)
+        # Calls that were only shown put nothing out, so there is nothing to conclude from.
+        shown = any(output.ended is Ended.PREVIEWED for output in inputs.values())
+        facts = {} if shown else self._normalize(step.normalizer, inputs)
+        ended = Ended.PREVIEWED if shown else Ended.OK
         self._session.add(
-            Outcome, step=step.id, attempt=None, ended=Ended.OK, duration_ms=0, facts=facts or None
+            Outcome, step=step.id, attempt=None, ended=ended, duration_ms=0, facts=facts or None
         )
 
     def _output(self, step: str) -> StepOutput:

@@ -24,6 +24,7 @@ from rexecop.service.errors import AddressUnavailable, DemoExposed
 BACKLOG: Final = 512
 CONNECTIONS_MAX: Final = 1_024  # Below the usual limit of open files, with room for the ledger.
 GRACE_SECONDS: Final = 15  # Longer than a handler may take, so a request in flight ends by itself.
+COLLECT_EVERY: Final = (20_000, 20, 20)  # A request makes some thousand objects, none of them in a ring.
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -82,6 +83,7 @@ def run(serving: Serving, listening: socket.socket, *, hosts: set[str] | None) -
     # What was built until here lives as long as the service; looking through it again costs pauses.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECT_EVERY)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_Server(config).serve(sockets=[listening]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from rexecop.cli.exits import Exit
 from rexecop.cli.linting import answer_findings
 from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.render import Page
@@ -61,3 +62,28 @@ def lint(session: Session, profile: str) -> int:
     from rexecop.app.offline import lint_profile
 
     return answer_findings(session, profile, lint_profile(profile))
+
+
+@command.command(name="test", epilog="rexecop profile test hello")
+@click.argument("profile")
+@click.pass_obj
+def test(session: Session, profile: str) -> int:
+    """Run a profile's golden cases: given these replies, this plan, these facts, this verdict.
+
+    PROFILE is a name or a path. A profile without cases fails: nothing was tested.
+    """
+    from rexecop.app.offline import test_profile
+
+    cases = test_profile(profile)
+    failed = sum(1 for case in cases if case.differences)
+    good = bool(cases) and not failed
+
+    def draw(page: Page) -> None:
+        for case in cases:
+            page.row("failed" if case.differences else "passed", case.name)
+            for difference in case.differences:
+                page.row("", difference)
+        page.verdict(f"{profile}: {len(cases)} cases, {failed} failed", good=good)
+
+    session.answer({"profile": profile, "cases": cases, "failed": failed}, draw)
+    return Exit.DONE if good else Exit.FAILED
