@@ -17,7 +17,7 @@ from rexecop.keys.errors import (
 )
 from rexecop.keys.file import KEY_FILE_BYTES_MAX
 from rexecop.proof import publickey, sshsig
-from rexecop.proof.signature_errors import PublicKeyMalformed
+from rexecop.proof.errors import PublicKeyMalformed
 from tests.needs import needs
 from tests.proof.processes import run
 
@@ -35,7 +35,6 @@ def test_a_created_key_loads_and_signs_for_its_public_half(tmp_path: Path) -> No
     loaded = load_signer(tmp_path / "id")
 
     assert loaded.public == created.public == read_public_key(tmp_path / "id.pub")
-    assert loaded.key_id == loaded.public.fingerprint
     publickey.verify(created.public, b"message", loaded.sign(b"message"))
 
 
@@ -59,7 +58,7 @@ def test_ssh_keygen_reads_and_signs_with_what_we_create(tmp_path: Path, comment:
         run("ssh-keygen", "-y", "-f", str(tmp_path / "id")).strip()
         == f"{signer.public.line} {comment}".strip()
     )
-    assert run("ssh-keygen", "-lf", str(tmp_path / "id.pub")).split()[1] == signer.key_id
+    assert run("ssh-keygen", "-lf", str(tmp_path / "id.pub")).split()[1] == signer.public.fingerprint
     text = run(
         "ssh-keygen", "-q", "-Y", "sign", "-f", str(tmp_path / "id"), "-n", "intent@rexecop", given=b"x"
     )
@@ -234,4 +233,4 @@ def test_a_file_without_a_public_key_is_malformed(tmp_path: Path) -> None:
 def test_a_signer_shows_its_fingerprint_and_nothing_of_its_key(key: Path) -> None:
     signer: KeyFileSigner = load_signer(key)
 
-    assert repr(signer) == f"KeyFileSigner({signer.key_id})"
+    assert repr(signer) == f"KeyFileSigner({signer.public.fingerprint})"

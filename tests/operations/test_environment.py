@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from rexecop.operations.environment import Backend, environment_from_snapshot, load_environment
+from rexecop.operations.environment import Backend, load_environment
 from rexecop.operations.errors import (
     EnvironmentRefused,
     PolicyPackUnsupported,
     SecretInline,
     TargetUnknown,
 )
-from rexecop.operations.pinned_files import environment_snapshot
+from rexecop.operations.pinned_files import EnvironmentSnapshot, environment_snapshot, files_of_snapshot
 from rexecop.operations.targets import resolve_targets
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.vocabulary import Mode
@@ -41,7 +41,8 @@ def test_a_pinned_environment_is_the_same_under_any_file_name() -> None:
     files = {"here/there.yaml": SEED_ENVIRONMENT.encode()}
     data = environment_snapshot(files)
 
-    assert environment_from_snapshot(data).digest == load_environment(files).digest == digest_of(data)
+    again = load_environment(files_of_snapshot(data, EnvironmentSnapshot.kind))
+    assert again.digest == load_environment(files).digest == digest_of(data)
 
 
 SECRETS = {

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from rexecop.operations.errors import InputMissing, ProfileRefused
-from rexecop.operations.profile import load_profile, profile_from_snapshot, snapshot
+from rexecop.operations.pinned_files import ProfileSnapshot, files_of_snapshot
+from rexecop.operations.pinned_files import profile_snapshot as snapshot
+from rexecop.operations.profile import load_profile
+from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.vocabulary import Effect, Mode
 from tests.operations.folders import SHIPPED, edited, folder, seed
@@ -203,6 +206,10 @@ def test_a_snapshot_changes_with_every_file_that_matters_and_no_other() -> None:
     for path in seed():
         if not path.startswith("docs/"):
             assert snapshot({**seed(), path: seed()[path] + b"# one more\n"}) != base
+
+
+def profile_from_snapshot(data: bytes) -> Profile:
+    return load_profile(files_of_snapshot(data, ProfileSnapshot.kind))
 
 
 def test_bytes_that_are_no_snapshot_are_refused() -> None:

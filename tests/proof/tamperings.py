@@ -21,7 +21,7 @@ from rexecop.proof.checkpoint import Checkpoint
 from rexecop.proof.codec import encode
 from rexecop.proof.container import pack, unpack
 from rexecop.proof.principal import Principal
-from rexecop.proof.receipts import record_envelope
+from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations
@@ -30,7 +30,6 @@ from rexecop.proof.records.outcome import Measured
 from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.validation import RuleVerdict
-from rexecop.proof.statement import PAYLOAD_TYPE
 from rexecop.proof.verify import TrustedKey, TrustedKeys
 from rexecop.proof.vocabulary import (
     Effect,

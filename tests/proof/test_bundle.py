@@ -11,13 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecop.proof import bundle, container
-from rexecop.proof.bundle import BundleContents, build, expected_manifest, read
-from rexecop.proof.bundle_errors import BundleMalformed, ContainerMalformed
+from rexecop.proof.bundle import BundleContents, build, expected_manifest
 from rexecop.proof.container import pack, unpack
-from rexecop.proof.errors import ProofError
+from rexecop.proof.errors import BundleMalformed, ContainerMalformed, ProofError
+from rexecop.proof.verify.evidence import Notes, open_container
 from tests.proof.worlds import OPERATIONS, Made, a_change, a_read, cut
 
 NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
+
+
+def read(data: bytes) -> BundleContents:
+    """Open a bundle as the verifier does, and take nothing with a finding."""
+    notes = Notes()
+    contents = open_container(data, notes)
+    if contents is None or notes.findings:
+        raise BundleMalformed(notes.findings[0].message)
+    return contents
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rexecop.proof import ed25519
 from rexecop.proof.canonical import sha512
-from rexecop.proof.signature_errors import (
+from rexecop.proof.errors import (
     PublicKeyMalformed,
     SignatureError,
     SignatureMalformed,

@@ -16,11 +16,11 @@ from rexecop.proof.checkpoint import parse as parse_checkpoint
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode
 from rexecop.proof.errors import KindUnknown
 from rexecop.proof.note import parse as parse_note
+from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX
 from rexecop.proof.records import KINDS, read_record
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.intent import INTENT_NAMESPACE
-from rexecop.proof.statement import PAYLOAD_TYPE, PREDICATE_PREFIX
 from rexecop.proof.verify import CODES, STEPS, Rung
 from rexecop.proof.verify.evidence import pack_groups
 from rexecop.proof.vocabulary import Role

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rexecop.proof import merkle
 from rexecop.proof.canonical import sha256
-from rexecop.proof.log_errors import (
+from rexecop.proof.errors import (
     ConsistencyProofWrong,
     InclusionProofWrong,
     LogError,
@@ -146,7 +146,8 @@ def test_every_full_node_is_in_the_row_of_the_leaf_that_completes_it(size: int) 
     rows = rows_of(hashes)
     node = merkle.node_reader(rows.__getitem__)
 
-    assert [len(row) // 32 for row in rows] == [merkle.nodes_completed_by(leaf) for leaf in range(size)]
+    completed = [((leaf + 1) & -(leaf + 1)).bit_length() for leaf in range(size)]
+    assert [len(row) // 32 for row in rows] == completed
     for level in range(size.bit_length()):
         for index in range(size >> level):
             assert node(level, index) == naive_root(hashes[index << level : (index + 1) << level])

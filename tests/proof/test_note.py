@@ -8,16 +8,18 @@ from hypothesis import strategies as st
 
 from rexecop.proof import checkpoint, note
 from rexecop.proof.checkpoint import Checkpoint
-from rexecop.proof.errors import ProofError
-from rexecop.proof.log_errors import CheckpointMalformed, LogError, NoteMalformed
-from rexecop.proof.merkle import leaf_hash
-from rexecop.proof.note import Note, NoteKey, NoteSignature, SignatureType
-from rexecop.proof.signature_errors import (
+from rexecop.proof.errors import (
+    CheckpointMalformed,
+    LogError,
+    NoteMalformed,
+    ProofError,
     PublicKeyMalformed,
     SignatureUnsupported,
     SignatureWrong,
     SignerUnknown,
 )
+from rexecop.proof.merkle import leaf_hash
+from rexecop.proof.note import Note, NoteKey, NoteSignature, SignatureType
 from tests.proof.memory_signer import MemorySigner
 
 # The example of the reference implementation (golang.org/x/mod/sumdb/note), with its private key.

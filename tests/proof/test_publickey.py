@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecop.proof import ed25519, publickey
-from rexecop.proof.publickey import PublicKey
-from rexecop.proof.signature_errors import (
+from rexecop.proof.errors import (
     PublicKeyMalformed,
     SignatureError,
     SignatureMalformed,
     SignatureUnsupported,
     SignatureWrong,
 )
+from rexecop.proof.publickey import PublicKey
 from rexecop.proof.sshwire import ssh_string
 from tests.needs import needs
 from tests.proof.memory_signer import MemorySigner

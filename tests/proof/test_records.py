@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rexecop.proof import dsse
 from rexecop.proof.canonical import canonical_bytes, parse_json
 from rexecop.proof.chain import check_chain, seal, unseal
 from rexecop.proof.codec import RECORD_BYTES_MAX, encode
-from rexecop.proof.errors import ChainBroken, KindUnknown, ProofError, RecordMalformed
-from rexecop.proof.receipts import receipt_envelope, record_envelope, record_statement, verify_record
+from rexecop.proof.errors import ChainBroken, KindUnknown, ProofError, RecordMalformed, SignatureError
+from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope, record_statement
 from rexecop.proof.records import KINDS, Record, read_record
 from rexecop.proof.records.instance import Note
 from rexecop.proof.records.plan import CallStep
-from rexecop.proof.signature_errors import SignatureError
 from tests.proof.strategies import records, values
 from tests.proof.worlds import APPROVER_KEY, INSTANCE_KEY, OPERATIONS, a_change, a_read
 
@@ -113,14 +114,28 @@ def test_a_record_reads_back_under_the_same_digest() -> None:
 
 def test_a_published_record_is_bound_to_its_digest_its_type_and_its_signer() -> None:
     receipt, other = a_change().records[-1], a_read().records[-1]
-    envelope = receipt_envelope(receipt, INSTANCE_KEY)
+    envelope = dsse.decode(record_envelope(receipt, INSTANCE_KEY))
 
-    verify_record(envelope, receipt, INSTANCE_KEY.public)
+    assert dsse.verify(envelope, INSTANCE_KEY.public, payload_type=PAYLOAD_TYPE) == record_statement(receipt)
     with pytest.raises(SignatureError):
-        verify_record(envelope, receipt, APPROVER_KEY.public)
-    with pytest.raises(RecordMalformed):
-        verify_record(envelope, other, INSTANCE_KEY.public)
-    assert receipt.digest.removeprefix("sha256:").encode() in record_statement(receipt)
+        dsse.verify(envelope, APPROVER_KEY.public, payload_type=PAYLOAD_TYPE)
+    assert envelope.payload != record_statement(other)
+
+
+def test_a_statement_is_spelled_as_in_toto_asks() -> None:
+    receipt = a_change().records[-1]
+
+    assert json.loads(record_statement(receipt)) == {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [
+            {
+                "name": f"{receipt.record.operation}/{receipt.record.n}",
+                "digest": {"sha256": receipt.digest[7:]},
+            }
+        ],
+        "predicateType": "https://rexecop.dev/predicate/receipt/1",
+        "predicate": json.loads(receipt.body),
+    }
 
 
 def test_only_plans_approvals_and_receipts_are_published() -> None:
@@ -131,6 +146,3 @@ def test_only_plans_approvals_and_receipts_are_published() -> None:
         else:
             with pytest.raises(RecordMalformed):
                 record_envelope(sealed, INSTANCE_KEY)
-        if kind != "receipt/1":
-            with pytest.raises(RecordMalformed):
-                receipt_envelope(sealed, INSTANCE_KEY)

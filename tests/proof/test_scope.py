@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from rexecop.proof.call import call_digest
 from rexecop.proof.records.plan import CallStep, DeriveStep, Plan
-from rexecop.proof.scope import scope_root, undo_scope_root, work_entries
-from rexecop.proof.vocabulary import Effect
+from rexecop.proof.scope import scope_entries, scope_root, undo_scope_root
+from rexecop.proof.vocabulary import Effect, Phase
 from tests.governance import cases
 from tests.governance.cases import STEP, call
 
@@ -48,7 +48,7 @@ def test_work_and_probe_are_entries_and_a_derived_step_is_none() -> None:
     derived = DeriveStep(id="sum", target="host-1", normalizer="sum", needs=("restart",))
     assert STEP.probe is not None
 
-    found = work_entries(planned(STEP, derived))
+    found = scope_entries(planned(STEP, derived), Phase.DO, Phase.PROBE)
 
     assert {entry.template for entry in found} == {call_digest(STEP.call), call_digest(STEP.probe.call)}
 

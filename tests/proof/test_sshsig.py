@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from rexecop.proof import sshsig
 from rexecop.proof.base64text import encode_base64
-from rexecop.proof.publickey import PublicKey
-from rexecop.proof.signature_errors import (
+from rexecop.proof.errors import (
     SignatureError,
     SignatureMalformed,
     SignatureNamespaceMismatch,
     SignatureUnsupported,
     SignatureWrong,
 )
+from rexecop.proof.publickey import PublicKey
 from rexecop.proof.sshwire import ssh_string, ssh_uint32
 from tests.needs import needs
 from tests.proof.memory_signer import MemorySigner

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecop.proof import note
-from rexecop.proof.bundle_errors import TrustFileMalformed
 from rexecop.proof.canonical import Digest
+from rexecop.proof.errors import TrustFileMalformed
 from rexecop.proof.principal import Principal
 from rexecop.proof.quorum import ProvedBy
 from rexecop.proof.records.instance import Erasure

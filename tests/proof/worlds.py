@@ -36,7 +36,7 @@ from rexecop.proof.merkle import consistency_proof as prove_growth
 from rexecop.proof.permit import Permit
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE, Principal
-from rexecop.proof.receipts import receipt_envelope, totals
+from rexecop.proof.receipts import record_envelope, totals
 from rexecop.proof.records import Record
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval, ApprovalStatement
 from rexecop.proof.records.attempt import Attempt
@@ -588,7 +588,7 @@ def cut(
             [log.grown(held_size)] if held else [],
         ),
         checkpoint=log.checkpoint(key),
-        envelopes={s.digest: receipt_envelope(s, key) for s in book.records if isinstance(s.record, Receipt)},
+        envelopes={s.digest: record_envelope(s, key) for s in book.records if isinstance(s.record, Receipt)},
         signatures=dict(book.signatures),
         inputs=(ENVIRONMENT, PACK, PROFILE)
         if any(isinstance(s.record, Decision) for s in book.records)

@@ -76,7 +76,7 @@ def running(root: Path, *command: str) -> Iterator[Running]:
     process = subprocess.Popen(
         [sys.executable, "-m", *argv],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))},
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -12,7 +12,7 @@ from rexecop.app.offline import verify_bundle
 from rexecop.app.settings import Settings
 from rexecop.proof import dsse
 from rexecop.proof.publickey import PublicKey
-from rexecop.proof.statement import PAYLOAD_TYPE
+from rexecop.proof.receipts import PAYLOAD_TYPE
 from rexecop.proof.verify import Rung
 from rexecop.service.receipts import verify_receipt
 from tests.service.running import Reply, Running

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from rexecop.app.build import open_instance
 from rexecop.app.errors import RootMissing
 from rexecop.app.serving import open_serving
 from rexecop.app.settings import Settings, load_settings
 from rexecop.operations.errors import StoreUnavailable
+from rexecop.service.application import create_app
 from rexecop.service.errors import AddressUnavailable, DemoExposed
 from rexecop.service.server import is_loopback, listen, serve, shown_address
 from tests.service.counting import HELD
@@ -124,3 +126,19 @@ def test_a_ledger_that_cannot_be_written_is_not_ready(settings: Settings) -> Non
         serving._world = replace(sound, store=Broken())  # type: ignore[arg-type]
         assert asyncio.run(serving.problems()) == ("ledger: the disk is full",)
         serving._world = sound
+
+
+def test_a_defect_is_answered_in_one_line_and_the_connection_goes_on(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_serving(settings) as serving, TestClient(create_app(serving, None)) as client:
+
+        async def broken(action: str, payload: object, nonce: str) -> None:
+            raise RuntimeError("secret-detail")
+
+        serving.execute = broken  # type: ignore[method-assign,assignment]
+        reply = client.post("/execute", json={"action": "echo", "nonce": "x"})
+        assert client.get("/health").status_code == 200
+
+    assert (reply.status_code, reply.json()) == (500, {"detail": "Internal Server Error"})
+    assert capsys.readouterr().err == "rexecop: error[internal-error]: /execute: RuntimeError\n"

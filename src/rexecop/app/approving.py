@@ -72,7 +72,7 @@ class Approving:
             )
         except ApprovalRefused as refused:
             await self._note(session, approver, refused)
-            refused.next_steps = _ways_out(refused)
+            refused.next_steps = _ways_out(refused, operation)
             raise
         statement = approval_statement(
             plan=op.sealed_plan,
@@ -136,11 +136,11 @@ class Approving:
         await session.flush()
 
 
-def _ways_out(refused: ApprovalRefused) -> tuple[str, ...]:
+def _ways_out(refused: ApprovalRefused, operation: str) -> tuple[str, ...]:
     """Return what helps where the enroller of the key is the requester: asking as a person with a key."""
     if isinstance(refused, KeyEnrolledByRequester):
         return (
             "rexecop keys new me.key --person ME --role requester",
             "rexecop plan --identity me.key ...",
         )
-    return ("rexecop why ID", "rexecop keys list")
+    return (f"rexecop why {operation}", "rexecop keys list")

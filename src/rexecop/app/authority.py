@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from rexecop.app.files import Stamp, folder_stamp, read_folder, require_private
+from rexecop.app.files import FolderWatch, read_folder, require_private
 from rexecop.app.root import Root
 from rexecop.governance.admission import Policy
 from rexecop.governance.pack import Pack
@@ -36,7 +36,7 @@ class RootAuthority:
         self._store = store
         self._instance = instance
         self._profiles = profiles
-        self._stamp: Stamp | None = None
+        self._watch = FolderWatch(root.policy)
         self._packs: tuple[Pack, ...] = ()
         self._unreadable: tuple[str, ...] = ()
         self._policies: dict[Digest | None, Policy] = {}
@@ -67,10 +67,9 @@ class RootAuthority:
         return found
 
     def _refresh(self) -> None:
-        stamp = folder_stamp(self._root.policy)
-        if stamp != self._stamp:
+        if self._watch.changed():
             self._packs, self._unreadable = _read_packs(self._root.policy)
-            self._policies, self._stamp = {}, stamp
+            self._policies = {}
 
     def _proposed(self, profile: Digest | None) -> tuple[tuple[Pack, ...], tuple[str, ...]]:
         files = {} if profile is None else self._profiles.proposed_files(profile)

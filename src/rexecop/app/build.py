@@ -39,6 +39,7 @@ from rexecop.proof.vocabulary import Role
 from rexecop.store.sqlite import SqliteStore
 from rexecop.store.uri import parse_storage
 
+DEFAULT_ROOT: Final = ".rexecop"
 SCRATCH: Final = "rexecop-hello"  # Beside the root: no program of a call may see into the root itself.
 GITIGNORE: Final = (
     b"# A runtime root holds private keys and evidence; it never belongs into a repository.\n*\n"
@@ -46,12 +47,16 @@ GITIGNORE: Final = (
 
 
 async def init_root(
-    settings: Settings, *, others: tuple[str, ...] = (), approver: str | None = None
+    settings: Settings,
+    *,
+    others: tuple[str, ...] = (),
+    approver: str | None = None,
+    hello: bool = True,
 ) -> InitView:
     """Make a runtime root, or complete one; what is there is never overwritten.
 
     `others` are further people of the starter pack, `approver` whose key is made
-    (the caller's without one).
+    (the caller's without one). Without `hello` nothing is written beside the root.
 
     Raises:
         RootUnwritable: it cannot be made. RootUnsafe: somebody else could write it.
@@ -61,7 +66,8 @@ async def init_root(
     made: list[str] = []
     kept: list[str] = []
     try:
-        root.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (root.path, root.policy, root.policy / "starter"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise RootUnwritable(
             f"`{root.path}` cannot be made: {reason_of(error)}", path=str(root.path)
@@ -69,7 +75,7 @@ async def init_root(
     require_private(root.path)
     person = approver or me.person
     people = tuple(name for name in (*others, person) if name != me.person)
-    for path, data in _initial_files(root, settings, me.person, people).items():
+    for path, data in _initial_files(root, me.person, people, hello=hello).items():
         (made if write_new(path, data) else kept).append(_shown(path, root))
     signer, fresh_key = _instance_key(root)
     (made if fresh_key else kept).append(_shown(root.instance_key, root))
@@ -90,21 +96,33 @@ async def init_root(
         existing=tuple(kept),
         instance_key=signer.public.fingerprint,
         approver_key=str(approver_key) if approver_key.exists() else None,
-        next=("rexecop doctor", "rexecop run show_greeting localhost --mode read_only", "rexecop demo"),
+        next=(
+            "rexecop run host_facts --mode read_only",
+            "rexecop doctor",
+            "rexecop keys new alice.key --person alice --role requester",
+            "rexecop demo",
+        ),
     )
 
 
-def _initial_files(root: Root, settings: Settings, me: str, others: tuple[str, ...]) -> dict[Path, bytes]:
+def _initial_files(root: Root, me: str, others: tuple[str, ...], *, hello: bool) -> dict[Path, bytes]:
     pack = starter_files(me, others)
-    environment = read_file(built_in_folder().parent / "hello.environment.yaml")
-    scratch = (root.path.parent / SCRATCH).resolve()
-    defaults = project_file_text({"profile": "hello", "env": str(root.environment), "target": "localhost"})
-    return {
+    files = {
         root.path / ".gitignore": GITIGNORE,
         **{root.policy / "starter" / path: data for path, data in pack.items()},
+    }
+    if not hello:
+        return files
+    environment = read_file(built_in_folder().parent / "hello.environment.yaml")
+    scratch = (root.path.parent / SCRATCH).resolve()
+    home = root.path.parent
+    inside = root.environment.relative_to(home) if home == Path.cwd() else root.environment
+    defaults = project_file_text({"profile": "hello", "env": str(inside), "target": "localhost"})
+    return {
+        **files,
         root.environment: environment.replace(b"@SCRATCH_DIRECTORY@", str(scratch).encode()),
         scratch / "greeting.txt": b"hello\n",
-        root.path.parent / "rexecop.toml": defaults.encode(),
+        home / "rexecop.toml": defaults.encode(),
     }
 
 
@@ -149,6 +167,21 @@ class _checkpoints:
 
     def __call__(self, size: int, root: bytes) -> bytes:
         return sign(Checkpoint(origin=self._origin, size=size, root=root), self._signer)
+
+
+async def ensure_root(settings: Settings) -> InitView | None:
+    """Make the default root where there is none; return what was made, None where one is.
+
+    A root that was named somewhere is never made this way: a slip of the pen must not
+    put another policy in force.
+
+    Raises:
+        RootMissing: the named root does not exist. RootUnwritable: it cannot be made.
+    """
+    root = Root(settings.root)
+    if root.ledger.exists() or settings.root != Path.cwd() / DEFAULT_ROOT:
+        return None
+    return await init_root(settings, hello=False)
 
 
 def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -> Instance:

@@ -389,7 +389,7 @@ class _Tour:
                 lines=(
                     f"after the kill: {lost.state}; nothing is retried on a guess",
                     early,
-                    f"the probe looked: {settled.reason}",
+                    f"{settled.reason}",
                     f"resumed under the same ticket: {resumed.state}",
                 ),
             )

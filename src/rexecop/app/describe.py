@@ -86,6 +86,7 @@ def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
         State.FAILED: ("why", "retry", *(("rollback",) if undoable else ()), "escalate"),
         State.COMPLETED: ("validate", *(("rollback",) if undoable else ()), "export"),
         State.RUNNING: ("status", "start"),
+        State.UNDOING: ("rollback", "why"),
         State.UNDONE: ("export",),
         State.CANCELLED: ("export",),
     }.get(state, ())
@@ -172,7 +173,8 @@ def summary(record: Record) -> str:
         case Intent():
             return f"{record.profile.name}/{record.intent} on {record.target} in {record.mode}"
         case Plan():
-            return f"{len(record.steps)} steps on {len(record.targets)} targets, effect {record.effect}"
+            steps, targets = counted(len(record.steps), "step"), counted(len(record.targets), "target")
+            return f"{steps} on {targets}, effect {record.effect}"
         case Decision():
             return f"{record.terms.verdict} at {record.request.gate}: {record.reason}"
         case Approval():
@@ -190,7 +192,7 @@ def summary(record: Record) -> str:
         case Command():
             return f"{record.verb}{f': {record.reason}' if record.reason else ''}"
         case Validation():
-            return f"{record.verdict} over {len(record.rules)} rules"
+            return f"{record.verdict} over {counted(len(record.rules), 'rule')}"
         case Reconciliation():
             return f"{'happened' if record.happened else 'did not happen'}: {record.reason}"
         case Receipt():
@@ -201,3 +203,8 @@ def summary(record: Record) -> str:
             return f"{record.topic}: {record.text}"
         case _:
             return ""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return like `1 step` or `2 steps`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

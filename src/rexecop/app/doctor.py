@@ -148,7 +148,7 @@ class Doctor:
         return CheckView(
             name="clock",
             status=status,
-            message=f"newest record {-ahead:.0f} s ago"
+            message=f"newest record {max(0.0, -ahead):.0f} s ago"
             if ahead <= 5
             else f"{ahead:.0f} s before the newest record",
         )

@@ -10,6 +10,7 @@ RexecopError
     ├── IdentityRefused    the key does not establish anybody here
     ├── SecretMissing      a secret reference resolves nowhere
     ├── NotYet             what is asked for does not exist yet
+    ├── SizeRefused        sizes of the log that are not in order, or beyond it
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -71,6 +72,12 @@ class NotYet(AppError):
     """What is asked for does not exist yet."""
 
     code = "not-yet"
+
+
+class SizeRefused(AppError):
+    """Sizes of the log that are not in order, or beyond it."""
+
+    code = "size-refused"
 
 
 class RequestConflict(AppError):

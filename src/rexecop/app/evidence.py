@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rexecop.app.errors import FileRefused, NotYet
+from rexecop.app.errors import FileRefused, NotYet, SizeRefused
 from rexecop.app.files import reason_of
 from rexecop.app.views import ExportView
 from rexecop.operations.errors import InputMissing
@@ -216,10 +216,16 @@ class Evidence:
         """Return the proof that the log of `new` records extends that of `old`.
 
         Raises:
-            LogProofMalformed: the sizes are not in order, or beyond the log.
+            SizeRefused: the sizes are not in order, or beyond the log.
         """
         checkpoint = self._covering()
         size = new if new is not None else checkpoint.size
+        if not 0 < old <= size <= checkpoint.size:
+            raise SizeRefused(
+                f"sizes go from 1 to the {checkpoint.size} records of the log, the older first; "
+                f"found {old} and {size}",
+                size=checkpoint.size,
+            )
         path = self._store.with_nodes(lambda node: consistency_proof(old, size, node))
         return {
             "old": old,

@@ -11,7 +11,7 @@ from rexecop.app.errors import FileMissing, FileRefused, RootUnsafe, RootUnwrita
 
 FILE_BYTES_MAX: Final = 1 << 20  # A profile or policy file is text a person wrote.
 FOLDER_FILES_MAX: Final = 2_000  # More is not a profile but a mistake, such as a home directory.
-Stamp = tuple[tuple[str, int, int, int], ...]
+Stamp = tuple[int, int, int, int, int] | None
 IGNORED: Final = frozenset({"__pycache__", ".git"})
 
 
@@ -58,24 +58,34 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def folder_stamp(folder: Path) -> Stamp:
-    """Return what changes whenever a file below `folder` is written, added or removed.
+class FolderWatch:
+    """Says when something below a folder was written, added or removed.
 
-    A folder that cannot be listed has an empty stamp.
+    A folder's own time of change tells what was added and removed, so looking costs one
+    call for each file and folder, and nothing is listed again unless something changed.
     """
-    found: list[tuple[str, int, int, int]] = []
-    folders = [os.fspath(folder)]
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    found.append((entry.path, status.st_mtime_ns, status.st_size, status.st_ino))
-                    if stat.S_ISDIR(status.st_mode):
-                        folders.append(entry.path)
-        except OSError:
-            continue
-    return tuple(sorted(found))
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = os.fspath(folder)
+        self._stamps: dict[str, Stamp] = {}
+
+    def changed(self) -> bool:
+        """Return whether anything changed since this was asked last; the first time it did."""
+        if self._stamps and all(_stamp(path) == stamp for path, stamp in self._stamps.items()):
+            return False
+        found: dict[str, Stamp] = {self._folder: _stamp(self._folder)}
+        for at, folders, names in os.walk(self._folder):
+            found |= {path: _stamp(path) for path in (os.path.join(at, name) for name in (*folders, *names))}
+        self._stamps = found
+        return True
+
+
+def _stamp(path: str) -> Stamp:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode, status.st_uid)
 
 
 def require_private(path: Path) -> None:

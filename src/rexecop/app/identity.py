@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rexecop.app.errors import IdentityRefused
@@ -25,7 +26,11 @@ class Identity:
 
 def os_user() -> Principal:
     """Return the user this process runs as."""
-    uid = os.getuid()
+    return _user(os.getuid())
+
+
+@cache
+def _user(uid: int) -> Principal:
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -97,7 +97,8 @@ class Instance(Reading):
 
     def identity(self) -> Identity:
         """Return who is asking, established by key or as the OS user."""
-        return identify(self._parts.settings.identity, self._parts.authority.enrolments())
+        key = self._parts.settings.identity
+        return identify(key, self._parts.authority.enrolments() if key is not None else ())
 
     async def plan(self, asked: PlanInput) -> OperationView:
         """Store an intent, its plan and the policy's decision.
@@ -106,6 +107,9 @@ class Instance(Reading):
             OperationsError: the request is no plan; nothing was stored.
         """
         planner, identity, pinned = self._parts.planner, self.identity(), None
+        earlier = planner.repeated(asked, identity)
+        if earlier is not None:
+            return self._view(earlier)
         look = planner.observation(asked)
         # What policy blocks anyway is no reason to touch the target, not even with a read.
         if look is not None and planner.foresee(asked, identity)[0].terms.verdict is not Verdict.BLOCKED:
@@ -171,7 +175,8 @@ class Instance(Reading):
     def _view(self, session: Session) -> OperationView:
         """Return the view of an operation this process just wrote, without reading it again."""
         number = self._parts.world.store.number(session.id)
-        return operation_view(session.op, number, alive=self.alive(session.id))
+        # Only where an attempt has no outcome does it matter whether its runner lives.
+        return operation_view(session.op, number, alive=bool(session.op.open) and self.alive(session.id))
 
     # --- approving ---
 

@@ -62,6 +62,7 @@ class Isolations:
         }
         try:
             part = self._note.with_name(f"{self._note.name}.{os.getpid()}.part")
+            part.touch(mode=0o600)
             part.write_bytes(canonical_bytes({"machine": _machine(), "classes": kept}))
             part.replace(self._note)
         except OSError:

@@ -128,7 +128,7 @@ class Lifecycle:
             ENGINE,
             attempt=attempt,
             happened=not stands if progress.phase is Phase.UNDO else stands,
-            reason=f"probe found `{step.probe.fact}` = `{found}`, expected `{step.probe.equals}`",
+            reason=f"the probe found `{step.probe.fact}` to be {found!r}; after the change it is {step.probe.equals!r}",
             probe=sealed.digest,
         )
 

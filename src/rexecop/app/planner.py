@@ -9,7 +9,7 @@ from pathlib import Path
 from rexecop.app.authority import RootAuthority
 from rexecop.app.contents import PinnedContents
 from rexecop.app.errors import RequestConflict
-from rexecop.app.files import Stamp, folder_stamp, read_file, read_folder
+from rexecop.app.files import FolderWatch, read_file, read_folder
 from rexecop.app.identity import Identity
 from rexecop.app.profiles import find_profile
 from rexecop.engines.closing import close
@@ -18,9 +18,9 @@ from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer, decide
 from rexecop.governance.obligations import unmet
 from rexecop.operations.environment import Environment, load_environment
+from rexecop.operations.errors import ClaimTaken, ModeRefused
 from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
-from rexecop.operations.planning import compile_plan
-from rexecop.operations.planning_context import PlanDraft, PlanRequest
+from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
 from rexecop.operations.ports import Claim, PinnedInput, Signature
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
@@ -76,7 +76,8 @@ class Planner:
         self._authority = authority
         self._contents = contents
         self._isolation = isolation
-        self._profiles: dict[Path, tuple[Stamp, Profile, bytes]] = {}
+        self._watches: dict[Path, FolderWatch] = {}
+        self._profiles: dict[Path, tuple[Profile, bytes]] = {}
         self._environments: dict[Path, tuple[bytes, Environment, bytes]] = {}
 
     def prepare(self, asked: PlanInput) -> Prepared:
@@ -88,7 +89,10 @@ class Planner:
         profile, pinned_profile = self._profile(asked.profile)
         environment, pinned_environment = self._environment(Path(asked.env))
         request = PlanRequest(
-            intent=asked.intent, target=asked.target, mode=Mode(asked.mode), parameters=asked.parameters or {}
+            intent=asked.intent,
+            target=asked.target,
+            mode=_mode(asked.mode),
+            parameters=asked.parameters or {},
         )
         draft = compile_plan(request, profile, environment, self._isolation())
         inputs = (
@@ -100,14 +104,14 @@ class Planner:
     def _profile(self, name: str) -> tuple[Profile, bytes]:
         """Return a profile and its snapshot, parsed again only when a file changed."""
         folder = find_profile(name).folder
-        stamp = folder_stamp(folder)
-        kept = self._profiles.get(folder)
-        if kept is None or kept[0] != stamp:
+        watch = self._watches.setdefault(folder, FolderWatch(folder))
+        if watch.changed() or folder not in self._profiles:
+            self._profiles.pop(folder, None)
             files = read_folder(folder)
             profile, pinned = load_profile(files), profile_snapshot(files)
             self._contents.remember(profile.digest, profile, files)
-            kept = self._profiles[folder] = (stamp, profile, pinned)
-        return kept[1], kept[2]
+            self._profiles[folder] = (profile, pinned)
+        return self._profiles[folder]
 
     def _environment(self, path: Path) -> tuple[Environment, bytes]:
         """Return an environment and its snapshot, parsed again only when the file's bytes changed."""
@@ -120,7 +124,7 @@ class Planner:
 
     def observation(self, asked: PlanInput) -> PlanInput | None:
         """Return the read that a change should rest on: what its intent names under `observe`."""
-        if asked.observe is False or Mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY):
+        if asked.observe is False or _mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY):
             return None
         profile, _ = self._profile(asked.profile)
         intent = profile.intents.get(asked.intent)
@@ -178,8 +182,27 @@ class Planner:
         if session.op.receipt_due:
             close(session, self._world.signer)
         session.attached.inputs.extend((*prepared.inputs, *self._authority.pinned_packs()))
-        await session.flush()
+        try:
+            await session.flush()
+        except ClaimTaken:
+            # The same request came twice at once; the other one was stored.
+            earlier = self._earlier(asked, prepared.draft, identity)
+            if earlier is None:
+                raise
+            return earlier
         return session
+
+    def repeated(self, asked: PlanInput, identity: Identity) -> Session | None:
+        """Return the operation that `asked` stands for already, by its idempotency key.
+
+        Raises:
+            OperationsError: the request is no plan. RequestConflict: the key stands for another request.
+        """
+        return (
+            None
+            if asked.idempotency_key is None
+            else self._earlier(asked, self.prepare(asked).draft, identity)
+        )
 
     def draft_records(
         self,
@@ -284,6 +307,18 @@ def policy_request(session: Session, draft: PlanDraft, asked: PlanInput) -> Poli
         grade=str(max(grades, key=GRADE_ORDER.index)) if grades else None,
         parameters=draft.parameters,
     )
+
+
+def _mode(name: str) -> Mode:
+    """Return the mode called `name`.
+
+    Raises:
+        ModeRefused: there is none.
+    """
+    allowed = ", ".join(Mode)
+    if name not in tuple(Mode):
+        raise ModeRefused(f"no mode `{name:.60}`; there are {allowed}", found=name[:60], allowed=allowed)
+    return Mode(name)
 
 
 def _key_claim(key: str, identity: Identity) -> Claim:

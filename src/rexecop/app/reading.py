@@ -10,11 +10,13 @@ from rexecop.app.describe import operation_view, record_view
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
 from rexecop.app.views import OperationLine, OperationView, RecordView
+from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.runner import is_alive
 from rexecop.operations.fold import Operation, fold
-from rexecop.operations.ports import Clock, Store
+from rexecop.operations.ports import Clock, Journal, Store
 from rexecop.proof.preview import preview
 from rexecop.store.sqlite import SqliteStore
+from rexecop.store.uri import parse_storage
 
 
 @contextmanager
@@ -24,6 +26,7 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
     Raises:
         RootMissing, RootUnsafe: there is no usable root. StoreError: the ledger cannot be read.
     """
+    parse_storage(settings.storage)
     root = Root(settings.root)
     root.require()
     with SqliteStore.open(root.ledger, read_only=True) as store:
@@ -52,14 +55,14 @@ class Reading:
 
     def operation(self, name: str) -> Operation:
         """Return an operation as its readable records say."""
-        return fold(self._store.journal(self.resolve(name)).records)
+        return _readable(self._store.journal(self.resolve(name)))
 
     def status(self, operation: str) -> OperationView:
         """Return an operation as its records say; damaged records are named and set aside."""
         name = self.resolve(operation)
         journal = self._store.journal(name)
         return operation_view(
-            fold(journal.records),
+            _readable(journal),
             self._store.number(name),
             alive=self.alive(name),
             damaged=journal.damaged,
@@ -93,3 +96,19 @@ class Reading:
         """Return the plan as its approvers see and sign it."""
         op = self.operation(operation)
         return preview(op.sealed_intent, op.sealed_plan)
+
+
+def _readable(journal: Journal) -> Operation:
+    """Return the operation as it was before its first damaged record: what came after rests on that one.
+
+    Raises:
+        JournalDamaged: already the first record cannot be read.
+    """
+    first = min((item.n for item in journal.damaged), default=None)
+    if first == 0:
+        raise JournalDamaged(
+            f"record 0 of operation `{journal.operation}` cannot be read: {journal.damaged[0].reason}",
+            n=0,
+            next_steps=("rexecop doctor",),
+        )
+    return fold(sealed for sealed in journal.records if first is None or sealed.record.n < first)

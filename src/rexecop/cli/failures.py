@@ -27,6 +27,7 @@ CODE_EXITS: Final[Mapping[str, Exit]] = {
     "key-exists": Exit.USAGE,
     "lane-error": Exit.UNAVAILABLE,
     "address-unavailable": Exit.UNAVAILABLE,
+    "mode-unsupported": Exit.UNAVAILABLE,
     "isolation-unavailable": Exit.UNAVAILABLE,
     # Somebody or something says no.
     "approval-refused": Exit.DENIED,

@@ -61,7 +61,8 @@ def operation_page(page: Page, view: OperationView) -> None:
 
 def decision_rows(page: Page, decision: DecisionView) -> None:
     """Draw what policy answered and why."""
-    page.row("decision", f"{decision.verdict}: {decision.reason}", state=decision.verdict)
+    reason = decision.reason.removeprefix(f"{decision.verdict} ")
+    page.row("decision", f"{decision.verdict}: {reason}", state=decision.verdict)
     if decision.rules:
         page.row("rules", ", ".join(decision.rules))
     if decision.approvals_missing:

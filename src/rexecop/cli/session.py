@@ -67,11 +67,19 @@ class Session:
         with open_reading(self.settings) as reading:
             yield reading
 
-    def drive(self, work: Callable[[Instance], Awaitable[T]]) -> T:
-        """Open the instance and run `work` with it to its end."""
+    def drive(self, work: Callable[[Instance], Awaitable[T]], *, begins: bool = False) -> T:
+        """Open the instance and run `work` with it to its end.
+
+        A verb that `begins` something makes the default root where there is none, and says so.
+        """
         import asyncio
 
+        from rexecop.app.build import ensure_root
+
         async def run() -> T:
+            made = await ensure_root(self.settings) if begins else None
+            if made is not None:
+                self.note(f"made a runtime root at `{made.root}`; `rexecop init` makes one with an example")
             with self.instance() as instance:
                 return await work(instance)
 
@@ -85,7 +93,7 @@ class Session:
         elif output == "yaml":
             emit(as_yaml(value))
         elif self.settings.quiet:
-            emit(f"{safe(quiet)}\n" if quiet else "")
+            emit("".join(f"{safe(line)}\n" for line in quiet.splitlines()))
         else:
             page = Page(colour=self.colour(sys.stdout), width=self.width())
             draw(page)
@@ -99,6 +107,15 @@ class Session:
         """Print `text` for the person who is asked next: on stderr, so that stdout stays the answer."""
         emit(text if text.endswith("\n") else f"{text}\n", sys.stderr)
 
+    def require_answers(self, *, yes: bool) -> None:
+        """Return only if a question can be answered, or was beforehand: asked for before anything is done.
+
+        Raises:
+            ConfirmationNeeded: nobody is at a terminal.
+        """
+        if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise ConfirmationNeeded("it asks before it acts and there is no terminal to ask on; add `--yes`")
+
     def confirm(self, question: str, *, yes: bool) -> None:
         """Return only if the answer to `question` is yes; `yes` answers it beforehand.
 
@@ -108,10 +125,7 @@ class Session:
         """
         if yes:
             return
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise ConfirmationNeeded(
-                f"asks `{question}` and there is no terminal to ask on; `--yes` answers it", question=question
-            )
+        self.require_answers(yes=yes)
         if not click.confirm(question, default=False, err=True):
             raise Declined("the answer was no; nothing was done")
 

@@ -15,8 +15,8 @@ from rexecop.governance.permits import mint as mint_permit
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.gate import Dispatch, Gate
 from rexecop.lanes.port import Lane, LaneResult
+from rexecop.operations.extract import StepOutput
 from rexecop.operations.next import Make, fact_in
-from rexecop.operations.normalize import StepOutput
 from rexecop.operations.ports import Ids, TargetHead
 from rexecop.proof.call import Limits, call_digest
 from rexecop.proof.canonical import Digest, Json
@@ -44,7 +44,7 @@ class Caller:
     normalize: Normalize
     renew: Callable[[], None]
 
-    async def call(self, make: Make, packs: tuple[Digest, ...], head: TargetHead | None) -> StepOutput | None:
+    async def call(self, make: Make, packs: tuple[Digest, ...]) -> StepOutput | None:
         """Make the call once and hold its outcome; None when it was declined or overtaken."""
         session = self.session
         if make.after_ms and not await self._wait(make.after_ms):
@@ -56,7 +56,7 @@ class Caller:
                 raise  # A look that is not allowed says nothing about the step.
             self.decline(make.step.id, Failure.POLICY_DENIED, error.message)
             return None
-        attempt = self._attempt(make, permit, packs, head)
+        attempt = self._attempt(make, permit, packs)
         if not await session.flush_or_reload():
             return None
         result = await self._dispatch(make, permit)
@@ -98,11 +98,10 @@ class Caller:
             permit_seconds=self.permit_seconds,
         )
 
-    def _attempt(
-        self, make: Make, permit: Permit, packs: tuple[Digest, ...], head: TargetHead | None
-    ) -> Digest:
+    def _attempt(self, make: Make, permit: Permit, packs: tuple[Digest, ...]) -> Digest:
         session, changes = self.session, make.call.effect is not Effect.READ
         numbered = changes and session.op.the_intent.mode is not Mode.DRY_RUN
+        head = session.store.target_head(make.step.target) if numbered else None
         lane = self.lanes.get(make.call.request.kind)
         n = 1 if head is None else head.n + 1
         attempt = session.add(
@@ -117,7 +116,7 @@ class Caller:
             grade=None if changes else make.step.grade,
             values=make.values or None,
             target_n=n if numbered else None,
-            target_prev=head.attempt if numbered and head is not None else None,
+            target_prev=head.attempt if head is not None else None,
             packs=packs,
         ).digest
         if numbered:
@@ -152,20 +151,23 @@ class Caller:
 
     @contextmanager
     def _keeping_lease(self) -> Iterator[None]:
-        """Renew the lease every `RENEW_SECONDS`; a lease that cannot be renewed runs out, which ends leave."""
+        """Renew the lease in time; one that cannot be renewed runs out, and leave to act with it."""
         loop = asyncio.get_running_loop()
+        timers: list[asyncio.TimerHandle] = []
+
+        def arm() -> None:
+            timers[:] = [loop.call_later(RENEW_SECONDS, again)]
 
         def again() -> None:
-            nonlocal timer
             with suppress(RexecopError):
                 self.renew()
-                timer = loop.call_later(RENEW_SECONDS, again)
+                arm()
 
-        timer = loop.call_later(RENEW_SECONDS, again)
+        arm()
         try:
             yield
         finally:
-            timer.cancel()
+            timers[0].cancel()
 
     def _limits(self, step: CallStep) -> Limits:
         """Return the step's limits, cut to what the terms oblige to."""

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 
 from rexecop.engines.session import Session
+from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
-from rexecop.operations.normalize import StepOutput
 from rexecop.operations.ports import Lock, Signature, Store
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.validation import Facts, evaluate, gather
 from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
-from rexecop.proof.receipts import receipt_envelope
+from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, Pinned, Plan
 from rexecop.proof.records.receipt import ObligationMet, Receipt
@@ -39,7 +39,7 @@ def close(session: Session, signer: Signer) -> None:
         obligations=obligations_met(op),
     )
     session.attached.signatures.append(
-        Signature(digest=sealed.digest, form="dsse", data=receipt_envelope(sealed, signer))
+        Signature(digest=sealed.digest, form="dsse", data=record_envelope(sealed, signer))
     )
     if op.plan is not None:
         session.attached.locks.extend(

@@ -25,9 +25,10 @@ from rexecop.governance.tickets import mint as mint_ticket
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import Lane
 from rexecop.operations.errors import LeaseHeld, LockHeld, StoreUnavailable, StoreUncertain
+from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import Close, Decline, Derive, Make, Mint, Park, Validate, next_effect
-from rexecop.operations.normalize import StepOutput, run_normalizer
+from rexecop.operations.normalize import run_normalizer
 from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Digest, Json
@@ -195,6 +196,10 @@ class _Drive:
         self._world.store.acquire(self._session.id, self._world.runner, now + LEASE, now)
 
     def _fence(self) -> int:
+        """Return the fence held. Nobody can take a lease before it expires, so until then ours is the truth."""
+        held = self._session.lease
+        if held is not None and self._world.clock.now() < held.expires:
+            return held.fence
         lease = self._world.store.lease(self._session.id)
         return lease.fence if lease is not None and lease.runner == self._world.runner else -1
 
@@ -262,6 +267,7 @@ class _Drive:
     def _ticket(self, answer: Answer) -> Ticket:
         session, op, authority = self._session, self._session.op, self._world.authority
         head = op.sealed_head
+        asked = op.terms.verdict is Verdict.APPROVAL_REQUIRED  # Otherwise nobody's key or group matters.
         return mint_ticket(
             Case(
                 intent=op.sealed_intent,
@@ -270,8 +276,8 @@ class _Drive:
                 answer=answer,
                 preview=_shown(op),
                 approvals=op.approvals,
-                enrolments=authority.enrolments(),
-                groups=authority.policy(op.the_plan.profile).groups(),
+                enrolments=authority.enrolments() if asked else (),
+                groups=authority.policy(op.the_plan.profile).groups() if asked else {},
             ),
             Place(n=op.count, prev=head.digest, at=session.now(), by=ENGINE),
             valid_for=TICKET_VALID_MAX,
@@ -313,8 +319,7 @@ class _Drive:
                 self._caller.decline(make.step.id, Failure.POLICY_DENIED, f"{stricter}: {answer.reason}")
                 return
             packs = tuple(pack.digest for pack in answer.packs)
-        head = self._world.store.target_head(make.step.target)
-        output = await self._caller.call(make, packs, head)
+        output = await self._caller.call(make, packs)
         if output is not None:
             self._outputs[make.step.id] = output
 

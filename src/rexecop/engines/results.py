@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rexecop.lanes.port import LaneResult
-from rexecop.operations.normalize import StepOutput
+from rexecop.operations.extract import StepOutput
 from rexecop.operations.ports import Blob, Ids
 from rexecop.proof.canonical import Json, commit
 from rexecop.proof.records.outcome import BlobRef

@@ -7,13 +7,14 @@ agent that restarts in between does no harm.
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from rexecop.keys.errors import AgentAnswerMalformed, AgentRefused, AgentUnreachable
 from rexecop.proof import publickey
+from rexecop.proof.errors import SignatureError
 from rexecop.proof.publickey import PublicKey
-from rexecop.proof.signature_errors import SignatureError
 from rexecop.proof.sshsig import bare_signature
 from rexecop.proof.sshwire import SshReader, ssh_string, ssh_uint32
 
@@ -28,23 +29,13 @@ _SIGN_REQUEST: Final = 13
 _SIGN_RESPONSE: Final = 14
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class AgentSigner:
     """Signs with one key that the agent at `socket_path` holds."""
 
-    def __init__(self, socket_path: Path, public: PublicKey, comment: str) -> None:
-        self._socket_path = socket_path
-        self._public = public
-        self.comment = comment
-
-    @property
-    def key_id(self) -> str:
-        """The fingerprint of the public key."""
-        return self._public.fingerprint
-
-    @property
-    def public(self) -> PublicKey:
-        """The public half of the key."""
-        return self._public
+    socket_path: Path
+    public: PublicKey
+    comment: str
 
     def sign(self, data: bytes) -> bytes:
         """Return the bare signature over `data`, checked against the public key.
@@ -53,18 +44,20 @@ class AgentSigner:
             AgentUnreachable, AgentRefused: the agent is gone, locked, or was told no.
             AgentAnswerMalformed: the answer is no signature by this key over `data`.
         """
-        request = ssh_string(self._public.wire) + ssh_string(data) + ssh_uint32(0)
-        reader = _ask(self._socket_path, _SIGN_REQUEST, request, _SIGN_RESPONSE)
+        request = ssh_string(self.public.wire) + ssh_string(data) + ssh_uint32(0)
+        reader = _ask(self.socket_path, _SIGN_REQUEST, request, _SIGN_RESPONSE)
         try:
-            signature = bare_signature(self._public, reader.string())
+            signature = bare_signature(self.public, reader.string())
             reader.end()
-            publickey.verify(self._public, data, signature)
+            publickey.verify(self.public, data, signature)
         except (ValueError, SignatureError) as error:
-            raise AgentAnswerMalformed(f"agent gave no good signature by `{self.key_id}`: {error}") from error
+            raise AgentAnswerMalformed(
+                f"agent gave no good signature by `{self.public.fingerprint}`: {error}"
+            ) from error
         return signature
 
     def __repr__(self) -> str:
-        return f"AgentSigner({self.key_id})"
+        return f"AgentSigner({self.public.fingerprint})"
 
 
 def agent_signers(socket_path: Path) -> tuple[AgentSigner, ...]:
@@ -83,7 +76,7 @@ def agent_signers(socket_path: Path) -> tuple[AgentSigner, ...]:
             raise ValueError(f"it offers {count} keys, at most {IDENTITIES_MAX} are read")
         for _ in range(count):
             wire, comment = reader.string(), reader.string()
-            if SshReader(wire).text() in publickey.supported_algorithms():
+            if SshReader(wire).text() == publickey.ED25519:
                 found.append(
                     AgentSigner(socket_path, PublicKey.from_wire(wire), comment.decode("utf-8", "replace"))
                 )

@@ -2,7 +2,7 @@
 
 KeysError
 ├── KeyFileUnsafe           others could read or replace the key
-├── KeyFileMissing          no such file
+├── KeyFileMissing          no such file, or it cannot be opened or written
 ├── KeyFileMalformed        the file holds no key that can be read
 ├── KeyPassphraseProtected  the key file is encrypted
 ├── KeyUnsupported          a private key of another algorithm

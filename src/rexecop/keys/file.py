@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +16,10 @@ from rexecop.keys.errors import (
     KeyPassphraseProtected,
     KeyUnsupported,
 )
-from rexecop.proof.base64text import decode_base64, encode_base64
+from rexecop.proof.base64text import encode_base64
 from rexecop.proof.canonical import sha256
 from rexecop.proof.publickey import ED25519, PublicKey
-from rexecop.proof.sshwire import SshReader, ssh_string, ssh_uint32
+from rexecop.proof.sshwire import ssh_string, ssh_uint32
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -42,24 +41,14 @@ class KeyFileSigner:
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
-        self._public = PublicKey.from_ed25519(private.public_key().public_bytes_raw())
-
-    @property
-    def key_id(self) -> str:
-        """The fingerprint of the public key."""
-        return self._public.fingerprint
-
-    @property
-    def public(self) -> PublicKey:
-        """The public half of the key."""
-        return self._public
+        self.public: Final = PublicKey.from_ed25519(private.public_key().public_bytes_raw())
 
     def sign(self, data: bytes) -> bytes:
         """Return the 64 bytes of the Ed25519 signature over `data`."""
         return self._private.sign(data)
 
     def __repr__(self) -> str:
-        return f"KeyFileSigner({self.key_id})"
+        return f"KeyFileSigner({self.public.fingerprint})"
 
 
 def load_signer(path: Path) -> KeyFileSigner:
@@ -72,10 +61,7 @@ def load_signer(path: Path) -> KeyFileSigner:
         KeyPassphraseProtected: the key is encrypted.
         KeyUnsupported: it is not an Ed25519 key.
     """
-    with _opened(path) as descriptor:
-        _require_private(descriptor, path)
-        data = _read(descriptor, path)
-    return KeyFileSigner(_parse_private(data, path))
+    return KeyFileSigner(_parse_private(_contents(path, private=True), path))
 
 
 def create_key(path: Path, comment: str) -> KeyFileSigner:
@@ -125,11 +111,8 @@ def read_public_key(path_or_line: Path | str) -> PublicKey:
     if isinstance(path_or_line, str) and _is_key_text(path_or_line):
         return _parse_public(path_or_line)
     path = Path(path_or_line)
-    with _opened(path, follow=True) as descriptor:
-        _require_plain(descriptor, path)
-        data = _read(descriptor, path)
     try:
-        text = data.decode("utf-8")
+        text = _contents(path, private=False).decode("utf-8")
     except UnicodeDecodeError as error:
         raise KeyFileMalformed(f"key file `{path}` is not text", path=str(path)) from error
     if text.lstrip().startswith(_BEGIN):
@@ -150,65 +133,39 @@ def _parse_public(text: str) -> PublicKey:
     return PublicKey.from_pem(text) if "-----BEGIN" in text else PublicKey.from_line(text)
 
 
-@contextmanager
-def _opened(path: Path, *, follow: bool = False) -> Iterator[int]:
+def _contents(path: Path, *, private: bool) -> bytes:
     # Not blocking: a named pipe put in the key's place must not hang the caller.
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if private else 0)
     try:
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:
-        if not follow and _is_link(path):
+        if isinstance(error, OSError) and error.errno == errno.ELOOP:
             raise KeyFileUnsafe(f"key file `{path}` is a symbolic link", path=str(path)) from error
         reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "no such path"
         raise KeyFileMissing(f"key file `{path}` cannot be opened: {reason}", path=str(path)) from error
     try:
-        yield descriptor
+        _require_safe(os.fstat(descriptor), path, private)
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(KEY_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise KeyFileMissing(f"key file `{path}` cannot be read", path=str(path)) from error
     finally:
         os.close(descriptor)
+    if len(data) > KEY_FILE_BYTES_MAX:
+        raise KeyFileMalformed(f"key file `{path}` is larger than {KEY_FILE_BYTES_MAX} bytes", path=str(path))
+    return data
 
 
-def _is_link(path: Path) -> bool:
-    with suppress(OSError, ValueError):
-        return path.is_symlink()
-    return False
-
-
-def _require_plain(descriptor: int, path: Path) -> os.stat_result:
-    found = os.fstat(descriptor)
+def _require_safe(found: os.stat_result, path: Path, private: bool) -> None:
+    mode, own = stat.S_IMODE(found.st_mode), os.geteuid()
     if not stat.S_ISREG(found.st_mode):
         raise KeyFileUnsafe(f"key file `{path}` is not a plain file", path=str(path))
-    return found
-
-
-def _require_private(descriptor: int, path: Path) -> None:
-    found = _require_plain(descriptor, path)
-    if found.st_uid != os.geteuid():
-        raise KeyFileUnsafe(
-            f"key file `{path}` belongs to user {found.st_uid}, not {os.geteuid()}",
-            path=str(path),
-            uid=found.st_uid,
-        )
-    mode = stat.S_IMODE(found.st_mode)
-    if mode & 0o077:
-        raise KeyFileUnsafe(
-            f"key file `{path}` has mode {mode:04o}, others can reach it",
-            path=str(path),
-            mode=f"{mode:04o}",
-            next_steps=(f"chmod 600 {path}",),
-        )
-
-
-def _read(descriptor: int, path: Path) -> bytes:
-    data = b""
-    while len(data) <= KEY_FILE_BYTES_MAX:
-        try:
-            more = os.read(descriptor, KEY_FILE_BYTES_MAX + 1 - len(data))
-        except OSError as error:
-            raise KeyFileMissing(f"key file `{path}` cannot be read", path=str(path)) from error
-        if not more:
-            return data
-        data += more
-    raise KeyFileMalformed(f"key file `{path}` is larger than {KEY_FILE_BYTES_MAX} bytes", path=str(path))
+    if private and found.st_uid != own:
+        message = f"key file `{path}` belongs to user {found.st_uid}, not {own}"
+        raise KeyFileUnsafe(message, path=str(path), uid=found.st_uid)
+    if private and mode & 0o077:
+        message, shown = f"key file `{path}` has mode {mode:04o}, others can reach it", f"{mode:04o}"
+        raise KeyFileUnsafe(message, path=str(path), mode=shown, next_steps=(f"chmod 600 {path}",))
 
 
 def _parse_private(data: bytes, path: Path) -> Ed25519PrivateKey:
@@ -216,46 +173,18 @@ def _parse_private(data: bytes, path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-    _require_usable(data, path)
     try:
         found = load_ssh_private_key(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyFileMalformed(f"private key in `{path}` cannot be read", path=str(path)) from error
-    if not isinstance(found, Ed25519PrivateKey):
-        raise KeyUnsupported(
-            f"private key in `{path}` is not an Ed25519 key", path=str(path), allowed=ED25519
-        )
-    return found
-
-
-def _require_usable(data: bytes, path: Path) -> None:
-    """Tell an encrypted key and a key of another algorithm from a broken file, by the plain header."""
-    try:
-        lines = data.decode("ascii").strip().splitlines()
-        if not lines or lines[0] != _BEGIN or lines[-1] != _END:
-            raise ValueError(f"it is not one block `{_BEGIN}`")
-        reader = SshReader(decode_base64("".join(lines[1:-1])))
-        if reader.take(len(_MAGIC)) != _MAGIC:
-            raise ValueError("it is of another version")
-        cipher = reader.text()
-        reader.string(), reader.string()  # name and options of the passphrase's key derivation
-        if reader.uint32() != 1:
-            raise ValueError("it does not hold one key")
-        algorithm = SshReader(reader.string()).text()
+        if isinstance(found, Ed25519PrivateKey):
+            return found
+    except TypeError as error:
+        message, steps = f"private key in `{path}` is protected by a passphrase", (f"ssh-add {path}",)
+        raise KeyPassphraseProtected(message, path=str(path), next_steps=steps) from error
     except ValueError as error:
-        raise KeyFileMalformed(f"private key in `{path}` cannot be read: {error}", path=str(path)) from error
-    if algorithm != ED25519:
-        raise KeyUnsupported(
-            f"private key in `{path}` is `{algorithm[:64]!a}`, not `{ED25519}`",
-            path=str(path),
-            allowed=ED25519,
-        )
-    if cipher != "none":
-        raise KeyPassphraseProtected(
-            f"private key in `{path}` is protected by a passphrase",
-            path=str(path),
-            next_steps=(f"ssh-add {path}",),
-        )
+        raise KeyFileMalformed(f"private key in `{path}` cannot be read", path=str(path)) from error
+    except UnsupportedAlgorithm:
+        pass
+    raise KeyUnsupported(f"private key in `{path}` is not an Ed25519 key", path=str(path), allowed=ED25519)
 
 
 def _private_text(private: Ed25519PrivateKey, public: PublicKey, comment: str) -> str:

@@ -17,7 +17,6 @@ RexecopError
     │   ├── WindowsUnenforced            declared windows or freezes that nothing here enforces
     │   ├── InternalActionUnknown
     │   └── PlanTooLarge
-    ├── NormalizerRefused            a normalizer was asked for something outside its contract
     ├── OperationUnknown
     ├── IllegalMove                  an event that has no place in the state's table
     └── StoreError                   the only errors that cross the store's port
@@ -163,12 +162,6 @@ class PlanTooLarge(PlanRefused):
     """Steps times targets are more than one plan holds."""
 
     code = "plan-too-large"
-
-
-class NormalizerRefused(OperationsError):
-    """A normalizer was asked for something outside its contract."""
-
-    code = "normalizer-refused"
 
 
 class OperationUnknown(OperationsError):

@@ -11,30 +11,20 @@ from typing import Final
 
 from rexecop.operations.environment import load_environment
 from rexecop.operations.errors import ProfileRefused
-from rexecop.operations.normalize import StepOutput, run_normalizer
+from rexecop.operations.extract import StepOutput
+from rexecop.operations.normalize import run_normalizer
 from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
 from rexecop.operations.profile_model import Profile
-from rexecop.operations.profile_steps import MODES
-from rexecop.operations.reading import FOUND_MAX, STEP, Fields, Problems
-from rexecop.operations.validation import Facts, evaluate, gather, place
-from rexecop.proof.call import ProcessRequest, Text
+from rexecop.operations.reading import FOUND_MAX, STEP, Node, Problems
+from rexecop.operations.validation import Facts, evaluate, gather, value_at
+from rexecop.proof.call import ProcessRequest
 from rexecop.proof.canonical import Json
 from rexecop.proof.records.plan import CallStep, DeriveStep
 from rexecop.proof.records.validation import RuleVerdict
 from rexecop.proof.vocabulary import Ended, Isolation, Mode
 
 FOLDER: Final = "tests/"
-_KEYS: Final = (
-    "intent",
-    "target",
-    "mode",
-    "parameters",
-    "environment",
-    "replies",
-    "calls",
-    "facts",
-    "verdict",
-)
+_KEYS: Final = "intent target mode parameters environment replies calls facts verdict"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,42 +69,37 @@ def run_case(case: Case, profile: Profile, files: Mapping[str, bytes]) -> tuple[
 
 def _case(path: str, data: bytes, problems: Problems) -> Case | None:
     root = problems.parse(data, path)
-    top = root.fields(("case",), ("case",)).get("case") if root is not None else None
-    if top is None:
+    if root is None:
         return None
-    fields = top.fields(_KEYS, ("intent", "target", "mode", "environment", "verdict"))
-    calls = {
-        step: tuple(item.text() for item in node.items(256)) for step, node in fields.entries("calls", STEP)
-    }
+    fields = root.section("case").fields(_KEYS, "intent target mode environment verdict")
     return Case(
         name=path.removeprefix(FOLDER).removesuffix(".case.yaml"),
         environment=fields.text("environment"),
         request=PlanRequest(
             intent=fields.token("intent"),
             target=fields.token("target"),
-            mode=Mode(fields.one_of("mode", MODES, Mode.DRY_RUN)),
+            mode=fields.one_of("mode", Mode, Mode.DRY_RUN),
             parameters=fields.mapping("parameters"),
         ),
-        replies=_replies(fields),
-        calls=calls,
+        replies={step: _reply(node) for step, node in fields.entries("replies", STEP)},
+        calls={
+            step: tuple(item.text() for item in node.items(256))
+            for step, node in fields.entries("calls", STEP)
+        },
         facts=fields.mapping("facts"),
-        verdict=RuleVerdict(fields.one_of("verdict", tuple(map(str, RuleVerdict)), RuleVerdict.PASSED)),
+        verdict=fields.one_of("verdict", RuleVerdict, RuleVerdict.PASSED),
     )
 
 
-def _replies(fields: Fields) -> dict[str, StepOutput]:
-    found: dict[str, StepOutput] = {}
-    for step, node in fields.entries("replies", STEP):
-        reply = node.fields(("stdout", "stderr", "status", "data", "ended"))
-        status = reply.get("status")
-        found[step] = StepOutput(
-            ended=Ended(reply.one_of("ended", tuple(map(str, Ended)), Ended.OK)),
-            status=0 if status is None else status.integer(0, 255),
-            stdout=reply.text("stdout", most=64 * 1024),
-            stderr=reply.text("stderr", most=64 * 1024),
-            data=reply.mapping("data") or None,
-        )
-    return found
+def _reply(node: Node) -> StepOutput:
+    reply = node.fields("stdout stderr status data ended")
+    return StepOutput(
+        ended=reply.one_of("ended", Ended, Ended.OK),
+        status=reply.integer("status", 0, 0, 255),
+        stdout=reply.text("stdout", most=64 * 1024),
+        stderr=reply.text("stderr", most=64 * 1024),
+        data=reply.mapping("data") or None,
+    )
 
 
 def _call_differences(case: Case, draft: PlanDraft) -> Iterator[str]:
@@ -125,27 +110,16 @@ def _call_differences(case: Case, draft: PlanDraft) -> Iterator[str]:
             yield f"step `{name}` is not in the plan"
             continue
         request = step.call.request
-        found = (
-            tuple(map(_shown, request.argv)) if isinstance(request, ProcessRequest) else (step.call.action,)
-        )
+        found = tuple(map(str, request.argv)) if isinstance(request, ProcessRequest) else (step.call.action,)
         if found != expected:
             yield f"step `{name}` calls `{' '.join(found)}`, not `{' '.join(expected)}`"
 
 
-def _shown(text: Text) -> str:
-    return text if isinstance(text, str) else str(text)
-
-
 def _result_differences(case: Case, draft: PlanDraft, profile: Profile) -> Iterator[str]:
     facts = _facts(case, draft, profile)
-    flat: dict[str, Json] = {
-        f"{target}.{key}": value for target, of in facts.items() for key, value in of.items()
-    }
-    tree: dict[str, Json] = {}
-    for key, value in flat.items():
-        place(tree, key, value)
     for path, expected in case.facts.items():
-        found = _at(tree, path)
+        target = next((name for name in facts if path.startswith(f"{name}.")), "")
+        found = value_at(facts.get(target, {}), path.removeprefix(f"{target}."))
         if found != expected:
             yield f"fact `{path}` is `{str(found)[:FOUND_MAX]}`, not `{str(expected)[:FOUND_MAX]}`"
     verdict, _ = evaluate(profile.rules.get(case.request.intent, ()), facts, evaluated=True)
@@ -161,10 +135,3 @@ def _facts(case: Case, draft: PlanDraft, profile: Profile) -> Facts:
             inputs = {name: case.replies[name] for name in names if name in case.replies}
             found[step.id] = run_normalizer(profile.normalizers[step.normalizer], inputs)
     return gather(draft, profile.normalizers, found, draft.parameters)
-
-
-def _at(tree: Mapping[str, Json], path: str) -> Json:
-    value: Json = tree
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value

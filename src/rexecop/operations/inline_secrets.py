@@ -61,7 +61,8 @@ def _found(value: Yaml, path: Path, values_only: bool) -> Iterator[tuple[Path, s
     if isinstance(value, dict):
         for key, item in value.items():
             place = (*path, key)
-            if not values_only and _holds_text(item) and _is_secret_name(key):
+            text = isinstance(item, str | int) and not isinstance(item, bool) and item != ""
+            if text and not values_only and _NAMES.search(key) and not _REFERS.search(key):
                 yield place, key
             else:
                 yield from _found(item, place, values_only)
@@ -70,11 +71,3 @@ def _found(value: Yaml, path: Path, values_only: bool) -> Iterator[tuple[Path, s
             yield from _found(item, (*path, index), values_only)
     elif isinstance(value, str) and _VALUES.search(value):
         yield path, str(path[-1]) if path else "value"
-
-
-def _holds_text(item: Yaml) -> bool:
-    return isinstance(item, str | int) and not isinstance(item, bool) and item != ""
-
-
-def _is_secret_name(key: str) -> bool:
-    return _NAMES.search(key) is not None and _REFERS.search(key) is None

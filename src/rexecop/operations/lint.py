@@ -1,22 +1,43 @@
-"""Lint: every problem of a profile or environment at once, so that what passes also plans."""
+"""Lint: every problem of a profile or environment at once, so that what passes also plans.
+
+An intent is compiled for an environment that has everything it may ask for: what fails here
+fails in every environment, so what passes is refused later only for what the environment or
+the request says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
-from rexecop.operations.environment import Backend, Environment, read_environment
+from rexecop.operations.environment import (
+    BACKENDS,
+    Backend,
+    ConnectorConfig,
+    Environment,
+    Safety,
+    read_environment,
+)
 from rexecop.operations.errors import EnvironmentRefused, ProfileRefused
 from rexecop.operations.inline_secrets import refuse_inline_secrets
-from rexecop.operations.lint_plan import plan_problems, texts_of
-from rexecop.operations.normalizer_spec import THIS, Normalizer
-from rexecop.operations.placeholders import names_in
-from rexecop.operations.planning_steps import MARKERS
+from rexecop.operations.placeholders import expand, names_in
+from rexecop.operations.planning import check_effect, check_profile_of, effect_of_steps
+from rexecop.operations.planning_calls import check_backend
+from rexecop.operations.planning_steps import Compiler, Context
 from rexecop.operations.profile import read_profile
-from rexecop.operations.profile_model import ActionSpec, IntentSpec, Place, Profile, StepSpec, WorkflowSpec
-from rexecop.operations.reading import Finding, Problems, close_to, listed
-from rexecop.operations.targets import resolve_targets
+from rexecop.operations.profile_model import ActionSpec, CommandShape, ConnectorSpec, IntentSpec, Profile
+from rexecop.operations.reading import Finding, Place, Problems, close_to, listed
+from rexecop.operations.scripted import ScriptedAction
+from rexecop.operations.targets import ResolvedTarget, resolve_targets
+from rexecop.proof.call import ScriptedReply
+from rexecop.proof.canonical import Digest
 from rexecop.proof.errors import RexecopError
-from rexecop.proof.vocabulary import Effect, Mode
+from rexecop.proof.vocabulary import Effect, Ended, Isolation, Mode
+
+NOWHERE: Final = Digest("sha256:" + "0" * 64)
+FOLDER: Final = "/srv/lint"  # Stands for every value of an environment; as a path it may be written to.
+WORD: Final = "lint"  # Stands for every parameter and attribute.
 
 
 def lint_profile(files: Mapping[str, bytes]) -> tuple[Finding, ...]:
@@ -25,18 +46,28 @@ def lint_profile(files: Mapping[str, bytes]) -> tuple[Finding, ...]:
     try:
         profile = read_profile(files, problems)
     except RexecopError as error:
-        file = str(error.facts.get("file", "profile.yaml"))
-        problems.add(error.message, file=file, code=error.code)
+        _keep(problems, error, Place("profile.yaml"))
         return _sorted(problems)
     for path, data in sorted(files.items()):
-        if path.endswith((".yaml", ".yml")):
-            root = Problems(ProfileRefused.code).parse(data, path)
-            if root is not None:
-                root.problems = problems
-                refuse_inline_secrets(root, values_only=True)
+        root = Problems(ProfileRefused.code).parse(data, path) if path.endswith((".yaml", ".yml")) else None
+        if root is not None:
+            refuse_inline_secrets(replace(root, problems=problems), values_only=True)
     for intent in profile.intents.values():
         _lint_intent(intent, profile, files, problems)
-    _lint_unused(profile, problems)
+    for connector in profile.connectors.values():
+        for action in connector.actions.values():
+            if action.effect is Effect.CHANGE and action.probe is None:
+                message = f"change `{action.name}` has no `probe`: a lost answer needs a person"
+                _warn(problems, action.place, message)
+            if action.command is None and action.http is None and connector.backends:
+                _warn(problems, action.place, f"`{action.name}` leaves its command to the environment")
+    used = {intent.workflow for intent in profile.intents.values()}
+    for path, workflow in profile.workflows.items():
+        if path not in used:
+            _warn(problems, workflow.place, f"no intent uses `{path}`")
+    for name in profile.rules:
+        if name not in profile.intents:
+            _warn(problems, Place(f"validation_rules/{name}.yaml"), f"rules for `{name}`, which is no intent")
     return _sorted(problems)
 
 
@@ -46,212 +77,190 @@ def lint_environment(files: Mapping[str, bytes], profile: Profile | None) -> tup
     environment = read_environment(files, problems)
     if environment is None:
         return _sorted(problems)
-    file = next(iter(files))
+    top = Place(next(iter(files)))
     for name in environment.targets:
         try:
             resolve_targets(environment, name)
         except RexecopError as error:
-            problems.add(error.message, file=file, field=f"environment.targets.{name}", code=error.code)
+            _keep(problems, error, top)
     if profile is not None:
-        _lint_fit(environment, profile, file, problems)
+        _lint_fit(environment, profile, top, problems)
     return _sorted(problems)
 
 
 def _sorted(problems: Problems) -> tuple[Finding, ...]:
-    return tuple(sorted(problems.findings, key=lambda item: (item.severity, item.file, item.line)))
+    found = dict.fromkeys(problems.findings)  # Intents may share a workflow.
+    return tuple(sorted(found, key=lambda item: (item.severity, item.file, item.line)))
 
 
 def _lint_intent(
     intent: IntentSpec, profile: Profile, files: Mapping[str, bytes], problems: Problems
 ) -> None:
     if not profile.rules.get(intent.id):
-        problems.add(
-            f"intent `{intent.id}` has no rule that gives a verdict",
-            file=intent.place.file,
-            line=intent.place.line,
-            field="intent",
-            allowed=f"validation_rules/{intent.id}.yaml",
-        )
+        allowed = f"validation_rules/{intent.id}.yaml"
+        message = f"intent `{intent.id}` has no rule that gives a verdict"
+        problems.add(message, intent.place, field="intent", allowed=allowed)
     if intent.runbook and intent.runbook not in files:
-        _warn(
-            problems, intent.place, f"runbook `{intent.runbook}` is not a file of the profile", intent.runbook
-        )
+        _warn(problems, intent.place, f"runbook `{intent.runbook}` is not a file of the profile")
     if intent.observe is not None and intent.observe not in profile.intents:
+        hint = close_to(intent.observe, profile.intents)
         problems.add(
-            f"`observe` names `{intent.observe}`, which is no intent"
-            f"{close_to(intent.observe, profile.intents)}",
-            file=intent.place.file,
-            line=intent.place.line,
+            f"`observe` names `{intent.observe}`, which is no intent{hint}",
+            intent.place,
             field="intent.observe",
             found=intent.observe,
             allowed=listed(profile.intents),
         )
+    if Mode.RECOVERY in intent.modes and not intent.restores:
+        _warn(problems, intent.place, "mode `recovery` is declared, but not `restores: true`")
     workflow = profile.workflows.get(intent.workflow)
     if workflow is None:
         return
     if workflow.intent and workflow.intent != intent.id:
-        _warn(problems, workflow.place, f"workflow says it is for `{workflow.intent}`", workflow.intent)
-    found = list(_workflow_problems(intent, workflow, profile))
-    if not any(item.severity == "error" for item in (*problems.findings, *found)):
-        # Once everything can be read: what a plan would be refused for.
-        found += plan_problems(intent, workflow, profile)
-    problems.findings.extend(found)
-    if Mode.RECOVERY in intent.modes and not intent.restores:
-        _warn(problems, intent.place, "mode `recovery` is declared, but not `restores: true`", "recovery")
-
-
-def _workflow_problems(intent: IntentSpec, workflow: WorkflowSpec, profile: Profile) -> Iterator[Finding]:
-    names = frozenset(intent.parameters.names) if intent.parameters is not None else frozenset()
-    above: dict[str, StepSpec] = {}
-    for step in (*workflow.steps, *workflow.rollback):
-        if step.type == "internal" and step.action not in MARKERS:
-            yield from _internal_problems(step, above, profile)
-        elif step.type == "connector":
-            yield from _call_problems(step, names, profile)
-        for name, slot in (step.slots or {}).items():
-            if slot.step not in above:
-                yield _error(
-                    step.place, f"slot `{name}` names `{slot.step}`, which is no step above", slot.step
-                )
-        above[step.id] = step
+        _warn(problems, workflow.place, f"workflow says it is for `{workflow.intent}`")
     if not any(step.type == "connector" for step in workflow.steps):
-        yield _error(workflow.place, f"workflow of `{intent.id}` calls nothing", workflow.id)
+        problems.add(f"workflow of `{intent.id}` calls nothing", workflow.place, found=workflow.id)
+    _lint_plan(_compiler(intent, profile), problems)
 
 
-def _internal_problems(step: StepSpec, above: Mapping[str, StepSpec], profile: Profile) -> Iterator[Finding]:
-    name = step.normalizer or step.action
-    normalizer: Normalizer | None = profile.normalizers.get(name)
-    if normalizer is None:
-        yield _error(
-            step.place,
-            f"internal step `{step.id}` names `{name}`, which is no normalizer of the profile"
-            f"{close_to(name, profile.normalizers)}",
-            name,
-            code="internal-action-unknown",
-        )
+def _lint_plan(compiler: Compiler, problems: Problems) -> None:
+    """Keep what every plan would be refused for, one problem per step."""
+    context = compiler.context
+    intent, workflow, failed = context.intent, context.workflow, set[str]()
+    for step in workflow.steps:
+        try:
+            compiler.add(step)
+            if step.type == "connector":  # No plan replaces what stands in a scripted call.
+                for text in _texts_of(context.profile.connectors[step.connector].actions[step.action]):
+                    expand(text, compiler.values(step), f"`{step.action}`")
+        except RexecopError as error:
+            if error.facts.get("found") not in failed:  # Else it only rests on a step that failed.
+                _keep(problems, error, step.place)
+            failed.add(step.id)
+    if problems.errors():
         return
-    for source in sorted(normalizer.sources()):
-        if source == THIS or source not in above:
-            yield _error(step.place, f"normalizer `{name}` reads `{source}`, which is no call above", source)
+    try:
+        compiler.attach_rollback()
+    except RexecopError as error:
+        _keep(problems, error, workflow.place)
+    effect = effect_of_steps(compiler.steps.values())
+    for mode in intent.modes:
+        try:
+            check_effect(intent, effect, mode)
+        except RexecopError as error:
+            if mode is not Mode.RECOVERY:
+                _keep(problems, error, intent.place)
 
 
-def _call_problems(step: StepSpec, names: frozenset[str], profile: Profile) -> Iterator[Finding]:
-    connector = profile.connectors.get(step.connector)
-    if connector is None:
-        yield _error(
-            step.place,
-            f"step `{step.id}` names connector `{step.connector}`, which the profile does not have"
-            f"{close_to(step.connector, profile.connectors)}",
-            step.connector,
-        )
-        return
-    action = connector.actions.get(step.action)
-    if action is None:
-        yield _error(
-            step.place,
-            f"step `{step.id}` names action `{step.action}` of `{connector.name}`"
-            f"{close_to(step.action, connector.actions)}",
-            step.action,
-        )
-        return
-    others = [action.undo, action.probe.action if action.probe is not None else None]
-    for other in others:
-        if other is not None and other not in connector.actions:
-            yield _error(action.place, f"`{other}` is no action of `{connector.name}`", other)
-    if action.probe is not None and action.probe.normalizer not in profile.normalizers:
-        yield _error(action.place, f"`{action.probe.normalizer}` is no normalizer", action.probe.normalizer)
-    yield from _placeholder_problems(action, names, step)
-    if action.effect is None and "process" in connector.backends:
-        yield _error(
-            action.place, f"`{connector.name}.{action.name}` does not declare its `effect`", action.name
-        )
-    if action.effect is Effect.CHANGE and action.probe is None:
-        yield _warning(action.place, f"change `{action.name}` has no `probe`: a lost answer needs a person")
-    if action.command is None and action.http is None and connector.backends:
-        yield _warning(action.place, f"`{action.name}` leaves its command to the environment")
-
-
-def _placeholder_problems(action: ActionSpec, names: frozenset[str], step: StepSpec) -> Iterator[Finding]:
-    slots = frozenset(step.slots or ())
-    for text in texts_of(action):
-        for space, name in names_in(text):
-            known = {"slot": slots}.get(space) if name is not None else names | {"target"}
-            if name is not None and space in ("target", "env"):
-                continue  # Only the environment knows these.
-            if known is None or (name or space) not in known:
-                shown = f"{{{space}.{name}}}" if name is not None else f"{{{space}}}"
-                yield _error(
-                    action.place,
-                    f"placeholder `{shown}` of `{action.name}` names nothing in step `{step.id}`",
-                    shown,
-                )
-
-
-def _lint_unused(profile: Profile, problems: Problems) -> None:
-    used = {intent.workflow for intent in profile.intents.values()}
-    for path, workflow in profile.workflows.items():
-        if path not in used:
-            _warn(problems, workflow.place, f"no intent uses `{path}`", path)
-    for name in profile.rules:
-        if name not in profile.intents:
-            place = Place(file=f"validation_rules/{name}.yaml", line=1)
-            _warn(problems, place, f"rules for `{name}`, which is no intent", name)
-
-
-def _lint_fit(environment: Environment, profile: Profile, file: str, problems: Problems) -> None:
-    if environment.profile is not None and environment.profile != profile.name:
-        problems.add(
-            f"environment is for profile `{environment.profile}`, not `{profile.name}`",
-            file=file,
-            field="environment.profile",
-            found=environment.profile,
-            allowed=profile.name,
-        )
+def _lint_fit(environment: Environment, profile: Profile, top: Place, problems: Problems) -> None:
+    try:
+        check_profile_of(environment, profile)
+    except RexecopError as error:
+        _keep(problems, error, top)
     for name, config in environment.connectors.items():
-        place = Place(file=file, line=config.line)
         spec = profile.connectors.get(name)
         if spec is None:
-            _warn(problems, place, f"profile `{profile.name}` has no connector `{name}`", name)
+            _warn(problems, config.place, f"profile `{profile.name}` has no connector `{name}`")
             continue
-        if spec.backends and config.backend is not Backend.SCRIPTED and config.declared not in spec.backends:
-            problems.findings.append(
-                _error(
-                    place,
-                    f"connector `{name}` is `{config.declared}`; allowed: {listed(spec.backends)}",
-                    name,
-                )
-            )
+        try:
+            check_backend(spec, config)
+        except RexecopError as error:
+            _keep(problems, error, config.place)
         if config.fixture is not None and config.fixture not in profile.fixtures:
-            problems.findings.append(
-                _error(place, f"connector `{name}` names no fixture of the profile", config.fixture)
-            )
+            message = f"connector `{name}` names no fixture of the profile"
+            problems.add(message, config.place, found=config.fixture)
     for name in profile.connectors:
         if name not in environment.connectors:
-            _warn(problems, Place(file=file, line=1), f"connector `{name}` is not configured", name)
+            _warn(problems, top, f"connector `{name}` is not configured")
 
 
-def _error(place: Place, message: str, found: str, code: str = ProfileRefused.code) -> Finding:
-    return Finding(
-        severity="error",
-        code=code,
-        file=place.file,
-        line=place.line,
-        field=found,
-        message=message,
-        found=found,
+def _keep(problems: Problems, error: RexecopError, place: Place) -> None:
+    """Keep `error` at the place it names, else at `place`; the first at a place says enough."""
+    facts = {key: str(value) for key, value in error.facts.items()}
+    if "file" in facts:
+        place = Place(facts["file"], int(facts.get("line", "1")))
+    message = error.message.removeprefix(f"{place.file}:{place.line}: ")
+    if any((known.file, known.line) == (place.file, place.line) for known in problems.errors()):
+        return
+    found, allowed = facts.get("found"), facts.get("allowed")
+    field = facts.get("field", found or "")
+    problems.add(message, place, field=field, found=found, allowed=allowed, code=error.code)
+
+
+def _warn(problems: Problems, place: Place, message: str) -> None:
+    problems.add(message, place, severity="warning")
+
+
+def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
+    """Return a compiler for a place that has everything the profile may ask for."""
+    environment = Environment(
+        id=WORD,
+        profile=profile.name,
+        digest=NOWHERE,
+        targets={},
+        connectors={name: _connector(spec) for name, spec in profile.connectors.items()},
+        values=dict.fromkeys(_names(profile, "env"), FOLDER),
+        safety=Safety(default_mode=Mode.DRY_RUN, windows=(), freezes=()),
+    )
+    names = intent.parameters.names if intent.parameters is not None else ()
+    context = Context(
+        mode=Mode.DRY_RUN,
+        profile=profile,
+        environment=environment,
+        intent=intent,
+        workflow=profile.workflows[intent.workflow],
+        parameters=dict.fromkeys(names, WORD),
+        isolation=dict.fromkeys(Isolation, True),
+        several=False,
+    )
+    attributes = dict.fromkeys(_names(profile, "target"), WORD)
+    target = ResolvedTarget(
+        id=WORD, type="host", criticality="low", groups=(), attributes=attributes, connection={}
+    )
+    return Compiler(context, target)
+
+
+def _connector(spec: ConnectorSpec) -> ConnectorConfig:
+    """Return the connector as a real process where it may be one, else as a script."""
+    processes = [name for name in spec.backends if BACKENDS.get(name) is Backend.PROCESS]
+    declared = "process" if "process" in processes else next(iter(processes), "")
+    if not spec.backends and any(action.command is not None for action in spec.actions.values()):
+        declared = "process"
+    reply = ScriptedAction(mutating=None, replies=(ScriptedReply(ended=Ended.OK),), targets={})
+    bare = CommandShape(command=WORD, args=())
+    return ConnectorConfig(
+        name=spec.name,
+        place=spec.place,
+        backend=Backend.PROCESS if declared else Backend.SCRIPTED,
+        declared=declared or "mock",
+        enabled=True,
+        allowlist={name: (action.command or bare,) for name, action in spec.actions.items()},
+        scripted=dict.fromkeys(spec.actions, reply),
+        mutating={},
+        connection={},
     )
 
 
-def _warning(place: Place, message: str) -> Finding:
-    return Finding(
-        severity="warning",
-        code=ProfileRefused.code,
-        file=place.file,
-        line=place.line,
-        field="",
-        message=message,
+def _names(profile: Profile, space: str) -> set[str]:
+    """Return every name of `space` that a placeholder of the profile asks for."""
+    return {
+        name
+        for connector in profile.connectors.values()
+        for action in connector.actions.values()
+        for text in _texts_of(action)
+        for found, name in names_in(text)
+        if found == space and name is not None
+    }
+
+
+def _texts_of(action: ActionSpec) -> tuple[str, ...]:
+    """Return every text of an action that may hold placeholders."""
+    expected = (action.precondition, action.postcondition, action.probe)
+    equals = (item.equals for item in expected if item is not None)
+    return (
+        *(action.command.args if action.command is not None else ()),
+        *([action.stdin] if action.stdin is not None else ()),
+        *action.writable,
+        *(action.env or {}).values(),
+        *(value for value in equals if isinstance(value, str)),
     )
-
-
-def _warn(problems: Problems, place: Place, message: str, found: str) -> None:
-    problems.add(message, file=place.file, line=place.line, found=found, severity="warning")

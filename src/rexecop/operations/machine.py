@@ -23,7 +23,6 @@ class Event(StrEnum):
     DENIED = "denied"
     APPROVED = "approved"
     STARTED = "started"
-    ASKED_AGAIN = "asked_again"
     PAUSED = "paused"
     RESUMED = "resumed"
     RETRIED = "retried"
@@ -62,7 +61,6 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     },
     S.APPROVED: {
         E.STARTED: S.RUNNING,
-        E.ASKED_AGAIN: S.WAITING_FOR_APPROVAL,
         E.ALLOWED: S.APPROVED,
         E.APPROVAL_REQUIRED: S.WAITING_FOR_APPROVAL,
         E.DENIED: S.BLOCKED,

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from rexecop.operations.errors import ParameterRefused
-from rexecop.operations.reading import FOUND_MAX, Node, close_to, listed
+from rexecop.operations.reading import FOUND_MAX, Node, unknown
 from rexecop.proof.canonical import Json, canonical_bytes, parse_json, require_canonical
 
 if TYPE_CHECKING:
@@ -34,36 +34,22 @@ class ParameterSchema:
         """
         for name in given:
             if name not in self.names:
-                raise ParameterRefused(
-                    f"unknown parameter `{name:.60}`{close_to(name, self.names)}; "
-                    f"allowed: {listed(self.names) or 'none'}",
-                    field=name,
-                    allowed=listed(self.names),
-                )
+                message = f"unknown parameter `{name:.60}`"
+                raise unknown(ParameterRefused, message, name, self.names, field=name)
         values: dict[str, Json] = {**self.defaults, **given}
         require_canonical(values)
         if len(canonical_bytes(values)) > PARAMETERS_BYTES_MAX:
             raise ParameterRefused(
                 f"parameters take more than {PARAMETERS_BYTES_MAX} bytes", limit=PARAMETERS_BYTES_MAX
             )
-        problem = _first_problem(self.schema, values)
-        if problem is not None:
-            field, message = problem
+        found = _validator(canonical_bytes(self.schema)).iter_errors(_plain(values))  # type: ignore[arg-type]
+        first = min(found, key=lambda error: list(map(str, error.path)), default=None)
+        if first is not None:
+            field, message = ".".join(map(str, first.path)), first.message[: 4 * FOUND_MAX]
             raise ParameterRefused(
                 f"parameter `{field}`: {message}" if field else f"parameters: {message}", field=field or None
             )
         return values
-
-
-def no_parameters(given: Mapping[str, Json], intent: str) -> dict[str, Json]:
-    """Return nothing, if nothing was given.
-
-    Raises:
-        ParameterRefused: the intent takes no parameters.
-    """
-    if given:
-        raise ParameterRefused(f"intent `{intent}` takes no parameters", field=next(iter(given)))
-    return {}
 
 
 def read_parameters(node: Node) -> ParameterSchema | None:
@@ -102,16 +88,6 @@ def _schema_problem(schema: Mapping[str, Json]) -> str | None:
     except SchemaError as error:
         return f"{error.message:.200}"
     return None
-
-
-def _first_problem(schema: Mapping[str, Json], values: Mapping[str, Json]) -> tuple[str, str] | None:
-    validator = _validator(canonical_bytes(schema))
-    found = validator.iter_errors(_plain(values))  # type: ignore[arg-type]
-    errors = sorted(found, key=lambda error: list(map(str, error.path)))
-    if not errors:
-        return None
-    first = errors[0]
-    return ".".join(map(str, first.path)), first.message[: 4 * FOUND_MAX]
 
 
 @lru_cache(maxsize=256)  # One per intent in use; a profile has some dozens.

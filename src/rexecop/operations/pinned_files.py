@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from rexecop.operations.errors import EnvironmentRefused, InputMissing, ProfileRefused
+from rexecop.operations.errors import EnvironmentRefused, InputMissing, InputRefused, ProfileRefused
 from rexecop.proof.codec import decode, encode
 from rexecop.proof.errors import ProofError
 
@@ -40,35 +40,22 @@ class EnvironmentSnapshot:
     files: Mapping[str, str]
 
 
-def belongs(path: str) -> bool:
-    """Return whether a profile's behaviour may depend on the file at `path`."""
-    folder, slash, _ = path.partition("/")
-    if not path.endswith(ENDINGS):
-        return False
-    return folder in FOLDERS if slash else path.endswith((".yaml", ".yml"))
-
-
 def profile_snapshot(files: Mapping[str, bytes]) -> bytes:
     """Return the canonical bytes of the files that belong to a profile.
 
     Raises:
         ProfileRefused: too many or too large files, or one that is not UTF-8 text.
     """
-    kept = {path: data for path, data in sorted(files.items()) if belongs(path)}
+    kept = {path: data for path, data in sorted(files.items()) if _belongs(path)}
+    most = SNAPSHOT_BYTES_MAX // 2
     if len(kept) > FILES_MAX:
         raise ProfileRefused(f"{len(kept)} files, at most {FILES_MAX} are read", limit=FILES_MAX)
-    if sum(map(len, kept.values())) > SNAPSHOT_BYTES_MAX // 2:
-        raise ProfileRefused(
-            f"files take more than {SNAPSHOT_BYTES_MAX // 2} bytes", limit=SNAPSHOT_BYTES_MAX // 2
-        )
-    texts: dict[str, str] = {}
-    for path, data in kept.items():
+    if sum(map(len, kept.values())) > most:
+        raise ProfileRefused(f"files take more than {most} bytes", limit=most)
+    for path in kept:
         if not path.isascii() or len(path) > PATH_LENGTH_MAX:
             raise ProfileRefused(f"file name `{path[:60]!a}` is not short ASCII", file=path)
-        text = _text(data)
-        if text is None:
-            raise ProfileRefused(f"{path}:1: not UTF-8", file=path, line=1)
-        texts[path] = text
+    texts = {path: _text(path, data, ProfileRefused) for path, data in kept.items()}
     return encode(ProfileSnapshot(files=texts))
 
 
@@ -81,10 +68,7 @@ def environment_snapshot(files: Mapping[str, bytes]) -> bytes:
     if len(files) != 1:
         raise EnvironmentRefused(f"{len(files)} environment files, one is read")
     ((file, data),) = files.items()
-    text = _text(data)
-    if text is None:
-        raise EnvironmentRefused(f"{file}:1: not UTF-8", file=file, line=1)
-    return encode(EnvironmentSnapshot(files={ENVIRONMENT_FILE: text}))
+    return encode(EnvironmentSnapshot(files={ENVIRONMENT_FILE: _text(file, data, EnvironmentRefused)}))
 
 
 def files_of_snapshot(data: bytes, kind: str) -> dict[str, bytes]:
@@ -103,8 +87,13 @@ def files_of_snapshot(data: bytes, kind: str) -> dict[str, bytes]:
     return {path: text.encode("utf-8") for path, text in texts.items()}
 
 
-def _text(data: bytes) -> str | None:
+def _belongs(path: str) -> bool:
+    folder, slash, _ = path.partition("/")
+    return path.endswith(ENDINGS if slash else (".yaml", ".yml")) and (not slash or folder in FOLDERS)
+
+
+def _text(file: str, data: bytes, refused: type[InputRefused]) -> str:
     try:
         return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+    except UnicodeDecodeError as error:
+        raise refused(f"{file}:1: not UTF-8", file=file, line=1) from error

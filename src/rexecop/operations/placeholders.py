@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from rexecop.operations.errors import ParameterRefused, ProfileRefused
-from rexecop.operations.reading import close_to, listed
+from rexecop.operations.reading import unknown
 from rexecop.proof.call import Hole, Part, Scalar, Text
 from rexecop.proof.canonical import Json
 
@@ -47,19 +48,12 @@ def expand(text: str, values: Values, where: str) -> Text:
     parts: list[Part] = []
     at = 0
     for match in _PLACEHOLDER.finditer(text):
-        _add(parts, text[at : match.start()])
-        space, name = match[1], match[2]
-        if space == "slot" and name is not None:
-            if name not in values.slots:
-                raise _unknown(match[0], values.slots, where)
-            parts.append(Hole(slot=name))
-        else:
-            _add(parts, _value(match[0], space, name, values, where))
+        parts += [text[at : match.start()], _part(match, values, where)]
         at = match.end()
-    _add(parts, text[at:])
-    if not parts:
-        return ""
-    return parts[0] if len(parts) == 1 and isinstance(parts[0], str) else tuple(parts)
+    parts.append(text[at:])
+    if all(isinstance(part, str) for part in parts):
+        return "".join(part for part in parts if isinstance(part, str))
+    return tuple(_joined(parts))
 
 
 def literal(text: str, values: Values, where: str) -> str:
@@ -90,19 +84,18 @@ def names_in(text: str) -> Iterator[tuple[str, str | None]]:
         yield match[1], match[2]
 
 
-def _value(shown: str, space: str, name: str | None, values: Values, where: str) -> str:
+def _part(match: re.Match[str], values: Values, where: str) -> Part:
+    space, name = match[1], match[2]
+    spaces = {"slot": values.slots, "target": values.attributes, "env": values.environment}
+    known = ("target", *values.known) if name is None else spaces.get(space, ())
+    if (name or space) not in known:
+        message = f"{where}: placeholder `{match[0]}` names nothing"
+        raise unknown(ProfileRefused, message, name or space, sorted(known))
     if name is None:
-        if space == "target":
-            return values.target
-        if space not in values.known:
-            raise _unknown(shown, values.known, where)
-        return _as_text(_scalar(space, values, where))
-    source = {"target": values.attributes, "env": values.environment}.get(space)
-    if source is None:
-        raise _unknown(shown, _SPACES, where)
-    if name not in source:
-        raise _unknown(shown, source, where)
-    return _as_text(source[name])
+        return values.target if space == "target" else _as_text(_scalar(space, values, where))
+    if space == "slot":
+        return Hole(slot=name)
+    return _as_text((values.attributes if space == "target" else values.environment)[name])
 
 
 def _scalar(name: str, values: Values, where: str) -> Scalar:
@@ -119,24 +112,14 @@ def _scalar(name: str, values: Values, where: str) -> Scalar:
 
 
 def _as_text(value: Scalar) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _add(parts: list[Part], text: str) -> None:
-    if not text:
-        return
-    if parts and isinstance(parts[-1], str):
-        parts[-1] += text
-    else:
-        parts.append(text)
-
-
-def _unknown(shown: str, known: Collection[str], where: str) -> ProfileRefused:
-    hint = close_to(shown.strip("{}").split(".")[-1], known)
-    return ProfileRefused(
-        f"{where}: placeholder `{shown}` names nothing{hint}; known: {listed(sorted(known)) or 'none'}",
-        found=shown,
-        allowed=listed(sorted(known)),
-    )
+def _joined(parts: list[Part]) -> Iterator[Part]:
+    """Yield the parts with neighbouring texts as one and empty ones left out."""
+    for is_text, run in groupby(parts, key=lambda part: isinstance(part, str)):
+        if is_text:
+            text = "".join(part for part in run if isinstance(part, str))
+            yield from [text] if text else []
+        else:
+            yield from run

@@ -7,7 +7,8 @@ evidence) leave no trace. Without `needs` a step follows the one above it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from rexecop.operations.environment import Environment
@@ -15,28 +16,51 @@ from rexecop.operations.errors import (
     EnvironmentRefused,
     IntentUnknown,
     ModeRefused,
+    ParameterRefused,
     PlanTooLarge,
     ProfileRefused,
     WindowsUnenforced,
 )
 from rexecop.operations.inline_secrets import refuse_secret_values
-from rexecop.operations.parameters import no_parameters
-from rexecop.operations.planning_calls import connection_of
-from rexecop.operations.planning_context import Context, PlanDraft, PlanRequest
-from rexecop.operations.planning_steps import compile_target
+from rexecop.operations.planning_steps import Compiler, Context
 from rexecop.operations.profile_model import IntentSpec, Profile
-from rexecop.operations.reading import close_to, listed
+from rexecop.operations.reading import listed, unknown
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
 from rexecop.proof.canonical import Json, canonical_bytes, digest_of
 from rexecop.proof.records.intent import EnvironmentRef, ProfileRef
-from rexecop.proof.records.plan import CallStep, PlannedTarget
+from rexecop.proof.records.plan import CallStep, PlannedTarget, Step
 from rexecop.proof.vocabulary import READ_MODES, Effect, Isolation, Mode, strongest
 
 PLAN_STEPS_MAX: Final = (
     512  # What fits into one plan record of 256 KiB; larger fan-outs are several operations.
 )
 
-__all__ = ["PlanDraft", "PlanRequest", "compile_plan"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What somebody asks for."""
+
+    intent: str
+    target: str
+    mode: Mode
+    parameters: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanDraft:
+    """The fields of the intent and plan records that follow from the request alone."""
+
+    profile: ProfileRef
+    environment: EnvironmentRef
+    intent: str
+    target: str
+    mode: Mode
+    parameters: Mapping[str, Json] | None
+    effect: Effect
+    risk: str
+    targets: tuple[PlannedTarget, ...]
+    steps: tuple[Step, ...]
+    notes: Mapping[str, Json] | None
 
 
 def compile_plan(
@@ -49,14 +73,17 @@ def compile_plan(
         CommandGuarded, LaneUnavailable, IsolationUnavailable, InternalActionUnknown,
         PlanTooLarge, ProfileRefused, EnvironmentRefused, SecretInline: see there.
     """
-    intent = _intent(profile, request)
-    _check_profile_of(environment, profile)
+    intent = profile.intents.get(request.intent)
+    if intent is None:
+        message = f"profile `{profile.name}` has no intent `{request.intent:.60}`"
+        raise unknown(IntentUnknown, message, request.intent, profile.intents)
+    check_profile_of(environment, profile)
     _check_declared_mode(intent, request.mode)
     _check_rules(profile, intent)
     parameters = _parameters(intent, request)
     targets = resolve_targets(environment, request.target)
     context = Context(
-        request=request,
+        mode=request.mode,
         profile=profile,
         environment=environment,
         intent=intent,
@@ -70,10 +97,11 @@ def compile_plan(
             f"{len(targets)} targets of {len(context.workflow.steps)} steps are more than one plan holds",
             limit=PLAN_STEPS_MAX,
         )
-    steps = tuple(step for target in targets for step in compile_target(context, target))
-    effect = strongest([step.call.effect for step in steps if isinstance(step, CallStep)])
-    _check_effect(intent, effect, request.mode)
+    steps = tuple(step for target in targets for step in _compile(context, target))
+    effect = effect_of_steps(steps)
+    check_effect(intent, effect, request.mode)
     _check_windows(environment, effect, request.mode)
+    shapes: list[Json] = list(context.from_environment)
     return PlanDraft(
         profile=ProfileRef(name=profile.name, version=profile.version, digest=profile.digest),
         environment=EnvironmentRef(id=environment.id, digest=environment.digest),
@@ -85,23 +113,29 @@ def compile_plan(
         risk=intent.risk or context.workflow.risk or "unknown",
         targets=tuple(_planned(target, context) for target in targets),
         steps=steps,
-        notes=_notes(context),
+        notes={"shape_from_environment": shapes} if shapes else None,
     )
 
 
-def _intent(profile: Profile, request: PlanRequest) -> IntentSpec:
-    found = profile.intents.get(request.intent)
-    if found is None:
-        raise IntentUnknown(
-            f"profile `{profile.name}` has no intent `{request.intent:.60}`"
-            f"{close_to(request.intent, profile.intents)}; known: {listed(profile.intents) or 'none'}",
-            found=request.intent[:60],
-            allowed=listed(profile.intents),
-        )
-    return found
+def _compile(context: Context, target: ResolvedTarget) -> tuple[Step, ...]:
+    compiler = Compiler(context, target)
+    for step in context.workflow.steps:
+        compiler.add(step)
+    compiler.attach_rollback()
+    return tuple(compiler.steps.values())
 
 
-def _check_profile_of(environment: Environment, profile: Profile) -> None:
+def effect_of_steps(steps: Iterable[Step]) -> Effect:
+    """Return the most far-reaching effect of the calls among `steps`."""
+    return strongest([step.call.effect for step in steps if isinstance(step, CallStep)])
+
+
+def check_profile_of(environment: Environment, profile: Profile) -> None:
+    """Return only if the environment is for this profile, or for any.
+
+    Raises:
+        EnvironmentRefused: it is for another.
+    """
     if environment.profile is not None and environment.profile != profile.name:
         raise EnvironmentRefused(
             f"environment `{environment.id}` is for profile `{environment.profile}`, not `{profile.name}`",
@@ -133,8 +167,12 @@ def _check_declared_mode(intent: IntentSpec, mode: Mode) -> None:
         )
 
 
-def _check_effect(intent: IntentSpec, effect: Effect, mode: Mode) -> None:
-    """Refuse a change in a mode that reads; a dry run may show it, because nothing leaves."""
+def check_effect(intent: IntentSpec, effect: Effect, mode: Mode) -> None:
+    """Return only if the mode goes that far; a dry run may show a change, because nothing leaves.
+
+    Raises:
+        ModeRefused: a change in a mode that reads, or recovery by what restores nothing.
+    """
     if effect is not Effect.READ and mode in READ_MODES and mode is not Mode.DRY_RUN:
         raise ModeRefused(
             f"intent `{intent.id}` is a {effect}, and mode `{mode}` only reads; allowed: dry_run, apply",
@@ -172,14 +210,18 @@ def _check_rules(profile: Profile, intent: IntentSpec) -> None:
 
 def _parameters(intent: IntentSpec, request: PlanRequest) -> dict[str, Json]:
     refuse_secret_values(request.parameters)
-    if intent.parameters is None:
-        return no_parameters(request.parameters, intent.id)
-    return intent.parameters.check(request.parameters)
+    if intent.parameters is not None:
+        return intent.parameters.check(request.parameters)
+    if request.parameters:
+        field = next(iter(request.parameters))
+        raise ParameterRefused(f"intent `{intent.id}` takes no parameters", field=field)
+    return {}
 
 
 def _planned(target: ResolvedTarget, context: Context) -> PlannedTarget:
+    bound = sorted(context.bound.items())
     connection: dict[str, Json] = {
-        "connectors": connection_of(context.bound),
+        "connectors": {name: dict(item.config.connection) for name, item in bound if item.config.connection},
         "target": dict(target.connection),
     }
     return PlannedTarget(
@@ -189,11 +231,3 @@ def _planned(target: ResolvedTarget, context: Context) -> PlannedTarget:
         groups=target.groups,
         connection=digest_of(canonical_bytes(connection)) if any(connection.values()) else None,
     )
-
-
-def _notes(context: Context) -> dict[str, Json] | None:
-    """Return what a reader of the plan should know beside its steps."""
-    notes: dict[str, Json] = {}
-    if context.from_environment:
-        notes["shape_from_environment"] = list(context.from_environment)
-    return notes or None

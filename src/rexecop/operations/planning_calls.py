@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rexecop.operations.environment import (
-    READONLY_BACKENDS,
-    Backend,
-    ConnectorConfig,
-    Environment,
-)
+from rexecop.operations.environment import READONLY_BACKENDS, Backend, ConnectorConfig, Environment
 from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, ParameterRefused
 from rexecop.operations.guards import check_command
 from rexecop.operations.placeholders import Values, expand, literal
 from rexecop.operations.profile_model import ActionSpec, CommandShape, ConnectorSpec, Profile
-from rexecop.operations.reading import close_to, listed
+from rexecop.operations.reading import listed, unknown
 from rexecop.operations.scripted import ScriptedAction
 from rexecop.proof.call import Call, ProcessRequest, Request, ScriptedRequest, Text
 from rexecop.proof.canonical import Json
@@ -51,12 +46,8 @@ class Bound:
         """
         found = self.spec.actions.get(name)
         if found is None:
-            raise ConnectorRefused(
-                f"connector `{self.spec.name}` has no action `{name:.60}`"
-                f"{close_to(name, self.spec.actions)}; allowed: {listed(self.spec.actions)}",
-                found=name,
-                allowed=listed(self.spec.actions),
-            )
+            message = f"connector `{self.spec.name}` has no action `{name:.60}`"
+            raise unknown(ConnectorRefused, message, name, self.spec.actions)
         return found
 
 
@@ -67,33 +58,18 @@ def bind(profile: Profile, environment: Environment, name: str) -> Bound:
         ConnectorRefused: not declared, not configured, switched off, or another backend than declared.
         LaneUnavailable: nothing here makes the calls of its backend.
     """
-    spec = profile.connectors.get(name)
+    spec, config = profile.connectors.get(name), environment.connectors.get(name)
     if spec is None:
-        raise ConnectorRefused(
-            f"profile `{profile.name}` has no connector `{name:.60}`{close_to(name, profile.connectors)}",
-            found=name,
-            allowed=listed(profile.connectors),
-        )
-    config = environment.connectors.get(name)
+        message = f"profile `{profile.name}` has no connector `{name:.60}`"
+        raise unknown(ConnectorRefused, message, name, profile.connectors)
     if config is None:
-        raise ConnectorRefused(
-            f"environment `{environment.id}` does not configure connector `{name}`; "
-            f"configured: {listed(environment.connectors) or 'none'}",
-            found=name,
-            allowed=listed(environment.connectors),
-        )
+        message = f"environment `{environment.id}` does not configure connector `{name}`"
+        raise unknown(ConnectorRefused, message, name, environment.connectors)
     if not config.enabled:
         raise ConnectorRefused(
             f"connector `{name}` is switched off in environment `{environment.id}`", found=name
         )
-    # A scripted connector may stand in for any other: it cannot do anything.
-    if spec.backends and config.backend is not Backend.SCRIPTED and config.declared not in spec.backends:
-        raise ConnectorRefused(
-            f"connector `{name}` is `{config.declared}` in environment `{environment.id}`; "
-            f"the profile allows {listed(spec.backends)}",
-            found=config.declared,
-            allowed=listed(spec.backends),
-        )
+    check_backend(spec, config)
     if config.backend not in (Backend.SCRIPTED, Backend.PROCESS):
         raise LaneUnavailable(
             f"connector `{name}` needs a lane for `{config.declared}`, and there is none here",
@@ -104,6 +80,21 @@ def bind(profile: Profile, environment: Environment, name: str) -> Bound:
     return Bound(spec=spec, config=config)
 
 
+def check_backend(spec: ConnectorSpec, config: ConnectorConfig) -> None:
+    """Return only if the environment reaches the connector as the profile allows.
+
+    Raises:
+        ConnectorRefused: another backend. A scripted one may stand in for any: it cannot do anything.
+    """
+    if spec.backends and config.backend is not Backend.SCRIPTED and config.declared not in spec.backends:
+        raise ConnectorRefused(
+            f"connector `{spec.name}` is `{config.declared}` in the environment; "
+            f"the profile allows {listed(spec.backends)}",
+            found=config.declared,
+            allowed=listed(spec.backends),
+        )
+
+
 def effect_of(action: ActionSpec, bound: Bound, profile: Profile) -> Effect:
     """Return the effect class of an action: as declared, never weaker than its shape says.
 
@@ -112,17 +103,14 @@ def effect_of(action: ActionSpec, bound: Bound, profile: Profile) -> Effect:
     """
     config = bound.config
     where = f"{bound.spec.name}.{action.name}"
-    shaped = _shaped_effect(action, bound, profile)
-    if action.effect is not None:
-        effect = strongest([action.effect, shaped] if shaped is not None else [action.effect])
-    elif shaped is not None:
-        effect = shaped
-    else:
+    found = [item for item in (action.effect, _shaped_effect(action, bound, profile)) if item is not None]
+    if not found:
         raise ConnectorRefused(
             f"`{where}` does not say what it does; declare its `effect`",
             field=where,
             allowed="read, change, destroy",
         )
+    effect = strongest(found)
     if config.declared in READONLY_BACKENDS and effect is not Effect.READ:
         raise ConnectorRefused(
             f"`{where}` is a {effect}, and backend `{config.declared}` only reads", found=config.declared
@@ -135,22 +123,16 @@ def _shaped_effect(action: ActionSpec, bound: Bound, profile: Profile) -> Effect
     config = bound.config
     scripted = _scripted(action.name, bound, profile)
     flags = [action.mutating, config.mutating.get(action.name), scripted.mutating if scripted else None]
-    if True in flags:
-        return Effect.CHANGE
+    if True in flags or False in flags:
+        return Effect.CHANGE if True in flags else Effect.READ
     method = action.http.get("method") if action.http is not None else None
-    if False in flags:
-        return Effect.READ
     if isinstance(method, str):
         return Effect.READ if method.upper() in READ_METHODS else Effect.CHANGE
     if config.declared in READONLY_BACKENDS:
         return Effect.READ
-    if config.backend is Backend.SCRIPTED:
-        return _named_effect(action.name)
-    return None
-
-
-def _named_effect(name: str) -> Effect:
-    words = set(name.lower().replace("-", "_").split("_"))
+    if config.backend is not Backend.SCRIPTED:
+        return None
+    words = set(action.name.lower().replace("-", "_").split("_"))
     if words & DESTROYING:
         return Effect.DESTROY
     return Effect.CHANGE if words & CHANGING else Effect.READ
@@ -172,11 +154,6 @@ def build_call(action: ActionSpec, bound: Bound, profile: Profile, effect: Effec
     )
 
 
-def shape_is_the_environments(action: ActionSpec, bound: Bound) -> bool:
-    """Return whether the profile leaves the command to the environment."""
-    return action.command is None and bound.config.backend is Backend.PROCESS
-
-
 def _scripted(action: str, bound: Bound, profile: Profile) -> ScriptedAction | None:
     config = bound.config
     found = config.scripted.get(action)
@@ -187,20 +164,18 @@ def _scripted(action: str, bound: Bound, profile: Profile) -> ScriptedAction | N
 
 
 def _scripted_request(action: ActionSpec, bound: Bound, profile: Profile, values: Values) -> ScriptedRequest:
-    where = f"{bound.spec.name}.{action.name}"
     fixture = bound.config.fixture
     if fixture is not None and fixture not in profile.fixtures:
-        raise ConnectorRefused(
-            f"connector `{bound.spec.name}` names the fixture `{fixture}`, which the profile does not have",
-            found=fixture,
-            allowed=listed(profile.fixtures),
+        message = (
+            f"connector `{bound.spec.name}` names the fixture `{fixture}`, which the profile does not have"
         )
+        raise unknown(ConnectorRefused, message, fixture, profile.fixtures)
     scripted = _scripted(action.name, bound, profile)
     replies = scripted.for_target(values.target) if scripted is not None else ()
     if not replies:
         raise ConnectorRefused(
             f"connector `{bound.spec.name}` has no scripted reply for `{action.name}` on `{values.target}`",
-            field=where,
+            field=f"{bound.spec.name}.{action.name}",
         )
     arguments: dict[str, Json] = {}
     if values.parameters:
@@ -232,34 +207,28 @@ def _process_request(action: ActionSpec, bound: Bound, effect: Effect, values: V
 
 def _command(action: ActionSpec, bound: Bound, where: str) -> CommandShape:
     """Return the one shape profile and environment agree on."""
-    pinned, listed_shapes = action.command, bound.config.allowlist.get(action.name, ())
-    if len(listed_shapes) > 1:
-        raise ConnectorRefused(f"`{where}` has {len(listed_shapes)} allowlist entries, not one", field=where)
-    if pinned is None and not listed_shapes:
+    pinned, shapes = action.command, bound.config.allowlist.get(action.name, ())
+    if len(shapes) > 1:
+        raise ConnectorRefused(f"`{where}` has {len(shapes)} allowlist entries, not one", field=where)
+    shape = shapes[0] if shapes else pinned
+    if shape is None:
         raise ConnectorRefused(
             f"`{where}` has no command, neither in the profile nor in the environment's allowlist",
             field=where,
         )
-    if pinned is None:
-        return listed_shapes[0]
-    if not listed_shapes:
-        if bound.config.declared in READONLY_BACKENDS:
-            raise ConnectorRefused(
-                f"`{where}` is not in the allowlist that backend `{bound.config.declared}` needs", field=where
-            )
-        return pinned
-    if listed_shapes[0] != pinned:
+    if not shapes and bound.config.declared in READONLY_BACKENDS:
+        raise ConnectorRefused(
+            f"`{where}` is not in the allowlist that backend `{bound.config.declared}` needs", field=where
+        )
+    if pinned is not None and shape != pinned:
+        found, allowed = (" ".join((item.command, *item.args))[:200] for item in (shape, pinned))
         raise ConnectorRefused(
             f"the allowlist entry of `{where}` is not the command the profile declares",
             field=where,
-            found=_line(listed_shapes[0]),
-            allowed=_line(pinned),
+            found=found,
+            allowed=allowed,
         )
-    return pinned
-
-
-def _line(shape: CommandShape) -> str:
-    return " ".join((shape.command, *shape.args))[:200]
+    return shape
 
 
 def _check_options(shape: CommandShape, argv: Sequence[Text], where: str) -> None:
@@ -283,12 +252,3 @@ def _folder(path: str, where: str) -> str:
             allowed="like /srv/app",
         )
     return path
-
-
-def connection_of(bound: Mapping[str, Bound]) -> dict[str, Json]:
-    """Return the connection configuration of the connectors a plan uses, to be committed to."""
-    return {
-        name: dict(found.config.connection)
-        for name, found in sorted(bound.items())
-        if found.config.connection
-    }

@@ -7,19 +7,13 @@ from dataclasses import dataclass
 
 from rexecop.operations.normalizer_spec import Normalizer
 from rexecop.operations.parameters import ParameterSchema
+from rexecop.operations.reading import Place
 from rexecop.operations.scripted import ScriptedAction
 from rexecop.operations.validation import Rule
 from rexecop.proof.call import Scalar, Slot
 from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.records.plan import Expectation
 from rexecop.proof.vocabulary import Effect, Isolation, Mode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where something was read, for messages about it later."""
-
-    file: str
-    line: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +24,6 @@ class RetrySpec:
     on: tuple[str, ...] | None
     never: tuple[str, ...]
     delay_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectationSpec:
-    """A fact that must hold; `step` is None for the step itself. `equals` may hold placeholders."""
-
-    step: str | None
-    fact: str
-    equals: Scalar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +46,10 @@ class CommandShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionSpec:
-    """One action of a connector. `effect` is None where the profile leaves it to the backend."""
+    """One action of a connector. `effect` is None where the profile leaves it to the backend.
+
+    Expectations may hold placeholders; one of the step itself names no step.
+    """
 
     name: str
     place: Place
@@ -77,8 +65,8 @@ class ActionSpec:
     timeout_ms: int | None = None
     output_bytes: int | None = None
     normalizer: str | None = None
-    precondition: ExpectationSpec | None = None
-    postcondition: ExpectationSpec | None = None
+    precondition: Expectation | None = None
+    postcondition: Expectation | None = None
     probe: ProbeSpec | None = None
     undo: str | None = None
 
@@ -109,8 +97,8 @@ class StepSpec:
     slots: Mapping[str, Slot] | None = None
     retry: RetrySpec | None = None
     normalizer: str | None = None
-    precondition: ExpectationSpec | None = None
-    postcondition: ExpectationSpec | None = None
+    precondition: Expectation | None = None
+    postcondition: Expectation | None = None
     undoes: str | None = None
 
 
@@ -122,7 +110,6 @@ class WorkflowSpec:
     place: Place
     intent: str
     risk: str
-    description: str
     steps: tuple[StepSpec, ...]
     rollback: tuple[StepSpec, ...]
     retry: RetrySpec | None = None
@@ -141,11 +128,9 @@ class IntentSpec:
     title: str
     summary: str
     runbook: str
-    target_kinds: tuple[str, ...]
     restores: bool
     parameters: ParameterSchema | None = None
     observe: str | None = None
-    observe_max_age_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

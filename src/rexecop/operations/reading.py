@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
 from rexecop.execution.errors import YamlRefused
 from rexecop.execution.strict_yaml import Document, Path, Yaml, load_yaml
-from rexecop.operations.errors import InputRefused, one_line
+from rexecop.operations.errors import InputRefused, OperationsError, one_line
 from rexecop.proof.call import Scalar
 from rexecop.proof.canonical import Json
 
@@ -28,6 +28,11 @@ FOUND_MAX: Final = 60  # What was found is shown to recognise it, not to reprodu
 DURATION_MAX_MS: Final = 24 * 3600 * 1000  # A call that takes longer than a day is a service, not a call.
 _DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h)?")
 _UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, None: 1000}
+
+T = TypeVar("T")
+W = TypeVar("W", bound=str)
+E = TypeVar("E", bound=OperationsError)
+KNOWN_MAX: Final = 32  # Names a message lists before it gets harder to read than the file.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,14 @@ class Finding:
         return f"{self.file}:{self.line}: {self.message}"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something was read, for messages about it."""
+
+    file: str
+    line: int = 1
+
+
 @dataclass(slots=True)
 class Problems:
     """Findings in the order they were met; `code` is the one of ordinary format errors."""
@@ -58,9 +71,8 @@ class Problems:
     def add(
         self,
         message: str,
+        place: Place,
         *,
-        file: str,
-        line: int = 1,
         field: str = "",
         found: str | None = None,
         allowed: str | None = None,
@@ -72,8 +84,8 @@ class Problems:
             Finding(
                 severity=severity,
                 code=code or self.code,
-                file=file,
-                line=line,
+                file=place.file,
+                line=place.line,
                 field=one_line(field),
                 message=one_line(message),
                 found=None if found is None else one_line(found),
@@ -81,20 +93,22 @@ class Problems:
             )
         )
 
+    def errors(self) -> list[Finding]:
+        return [found for found in self.findings if found.severity == "error"]
+
     def parse(self, data: bytes | str, file: str) -> Node | None:
         """Return the root of the document in `data`, or None after a finding."""
         try:
             document = load_yaml(data, source=file)
         except YamlRefused as error:
-            line = error.facts.get("line", 1)
             message = error.message.split(": ", 1)[-1]
-            self.add(message, file=file, line=line if isinstance(line, int) else 1, code=error.code)
+            self.add(message, Place(file, int(error.facts["line"])), code=error.code)
             return None
         return Node(document, document.value, (), self)
 
     def raise_first(self, *kinds: type[InputRefused]) -> None:
         """Raise the first error, as the kind whose code it has or the first of `kinds`."""
-        errors = [found for found in self.findings if found.severity == "error"]
+        errors = self.errors()
         if not errors:
             return
         first = errors[0]
@@ -110,62 +124,66 @@ class Problems:
         )
 
 
+@dataclass(frozen=True, slots=True)
 class Node:
     """A value of a document and its place."""
 
-    __slots__ = ("document", "path", "problems", "value")
-
-    def __init__(self, document: Document, value: Yaml, path: Path, problems: Problems) -> None:
-        self.document = document
-        self.value = value
-        self.path = path
-        self.problems = problems
+    document: Document
+    value: Yaml
+    path: Path
+    problems: Problems
 
     @property
-    def file(self) -> str:
-        return self.document.source
-
-    @property
-    def line(self) -> int:
-        return self.document.line(self.path)
+    def place(self) -> Place:
+        return Place(self.document.source, self.document.line(self.path))
 
     @property
     def name(self) -> str:
-        return dotted(self.path)
+        """Return `a.b[0].c`."""
+        text = ""
+        for part in self.path:
+            text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
+        return text
 
     def refuse(
-        self, message: str, *, found: str | None = None, allowed: str | None = None, code: str | None = None
+        self,
+        message: str,
+        *,
+        found: str | None = None,
+        allowed: str | None = None,
+        severity: str = "error",
+        code: str | None = None,
     ) -> None:
-        """Keep an error at this place."""
+        """Keep a finding at this place."""
+        found = None if found is None else found[:FOUND_MAX]
         self.problems.add(
-            message, file=self.file, line=self.line, field=self.name, found=found, allowed=allowed, code=code
-        )
-
-    def warn(self, message: str, *, found: str | None = None) -> None:
-        """Keep a warning at this place."""
-        self.problems.add(
-            message, file=self.file, line=self.line, field=self.name, found=found, severity="warning"
+            message, self.place, field=self.name, found=found, allowed=allowed, severity=severity, code=code
         )
 
     def child(self, key: str | int, value: Yaml) -> Node:
         return Node(self.document, value, (*self.path, key), self.problems)
 
-    def fields(self, allowed: Collection[str], required: Iterable[str] = ()) -> Fields:
-        """Return the named parts; a key outside `allowed` or a missing one is an error."""
+    def section(self, key: str) -> Node:
+        """Return the part at `key`, where there may be no other; an empty one after a finding."""
+        return self.fields(key, key).part(key)
+
+    def fields(self, allowed: str, required: str = "") -> Fields:
+        """Return the named parts; a key not among the words of `allowed` or a missing one is an error."""
         if not isinstance(self.value, dict):
             self._wrong("a mapping")
             return Fields(self, {})
+        known = allowed.split()
         for key in self.value:
-            if key not in allowed:
-                hint = close_to(key, allowed)
+            if key not in known:
                 self.child(key, None).refuse(
-                    f"unknown key `{key:.60}`{hint}; allowed: {listed(allowed)}",
-                    found=key[:FOUND_MAX],
-                    allowed=listed(allowed),
+                    f"unknown key `{key:.60}`{close_to(key, known)}; allowed: {listed(known)}",
+                    found=key,
+                    allowed=listed(known),
                 )
-        for key in required:
+        for key in required.split():
             if self.value.get(key) is None:
-                self.refuse(f"key `{key}` is missing{self._within()}", allowed=key)
+                within = f" in `{self.name}`" if self.path else ""
+                self.refuse(f"key `{key}` is missing{within}", allowed=key)
         return Fields(self, self.value)
 
     def entries(self, names: re.Pattern[str] = NAME) -> Iterator[tuple[str, Node]]:
@@ -175,10 +193,10 @@ class Node:
             return
         for key, value in self.value.items():
             node = self.child(key, value)
-            if not names.fullmatch(key):
-                node.refuse(f"`{key:.60}` is not a name", found=key[:FOUND_MAX], allowed=names.pattern)
-                continue
-            yield key, node
+            if names.fullmatch(key):
+                yield key, node
+            else:
+                node.refuse(f"`{key:.60}` is not a name", found=key, allowed=names.pattern)
 
     def items(self, most: int = 1024) -> list[Node]:
         """Return the entries of a list, `most` at the most."""
@@ -189,6 +207,9 @@ class Node:
             self.refuse(f"{len(self.value)} entries, at most {most} are read", allowed=str(most))
             return []
         return [self.child(index, value) for index, value in enumerate(self.value)]
+
+    def tokens(self, most: int = 1024) -> tuple[str, ...]:
+        return tuple(node.token() for node in self.items(most))
 
     def text(self, most: int = TEXT_MAX) -> str:
         """Return a text; a number stands for its digits."""
@@ -204,19 +225,19 @@ class Node:
     def token(self, names: re.Pattern[str] = NAME) -> str:
         """Return a name."""
         text = self.text()
-        if text and not names.fullmatch(text):
+        if (text or isinstance(self.value, str)) and not names.fullmatch(text):
             self._wrong("a name", allowed=names.pattern)
             return ""
-        if not text and isinstance(self.value, str):
-            self._wrong("a name", allowed=names.pattern)
         return text
 
-    def one_of(self, words: Collection[str]) -> str:
+    def one_of(self, words: Iterable[W]) -> W:
         """Return one of a closed set of words."""
-        if not isinstance(self.value, str) or self.value not in words:
-            self._wrong(f"one of {listed(words)}", allowed=listed(words))
-            return next(iter(words))
-        return self.value
+        known = tuple(words)
+        found = next((word for word in known if word == self.value), None)
+        if found is None:
+            self._wrong(f"one of {listed(known)}", allowed=listed(known))
+            return known[0]
+        return found
 
     def boolean(self) -> bool:
         if not isinstance(self.value, bool):
@@ -252,7 +273,7 @@ class Node:
 
     def json(self) -> Json:
         """Return the value as evidence may hold it: decimals as their digits."""
-        return as_json(self.value)
+        return _as_json(self.value)
 
     def mapping(self) -> dict[str, Json]:
         """Return a mapping with ASCII keys as evidence may hold it."""
@@ -262,41 +283,50 @@ class Node:
         if not all(key.isascii() for key in self.value):
             self.refuse(f"keys of `{self.name}` are ASCII")
             return {}
-        return {key: as_json(value) for key, value in self.value.items()}
+        return {key: _as_json(value) for key, value in self.value.items()}
 
     def _wrong(self, expected: str, allowed: str | None = None) -> None:
-        self.refuse(
-            f"`{self.name or 'the document'}` is {shown(self.value)}, not {expected}",
-            found=shown(self.value),
-            allowed=allowed or expected,
-        )
-
-    def _within(self) -> str:
-        return f" in `{self.name}`" if self.path else ""
+        found = _shown(self.value)
+        message = f"`{self.name or 'the document'}` is {found}, not {expected}"
+        self.refuse(message, found=found, allowed=allowed or expected)
 
 
+@dataclass(frozen=True, slots=True)
 class Fields:
     """The known parts of a mapping, read by name with a default for those that may be absent."""
 
-    __slots__ = ("node", "values")
-
-    def __init__(self, node: Node, values: dict[str, Yaml]) -> None:
-        self.node = node
-        self.values = values
+    node: Node
+    values: dict[str, Yaml]
 
     def get(self, name: str) -> Node | None:
         value = self.values.get(name)
         return None if value is None else self.node.child(name, value)
 
+    def part(self, name: str) -> Node:
+        """Return the part `name`, an empty mapping where it is absent."""
+        return self.get(name) or self.node.child(name, {})
+
+    def maybe(self, name: str, read: Callable[[Node], T]) -> T | None:
+        """Return what `read` makes of the part `name`, or None where it is absent."""
+        node = self.get(name)
+        return None if node is None else read(node)
+
+    def stem(self, key: str, stem: str) -> str:
+        """Return the name at `key`, which is that of the file; a finding if it is another."""
+        name = self.token(key, stem)
+        if name != stem:
+            self.node.refuse(f"`{name}` stands in the file of `{stem}`", found=name, allowed=stem)
+        return stem
+
     def text(self, name: str, default: str = "", most: int = TEXT_MAX) -> str:
         node = self.get(name)
         return default if node is None else node.text(most)
 
-    def token(self, name: str, default: str = "", names: re.Pattern[str] = NAME) -> str:
+    def token(self, name: str, default: str = "") -> str:
         node = self.get(name)
-        return default if node is None else node.token(names)
+        return default if node is None else node.token()
 
-    def one_of(self, name: str, words: Collection[str], default: str) -> str:
+    def one_of(self, name: str, words: Iterable[W], default: W) -> W:
         node = self.get(name)
         return default if node is None else node.one_of(words)
 
@@ -307,10 +337,6 @@ class Fields:
     def integer(self, name: str, default: int, least: int, most: int) -> int:
         node = self.get(name)
         return default if node is None else node.integer(least, most)
-
-    def duration(self, name: str) -> int | None:
-        node = self.get(name)
-        return None if node is None else node.duration()
 
     def items(self, name: str, most: int = 1024) -> list[Node]:
         node = self.get(name)
@@ -331,33 +357,20 @@ class Fields:
         return {} if node is None else node.mapping()
 
 
-def as_json(value: Yaml) -> Json:
-    """Return `value` with decimals written as their digits."""
+def _as_json(value: Yaml) -> Json:
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, dict):
-        return {key: as_json(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [as_json(item) for item in value]
-    return value
+        return {key: _as_json(item) for key, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, list) else value
 
 
-def dotted(path: Path) -> str:
-    """Return `a.b[0].c` for a path."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
-    return text
-
-
-def shown(value: Yaml) -> str:
+def _shown(value: Yaml) -> str:
     """Return a short word for `value`, never a container's content."""
     if value is None:
         return "empty"
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
     if isinstance(value, bool):
         return "`true`" if value else "`false`"
     return f"`{str(value)[:FOUND_MAX]}`"
@@ -372,3 +385,13 @@ def close_to(word: str, words: Iterable[str]) -> str:
     """Return a hint at the nearest of `words`, or nothing."""
     near = difflib.get_close_matches(word[:128], list(words), n=1)
     return f" (did you mean `{near[0]}`?)" if near else ""
+
+
+def unknown(kind: type[E], message: str, found: str, known: Iterable[str], field: str | None = None) -> E:
+    """Return the refusal of a name that is not among `known`: with the nearest one, and what there is."""
+    names = list(known)
+    shown = listed(names[:KNOWN_MAX])
+    hint = close_to(found, names)
+    return kind(
+        f"{message}{hint}; known: {shown or 'none'}", found=found[:FOUND_MAX], allowed=shown, field=field
+    )

@@ -14,7 +14,7 @@ from rexecop.proof.vocabulary import Ended
 REPLIES_MAX: Final = 64  # The last one repeats, so a longer script says nothing new.
 OUTPUT_MAX: Final = 64 * 1024  # What a real call may return by default.
 
-REPLY_KEYS: Final = ("data", "stdout", "success", "error", "message", "error_class", "ended", "delay")
+REPLY_KEYS: Final = "data stdout success error message error_class ended delay"
 _ENDS: Final = (Ended.OK, Ended.FAILED, Ended.REFUSED, Ended.UNKNOWN)
 
 
@@ -31,45 +31,37 @@ class ScriptedAction:
         return self.targets.get(target, self.replies)
 
 
-def read_scripted_action(node: Node, extra: tuple[str, ...] = ()) -> ScriptedAction:
+def read_scripted_action(node: Node, extra: str = "") -> ScriptedAction:
     """Return the answers at `node`: one reply written directly, a list of `replies`, or per target."""
-    fields = node.fields((*REPLY_KEYS, "mutating", "replies", "targets", *extra))
-    mutating = fields.get("mutating")
+    fields = node.fields(f"{REPLY_KEYS} mutating replies targets {extra}")
     return ScriptedAction(
-        mutating=None if mutating is None else mutating.boolean(),
-        replies=_replies(node, fields),
+        mutating=fields.maybe("mutating", Node.boolean),
+        replies=_replies(fields),
         targets={
-            name: _replies(entry, entry.fields((*REPLY_KEYS, "replies")))
-            for name, entry in fields.entries("targets")
+            name: _replies(entry.fields(f"{REPLY_KEYS} replies")) for name, entry in fields.entries("targets")
         },
     )
 
 
-def _replies(node: Node, fields: Fields) -> tuple[ScriptedReply, ...]:
-    listed_replies = fields.get("replies")
-    direct = [key for key in REPLY_KEYS if fields.get(key) is not None]
-    if listed_replies is None:
-        return (_reply(node, fields),) if direct else ()
+def _replies(fields: Fields) -> tuple[ScriptedReply, ...]:
+    direct = [key for key in REPLY_KEYS.split() if fields.get(key) is not None]
+    if fields.get("replies") is None:
+        return (_reply(fields),) if direct else ()
     if direct:
-        node.refuse(f"`replies` and `{direct[0]}` exclude each other", found=direct[0])
-    return tuple(_reply(item, item.fields(REPLY_KEYS)) for item in listed_replies.items(REPLIES_MAX))
+        fields.node.refuse(f"`replies` and `{direct[0]}` exclude each other", found=direct[0])
+    return tuple(_reply(item.fields(REPLY_KEYS)) for item in fields.items("replies", REPLIES_MAX))
 
 
-def _reply(node: Node, fields: Fields) -> ScriptedReply:
+def _reply(fields: Fields) -> ScriptedReply:
     success = fields.boolean("success", default=True)
     failed = not success or fields.get("error_class") is not None or fields.get("error") is not None
-    ended = Ended(fields.one_of("ended", _ENDS, Ended.FAILED if failed else Ended.OK))
-    data = fields.mapping("data") or None
-    error_class = None
-    if ended is not Ended.OK:
-        default = Failure.UNKNOWN_OUTCOME if ended is Ended.UNKNOWN else Failure.TRANSIENT_CONNECTOR_ERROR
-        error_class = fields.one_of("error_class", tuple(Failure), default)
-    stdout = fields.get("stdout")
+    ended = fields.one_of("ended", _ENDS, Ended.FAILED if failed else Ended.OK)
+    default = Failure.UNKNOWN_OUTCOME if ended is Ended.UNKNOWN else Failure.TRANSIENT_CONNECTOR_ERROR
     return ScriptedReply(
         ended=ended,
-        error_class=None if error_class is None else str(error_class),
+        error_class=None if ended is Ended.OK else str(fields.one_of("error_class", Failure, default)),
         message=fields.text("message") or fields.text("error") or None,
-        data=data,
-        stdout=None if stdout is None else stdout.text(OUTPUT_MAX),
-        delay_ms=fields.duration("delay") or 0,
+        data=fields.mapping("data") or None,
+        stdout=fields.maybe("stdout", lambda node: node.text(OUTPUT_MAX)),
+        delay_ms=fields.maybe("delay", Node.duration) or 0,
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from rexecop.operations.environment import TARGETS_MAX, Environment
+from rexecop.operations.environment import CRITICALITIES, TARGETS_MAX, Environment
 from rexecop.operations.errors import EnvironmentRefused, PlanTooLarge, TargetUnknown
-from rexecop.operations.reading import close_to, listed
+from rexecop.operations.reading import unknown
 from rexecop.proof.call import Scalar
 from rexecop.proof.canonical import Json
 
-CRITICAL_WORD: Final = "critical"
+Parents = Mapping[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +24,6 @@ class ResolvedTarget:
     groups: tuple[str, ...]
     attributes: Mapping[str, Scalar]
     connection: Mapping[str, Json]
-    thresholds: Mapping[str, int]
 
 
 def resolve_targets(environment: Environment, name: str) -> tuple[ResolvedTarget, ...]:
@@ -37,106 +35,60 @@ def resolve_targets(environment: Environment, name: str) -> tuple[ResolvedTarget
         TargetUnknown: the environment has no such target.
         EnvironmentRefused: a group contains itself. PlanTooLarge: more than one operation takes.
     """
-    known = _known(environment)
-    if name not in known:
-        raise TargetUnknown(
-            f"environment `{environment.id}` has no target `{name:.60}`{close_to(name, known)}; "
-            f"known: {listed(sorted(known)[:32]) or 'none'}",
-            found=name[:60],
-            allowed=listed(sorted(known)[:32]),
-        )
-    found: dict[str, ResolvedTarget] = {}
-    _expand(environment, name, (), found, _parents(environment))
-    if len(found) > TARGETS_MAX:
-        raise PlanTooLarge(
-            f"`{name}` stands for {len(found)} targets, at most {TARGETS_MAX}", limit=TARGETS_MAX
-        )
-    return tuple(found.values())
-
-
-Parents = Mapping[str, tuple[str, ...]]
-
-
-def _known(environment: Environment) -> set[str]:
-    members = {member for target in environment.targets.values() for member in target.members}
-    return members | set(environment.targets)
-
-
-def _parents(environment: Environment) -> Parents:
-    """Return the groups that list each name."""
-    found: dict[str, tuple[str, ...]] = {}
+    parents: dict[str, list[str]] = {}
     for target in environment.targets.values():
         for member in target.members:
-            found[member] = (*found.get(member, ()), target.name)
-    return found
+            parents.setdefault(member, []).append(target.name)
+    if name not in environment.targets and name not in parents:
+        known = sorted({*environment.targets, *parents})
+        message = f"environment `{environment.id}` has no target `{name:.60}`"
+        raise unknown(TargetUnknown, message, name, known)
+    names = tuple(dict.fromkeys(_things(environment, name, ())))
+    if len(names) > TARGETS_MAX:
+        raise PlanTooLarge(
+            f"`{name}` stands for {len(names)} targets, at most {TARGETS_MAX}", limit=TARGETS_MAX
+        )
+    return tuple(_resolved(environment, thing, parents) for thing in names)
 
 
-def _expand(
-    environment: Environment,
-    name: str,
-    above: tuple[str, ...],
-    found: dict[str, ResolvedTarget],
-    parents: Parents,
-) -> None:
+def _things(environment: Environment, name: str, above: tuple[str, ...]) -> Iterator[str]:
     spec = environment.targets.get(name)
     if spec is None or not spec.members:
-        if name not in found:
-            found[name] = _thing(environment, name, parents)
+        yield name
         return
     if name in above:
         raise EnvironmentRefused(
             f"group `{name}` contains itself", field=f"environment.targets.{name}.members"
         )
     for member in spec.members:
-        _expand(environment, member, (*above, name), found, parents)
+        yield from _things(environment, member, (*above, name))
 
 
-def _thing(environment: Environment, name: str, parents: Parents) -> ResolvedTarget:
-    groups = tuple(sorted(_groups(name, parents)))
+def _resolved(environment: Environment, name: str, parents: Parents) -> ResolvedTarget:
     spec = environment.targets.get(name)
-    thing = ResolvedTarget(
-        id=name,
-        type="host",
-        criticality=_criticality(environment, name, groups),
-        groups=groups,
-        attributes={},
-        connection={},
-        thresholds={},
-    )
-    if spec is None:
-        return thing
-    return replace(
-        thing,
-        type=spec.type,
-        attributes=spec.attributes,
-        connection=spec.connection,
-        thresholds=spec.thresholds,
-    )
-
-
-def _groups(name: str, parents: Parents) -> set[str]:
-    """Return all groups `name` is in, directly or through groups."""
-    found: set[str] = set()
-    waiting = [name]
+    groups, waiting = set[str](), [name]
     while waiting:
-        for group in parents.get(waiting.pop(), ()):
-            if group not in found:
-                found.add(group)
-                waiting.append(group)
-    return found
+        more = set(parents.get(waiting.pop(), ())) - groups
+        groups |= more
+        waiting += more
+    return ResolvedTarget(
+        id=name,
+        type="host" if spec is None else spec.type,
+        criticality=_criticality(environment, name, groups),
+        groups=tuple(sorted(groups)),
+        attributes={} if spec is None else spec.attributes,
+        connection={} if spec is None else spec.connection,
+    )
 
 
-def _criticality(environment: Environment, name: str, groups: tuple[str, ...]) -> str:
+def _criticality(environment: Environment, name: str, groups: set[str]) -> str:
     """Return the declared criticality, else the strictest of its groups, else what the names say."""
-    order = ("low", "medium", "high", CRITICAL_WORD)
     spec = environment.targets.get(name)
     if spec is not None and spec.criticality is not None:
         return spec.criticality
-    declared = [
-        group.criticality
-        for key in groups
-        if (group := environment.targets.get(key)) is not None and group.criticality is not None
+    found = [
+        group.criticality for key in groups if (group := environment.targets.get(key)) and group.criticality
     ]
-    if any(CRITICAL_WORD in word for word in (name, *groups)):
-        declared.append(CRITICAL_WORD)
-    return max(declared, key=order.index, default="low")
+    if any("critical" in word for word in (name, *groups)):
+        found.append("critical")
+    return max((word for word in found if word), key=CRITICALITIES.index, default="low")

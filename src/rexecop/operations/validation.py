@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
+from rexecop.operations.extract import whole
 from rexecop.operations.normalizer_spec import Normalizer
-from rexecop.operations.reading import Fields, Node, listed
+from rexecop.operations.reading import Fields, Node
 from rexecop.proof.canonical import Json, canonical_bytes
 from rexecop.proof.records.plan import PlannedTarget, Step
 from rexecop.proof.records.validation import RuleResult, RuleVerdict
@@ -25,10 +26,7 @@ _TYPES: Final = (
     *("require_mapping", "require_truthy_path", "require_equals"),
     *("require_in", "require_at_most", "require_at_least"),
 )
-_KEYS: Final = (
-    *("type", "key", "path", "value", "value_from", "values", "rule", "pass_rule", "fail_rule"),
-    *("details", "details_from", "fail", "pass"),
-)
+_KEYS: Final = "type key path value value_from values rule pass_rule fail_rule details details_from fail pass"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,59 +46,50 @@ class Rule:
 
 def read_rules(root: Node, stem: str) -> tuple[Rule, ...]:
     """Return the rules of the file for intent `stem`."""
-    top = root.fields(("validation_rule",), ("validation_rule",)).get("validation_rule")
-    if top is None:
-        return ()
-    fields = top.fields(("intent", "steps", "description"), ("steps",))
-    intent = fields.token("intent", stem)
-    if intent != stem:
-        top.refuse(f"rules for `{intent}` stand in the file of `{stem}`", found=intent, allowed=stem)
-    rules = tuple(_rule(node, stem) for node in fields.items("steps", RULES_MAX))
+    fields = root.section("validation_rule").fields("intent steps description", "steps")
+    intent = fields.stem("intent", stem)
+    rules = tuple(_rule(node, intent) for node in fields.items("steps", RULES_MAX))
     if not rules and fields.get("steps") is not None:
-        top.refuse("no rule gives a verdict, and an empty set of rules never passes")
+        fields.node.refuse("no rule gives a verdict, and an empty set of rules never passes")
     return rules
 
 
 def _rule(node: Node, intent: str) -> Rule:
-    fields = node.fields(_KEYS, ("type",))
+    fields = node.fields(_KEYS, "type")
     kind = fields.one_of("type", _TYPES, _TYPES[0])
     path = fields.text("key") or fields.text("path")
     if not path:
         node.refuse("a rule looks at a `path`", allowed="path, key")
-    fail, passed = fields.get("fail"), fields.get("pass")
-    failing = None if fail is None else fail.fields(("rule", "details"))
-    passing = None if passed is None else passed.fields(("rule", "details"))
+    failing, passing = (fields.part(name).fields("rule details") for name in ("fail", "pass"))
     name = fields.text("rule") or f"{intent}.{path}"
-    value_from = fields.text("value_from") or None
+    details = fields.mapping("details")
     return Rule(
         test=kind.removeprefix("require_"),
         path=path,
-        value=_expected(kind, node, fields, value_from),
-        value_from=value_from,
-        pass_rule=fields.text("pass_rule") or (passing.text("rule") if passing else "") or name,
-        fail_rule=fields.text("fail_rule") or (failing.text("rule") if failing else "") or name,
-        details=fields.mapping("details") or (passing.mapping("details") if passing else {}),
-        fail_details=(failing.mapping("details") if failing else {}) or fields.mapping("details"),
+        value=_expected(kind, fields),
+        value_from=fields.text("value_from") or None,
+        pass_rule=fields.text("pass_rule") or passing.text("rule") or name,
+        fail_rule=fields.text("fail_rule") or failing.text("rule") or name,
+        details=details or passing.mapping("details"),
+        fail_details=failing.mapping("details") or details,
         details_from=fields.text("details_from") or None,
     )
 
 
-def _expected(kind: str, node: Node, fields: Fields, value_from: str | None) -> Json:
+def _expected(kind: str, fields: Fields) -> Json:
+    node = fields.node
     if kind in ("require_mapping", "require_truthy_path"):
         return None
     if kind == "require_in":
-        values = fields.get("values")
-        if values is None:
+        if fields.get("values") is None:
             node.refuse("`require_in` takes `values`")
-            return None
-        return [item.json() for item in values.items(256)]
-    if "value" not in fields.values and value_from is None:
+        return [item.json() for item in fields.items("values", 256)]
+    if "value" not in fields.values and not fields.text("value_from"):
         node.refuse(f"`{kind}` takes `value` or `value_from`", allowed="value, value_from")
         return None
-    found = fields.get("value")
-    value: Json = None if found is None else found.json()
-    if kind != "require_equals" and value_from is None and not _is_number(value):
-        node.refuse(f"`{kind}` takes an integer", found=str(value)[:60], allowed="an integer")
+    value = fields.maybe("value", Node.json)
+    if kind != "require_equals" and not fields.text("value_from") and whole(value) is None:
+        node.refuse(f"`{kind}` takes an integer", found=str(value), allowed="an integer")
     return value
 
 
@@ -185,15 +174,16 @@ def _judge(rule: Rule, facts: Mapping[str, Json], evaluated: bool, target: str |
         more = _at(facts, rule.details_from)
         details |= more if isinstance(more, dict) else {}
     for key, value in (rule.details if passed else rule.fail_details).items():
-        details[key] = _referred(facts, value)
+        quoted = isinstance(value, str) and value.startswith("$")
+        details[key] = value_at(facts, str(value)[1:]) if quoted else value
     return RuleResult(
         rule=rule.pass_rule if passed else rule.fail_rule,
         verdict=verdict,
         path=rule.path,
-        expected=None if expected is _MISSING else cast("Json", expected),
+        expected=_value(expected),
         # That a mapping is there was asked, not what stands in it.
-        found=None if found is _MISSING or rule.test == "mapping" else _shown(cast("Json", found)),
-        details=_shown_details(details) or None,
+        found=None if rule.test == "mapping" else _shown(_value(found)),
+        details={key: _shown(value) for key, value in details.items()} or None,
     )
 
 
@@ -209,23 +199,11 @@ def _holds(test: str, found: object, expected: object) -> bool:
             return type(found) is type(expected) and found == expected
         case "in":
             return isinstance(expected, list) and any(type(found) is type(e) and found == e for e in expected)
-        case "at_most":
-            return _number(found) is not None and _below(found, expected)
         case _:
-            return _number(found) is not None and _below(expected, found)
-
-
-def _below(less: object, more: object) -> bool:
-    left, right = _number(less), _number(more)
-    return left is not None and right is not None and left <= right
-
-
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _is_number(value: Json) -> bool:
-    return _number(value) is not None
+            number, limit = whole(found), whole(expected)
+            if number is None or limit is None:
+                return False
+            return number <= limit if test == "at_most" else number >= limit
 
 
 def _at(facts: Mapping[str, Json], path: str) -> object:
@@ -237,26 +215,16 @@ def _at(facts: Mapping[str, Json], path: str) -> object:
     return value
 
 
-def _referred(facts: Mapping[str, Json], value: Json) -> Json:
-    """Return the value a `$path` names, or `value` itself."""
-    if not isinstance(value, str) or not value.startswith("$"):
-        return value
-    found = _at(facts, value[1:])
+def _value(found: object) -> Json:
     return None if found is _MISSING else cast("Json", found)
+
+
+def value_at(facts: Mapping[str, Json], path: str) -> Json:
+    """Return the fact at a dotted path, None where there is none."""
+    return _value(_at(facts, path))
 
 
 def _shown(value: Json) -> Json:
     """Return `value`, or a word on its size where it is too large to repeat."""
-    if isinstance(value, bool | int) or value is None:
-        return value
     size = len(canonical_bytes(value))
     return value if size <= SHOWN_BYTES_MAX else f"{size} bytes"
-
-
-def _shown_details(details: Mapping[str, Json]) -> dict[str, Json]:
-    return {key: _shown(value) for key, value in details.items()}
-
-
-def needed_reads(results: Sequence[RuleResult]) -> str:
-    """Return the paths whose facts were missing, for people."""
-    return listed(sorted({r.path for r in results if r.verdict is RuleVerdict.NOT_EVALUATED}))

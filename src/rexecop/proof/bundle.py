@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar, Final, TypeVar
 
-from rexecop.proof.bundle_errors import BundleMalformed
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode, encode
-from rexecop.proof.container import CONTAINER_BYTES_MAX, pack, unpack
+from rexecop.proof.container import CONTAINER_BYTES_MAX, pack
 from rexecop.proof.dsse import ENVELOPE_BYTES_MAX
-from rexecop.proof.errors import ProofError
+from rexecop.proof.errors import BundleMalformed, ProofError
 from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.preview import PREVIEW_VERSION
 from rexecop.proof.sshsig import ARMOR_LENGTH_MAX
@@ -36,16 +35,21 @@ INSTANCE_RECORDS: Final = "instance.jsonl"
 PROOFS: Final = "proofs.json"
 CHECKPOINT: Final = "checkpoint.txt"
 
+OPTIONAL: Final = (INSTANCE_RECORDS, "envelopes", "signatures", "inputs", "blobs")
+
 _HEX: Final = "[0-9a-f]{64}"
-_PLACES: Final[Mapping[str, re.Pattern[str]]] = {
-    "envelopes": re.compile(rf"envelopes/({_HEX})\.dsse\.json"),
-    "signatures": re.compile(rf"signatures/({_HEX})\.sshsig"),
-    "inputs": re.compile(rf"inputs/([a-z][a-z0-9-]{{0,31}})/({_HEX})"),
-    "blobs": re.compile(rf"blobs/({_HEX})\.bin"),
-    "keys": re.compile(rf"blobs/({_HEX})\.key"),
-}
 _NODE: Final = re.compile(_HEX)
-_SINGLE: Final = (MANIFEST, RECORDS, INSTANCE_RECORDS, PROOFS, CHECKPOINT)
+_PLACE: Final = re.compile(
+    rf"(?P<part>envelopes|signatures|inputs/(?P<role>[a-z][a-z0-9-]{{0,31}})|blobs)/(?P<hex>{_HEX})"
+    r"(?P<ending>\.dsse\.json|\.sshsig|\.bin|\.key|)"
+)
+# What of each part is kept, by the ending of its members, and the most bytes one may have.
+_ENDINGS: Final = {
+    "envelopes": {".dsse.json": ENVELOPE_BYTES_MAX},
+    "signatures": {".sshsig": ARMOR_LENGTH_MAX},
+    "inputs": {"": CONTAINER_BYTES_MAX},
+    "blobs": {".bin": CONTAINER_BYTES_MAX, ".key": KEY_BYTES},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,24 +206,6 @@ def build(contents: BundleContents) -> bytes:
     return pack({MANIFEST: encode(_manifest(contents, members)), **members})
 
 
-def read(data: bytes) -> BundleContents:
-    """Return what the bundle `data` holds, if `build` would yield the very same bytes.
-
-    The records themselves are not judged.
-
-    Raises:
-        ContainerMalformed, BundleMalformed: `data` is not a bundle, or was altered.
-    """
-    unpacked = unpack(data)
-    if unpacked.damaged or not unpacked.exact:
-        where = f"member `{unpacked.damaged[0]}`" if unpacked.damaged else "the container"
-        raise BundleMalformed(f"{where} was altered")
-    contents, _ = from_members(unpacked.members)
-    if build(contents) != data:
-        raise BundleMalformed(f"`{MANIFEST}` does not say what the other members are")
-    return contents
-
-
 def from_members(members: Mapping[str, bytes]) -> tuple[BundleContents, Manifest]:
     """Return the contents that `members` make up, and the manifest as it stands there.
 
@@ -229,22 +215,24 @@ def from_members(members: Mapping[str, bytes]) -> tuple[BundleContents, Manifest
     for name in (MANIFEST, RECORDS, PROOFS, CHECKPOINT):
         if name not in members:
             raise BundleMalformed(f"member `{name}` is missing", member=name)
-    placed = _placed(members)
+    found = _placed(members)
     manifest = _decoded(Manifest, members, MANIFEST, MANIFEST_BYTES_MAX)
     _limit(CHECKPOINT, members[CHECKPOINT], NOTE_BYTES_MAX)
+    data, keys = found[".bin"], found[".key"]
+    if data.keys() != keys.keys() or any(len(key) != KEY_BYTES for key in keys.values()):
+        raise BundleMalformed(f"a blob and its key of {KEY_BYTES} bytes do not stand together")
+    has_instance = INSTANCE_RECORDS in members
     contents = BundleContents(
         instance=manifest.instance,
         operation=manifest.operation,
         records=_lines(members[RECORDS], RECORDS),
         proofs=_decoded(Proofs, members, PROOFS, PROOFS_BYTES_MAX),
         checkpoint=members[CHECKPOINT],
-        instance_records=_lines(members[INSTANCE_RECORDS], INSTANCE_RECORDS)
-        if INSTANCE_RECORDS in members
-        else (),
-        envelopes=_by_digest(placed["envelopes"], members, ENVELOPE_BYTES_MAX),
-        signatures=_by_digest(placed["signatures"], members, ARMOR_LENGTH_MAX),
-        inputs=tuple(_input(name, match, members) for name, match in placed["inputs"]),
-        blobs=_blobs(placed, members),
+        instance_records=_lines(members[INSTANCE_RECORDS], INSTANCE_RECORDS) if has_instance else (),
+        envelopes=found[".dsse.json"],
+        signatures=found[".sshsig"],
+        inputs=_inputs(members),
+        blobs={digest: BundleBlob(key=keys[digest], data=data[digest]) for digest in data},
     )
     return contents, manifest
 
@@ -276,7 +264,6 @@ def _members(contents: BundleContents) -> dict[str, bytes]:
 
 def _manifest(contents: BundleContents, members: Mapping[str, bytes]) -> Manifest:
     parts = {name.partition("/")[0] for name in members}
-    optional = (INSTANCE_RECORDS, "envelopes", "signatures", "inputs", "blobs")
     return Manifest(
         instance=contents.instance,
         operation=contents.operation,
@@ -284,23 +271,34 @@ def _manifest(contents: BundleContents, members: Mapping[str, bytes]) -> Manifes
         instance_records=len(contents.instance_records),
         # A plain digest of an output would outlive its erasure; its commitment already binds it.
         members={name: digest_of(data) for name, data in members.items() if not name.startswith("blobs/")},
-        left_out=tuple(part for part in optional if part not in parts),
+        left_out=tuple(part for part in OPTIONAL if part not in parts),
         versions=Versions(container=1, preview=PREVIEW_VERSION),
     )
 
 
-def _placed(members: Mapping[str, bytes]) -> dict[str, list[tuple[str, re.Match[str]]]]:
-    placed: dict[str, list[tuple[str, re.Match[str]]]] = {place: [] for place in _PLACES}
-    for name in sorted(members):
-        if name in _SINGLE:
-            continue
-        for place, pattern in _PLACES.items():
-            if (match := pattern.fullmatch(name)) is not None:
-                placed[place].append((name, match))
-                break
-        else:
+def _placed(members: Mapping[str, bytes]) -> dict[str, dict[Digest, bytes]]:
+    """Return the members with a digest for a name, by their ending."""
+    found: dict[str, dict[Digest, bytes]] = {ending: {} for part in _ENDINGS.values() for ending in part}
+    for name in sorted(members.keys() - {MANIFEST, RECORDS, INSTANCE_RECORDS, PROOFS, CHECKPOINT}):
+        place = _PLACE.fullmatch(name)
+        limit = _ENDINGS[name.partition("/")[0]].get(place["ending"]) if place else None
+        if place is None or limit is None:
             raise BundleMalformed(f"member `{name}` has no place in a bundle", member=name)
-    return placed
+        _limit(name, members[name], limit)
+        found[place["ending"]][Digest("sha256:" + place["hex"])] = members[name]
+    return found
+
+
+def _inputs(members: Mapping[str, bytes]) -> tuple[BundleInput, ...]:
+    found = []
+    for name in sorted(members):
+        if name.startswith("inputs/"):
+            _, role, text = name.split("/")
+            item = BundleInput(role=role, data=members[name])
+            if _hex(item.digest) != text:
+                raise BundleMalformed(f"member `{name}` is not what its name says", member=name)
+            found.append(item)
+    return tuple(found)
 
 
 def _lines(data: bytes, name: str) -> tuple[bytes, ...]:
@@ -321,40 +319,9 @@ def _decoded(cls: type[T], members: Mapping[str, bytes], name: str, bytes_max: i
         raise BundleMalformed(f"member `{name}` cannot be read: {error.message}", member=name) from error
 
 
-def _by_digest(
-    placed: Sequence[tuple[str, re.Match[str]]], members: Mapping[str, bytes], bytes_max: int
-) -> dict[Digest, bytes]:
-    return {
-        Digest("sha256:" + match.group(1)): _limit(name, members[name], bytes_max) for name, match in placed
-    }
-
-
-def _input(name: str, match: re.Match[str], members: Mapping[str, bytes]) -> BundleInput:
-    found = BundleInput(role=match.group(1), data=_limit(name, members[name], CONTAINER_BYTES_MAX))
-    if _hex(found.digest) != match.group(2):
-        raise BundleMalformed(f"member `{name}` is not what its name says", member=name)
-    return found
-
-
-def _blobs(
-    placed: Mapping[str, Sequence[tuple[str, re.Match[str]]]], members: Mapping[str, bytes]
-) -> dict[Digest, BundleBlob]:
-    data, keys = (
-        {match.group(1): members[name] for name, match in placed[part]} for part in ("blobs", "keys")
-    )
-    if data.keys() != keys.keys() or any(len(key) != KEY_BYTES for key in keys.values()):
-        raise BundleMalformed(
-            f"a blob stands without its key of {KEY_BYTES} bytes, or a key without its blob"
-        )
-    return {
-        Digest("sha256:" + name): BundleBlob(key=keys[name], data=content) for name, content in data.items()
-    }
-
-
-def _limit(name: str, data: bytes, bytes_max: int) -> bytes:
+def _limit(name: str, data: bytes, bytes_max: int) -> None:
     if len(data) > bytes_max:
         raise BundleMalformed(f"member `{name}` has {len(data)} bytes, at most {bytes_max}", limit=bytes_max)
-    return data
 
 
 def _hex(digest: Digest) -> str:

@@ -17,6 +17,7 @@ from rexecop.proof.codec import encode
 from rexecop.proof.errors import TemplateMismatch
 from rexecop.proof.vocabulary import Effect, Ended
 
+DIGESTS_KEPT: Final = 1024  # Calls of the operations being worked on; each is named several times.
 SLOT_LENGTH_MAX: Final = 4096  # A slot carries a name, a number, a line; documents are blobs.
 
 Scalar = str | int | bool
@@ -127,18 +128,19 @@ class Limits:
     memory_bytes: int | None = None
 
 
-_newest: tuple[Call | None, Digest] = (None, Digest(""))
+_digests: dict[int, tuple[Call, Digest]] = {}
 
 
 def call_digest(call: Call) -> Digest:
-    """Return the digest of a call or template; the one asked about last is known."""
-    # Ticket, permit and attempt name the same call in turn, and a call never changes.
-    global _newest  # noqa: PLW0603
-    known, digest = _newest
-    if known is not call:
-        digest = digest_of(encode(call))
-        _newest = (call, digest)
-    return digest
+    """Return the digest of a call or template."""
+    # Ticket, permit, attempt and gate name the same call in turn, and a call never changes.
+    found = _digests.get(id(call))
+    if found is None or found[0] is not call:
+        if len(_digests) >= DIGESTS_KEPT:
+            _digests.clear()
+        # The call is kept beside its digest, so that its id stands for it and for nothing else.
+        found = _digests[id(call)] = (call, digest_of(encode(call)))
+    return found[1]
 
 
 def holes(call: Call) -> frozenset[str]:
@@ -181,7 +183,7 @@ def fill(template: Call, values: Mapping[str, Scalar]) -> Call:
         TemplateMismatch: a hole has no value.
     """
     request = template.request
-    if not isinstance(request, ProcessRequest):
+    if not isinstance(request, ProcessRequest) or not holes(template):
         return template
     return replace(
         template,

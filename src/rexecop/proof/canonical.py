@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NewType, TypeAlias
 
 from rexecop.proof.errors import NotCanonical
@@ -24,13 +24,23 @@ INTEGER_MAX: Final = 2**53  # The largest magnitude every JSON reader keeps exac
 DEPTH_MAX: Final = 64  # Deeper nesting serves no evidence and exhausts stacks.
 
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
-_encode = json.JSONEncoder(
-    ensure_ascii=False,
-    sort_keys=True,
-    separators=(",", ":"),
-    allow_nan=False,
-    check_circular=False,
-).encode
+_encoder = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
+)
+
+
+def _writer() -> Callable[[Json], str]:
+    """Return what writes compact, sorted JSON; the C writer is made once where there is one."""
+    make: Callable[..., Callable[[Json, int], Iterable[str]]] | None
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _encoder.encode
+    text = json.encoder.encode_basestring
+    write = make(None, _encoder.default, text, None, ":", ",", True, False, False)
+    return lambda value: "".join(write(value, 0))
+
+
+_encode = _writer()
 
 
 def canonical_bytes(value: Json) -> bytes:

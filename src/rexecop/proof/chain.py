@@ -12,9 +12,7 @@ from rexecop.proof.codec import RECORD_BYTES_MAX, encode
 from rexecop.proof.errors import ChainBroken, RecordMalformed
 from rexecop.proof.records import Record, read_record
 
-CLOCK_TOLERANCE: Final = timedelta(
-    seconds=5
-)  # `at` may step back this far; clocks are disciplined, not perfect.
+CLOCK_TOLERANCE: Final = timedelta(seconds=5)  # `at` may step back this far; no clock is perfect.
 
 
 @dataclass(frozen=True, slots=True)

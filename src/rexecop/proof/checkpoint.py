@@ -9,10 +9,9 @@ from typing import Final
 
 from rexecop.proof import note
 from rexecop.proof.base64text import decode_base64, encode_base64
-from rexecop.proof.log_errors import CheckpointMalformed
+from rexecop.proof.errors import CheckpointMalformed, SignerUnknown
 from rexecop.proof.merkle import HASH_BYTES, LEAVES_MAX
 from rexecop.proof.note import Note, NoteKey, SignatureType, Verified
-from rexecop.proof.signature_errors import SignerUnknown
 from rexecop.proof.signer import Signer
 
 EXTENSIONS_MAX: Final = 16  # We write none; other logs write a few.
@@ -69,9 +68,7 @@ def verify(data: bytes, origin: str, log_key: NoteKey, witnesses: Sequence[NoteK
     found = note.parse(data)
     checkpoint = parse(found.text)
     if checkpoint.origin != origin:
-        raise SignerUnknown(
-            f"checkpoint is of `{checkpoint.origin[:64]!a}`, not of `{origin}`", found=checkpoint.origin[:64]
-        )
+        raise SignerUnknown(f"checkpoint is of `{checkpoint.origin[:64]!a}`, not of `{origin}`")
     verified = note.verify(found, (log_key, *witnesses))
     if all(entry.key != log_key for entry in verified):
         raise SignerUnknown(f"checkpoint is not signed by the key of its log, `{log_key.name}`")
@@ -93,7 +90,7 @@ def parse(text: str) -> Checkpoint:
         raise CheckpointMalformed(f"checkpoint size `{size[:32]!a}` is not a number up to {LEAVES_MAX}")
     if len(extensions) > EXTENSIONS_MAX:
         raise CheckpointMalformed(
-            f"checkpoint has {len(extensions)} more lines, at most {EXTENSIONS_MAX} are read"
+            f"checkpoint has {len(extensions)} more lines, not {EXTENSIONS_MAX} at most"
         )
     try:
         root_hash = decode_base64(root)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rexecop.proof.bundle_errors import ContainerMalformed
+from rexecop.proof.errors import ContainerMalformed
 
 CONTAINER_BYTES_MAX: Final = 256 * 1024 * 1024  # Read whole into memory; a bundle of outputs stays far below.
 MEMBERS_MAX: Final = 20_000  # Zip without extensions counts to 65,535; readers elsewhere stop earlier.
@@ -54,16 +54,16 @@ def pack(members: Mapping[str, bytes]) -> bytes:
     offset = 0
     for name in sorted(members):
         data = members[name]
-        encoded = _encoded_name(name)
+        if not name.isascii() or not 0 < len(name) <= NAME_BYTES_MAX or min(name) <= " ":
+            raise ContainerMalformed(f"`{name[:64]!a}` cannot name a member", member=name[:64])
+        encoded = name.encode("ascii")
         crc, size = zlib.crc32(data), len(data)
         common = (_VERSION, 0, 0, 0, _DATE, crc, size, size, len(encoded), 0)
         body += (_LOCAL.pack(_LOCAL_MAGIC, *common), encoded, data)
         directory += (_CENTRAL.pack(_CENTRAL_MAGIC, _VERSION, *common, 0, 0, 0, 0, offset), encoded)
         offset += _LOCAL.size + len(encoded) + size
         if offset > CONTAINER_BYTES_MAX:
-            raise ContainerMalformed(
-                f"more than {CONTAINER_BYTES_MAX} bytes of members", limit=CONTAINER_BYTES_MAX
-            )
+            raise ContainerMalformed(f"more than {CONTAINER_BYTES_MAX} bytes of members")
     listing = b"".join(directory)
     count = len(members)
     end = _END.pack(_END_MAGIC, 0, 0, count, count, len(listing), offset, 0)
@@ -77,9 +77,7 @@ def unpack(data: bytes) -> Unpacked:
         ContainerMalformed: `data` is not a container within limits, or repeats a name.
     """
     if len(data) > CONTAINER_BYTES_MAX:
-        raise ContainerMalformed(
-            f"{len(data)} bytes, at most {CONTAINER_BYTES_MAX} are read", limit=CONTAINER_BYTES_MAX
-        )
+        raise ContainerMalformed(f"{len(data)} bytes, at most {CONTAINER_BYTES_MAX} are read")
     members: dict[str, bytes] = {}
     damaged: list[str] = []
     offset = 0
@@ -110,9 +108,3 @@ def _member(data: bytes, offset: int) -> tuple[str, bytes, int, int]:
     if not name.isascii() or not name or min(name) <= 0x20:
         raise ContainerMalformed("the name of a member is not plain text", offset=offset)
     return name.decode("ascii"), data[start + name_length : end], crc, end
-
-
-def _encoded_name(name: str) -> bytes:
-    if not name.isascii() or not 0 < len(name) <= NAME_BYTES_MAX or min(name) <= " ":
-        raise ContainerMalformed(f"`{name[:64]!a}` cannot name a member", member=name[:64])
-    return name.encode("ascii")

@@ -10,18 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from rexecop.proof import codec
 from rexecop.proof.base64text import decode_base64, encode_base64
-from rexecop.proof.canonical import Json, canonical_bytes, parse_json
-from rexecop.proof.errors import NotCanonical
+from rexecop.proof.canonical import parse_json
+from rexecop.proof.errors import ProofError, SignatureMalformed, SignatureRepeated, SignerUnknown
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.publickey import verify as verify_signature
-from rexecop.proof.signature_errors import SignatureMalformed, SignatureRepeated, SignerUnknown
 from rexecop.proof.signer import Signer
 
 ENVELOPE_BYTES_MAX: Final = 512 * 1024  # A record of 256 KiB in base64, with room for signatures.
 SIGNATURES_MAX: Final = 16  # More signers than any approval asks for.
-PAYLOAD_TYPE_LENGTH_MAX: Final = 256
-KEY_ID_LENGTH_MAX: Final = 256
+TEXT_LENGTH_MAX: Final = 256  # Of a payload type or a key id.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +66,9 @@ def verify(envelope: Envelope, public: PublicKey, *, payload_type: str) -> bytes
         SignatureUnsupported, SignatureWrong: see `publickey.verify`.
     """
     if envelope.payload_type != payload_type:
+        found_type = envelope.payload_type[:TEXT_LENGTH_MAX]
         raise SignatureMalformed(
-            f"envelope holds `{envelope.payload_type[:PAYLOAD_TYPE_LENGTH_MAX]!a}`, not `{payload_type}`",
-            found=envelope.payload_type,
-            allowed=payload_type,
+            f"envelope holds `{found_type!a}`, not `{payload_type}`", allowed=payload_type
         )
     wanted = public.fingerprint
     found = [entry.signature for entry in envelope.signatures if entry.key_id == wanted]
@@ -82,17 +80,32 @@ def verify(envelope: Envelope, public: PublicKey, *, payload_type: str) -> bytes
     return envelope.payload
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WireSignature:
+    keyid: str
+    sig: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wire:
+    """An envelope as JSON spells it."""
+
+    payload: str
+    payloadType: str
+    signatures: tuple[_WireSignature, ...]
+
+
 def encode(envelope: Envelope) -> bytes:
     """Return the canonical JSON of `envelope`."""
-    return canonical_bytes(
-        {
-            "payload": encode_base64(envelope.payload),
-            "payloadType": envelope.payload_type,
-            "signatures": [
-                {"keyid": entry.key_id, "sig": encode_base64(entry.signature)}
-                for entry in envelope.signatures
-            ],
-        }
+    signatures = [
+        _WireSignature(keyid=one.key_id, sig=encode_base64(one.signature)) for one in envelope.signatures
+    ]
+    return codec.encode(
+        _Wire(
+            payload=encode_base64(envelope.payload),
+            payloadType=envelope.payload_type,
+            signatures=tuple(signatures),
+        )
     )
 
 
@@ -106,44 +119,19 @@ def decode(data: bytes) -> Envelope:
         SignatureMalformed: another shape, unknown members, or beyond a limit.
     """
     try:
-        value = parse_json(data, bytes_max=ENVELOPE_BYTES_MAX)
-    except NotCanonical as error:
+        wire = codec.from_json(_Wire, parse_json(data, bytes_max=ENVELOPE_BYTES_MAX))
+        if not 0 < len(wire.signatures) <= SIGNATURES_MAX:
+            raise ValueError(f"`signatures` is not a list of 1 to {SIGNATURES_MAX}")
+        for text in (wire.payloadType, *(one.keyid for one in wire.signatures)):
+            if not 0 < len(text) <= TEXT_LENGTH_MAX:
+                raise ValueError(f"`payloadType` and `keyid` have 1 to {TEXT_LENGTH_MAX} letters")
+        return Envelope(
+            payload_type=wire.payloadType,
+            payload=decode_base64(wire.payload),
+            signatures=tuple(
+                EnvelopeSignature(key_id=one.keyid, signature=decode_base64(one.sig))
+                for one in wire.signatures
+            ),
+        )
+    except (ProofError, ValueError) as error:
         raise SignatureMalformed(f"envelope cannot be read: {error}") from error
-    members = _members(value, ("payload", "payloadType", "signatures"), "envelope")
-    signatures = members["signatures"]
-    if not isinstance(signatures, list) or not 0 < len(signatures) <= SIGNATURES_MAX:
-        raise SignatureMalformed(f"envelope `signatures` is not a list of 1 to {SIGNATURES_MAX}")
-    return Envelope(
-        payload_type=_text(members["payloadType"], "payloadType", PAYLOAD_TYPE_LENGTH_MAX),
-        payload=_bytes(members["payload"], "payload"),
-        signatures=tuple(_signature(entry, f"signatures[{n}]") for n, entry in enumerate(signatures)),
-    )
-
-
-def _signature(value: Json, path: str) -> EnvelopeSignature:
-    members = _members(value, ("keyid", "sig"), path)
-    return EnvelopeSignature(
-        key_id=_text(members["keyid"], f"{path}.keyid", KEY_ID_LENGTH_MAX),
-        signature=_bytes(members["sig"], f"{path}.sig"),
-    )
-
-
-def _members(value: Json, names: tuple[str, ...], path: str) -> dict[str, Json]:
-    if not isinstance(value, dict) or value.keys() != set(names):
-        raise SignatureMalformed(f"`{path}` is not an object with just {', '.join(names)}", field=path)
-    return value
-
-
-def _text(value: Json, path: str, length_max: int) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= length_max:
-        raise SignatureMalformed(f"envelope `{path}` is not text of 1 to {length_max} letters", field=path)
-    return value
-
-
-def _bytes(value: Json, path: str) -> bytes:
-    if not isinstance(value, str):
-        raise SignatureMalformed(f"envelope `{path}` is not base64 text", field=path)
-    try:
-        return decode_base64(value)
-    except ValueError as error:
-        raise SignatureMalformed(f"envelope `{path}` is {error}", field=path) from error

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import sha512
-from rexecop.proof.signature_errors import PublicKeyMalformed, SignatureMalformed, SignatureWrong
+from rexecop.proof.errors import PublicKeyMalformed, SignatureMalformed, SignatureWrong
 
 PUBLIC_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64

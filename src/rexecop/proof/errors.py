@@ -2,11 +2,29 @@
 
 RexecopError
 └── ProofError
-    ├── NotCanonical        bytes or values outside the canonical form
-    ├── RecordMalformed     a record that does not fit its kind
-    ├── KindUnknown         a kind nobody here can read
-    ├── ChainBroken         records that do not follow one another
-    └── TemplateMismatch    a call that its template does not yield
+    ├── NotCanonical                bytes or values outside the canonical form
+    ├── RecordMalformed             a record that does not fit its kind
+    ├── KindUnknown                 a kind nobody here can read
+    ├── ChainBroken                 records that do not follow one another
+    ├── TemplateMismatch            a call that its template does not yield
+    ├── ContainerMalformed          bytes that are not a container, or break a limit
+    ├── BundleMalformed             a container whose members do not make up a bundle
+    ├── TrustFileMalformed          a file of a trust folder that names no key and role
+    ├── LogError                    the log does not show what it should
+    │   ├── LogProofMalformed       a proof that fits no such place or size
+    │   ├── InclusionProofWrong     a proof that leads to another root
+    │   ├── ConsistencyProofWrong   a proof that does not join the two roots
+    │   ├── NodeMissing             a tree node the store should hold and does not
+    │   ├── NoteMalformed           text that is no signed note
+    │   └── CheckpointMalformed     a note that is no checkpoint
+    └── SignatureError              something that should be signed is not shown to be
+        ├── PublicKeyMalformed      bytes that are no usable public key
+        ├── SignatureMalformed      bytes that are no signature, or break a limit
+        ├── SignatureUnsupported    an algorithm nobody here can check: never a pass
+        ├── SignatureWrong          the key did not sign this
+        ├── SignatureNamespaceMismatch  signed for another purpose
+        ├── SignatureRepeated       one key counted twice
+        └── SignerUnknown           no signature by the key that was asked for
 """
 
 from __future__ import annotations
@@ -23,13 +41,7 @@ class RexecopError(Exception):
 
     code: ClassVar[str] = "internal-error"
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        next_steps: tuple[str, ...] = (),
-        **facts: str | int | None,
-    ) -> None:
+    def __init__(self, message: str, *, next_steps: tuple[str, ...] = (), **facts: str | int | None) -> None:
         super().__init__(message)
         self.message = message
         self.next_steps = next_steps
@@ -70,3 +82,111 @@ class TemplateMismatch(ProofError):
     """A filled call is not what its template and values yield."""
 
     code = "template-mismatch"
+
+
+class ContainerMalformed(ProofError):
+    """The file is not a container, or breaks a limit; nothing in it can be read."""
+
+    code = "container-malformed"
+
+
+class BundleMalformed(ProofError):
+    """The members of a container do not make up a bundle."""
+
+    code = "bundle-malformed"
+
+
+class TrustFileMalformed(ProofError):
+    """A file of a trust folder does not say which key is trusted for what."""
+
+    code = "trust-file-malformed"
+
+
+class LogError(ProofError):
+    """The log does not show what it should."""
+
+    code = "log-error"
+
+
+class LogProofMalformed(LogError):
+    """A Merkle proof has the wrong shape for the place and sizes it is given for."""
+
+    code = "log-proof-malformed"
+
+
+class InclusionProofWrong(LogError):
+    """The leaf is not at that place under that root."""
+
+    code = "inclusion-proof-wrong"
+
+
+class ConsistencyProofWrong(LogError):
+    """The newer tree is not shown to continue the older one."""
+
+    code = "consistency-proof-wrong"
+
+
+class NodeMissing(LogError):
+    """A node that a leaf completed is not in that leaf's row."""
+
+    code = "log-node-missing"
+
+
+class NoteMalformed(LogError):
+    """A signed note breaks its format or a limit."""
+
+    code = "note-malformed"
+
+
+class CheckpointMalformed(LogError):
+    """The text of a note is not a checkpoint."""
+
+    code = "checkpoint-malformed"
+
+
+class SignatureError(ProofError):
+    """Something that should be signed is not shown to be."""
+
+    code = "signature-error"
+
+
+class PublicKeyMalformed(SignatureError):
+    """A public key cannot be read, or is one that signatures prove nothing under."""
+
+    code = "public-key-malformed"
+
+
+class SignatureMalformed(SignatureError):
+    """A signature or the envelope around it breaks its format or a limit."""
+
+    code = "signature-malformed"
+
+
+class SignatureUnsupported(SignatureError):
+    """The algorithm cannot be checked here, so nothing is shown."""
+
+    code = "signature-unsupported"
+
+
+class SignatureWrong(SignatureError):
+    """The key did not sign these bytes."""
+
+    code = "signature-wrong"
+
+
+class SignatureNamespaceMismatch(SignatureError):
+    """The signature was made for another purpose."""
+
+    code = "signature-namespace-mismatch"
+
+
+class SignatureRepeated(SignatureError):
+    """The same key signs the same thing more than once."""
+
+    code = "signature-repeated"
+
+
+class SignerUnknown(SignatureError):
+    """None of the signatures is by the key that was asked for."""
+
+    code = "signer-unknown"

@@ -4,7 +4,7 @@ A node is named by (level, index): level 0 holds the leaves, and a node of level
 stands over the 2^k leaves from index << k on. Only full nodes are ever kept, and
 a full node never changes. Each is completed by exactly one leaf, so a store that
 keeps beside leaf i the nodes that leaf i completed holds every node in one known
-row (`completing_leaf`, `node_reader`).
+row (`node_reader`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import INTEGER_MAX, sha256
-from rexecop.proof.log_errors import (
-    ConsistencyProofWrong,
-    InclusionProofWrong,
-    LogProofMalformed,
-    NodeMissing,
-)
+from rexecop.proof.errors import ConsistencyProofWrong, InclusionProofWrong, LogProofMalformed, NodeMissing
 
 HASH_BYTES: Final = 32
 LEAVES_MAX: Final = INTEGER_MAX  # A size stands in evidence as an integer.
@@ -39,16 +34,6 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right)
 
 
-def completing_leaf(level: int, index: int) -> int:
-    """Return the leaf whose arrival completes the node at (`level`, `index`)."""
-    return ((index + 1) << level) - 1
-
-
-def nodes_completed_by(leaf: int) -> int:
-    """Return how many nodes `leaf` completes, itself included: levels 0 upwards."""
-    return ((leaf + 1) & -(leaf + 1)).bit_length()
-
-
 def node_reader(row: Callable[[int], bytes]) -> NodeReader:
     """Return a reader of nodes over rows that hold the nodes each leaf completed, joined.
 
@@ -57,7 +42,7 @@ def node_reader(row: Callable[[int], bytes]) -> NodeReader:
     """
 
     def node(level: int, index: int) -> bytes:
-        leaf = completing_leaf(level, index)
+        leaf = ((index + 1) << level) - 1  # The one that completes the node.
         found = row(leaf)[level * HASH_BYTES : (level + 1) * HASH_BYTES]
         if len(found) != HASH_BYTES:
             raise NodeMissing(f"leaf `{leaf}` lacks its node of level {level}", leaf=leaf, level=level)
@@ -123,17 +108,8 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> tuple[bytes, ...
         LogProofMalformed: there is no such leaf.
     """
     _require_place(index, size)
-    path: list[bytes] = []
-    start, end = 0, size
-    while end - start > 1:
-        middle = start + _split(end - start)
-        if index < middle:
-            path.append(_subtree(middle, end, node))
-            end = middle
-        else:
-            path.append(_subtree(start, middle, node))
-            start = middle
-    return tuple(reversed(path))
+    _, siblings = _way(index, size, whole=False)
+    return tuple(_subtree(start, end, node) for start, end in siblings)
 
 
 def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]:
@@ -147,20 +123,10 @@ def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]
     _require_growth(old, new)
     if old == 0:
         return ()
-    path: list[bytes] = []
-    start, end = 0, new
-    while end != old:
-        middle = start + _split(end - start)
-        if old <= middle:
-            path.append(_subtree(middle, end, node))
-            end = middle
-        else:
-            path.append(_subtree(start, middle, node))
-            start = middle
+    first, siblings = _way(old - 1, new, whole=True)
     # A verifier already holds the old root; when that is the subtree itself it is not repeated.
-    if start != 0:
-        path.append(_subtree(start, end, node))
-    return tuple(reversed(path))
+    shared = [(first, old)] if first else []
+    return tuple(_subtree(start, end, node) for start, end in (*shared, *siblings))
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
@@ -173,21 +139,11 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
         InclusionProofWrong: the proof leads to another root.
     """
     _require_place(index, size)
-    _require_hashes((leaf, root, *proof))
-    place, last = index, size - 1
-    found = leaf
-    for step in proof:
-        if last == 0:
-            raise LogProofMalformed(f"inclusion proof is too long for a tree of {size}", size=size)
-        if place & 1 or place == last:
-            found = node_hash(step, found)
-            place, last = _rise(place, last)
-        else:
-            found = node_hash(found, step)
-        place, last = place >> 1, last >> 1
-    if last != 0:
-        raise LogProofMalformed(f"inclusion proof is too short for leaf `{index}` of {size}", size=size)
-    if found != root:
+    _, siblings = _way(index, size, whole=False)
+    _require_hashes((leaf, root, *proof), 2 + len(siblings))
+    for (start, _), step in zip(siblings, proof, strict=True):
+        leaf = node_hash(step, leaf) if start <= index else node_hash(leaf, step)
+    if leaf != root:
         raise InclusionProofWrong(
             f"leaf `{index}` is not under the root of size {size}", index=index, size=size
         )
@@ -201,51 +157,37 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
         ConsistencyProofWrong: the proof does not lead to both roots.
     """
     _require_growth(old, new)
-    _require_hashes((old_root, new_root, *proof))
-    if old in (0, new):
-        _verify_trivial(old, new, old_root, new_root, proof)
-        return
-    # For a power of two the old root is itself the first node, and the proof leaves it out.
-    path = [old_root, *proof] if old & (old - 1) == 0 else list(proof)
-    if not proof:
-        raise LogProofMalformed(f"consistency of {old} with {new} needs a proof", old=old, new=new)
-    place, last = old - 1, new - 1
-    while place & 1:
-        place, last = place >> 1, last >> 1
-    old_found = new_found = path[0]
-    for step in path[1:]:
-        if last == 0:
-            raise LogProofMalformed(f"consistency proof is too long for {old} to {new}", old=old, new=new)
-        if place & 1 or place == last:
-            old_found = node_hash(step, old_found)
-            new_found = node_hash(step, new_found)
-            place, last = _rise(place, last)
+    first, siblings = _way(old - 1, new, whole=True) if old else (0, [])
+    _require_hashes((old_root, new_root, *proof), 2 + bool(first) + len(siblings))
+    # When the old tree is itself the subtree reached, its root begins the path and the proof leaves it out.
+    shared, *path = proof if first else (old_root, *proof)
+    old_found = new_found = shared
+    for (start, _), step in zip(siblings, path, strict=True):
+        if start < old:
+            old_found, new_found = node_hash(step, old_found), node_hash(step, new_found)
         else:
             new_found = node_hash(new_found, step)
-        place, last = place >> 1, last >> 1
-    if last != 0:
-        raise LogProofMalformed(f"consistency proof is too short for {old} to {new}", old=old, new=new)
-    if old_found != old_root or new_found != new_root:
+    expected = (old_root, new_root) if old else (EMPTY_ROOT, old_root)
+    if (old_found, new_found) != expected:
         raise ConsistencyProofWrong(f"tree of {new} does not continue the tree of {old}", old=old, new=new)
 
 
-def _verify_trivial(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
-    if proof:
-        raise LogProofMalformed(f"consistency of {old} with {new} has an empty proof", old=old, new=new)
-    if (old == new and old_root != new_root) or (old == 0 and old_root != EMPTY_ROOT):
-        raise ConsistencyProofWrong(f"two roots are given for one tree of {old}", old=old, new=new)
+def _way(leaf: int, size: int, *, whole: bool) -> tuple[int, list[tuple[int, int]]]:
+    """Walk from the root down to `leaf`, or with `whole` to the largest subtree that ends with it.
 
-
-def _rise(place: int, last: int) -> tuple[int, int]:
-    """Skip the levels on which a right-edge node has no sibling."""
-    while place & 1 == 0 and place != 0:
-        place, last = place >> 1, last >> 1
-    return place, last
-
-
-def _split(width: int) -> int:
-    """Return the largest power of two below `width` (at least 2)."""
-    return 1 << ((width - 1).bit_length() - 1)
+    Returns the first leaf of where the way ends, and the subtrees [start, end) beside it, lowest first.
+    """
+    siblings = []
+    start, end = 0, size
+    while end - start > 1 and not (whole and end == leaf + 1):
+        middle = start + (1 << ((end - start - 1).bit_length() - 1))
+        if leaf < middle:
+            siblings.append((middle, end))
+            end = middle
+        else:
+            siblings.append((start, middle))
+            start = middle
+    return start, siblings[::-1]
 
 
 def _full(start: int, end: int) -> list[tuple[int, int]]:
@@ -281,7 +223,6 @@ def _require_growth(old: int, new: int) -> None:
         raise LogProofMalformed(f"a tree of {new} cannot continue a tree of {old}", old=old, new=new)
 
 
-def _require_hashes(hashes: Sequence[bytes]) -> None:
-    for value in hashes:
-        if len(value) != HASH_BYTES:
-            raise LogProofMalformed(f"a hash has {len(value)} bytes, not {HASH_BYTES}")
+def _require_hashes(hashes: Sequence[bytes], count: int) -> None:
+    if len(hashes) != count or any(len(value) != HASH_BYTES for value in hashes):
+        raise LogProofMalformed(f"a proof is not made of {count - 2} hashes of {HASH_BYTES} bytes")

@@ -16,14 +16,14 @@ from typing import Final
 from rexecop.proof import publickey
 from rexecop.proof.base64text import decode_base64, encode_base64
 from rexecop.proof.canonical import sha256
-from rexecop.proof.log_errors import NoteMalformed
-from rexecop.proof.publickey import PublicKey
-from rexecop.proof.signature_errors import (
+from rexecop.proof.errors import (
+    NoteMalformed,
     PublicKeyMalformed,
     SignatureMalformed,
     SignatureUnsupported,
     SignerUnknown,
 )
+from rexecop.proof.publickey import PublicKey
 from rexecop.proof.signer import Signer
 
 NOTE_BYTES_MAX: Final = 256 * 1024  # Sixteen post-quantum signatures take under 110 KiB.
@@ -99,20 +99,15 @@ class NoteKey:
         key_id, _, material = rest.partition("+")
         try:
             _require_name(name)
-            data = decode_base64(material)
-            if not data:
-                raise ValueError("no key")
+            kind, *_ = data = decode_base64(material)
         except (NoteMalformed, ValueError) as error:
             raise PublicKeyMalformed("note key is not like `name+01234567+base64`") from error
-        if data[:1] not in (b"\x01", b"\x04"):
-            raise SignatureUnsupported(
-                "note key is of a type that cannot be checked here", found=data[:1].hex()
-            )
-        found = cls(name=name, public=PublicKey.from_ed25519(data[1:]), type=SignatureType(data[0]))
+        if kind not in tuple(SignatureType):
+            raise SignatureUnsupported("note key is of a type that cannot be checked here", found=kind)
+        found = cls(name=name, public=PublicKey.from_ed25519(data[1:]), type=SignatureType(kind))
         if found.key_id.hex() != key_id:
-            raise PublicKeyMalformed(
-                f"note key says id `{key_id[:16]!a}`, its key has `{found.key_id.hex()}`"
-            )
+            text = f"note key says id `{key_id[:16]!a}`, its key has `{found.key_id.hex()}`"
+            raise PublicKeyMalformed(text)
         return found
 
 
@@ -148,11 +143,11 @@ def verify(note: Note, keys: Sequence[NoteKey]) -> tuple[Verified, ...]:
         SignatureWrong, SignatureMalformed: a line by one of `keys` does not verify.
     """
     known = {(key.name, key.key_id): key for key in keys}
-    found = []
-    for entry in note.signatures:
-        key = known.get((entry.name, entry.key_id))
-        if key is not None:
-            found.append(_verify_line(note.text, entry, key))
+    found = [
+        _verify_line(note.text, entry, known[entry.name, entry.key_id])
+        for entry in note.signatures
+        if (entry.name, entry.key_id) in known
+    ]
     if not found:
         raise SignerUnknown("note has no signature by a trusted key", found=len(note.signatures))
     return tuple(found)
@@ -165,9 +160,7 @@ def parse(data: bytes) -> Note:
         NoteMalformed: breaks the format or a limit, or one key has two lines.
     """
     if len(data) > NOTE_BYTES_MAX:
-        raise NoteMalformed(
-            f"note has {len(data)} bytes, at most {NOTE_BYTES_MAX} are read", limit=NOTE_BYTES_MAX
-        )
+        raise NoteMalformed(f"note has {len(data)} bytes, at most {NOTE_BYTES_MAX} are read")
     try:
         whole = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -224,7 +217,6 @@ def _require_text(text: str) -> None:
 
 
 def _require_name(name: str) -> None:
-    if not 0 < len(name) <= NAME_LENGTH_MAX or "+" in name or any(letter.isspace() for letter in name):
-        raise NoteMalformed(f"key name `{name[:64]!a}` is empty, too long, or holds a space or `+`")
-    if _CONTROL.search(name):
-        raise NoteMalformed(f"key name `{name[:64]!a}` holds control characters")
+    bad = "+" in name or _CONTROL.search(name) or any(letter.isspace() for letter in name)
+    if bad or not 0 < len(name) <= NAME_LENGTH_MAX:
+        raise NoteMalformed(f"key name `{name[:64]!a}` is empty, too long, or holds a space, `+` or controls")

@@ -57,11 +57,8 @@ def parse_payload(data: bytes | str, *, bytes_max: int) -> Value:
         raise NotCanonical(f"not JSON: {error.msg.lower()} at character {error.pos}") from error
     except (ValueError, RecursionError) as error:
         raise NotCanonical(f"not strict JSON: {_reason(error)}") from error
-    if text.count("[") + text.count("{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
-        raise NotCanonical(f"nesting is deeper than {DEPTH_MAX}", limit=DEPTH_MAX)
-    # Written as a pair of escapes a character is whole; half of one has no bytes to be kept as.
-    if "\\u" in text and not _encodable(value):
-        raise NotCanonical("a string holds a lone surrogate")
+    if "\\u" in text or text.count("[") + text.count("{") > DEPTH_MAX:
+        _check(value)
     return value
 
 
@@ -100,33 +97,23 @@ _decoder = json.JSONDecoder(
 )
 
 
-def _depth(value: Value) -> int:
-    deepest, level = 0, [value]
+def _check(value: Value) -> None:
+    """Return only if nesting is within `DEPTH_MAX` and every string, keys included, is whole."""
+    level, depth = [value], 0
     while level:
         inner: list[Value] = []
         for item in level:
             if isinstance(item, dict):
-                inner.extend(item.values())
+                inner.extend((*item, *item.values()))
             elif isinstance(item, list):
                 inner.extend(item)
-        deepest += any(isinstance(item, dict | list) for item in level)
+            # Written as a pair of escapes a character is whole; half of one has no bytes to be kept as.
+            elif isinstance(item, str) and any("\ud800" <= char <= "\udfff" for char in item):
+                raise NotCanonical("a string holds a lone surrogate")
+        depth += any(isinstance(item, dict | list) for item in level)
+        if depth > DEPTH_MAX:
+            raise NotCanonical(f"nesting is deeper than {DEPTH_MAX}", limit=DEPTH_MAX)
         level = inner
-    return deepest
-
-
-def _encodable(value: Value) -> bool:
-    """Return whether every string in `value`, keys included, is whole."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            waiting.extend(item)
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-        elif isinstance(item, str) and any("\ud800" <= char <= "\udfff" for char in item):
-            return False
-    return True
 
 
 def _written(encode: Callable[[object], str], value: Value) -> str:

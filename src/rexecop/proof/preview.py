@@ -9,7 +9,6 @@ verifying what was signed under them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Final
 
 from rexecop.proof.call import (
@@ -28,8 +27,8 @@ from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RecordMalformed
 from rexecop.proof.plaintext import escape, in_quotes, quote
 from rexecop.proof.principal import Principal
-from rexecop.proof.records.intent import Intent
-from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, Plan, PlannedTarget, Probe, Step
+from rexecop.proof.records import Intent, Plan
+from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, PlannedTarget, Probe, Step
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Effect, Grade, Isolation
 
@@ -93,7 +92,7 @@ def _request(asked: Intent) -> Lines:
     if asked.reason is not None:
         yield _line("reason", quote(asked.reason))
     yield _line("through", quote(asked.origin.channel), asked.origin.event or "")
-    yield _line("asked at", _time(asked.at))
+    yield _line("asked at", format_time(asked.at))
     yield _line("mode", asked.mode)
     yield _line("environment", quote(asked.environment.id), asked.environment.digest)
     yield _line("asked for", quote(asked.target))
@@ -105,7 +104,7 @@ def _request(asked: Intent) -> Lines:
 def _scope(asked: Intent, planned: Plan, digest: Digest) -> Lines:
     yield ""
     yield _line("plan", digest)
-    yield _line("planned at", _time(planned.at), "by", _person(planned.by))
+    yield _line("planned at", format_time(planned.at), "by", _person(planned.by))
     if planned.profile != asked.profile.digest:
         yield _line("mark", "made from another profile:", planned.profile)
     if planned.environment != asked.environment.digest:
@@ -121,7 +120,7 @@ def _scope(asked: Intent, planned: Plan, digest: Digest) -> Lines:
         yield _line("rests on", "facts", pinned.facts)
         yield _line("", "observed by", quote(pinned.operation), pinned.observation)
     if planned.undo_until is not None:
-        yield _line("undo until", _time(planned.undo_until))
+        yield _line("undo until", format_time(planned.undo_until))
     yield from _values("note", planned.notes)
 
 
@@ -176,20 +175,17 @@ def _bounds(step: CallStep) -> Lines:
     if step.grade is not None:
         yield _line("  read grade", _GRADES[step.grade])
     yield _line("  repeating", "changes nothing more" if step.idempotent else "may act again")
-    if step.retry is not None:
-        rule = step.retry
+    if (rule := step.retry) is not None:
         words = (
             f"up to {rule.attempts} attempts",
             f"{rule.delay_ms} ms apart",
-            "on any failure" if not rule.on else "on",
+            "on" if rule.on else "on any failure",
         )
         yield _line("  retry", *words, *(quote(name) for name in rule.on))
-    for flag, text in (
-        (step.pause_safe, "may be paused after it"),
-        (step.continue_on_error, "goes on when it fails"),
-    ):
-        if flag:
-            yield _line("  also", text)
+    if step.pause_safe:
+        yield _line("  also", "may be paused after it")
+    if step.continue_on_error:
+        yield _line("  also", "goes on when it fails")
 
 
 def _conditions(step: CallStep) -> Lines:
@@ -308,7 +304,3 @@ def _json(value: Json) -> str:
 
 def _person(principal: Principal) -> str:
     return f"{quote(principal.person)} (known by {principal.established} {quote(principal.credential)})"
-
-
-def _time(moment: datetime) -> str:
-    return format_time(moment)

@@ -1,14 +1,13 @@
 """Public keys: one value for every form a key is written in, and the check of its signatures.
 
 A key is kept in SSH wire form, so any key OpenSSH knows can be named, shown and
-compared by fingerprint. Which of them can be *checked* is the table at the end; for all
-others `verify` raises, and nothing passes unchecked.
+compared by fingerprint. Only Ed25519 signatures can be *checked*; for all other keys
+`verify` raises, and nothing passes unchecked.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -16,13 +15,14 @@ from typing import TYPE_CHECKING, Final
 from rexecop.proof import ed25519
 from rexecop.proof.base64text import decode_base64, encode_base64
 from rexecop.proof.canonical import sha256
-from rexecop.proof.signature_errors import PublicKeyMalformed, SignatureUnsupported, SignatureWrong
+from rexecop.proof.errors import PublicKeyMalformed, SignatureUnsupported, SignatureWrong
 from rexecop.proof.sshwire import SshReader, ssh_string
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 ED25519: Final = "ssh-ed25519"
+SIGNATURE_BYTES: Final = ed25519.SIGNATURE_BYTES
 
 LINE_LENGTH_MAX: Final = 16 * 1024  # An RSA key of 16,384 bits takes under 3 KiB.
 PEM_LENGTH_MAX: Final = 16 * 1024
@@ -44,7 +44,18 @@ class PublicKey:
     wire: bytes
 
     def __post_init__(self) -> None:
-        _check_wire(self.algorithm, self.wire)
+        name = self.algorithm
+        if not _ALGORITHM_NAME.fullmatch(name):
+            raise PublicKeyMalformed(f"`{name[:64]!a}` is not the name of a key algorithm")
+        try:
+            reader = SshReader(self.wire)
+            if (inner := reader.text()) != name:
+                raise PublicKeyMalformed(f"public key says `{name}` outside and `{inner[:64]!a}` inside")
+            if name == ED25519:
+                ed25519.require_point(reader.string())
+                reader.end()
+        except ValueError as error:
+            raise PublicKeyMalformed(f"public key `{name}` cannot be read: {error}") from error
 
     @classmethod
     def from_ed25519(cls, raw: bytes) -> PublicKey:
@@ -118,14 +129,24 @@ class PublicKey:
         Raises:
             SignatureUnsupported: the key is of another algorithm.
         """
-        if self.algorithm != ED25519:
-            raise _unsupported(self.algorithm)
+        require_supported(self)
         return self.wire[-ed25519.PUBLIC_BYTES :]
 
     @property
     def pem(self) -> str:
         """An Ed25519 key as a PEM `PUBLIC KEY` block."""
         return f"{_PEM_BEGIN}\n{encode_base64(_SPKI_ED25519 + self.raw)}\n{_PEM_END}\n"
+
+
+def require_supported(public: PublicKey) -> None:
+    """Return only if signatures by `public` can be checked here.
+
+    Raises:
+        SignatureUnsupported: they cannot.
+    """
+    if public.algorithm != ED25519:
+        text = f"signatures by `{public.algorithm}` keys cannot be checked here"
+        raise SignatureUnsupported(text, algorithm=public.algorithm, allowed=ED25519)
 
 
 def verify(public: PublicKey, message: bytes, signature: bytes) -> None:
@@ -136,46 +157,7 @@ def verify(public: PublicKey, message: bytes, signature: bytes) -> None:
         SignatureMalformed: the signature breaks its format.
         SignatureWrong: the key did not sign `message`.
     """
-    algorithm = _ALGORITHMS.get(public.algorithm)
-    if algorithm is None:
-        raise _unsupported(public.algorithm)
-    algorithm.verify(public, message, signature)
-
-
-def supported_algorithms() -> frozenset[str]:
-    """Return the names of the algorithms whose signatures can be checked here."""
-    return frozenset(_ALGORITHMS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Algorithm:
-    """How keys of one algorithm are read (after their name) and their signatures checked."""
-
-    read: Callable[[SshReader], None]
-    verify: Callable[[PublicKey, bytes, bytes], None]
-
-
-def _check_wire(name: str, wire: bytes) -> None:
-    if not _ALGORITHM_NAME.fullmatch(name):
-        raise PublicKeyMalformed(f"`{name[:64]!a}` is not the name of a key algorithm")
-    try:
-        reader = SshReader(wire)
-        inner = reader.text()
-        if inner != name:
-            raise PublicKeyMalformed(f"public key says `{name}` outside and `{inner[:64]!a}` inside")
-        algorithm = _ALGORITHMS.get(name)
-        if algorithm is not None:
-            algorithm.read(reader)
-            reader.end()
-    except ValueError as error:
-        raise PublicKeyMalformed(f"public key `{name}` cannot be read: {error}") from error
-
-
-def _read_ed25519(reader: SshReader) -> None:
-    ed25519.require_point(reader.string())
-
-
-def _verify_ed25519(public: PublicKey, message: bytes, signature: bytes) -> None:
+    require_supported(public)
     # The strict form is asked for here, since a library may be more lenient.
     ed25519.require_form(signature)
     library = _ed25519_library()
@@ -203,14 +185,3 @@ def _ed25519_library() -> type[Ed25519PublicKey] | None:
     except UnsupportedAlgorithm:
         return None
     return Ed25519PublicKey
-
-
-def _unsupported(name: str) -> SignatureUnsupported:
-    return SignatureUnsupported(
-        f"signatures by `{name}` keys cannot be checked here", algorithm=name, allowed=", ".join(_ALGORITHMS)
-    )
-
-
-_ALGORITHMS: Final[Mapping[str, _Algorithm]] = {
-    ED25519: _Algorithm(read=_read_ed25519, verify=_verify_ed25519),
-}

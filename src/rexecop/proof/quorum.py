@@ -12,8 +12,9 @@ plan for good, whatever terms it named and even after it expired.
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -25,10 +26,9 @@ from rexecop.proof.codec import encode
 from rexecop.proof.errors import ChainBroken, ProofError
 from rexecop.proof.principal import Principal
 from rexecop.proof.publickey import PublicKey
-from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval, ApprovalStatement
+from rexecop.proof.records import Approval, Intent, Plan
+from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.decision import ApprovalRule, Terms, terms_digest
-from rexecop.proof.records.intent import Intent
-from rexecop.proof.records.plan import Plan
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Established, Role, Verdict
 
@@ -56,21 +56,13 @@ class Counted:
     groups: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Objection:
-    """Why an approval, or an approver, does not count."""
+    """Why an approver, or the approval `approval`, does not count."""
 
     code: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Excluded:
-    """An approval that does not count, and why."""
-
-    approval: Digest
-    code: str
-    reason: str
+    approval: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +76,7 @@ class Tally:
     """
 
     counted: tuple[Counted, ...]
-    excluded: tuple[Excluded, ...]
+    excluded: tuple[Objection, ...]
     denied_by: tuple[str, ...]
     missing: tuple[ApprovalRule, ...]
     satisfied: bool
@@ -110,30 +102,42 @@ def tally(
     Raises:
         ChainBroken: `plan` is not the plan of `intent`.
     """
-    case = _case(intent, plan, terms, preview, enrolments, groups, at)
+    asked, planned = _pair(intent, plan)
+    case = _Case(
+        intent=asked,
+        plan=planned,
+        plan_digest=plan.digest,
+        terms=terms_digest(terms),
+        required=tuple(dict.fromkeys(rule.group for rule in terms.approvals)),
+        preview=preview,
+        enrolments=enrolments,
+        groups=groups,
+        at=at,
+    )
     counted: list[Counted] = []
-    excluded: list[Excluded] = []
+    excluded: list[Objection] = []
     denied_by: dict[str, str] = {}
     nonces: set[str] = set()
     persons: set[str] = set()
     unique = {sealed.digest: sealed for sealed in approvals}
     for sealed in sorted(unique.values(), key=lambda sealed: (sealed.record.n, sealed.digest)):
-        found = _judge(case, sealed)
-        if isinstance(found, Counted):
-            found = _first_of_its_kind(sealed, found, nonces, persons)
+        found = _judge(case, sealed, nonces, persons)
         if isinstance(found, str):
             denied_by.setdefault(person_key(found), found)
         elif isinstance(found, Counted):
             counted.append(found)
         else:
-            excluded.append(Excluded(approval=sealed.digest, code=found.code, reason=found.reason))
+            excluded.append(replace(found, approval=sealed.digest))
     missing = unfilled(terms.approvals, [item.groups for item in counted])
+    # A rule for nobody is no rule.
+    asks = bool(terms.approvals) and all(rule.count > 0 for rule in terms.approvals)
+    asks = asks and terms.verdict is Verdict.APPROVAL_REQUIRED
     return Tally(
         counted=tuple(counted),
         excluded=tuple(excluded),
         denied_by=tuple(denied_by.values()),
         missing=missing,
-        satisfied=_asks_properly(terms) and not missing and not denied_by,
+        satisfied=asks and not missing and not denied_by,
         proved_by=ProvedBy.KEYS if counted else ProvedBy.ASSERTED,
         membership_checked=groups is not None,
     )
@@ -176,29 +180,6 @@ class _Case:
     at: datetime
 
 
-def _case(
-    intent: Sealed,
-    plan: Sealed,
-    terms: Terms,
-    preview: Digest,
-    enrolments: Sequence[Enrolment],
-    groups: Groups | None,
-    at: datetime,
-) -> _Case:
-    asked, planned = _pair(intent, plan)
-    return _Case(
-        intent=asked,
-        plan=planned,
-        plan_digest=plan.digest,
-        terms=terms_digest(terms),
-        required=tuple(dict.fromkeys(rule.group for rule in terms.approvals)),
-        preview=preview,
-        enrolments=enrolments,
-        groups=groups,
-        at=at,
-    )
-
-
 def _pair(intent: Sealed, plan: Sealed) -> tuple[Intent, Plan]:
     asked, planned = intent.record, plan.record
     if not isinstance(asked, Intent) or not isinstance(planned, Plan):
@@ -208,118 +189,92 @@ def _pair(intent: Sealed, plan: Sealed) -> tuple[Intent, Plan]:
     return asked, planned
 
 
-def _judge(case: _Case, sealed: Sealed) -> Counted | Objection | str:
-    """Return the counted approval, why it does not count, or the person who said an entitled no."""
+def _judge(case: _Case, sealed: Sealed, nonces: set[str], persons: set[str]) -> Counted | Objection | str:
+    """Return the counted approval, why it does not count, or the person who said an entitled no.
+
+    The nonce and person counted are added to `nonces` and `persons`.
+    """
     record = sealed.record
     if not isinstance(record, Approval):
-        return Objection(code="not-an-approval", reason=f"record `{record.kind}` is not an approval")
-    statement = record.statement
+        return Objection("not-an-approval", f"record `{record.kind}` is not an approval")
+    said = record.statement
+    person = said.approver.person
     # A no stands for as long as the plan does, so it is judged as of when it was given.
-    moment = case.at if statement.approves else record.at
+    moment = case.at if said.approves else record.at
     wrong = (
         _statement_objection(case, record)
-        or _person_objection(statement.approver, case.intent)
-        or _key_objection(statement.approver, case.intent, case.plan, case.enrolments, moment)
+        or _person_objection(said.approver, case.intent)
+        or _key_objection(said.approver, case.intent, case.plan, case.enrolments, moment)
         or _signature_objection(record, case.enrolments)
     )
     if wrong is not None:
         return wrong
-    groups = _groups_of(case, record)
+    if case.groups is None:
+        groups = tuple(group for group in case.required if group in record.groups)
+    else:
+        groups = tuple(group for group in case.required if person in case.groups.get(group, ()))
     if not groups:
-        return Objection(
-            code="approver-not-in-group",
-            reason=f"`{statement.approver.person}` is in none of the groups that are asked",
-        )
-    if not statement.approves:
-        return statement.approver.person
-    return Counted(
-        approval=sealed.digest,
-        person=statement.approver.person,
-        fingerprint=statement.approver.credential,
-        groups=groups,
-    )
-
-
-def _first_of_its_kind(
-    sealed: Sealed, found: Counted, nonces: set[str], persons: set[str]
-) -> Counted | Objection:
-    """Return `found` unless its nonce or its person was counted already; note both."""
-    assert isinstance(sealed.record, Approval)
-    nonce, person = sealed.record.statement.nonce, person_key(found.person)
-    if nonce in nonces:
-        return Objection(code="nonce-repeated", reason=f"nonce `{nonce:.64}` was used by an earlier approval")
-    nonces.add(nonce)
-    if person in persons:
-        return Objection(code="person-repeated", reason=f"`{found.person}` is counted already")
+        return Objection("approver-not-in-group", f"`{person}` is in none of the groups that are asked")
+    if not said.approves:
+        return person
+    if said.nonce in nonces:
+        return Objection("nonce-repeated", f"nonce `{said.nonce:.64}` was used by an earlier approval")
+    nonces.add(said.nonce)
+    if person_key(person) in persons:
+        return Objection("person-repeated", f"`{person}` is counted already")
     if len(persons) >= COUNTED_MAX:
-        return Objection(code="approvals-too-many", reason=f"{COUNTED_MAX} approvals are counted already")
-    persons.add(person)
-    return found
+        return Objection("approvals-too-many", f"{COUNTED_MAX} approvals are counted already")
+    persons.add(person_key(person))
+    return Counted(approval=sealed.digest, person=person, fingerprint=said.approver.credential, groups=groups)
 
 
 def _statement_objection(case: _Case, record: Approval) -> Objection | None:
-    statement = record.statement
-    if statement.operation != case.plan.operation or record.operation != case.plan.operation:
-        return Objection(code="approval-other-operation", reason="the statement names another operation")
-    if statement.plan != case.plan_digest:
-        return Objection(code="approval-other-plan", reason="the statement names another plan")
+    said = record.statement
+    if {said.operation, record.operation} != {case.plan.operation}:
+        return Objection("approval-other-operation", "the statement names another operation")
+    if said.plan != case.plan_digest:
+        return Objection("approval-other-plan", "the statement names another plan")
     if record.at > case.at:
-        return Objection(code="approval-from-the-future", reason="the approval is dated after it was used")
-    return _yes_objection(case, statement) if statement.approves else None
-
-
-def _yes_objection(case: _Case, statement: ApprovalStatement) -> Objection | None:
-    if statement.terms != case.terms:
-        return Objection(code="approval-other-terms", reason="the statement names other terms")
-    if statement.preview != case.preview:
-        return Objection(code="approval-other-preview", reason="the statement names another preview")
-    if case.at >= statement.expires:
-        return Objection(code="approval-expired", reason="the approval has expired")
-    if not statement.nonce:
-        return Objection(code="nonce-missing", reason="the statement has an empty nonce")
-    return None
+        return Objection("approval-from-the-future", "the approval is dated after it was used")
+    if not said.approves:
+        return None
+    if said.terms != case.terms:
+        return Objection("approval-other-terms", "the statement names other terms")
+    if said.preview != case.preview:
+        return Objection("approval-other-preview", "the statement names another preview")
+    if case.at >= said.expires:
+        return Objection("approval-expired", "the approval has expired")
+    return None if said.nonce else Objection("nonce-missing", "the statement has an empty nonce")
 
 
 def _person_objection(approver: Principal, asked: Intent) -> Objection | None:
     person = person_key(approver.person)
     if not person:
-        return Objection(code="approver-unknown", reason="the approver has no name")
+        return Objection("approver-unknown", "the approver has no name")
     if person == person_key(asked.by.person):
-        return Objection(code="self-approval", reason=f"`{approver.person}` asked for this operation")
+        return Objection("self-approval", f"`{approver.person}` asked for this operation")
     if approver.credential == asked.by.credential:
-        return Objection(code="self-approval", reason="the operation was asked for with the same credential")
+        return Objection("self-approval", "the operation was asked for with the same credential")
     if asked.sponsor is not None and person == person_key(asked.sponsor):
-        return Objection(
-            code="sponsor-approval",
-            reason=f"`{approver.person}` is the sponsor of `{asked.by.person}`, who asked for this operation",
-        )
+        who = f"`{asked.by.person}`, who asked for this operation"
+        return Objection("sponsor-approval", f"`{approver.person}` is the sponsor of {who}")
     return None
 
 
 def _key_objection(
     approver: Principal, asked: Intent, planned: Plan, enrolments: Sequence[Enrolment], moment: datetime
 ) -> Objection | None:
+    person, key = approver.person, f"key `{approver.credential}`"
     if approver.established is not Established.KEY:
-        return Objection(
-            code="approver-not-established",
-            reason=f"`{approver.person}` is known by {approver.established}, not by a key",
-        )
+        why = f"`{person}` is known by {approver.established}, not by a key"
+        return Objection("approver-not-established", why)
     enrolment = _enrolment_of(approver, enrolments)
     if enrolment is None:
-        return Objection(
-            code="approver-unknown",
-            reason=f"key `{approver.credential}` is not enrolled as an approver's key of `{approver.person}`",
-        )
+        return Objection("approver-unknown", f"{key} is not enrolled as an approver's key of `{person}`")
     if not enrolment.valid_at(moment):
-        return Objection(
-            code="approver-key-invalid",
-            reason=f"key `{approver.credential}` had expired or was revoked",
-        )
+        return Objection("approver-key-invalid", f"{key} had expired or was revoked")
     if enrolment.since >= planned.at:
-        return Objection(
-            code="key-enrolled-after-plan",
-            reason=f"key `{approver.credential}` was enrolled when the plan was made already",
-        )
+        return Objection("key-enrolled-after-plan", f"{key} was enrolled only after the plan was made")
     return _kinship_objection(enrolment, asked, enrolments)
 
 
@@ -328,22 +283,16 @@ def _kinship_objection(
 ) -> Objection | None:
     """Object when who asked (or sponsors the asking agent) holds the key, or enrolled it, directly or not."""
     askers = {person_key(asked.by.person), person_key(asked.sponsor or asked.by.person)}
+    key = f"key `{enrolment.fingerprint}`"
     for other in enrolments:
         if other.fingerprint == enrolment.fingerprint and person_key(other.person) in askers:
-            return Objection(
-                code="key-shared-with-requester",
-                reason=f"key `{enrolment.fingerprint}` is also enrolled for `{other.person}`",
-            )
+            return Objection("key-shared-with-requester", f"{key} is also enrolled for `{other.person}`")
     seen: set[str] = set()
     waiting = [enrolment]
     while waiting:
-        current = waiting.pop()
-        by = current.by
+        by = waiting.pop().by
         if person_key(by.person) in askers or by.credential == asked.by.credential:
-            return Objection(
-                code="key-enrolled-by-requester",
-                reason=f"key `{enrolment.fingerprint}` rests on an enrolment by `{by.person}`",
-            )
+            return Objection("key-enrolled-by-requester", f"{key} rests on an enrolment by `{by.person}`")
         if by.credential not in seen:
             seen.add(by.credential)
             waiting.extend(other for other in enrolments if other.fingerprint == by.credential)
@@ -352,14 +301,9 @@ def _kinship_objection(
 
 def _enrolment_of(approver: Principal, enrolments: Sequence[Enrolment]) -> Enrolment | None:
     # Of several enrolments of one key for one person the newest is what holds.
-    for enrolment in reversed(enrolments):
-        if (
-            enrolment.role is Role.APPROVER
-            and enrolment.fingerprint == approver.credential
-            and enrolment.person == approver.person
-        ):
-            return enrolment
-    return None
+    wanted = (Role.APPROVER, approver.credential, approver.person)
+    found = (one for one in reversed(enrolments) if (one.role, one.fingerprint, one.person) == wanted)
+    return next(found, None)
 
 
 def _signature_objection(record: Approval, enrolments: Sequence[Enrolment]) -> Objection | None:
@@ -368,29 +312,11 @@ def _signature_objection(record: Approval, enrolments: Sequence[Enrolment]) -> O
         signed_by = sshsig.verify(record.signature, encode(record.statement), APPROVAL_NAMESPACE)
         enrolled = None if enrolment is None else PublicKey.from_line(enrolment.public)
     except ProofError as error:
-        return Objection(code="approval-signature-wrong", reason=error.message)
+        return Objection("approval-signature-wrong", error.message)
     if signed_by != enrolled or signed_by.fingerprint != record.statement.approver.credential:
-        return Objection(
-            code="approval-signature-wrong",
-            reason=f"signed by key `{signed_by.fingerprint}`, which is not the key the statement names",
-        )
+        why = f"signed by key `{signed_by.fingerprint}`, which is not the key the statement names"
+        return Objection("approval-signature-wrong", why)
     return None
-
-
-def _groups_of(case: _Case, record: Approval) -> tuple[str, ...]:
-    if case.groups is None:
-        return tuple(group for group in case.required if group in record.groups)
-    person = record.statement.approver.person
-    return tuple(group for group in case.required if person in case.groups.get(group, frozenset()))
-
-
-def _asks_properly(terms: Terms) -> bool:
-    """Return whether terms ask for approvals at all; a rule for nobody is no rule."""
-    return (
-        terms.verdict is Verdict.APPROVAL_REQUIRED
-        and bool(terms.approvals)
-        and all(rule.count > 0 for rule in terms.approvals)
-    )
 
 
 def unfilled(
@@ -401,7 +327,6 @@ def unfilled(
     `memberships` holds the groups of each person who said yes.
     """
     holders: dict[tuple[int, int], int] = {}
-    filled = [0] * len(rules)
 
     def seat(person: int, tried: set[tuple[int, int]]) -> bool:
         for index, rule in enumerate(rules):
@@ -419,10 +344,9 @@ def unfilled(
 
     for person in range(len(memberships)):
         seat(person, set())
-    for index, _ in holders:
-        filled[index] += 1
+    filled = Counter(index for index, _ in holders)
     return tuple(
-        ApprovalRule(count=rule.count - have, group=rule.group)
-        for rule, have in zip(rules, filled, strict=True)
-        if have < rule.count
+        ApprovalRule(count=rule.count - filled[index], group=rule.group)
+        for index, rule in enumerate(rules)
+        if filled[index] < rule.count
     )

@@ -7,7 +7,6 @@ scope of its own, so leave to act is never leave to compensate, nor the reverse.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,28 +38,8 @@ def template_for(step: CallStep, phase: Phase) -> Call | None:
     return None if step.probe is None else step.probe.call
 
 
-def work_entries(plan: Plan) -> tuple[ScopeEntry, ...]:
-    """Return the entries of the plan's work and probes, sorted."""
-    return _entries(plan, (Phase.DO, Phase.PROBE))
-
-
-def undo_entries(plan: Plan) -> tuple[ScopeEntry, ...]:
-    """Return the entries of the plan's compensations, sorted."""
-    return _entries(plan, (Phase.UNDO,))
-
-
-def scope_root(plan: Plan) -> Digest:
-    """Return the root over `work_entries`."""
-    return _root(work_entries(plan))
-
-
-def undo_scope_root(plan: Plan) -> Digest | None:
-    """Return the root over `undo_entries`, or None when nothing can be undone."""
-    entries = undo_entries(plan)
-    return _root(entries) if entries else None
-
-
-def _entries(plan: Plan, phases: tuple[Phase, ...]) -> tuple[ScopeEntry, ...]:
+def scope_entries(plan: Plan, *phases: Phase) -> tuple[ScopeEntry, ...]:
+    """Return the entries of what the plan may do in `phases`, sorted."""
     found = {
         ScopeEntry(target=template.target, step=step.id, template=call_digest(template))
         for step in plan.steps
@@ -71,5 +50,16 @@ def _entries(plan: Plan, phases: tuple[Phase, ...]) -> tuple[ScopeEntry, ...]:
     return tuple(sorted(found))
 
 
-def _root(entries: Iterable[ScopeEntry]) -> Digest:
+def scope_root(plan: Plan) -> Digest:
+    """Return the root over the entries of the plan's work and probes."""
+    return _root(scope_entries(plan, Phase.DO, Phase.PROBE))
+
+
+def undo_scope_root(plan: Plan) -> Digest | None:
+    """Return the root over the entries of the plan's compensations, or None when nothing can be undone."""
+    entries = scope_entries(plan, Phase.UNDO)
+    return _root(entries) if entries else None
+
+
+def _root(entries: tuple[ScopeEntry, ...]) -> Digest:
     return Digest("sha256:" + root_of([leaf_hash(encode(entry)) for entry in entries]).hex())

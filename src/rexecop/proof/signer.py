@@ -15,11 +15,6 @@ class Signer(Protocol):
     """
 
     @property
-    def key_id(self) -> str:
-        """The fingerprint of `public`."""
-        ...
-
-    @property
     def public(self) -> PublicKey:
         """The public key that verifies what `sign` returns."""
         ...

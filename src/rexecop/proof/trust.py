@@ -39,24 +39,21 @@ def enrolments(records: Iterable[Sealed]) -> tuple[Enrolment, ...]:
         record = sealed.record
         if not isinstance(record, Trust):
             continue
-        if record.revoked:
-            found = [
-                replace(item, revoked=record.at)
-                if (item.fingerprint, item.role) == (record.fingerprint, record.role) and item.revoked is None
-                else item
-                for item in found
-            ]
-            continue
-        found.append(
-            Enrolment(
-                person=record.person,
-                role=record.role,
-                public=record.public,
-                fingerprint=record.fingerprint,
-                by=record.by,
-                since=record.at,
-                expires=record.expires,
-                revoked=None,
+        if not record.revoked:
+            found.append(
+                Enrolment(
+                    person=record.person,
+                    role=record.role,
+                    public=record.public,
+                    fingerprint=record.fingerprint,
+                    by=record.by,
+                    since=record.at,
+                    expires=record.expires,
+                    revoked=None,
+                )
             )
-        )
+            continue
+        for index, item in enumerate(found):
+            if (item.fingerprint, item.role, item.revoked) == (record.fingerprint, record.role, None):
+                found[index] = replace(item, revoked=record.at)
     return tuple(found)

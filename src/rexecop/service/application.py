@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Final
+import sys
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Final, TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
@@ -16,6 +17,8 @@ from rexecop.app.execute import Executed, NotExecuted, Reason
 from rexecop.app.serving import Serving
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.service.body import BodyRefused, read_request
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 SERVICE: Final = "OpenExec"  # The contract spoken here, by the name its clients know.
 RETRY_SECONDS: Final = "1"
@@ -111,14 +114,27 @@ def create_app(serving: Serving, hosts: Collection[str] | None) -> Starlette:
     contract = Contract(serving, hosts)
     return Starlette(
         routes=[
-            Route("/", contract.root, methods=["GET"]),
-            Route("/health", contract.health, methods=["GET"]),
-            Route("/ready", contract.ready, methods=["GET"]),
-            Route("/version", contract.version, methods=["GET"]),
-            Route("/execute", contract.execute, methods=["POST"]),
+            Route("/", _guarded(contract.root), methods=["GET"]),
+            Route("/health", _guarded(contract.health), methods=["GET"]),
+            Route("/ready", _guarded(contract.ready), methods=["GET"]),
+            Route("/version", _guarded(contract.version), methods=["GET"]),
+            Route("/execute", _guarded(contract.execute), methods=["POST"]),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _defect},
+        exception_handlers={HTTPException: _http_error},
     )
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """Return `endpoint`, whose defects are answered and told to the operator in one line each."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Exception as error:  # noqa: BLE001 - one request must not end the connection of others
+            sys.stderr.write(f"rexecop: error[internal-error]: {request.url.path}: {type(error).__name__}\n")
+            return _json(500, {"detail": "Internal Server Error"})
+
+    return answer
 
 
 def executed(answer: Executed) -> Response:
@@ -165,10 +181,5 @@ def _name(host: str) -> str:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        return await _defect(request, error)
+    assert isinstance(error, HTTPException)
     return _json(error.status_code, {"detail": error.detail}, error.headers)
-
-
-async def _defect(request: Request, error: Exception) -> Response:
-    return _json(500, {"detail": "Internal Server Error"})

@@ -6,11 +6,12 @@ import asyncio
 import errno
 import gc
 import ipaddress
+import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -19,13 +20,29 @@ import uvicorn
 from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings
 from rexecop.service.application import create_app
-from rexecop.service.errors import AddressUnavailable, DemoExposed
+from rexecop.service.errors import AddressUnavailable, DemoExposed, ModeUnsupported
 
 BACKLOG: Final = 512
 CONNECTIONS_MAX: Final = 1_024  # Below the usual limit of open files, with room for the ledger.
 GRACE_SECONDS: Final = 15  # Longer than a handler may take, so a request in flight ends by itself.
 COLLECT_EVERY: Final = (20_000, 20, 20)  # A request makes some thousand objects, none of them in a ring.
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+
+
+def require_demo(environ: Mapping[str, str]) -> None:
+    """Return only if the environment asks for nothing but demo mode with every action.
+
+    Serving less strictly than somebody asked for would be an answer nobody notices.
+
+    Raises:
+        ModeUnsupported: it asks for more.
+    """
+    mode = environ.get("OPENEXEC_MODE", "demo")
+    if mode != "demo":
+        raise ModeUnsupported(f"`OPENEXEC_MODE` is `{mode:.40}`; only `demo` is served", found=mode[:40])
+    for name in ("OPENEXEC_ALLOWED_ACTIONS", "OPENEXEC_DB_URL"):
+        if environ.get(name):
+            raise ModeUnsupported(f"`{name}` is set, and it is not honoured here", found=name)
 
 
 def serve(
@@ -42,10 +59,12 @@ def serve(
     told the address once it is listened on.
 
     Raises:
+        ModeUnsupported: the environment asks for a mode or limit that is not served here.
         DemoExposed: others could reach `host`, and `allow_remote_demo` does not say that they may.
         AddressUnavailable: the address cannot be listened on.
         RootMissing, RootUnsafe, StoreError: as `open_serving`.
     """
+    require_demo(os.environ)
     local = is_loopback(host)
     if not local and not allow_remote_demo:
         raise DemoExposed(

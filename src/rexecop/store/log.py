@@ -147,6 +147,14 @@ class Log:
             raise StoreDamaged(f"the log has no leaf `{start + len(found)}`", leaf=start + len(found))
         return found
 
+    def place_of(self, leaf: int) -> tuple[str, int]:
+        """Return the operation and place of the record at `leaf` without reading it; ("", 0) for none."""
+        with self._readers.borrow() as connection:
+            row = connection.execute(
+                "SELECT id, n FROM records LEFT JOIN operations ON number=op WHERE leaf=?", (leaf,)
+            ).fetchone()
+        return ("", 0) if row is None or row[0] is None else (unpack_operation(row[0]), int(row[1]))
+
     def checkpoint(self, at_least: int = 0) -> StoredCheckpoint | None:
         """Return the oldest checkpoint kept that covers `at_least` leaves; the newest for 0."""
         order = "ASC" if at_least else "DESC"
@@ -205,7 +213,8 @@ class _Check:
             try:
                 (leaf,) = self._log.leaves(place, place + 1)
             except StoreDamaged as damaged:
-                bad = BadRecord(leaf=place, operation="", n=0, reason=damaged.message)
+                operation, n = self._log.place_of(place)
+                bad = BadRecord(leaf=place, operation=operation, n=n, reason=damaged.message)
                 return LogReport(size=place, root=self._frontier.root(), bad=bad)
             reason = self._fault(leaf, roots)
             if reason is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -39,7 +40,8 @@ def command(session: Session, keep: str | None) -> int:
         page.verdict(result.verdict, good=result.ok)
         if result.kept:
             page.row("bundle", result.bundle)
-            page.row("next", f"rexecop verify {result.bundle}")
+            trust = Path(result.bundle).with_name("trust")
+            page.row("next", f"rexecop verify {result.bundle} --trust {trust}")
 
     session.answer(result, draw, quiet=result.bundle if result.kept else result.verdict)
     return Exit.DONE if result.ok else Exit.FAILED

@@ -28,6 +28,8 @@ def command(
     refuses is recorded too, and ends with 3.
     """
     asks = request(session, intent, target, reason, asked)
-    view = session.drive(lambda instance: instance.plan(asks))
+    view = session.drive(lambda instance: instance.plan(asks), begins=True)
     session.answer(view, lambda page: operation_page(page, view), quiet=view.operation_id)
+    if view.state == "blocked" and session.settings.quiet:
+        session.note(view.reason or "policy refuses it")
     return Exit.DENIED if view.state == "blocked" else Exit.DONE

@@ -40,6 +40,7 @@ def command(
     A plan that is denied, or that waits for somebody's approval, is recorded and not run.
     """
     asks = request(session, intent, target, reason, asked)
+    session.require_answers(yes=yes)
 
     async def work(instance: Instance) -> OperationView:
         view = await instance.plan(asks)
@@ -51,7 +52,7 @@ def command(
         started = instance.start(view.operation_id)
         return await watched(session, instance, view.operation_id, started, watch=watch)
 
-    view = session.drive(work)
+    view = session.drive(work, begins=True)
 
     def draw(page: Page) -> None:
         if view.state != "completed":

@@ -10,7 +10,7 @@ from rexecop.proof.errors import KindUnknown, RecordMalformed
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.base import Record
-from rexecop.proof.records.command import Command
+from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.instance import Access, Erasure, Heads, Note, Trust
 from rexecop.proof.records.intent import Intent
@@ -19,7 +19,7 @@ from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
-from rexecop.proof.records.validation import Validation
+from rexecop.proof.records.validation import RuleVerdict, Validation
 
 KINDS: Final[dict[str, type[Record]]] = {
     record.kind: record
@@ -46,4 +46,8 @@ def read_record(data: bytes) -> Record:
     return from_parsed(cls, parsed, data)
 
 
-__all__ = ["KINDS", "Record", "read_record"]
+__all__ = [
+    "KINDS", "Access", "Approval", "Attempt", "Command", "Decision", "Erasure", "Heads", "Intent", "Note",
+    "Outcome", "Plan", "Receipt", "Reconciliation", "Record", "RuleVerdict", "Ticket", "Trust", "Validation",
+    "Verb", "read_record",
+]  # fmt: skip

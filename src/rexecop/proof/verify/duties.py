@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import ProofError, RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
-from rexecop.proof.records.approval import Approval
-from rexecop.proof.records.decision import Decision, Terms, terms_digest
-from rexecop.proof.records.intent import Intent
-from rexecop.proof.records.plan import Plan
-from rexecop.proof.records.ticket import Ticket
-from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, pack_groups, place
+from rexecop.proof.records import Approval, Decision, Intent, Plan, Ticket
+from rexecop.proof.records.decision import terms_digest
+from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, pack_groups
 from rexecop.proof.vocabulary import Established, Verdict
 
 _OBJECTIONS: Final = {
@@ -38,22 +35,27 @@ _OBJECTIONS: Final = {
 }
 
 
+Said: TypeAlias = Sequence[tuple[Sealed, Approval]]
+
+
 def check(evidence: Evidence, notes: Notes) -> None:
     """Step 8."""
     intent, plan = evidence.first(Intent), evidence.first(Plan)
     decisions = evidence.of(Decision)
+    packs = evidence.inputs(PACK_ROLE)
     for sealed, decision in decisions:
-        if decision.errors and decision.terms.verdict is not Verdict.BLOCKED:
-            notes.fault("E08j", f"{place(sealed)} had errors and did not block", sealed)
-    _evaluated(evidence, decisions, notes)
+        wrong = decision.errors and decision.terms.verdict is not Verdict.BLOCKED
+        notes.when(wrong, "E08j", sealed, "had errors and did not block")
+        _evaluated(sealed, decision, packs, evidence, notes)
     if intent is None or plan is None or plan[1].intent != intent[0].digest:
         return
-    groups = _groups(evidence, decisions, notes)
+    groups = _groups(evidence, decisions, packs, notes)
+    by_digest = {sealed.digest: decision for sealed, decision in decisions}
     for sealed, ticket in evidence.of(Ticket):
-        rests_on = next((found for other, found in decisions if other.digest == ticket.decision), None)
-        if rests_on is not None:
-            _ticket(sealed, ticket, rests_on, (intent[0], plan[0]), groups, evidence, notes)
-    notes.duties = _duties(evidence, notes)
+        if ticket.decision in by_digest:
+            decision = by_digest[ticket.decision]
+            _ticket(sealed, ticket, decision, (intent[0], plan[0]), groups, evidence, notes)
+    notes.duties = _duties(intent[1], notes)
 
 
 def _ticket(
@@ -67,142 +69,111 @@ def _ticket(
 ) -> None:
     terms = decision.terms
     if terms.verdict is Verdict.BLOCKED:
-        notes.fault("E08d", f"{place(sealed)} was minted although policy blocked the plan", sealed)
+        notes.when(True, "E08d", sealed, "was minted although policy blocked the plan")
         return
-    _window(sealed, ticket, terms, notes)
-    approvals = [other for other, _ in evidence.of(Approval) if other.record.n < sealed.record.n]
+    early = terms.not_before is not None and ticket.not_before < terms.not_before
+    late = terms.not_after is not None and ticket.expires > terms.not_after
+    notes.when(early or late, "E08f", sealed, "is valid outside the window of its terms")
+    approvals = [found for found in evidence.of(Approval) if found[0].record.n < sealed.record.n]
     if terms.verdict is Verdict.ALLOWED and not terms.approvals:
-        _denials(sealed, approvals, notes)
+        for _, approval in approvals:
+            _denied(sealed, approval.statement.approver.person, not approval.statement.approves, notes)
         return
     try:
-        found = _count(evidence, case, terms, approvals, _or_recorded(groups, approvals), sealed)
+        found = tally(
+            intent=case[0],
+            plan=case[1],
+            terms=terms,
+            preview=preview_digest(preview(*case)),
+            approvals=[other for other, _ in approvals],
+            enrolments=evidence.enrolments,
+            groups=_recorded(approvals) if groups is None else groups,
+            at=sealed.record.at,
+        )
     except ProofError as error:
-        notes.fault("E08c", f"{place(sealed)}: {error.message}", sealed)
+        notes.when(True, "E08c", sealed, f"cannot be counted for: {error.message}")
         return
-    _judge(sealed, ticket, found, approvals, notes)
+    _judge(sealed, ticket, found, notes)
 
 
-def _count(
-    evidence: Evidence,
-    case: tuple[Sealed, Sealed],
-    terms: Terms,
-    approvals: Sequence[Sealed],
-    groups: Groups,
-    ticket: Sealed,
-) -> Tally:
-    intent, plan = case
-    return tally(
-        intent=intent,
-        plan=plan,
-        terms=terms,
-        preview=preview_digest(preview(intent, plan)),
-        approvals=approvals,
-        enrolments=evidence.enrolments,
-        groups=groups,
-        at=ticket.record.at,
-    )
-
-
-def _judge(sealed: Sealed, ticket: Ticket, found: Tally, approvals: Sequence[Sealed], notes: Notes) -> None:
-    by_digest = {other.digest: other for other in approvals}
+def _judge(sealed: Sealed, ticket: Ticket, found: Tally, notes: Notes) -> None:
     for excluded in found.excluded:
         code = _OBJECTIONS.get(excluded.code)
         if code is not None and excluded.approval in ticket.approvals:
-            notes.fault(code, excluded.reason, by_digest.get(excluded.approval))
+            notes.fault(code, excluded.reason, excluded.approval)
     for person in found.denied_by:
-        notes.fault("E08g", f"{place(sealed)} was minted although `{person:.64}` said no", sealed)
+        _denied(sealed, person, True, notes)
     counted = {entry.approval for entry in found.counted}
     notes.counted |= counted & set(ticket.approvals)
     if not found.satisfied and not found.denied_by:
         missing = ", ".join(f"{rule.count} of `{rule.group:.64}`" for rule in found.missing) or "a quorum"
-        notes.fault("E08c", f"{place(sealed)} was minted without approval by {missing}", sealed)
-    elif counted - set(ticket.approvals):
-        notes.fault("E08m", f"{place(sealed)} leaves out an approval that counted", sealed)
+        notes.when(True, "E08c", sealed, f"was minted without approval by {missing}")
+    else:
+        more = counted - set(ticket.approvals)
+        notes.when(more, "E08m", sealed, "leaves out an approval that counted")
 
 
-def _denials(sealed: Sealed, approvals: Sequence[Sealed], notes: Notes) -> None:
-    for other in approvals:
-        record = other.record
-        if isinstance(record, Approval) and not record.statement.approves:
-            person = record.statement.approver.person
-            notes.fault("E08g", f"{place(sealed)} was minted although `{person:.64}` said no", sealed)
+def _denied(sealed: Sealed, person: str, said_no: bool, notes: Notes) -> None:
+    notes.when(said_no, "E08g", sealed, f"was minted although `{person:.64}` said no")
 
 
-def _window(sealed: Sealed, ticket: Ticket, terms: Terms, notes: Notes) -> None:
-    early = terms.not_before is not None and ticket.not_before < terms.not_before
-    late = terms.not_after is not None and ticket.expires > terms.not_after
-    if early or late:
-        notes.fault("E08f", f"{place(sealed)} is valid outside the window of its terms", sealed)
-
-
-def _groups(evidence: Evidence, decisions: Sequence[tuple[Sealed, Decision]], notes: Notes) -> Groups | None:
+def _groups(
+    evidence: Evidence,
+    decisions: Sequence[tuple[Sealed, Decision]],
+    included: dict[Digest, bytes],
+    notes: Notes,
+) -> Groups | None:
     """Return who is in which group by the included packs, or None; what approvals recorded must agree."""
     named = {pack.digest for _, decision in decisions for pack in decision.packs}
-    included = evidence.inputs(PACK_ROLE)
     packs = {digest: included[digest] for digest in named if digest in included}
-    groups = _members(packs, evidence) if named and len(packs) == len(named) else None
-    if groups is None:
-        if evidence.of(Approval):
-            notes.skip("who is in which group", "no policy pack that lists its groups is included")
-        return None
+    groups: Groups | None = None
+    if named and len(packs) == len(named):
+        try:
+            groups = evidence.members(packs) if evidence.members else pack_groups(list(packs.values()))
+        except RexecopError:
+            groups = None
     for sealed, approval in evidence.of(Approval):
+        if groups is None:
+            notes.skip("who is in which group", "no policy pack that lists its groups is included")
+            break
         person = approval.statement.approver.person
-        foreign = [group for group in approval.groups if person not in groups.get(group, frozenset())]
-        if foreign:
-            notes.fault("E08h", f"{place(sealed)}: `{person:.64}` is not in `{foreign[0]:.64}`", sealed)
+        for group in approval.groups:
+            foreign = person not in groups.get(group, ())
+            notes.when(foreign, "E08h", sealed, f"puts `{person:.64}` in `{group:.64}`, where they are not")
     return groups
 
 
-def _members(packs: Mapping[Digest, bytes], evidence: Evidence) -> Groups | None:
-    if evidence.members is None:
-        return pack_groups(list(packs.values()))
-    try:
-        return evidence.members(packs)
-    except RexecopError:
-        return None
-
-
-def _or_recorded(groups: Groups | None, approvals: Sequence[Sealed]) -> Groups:
-    """Return `groups`, or those the instance found the approvers in when it recorded them."""
-    if groups is not None:
-        return groups
+def _recorded(approvals: Said) -> Groups:
+    """Return the groups the instance found the approvers in when it recorded them."""
     found: dict[str, frozenset[str]] = {}
-    for sealed in approvals:
-        if isinstance(record := sealed.record, Approval):
-            for group in record.groups:
-                found[group] = found.get(group, frozenset()) | {record.statement.approver.person}
+    for _, record in approvals:
+        for group in record.groups:
+            found[group] = found.get(group, frozenset()) | {record.statement.approver.person}
     return found
 
 
-def _evaluated(evidence: Evidence, decisions: Sequence[tuple[Sealed, Decision]], notes: Notes) -> None:
-    if not decisions:
-        return
-    if evidence.evaluate is None:
-        notes.skip("the decision itself", "no policy evaluator is at hand")
-        return
-    packs = evidence.inputs(PACK_ROLE)
-    for sealed, decision in decisions:
-        named: dict[Digest, bytes] = {
-            pack.digest: packs[pack.digest] for pack in decision.packs if pack.digest in packs
-        }
-        if len(named) != len(decision.packs):
+def _evaluated(
+    sealed: Sealed, decision: Decision, packs: dict[Digest, bytes], evidence: Evidence, notes: Notes
+) -> None:
+    named = {pack.digest: packs[pack.digest] for pack in decision.packs if pack.digest in packs}
+    try:
+        if evidence.evaluate is None:
+            notes.skip("the decision itself", "no policy evaluator is at hand")
+        elif len(named) != len(decision.packs):
             notes.skip("the decision itself", "the policy pack is not included")
-            continue
-        try:
+        else:
             found = evidence.evaluate(decision, named)
-        except RexecopError as error:
-            notes.skip("the decision itself", error.message)
-            continue
-        # A plan that cannot keep an obligation is blocked beyond what policy says; a no is never too strict.
-        blocked = decision.terms.verdict is Verdict.BLOCKED
-        if not blocked and terms_digest(found) != terms_digest(decision.terms):
-            notes.fault("E08i", f"{place(sealed)} says other terms than its policy", sealed)
+            # A plan that cannot keep an obligation is blocked beyond policy; a no is never too strict.
+            blocked = decision.terms.verdict is Verdict.BLOCKED
+            other = not blocked and terms_digest(found) != terms_digest(decision.terms)
+            notes.when(other, "E08i", sealed, "says other terms than its policy")
+    except RexecopError as error:
+        notes.skip("the decision itself", error.message)
 
 
-def _duties(evidence: Evidence, notes: Notes) -> ProvedBy | None:
+def _duties(intent: Intent, notes: Notes) -> ProvedBy | None:
     """Return what separates who asked from who approved."""
-    intent = evidence.intent
-    if intent is None or not notes.counted:
+    if not notes.counted:
         return None
     if notes.intent_proved:
         return ProvedBy.KEYS

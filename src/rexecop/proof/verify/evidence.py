@@ -1,29 +1,34 @@
-"""A bundle opened for verification: its records, by what they are."""
+"""A bundle opened for verification (steps 1 and 2): its records by what they are, and what steps note."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from rexecop.proof.bundle import BundleContents
-from rexecop.proof.canonical import Digest, Json, parse_json
-from rexecop.proof.chain import Sealed
+from rexecop.proof.bundle import BundleContents, expected_manifest, from_members
+from rexecop.proof.canonical import Digest, parse_json
+from rexecop.proof.chain import Sealed, unseal
 from rexecop.proof.checkpoint import Checkpoint
-from rexecop.proof.errors import ProofError
+from rexecop.proof.container import unpack
+from rexecop.proof.errors import BundleMalformed, ContainerMalformed, KindUnknown, NotCanonical, ProofError
 from rexecop.proof.note import Note
 from rexecop.proof.quorum import Groups, ProvedBy
-from rexecop.proof.records import Record
-from rexecop.proof.records.decision import Decision, Terms
-from rexecop.proof.records.intent import Intent
-from rexecop.proof.records.plan import CallStep, Plan, Step
+from rexecop.proof.records import Approval, Decision, Intent, Plan, Receipt, Record, Ticket, Trust
+from rexecop.proof.records.decision import Terms
+from rexecop.proof.records.plan import CallStep, Step
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.verify.report import Finding, NotChecked
 from rexecop.proof.verify.trusted import TrustedKeys
 
-PACK_ROLE = "policy-pack"
-PACK_KIND = "policy-pack/1"
+PACK_ROLE: Final = "policy-pack"
+PACK_KIND: Final = "policy-pack/1"
+# Each of these costs a signature, a decision or a walk through the others; no honest operation comes near.
+KIND_LIMITS: Final[Mapping[type[Record], int]] = {
+    Approval: 1024, Decision: 1024, Receipt: 1024, Ticket: 16, Trust: 10_000,
+}  # fmt: skip
 
 R = TypeVar("R", bound=Record)
 
@@ -89,9 +94,14 @@ class Notes:
     duties: ProvedBy | None = None
     intent_proved: bool = False
 
-    def fault(self, code: str, message: str, record: Sealed | None = None) -> None:
+    def fault(self, code: str, message: str, record: Digest | None = None) -> None:
         """Note that something is wrong."""
-        self.findings.append(Finding(code=code, message=message, record=record.digest if record else None))
+        self.findings.append(Finding(code=code, message=message, record=record))
+
+    def when(self, wrong: object, code: str, sealed: Sealed, text: str) -> None:
+        """Note, if `wrong`, that `text` is true of the record `sealed`."""
+        if wrong:
+            self.fault(code, f"{place(sealed)} {text}", sealed.digest)
 
     def skip(self, what: str, why: str) -> None:
         """Note that something was not checked."""
@@ -120,17 +130,60 @@ def pack_groups(packs: Sequence[bytes]) -> Groups | None:
 
     A pack is canonical JSON `{"kind": "policy-pack/1", "groups": {GROUP: [PERSON]}, ...}`.
     """
-    found: dict[str, set[str]] = {}
+    found: dict[str, frozenset[str]] = {}
     for data in packs:
         try:
-            value: Json = parse_json(data, bytes_max=len(data))
+            value = parse_json(data, bytes_max=len(data))
         except ProofError:
             return None
         groups = value.get("groups") if isinstance(value, dict) and value.get("kind") == PACK_KIND else None
         if not isinstance(groups, dict):
             return None
         for group, persons in groups.items():
-            if not isinstance(persons, list) or not all(isinstance(person, str) for person in persons):
+            named = [one for one in persons if isinstance(one, str)] if isinstance(persons, list) else None
+            if named is None or len(named) != len(persons):
                 return None
-            found.setdefault(group, set()).update(str(person) for person in persons)
-    return {group: frozenset(persons) for group, persons in found.items()}
+            found[group] = found.get(group, frozenset()).union(named)
+    return found
+
+
+def open_container(data: bytes, notes: Notes) -> BundleContents | None:
+    """Step 1: return what the bundle holds, or None when nothing of it can be read."""
+    try:
+        unpacked = unpack(data)
+    except ContainerMalformed as error:
+        notes.fault("E01a", error.message)
+        return None
+    for name in unpacked.damaged:
+        notes.fault("E01b", f"member `{name}` was altered")
+    if not unpacked.exact and not unpacked.damaged:
+        notes.fault("E01c", "the container was not written by the rules, or carries more than its members")
+    try:
+        contents, manifest = from_members(unpacked.members)
+    except BundleMalformed as error:
+        notes.fault("E01d", error.message)
+        return None
+    if manifest != (expected := expected_manifest(contents)):
+        changed = {name for name, _ in manifest.members.items() ^ expected.members.items()}
+        where = f"member `{min(changed)}`" if changed else "its counts, versions or parts left out"
+        notes.fault("E01e", f"the manifest is wrong about {where}")
+    return contents
+
+
+def open_records(lines: Sequence[bytes], section: str, notes: Notes) -> tuple[Sealed, ...] | None:
+    """Step 2: return the records of `section`, or None when one cannot be read."""
+    found: list[Sealed] = []
+    for number, line in enumerate(lines):
+        try:
+            found.append(unseal(line))
+        except ProofError as error:
+            code = {NotCanonical: "E02a", KindUnknown: "E02c"}.get(type(error), "E02b")
+            notes.fault(code, f"{section} record {number}: {error.message}")
+    if len(found) != len(lines):
+        return None
+    counts = Counter(type(sealed.record) for sealed in found)
+    for kind, limit in KIND_LIMITS.items():
+        if counts[kind] > limit:
+            notes.fault("E02d", f"{counts[kind]} {section} records `{kind.kind}`, at most {limit} are read")
+            return None
+    return tuple(found)

@@ -11,13 +11,8 @@ from rexecop.proof.call import Call, Scalar, Slot, call_digest, check_slot, fill
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import TemplateMismatch
-from rexecop.proof.records.attempt import Attempt
-from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records import Attempt, Command, Outcome, Receipt, Reconciliation, Ticket, Verb
 from rexecop.proof.records.plan import CallStep, Plan, Step
-from rexecop.proof.records.receipt import Receipt
-from rexecop.proof.records.reconciliation import Reconciliation
-from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.scope import template_for
 from rexecop.proof.verify.evidence import Evidence, Notes, place, steps_by_key
 from rexecop.proof.verify.patterns import affordable, require_pattern
@@ -30,27 +25,6 @@ _UNMADE: Final = (Ended.REFUSED, Ended.FAILED, Ended.PREVIEWED)
 Key = tuple[str, str, Phase]
 
 
-@dataclass(slots=True)
-class _Walk:
-    """Where a walk through the records has got to."""
-
-    plan: Plan
-    steps: Mapping[tuple[str, str], Step]
-    mode: Mode
-    notes: Notes
-    ticket: tuple[Sealed, Ticket] | None = None
-    unanswered: dict[Digest, tuple[Sealed, Attempt]] = field(default_factory=dict)
-    lost: dict[Digest, tuple[Sealed, Attempt]] = field(default_factory=dict)
-    settled: set[Digest] = field(default_factory=set)
-    probes: dict[Digest, tuple[str, str]] = field(default_factory=dict)
-    attempts: dict[Key, int] = field(default_factory=dict)
-    last: dict[Key, Digest] = field(default_factory=dict)
-    done: set[tuple[Digest, Key]] = field(default_factory=set)
-    facts: dict[tuple[str, str], Mapping[str, Json]] = field(default_factory=dict)
-    fence: int = 0
-    closed: bool = False
-
-
 def check(evidence: Evidence, notes: Notes) -> None:
     """Step 7 for everything from the first ticket on."""
     plan, intent = evidence.plan, evidence.intent
@@ -60,184 +34,177 @@ def check(evidence: Evidence, notes: Notes) -> None:
     for sealed in evidence.records:
         record = sealed.record
         if isinstance(record, Ticket):
-            walk.ticket = (sealed, record)
+            walk.ticket = (sealed.digest, record)
         elif isinstance(record, Attempt):
-            _attempt(walk, sealed, record)
+            walk.attempt(sealed, record)
         elif isinstance(record, Outcome):
-            _outcome(walk, sealed, record)
+            walk.outcome(sealed, record)
         elif isinstance(record, Reconciliation):
-            _reconciliation(walk, sealed, record)
+            walk.settle(sealed, record)
         elif isinstance(record, Receipt):
             walk.closed = True
         elif isinstance(record, Command) and record.verb in (Verb.RETRY, Verb.UNDO, Verb.RESUME):
             walk.closed = False
 
 
-def _attempt(walk: _Walk, sealed: Sealed, record: Attempt) -> None:
-    notes = walk.notes
-    step = walk.steps.get((record.target, record.permit.step))
-    template = template_for(step, record.phase) if isinstance(step, CallStep) else None
-    if not isinstance(step, CallStep) or template is None:
-        notes.fault(
-            "E07k",
-            f"{place(sealed)} is for `{record.permit.step:.64}` on `{record.target:.64}`, not in the plan",
-            sealed,
-        )
-    else:
-        _call(walk, sealed, record, step, template)
-        grade = step.grade if template.effect is Effect.READ else None
-        if (record.isolation, record.grade) != (step.isolation, grade):
-            notes.fault("E07u", f"{place(sealed)} has another isolation or read grade than planned", sealed)
-    if walk.closed:
-        notes.fault("E07x", f"{place(sealed)} is made after a receipt closed the operation", sealed)
-    if record.permit.fence < walk.fence:
-        notes.fault("E07y", f"{place(sealed)} has fence {record.permit.fence}, below {walk.fence}", sealed)
-    walk.fence = max(walk.fence, record.permit.fence)
-    _permit(walk, sealed, record)
-    _numbering(walk, sealed, record)
-    walk.unanswered[sealed.digest] = (sealed, record)
+def _key(attempt: Attempt) -> Key:
+    return (attempt.target, attempt.permit.step, attempt.phase)
 
 
-def _call(walk: _Walk, sealed: Sealed, record: Attempt, step: CallStep, template: Call) -> None:
-    """The call permitted is the planned template, filled with values its slots allow."""
-    notes = walk.notes
-    if record.template != call_digest(template):
-        notes.fault("E07l", f"{place(sealed)} names another template than step `{step.id}`", sealed)
-        return
-    if template.effect is not Effect.READ and (walk.mode in _READING or record.phase is Phase.PROBE):
-        notes.fault("E07r", f"{place(sealed)} is a `{template.effect}` in mode `{walk.mode}`", sealed)
-    values = record.values or {}
-    try:
-        for name, value in values.items():
-            slot = (step.slots or {}).get(name)
-            if slot is None:
-                raise TemplateMismatch(f"step `{step.id}` has no slot `{name:.64}`")
-            if isinstance(value, str) and not affordable(slot.pattern, len(value)):
-                require_pattern(name, slot.pattern)
-                notes.skip(f"slot `{name:.64}` of {place(sealed)}", "its pattern could take too long")
-            else:
-                check_slot(name, slot, value)
-            _from_facts(walk, name, slot, value, record.target)
-        filled = fill(template, values)
-    except TemplateMismatch as error:
-        notes.fault("E07m", f"{place(sealed)}: {error.message}", sealed)
-        return
-    if record.permit.call != call_digest(filled):
-        notes.fault("E07n", f"{place(sealed)} permits another call than the template yields", sealed)
+@dataclass(slots=True)
+class _Walk:
+    """Where a walk through the records has got to."""
 
+    plan: Plan
+    steps: Mapping[tuple[str, str], Step]
+    mode: Mode
+    notes: Notes
+    ticket: tuple[Digest, Ticket] | None = None
+    unanswered: dict[Digest, Attempt] = field(default_factory=dict)
+    lost: dict[Digest, Attempt] = field(default_factory=dict)
+    settled: set[Digest] = field(default_factory=set)
+    probes: dict[Digest, tuple[str, str]] = field(default_factory=dict)
+    attempts: dict[Key, tuple[int, Digest]] = field(default_factory=dict)
+    done: set[tuple[Digest, Key]] = field(default_factory=set)
+    facts: dict[tuple[str, str], Mapping[str, Json]] = field(default_factory=dict)
+    fence: int = 0
+    closed: bool = False
 
-def _from_facts(walk: _Walk, name: str, slot: Slot, value: Scalar, target: str) -> None:
-    """A slot's value is the fact that its step yielded, on this target if it ran there.
+    def attempt(self, sealed: Sealed, record: Attempt) -> None:
+        """Judge an attempt by plan, template, permit and what was attempted before it."""
+        when, permit = self.notes.when, record.permit
+        step = self.steps.get((record.target, permit.step))
+        template = template_for(step, record.phase) if isinstance(step, CallStep) else None
+        if not isinstance(step, CallStep) or template is None:
+            where = f"`{permit.step:.64}` on `{record.target:.64}`"
+            when(True, "E07k", sealed, f"is for {where}, not in the plan")
+        else:
+            self._call(sealed, record, step, template)
+            grade = step.grade if template.effect is Effect.READ else None
+            other = (record.isolation, record.grade) != (step.isolation, grade)
+            when(other, "E07u", sealed, "has another isolation or read grade than planned")
+        when(self.closed, "E07x", sealed, "is made after a receipt closed the operation")
+        low = permit.fence < self.fence
+        when(low, "E07y", sealed, f"has fence {permit.fence}, below {self.fence}")
+        self.fence = max(self.fence, permit.fence)
+        self._permit(sealed, record)
+        self._numbering(sealed, record)
+        self.unanswered[sealed.digest] = record
 
-    Raises:
-        TemplateMismatch: the value is not that fact.
-    """
-    found = [facts for (step, _), facts in walk.facts.items() if step == slot.step]
-    here = walk.facts.get((slot.step, target))
-    facts: Json = here if here is not None else (found[-1] if found else None)
-    for part in slot.fact.split("."):
-        facts = facts.get(part) if isinstance(facts, Mapping) else None
-    if type(facts) is not type(value) or facts != value:
-        raise TemplateMismatch(
-            f"slot `{name:.64}` is not the fact `{slot.fact:.64}` of step `{slot.step:.64}`"
-        )
+    def _call(self, sealed: Sealed, record: Attempt, step: CallStep, template: Call) -> None:
+        """The call permitted is the planned template, filled with values its slots allow."""
+        when = self.notes.when
+        if record.template != call_digest(template):
+            when(True, "E07l", sealed, f"names another template than step `{step.id}`")
+            return
+        reading = self.mode in _READING or record.phase is Phase.PROBE
+        changes = reading and template.effect is not Effect.READ
+        when(changes, "E07r", sealed, f"is a `{template.effect}` in mode `{self.mode}`")
+        values = record.values or {}
+        try:
+            for name, value in values.items():
+                self._slot(sealed, record.target, step, name, value)
+            filled = call_digest(fill(template, values))
+        except TemplateMismatch as error:
+            when(True, "E07m", sealed, f"has a wrong slot: {error.message}")
+        else:
+            other = record.permit.call != filled
+            when(other, "E07n", sealed, "permits another call than the template yields")
 
+    def _slot(self, sealed: Sealed, target: str, step: CallStep, name: str, value: Scalar) -> None:
+        """A slot's value lies in its domain and is the fact its step yielded, on this target if it ran there.
 
-def _permit(walk: _Walk, sealed: Sealed, record: Attempt) -> None:
-    notes, permit = walk.notes, record.permit
-    if walk.ticket is None or permit.ticket != walk.ticket[0].digest:
-        notes.fault("E07j", f"{place(sealed)} does not rest on the newest ticket", sealed)
-        return
-    ticket = walk.ticket[1]
-    if record.phase is Phase.UNDO and ticket.undo_scope is None:
-        notes.fault("E07j", f"{place(sealed)} undoes under a ticket that does not cover it", sealed)
-    if not ticket.not_before <= record.at < ticket.expires:
-        notes.fault("E07i", f"{place(sealed)} is made outside the time of its ticket", sealed)
-    if not record.at < permit.expires <= record.at + PERMIT_LIFE_MAX or permit.expires > ticket.expires:
-        notes.fault(
-            "E07o",
-            f"{place(sealed)} has a permit that is expired, or outlives a minute or its ticket",
-            sealed,
-        )
+        Raises:
+            TemplateMismatch: the value is not that fact, or not one the slot takes.
+        """
+        slot = (step.slots or {}).get(name)
+        if slot is None:
+            raise TemplateMismatch(f"step `{step.id}` has no slot `{name:.64}`")
+        if isinstance(value, str) and not affordable(slot.pattern, len(value)):
+            require_pattern(name, slot.pattern)
+            self.notes.skip(f"slot `{name:.64}` of {place(sealed)}", "its pattern could take too long")
+        else:
+            check_slot(name, slot, value)
+        found = self._fact(slot, target)
+        if type(found) is not type(value) or found != value:
+            where = f"the fact `{slot.fact:.64}` of step `{slot.step:.64}`"
+            raise TemplateMismatch(f"slot `{name:.64}` is not {where}")
 
-
-def _numbering(walk: _Walk, sealed: Sealed, record: Attempt) -> None:
-    key = (record.target, record.permit.step, record.phase)
-    wanted = walk.attempts.get(key, 0) + 1
-    if record.permit.attempt != wanted:
-        walk.notes.fault("E07p", f"{place(sealed)} is attempt {record.permit.attempt}, not {wanted}", sealed)
-    if record.phase is not Phase.PROBE:
-        before = walk.last.get(key)
-        if (
-            before is not None
-            and before not in walk.settled
-            and (before in walk.unanswered or before in walk.lost)
-        ):
-            walk.notes.fault(
-                "E07p", f"{place(sealed)} is made while the one before it is not settled", sealed
+    def _fact(self, slot: Slot, target: str) -> Json:
+        found: Json = self.facts.get((slot.step, target))
+        if found is None:
+            found = next(
+                (facts for (step, _), facts in reversed(self.facts.items()) if step == slot.step), None
             )
-    if (
-        walk.ticket is not None
-        and (walk.ticket[0].digest, key) in walk.done
-        and record.phase is not Phase.PROBE
-    ):
-        walk.notes.fault("E07q", f"{place(sealed)} repeats a step that took effect under this ticket", sealed)
-    walk.attempts[key] = record.permit.attempt
-    walk.last[key] = sealed.digest
+        for part in slot.fact.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return found
 
+    def _permit(self, sealed: Sealed, record: Attempt) -> None:
+        when, permit = self.notes.when, record.permit
+        if self.ticket is None or permit.ticket != self.ticket[0]:
+            when(True, "E07j", sealed, "does not rest on the newest ticket")
+            return
+        ticket = self.ticket[1]
+        uncovered = record.phase is Phase.UNDO and ticket.undo_scope is None
+        when(uncovered, "E07j", sealed, "undoes under a ticket that does not cover it")
+        outside = not ticket.not_before <= record.at < ticket.expires
+        when(outside, "E07i", sealed, "is made outside the time of its ticket")
+        long = not record.at < permit.expires <= min(record.at + PERMIT_LIFE_MAX, ticket.expires)
+        when(long, "E07o", sealed, "has a permit that is expired, or outlives a minute or its ticket")
 
-def _outcome(walk: _Walk, sealed: Sealed, record: Outcome) -> None:
-    if record.attempt is None:
-        _stepless(walk, sealed, record)
-        return
-    found = walk.unanswered.pop(record.attempt, None)
-    if found is None or found[1].permit.step != record.step:
-        walk.notes.fault("E07s", f"{place(sealed)} belongs to no open attempt of its step", sealed)
-        return
-    attempt = found[1]
-    if attempt.phase is Phase.PROBE:
-        walk.probes[sealed.digest] = (attempt.target, record.step)
-    elif record.ended is Ended.UNKNOWN:
-        walk.lost[record.attempt] = found
-    if record.facts is not None and attempt.phase is Phase.DO:
-        walk.facts[(record.step, attempt.target)] = record.facts
-    if record.ended is Ended.OK:
-        _took_effect(walk, sealed, attempt)
+    def _numbering(self, sealed: Sealed, record: Attempt) -> None:
+        when, key, number = self.notes.when, _key(record), record.permit.attempt
+        count, before = self.attempts.get(key, (0, None))
+        when(number != count + 1, "E07p", sealed, f"is attempt {number}, not {count + 1}")
+        self.attempts[key] = (number, sealed.digest)
+        if record.phase is Phase.PROBE:
+            return
+        is_open = before not in self.settled and (before in self.unanswered or before in self.lost)
+        when(is_open, "E07p", sealed, "is made while the one before it is not settled")
+        again = self.ticket is not None and (self.ticket[0], key) in self.done
+        when(again, "E07q", sealed, "repeats a step that took effect under this ticket")
 
+    def outcome(self, sealed: Sealed, record: Outcome) -> None:
+        """Judge an outcome by the attempt it answers."""
+        if record.attempt is None:
+            self._computed(sealed, record)
+            return
+        attempt = self.unanswered.pop(record.attempt, None)
+        if attempt is None or attempt.permit.step != record.step:
+            self.notes.when(True, "E07s", sealed, "belongs to no open attempt of its step")
+            return
+        if attempt.phase is Phase.PROBE:
+            self.probes[sealed.digest] = (attempt.target, record.step)
+        elif record.ended is Ended.UNKNOWN:
+            self.lost[record.attempt] = attempt
+        if record.facts is not None and attempt.phase is Phase.DO:
+            self.facts[(record.step, attempt.target)] = record.facts
+        if record.ended is Ended.OK:
+            effect = (attempt.permit.ticket, _key(attempt))
+            again = effect in self.done and attempt.phase is not Phase.PROBE
+            self.notes.when(again, "E07q", sealed, "is a second effect of its step under one ticket")
+            self.done.add(effect)
 
-def _took_effect(walk: _Walk, sealed: Sealed, attempt: Attempt) -> None:
-    key = (attempt.target, attempt.permit.step, attempt.phase)
-    if (attempt.permit.ticket, key) in walk.done and attempt.phase is not Phase.PROBE:
-        walk.notes.fault("E07q", f"{place(sealed)} is a second effect of its step under one ticket", sealed)
-    walk.done.add((attempt.permit.ticket, key))
+    def _computed(self, sealed: Sealed, record: Outcome) -> None:
+        """An outcome without attempt is a computation, or a call that was not made."""
+        when, steps = self.notes.when, [step for step in self.plan.steps if step.id == record.step]
+        when(not steps, "E07t", sealed, f"is of step `{record.step:.64}`, not in the plan")
+        if any(isinstance(step, CallStep) for step in steps):
+            made = record.ended not in _UNMADE
+            when(made, "E07s", sealed, f"is `{record.ended}` of a call never attempted")
+        elif steps and record.facts is not None:
+            self.facts[(record.step, steps[0].target)] = record.facts
 
-
-def _stepless(walk: _Walk, sealed: Sealed, record: Outcome) -> None:
-    """An outcome without attempt is a computation, or a call that was not made."""
-    steps = [step for step in walk.plan.steps if step.id == record.step]
-    if not steps:
-        walk.notes.fault("E07t", f"{place(sealed)} is of step `{record.step:.64}`, not in the plan", sealed)
-        return
-    if any(isinstance(step, CallStep) for step in steps):
-        if record.ended not in _UNMADE:
-            walk.notes.fault("E07s", f"{place(sealed)} is `{record.ended}` of a call never attempted", sealed)
-    elif record.facts is not None:
-        walk.facts[(record.step, steps[0].target)] = record.facts
-
-
-def _reconciliation(walk: _Walk, sealed: Sealed, record: Reconciliation) -> None:
-    """It settles an attempt that is open or unknown, once, by a probe that was made or on somebody's word."""
-    attempt = record.attempt
-    lost = walk.unanswered.get(attempt) or walk.lost.get(attempt)
-    if attempt in walk.settled or lost is None:
-        walk.notes.fault("E07v", f"{place(sealed)} settles an attempt that is not unknown", sealed)
-        return
-    key = (lost[1].target, lost[1].permit.step)
-    if record.probe is not None and walk.probes.get(record.probe) != key:
-        walk.notes.fault("E07v", f"{place(sealed)} names a probe that was not made of its step", sealed)
-    walk.settled.add(attempt)
-    if record.happened:
-        walk.done.add((lost[1].permit.ticket, (*key, lost[1].phase)))
-
-
-__all__ = ["PERMIT_LIFE_MAX", "check"]
+    def settle(self, sealed: Sealed, record: Reconciliation) -> None:
+        """It settles an attempt that is open or unknown, once, by a probe that was made or on a word."""
+        when, attempt = self.notes.when, record.attempt
+        lost = self.unanswered.get(attempt) or self.lost.get(attempt)
+        if attempt in self.settled or lost is None:
+            when(True, "E07v", sealed, "settles an attempt that is not unknown")
+            return
+        foreign = record.probe is not None and self.probes.get(record.probe) != _key(lost)[:2]
+        when(foreign, "E07v", sealed, "names a probe that was not made of its step")
+        self.settled.add(attempt)
+        if record.happened:
+            self.done.add((lost.permit.ticket, _key(lost)))

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
-from rexecop.proof.records.approval import Approval
-from rexecop.proof.records.attempt import Attempt
-from rexecop.proof.records.decision import Decision, terms_digest
-from rexecop.proof.records.intent import Intent
-from rexecop.proof.records.plan import Plan
-from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.records import Approval, Attempt, Decision, Intent, Plan, Ticket
+from rexecop.proof.records.decision import terms_digest
 from rexecop.proof.scope import scope_root, undo_scope_root
-from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, call_steps, place
+from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, call_steps
 from rexecop.proof.vocabulary import EFFECT_ORDER, Gate
 
 
@@ -23,57 +19,51 @@ def check(evidence: Evidence, notes: Notes) -> None:
         return
     if planned is None:
         for sealed in evidence.records:
-            if isinstance(sealed.record, Decision | Approval | Ticket | Attempt):
-                notes.fault("E07a", f"{place(sealed)} rests on a plan that is not there", sealed)
+            orphan = isinstance(sealed.record, Decision | Approval | Ticket | Attempt)
+            notes.when(orphan, "E07a", sealed, "rests on a plan that is not there")
         return
     _plan(asked, planned, notes)
     for sealed, decision in evidence.of(Decision):
         _decision(sealed, decision, asked[1], planned, notes)
     for sealed, approval in evidence.of(Approval):
-        statement = approval.statement
-        if statement.operation != approval.operation or statement.plan != planned[0].digest:
-            notes.fault("E07d", f"{place(sealed)} is of another operation or plan", sealed)
-        elif approval.by != statement.approver:
-            notes.fault("E07d", f"{place(sealed)} was recorded for somebody else than its approver", sealed)
+        said = approval.statement
+        other = said.operation != approval.operation or said.plan != planned[0].digest
+        notes.when(other, "E07d", sealed, "is of another operation or plan")
+        other = not other and approval.by != said.approver
+        notes.when(other, "E07d", sealed, "was recorded for somebody else than its approver")
     for sealed, ticket in evidence.of(Ticket):
-        _ticket(sealed, ticket, asked[1], planned, evidence, notes)
+        _ticket(sealed, ticket, asked[1], planned, evidence.records[: sealed.record.n], notes)
 
 
 def _plan(asked: tuple[Sealed, Intent], planned: tuple[Sealed, Plan], notes: Notes) -> None:
     sealed, plan = planned
-    if plan.intent != asked[0].digest:
-        notes.fault("E07a", f"{place(sealed)} names another intent", sealed)
-    if (plan.profile, plan.environment) != (asked[1].profile.digest, asked[1].environment.digest):
-        notes.fault("E07a", f"{place(sealed)} was made from another profile or environment", sealed)
+    notes.when(plan.intent != asked[0].digest, "E07a", sealed, "names another intent")
+    other = (plan.profile, plan.environment) != (asked[1].profile.digest, asked[1].environment.digest)
+    notes.when(other, "E07a", sealed, "was made from another profile or environment")
     keys = [(step.target, step.id) for step in plan.steps]
     targets = [target.id for target in plan.targets]
-    if len(set(keys)) != len(keys) or len(set(targets)) != len(targets):
-        notes.fault("E07b", f"{place(sealed)} has a step or a target twice", sealed)
+    repeats = len(set(keys)) != len(keys) or len(set(targets)) != len(targets)
+    notes.when(repeats, "E07b", sealed, "has a step or a target twice")
     for step in call_steps(plan):
-        if EFFECT_ORDER.index(step.call.effect) > EFFECT_ORDER.index(plan.effect):
-            notes.fault("E07b", f"step `{step.id}` does more than the plan's effect `{plan.effect}`", sealed)
-        if step.call.target != step.target or (step.undo and step.undo.target != step.target):
-            notes.fault("E07b", f"step `{step.id}` calls another target than its own", sealed)
+        more = EFFECT_ORDER.index(step.call.effect) > EFFECT_ORDER.index(plan.effect)
+        notes.when(more, "E07b", sealed, f"has effect `{plan.effect}`, and its step `{step.id}` does more")
+        other = step.call.target != step.target or (step.undo is not None and step.undo.target != step.target)
+        notes.when(other, "E07b", sealed, f"has step `{step.id}` call another target than its own")
 
 
 def _decision(
     sealed: Sealed, decision: Decision, asked: Intent, planned: tuple[Sealed, Plan], notes: Notes
 ) -> None:
-    if decision.plan != planned[0].digest:
-        notes.fault("E07c", f"{place(sealed)} is about another plan", sealed)
     request, plan = decision.request, planned[1]
+    notes.when(decision.plan != planned[0].digest, "E07c", sealed, "is about another plan")
     stated = (request.principal, request.sponsor, request.profile, request.intent, request.environment)
     meant = (asked.by, asked.sponsor, asked.profile.name, asked.intent, asked.environment.id)
-    if stated != meant:
-        notes.fault("E07c", f"{place(sealed)} was made on another request than the intent", sealed)
-    if request.mode is not asked.mode:
-        notes.fault("E07c", f"{place(sealed)} was made for mode `{request.mode}`", sealed)
-    if request.gate is Gate.CALL:
-        return
-    if request.effect is not plan.effect or [t.id for t in request.targets] != [t.id for t in plan.targets]:
-        notes.fault(
-            "E07c", f"{place(sealed)} was made on another effect or other targets than planned", sealed
-        )
+    notes.when(stated != meant, "E07c", sealed, "was made on another request than the intent")
+    notes.when(request.mode is not asked.mode, "E07c", sealed, f"was made for mode `{request.mode}`")
+    targets = [target.id for target in plan.targets]
+    other = (request.effect, [target.id for target in request.targets]) != (plan.effect, targets)
+    other = other and request.gate is not Gate.CALL
+    notes.when(other, "E07c", sealed, "was made on another effect or other targets than planned")
 
 
 def _ticket(
@@ -81,47 +71,29 @@ def _ticket(
     ticket: Ticket,
     asked: Intent,
     planned: tuple[Sealed, Plan],
-    evidence: Evidence,
+    before: tuple[Sealed, ...],
     notes: Notes,
 ) -> None:
-    before = evidence.records[: sealed.record.n]
-    decisions = [
-        other
-        for other in before
-        if isinstance(other.record, Decision) and other.record.request.gate is not Gate.CALL
-    ]
-    newest = decisions[-1] if decisions else None
-    if ticket.plan != planned[0].digest or newest is None or ticket.decision != newest.digest:
-        notes.fault("E07e", f"{place(sealed)} names another plan or decision than the newest", sealed)
-    elif isinstance(newest.record, Decision) and ticket.terms != terms_digest(newest.record.terms):
-        notes.fault("E07e", f"{place(sealed)} names other terms than its decision", sealed)
-    approvals = {
-        other.digest
-        for other in before
-        if isinstance(other.record, Approval) and other.record.statement.approves
-    }
-    if not approvals.issuperset(ticket.approvals) or len(set(ticket.approvals)) != len(ticket.approvals):
-        notes.fault("E07f", f"{place(sealed)} names an approval that is not a yes before it", sealed)
-    if (ticket.scope, ticket.undo_scope) != (scope_root(planned[1]), undo_scope_root(planned[1])):
-        notes.fault("E07g", f"{place(sealed)} covers other calls than the plan", sealed)
-    if ticket.mode is not asked.mode:
-        notes.fault("E07h", f"{place(sealed)} is for mode `{ticket.mode}`, asked was `{asked.mode}`", sealed)
-    if not ticket.not_before < ticket.expires or sealed.record.at >= ticket.expires:
-        notes.fault("E07i", f"{place(sealed)} had expired when it was minted", sealed)
+    decisions = [(other.digest, other.record) for other in before if isinstance(other.record, Decision)]
+    rests_on = [found for found in decisions if found[1].request.gate is not Gate.CALL][-1:]
+    if ticket.plan != planned[0].digest or [ticket.decision] != [digest for digest, _ in rests_on]:
+        notes.when(True, "E07e", sealed, "names another plan or decision than the newest")
+    else:
+        other = ticket.terms != terms_digest(rests_on[0][1].terms)
+        notes.when(other, "E07e", sealed, "names other terms than its decision")
+    yes = {s.digest for s in before if isinstance(s.record, Approval) and s.record.statement.approves}
+    other = not yes.issuperset(ticket.approvals) or len(set(ticket.approvals)) != len(ticket.approvals)
+    notes.when(other, "E07f", sealed, "names an approval that is not a yes before it")
+    other = (ticket.scope, ticket.undo_scope) != (scope_root(planned[1]), undo_scope_root(planned[1]))
+    notes.when(other, "E07g", sealed, "covers other calls than the plan")
+    other = ticket.mode is not asked.mode
+    notes.when(other, "E07h", sealed, f"is for mode `{ticket.mode}`, asked was `{asked.mode}`")
+    late = not ticket.not_before < ticket.expires or sealed.record.at >= ticket.expires
+    notes.when(late, "E07i", sealed, "had expired when it was minted")
 
 
 def _inputs(evidence: Evidence, notes: Notes) -> None:
     """Every input is named by a record; parts named and left out are said."""
-    named = _named_inputs(evidence)
-    for item in evidence.contents.inputs:
-        if item.digest not in named.get(item.role, set()):
-            notes.fault("E07w", f"input `{item.role}` `{item.digest}` is named by no record")
-    for role, digests in named.items():
-        if digests - evidence.inputs(role).keys():
-            notes.skip(f"the {role}", "not everything that records name is included")
-
-
-def _named_inputs(evidence: Evidence) -> dict[str, set[Digest]]:
     named: dict[str, set[Digest]] = {"profile": set(), "environment": set(), PACK_ROLE: set()}
     for sealed in evidence.records:
         record = sealed.record
@@ -132,4 +104,9 @@ def _named_inputs(evidence: Evidence) -> dict[str, set[Digest]]:
             named[PACK_ROLE].update(pack.digest for pack in record.packs)
         elif isinstance(record, Ticket | Attempt):
             named[PACK_ROLE].update(record.packs)
-    return named
+    for item in evidence.contents.inputs:
+        if item.digest not in named.get(item.role, ()):
+            notes.fault("E07w", f"input `{item.role}` `{item.digest}` is named by no record")
+    for role, digests in named.items():
+        if digests - evidence.inputs(role).keys():
+            notes.skip(f"the {role}", "not everything that records name is included")

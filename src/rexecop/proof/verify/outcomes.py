@@ -1,4 +1,4 @@
-"""Step 9: the receipt says no more than the outcomes do, and obligations were kept."""
+"""Steps 9 to 11: receipts say no more than outcomes do, outputs are what was named, changes are counted."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rexecop.proof.call import ScriptedRequest
-from rexecop.proof.canonical import Digest
+from rexecop.proof.canonical import Digest, commit, same
 from rexecop.proof.chain import Sealed
 from rexecop.proof.receipts import totals
-from rexecop.proof.records.approval import Approval
-from rexecop.proof.records.attempt import Attempt
-from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.decision import Decision, Obligations
-from rexecop.proof.records.outcome import Outcome
-from rexecop.proof.records.plan import CallStep, Plan
-from rexecop.proof.records.receipt import Receipt
-from rexecop.proof.records.reconciliation import Reconciliation
-from rexecop.proof.records.ticket import Ticket
-from rexecop.proof.records.validation import RuleVerdict, Validation
-from rexecop.proof.verify.evidence import Evidence, Notes, call_steps, place, steps_by_key
+from rexecop.proof.records import (
+    Approval,
+    Attempt,
+    Command,
+    Decision,
+    Erasure,
+    Outcome,
+    Plan,
+    Receipt,
+    Reconciliation,
+    RuleVerdict,
+    Ticket,
+    Validation,
+    Verb,
+)
+from rexecop.proof.records.decision import Obligations
+from rexecop.proof.records.plan import CallStep
+from rexecop.proof.verify.evidence import Evidence, Notes, call_steps, steps_by_key
 from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Grade, Isolation, Mode, Phase, State, Verdict
 
-_STRENGTH: Final = (Isolation.NONE, Isolation.RLIMITS, Isolation.LANDLOCK_SECCOMP, Isolation.BUBBLEWRAP)
+_STRENGTH: Final[tuple[str, ...]] = tuple(Isolation)[:-1]  # Weakest first; without `not-applicable`.
 _TOLERATED: Final = (Ended.FAILED, Ended.REFUSED)
 _OBLIGATION_NAMES: Final[Mapping[str, str]] = {
     "output_bytes": "output_bytes",
@@ -63,7 +70,8 @@ class _Story:
         elif isinstance(record, Outcome):
             self._outcome(record)
         elif isinstance(record, Reconciliation):
-            self._settle(record)
+            self.unknown.discard(record.attempt)
+            self._ended(record.attempt, Ended.OK if record.happened else None)
         elif isinstance(record, Validation):
             self.validation = record
         elif isinstance(record, Decision):
@@ -78,28 +86,22 @@ class _Story:
 
     def _outcome(self, record: Outcome) -> None:
         attempt = self.attempts.get(record.attempt) if record.attempt is not None else None
-        if record.attempt is not None:
-            self.unanswered.discard(record.attempt)
-        if attempt is None:
-            table = self.undone if self.undoing else self.work
-            for step in self.plan.steps if self.plan else ():
-                if step.id == record.step:
-                    table[(step.target, step.id)] = record.ended
+        if record.attempt is not None and attempt is not None:
+            self._ended(record.attempt, record.ended)
+            if record.ended is Ended.UNKNOWN and attempt.phase is not Phase.PROBE:
+                self.unknown.add(record.attempt)
             return
-        if attempt.phase is Phase.PROBE:
-            return
-        table = self.work if attempt.phase is Phase.DO else self.undone
-        table[(attempt.target, record.step)] = record.ended
-        if record.ended is Ended.UNKNOWN and record.attempt is not None:
-            self.unknown.add(record.attempt)
+        table = self.undone if self.undoing else self.work
+        for step in self.plan.steps if self.plan else ():
+            if step.id == record.step:
+                table[(step.target, step.id)] = record.ended
 
-    def _settle(self, record: Reconciliation) -> None:
-        attempt = self.attempts.get(record.attempt)
-        self.unanswered.discard(record.attempt)
-        self.unknown.discard(record.attempt)
-        if attempt is not None:
+    def _ended(self, digest: Digest, ended: Ended | None) -> None:
+        self.unanswered.discard(digest)
+        attempt = self.attempts.get(digest)
+        if attempt is not None and attempt.phase is not Phase.PROBE:
             table = self.work if attempt.phase is Phase.DO else self.undone
-            table[(attempt.target, attempt.permit.step)] = Ended.OK if record.happened else None
+            table[(attempt.target, attempt.permit.step)] = ended
 
 
 def check(evidence: Evidence, notes: Notes) -> None:
@@ -113,38 +115,41 @@ def check(evidence: Evidence, notes: Notes) -> None:
             _validation(sealed, record, notes)
         story.take(sealed)
     _honest(evidence, notes)
-    _obligations(evidence, notes)
+    decisions = {sealed.digest: record for sealed, record in evidence.of(Decision)}
+    for _, ticket in evidence.of(Ticket):
+        if ticket.decision in decisions:
+            _obligations(decisions[ticket.decision].terms.obligations, evidence, notes)
 
 
 def _receipt(sealed: Sealed, record: Receipt, story: _Story, before: Sequence[Sealed], notes: Notes) -> None:
-    attempts, outcomes = totals(before)
-    if (record.attempts, dict(record.outcomes)) != (attempts, outcomes):
-        notes.fault("E09b", f"{place(sealed)} counts other attempts or outcomes than there are", sealed)
-    lost = {digest for digest in story.unanswered if story.attempts[digest].phase is not Phase.PROBE}
-    if lost:
-        notes.fault("E09c", f"{place(sealed)} closes {len(lost)} attempts that have no outcome", sealed)
-    if story.unknown and record.state is not State.ESCALATED:
-        notes.fault("E09d", f"{place(sealed)} closes {len(story.unknown)} unknown outcomes unsettled", sealed)
-    if story.validation is not None and record.facts not in (None, story.validation.facts):
-        notes.fault("E09f", f"{place(sealed)} names other facts than the validation before it", sealed)
+    when = notes.when
+    other = (record.attempts, dict(record.outcomes)) != totals(before)
+    when(other, "E09b", sealed, "counts other attempts or outcomes than there are")
+    lost = [digest for digest in story.unanswered if story.attempts[digest].phase is not Phase.PROBE]
+    when(lost, "E09c", sealed, f"closes {len(lost)} attempts that have no outcome")
+    unsettled = story.unknown if record.state is not State.ESCALATED else ()
+    when(unsettled, "E09d", sealed, f"closes {len(unsettled)} unknown outcomes unsettled")
+    other = story.validation is not None and record.facts not in (None, story.validation.facts)
+    when(other, "E09f", sealed, "names other facts than the validation before it")
     if record.state is State.COMPLETED:
         _completed(sealed, record, story, notes)
-    elif not _follows(record.state, story):
-        notes.fault("E09i", f"{place(sealed)} says `{record.state}`, which the records do not show", sealed)
+    else:
+        false = not _follows(record.state, story)
+        when(false, "E09i", sealed, f"says `{record.state}`, which the records do not show")
 
 
 def _completed(sealed: Sealed, record: Receipt, story: _Story, notes: Notes) -> None:
     for step in story.plan.steps if story.plan else ():
         ended = story.work.get((step.target, step.id))
         tolerated = isinstance(step, CallStep) and step.continue_on_error and ended in _TOLERATED
-        if ended not in GOOD_ENDS and not tolerated:
-            what = "never ran" if ended is None else f"ended `{ended}`"
-            notes.fault("E09a", f"{place(sealed)} says completed, step `{step.id:.64}` {what}", sealed)
-    if story.plan is None or story.validation is None or story.validation.verdict is RuleVerdict.FAILED:
-        notes.fault("E09a", f"{place(sealed)} says completed without a validation that did not fail", sealed)
+        what = "never ran" if ended is None else f"ended `{ended}`"
+        bad = ended not in GOOD_ENDS and not tolerated
+        notes.when(bad, "E09a", sealed, f"says completed, step `{step.id:.64}` {what}")
+    invalid = story.validation is None or story.validation.verdict is RuleVerdict.FAILED
+    bad = story.plan is None or invalid
+    notes.when(bad, "E09a", sealed, "says completed without a validation that did not fail")
     for entry in record.obligations:
-        if not entry.met:
-            notes.fault("E09h", f"{place(sealed)} says completed, `{entry.name:.64}` was not met", sealed)
+        notes.when(not entry.met, "E09h", sealed, f"says completed, `{entry.name:.64}` was not met")
 
 
 def _follows(state: State, story: _Story) -> bool:
@@ -153,36 +158,22 @@ def _follows(state: State, story: _Story) -> bool:
         blocked = story.decision is None or story.decision.terms.verdict is Verdict.BLOCKED
         return not story.attempts and (blocked or story.refused_by_person)
     if state is State.FAILED:
-        bad = any(ended not in GOOD_ENDS for ended in (*story.work.values(), *story.undone.values()))
         invalid = story.validation is not None and story.validation.verdict is RuleVerdict.FAILED
-        return bad or invalid
+        return invalid or not GOOD_ENDS.issuperset((*story.work.values(), *story.undone.values()))
     if state is State.UNDONE:
-        return Verb.UNDO in story.verbs and _all_undone(story)
-    wanted = {State.CANCELLED: Verb.CANCEL, State.ESCALATED: Verb.ESCALATE}.get(state)
-    return wanted in story.verbs
-
-
-def _all_undone(story: _Story) -> bool:
-    if story.plan is None:
-        return False
-    done = [
-        (step.target, step.id)
-        for step in call_steps(story.plan)
-        if step.undo is not None and story.work.get((step.target, step.id)) in GOOD_ENDS
-    ]
-    return bool(done) and all(story.undone.get(key) in GOOD_ENDS for key in done)
+        undoable = [(s.target, s.id) for s in call_steps(story.plan) if s.undo] if story.plan else []
+        done = [key for key in undoable if story.work.get(key) in GOOD_ENDS]
+        undone = bool(done) and all(story.undone.get(key) in GOOD_ENDS for key in done)
+        return Verb.UNDO in story.verbs and undone
+    return {State.CANCELLED: Verb.CANCEL, State.ESCALATED: Verb.ESCALATE}.get(state) in story.verbs
 
 
 def _validation(sealed: Sealed, record: Validation, notes: Notes) -> None:
-    verdicts = {rule.verdict for rule in record.rules}
-    if not record.rules or RuleVerdict.FAILED in verdicts:
-        follows = RuleVerdict.FAILED
-    elif RuleVerdict.NOT_EVALUATED in verdicts:
-        follows = RuleVerdict.NOT_EVALUATED
-    else:
-        follows = RuleVerdict.PASSED
-    if record.verdict is not follows:
-        notes.fault("E09e", f"{place(sealed)} says `{record.verdict}`, its rules say `{follows}`", sealed)
+    verdicts = {rule.verdict for rule in record.rules} or {RuleVerdict.FAILED}
+    worst = (RuleVerdict.FAILED, RuleVerdict.NOT_EVALUATED, RuleVerdict.PASSED)
+    follows = next(verdict for verdict in worst if verdict in verdicts)
+    other = record.verdict is not follows
+    notes.when(other, "E09e", sealed, f"says `{record.verdict}`, its rules say `{follows}`")
 
 
 def _honest(evidence: Evidence, notes: Notes) -> None:
@@ -191,71 +182,93 @@ def _honest(evidence: Evidence, notes: Notes) -> None:
     if plan is None or intent is None:
         return
     steps = steps_by_key(plan)
+    dry = intent.mode is Mode.DRY_RUN
     attempts = {sealed.digest: record for sealed, record in evidence.of(Attempt)}
     for sealed, outcome in evidence.of(Outcome):
         attempt = attempts.get(outcome.attempt) if outcome.attempt is not None else None
         if attempt is None:
             continue
-        step = steps.get((attempt.target, outcome.step))
+        step, ended = steps.get((attempt.target, outcome.step)), outcome.ended
         scripted = isinstance(step, CallStep) and isinstance(step.call.request, ScriptedRequest)
-        dry = intent.mode is Mode.DRY_RUN
-        if (dry and outcome.ended is Ended.OK) or (
-            dry and not scripted and outcome.ended not in (Ended.PREVIEWED, Ended.REFUSED)
-        ):
-            notes.fault("E09g", f"{place(sealed)} is `{outcome.ended}` in a dry run", sealed)
-        elif not dry and outcome.ended in (Ended.PREVIEWED, Ended.SIMULATED):
-            notes.fault("E09g", f"{place(sealed)} is `{outcome.ended}` outside a dry run", sealed)
-        if scripted or outcome.ended is not Ended.OK:
-            continue
-        if outcome.measured is None or outcome.measured.isolation != attempt.isolation:
-            notes.fault(
-                "E09j", f"{place(sealed)} is `ok` without the isolation `{attempt.isolation}`", sealed
-            )
+        real = ended is Ended.OK or not (scripted or ended in (Ended.PREVIEWED, Ended.REFUSED))
+        notes.when(dry and real, "E09g", sealed, f"is `{ended}` in a dry run")
+        unreal = not dry and ended in (Ended.PREVIEWED, Ended.SIMULATED)
+        notes.when(unreal, "E09g", sealed, f"is `{ended}` outside a dry run")
+        measured = outcome.measured.isolation if outcome.measured else None
+        weaker = ended is Ended.OK and not scripted and measured != attempt.isolation
+        notes.when(weaker, "E09j", sealed, f"is `ok` without the isolation `{attempt.isolation}`")
 
 
-def _obligations(evidence: Evidence, notes: Notes) -> None:
-    plan = evidence.plan
-    decisions = {sealed.digest: record for sealed, record in evidence.of(Decision)}
-    for _, ticket in evidence.of(Ticket):
-        decision = decisions.get(ticket.decision)
-        if plan is None or decision is None:
-            continue
-        kept = decision.terms.obligations
-        _plan_keeps(plan, kept, evidence, notes)
-        _outcomes_keep(kept, evidence, notes)
-        for sealed, receipt in evidence.of(Receipt):
-            named = {entry.name for entry in receipt.obligations}
-            for name, word in _OBLIGATION_NAMES.items():
-                if getattr(kept, name) not in (None, False) and word not in named:
-                    notes.fault("E09h", f"{place(sealed)} does not say how `{word}` was met", sealed)
-
-
-def _plan_keeps(plan: Plan, kept: Obligations, evidence: Evidence, notes: Notes) -> None:
+def _obligations(kept: Obligations, evidence: Evidence, notes: Notes) -> None:
     planned = evidence.first(Plan)
-    sealed = planned[0] if planned else None
-    if kept.steps_max is not None and len(plan.steps) > kept.steps_max:
-        notes.fault("E09h", f"the plan has {len(plan.steps)} steps, {kept.steps_max} are allowed", sealed)
-    if kept.targets_max is not None and len(plan.targets) > kept.targets_max:
-        notes.fault(
-            "E09h", f"the plan has {len(plan.targets)} targets, {kept.targets_max} are allowed", sealed
-        )
+    if planned is None:
+        return
+    _plan_keeps(kept, *planned, notes)
+    for sealed, outcome in evidence.of(Outcome):
+        sizes = [blob.kept_bytes for blob in (outcome.blobs or {}).values()]
+        large = kept.output_bytes is not None and max(sizes, default=0) > kept.output_bytes
+        notes.when(large, "E09h", sealed, f"keeps more than {kept.output_bytes} bytes")
+        reached = kept.no_network and outcome.measured is not None and outcome.measured.network == "host"
+        notes.when(reached, "E09h", sealed, "could reach the network")
+    for sealed, receipt in evidence.of(Receipt):
+        named = {entry.name for entry in receipt.obligations}
+        for name, word in _OBLIGATION_NAMES.items():
+            silent = getattr(kept, name) not in (None, False) and word not in named
+            notes.when(silent, "E09h", sealed, f"does not say how `{word}` was met")
+
+
+def _plan_keeps(kept: Obligations, sealed: Sealed, plan: Plan, notes: Notes) -> None:
+    for what, count, most in (
+        ("steps", len(plan.steps), kept.steps_max),
+        ("targets", len(plan.targets), kept.targets_max),
+    ):
+        notes.when(most is not None and count > most, "E09h", sealed, f"has {count} {what}, not {most}")
     for step in call_steps(plan):
         if isinstance(step.call.request, ScriptedRequest):
             continue  # It cannot do I/O, so isolation and network have nothing to bound.
-        if kept.isolation is not None and _strength(step.isolation) < _strength(kept.isolation):
-            notes.fault("E09h", f"step `{step.id:.64}` runs with less than `{kept.isolation}`", sealed)
-        if kept.no_network and step.grade is not Grade.CONTAINED:
-            notes.fault("E09h", f"step `{step.id:.64}` is not kept from the network", sealed)
-
-
-def _outcomes_keep(kept: Obligations, evidence: Evidence, notes: Notes) -> None:
-    for sealed, outcome in evidence.of(Outcome):
-        sizes = [blob.kept_bytes for blob in (outcome.blobs or {}).values()]
-        if kept.output_bytes is not None and max(sizes, default=0) > kept.output_bytes:
-            notes.fault("E09h", f"{place(sealed)} keeps more than {kept.output_bytes} bytes", sealed)
-        if kept.no_network and outcome.measured is not None and outcome.measured.network == "host":
-            notes.fault("E09h", f"{place(sealed)} could reach the network", sealed)
+        weak = kept.isolation is not None and _strength(step.isolation) < _strength(kept.isolation)
+        notes.when(weak, "E09h", sealed, f"runs step `{step.id:.64}` with less than `{kept.isolation}`")
+        reaches = kept.no_network and step.grade is not Grade.CONTAINED
+        notes.when(reaches, "E09h", sealed, f"does not keep step `{step.id:.64}` from the network")
 
 
 def _strength(isolation: str) -> int:
-    return next((rank for rank, known in enumerate(_STRENGTH) if known == isolation), -1)
+    return _STRENGTH.index(isolation) if isolation in _STRENGTH else -1
+
+
+def check_outputs(evidence: Evidence, notes: Notes) -> None:
+    """Step 10."""
+    refs = [ref for _, outcome in evidence.of(Outcome) for ref in (outcome.blobs or {}).values()]
+    named = {ref.commitment: ref for ref in refs}
+    erasures = [sealed.record for sealed in evidence.instance if isinstance(sealed.record, Erasure)]
+    erased = {record.commitment: record for record in erasures}
+    for commitment, blob in evidence.contents.blobs.items():
+        ref = named.get(commitment)
+        if ref is None:
+            notes.fault("E10b", f"output `{commitment}` is named by no outcome")
+        elif len(blob.data) != ref.kept_bytes or not same(commit(blob.key, blob.data), commitment):
+            notes.fault("E10a", f"output `{commitment}` is not what its outcome names")
+        if commitment in erased:
+            notes.fault("E10c", f"output `{commitment}` is recorded as erased")
+    for commitment in named.keys() - evidence.contents.blobs.keys():
+        if (found := erased.get(commitment)) is None:
+            notes.skip("outputs", "not all are included")
+        else:
+            why = f"erased by `{found.by.person:.64}` under `{found.rule:.64}`"
+            notes.skip(f"output `{commitment}`", why)
+
+
+def check_completeness(evidence: Evidence, notes: Notes) -> None:
+    """Step 11: within one operation changes of a target follow one another; more is not claimed."""
+    last: dict[str, tuple[int, Digest]] = {}
+    for sealed, attempt in evidence.of(Attempt):
+        number, prev = attempt.target_n, attempt.target_prev
+        if number is None:
+            continue
+        count, digest = last.get(attempt.target, (0, None))
+        if number < 1 or (number == 1) != (prev is None):
+            notes.when(True, "E11a", sealed, "has no place among the changes of its target")
+        elif number <= count or (digest and number == count + 1 and prev != digest):
+            notes.when(True, "E11a", sealed, "is not counted after the change before it")
+        last[attempt.target] = (number, sealed.digest)
+    notes.skip("that nothing else was done", "a bundle of one operation claims nothing about others")

@@ -15,14 +15,8 @@ from rexecop.proof.errors import TemplateMismatch
 PATTERN_LENGTH_MAX: Final = 512  # Longer patterns are parsers, and profiles may not have them.
 WAYS_MAX: Final = 1_000_000  # Tried in well under a second.
 
-_DOUBTFUL: Final = (
-    "[[",
-    "--",
-    "&&",
-    "~~",
-    "||",
-)  # Python reads them and warns that it may read them otherwise.
-
+# Python reads these and warns that it may read them otherwise.
+_DOUBTFUL: Final = ("[[", "--", "&&", "~~", "||")
 # An atom (a class, an escape, a plain character) and what repeats it.
 _ATOM: Final = re.compile(
     r"(?:\[\^?\]?(?:\\.|[^\]\\\[&|~])*\]|\\[^1-9]|[^\\\[\](){}|*+?])"
@@ -53,9 +47,7 @@ def require_pattern(slot: str, pattern: str) -> None:
         TemplateMismatch: it is too long, or no pattern.
     """
     if len(pattern) > PATTERN_LENGTH_MAX:
-        raise TemplateMismatch(
-            f"slot `{slot:.64}` has a pattern of {len(pattern)} characters", slot=slot[:64]
-        )
+        raise TemplateMismatch(f"slot `{slot:.64}` has a pattern of {len(pattern)} letters", slot=slot[:64])
     if any(doubtful in pattern for doubtful in _DOUBTFUL):
         return
     try:

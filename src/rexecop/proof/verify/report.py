@@ -96,8 +96,7 @@ class Report:
     def answer(self, required: Rung = Rung.LOGGED) -> str:
         """Return the verdict in one line."""
         if self.findings:
-            first = self.findings[0]
-            return f"refused: {first.code} {first.message}"
+            return f"refused: {self.findings[0].code} {self.findings[0].message}"
         if self.holds(required):
             return f"verified: {self.rungs[-1]}"
         if not self.trusted:

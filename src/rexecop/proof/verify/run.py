@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from rexecop.proof.bundle import BundleContents
 from rexecop.proof.chain import Sealed
-from rexecop.proof.records.attempt import Attempt
-from rexecop.proof.records.instance import Trust
-from rexecop.proof.records.receipt import Receipt
+from rexecop.proof.records import Attempt, Receipt, Trust
 from rexecop.proof.trust import enrolments
-from rexecop.proof.verify import signatures
-from rexecop.proof.verify.codes import STEPS as STEP_NAMES
-from rexecop.proof.verify.evidence import Evaluate, Evidence, Members, Notes
-from rexecop.proof.verify.opening import open_checkpoint, open_container, open_records
+from rexecop.proof.verify import chains, duties, fit_calls, fit_plan, log, outcomes, signatures
+from rexecop.proof.verify.codes import STEPS
+from rexecop.proof.verify.evidence import Evaluate, Evidence, Members, Notes, open_container, open_records
 from rexecop.proof.verify.report import Claims, Report, Rung
-from rexecop.proof.verify.steps import STEPS
 from rexecop.proof.verify.trusted import TrustedKeys
-from rexecop.proof.vocabulary import Role, State
+from rexecop.proof.vocabulary import Role
+
+# Steps 1 and 2 open the bundle; these look at what is in it, in order.
+CHECKS: Final = (
+    chains.check,
+    signatures.check,
+    log.check_inclusion,
+    log.check_consistency,
+    fit_plan.check,
+    fit_calls.check,
+    duties.check,
+    outcomes.check,
+    outcomes.check_outputs,
+    outcomes.check_completeness,
+)
+# These need no record to be readable.
+BARE_CHECKS: Final = (signatures.check_checkpoint, log.check_inclusion, log.check_consistency)
 
 
 def verify(
@@ -42,14 +55,14 @@ def verify(
         return _report(None, None, notes, trust)
     operation = open_records(contents.records, "operation", notes)
     instance = open_records(contents.instance_records, "instance", notes)
-    opened = open_checkpoint(contents.checkpoint, notes)
+    note, held = log.open_checkpoint(contents.checkpoint, notes)
     evidence = Evidence(
         contents=contents,
         records=operation or (),
         instance=instance or (),
         enrolments=enrolments(instance or ()),
-        note=opened[0] if opened else None,
-        checkpoint=opened[1] if opened else None,
+        note=note,
+        checkpoint=held,
         trust=trust,
         earlier=checkpoint,
         now=now,
@@ -57,18 +70,15 @@ def verify(
         members=members,
     )
     readable = operation is not None and instance is not None
-    for step in STEPS:
-        if readable or not step.needs_records:
-            step.run(evidence, notes)
-        elif step.number == signatures.NUMBER:
-            signatures.check_checkpoint(evidence, notes)
+    for check in CHECKS if readable else BARE_CHECKS:
+        check(evidence, notes)
     if not readable:
         _not_reached(notes, 3)
     return _report(contents, evidence, notes, trust)
 
 
 def _not_reached(notes: Notes, first: int) -> None:
-    for number, name in STEP_NAMES.items():
+    for number, name in STEPS.items():
         if number >= first and (first == 2 or number not in (5, 6)):
             notes.skip(f"step {number}, {name}", "what it looks at cannot be read")
 
@@ -78,22 +88,23 @@ def _report(
 ) -> Report:
     records = evidence.records if evidence else ()
     checkpoint = evidence.checkpoint if evidence else None
-    findings = tuple(sorted(notes.findings, key=lambda finding: finding.step))
+    last = records[-1].record if records else None
+    attested = {sealed.record.attestation for sealed in records if isinstance(sealed.record, Attempt)}
     return Report(
         operation=contents.operation if contents else "",
         instance=contents.instance if contents else "",
-        state=_state(records),
+        state=last.state if isinstance(last, Receipt) else None,
         records=len(contents.records) if contents else 0,
         log_size=checkpoint.size if checkpoint else None,
         trusted=bool(trust.of(Role.INSTANCE)),
         signer=notes.signer,
-        findings=findings,
-        rungs=_rungs(notes) if evidence and records else (),
+        findings=tuple(sorted(notes.findings, key=lambda finding: finding.step)),
+        rungs=_rungs(notes) if records else (),
         claims=Claims(
             approvals=len(notes.counted),
             approvals_own=len(notes.counted & notes.approvals_own),
             duties=notes.duties,
-            attestations=_attestations(records),
+            attestations=tuple(sorted({one or "none" for one in attested})),
             witnesses=notes.witnesses,
             instance_keys=_instance_keys(evidence.instance if evidence else ()),
         ),
@@ -105,35 +116,15 @@ def _rungs(notes: Notes) -> tuple[Rung, ...]:
     """Return the rungs reached: each needs its own steps without a finding, and all below it."""
     failed = {finding.step for finding in notes.findings}
     holds = (
-        (Rung.CONSISTENT, not failed - {4, 5, 6}),
-        (Rung.SIGNED, 4 not in failed and notes.signer is not None and notes.receipts_signed),
-        (Rung.LOGGED, not failed & {5, 6}),
-        (Rung.WITNESSED, bool(notes.witnesses)),
+        not failed - {4, 5, 6},
+        4 not in failed and notes.signer is not None and notes.receipts_signed,
+        not failed & {5, 6},
+        bool(notes.witnesses),
     )
-    reached: list[Rung] = []
-    for rung, held in holds:
-        if not held:
-            break
-        reached.append(rung)
-    return tuple(reached)
-
-
-def _state(records: tuple[Sealed, ...]) -> State | None:
-    last = records[-1].record if records else None
-    return last.state if isinstance(last, Receipt) else None
-
-
-def _attestations(records: tuple[Sealed, ...]) -> tuple[str, ...]:
-    found = {s.record.attestation or "none" for s in records if isinstance(s.record, Attempt)}
-    return tuple(sorted(found))
+    return tuple(Rung)[: (*holds, False).index(False)]
 
 
 def _instance_keys(instance: tuple[Sealed, ...]) -> tuple[str, ...]:
-    found = [
-        sealed.record.fingerprint
-        for sealed in instance
-        if isinstance(sealed.record, Trust)
-        and sealed.record.role is Role.INSTANCE
-        and not sealed.record.revoked
-    ]
-    return tuple(dict.fromkeys(found))
+    trusts = [sealed.record for sealed in instance if isinstance(sealed.record, Trust)]
+    keys = [trust.fingerprint for trust in trusts if trust.role is Role.INSTANCE and not trust.revoked]
+    return tuple(dict.fromkeys(keys))

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from rexecop.proof import dsse, note, sshsig
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
-from rexecop.proof.dsse import Envelope
-from rexecop.proof.errors import ProofError
+from rexecop.proof.errors import ProofError, SignatureUnsupported, SignatureWrong, SignerUnknown
 from rexecop.proof.note import NoteKey, SignatureType
-from rexecop.proof.receipts import PUBLISHED, record_statement
-from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval
-from rexecop.proof.records.intent import INTENT_NAMESPACE, Intent
-from rexecop.proof.records.receipt import Receipt
-from rexecop.proof.signature_errors import SignatureUnsupported, SignatureWrong, SignerUnknown
-from rexecop.proof.statement import PAYLOAD_TYPE
+from rexecop.proof.principal import Principal
+from rexecop.proof.publickey import ED25519, PublicKey
+from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
+from rexecop.proof.records import Approval, Intent, Receipt
+from rexecop.proof.records.approval import APPROVAL_NAMESPACE
+from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.verify.evidence import Evidence, Notes, place
 from rexecop.proof.verify.trusted import TrustedKey
 from rexecop.proof.vocabulary import Established, Role
-
-NUMBER: Final = 4
 
 
 def check(evidence: Evidence, notes: Notes) -> None:
@@ -49,19 +45,13 @@ def check_checkpoint(evidence: Evidence, notes: Notes) -> None:
             notes.fault("E04a", "the checkpoint is not signed by a key trusted for instances")
         except ProofError as error:
             notes.fault("E04b", f"the checkpoint: {error.message}")
-    _witnesses(evidence, notes)
-
-
-def _witnesses(evidence: Evidence, notes: Notes) -> None:
     trusted = evidence.trust.of(Role.WITNESS)
-    if evidence.note is None:
-        return
     if not trusted:
         notes.skip("witnesses", "no key is trusted for witnesses")
         return
     keys = [key for one in trusted for key in _note_keys((one,), one.name, SignatureType.COSIGNATURE)]
     try:
-        notes.witnesses = tuple(entry.key.name for entry in note.verify(evidence.note, keys))
+        notes.witnesses = tuple(entry.key.name for entry in note.verify(found, keys))
     except SignerUnknown:
         notes.skip("witnesses", "no trusted witness has co-signed the checkpoint")
     except ProofError as error:
@@ -73,18 +63,18 @@ def _note_keys(trusted: Sequence[TrustedKey], name: str, kind: SignatureType) ->
     found = []
     for key in trusted:
         wanted = name if kind is SignatureType.ED25519 else key.note_name or name
-        if key.note_name in (None, wanted) and key.public.algorithm == "ssh-ed25519":
+        if key.note_name in (None, wanted) and key.public.algorithm == ED25519:
             found.append(NoteKey(name=wanted, public=key.public, type=kind))
     return found
 
 
 def _envelopes(evidence: Evidence, notes: Notes) -> None:
     records = {sealed.digest: sealed for sealed in evidence.records}
-    trusted = evidence.trust.of(Role.INSTANCE)
-    if not trusted and evidence.contents.envelopes:
+    envelopes, trusted = evidence.contents.envelopes, evidence.trust.of(Role.INSTANCE)
+    if not trusted and envelopes:
         notes.skip("the signatures of receipts", "no key is trusted for instances")
     signed: set[Digest] = set()
-    for digest, data in evidence.contents.envelopes.items():
+    for digest, data in envelopes.items():
         sealed = records.get(digest)
         if sealed is None or not isinstance(sealed.record, PUBLISHED):
             notes.fault("E04g", f"an envelope lies beside `{digest}`, which is not published here")
@@ -92,8 +82,7 @@ def _envelopes(evidence: Evidence, notes: Notes) -> None:
             signed.add(digest)
     receipts = [sealed for sealed, _ in evidence.of(Receipt)]
     for sealed in receipts:
-        if sealed.digest not in evidence.contents.envelopes:
-            notes.fault("E04c", f"{place(sealed)} has no envelope", sealed)
+        notes.when(sealed.digest not in envelopes, "E04c", sealed, "has no envelope")
     notes.receipts_signed = all(sealed.digest in signed for sealed in receipts)
 
 
@@ -102,92 +91,80 @@ def _envelope(data: bytes, sealed: Sealed, trusted: Sequence[TrustedKey], notes:
     try:
         envelope = dsse.decode(data)
     except ProofError as error:
-        notes.fault("E04f", f"{place(sealed)}: {error.message}", sealed)
+        notes.when(True, "E04f", sealed, f"has an envelope that cannot be read: {error.message}")
         return False
     if envelope.payload_type != PAYLOAD_TYPE or envelope.payload != record_statement(sealed):
-        notes.fault("E04f", f"the envelope of {place(sealed)} publishes something else", sealed)
+        notes.when(True, "E04f", sealed, "has an envelope that publishes something else")
         return False
-    return bool(trusted) and _envelope_signed(envelope, sealed, trusted, notes)
-
-
-def _envelope_signed(envelope: Envelope, sealed: Sealed, trusted: Sequence[TrustedKey], notes: Notes) -> bool:
     for key in trusted:
         try:
             dsse.verify(envelope, key.public, payload_type=PAYLOAD_TYPE)
         except SignerUnknown:
             continue
         except ProofError as error:
-            notes.fault("E04e", f"the envelope of {place(sealed)}: {error.message}", sealed)
+            notes.when(True, "E04e", sealed, f"has a wrong envelope: {error.message}")
             return False
         return True
-    notes.fault("E04d", f"the envelope of {place(sealed)} is not signed by a trusted key", sealed)
+    notes.when(trusted, "E04d", sealed, "has an envelope not signed by a trusted key")
     return False
 
 
 def _approvals(evidence: Evidence, notes: Notes) -> None:
     own = evidence.trust.of(Role.APPROVER)
     for sealed, record in evidence.of(Approval):
-        approver = record.statement.approver
-        if approver.established is not Established.KEY:
-            notes.skip(
-                f"the signature of {place(sealed)}", f"the approver is known by {approver.established}"
-            )
+        who = record.statement.approver
+        if who.established is not Established.KEY:
+            notes.skip(f"the signature of {place(sealed)}", f"the approver is known by {who.established}")
             continue
-        try:
-            public = sshsig.verify(record.signature, encode(record.statement), APPROVAL_NAMESPACE)
-        except SignatureUnsupported as error:
-            notes.skip(f"the signature of {place(sealed)}", error.message)
-            continue
-        except ProofError as error:
-            notes.fault("E04h", f"{place(sealed)}: {error.message}", sealed)
-            continue
-        if public.fingerprint != approver.credential:
-            notes.fault("E04h", f"{place(sealed)} is signed by another key than it names", sealed)
-        elif any(key.public == public and key.name == approver.person for key in own):
+        data = encode(record.statement)
+        public = _signed(sealed, record.signature, data, APPROVAL_NAMESPACE, who, "E04h", notes)
+        keys = [key.public for key in own if key.name == who.person]
+        if public in keys:
             notes.approvals_own.add(sealed.digest)
-        elif any(key.name == approver.person for key in own):
-            notes.fault(
-                "E04l",
-                f"{place(sealed)} speaks for `{approver.person}` with a key not trusted for them",
-                sealed,
-            )
+        _foreign(sealed, public, keys, who, notes)
 
 
 def _intent(evidence: Evidence, notes: Notes) -> None:
-    intents = {sealed.digest: (sealed, record) for sealed, record in evidence.of(Intent)}
-    for digest in evidence.contents.signatures:
-        if digest not in intents:
-            notes.fault("E04g", f"a signature lies beside `{digest}`, which is not an intent here")
-    for digest, (sealed, record) in intents.items():
-        armored = evidence.contents.signatures.get(digest)
-        if record.by.established is not Established.KEY:
-            if armored is not None:
-                notes.fault(
-                    "E04g", f"{place(sealed)} is signed, but its requester is not known by a key", sealed
-                )
-            else:
-                notes.skip(
-                    "who asked", f"the requester is known by {record.by.established}, as the instance saw it"
-                )
+    intents = evidence.of(Intent)
+    signatures = evidence.contents.signatures
+    for digest in signatures.keys() - {sealed.digest for sealed, _ in intents}:
+        notes.fault("E04g", f"a signature lies beside `{digest}`, which is not an intent here")
+    for sealed, record in intents:
+        armored, who = signatures.get(sealed.digest), record.by
+        if who.established is not Established.KEY:
+            notes.when(armored, "E04g", sealed, "is signed, but its requester is not known by a key")
+            if armored is None:
+                why = f"the requester is known by {who.established}, as the instance saw it"
+                notes.skip("who asked", why)
         elif armored is None:
-            notes.fault("E04i", f"{place(sealed)} is by key and has no signature", sealed)
+            notes.when(True, "E04i", sealed, "is by key and has no signature")
         else:
-            _intent_signed(sealed, record, armored, evidence, notes)
+            text = armored.decode("ascii", "replace")
+            public = _signed(sealed, text, sealed.body, INTENT_NAMESPACE, who, "E04j", notes)
+            notes.intent_proved |= public is not None
+            own = [key.public for key in evidence.trust.of(Role.REQUESTER) if key.name == who.person]
+            _foreign(sealed, public, own, who, notes)
 
 
-def _intent_signed(sealed: Sealed, record: Intent, armored: bytes, evidence: Evidence, notes: Notes) -> None:
+def _signed(
+    sealed: Sealed, armored: str, data: bytes, namespace: str, who: Principal, code: str, notes: Notes
+) -> PublicKey | None:
+    """Return the key of `who` that signed `data`, or None after noting why it is not shown to."""
     try:
-        public = sshsig.verify(armored.decode("ascii"), sealed.body, INTENT_NAMESPACE)
-        if public.fingerprint != record.by.credential:
+        public = sshsig.verify(armored, data, namespace)
+        if public.fingerprint != who.credential:
             raise SignatureWrong("it is signed by another key than it names")
     except SignatureUnsupported as error:
         notes.skip(f"the signature of {place(sealed)}", error.message)
-    except (UnicodeDecodeError, ProofError) as error:
-        notes.fault("E04j", f"{place(sealed)}: {error}", sealed)
+    except ProofError as error:
+        notes.when(True, code, sealed, f"has a wrong signature: {error.message}")
     else:
-        notes.intent_proved = True
-        own = [key for key in evidence.trust.of(Role.REQUESTER) if key.name == record.by.person]
-        if own and all(key.public != public for key in own):
-            notes.fault(
-                "E04l", f"{place(sealed)} speaks for `{record.by.person}` with a key not trusted", sealed
-            )
+        return public
+    return None
+
+
+def _foreign(
+    sealed: Sealed, public: PublicKey | None, trusted: list[PublicKey], who: Principal, notes: Notes
+) -> None:
+    foreign = public is not None and trusted and public not in trusted
+    notes.when(foreign, "E04l", sealed, f"speaks for `{who.person}` with a key not trusted for them")

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rexecop.proof.bundle_errors import TrustFileMalformed
-from rexecop.proof.errors import ProofError
+from rexecop.proof.errors import ProofError, TrustFileMalformed
 from rexecop.proof.note import NoteKey
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.trust import Enrolment
@@ -56,12 +55,10 @@ def trust_of(enrolled: Iterable[Enrolment]) -> TrustedKeys:
     Raises:
         PublicKeyMalformed: an enrolment holds no key that can be read.
     """
-    return TrustedKeys(
-        keys=tuple(
-            TrustedKey(role=one.role, name=one.person, public=PublicKey.from_line(one.public))
-            for one in enrolled
-        )
+    keys = (
+        TrustedKey(role=one.role, name=one.person, public=PublicKey.from_line(one.public)) for one in enrolled
     )
+    return TrustedKeys(keys=tuple(keys))
 
 
 def parse_trust(files: Mapping[str, bytes]) -> TrustedKeys:
@@ -81,28 +78,24 @@ def parse_trust(files: Mapping[str, bytes]) -> TrustedKeys:
 
 
 def _keys(name: str, data: bytes) -> list[TrustedKey]:
-    match = _NAME.fullmatch(name)
-    roles = {role.value: role for role in Role}
-    if match is None or match.group(1) not in roles:
-        allowed = ", ".join(roles)
-        raise TrustFileMalformed(
-            f"trust file `{name[:80]!a}` names no role like `instance.pub`", file=name[:80], allowed=allowed
-        )
-    role, label = roles[match.group(1)], match.group(2) or match.group(1)
+    shown = f"trust file `{name[:80]!a}`"
+    match, roles = _NAME.fullmatch(name), tuple(Role)
+    if match is None or match[1] not in roles:
+        text = f"{shown} names no role like `instance.pub`"
+        raise TrustFileMalformed(text, file=name[:80], allowed=", ".join(roles))
+    role, label = Role(match[1]), match[2] or match[1]
     if len(data) > TRUST_FILE_BYTES_MAX:
-        raise TrustFileMalformed(f"trust file `{name[:80]!a}` has {len(data)} bytes", file=name[:80])
+        raise TrustFileMalformed(f"{shown} has {len(data)} bytes", file=name[:80])
     try:
         text = data.decode("utf-8").strip()
-        if match.group(3) == "vkey":
+        if match[3] == "vkey":
             key = NoteKey.decode(text)
             return [TrustedKey(role=role, name=label, public=key.public, note_name=key.name)]
         public = [PublicKey.from_pem(text)] if text.startswith("-----") else _lines(text)
     except (UnicodeDecodeError, ProofError) as error:
-        raise TrustFileMalformed(
-            f"trust file `{name[:80]!a}` cannot be read: {error}", file=name[:80]
-        ) from error
+        raise TrustFileMalformed(f"{shown} cannot be read: {error}", file=name[:80]) from error
     if not public:
-        raise TrustFileMalformed(f"trust file `{name[:80]!a}` holds no key", file=name[:80])
+        raise TrustFileMalformed(f"{shown} holds no key", file=name[:80])
     return [TrustedKey(role=role, name=label, public=one) for one in public]
 
 
