@@ -115,7 +115,7 @@ def test_a_call_whose_lease_was_lost_before_it_is_refused_by_its_fence(tmp_path:
                 await house.lifecycle.start(operation)
 
             assert house.reality.effects == []
-            assert op_of(house, operation).open
+            assert op_of(house, operation).in_flight
 
     asyncio.run(story())
 

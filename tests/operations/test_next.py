@@ -26,7 +26,7 @@ MOMENTS = moments()
 
 
 def test_nothing_is_made_while_an_attempt_is_open_or_unknown() -> None:
-    held = [op for op, _ in MOMENTS if op.open or op.unknown]
+    held = [op for op, _ in MOMENTS if op.in_flight or op.unknown]
     assert held
     for op in held:
         assert isinstance(next_effect(op), Park | Close)

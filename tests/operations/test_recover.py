@@ -18,7 +18,7 @@ HELD = [
     op
     for records in lives()
     for cut in range(1, len(records) + 1)
-    if (op := fold(records[:cut])).open or op.unknown
+    if (op := fold(records[:cut])).in_flight or op.unknown
 ]
 
 
@@ -36,7 +36,7 @@ def test_nothing_is_settled_before_permit_and_call_and_margin_ran_out(op: Operat
 
 def test_every_attempt_without_a_known_end_is_unsettled_and_no_other() -> None:
     for op in HELD:
-        assert {sealed.digest for sealed, _ in unsettled(op)} == set(op.open) | set(op.unknown)
+        assert {sealed.digest for sealed, _ in unsettled(op)} == set(op.in_flight) | set(op.unknown)
 
 
 def test_what_is_settled_leaves_nothing_to_wait_for() -> None:

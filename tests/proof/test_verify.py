@@ -162,7 +162,7 @@ def test_the_claims_say_how_approvals_and_duties_were_proved() -> None:
     foreign = judged(cut(a_change()), trust=TrustedKeys(keys=TRUSTED.keys[:1])).claims
 
     assert (own.approvals, own.approvals_own, own.duties) == (1, 1, ProvedBy.KEYS)
-    assert (foreign.approvals, foreign.approvals_own) == (1, 0)
+    assert (foreign.approvals, foreign.approvals_own, foreign.duties) == (1, 0, ProvedBy.ASSERTED)
 
 
 def test_a_requester_known_by_session_only_makes_duties_proved_by_sessions() -> None:

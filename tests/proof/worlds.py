@@ -602,6 +602,7 @@ TRUSTED: Final = TrustedKeys(
     keys=(
         TrustedKey(role=Role.INSTANCE, name="instance", public=INSTANCE_KEY.public),
         TrustedKey(role=Role.APPROVER, name="mara", public=APPROVER_KEY.public),
+        TrustedKey(role=Role.REQUESTER, name=JAN.person, public=REQUESTER_KEY.public),
     )
 )
 

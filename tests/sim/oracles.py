@@ -35,7 +35,7 @@ def check_ended(house: House, operation: str) -> None:
     """Hold everything, and that the operation ended with evidence that verifies."""
     check(house, operation)
     op = fold(house.store.journal(operation).records)
-    assert op.state in TERMINAL and not op.receipt_due and not op.open, stuck(op)
+    assert op.state in TERMINAL and not op.receipt_due and not op.in_flight, stuck(op)
     assert not op.unknown or op.state is State.ESCALATED, stuck(op)  # Handed to people as it is.
     data = house.evidence.bundle(operation, with_outputs=True)
     report = verify(data, trust_of(house.authority.enrolments()), now=house.clock.now() + LATER)
@@ -70,4 +70,4 @@ def no_double_effect(house: House, operation: str) -> None:
 
 def stuck(op: Operation) -> str:
     """Say where an operation came to rest."""
-    return f"`{op.state}` ({op.reason}), open {len(op.open)}, unknown {len(op.unknown)}, due {op.receipt_due}"
+    return f"`{op.state}` ({op.reason}), open {len(op.in_flight)}, unknown {len(op.unknown)}, due {op.receipt_due}"

@@ -113,7 +113,7 @@ class Scenario:
     def _choose(self, op: Operation) -> str | None:
         """Return what people do about an operation that is as it is; None to leave it at that."""
         chance = self.random.random()
-        if op.open or op.receipt_due:
+        if op.in_flight or op.receipt_due:
             return "start"
         if op.state in TERMINAL:
             return self._about_the_end(op, chance)

@@ -83,7 +83,7 @@ async def crash_once(house: House, arm: str, place: int, fate: str) -> None:
         if op.state is State.COMPLETED and not op.receipt_due:
             break
         try:
-            if op.state is State.INDETERMINATE and not op.open:
+            if op.state is State.INDETERMINATE and not op.in_flight:
                 house.clock.move(timedelta(minutes=2))
                 step = next(iter(op.unknown.values())).step
                 probe = isinstance(step, CallStep) and step.probe is not None

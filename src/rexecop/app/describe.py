@@ -67,7 +67,7 @@ def operation_view(
 
 def observed_state(op: Operation, *, alive: bool) -> State:
     """Return the state, seeing that an attempt nobody is making any more may have happened."""
-    return State.INDETERMINATE if op.open and not alive and op.state not in TERMINAL else op.state
+    return State.INDETERMINATE if op.in_flight and not alive and op.state not in TERMINAL else op.state
 
 
 def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def _words(rules: tuple[ApprovalRule, ...]) -> tuple[str, ...]:
 
 def _current(op: Operation) -> str | None:
     for progress in op.steps.values():
-        if progress.open is not None or not progress.settled:
+        if progress.in_flight is not None or not progress.settled:
             return progress.step.id
     last = list(op.steps)[-1:]
     return op.steps[last[0]].step.id if last else None
@@ -140,7 +140,7 @@ def _step_view(progress: Progress) -> StepView:
         id=step.id,
         target=step.target,
         effect=str(call.call.effect) if call is not None else "compute",
-        state="running" if progress.open is not None else str(progress.ended or "pending"),
+        state="running" if progress.in_flight is not None else str(progress.ended or "pending"),
         attempts=progress.attempts,
         isolation=str(call.isolation) if call is not None else None,
         grade=str(call.grade) if call is not None and call.grade is not None else None,

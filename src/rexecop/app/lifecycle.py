@@ -134,9 +134,9 @@ class Lifecycle:
 
     async def _note_lost(self, session: Session) -> None:
         """Write down that attempts of a dead runner have no outcome; reads settle themselves."""
-        if not session.op.open or self.alive(session.id):
+        if not session.op.in_flight or self.alive(session.id):
             return
-        for digest, progress in list(session.op.open.items()):
+        for digest, progress in list(session.op.in_flight.items()):
             session.add(
                 Outcome,
                 step=progress.step.id,

@@ -175,7 +175,7 @@ class Session:
         self.pending, self.attached = [], _Attached()
         self.op = _folded(self.store, self.id)
         for record in observed:
-            if record.attempt is None or record.attempt not in self.op.open:
+            if record.attempt is None or record.attempt not in self.op.in_flight:
                 continue
             head = self.op.head
             sealed = seal(

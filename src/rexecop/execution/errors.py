@@ -1,8 +1,7 @@
-"""Errors of what stands between records and the layers that use them.
+"""The error of reading YAML.
 
 RexecopError
-└── ExecutionError
-    └── YamlRefused         a YAML text that breaks the strict rules
+└── YamlRefused     a YAML text that breaks the strict rules
 """
 
 from __future__ import annotations
@@ -10,13 +9,7 @@ from __future__ import annotations
 from rexecop.proof.errors import RexecopError
 
 
-class ExecutionError(RexecopError):
-    """Something handed in from outside cannot be used."""
-
-    code = "execution-error"
-
-
-class YamlRefused(ExecutionError):
+class YamlRefused(RexecopError):
     """A YAML text breaks the strict rules at `source`, `line`, `column` (both from 1)."""
 
     code = "yaml-refused"

@@ -44,7 +44,7 @@ class Progress:
     step: Step
     phase: Phase
     attempts: int = 0
-    open: Sealed | None = None
+    in_flight: Sealed | None = None
     ended: Ended | None = None
     failure: str | None = None
     outcome: Sealed | None = None
@@ -106,7 +106,7 @@ class Operation:
     steps: dict[Key, Progress] = field(default_factory=dict)
     undo: dict[Key, Progress] = field(default_factory=dict)
     probes: dict[Digest, Progress] = field(default_factory=dict)
-    open: dict[Digest, Progress] = field(default_factory=dict)
+    in_flight: dict[Digest, Progress] = field(default_factory=dict)
     unknown: dict[Digest, Progress] = field(default_factory=dict)
     unsettled: dict[Digest, Sealed] = field(default_factory=dict)
     ends: list[Ended] = field(default_factory=list)
@@ -336,15 +336,15 @@ def _on_attempt(op: Operation, sealed: Sealed) -> None:
             op._go(Event.CONTINUED)
     op.tries += 1
     progress.attempts = attempt.permit.attempt
-    progress.open = sealed
+    progress.in_flight = sealed
     progress.ended = progress.failure = None
-    op.open[sealed.digest] = progress
+    op.in_flight[sealed.digest] = progress
 
 
 def _on_outcome(op: Operation, sealed: Sealed) -> None:
     outcome = _typed(sealed, Outcome)
     progress = _opened(op, outcome.attempt) if outcome.attempt else _stepless(op, outcome)
-    attempt, progress.open = progress.open, None
+    attempt, progress.in_flight = progress.in_flight, None
     op.ends.append(outcome.ended)
     progress.outcome, progress.ended, progress.failure = sealed, outcome.ended, outcome.error_class
     if progress.phase is Phase.PROBE:
@@ -368,7 +368,7 @@ def _on_outcome(op: Operation, sealed: Sealed) -> None:
 
 
 def _opened(op: Operation, attempt: Digest) -> Progress:
-    progress = op.open.pop(attempt, None)
+    progress = op.in_flight.pop(attempt, None)
     if progress is None:
         raise ChainBroken(f"an outcome names attempt `{attempt}`, which is not open", attempt=attempt)
     return progress
@@ -415,14 +415,14 @@ def _on_command(op: Operation, sealed: Sealed) -> None:
 
 
 def _pause(op: Operation, reason: str) -> None:
-    if op.open and allows(op.state, Event.PAUSED):
+    if op.in_flight and allows(op.state, Event.PAUSED):
         op.pause_asked = True
     else:
         op._go(Event.PAUSED, reason)
 
 
 def _cancel(op: Operation, reason: str) -> None:
-    if op.open and allows(op.state, Event.CANCELLED):
+    if op.in_flight and allows(op.state, Event.CANCELLED):
         op.cancel_asked = True
     else:
         op._go(Event.CANCELLED, reason)

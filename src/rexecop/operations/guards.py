@@ -14,18 +14,8 @@ SHELLS: Final = frozenset({"sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "c
 TAKES_TEXT: Final = SHELLS | {"flock"}  # Programs whose `-c` is a line for a shell.
 WRAPPERS: Final = frozenset(
     {
-        "env",
-        "nohup",
-        "nice",
-        "ionice",
-        "timeout",
-        "setsid",
-        "stdbuf",
-        "xargs",
-        "chroot",
-        "unshare",
-        "nsenter",
-        "flock",
+        *("env", "nohup", "nice", "ionice", "timeout", "setsid", "stdbuf", "xargs", "chroot", "unshare"),
+        *("nsenter", "flock"),
     }
 )
 # Tools that look and act under one name: the verbs that act.
@@ -34,16 +24,8 @@ ACTING: Final = {
         {
             *("start", "stop", "restart", "reload", "try-restart", "reload-or-restart", "enable", "disable"),
             *("mask", "unmask", "kill", "isolate", "reboot", "poweroff", "halt", "suspend", "hibernate"),
-            *(
-                "daemon-reload",
-                "daemon-reexec",
-                "edit",
-                "set-property",
-                "revert",
-                "preset",
-                "link",
-                "reset-failed",
-            ),
+            *("daemon-reload", "daemon-reexec", "edit", "set-property", "revert", "preset", "link"),
+            "reset-failed",
         }
     ),
     "service": frozenset({"start", "stop", "restart", "reload", "force-reload", "try-restart"}),

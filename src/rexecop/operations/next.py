@@ -77,7 +77,7 @@ def next_effect(op: Operation) -> Next:
     """Return the one thing `op` needs now."""
     if op.receipt_due and op.state in TERMINAL:
         return Close()
-    if op.open or op.state in TERMINAL:
+    if op.in_flight or op.state in TERMINAL:
         return Park()
     if op.state is State.APPROVED:
         return Mint()

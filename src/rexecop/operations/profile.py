@@ -40,20 +40,19 @@ def load_profile(files: Mapping[str, bytes]) -> Profile:
 def read_profile(files: Mapping[str, bytes], problems: Problems) -> Profile:
     """Return what can be read of the profile, keeping every problem."""
     name, version, description = _contract(files, problems)
-    read = _Folders(files, problems)
     profile = Profile(
         name=name,
         version=version,
         description=description,
         digest=digest_of(profile_snapshot(files)),
-        intents=read.folder("intents", read_intent),
-        workflows={path: read_workflow(root, path) for path, root in read.below("workflows/")},
-        connectors=read.folder("connectors", read_connector),
-        rules=read.folder("validation_rules", read_rules),
-        normalizers=read.folder("normalizers", read_normalizer),
-        fixtures=read.folder("fixtures", _read_fixture),
+        intents=_folder(files, "intents", read_intent, problems),
+        workflows={path: read_workflow(root, path) for path, root in _below(files, "workflows/", problems)},
+        connectors=_folder(files, "connectors", read_connector, problems),
+        rules=_folder(files, "validation_rules", read_rules, problems),
+        normalizers=_folder(files, "normalizers", read_normalizer, problems),
+        fixtures=_folder(files, "fixtures", _read_fixture, problems),
     )
-    read.below(OPAQUE)  # Other parts read these; here they only have to be strict YAML.
+    _below(files, OPAQUE, problems)  # Other parts read these; here they only have to be strict YAML.
     _check_names(profile, problems)
     return profile
 
@@ -75,32 +74,28 @@ def _contract(files: Mapping[str, bytes], problems: Problems) -> tuple[str, str,
     return fields.token("name"), fields.text("version", most=64), fields.text("description")
 
 
-class _Folders:
-    """The files of a profile, read by folder."""
+def _below(
+    files: Mapping[str, bytes], start: str | tuple[str, ...], problems: Problems
+) -> list[tuple[str, Node]]:
+    """Return path and root of every YAML file whose path starts so."""
+    paths = [path for path in sorted(files) if path.startswith(start) and path.endswith((".yaml", ".yml"))]
+    roots = ((path, problems.parse(files[path], path)) for path in paths)
+    return [(path, root) for path, root in roots if root is not None]
 
-    def __init__(self, files: Mapping[str, bytes], problems: Problems) -> None:
-        self.files = files
-        self.problems = problems
 
-    def below(self, start: str | tuple[str, ...]) -> list[tuple[str, Node]]:
-        """Return path and root of every YAML file whose path starts so."""
-        paths = [
-            path for path in sorted(self.files) if path.startswith(start) and path.endswith((".yaml", ".yml"))
-        ]
-        roots = ((path, self.problems.parse(self.files[path], path)) for path in paths)
-        return [(path, root) for path, root in roots if root is not None]
-
-    def folder(self, folder: str, read: Callable[[Node, str], T]) -> dict[str, T]:
-        """Return what `read` makes of every file in `folder`, by the file's stem."""
-        found: dict[str, T] = {}
-        for path, root in self.below(f"{folder}/"):
-            stem = path.removeprefix(f"{folder}/").rpartition(".")[0]
-            if "/" in stem:
-                continue
-            if stem in found:
-                self.problems.add(f"`{stem}` is in two files", Place(path), found=stem)
-            found[stem] = read(root, stem)
-        return found
+def _folder(
+    files: Mapping[str, bytes], folder: str, read: Callable[[Node, str], T], problems: Problems
+) -> dict[str, T]:
+    """Return what `read` makes of every file in `folder`, by the file's stem."""
+    found: dict[str, T] = {}
+    for path, root in _below(files, f"{folder}/", problems):
+        stem = path.removeprefix(f"{folder}/").rpartition(".")[0]
+        if "/" in stem:
+            continue
+        if stem in found:
+            problems.add(f"`{stem}` is in two files", Place(path), found=stem)
+        found[stem] = read(root, stem)
+    return found
 
 
 def _read_fixture(root: Node, stem: str) -> dict[str, ScriptedAction]:

@@ -25,6 +25,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 STEP: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,255}")  # Of a plan: with its target.
 WORD: Final = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 FOUND_MAX: Final = 60  # What was found is shown to recognise it, not to reproduce it.
+KNOWN_MAX: Final = 32  # Names a message lists before it gets harder to read than the file.
 DURATION_MAX_MS: Final = 24 * 3600 * 1000  # A call that takes longer than a day is a service, not a call.
 _DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h)?")
 _UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, None: 1000}
@@ -32,7 +33,6 @@ _UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, None: 1000}
 T = TypeVar("T")
 W = TypeVar("W", bound=str)
 E = TypeVar("E", bound=OperationsError)
-KNOWN_MAX: Final = 32  # Names a message lists before it gets harder to read than the file.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ def settle_after(op: Operation, margin: timedelta) -> datetime | None:
 
 def unsettled(op: Operation) -> list[tuple[Sealed, Progress]]:
     """Return every attempt that has no outcome, or only an unknown one."""
-    found = [(progress.open, progress) for progress in op.open.values() if progress.open is not None]
+    found = [(progress.in_flight, progress) for progress in op.in_flight.values() if progress.in_flight is not None]
     return found + [(op.unsettled[digest], progress) for digest, progress in op.unknown.items()]
 
 

@@ -190,22 +190,15 @@ def _union(members: tuple[Any, ...]) -> tuple[Encoder | None, Decoder]:
     nullable = len(options) < len(members)
     if len(options) == 1:
         encoder, decoder = _converters(options[0])
-        if not nullable:
-            return encoder, decoder
-        return (
-            encoder,
-            lambda value, path: None if value is None else decoder(value, path),
-        )
-    classes: list[type] = [option for option in options if _is_dataclass(option)]
-    plain = [(option, _converters(option)) for option in options if not _is_dataclass(option)]
-    tuples = [converters for member, converters in plain if get_origin(member) is tuple]
+        return encoder, lambda value, path: None if value is None else decoder(value, path)
+    classes: list[type] = [option for option in options if hasattr(option, "__dataclass_fields__")]
+    plain = {option: _converters(option) for option in options if option not in classes}
+    tuples = [converters for option, converters in plain.items() if get_origin(option) is tuple]
 
     def write(value: Any) -> Any:
-        if dataclasses.is_dataclass(value):
-            return to_json(value)
         if isinstance(value, tuple) and tuples and tuples[0][0] is not None:
             return tuples[0][0](value)
-        return value
+        return to_json(value) if dataclasses.is_dataclass(value) else value
 
     def read(value: Any, path: str) -> Any:
         if value is None and nullable:
@@ -214,16 +207,11 @@ def _union(members: tuple[Any, ...]) -> tuple[Encoder | None, Decoder]:
             return from_json(_class_for(classes, value, path), value, path)
         if isinstance(value, list) and tuples:
             return tuples[0][1](value, path)
-        for member, (_, decoder) in plain:
-            if isinstance(member, type) and type(value) is member:
-                return decoder(value, path)
+        if type(value) in plain:
+            return plain[type(value)][1](value, path)
         raise RecordMalformed(f"`{path}` has a type that is not allowed there", field=path)
 
     return write, read
-
-
-def _is_dataclass(hint: Any) -> bool:
-    return dataclasses.is_dataclass(hint)
 
 
 def _class_for(classes: list[type], value: dict[str, Json], path: str) -> type:

@@ -175,7 +175,7 @@ def _duties(intent: Intent, notes: Notes) -> ProvedBy | None:
     """Return what separates who asked from who approved."""
     if not notes.counted:
         return None
-    if notes.intent_proved:
+    if notes.intent_proved and notes.counted <= notes.approvals_own:
         return ProvedBy.KEYS
     sessions = (Established.OIDC, Established.TOKEN, Established.OS_USER)
     return ProvedBy.SESSIONS if intent.by.established in sessions else ProvedBy.ASSERTED

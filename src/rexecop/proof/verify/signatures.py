@@ -141,8 +141,10 @@ def _intent(evidence: Evidence, notes: Notes) -> None:
         else:
             text = armored.decode("ascii", "replace")
             public = _signed(sealed, text, sealed.body, INTENT_NAMESPACE, who, "E04j", notes)
-            notes.intent_proved |= public is not None
-            own = [key.public for key in evidence.trust.of(Role.REQUESTER) if key.name == who.person]
+            known = (*evidence.trust.of(Role.REQUESTER), *evidence.trust.of(Role.APPROVER))
+            own = [key.public for key in known if key.name == who.person]
+            # Whose key it is, is the instance's word unless the verifier knows the key too.
+            notes.intent_proved |= public in own
             _foreign(sealed, public, own, who, notes)
 
 
