@@ -70,5 +70,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeInstance:
     def opened(_: Session) -> Iterator[FakeInstance]:
         yield instance
 
+    async def made_already(_: object) -> None:
+        return None
+
     monkeypatch.setattr(Session, "instance", opened)
+    monkeypatch.setattr(Session, "reading", opened)
+    monkeypatch.setattr("rexecop.app.build.ensure_root", made_already)
     return instance

@@ -11,7 +11,12 @@ from tests.house.source import ROOT, Source, Use, product
 
 CLOCK: Final = ("src/rexecop/app/clock.py",)
 CANONICAL: Final = ("src/rexecop/proof/canonical.py",)
-JSON: Final = (*CANONICAL, "src/rexecop/proof/codec.py", "src/rexecop/proof/payload.py", "src/rexecop/cli/render.py")
+JSON: Final = (
+    *CANONICAL,
+    "src/rexecop/proof/codec.py",
+    "src/rexecop/proof/payload.py",
+    "src/rexecop/cli/render.py",
+)
 LANES: Final = ("src/rexecop/lanes/*",)
 PLUGINS: Final = ("src/rexecop/app/*",)
 NOWHERE: Final = ()

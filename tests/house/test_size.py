@@ -3,11 +3,11 @@
 import ast
 from typing import Final
 
-from tests.house.source import CORE, product, python_files
+from tests.house.source import CORE, code_lines, product, python_files
 
 FUNCTION_LINES_MAX: Final = 70  # one screen; past it nobody checks a function against its docstring
 FILE_LINES_MAX: Final = 600  # the wall; 400 is the aim
-CORE_LINES_MAX: Final = 20_000  # what one person can still know
+CORE_LINES_MAX: Final = 20_000  # of code (docs/decisions/0008): what one person can still know
 
 
 def test_every_function_fits_on_a_screen() -> None:
@@ -29,6 +29,6 @@ def test_every_file_stays_below_the_wall() -> None:
 
 
 def test_the_core_stays_small_enough_to_know() -> None:
-    total = sum(source.text.count("\n") for source in python_files(CORE))
+    total = sum(code_lines(source.text, source.tree) for source in python_files(CORE))
 
     assert total < CORE_LINES_MAX

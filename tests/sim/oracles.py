@@ -70,4 +70,5 @@ def no_double_effect(house: House, operation: str) -> None:
 
 def stuck(op: Operation) -> str:
     """Say where an operation came to rest."""
-    return f"`{op.state}` ({op.reason}), open {len(op.in_flight)}, unknown {len(op.unknown)}, due {op.receipt_due}"
+    loose = f"in flight {len(op.in_flight)}, unknown {len(op.unknown)}, due {op.receipt_due}"
+    return f"`{op.state}` ({op.reason}), {loose}"

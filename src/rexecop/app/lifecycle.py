@@ -128,7 +128,7 @@ class Lifecycle:
             ENGINE,
             attempt=attempt,
             happened=not stands if progress.phase is Phase.UNDO else stands,
-            reason=f"the probe found `{step.probe.fact}` to be {found!r}; after the change it is {step.probe.equals!r}",
+            reason=f"the probe saw `{step.probe.fact}` {found!r}, the change makes it {step.probe.equals!r}",
             probe=sealed.digest,
         )
 

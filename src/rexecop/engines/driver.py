@@ -196,7 +196,7 @@ class _Drive:
         self._world.store.acquire(self._session.id, self._world.runner, now + LEASE, now)
 
     def _fence(self) -> int:
-        """Return the fence held. Nobody can take a lease before it expires, so until then ours is the truth."""
+        """Return the fence held; nobody can take a lease before it expires, so until then ours is true."""
         held = self._session.lease
         if held is not None and self._world.clock.now() < held.expires:
             return held.fence

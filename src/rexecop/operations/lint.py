@@ -134,7 +134,10 @@ def _lint_plan(compiler: Compiler, problems: Problems) -> None:
                 for text in _texts_of(context.profile.connectors[step.connector].actions[step.action]):
                     expand(text, compiler.values(step), f"`{step.action}`")
         except RexecopError as error:
-            if error.facts.get("found") not in failed:  # Else it only rests on a step that failed.
+            told = any(
+                (item.file, item.line) == (step.place.file, step.place.line) for item in problems.errors()
+            )
+            if not told and error.facts.get("found") not in failed:  # Else it rests on a step that failed.
                 _keep(problems, error, step.place)
             failed.add(step.id)
     if problems.errors():
@@ -175,13 +178,11 @@ def _lint_fit(environment: Environment, profile: Profile, top: Place, problems: 
 
 
 def _keep(problems: Problems, error: RexecopError, place: Place) -> None:
-    """Keep `error` at the place it names, else at `place`; the first at a place says enough."""
+    """Keep `error` at the place it names, else at `place`."""
     facts = {key: str(value) for key, value in error.facts.items()}
     if "file" in facts:
         place = Place(facts["file"], int(facts.get("line", "1")))
     message = error.message.removeprefix(f"{place.file}:{place.line}: ")
-    if any((known.file, known.line) == (place.file, place.line) for known in problems.errors()):
-        return
     found, allowed = facts.get("found"), facts.get("allowed")
     field = facts.get("field", found or "")
     problems.add(message, place, field=field, found=found, allowed=allowed, code=error.code)

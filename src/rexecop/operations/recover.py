@@ -29,7 +29,8 @@ def settle_after(op: Operation, margin: timedelta) -> datetime | None:
 
 def unsettled(op: Operation) -> list[tuple[Sealed, Progress]]:
     """Return every attempt that has no outcome, or only an unknown one."""
-    found = [(progress.in_flight, progress) for progress in op.in_flight.values() if progress.in_flight is not None]
+    running = ((progress.in_flight, progress) for progress in op.in_flight.values())
+    found = [(attempt, progress) for attempt, progress in running if attempt is not None]
     return found + [(op.unsettled[digest], progress) for digest, progress in op.unknown.items()]
 
 
