@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecop.lanes import wire
-from rexecop.lanes.launch import Launch, from_fields, to_fields
+from rexecop.lanes.wire import Launch
 
 FIELDS = st.lists(st.binary(max_size=30), max_size=6)
 
@@ -58,4 +58,4 @@ def test_a_launch_arrives_as_it_was_sent(argv: list[bytes], env: dict[bytes, byt
         file_bytes=5,
     )
 
-    assert from_fields(to_fields(launch)) == launch
+    assert Launch.from_fields(launch.fields()) == launch

@@ -18,19 +18,18 @@ import cedarpy
 from cedarpy import pst
 
 from rexecop.governance.cedar import Rule
-from rexecop.governance.entities import Entities, merge_entities
+from rexecop.governance.entities import NOBODY, Entities, merge_entities
 from rexecop.governance.facts import Facts, Question
-from rexecop.governance.obligations import NO_OBLIGATIONS, merge_approvals, merge_obligations
+from rexecop.governance.obligations import (
+    NO_OBLIGATIONS,
+    approvals_in_words,
+    merge_approvals,
+    merge_obligations,
+)
 from rexecop.governance.pack import Pack
 from rexecop.governance.schema import schema
 from rexecop.proof.errors import NotCanonical
-from rexecop.proof.records.decision import (
-    PackRef,
-    PolicyRequest,
-    RequestTarget,
-    RuleRef,
-    Terms,
-)
+from rexecop.proof.records.decision import PackRef, PolicyRequest, RequestTarget, RuleRef, Terms
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 
 ANSWERS_MAX: Final = 512  # As many kinds of request as a busy instance sees; beyond it all are asked anew.
@@ -68,26 +67,25 @@ class Policy:
         )
         self._all: tuple[Pack, ...] = (*operator, *profile)
         self.entities, contradiction = merge_entities(
-            [*(pack.entities for pack in operator), *map(_only_target_groups, profile)]
+            # A profile's pack may add nothing to who is who but names for groups of targets.
+            [
+                *(pack.entities for pack in operator),
+                *(replace(NOBODY, target_groups=pack.entities.target_groups) for pack in profile),
+            ]
         )
         self._by_name: dict[str, Rule] = {}
         rules, requirements, problems = self._collect(operator, profile)
-        self._problem: str | None = next(
-            (
-                words
-                for words in (
-                    *(f"a policy pack cannot be read: {words}" for words in unreadable),
-                    None if operator else "no policy pack of the operator is in force",
-                    contradiction,
-                    *problems,
-                )
-                if words
-            ),
-            None,
+        standing = (
+            *(f"a policy pack cannot be read: {words}" for words in unreadable),
+            None if operator else "no policy pack of the operator is in force",
+            contradiction,
+            *problems,
         )
+        self._problem: str | None = next(filter(None, standing), None)
         self.rules: Final = _policy_set(rules)
         self.requirements: Final = _policy_set(requirements) if requirements else None
-        self.facts: Final = Facts(self.entities, _named(self._by_name.values()))
+        named = frozenset(name for rule in self._by_name.values() for name in rule.names)
+        self.facts: Final = Facts(self.entities, named)
         self._timeless = not any(_NOW.search(pack.data) for pack in self._all)
         self._answers: dict[PolicyRequest, Answer] = {}
 
@@ -128,14 +126,12 @@ class Policy:
         requirements: dict[str, Rule] = {}
         problems: list[str] = []
         seen: set[str] = set()
-        sources = [*((pack, True) for pack in operator), *((pack, False) for pack in profile)]
-        for pack, grants in sources:
+        for pack, grants in (*((pack, True) for pack in operator), *((pack, False) for pack in profile)):
             if pack.ref.id in seen:
                 problems.append(f"two policy packs are called `{pack.ref.id}`")
             seen.add(pack.ref.id)
-            for rule in pack.rules:
-                if grants or rule.forbids:
-                    rules[f"{pack.ref.id}/{rule.id}"] = rule
+            named = {f"{pack.ref.id}/{rule.id}": rule for rule in pack.rules}
+            rules |= {name: rule for name, rule in named.items() if grants or rule.forbids}
             requirements |= {f"{pack.ref.id}/{rule.id}": rule for rule in pack.requirements}
         self._by_name = rules | requirements
         for name, rule in self._by_name.items():
@@ -169,18 +165,17 @@ def _decide(policy: Policy, request: PolicyRequest) -> Answer:
     try:
         questions, entities = policy.facts.of(request)
     except (ValueError, NotCanonical) as error:
-        words = (_one_line(str(error)),)
-        return _blocked(policy, (), words, _in_words(words))
+        return _failed(policy, (), (_one_line(str(error)),))
     found = _ask(policy.rules, questions, entities, request.targets)
     if found.errors:
-        return _blocked(policy, found.names, found.errors, _in_words(found.errors))
+        return _failed(policy, found.names, found.errors)
     if found.denied is not None:
         return _blocked(policy, found.denied_by, (), _denial(policy, found, request))
     required = _NOTHING
     if policy.requirements is not None:
         required = _ask(policy.requirements, questions, entities, request.targets)
         if required.errors:
-            return _blocked(policy, required.names, required.errors, _in_words(required.errors))
+            return _failed(policy, required.names, required.errors)
     return _allowed(policy, request, found.names, required.names)
 
 
@@ -188,13 +183,13 @@ def _decide(policy: Policy, request: PolicyRequest) -> Answer:
 class _Found:
     """What the engine said: permits that matched for any target, what failed, the first target denied."""
 
-    names: tuple[str, ...]
-    errors: tuple[str, ...]
-    denied: RequestTarget | None
-    denied_by: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    denied: RequestTarget | None = None
+    denied_by: tuple[str, ...] = ()
 
 
-_NOTHING: Final = _Found(names=(), errors=(), denied=None, denied_by=())
+_NOTHING: Final = _Found()
 
 
 def _ask(
@@ -207,7 +202,7 @@ def _ask(
     try:
         results = cedarpy.is_authorized_batch(questions, rules, entities, schema())
     except ValueError as error:
-        return _Found(names=(), errors=(_one_line(str(error)),), denied=None, denied_by=())
+        return _Found(errors=(_one_line(str(error)),))
     names: set[str] = set()
     errors: set[str] = set()
     denied: RequestTarget | None = None
@@ -250,25 +245,26 @@ def _unknown(entities: Entities, request: PolicyRequest) -> str | None:
 def _allowed(
     policy: Policy, request: PolicyRequest, permits: tuple[str, ...], required: tuple[str, ...]
 ) -> Answer:
-    rules = [policy.rule(name) for name in (*permits, *required)]
+    names = (*permits, *required)
+    rules = [policy.rule(name) for name in names]
     obligations = merge_obligations(rule.obligations for rule in rules)
     approvals = merge_approvals(rule.approvals for rule in rules)
     targets = len(request.targets)
     if obligations.targets_max is not None and targets > obligations.targets_max:
         words = f"{targets} targets are asked for, at most {obligations.targets_max} are allowed"
-        return _blocked(policy, (*permits, *required), (), words)
+        return _blocked(policy, names, (), words)
     reason = f"allowed by {_quoted(permits)}"
     if approvals:
-        asked = " and ".join(f"{rule.count} of `{rule.group}`" for rule in approvals)
-        asking = [name for name in (*permits, *required) if policy.rule(name).approvals]
-        reason += f", needs approval by {asked} because of {_quoted(asking)}"
-    terms = Terms(
-        verdict=Verdict.APPROVAL_REQUIRED if approvals else Verdict.ALLOWED,
-        approvals=approvals,
-        obligations=obligations,
-    )
-    names = (*permits, *required)
+        asking = [name for name, rule in zip(names, rules, strict=True) if rule.approvals]
+        reason += f", needs approval by {approvals_in_words(approvals)} because of {_quoted(asking)}"
+    verdict = Verdict.APPROVAL_REQUIRED if approvals else Verdict.ALLOWED
+    terms = Terms(verdict=verdict, approvals=approvals, obligations=obligations)
     return Answer(terms=terms, rules=_refs(policy, names), packs=policy.packs, errors=(), reason=reason)
+
+
+def _failed(policy: Policy, names: Sequence[str], errors: tuple[str, ...]) -> Answer:
+    reason = f"a policy could not be evaluated, and that denies: {errors[0]}"
+    return _blocked(policy, names, errors, reason)
 
 
 def _blocked(policy: Policy, names: Sequence[str], errors: tuple[str, ...], reason: str) -> Answer:
@@ -284,10 +280,6 @@ def _denial(policy: Policy, found: _Found, request: PolicyRequest) -> str:
     words = f"forbidden by {_quoted(found.denied_by)}"
     reasons = [reason for name in found.denied_by if (reason := policy.rule(name).reason)]
     return f"{words}: {'; '.join(reasons)}" if reasons else words
-
-
-def _in_words(errors: Sequence[str]) -> str:
-    return f"a policy could not be evaluated, and that denies: {errors[0]}"
 
 
 def _quoted(names: Iterable[str]) -> str:
@@ -315,18 +307,3 @@ def _policy_set(rules: Mapping[str, Rule]) -> cedarpy.PolicySet:
     return cedarpy.PolicySet.from_pst(
         pst.PolicySet(templates=pst.FrozenMap({}), static_policies=pst.FrozenMap(named), template_links=())
     )
-
-
-def _only_target_groups(pack: Pack) -> Entities:
-    """Return what a profile's pack may add to who is who: names for groups of targets."""
-    return Entities(
-        people={},
-        groups=frozenset(),
-        agents={},
-        services=frozenset(),
-        target_groups=pack.entities.target_groups,
-    )
-
-
-def _named(rules: Iterable[Rule]) -> frozenset[tuple[str, str]]:
-    return frozenset(name for rule in rules for name in rule.names)

@@ -6,19 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from rexecop.governance.errors import (
-    ApprovalNotAsked,
-    ApprovalRefused,
-    ApproverKeyInvalid,
-    ApproverNotEstablished,
-    ApproverNotInGroup,
-    ApproverUnknown,
-    KeyEnrolledAfterPlan,
-    KeyEnrolledByRequester,
-    KeySharedWithRequester,
-    SelfApproval,
-    SponsorApproval,
-)
+from rexecop.governance.errors import ApprovalNotAsked, ApprovalRefused, ApproverNotInGroup
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.principal import Principal
@@ -32,18 +20,7 @@ from rexecop.proof.vocabulary import Verdict
 APPROVAL_VALID_MAX: Final = timedelta(days=7)  # After a week nobody remembers what was looked at.
 
 _REFUSALS: Final[Mapping[str, type[ApprovalRefused]]] = {
-    refusal.code: refusal
-    for refusal in (
-        SelfApproval,
-        SponsorApproval,
-        ApproverUnknown,
-        ApproverNotEstablished,
-        ApproverKeyInvalid,
-        ApproverNotInGroup,
-        KeySharedWithRequester,
-        KeyEnrolledByRequester,
-        KeyEnrolledAfterPlan,
-    )
+    refusal.code: refusal for refusal in ApprovalRefused.__subclasses__()
 }
 
 

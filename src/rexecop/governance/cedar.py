@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,13 @@ import cedarpy
 from cedarpy import pst
 
 from rexecop.governance import grammar
-from rexecop.governance.errors import AnnotationWrong, PackTooLarge, PolicyInvalid, PolicyMalformed
+from rexecop.governance.errors import (
+    AnnotationWrong,
+    PackRefused,
+    PackTooLarge,
+    PolicyInvalid,
+    PolicyMalformed,
+)
 from rexecop.governance.obligations import NO_OBLIGATIONS
 from rexecop.governance.schema import schema
 from rexecop.proof.canonical import Digest, digest_of
@@ -25,14 +31,13 @@ _CLOSING: Final = frozenset(")]}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One policy. `id` is its own, `digest` that of its text; a requirement never allows anything."""
+    """One policy. `id` is its own, `digest` that of its text."""
 
     id: str
     source: str
     line: int
     digest: Digest
     forbids: bool
-    requirement: bool
     approvals: tuple[ApprovalRule, ...]
     obligations: Obligations
     reason: str | None
@@ -40,12 +45,17 @@ class Rule:
     names: frozenset[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Statement:
-    """The text of one policy, without the comments before it, and the line it begins on."""
+    """The text of one policy, without the comments before it, and the file and line it begins on."""
 
     text: str
+    source: str
     line: int
+
+    def refused(self, refusal: type[PackRefused], what: str) -> PackRefused:
+        """Return `refusal` of this policy."""
+        return refusal(what, source=self.source, line=self.line)
 
 
 def read_rules(text: str, *, source: str, requirement: bool) -> tuple[Rule, ...]:
@@ -54,7 +64,7 @@ def read_rules(text: str, *, source: str, requirement: bool) -> tuple[Rule, ...]
     Raises:
         PolicyMalformed, PolicyInvalid, AnnotationWrong, PackTooLarge: naming the line of the policy.
     """
-    return tuple(_rule(statement, source, requirement) for statement in split(text, source=source))
+    return tuple(_rule(statement, requirement) for statement in split(text, source=source))
 
 
 def split(text: str, *, source: str) -> Iterator[Statement]:
@@ -80,13 +90,16 @@ def split(text: str, *, source: str) -> Iterator[Statement]:
             continue
         depth += (char in _OPENING) - (char in _CLOSING)
         if not 0 <= depth <= BRACKETS_DEPTH_MAX:
-            what = (
-                f"brackets are nested deeper than {BRACKETS_DEPTH_MAX}" if depth > 0 else "no bracket is open"
-            )
+            deep = f"brackets are nested deeper than {BRACKETS_DEPTH_MAX}"
+            what = deep if depth > 0 else "no bracket is open"
             raise PolicyMalformed(what, source=source, line=_line(text, at))
         at += 1
         if char == ";" and depth == 0:
-            yield _statement(text, begin, at, source)
+            statement = Statement(text[begin:at], source, _line(text, begin))
+            if at - begin > STATEMENT_LENGTH_MAX:
+                what = f"policy has {at - begin} characters, at most {STATEMENT_LENGTH_MAX} are read"
+                raise statement.refused(PackTooLarge, what)
+            yield statement
             begin = -1
     if begin >= 0:
         what = "a policy begins here and does not end with `;`"
@@ -102,36 +115,34 @@ def _after_string(text: str, at: int, source: str) -> int:
     return end + 1
 
 
-def _statement(text: str, begin: int, end: int, source: str) -> Statement:
-    line = _line(text, begin)
-    if end - begin > STATEMENT_LENGTH_MAX:
-        what = f"policy has {end - begin} characters, at most {STATEMENT_LENGTH_MAX} are read"
-        raise PackTooLarge(what, source=source, line=line)
-    return Statement(text=text[begin:end], line=line)
-
-
 def _line(text: str, at: int) -> int:
     return text.count("\n", 0, at) + 1
 
 
-def _rule(statement: Statement, source: str, requirement: bool) -> Rule:
-    template = _template(statement, source)
+def _rule(statement: Statement, requirement: bool) -> Rule:
+    template = _template(statement)
     forbids = template.effect == "forbid"
     if requirement and forbids:
         what = "a requirement is written as `permit`: it says when it applies"
-        raise PolicyMalformed(what, source=source, line=statement.line)
-    rule_id, reason, approvals, obligations = _annotations(template, statement, source, requirement)
+        raise statement.refused(PolicyMalformed, what)
+    annotations = dict(template.annotations)
+    rule_id, reason = _annotated(annotations, statement, forbids=forbids, requirement=requirement)
+    try:
+        asked, kept_to = annotations.get("approvals"), annotations.get("obligations")
+        approvals = () if asked is None else grammar.read_approvals(asked)
+        obligations = NO_OBLIGATIONS if kept_to is None else grammar.read_obligations(kept_to)
+    except ValueError as error:
+        raise statement.refused(AnnotationWrong, f"policy `{rule_id}`: {error}") from error
     checked = cedarpy.validate_policies(statement.text, schema())
     if not checked.validation_passed:
         words = _one_line("; ".join(found.error for found in checked.errors))
-        raise PolicyInvalid(f"policy `{rule_id}`: {words}", source=source, line=statement.line)
+        raise statement.refused(PolicyInvalid, f"policy `{rule_id}`: {words}")
     return Rule(
         id=rule_id,
-        source=source,
+        source=statement.source,
         line=statement.line,
         digest=digest_of(statement.text.encode()),
         forbids=forbids,
-        requirement=requirement,
         approvals=approvals,
         obligations=obligations,
         reason=reason,
@@ -140,49 +151,39 @@ def _rule(statement: Statement, source: str, requirement: bool) -> Rule:
     )
 
 
-def _template(statement: Statement, source: str) -> pst.Template:
+def _template(statement: Statement) -> pst.Template:
     try:
         parsed = cedarpy.policies_to_pst(statement.text)
     except ValueError as error:
-        what = f"not a policy: {_one_line(str(error))}"
-        raise PolicyMalformed(what, source=source, line=statement.line) from error
+        raise statement.refused(PolicyMalformed, f"not a policy: {_one_line(str(error))}") from error
     if parsed.templates or parsed.template_links or len(parsed.static_policies) != 1:
         what = "templates with slots are not allowed; write the entity out"
-        raise PolicyMalformed(what, source=source, line=statement.line)
+        raise statement.refused(PolicyMalformed, what)
     return next(iter(parsed.static_policies.values()))
 
 
-def _annotations(
-    template: pst.Template, statement: Statement, source: str, requirement: bool
-) -> tuple[str, str | None, tuple[ApprovalRule, ...], Obligations]:
-    found = dict(template.annotations)
-
-    def refuse(what: str) -> AnnotationWrong:
-        return AnnotationWrong(what, source=source, line=statement.line)
-
-    rule_id = found.get("id", "")
-    if not grammar.ID.fullmatch(rule_id):
-        raise refuse('every policy has an `@id("...")` of letters, digits, `_`, `.` and `-`')
+def _annotated(
+    found: Mapping[str, str], statement: Statement, *, forbids: bool, requirement: bool
+) -> tuple[str, str | None]:
+    """Return id and reason of a policy whose annotations go with what it is."""
+    rule_id, reason = found.get("id", ""), found.get("reason")
     unknown = sorted(found.keys() - grammar.KNOWN)
-    if unknown:
-        known = ", ".join(sorted(grammar.KNOWN))
-        raise refuse(f"policy `{rule_id}` has an unknown annotation `@{unknown[0]}`; known are {known}")
     terms = found.keys() & {"approvals", "obligations"}
-    if terms and template.effect == "forbid":
-        raise refuse(f"policy `{rule_id}` forbids, so nothing can be asked on top of it")
-    if requirement and not terms:
-        raise refuse(f"requirement `{rule_id}` asks for nothing: it has neither approvals nor obligations")
-    reason = found.get("reason")
-    if reason is not None and not (0 < len(reason) <= grammar.REASON_LENGTH_MAX and reason.isprintable()):
-        raise refuse(f"policy `{rule_id}`: a reason is one line of {grammar.REASON_LENGTH_MAX} characters")
-    try:
-        approvals = grammar.read_approvals(found["approvals"]) if "approvals" in found else ()
-        obligations = (
-            grammar.read_obligations(found["obligations"]) if "obligations" in found else NO_OBLIGATIONS
-        )
-    except ValueError as error:
-        raise refuse(f"policy `{rule_id}`: {error}") from error
-    return rule_id, reason, approvals, obligations
+    what: str | None = None
+    if not grammar.ID.fullmatch(rule_id):
+        what = 'every policy has an `@id("...")` of letters, digits, `_`, `.` and `-`'
+    elif unknown:
+        known = ", ".join(sorted(grammar.KNOWN))
+        what = f"policy `{rule_id}` has an unknown annotation `@{unknown[0]}`; known are {known}"
+    elif terms and forbids:
+        what = f"policy `{rule_id}` forbids, so nothing can be asked on top of it"
+    elif requirement and not terms:
+        what = f"requirement `{rule_id}` asks for nothing: it has neither approvals nor obligations"
+    elif reason is not None and not (0 < len(reason) <= grammar.REASON_LENGTH_MAX and reason.isprintable()):
+        what = f"policy `{rule_id}`: a reason is one line of {grammar.REASON_LENGTH_MAX} characters"
+    if what is not None:
+        raise statement.refused(AnnotationWrong, what)
+    return rule_id, reason
 
 
 def _one_line(text: str) -> str:

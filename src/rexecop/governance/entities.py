@@ -8,7 +8,7 @@ from typing import Final
 
 from rexecop.execution.strict_yaml import Document, Path, Yaml, load_yaml
 from rexecop.governance.cedar import Rule
-from rexecop.governance.errors import EntitiesWrong
+from rexecop.governance.errors import EntitiesWrong, PackRefused
 from rexecop.governance.grammar import GROUP
 from rexecop.proof.quorum import person_key
 
@@ -54,12 +54,20 @@ class Entities:
             "Agent": self.agents.keys(),
             "Service": self.services,
         }
-        for kind, name in sorted(rule.names):
-            if kind in known and name not in known[kind]:
-                return f'`{kind}::"{name}"`'
-        for approval in rule.approvals:
-            if approval.group not in self.groups:
-                return f'`Group::"{approval.group}"`'
+        named = (*sorted(rule.names), *(("Group", approval.group) for approval in rule.approvals))
+        missing = (f'`{kind}::"{name}"`' for kind, name in named if name not in known.get(kind, (name,)))
+        return next(missing, None)
+
+    def ambiguity(self) -> str | None:
+        """Return in words which name could mean two: it is reserved, or another differs in case only."""
+        seen: dict[str, str] = {}
+        for name in (*self.people, *self.agents, *self.services):
+            key = person_key(name)
+            if key in RESERVED:
+                return f"`{name}` is a reserved name"
+            if key in seen:
+                return f"`{seen[key]}` and `{name}` could be taken for one another"
+            seen[key] = name
         return None
 
 
@@ -76,21 +84,27 @@ def read_entities(data: bytes, *, source: str) -> Entities:
         EntitiesWrong: an unknown section or field, a bad name, or a name of nobody.
     """
     document = load_yaml(data, source=source)
-    top = _mapping(document, (), SECTIONS)
-    groups = _names(document, top, "groups")
+    mapping(document, (), SECTIONS, EntitiesWrong)
     entities = Entities(
-        people=_people(document, top, groups),
-        groups=groups,
-        agents=_agents(document, top),
-        services=_names(document, top, "services"),
-        target_groups=_names(document, top, "target_groups"),
+        people={
+            person: _names(document, ("people", person), "groups")
+            for person in _section(document, "people", "groups")
+        },
+        groups=_names(document, (), "groups"),
+        agents={agent: _sponsor(document, agent) for agent in _section(document, "agents", "sponsor")},
+        services=_names(document, (), "services"),
+        target_groups=_names(document, (), "target_groups"),
     )
-    _require_one_meaning(document, entities)
+    for person, member_of in entities.people.items():
+        for group in sorted(member_of - entities.groups):
+            what = f"`{person}` is in group `{group}`, which `groups` does not list"
+            raise _wrong(document, ("people", person), what)
+    if (problem := entities.ambiguity()) is not None:
+        raise _wrong(document, (), problem)
     for agent, sponsor in entities.agents.items():
         if sponsor not in entities.people:
-            raise _wrong(
-                document, ("agents", agent), f"sponsor `{sponsor}` of `{agent}` is not among the people"
-            )
+            what = f"sponsor `{sponsor}` of `{agent}` is not among the people"
+            raise _wrong(document, ("agents", agent), what)
     return entities
 
 
@@ -99,11 +113,9 @@ def merge_entities(parts: Iterable[Entities]) -> tuple[Entities, str | None]:
 
     A person is in every group that any part puts him in.
     """
+    parts = tuple(parts)
     people: dict[str, frozenset[str]] = {}
-    groups: set[str] = set()
     agents: dict[str, str] = {}
-    services: set[str] = set()
-    target_groups: set[str] = set()
     problem: str | None = None
     for part in parts:
         for person, member_of in part.people.items():
@@ -111,121 +123,84 @@ def merge_entities(parts: Iterable[Entities]) -> tuple[Entities, str | None]:
         for agent, sponsor in part.agents.items():
             if agents.setdefault(agent, sponsor) != sponsor:
                 problem = f"agent `{agent}` has two sponsors in different packs"
-        groups |= part.groups
-        services |= part.services
-        target_groups |= part.target_groups
     merged = Entities(
         people=people,
-        groups=frozenset(groups),
+        groups=frozenset().union(*(part.groups for part in parts)),
         agents=agents,
-        services=frozenset(services),
-        target_groups=frozenset(target_groups),
+        services=frozenset().union(*(part.services for part in parts)),
+        target_groups=frozenset().union(*(part.target_groups for part in parts)),
     )
-    return merged, problem or _ambiguity(merged)
+    return merged, problem or merged.ambiguity()
 
 
-def _people(
-    document: Document, top: Mapping[str, Yaml], groups: frozenset[str]
-) -> Mapping[str, frozenset[str]]:
-    found: dict[str, frozenset[str]] = {}
-    for person in _section(document, top, "people"):
-        place: Path = ("people", person)
-        fields = _mapping(document, place, frozenset({"groups"}))
-        member_of = _names(document, fields, "groups", place)
-        unknown = sorted(member_of - groups)
-        if unknown:
-            raise _wrong(
-                document, place, f"`{person}` is in group `{unknown[0]}`, which `groups` does not list"
-            )
-        found[person] = member_of
-    return found
+def mapping(
+    document: Document, place: Path, allowed: frozenset[str] | None, refusal: type[PackRefused]
+) -> Mapping[str, Yaml]:
+    """Return the mapping at `place`, empty where there is none, that holds no field but `allowed`.
+
+    Raises:
+        PackRefused: as `refusal`, with the line: it is none, or has another field.
+    """
+    value: Yaml = document.value
+    for key in place:
+        value = value.get(str(key)) if isinstance(value, dict) else None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        what = f"`{'.'.join(map(str, place)) or document.source}` is a mapping"
+        raise refusal(what, source=document.source, line=document.line(place))
+    for unknown in sorted(value.keys() - allowed) if allowed is not None else ():
+        field = ".".join(map(str, (*place, f"{unknown:.60}")))
+        what = f"unknown field `{field}`; allowed are {', '.join(sorted(allowed or ()))}"
+        raise refusal(what, source=document.source, line=document.line((*place, unknown)))
+    return value
 
 
-def _agents(document: Document, top: Mapping[str, Yaml]) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    for agent in _section(document, top, "agents"):
-        place: Path = ("agents", agent)
-        sponsor = _mapping(document, place, frozenset({"sponsor"})).get("sponsor")
-        if not isinstance(sponsor, str):
-            raise _wrong(
-                document, place, f"agent `{agent}` names no `sponsor`, the person who answers for it"
-            )
-        found[agent] = sponsor
-    return found
-
-
-def _section(document: Document, top: Mapping[str, Yaml], name: str) -> Iterable[str]:
-    if top.get(name) is None:
-        return ()
-    found = _mapping(document, (name,), None)
+def _section(document: Document, name: str, field: str) -> Iterable[str]:
+    """Return the names in section `name`, each of which may say `field` and nothing else."""
+    found = mapping(document, (name,), None, EntitiesWrong)
     for key in found:
         _require_name(document, (name, key), key)
+        mapping(document, (name, key), frozenset({field}), EntitiesWrong)
     return found
 
 
-def _names(document: Document, fields: Mapping[str, Yaml], name: str, around: Path = ()) -> frozenset[str]:
-    value = fields.get(name)
-    if value is None:
-        return frozenset()
+def _sponsor(document: Document, agent: str) -> str:
+    place: Path = ("agents", agent)
+    sponsor = mapping(document, place, None, EntitiesWrong).get("sponsor")
+    if not isinstance(sponsor, str):
+        raise _wrong(document, place, f"agent `{agent}` names no `sponsor`, the person who answers for it")
+    return sponsor
+
+
+def _names(document: Document, around: Path, name: str) -> frozenset[str]:
+    value = mapping(document, around, None, EntitiesWrong).get(name)
     place = (*around, name)
-    if not isinstance(value, list):
+    if not isinstance(value, list | None):
         raise _wrong(document, place, f"`{name}` is a list of names")
     found: set[str] = set()
-    for index, entry in enumerate(value):
+    for index, entry in enumerate(value or ()):
+        here = (*place, index)
         if not isinstance(entry, str):
-            raise _wrong(document, (*place, index), f"`{name}` is a list of names; put `{entry}` in quotes")
-        _require_name(document, (*place, index), entry)
+            raise _wrong(document, here, f"`{name}` is a list of names; put `{entry}` in quotes")
+        _require_name(document, here, entry)
         if name != "services" and not GROUP.fullmatch(entry):
-            raise _wrong(
-                document, (*place, index), f"group `{entry:.60}` has other signs than A-Z a-z 0-9 _ . -"
-            )
+            raise _wrong(document, here, f"group `{entry:.60}` has other signs than A-Z a-z 0-9 _ . -")
         if entry in found:
-            raise _wrong(document, (*place, index), f"`{entry}` is listed twice")
+            raise _wrong(document, here, f"`{entry}` is listed twice")
         found.add(entry)
     return frozenset(found)
 
 
-def _mapping(document: Document, place: Path, allowed: frozenset[str] | None) -> Mapping[str, Yaml]:
-    value: Yaml = document.value
-    for key in place:
-        assert isinstance(value, dict) and isinstance(key, str)
-        value = value[key]
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise _wrong(document, place, f"`{'.'.join(map(str, place)) or document.source}` is a mapping")
-    unknown = sorted(value.keys() - allowed) if allowed is not None else []
-    if allowed is not None and unknown:
-        what = f"unknown field `{unknown[0]:.60}`; allowed are {', '.join(sorted(allowed))}"
-        raise _wrong(document, (*place, unknown[0]), what)
-    return value
-
-
 def _require_name(document: Document, place: Path, name: str) -> None:
-    fits = 0 < len(name) <= NAME_LENGTH_MAX and name.isprintable() and name == name.strip()
-    if not fits:
-        raise _wrong(
-            document, place, f"name {name[:60]!a} is not 1 to {NAME_LENGTH_MAX} printable characters"
-        )
+    if not is_name(name):
+        what = f"name {name[:60]!a} is not 1 to {NAME_LENGTH_MAX} printable characters"
+        raise _wrong(document, place, what)
 
 
-def _require_one_meaning(document: Document, entities: Entities) -> None:
-    problem = _ambiguity(entities)
-    if problem is not None:
-        raise _wrong(document, (), problem)
-
-
-def _ambiguity(entities: Entities) -> str | None:
-    """Return which name could mean two, in words: one is reserved, or two differ in case only."""
-    seen: dict[str, str] = {}
-    for name in (*entities.people, *entities.agents, *entities.services):
-        key = person_key(name)
-        if key in RESERVED:
-            return f"`{name}` is a reserved name"
-        if key in seen:
-            return f"`{seen[key]}` and `{name}` could be taken for one another"
-        seen[key] = name
-    return None
+def is_name(text: str) -> bool:
+    """Return whether `text` can be the name of a person, agent or service."""
+    return 0 < len(text) <= NAME_LENGTH_MAX and text.isprintable() and text == text.strip()
 
 
 def _wrong(document: Document, place: Path, what: str) -> EntitiesWrong:

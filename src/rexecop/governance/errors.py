@@ -2,38 +2,18 @@
 
 RexecopError
 └── GovernanceError
-    ├── PackRefused                 a policy pack that cannot be used
-    │   ├── PackFileUnknown         a file no pack has
-    │   ├── PackTooLarge            more than a pack may hold
-    │   ├── PackManifestWrong       `pack.yaml`
-    │   ├── EntitiesWrong           `entities.yaml`
-    │   ├── PolicyMalformed         text that is no policy, or one that is not allowed
-    │   ├── PolicyInvalid           a policy the schema refuses
-    │   └── AnnotationWrong         an annotation nobody understands
-    ├── ApprovalRefused             somebody who may not decide about this operation
-    │   ├── SelfApproval            the requester, or his credential
-    │   ├── SponsorApproval         the sponsor of the agent that asks
-    │   ├── ApproverUnknown         no such key for such a person
-    │   ├── ApproverNotEstablished  a name without a key behind it
-    │   ├── ApproverKeyInvalid      expired or revoked
-    │   ├── ApproverNotInGroup      none of the groups that are asked
-    │   ├── KeySharedWithRequester  one key, two names
-    │   ├── KeyEnrolledByRequester  directly, or through keys he enrolled
-    │   ├── KeyEnrolledAfterPlan    too late to count
-    │   └── ApprovalNotAsked        nothing to approve
-    ├── TicketRefused               no leave to run
-    │   ├── DecisionBlocked         policy says no
-    │   ├── ApprovalDenied          a person said no
-    │   ├── ApprovalsMissing        not everybody asked has said yes
-    │   ├── TermsStricter           policy asks for more than was approved
-    │   ├── ObligationUnmet         the plan cannot keep an obligation
-    │   └── TicketUnfit             records that do not belong together
-    └── PermitRefused               no leave to make a call
-        ├── PermitOutsideScope      not a call of this plan
-        ├── PermitModeMismatch      not in this mode
-        ├── PermitTooLong           longer than a permit may live
-        ├── TicketNotYetValid       too early
-        └── TicketExpired           too late
+    ├── PackRefused
+    │   ├── PackFileUnknown  PackTooLarge  PackManifestWrong
+    │   └── EntitiesWrong  PolicyMalformed  PolicyInvalid  AnnotationWrong
+    ├── ApprovalRefused
+    │   ├── SelfApproval  SponsorApproval  KeySharedWithRequester
+    │   ├── KeyEnrolledByRequester  KeyEnrolledAfterPlan  ApproverKeyInvalid
+    │   └── ApproverUnknown  ApproverNotEstablished  ApproverNotInGroup  ApprovalNotAsked
+    ├── TicketRefused
+    │   ├── DecisionBlocked  ApprovalDenied  ApprovalsMissing
+    │   └── TermsStricter  ObligationUnmet  TicketUnfit
+    └── PermitRefused
+        └── PermitOutsideScope  PermitModeMismatch  PermitTooLong  TicketNotYetValid  TicketExpired
 """
 
 from __future__ import annotations

@@ -42,18 +42,12 @@ class Facts:
             NotCanonical: its parameters hold what evidence may not.
         """
         person = request.principal.person
-        principal = {"type": self._entities.type_of(person) or "User", "id": person}
-        action = {"type": "Action", "id": str(request.effect)}
-        context = _context(request)
-        questions: list[Question] = [
-            {
-                "principal": principal,
-                "action": action,
-                "resource": {"type": "Target", "id": target.id},
-                "context": context,
-            }
-            for target in request.targets
-        ]
+        same: Question = {
+            "principal": {"type": self._entities.type_of(person) or "User", "id": person},
+            "action": {"type": "Action", "id": str(request.effect)},
+            "context": _context(request),
+        }
+        questions = [same | {"resource": {"type": "Target", "id": target.id}} for target in request.targets]
         return questions, self._handle(request)
 
     def _handle(self, request: PolicyRequest) -> cedarpy.Entities:
@@ -81,10 +75,7 @@ class Facts:
                 self._add(found, "TargetGroup", group)
             facts = {"kind": target.type, "criticality": target.criticality}
             found["Target", target.id] = _entity("Target", target.id, facts, "TargetGroup", target.groups)
-        found["Parameters", _PARAMETERS] = {
-            **_entity("Parameters", _PARAMETERS, {}, "", ()),
-            "tags": tags,
-        }
+        found["Parameters", _PARAMETERS] = _entity("Parameters", _PARAMETERS) | {"tags": tags}
         return list(found.values())
 
     def _add(self, found: dict[tuple[str, str], Json], kind: str, name: str) -> None:
@@ -98,21 +89,25 @@ class Facts:
         elif kind == "Agent":
             sponsor = self._entities.agents[name]
             reference = {"__entity": {"type": "User", "id": sponsor}}
-            found[kind, name] = _entity(kind, name, {"sponsor": reference}, "", ())
+            found[kind, name] = _entity(kind, name, {"sponsor": reference})
             self._add(found, "User", sponsor)
         elif kind in ("Group", "Service", "TargetGroup"):
-            found[kind, name] = _entity(kind, name, {}, "", ())
+            found[kind, name] = _entity(kind, name)
 
 
 _PARAMETERS: Final = "request"
 
 
 def _entity(
-    kind: str, name: str, facts: Mapping[str, Json], parent_kind: str, parents: Iterable[str]
+    kind: str,
+    name: str,
+    facts: Mapping[str, Json] | None = None,
+    parent_kind: str = "",
+    parents: Iterable[str] = (),
 ) -> dict[str, Json]:
     return {
         "uid": {"type": kind, "id": name},
-        "attrs": facts,
+        "attrs": facts or {},
         "parents": [{"type": parent_kind, "id": parent} for parent in parents],
     }
 

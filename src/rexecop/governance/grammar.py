@@ -16,7 +16,7 @@ from rexecop.proof.records.decision import ApprovalRule, Obligations
 
 KNOWN: Final = frozenset({"id", "reason", "approvals", "obligations"})
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+GROUP: Final = ID
 REASON_LENGTH_MAX: Final = 200  # One line of words for a person, not a document.
 APPROVERS_MAX: Final = 16  # More people than this do not read a plan, they wave it through.
 
@@ -62,14 +62,12 @@ def _approval(entry: str) -> ApprovalRule:
 
 
 def _obligation(entry: str) -> Obligations:
-    if entry == "no_network":
-        return Obligations(no_network=True)
-    if entry == "receipt":
-        return Obligations(receipt=True)
+    if entry in ("no_network", "receipt"):
+        return Obligations(no_network=entry == "no_network", receipt=entry == "receipt")
     if (found := _TIMEOUT.fullmatch(entry)) is not None:
         return Obligations(timeout_ms=int(found[1]) * _MILLISECONDS[found[2]])
     if (found := _ISOLATION.fullmatch(entry)) is not None:
-        if found[1] not in {str(known) for known in ISOLATION_ORDER}:
+        if found[1] not in ISOLATION_ORDER:
             raise ValueError(f"`{found[1]:.40}` is not one of {', '.join(ISOLATION_ORDER)}")
         return Obligations(isolation=found[1])
     found = _LIMIT.fullmatch(entry)

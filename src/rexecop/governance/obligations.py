@@ -22,11 +22,18 @@ NO_OBLIGATIONS: Final = Obligations()
 
 def merge_obligations(parts: Iterable[Obligations]) -> Obligations:
     """Return the strictest of all: limits take the minimum, the rest holds if any part says so."""
-    merged = NO_OBLIGATIONS
-    for part in parts:
-        if part is not NO_OBLIGATIONS:
-            merged = _stricter(merged, part)
-    return merged
+    told = [part for part in parts if part is not NO_OBLIGATIONS]
+    if len(told) < 2:
+        return told[0] if told else NO_OBLIGATIONS
+    return Obligations(
+        output_bytes=_least(part.output_bytes for part in told),
+        timeout_ms=_least(part.timeout_ms for part in told),
+        steps_max=_least(part.steps_max for part in told),
+        targets_max=_least(part.targets_max for part in told),
+        isolation=max((part.isolation for part in told), key=_rank),
+        no_network=any(part.no_network for part in told),
+        receipt=any(part.receipt for part in told),
+    )
 
 
 def merge_approvals(parts: Iterable[Sequence[ApprovalRule]]) -> tuple[ApprovalRule, ...]:
@@ -36,6 +43,11 @@ def merge_approvals(parts: Iterable[Sequence[ApprovalRule]]) -> tuple[ApprovalRu
         for rule in rules:
             counts[rule.group] = max(rule.count, counts.get(rule.group, 0))
     return tuple(ApprovalRule(count=counts[group], group=group) for group in sorted(counts))
+
+
+def approvals_in_words(rules: Sequence[ApprovalRule]) -> str:
+    """Return like ``1 of `sre` and 2 of `security```."""
+    return " and ".join(f"{rule.count} of `{rule.group}`" for rule in rules)
 
 
 def tighter(old: Terms, new: Terms) -> str | None:
@@ -59,13 +71,15 @@ def unmet(obligations: Obligations, plan: Plan) -> tuple[str, ...]:
     Timeout and output are not looked at: every call is cut to them when it is made.
     """
     found: list[str] = []
-    calls = [step for step in plan.steps if isinstance(step, CallStep)]
-    if obligations.steps_max is not None and len(plan.steps) > obligations.steps_max:
-        found.append(f"{len(plan.steps)} steps, at most {obligations.steps_max} are allowed")
-    if obligations.targets_max is not None and len(plan.targets) > obligations.targets_max:
-        found.append(f"{len(plan.targets)} targets, at most {obligations.targets_max} are allowed")
-    for step in calls:
-        found.extend(f"step `{step.id}`: {what}" for what in _unmet_by_step(obligations, step))
+    for what, count, most in (
+        ("steps", len(plan.steps), obligations.steps_max),
+        ("targets", len(plan.targets), obligations.targets_max),
+    ):
+        if most is not None and count > most:
+            found.append(f"{count} {what}, at most {most} are allowed")
+    for step in plan.steps:
+        if isinstance(step, CallStep):
+            found.extend(f"step `{step.id}`: {what}" for what in _unmet_by_step(obligations, step))
     return tuple(found)
 
 
@@ -76,18 +90,6 @@ def _unmet_by_step(obligations: Obligations, step: CallStep) -> Iterable[str]:
         yield f"isolation `{step.isolation}`, at least `{obligations.isolation}` is required"
     if obligations.no_network and step.grade is not Grade.CONTAINED:
         yield "no network is allowed, and nothing keeps this call from it"
-
-
-def _stricter(one: Obligations, other: Obligations) -> Obligations:
-    return Obligations(
-        output_bytes=_least(one.output_bytes, other.output_bytes),
-        timeout_ms=_least(one.timeout_ms, other.timeout_ms),
-        steps_max=_least(one.steps_max, other.steps_max),
-        targets_max=_least(one.targets_max, other.targets_max),
-        isolation=max((one.isolation, other.isolation), key=_rank),
-        no_network=one.no_network or other.no_network,
-        receipt=one.receipt or other.receipt,
-    )
 
 
 def _tighter_obligations(old: Obligations, new: Obligations) -> str | None:
@@ -109,10 +111,8 @@ def _tighter_obligations(old: Obligations, new: Obligations) -> str | None:
     return None
 
 
-def _least(one: int | None, other: int | None) -> int | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return min(one, other)
+def _least(limits: Iterable[int | None]) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _rank(isolation: str | None) -> int:

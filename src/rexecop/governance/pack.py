@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import ClassVar, Final
 
-from rexecop.execution.strict_yaml import Document, Yaml, forbidden_character, load_yaml
+from rexecop.execution.strict_yaml import Document, forbidden_character, load_yaml
 from rexecop.governance.cedar import Rule, read_rules
-from rexecop.governance.entities import NOBODY, Entities, read_entities
+from rexecop.governance.entities import NOBODY, Entities, mapping, read_entities
 from rexecop.governance.errors import (
     AnnotationWrong,
     EntitiesWrong,
@@ -67,7 +67,6 @@ class Pack:
     """
 
     ref: PackRef
-    issuer: str | None
     not_before: datetime | None
     not_after: datetime | None
     rules: tuple[Rule, ...]
@@ -85,18 +84,20 @@ class Pack:
         """
         texts = _checked_texts(files)
         data = encode(PackText(files=texts))
-        manifest = _manifest(texts)
-        rules = tuple(_rules(texts, requirement=False))
-        requirements = tuple(_rules(texts, requirement=True))
+        document = _manifest(texts)
+        rules, requirements = (tuple(_rules(texts, requirement=kind)) for kind in (False, True))
         entities = NOBODY
         if "entities.yaml" in files:
             entities = read_entities(files["entities.yaml"], source="entities.yaml")
         _check_rules((*rules, *requirements), entities)
         return cls(
-            ref=PackRef(id=manifest.id, version=manifest.version, digest=digest_of(data)),
-            issuer=manifest.issuer,
-            not_before=manifest.not_before,
-            not_after=manifest.not_after,
+            ref=PackRef(
+                id=_word(document, "id", ID),
+                version=_word(document, "version", _VERSION),
+                digest=digest_of(data),
+            ),
+            not_before=_moment(document, "not_before"),
+            not_after=_moment(document, "not_after"),
             rules=rules,
             requirements=requirements,
             entities=entities,
@@ -110,15 +111,6 @@ class Pack:
         if self.not_after is not None and moment >= self.not_after:
             return f"pack `{self.ref.id}` has expired"
         return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Manifest:
-    id: str
-    version: str
-    issuer: str | None
-    not_before: datetime | None
-    not_after: datetime | None
 
 
 def _checked_texts(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -147,45 +139,29 @@ def _checked_text(path: str, data: bytes) -> str:
     return text
 
 
-def _manifest(texts: Mapping[str, str]) -> _Manifest:
+def _manifest(texts: Mapping[str, str]) -> Document:
     if "pack.yaml" not in texts:
         raise PackManifestWrong("it is missing; it names the pack's `id` and `version`", source="pack.yaml")
     document = load_yaml(texts["pack.yaml"], source="pack.yaml")
-    fields = document.value
-    if not isinstance(fields, dict):
-        raise _manifest_wrong(document, "", "it is not a mapping")
-    for name in sorted(fields.keys() - _MANIFEST_FIELDS):
-        known = ", ".join(sorted(_MANIFEST_FIELDS))
-        raise _manifest_wrong(document, name, f"unknown field `{name:.60}`; allowed are {known}")
-    validity = fields.get("validity")
-    if validity is None:
-        validity = {}
-    if not isinstance(validity, dict) or not validity.keys() <= {"not_before", "not_after"}:
-        raise _manifest_wrong(document, "validity", "`validity` holds `not_before` and `not_after`, no more")
-    issuer = fields.get("issuer")
-    if issuer is not None and not isinstance(issuer, str):
+    fields = mapping(document, (), _MANIFEST_FIELDS, PackManifestWrong)
+    mapping(document, ("validity",), frozenset({"not_before", "not_after"}), PackManifestWrong)
+    if not isinstance(fields.get("issuer"), str | None):
         raise _manifest_wrong(document, "issuer", "`issuer` is text")
-    return _Manifest(
-        id=_word(document, fields, "id", ID),
-        version=_word(document, fields, "version", _VERSION),
-        issuer=issuer,
-        not_before=_moment(document, validity.get("not_before")),
-        not_after=_moment(document, validity.get("not_after")),
-    )
+    return document
 
 
-def _word(document: Document, fields: Mapping[str, Yaml], name: str, form: re.Pattern[str]) -> str:
-    value = fields.get(name)
+def _word(document: Document, name: str, form: re.Pattern[str]) -> str:
+    value = mapping(document, (), None, PackManifestWrong).get(name)
     # `version: 1.10` keeps its digits as a decimal, so it can be taken as written.
     text = str(value) if isinstance(value, str | Decimal) or type(value) is int else ""
     if not form.fullmatch(text):
-        raise _manifest_wrong(
-            document, name, f"`{name}` is missing or not a short word like `{form.pattern}`"
-        )
+        what = f"`{name}` is missing or not a short word like `{form.pattern}`"
+        raise _manifest_wrong(document, name, what)
     return text
 
 
-def _moment(document: Document, value: Yaml) -> datetime | None:
+def _moment(document: Document, name: str) -> datetime | None:
+    value = mapping(document, ("validity",), None, PackManifestWrong).get(name)
     if value is None:
         return None
     if isinstance(value, str) and (_DAY.fullmatch(value) or _MOMENT.fullmatch(value)):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from rexecop.governance.entities import NAME_LENGTH_MAX
+from rexecop.governance.entities import is_name
 from rexecop.governance.errors import EntitiesWrong
 
 _PACK: Final = """\
@@ -80,6 +80,6 @@ def files(person: str, others: Sequence[str] = ()) -> dict[str, bytes]:
 
 
 def _quoted(name: str) -> str:
-    if not (0 < len(name) <= NAME_LENGTH_MAX and name.isprintable() and name == name.strip()):
+    if not is_name(name):
         raise EntitiesWrong(f"{name[:60]!a} cannot be a person's name", source="entities.yaml")
     return "'" + name.replace("'", "''") + "'"

@@ -17,7 +17,7 @@ from rexecop.governance.errors import (
     TicketRefused,
     TicketUnfit,
 )
-from rexecop.governance.obligations import tighter, unmet
+from rexecop.governance.obligations import approvals_in_words, tighter, unmet
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.principal import Principal
@@ -157,7 +157,7 @@ def require_satisfied(found: Tally) -> None:
     if found.denied_by:
         raise ApprovalDenied(f"`{found.denied_by[0]}` said no", person=found.denied_by[0])
     if not found.satisfied:
-        words = " and ".join(f"{rule.count} of `{rule.group}`" for rule in found.missing) or "a quorum"
+        words = approvals_in_words(found.missing) or "a quorum"
         raise ApprovalsMissing(f"approval by {words} is missing")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rexecop.governance.admission import Answer
+from rexecop.governance.obligations import approvals_in_words
 from rexecop.proof.quorum import Tally
-from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations, PolicyRequest
+from rexecop.proof.records.decision import Decision, Obligations, PolicyRequest
 from rexecop.proof.vocabulary import Verdict
 
 
@@ -42,11 +43,6 @@ def of_tally(tally: Tally) -> tuple[str, ...]:
     if not tally.membership_checked:
         lines.append("who is in which group was not checked: the policy pack is not at hand")
     return tuple(lines)
-
-
-def approvals_in_words(rules: tuple[ApprovalRule, ...]) -> str:
-    """Return like ``1 of `sre` and 2 of `security```."""
-    return " and ".join(f"{rule.count} of `{rule.group}`" for rule in rules)
 
 
 def obligations_in_words(obligations: Obligations) -> tuple[str, ...]:

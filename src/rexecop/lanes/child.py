@@ -16,7 +16,7 @@ import struct
 from typing import Final, NoReturn
 
 from rexecop.lanes import kernel, landlock, seccomp, wire
-from rexecop.lanes.launch import Launch
+from rexecop.lanes.wire import Launch
 
 OPEN_FILES_MAX: Final = 1_024
 CPU_MARGIN_SECONDS: Final = 5  # The timeout ends a call; this only catches what outlives its keeper.
@@ -47,14 +47,11 @@ def become(launch: Launch, stdio: tuple[int, int, int], report_write: int, go_re
         os.execve(launch.program, launch.argv, launch.env)
     except OSError as error:
         number = error.errno or 0
-        _report(report_write, stage, number, os.strerror(number) if number else str(error))
+        reason = os.strerror(number) if number else str(error)
+        os.write(report_write, wire.pack(wire.refusal(stage, number, reason)))
     except BaseException as error:  # noqa: BLE001 - a child must never return into the keeper's code
-        _report(report_write, stage, 0, type(error).__name__)
+        os.write(report_write, wire.pack(wire.refusal(stage, 0, type(error).__name__)))
     os._exit(127)
-
-
-def _report(report_write: int, stage: str, number: int, reason: str) -> None:
-    os.write(report_write, wire.pack([wire.REFUSED, stage.encode(), str(number).encode(), reason.encode()]))
 
 
 def _reset() -> None:
@@ -73,11 +70,11 @@ def _enter(launch: Launch) -> dict[str, str]:
     if launch.isolation == "rlimits":
         return limits_in_force(0)
     if launch.isolation != "landlock-seccomp":
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        raise _failed(errno.ENOTSUP)
     version = landlock.landlock_version()
     machine = kernel.machine()
     if version < LANDLOCK_VERSION_MIN or not seccomp.supported(machine):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        raise _failed(errno.ENOSYS)
     kernel.drop_capabilities()
     landlock.restrict(launch.readable, launch.writable, version)
     kernel.install_filter(seccomp.read_filter(machine, changes_files=launch.write))
@@ -148,6 +145,10 @@ def wait_for_go(go_read: int) -> None:
     """
     word = os.read(go_read, GO_BYTES)
     if len(word) != GO_BYTES:
-        raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+        raise _failed(errno.ECANCELED)
     if kernel.boot_ms() > struct.unpack(">q", word)[0]:
-        raise OSError(errno.ETIME, os.strerror(errno.ETIME))
+        raise _failed(errno.ETIME)
+
+
+def _failed(number: int) -> OSError:
+    return OSError(number, os.strerror(number))

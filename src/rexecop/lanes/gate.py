@@ -18,18 +18,15 @@ from typing import Final, Protocol, cast
 
 from rexecop.lanes.errors import ClearanceRefused, RequestRefused
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.port import Lane, LaneEvent, LaneResult
+from rexecop.lanes.port import CONFINING, Lane, LaneEvent, LaneResult
 from rexecop.lanes.structure import check_structure
-from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, Scalar, Slot, Text, check_slot, fill
+from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, Scalar, SecretRef, Slot, check_slot, fill
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.codec import encode, to_json
 from rexecop.proof.errors import NotCanonical, TemplateMismatch
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Grade, Isolation, Mode, Phase
-
-CONFINING: Final = frozenset({Isolation.LANDLOCK_SECCOMP, Isolation.BUBBLEWRAP})
-"""The classes that can back the grade `contained`; whether they do is measured at the call."""
 
 PREVIEW_LENGTH_MAX: Final = 2_000  # What a person reads in one line; the whole call is in `data`.
 
@@ -113,7 +110,7 @@ class Gate:
         """
         try:
             lane = self._admit(dispatch)
-        except (RequestRefused, ClearanceRefused) as refused:
+        except RequestRefused as refused:
             yield refusal(refused.failure, refused.message)
             return
         simulated = lane is not None and lane.capabilities.simulated
@@ -134,9 +131,8 @@ class Gate:
         check_leave(dispatch, self._clock.now(), self._fence())
         _check_effect(dispatch)
         if dispatch.call.target not in dispatch.targets:
-            raise RequestRefused(
-                Failure.TARGET_UNKNOWN, f"target `{dispatch.call.target:.80}` is not one of the plan"
-            )
+            what = f"target `{dispatch.call.target:.80}` is not one of the plan"
+            raise RequestRefused(Failure.TARGET_UNKNOWN, what)
         lane = self._lanes.get(dispatch.call.request.kind)
         if lane is None or dispatch.call.request.kind not in lane.capabilities.requests:
             return None
@@ -174,9 +170,8 @@ def check_leave(dispatch: Dispatch, now: datetime, fence: int) -> None:
         ClearanceRefused: with `fence_lost`, `permit_expired` or `deadline_passed`.
     """
     if fence != dispatch.permit.fence:
-        raise ClearanceRefused(
-            Failure.FENCE_LOST, f"the permit is for fence {dispatch.permit.fence}, the lease says {fence}"
-        )
+        what = f"the permit is for fence {dispatch.permit.fence}, the lease says {fence}"
+        raise ClearanceRefused(Failure.FENCE_LOST, what)
     if now >= dispatch.permit.expires:
         raise ClearanceRefused(Failure.PERMIT_EXPIRED, "the permit expired before the call was made")
     if dispatch.deadline is not None and now >= dispatch.deadline:
@@ -195,15 +190,12 @@ def _check_call(dispatch: Dispatch) -> Digest:
 def _check_authority(dispatch: Dispatch, digest: Digest) -> None:
     permit = dispatch.permit
     if permit.call != digest:
-        raise RequestRefused(
-            Failure.PERMIT_MISMATCH, f"the permit covers call `{permit.call}`, not `{digest}`"
-        )
+        what = f"the permit covers call `{permit.call}`, not `{digest}`"
+        raise RequestRefused(Failure.PERMIT_MISMATCH, what)
     if (permit.step, permit.attempt) != (dispatch.step, dispatch.attempt) or dispatch.attempt < 1:
-        raise RequestRefused(
-            Failure.PERMIT_MISMATCH,
-            f"the permit covers attempt {permit.attempt} of `{permit.step:.80}`, "
-            f"not {dispatch.attempt} of `{dispatch.step:.80}`",
-        )
+        covered = f"attempt {permit.attempt} of `{permit.step:.80}`"
+        what = f"the permit covers {covered}, not {dispatch.attempt} of `{dispatch.step:.80}`"
+        raise RequestRefused(Failure.PERMIT_MISMATCH, what)
     try:
         for name, value in dispatch.values.items():
             if name not in dispatch.slots:
@@ -219,32 +211,26 @@ def _check_authority(dispatch: Dispatch, digest: Digest) -> None:
 
 
 def _check_effect(dispatch: Dispatch) -> None:
+    effect, mode = dispatch.call.effect, dispatch.mode
+    if effect is Effect.READ:
+        return
     # A dry run may show a change, because nothing in it reaches a lane that could make one.
-    acting = dispatch.mode is not Mode.DRY_RUN
-    if acting and dispatch.mode in READ_MODES and dispatch.call.effect is not Effect.READ:
-        raise RequestRefused(
-            Failure.EFFECT_REFUSED,
-            f"mode `{dispatch.mode}` allows reads, and this call is a `{dispatch.call.effect}`",
-        )
-    if dispatch.phase is Phase.PROBE and dispatch.call.effect is not Effect.READ:
-        raise RequestRefused(
-            Failure.EFFECT_REFUSED, f"a probe looks, and this call is a `{dispatch.call.effect}`"
-        )
+    if mode in READ_MODES and mode is not Mode.DRY_RUN:
+        what = f"mode `{mode}` allows reads, and this call is a `{effect}`"
+        raise RequestRefused(Failure.EFFECT_REFUSED, what)
+    if dispatch.phase is Phase.PROBE:
+        raise RequestRefused(Failure.EFFECT_REFUSED, f"a probe looks, and this call is a `{effect}`")
 
 
 def _check_isolation(dispatch: Dispatch, lane: Lane) -> None:
-    able = lane.capabilities
-    if dispatch.isolation not in able.isolation:
-        raise RequestRefused(
-            Failure.ISOLATION_UNAVAILABLE,
-            f"lane `{lane.name}` does not reach class `{dispatch.isolation}` here",
-        )
-    contained = dispatch.grade is not Grade.CONTAINED or able.simulated or dispatch.isolation in CONFINING
-    if dispatch.grade is not None and not (dispatch.grade in able.grades and contained):
-        raise RequestRefused(
-            Failure.ISOLATION_UNAVAILABLE,
-            f"class `{dispatch.isolation}` of lane `{lane.name}` does not back grade `{dispatch.grade}` here",
-        )
+    able, asked, grade = lane.capabilities, dispatch.isolation, dispatch.grade
+    if asked not in able.isolation:
+        what = f"lane `{lane.name}` does not reach class `{asked}` here"
+        raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, what)
+    contained = grade is not Grade.CONTAINED or able.simulated or asked in CONFINING
+    if grade is not None and not (grade in able.grades and contained):
+        what = f"class `{asked}` of lane `{lane.name}` does not back grade `{grade}` here"
+        raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, what)
 
 
 def judge(result: LaneResult, dispatch: Dispatch, *, simulated: bool) -> LaneResult:
@@ -253,22 +239,20 @@ def judge(result: LaneResult, dispatch: Dispatch, *, simulated: bool) -> LaneRes
     A scripted `ok` of a dry run is `simulated`. A result from another isolation class or
     read grade than the one asked for is never `ok`: a read failed, a change may have happened.
     """
-    if simulated:
-        if dispatch.mode is Mode.DRY_RUN and result.ended is Ended.OK:
-            return replace(result, ended=Ended.SIMULATED)
-        return result
     if result.ended is not Ended.OK:
         return result
+    if simulated:
+        return replace(result, ended=Ended.SIMULATED) if dispatch.mode is Mode.DRY_RUN else result
     measured = result.measured
     graded = dispatch.grade is not Grade.CONTAINED or (measured.facts or {}).get("grade") == Grade.CONTAINED
-    if measured.isolation != dispatch.isolation.value or not graded:
-        return replace(
-            result,
-            ended=Ended.FAILED if dispatch.call.effect is Effect.READ else Ended.UNKNOWN,
-            failure=Failure.ISOLATION_UNAVAILABLE,
-            message=f"class `{dispatch.isolation}` and grade `{dispatch.grade}` were not what was measured",
-        )
-    return result
+    if measured.isolation == dispatch.isolation.value and graded:
+        return result
+    return replace(
+        result,
+        ended=Ended.FAILED if dispatch.call.effect is Effect.READ else Ended.UNKNOWN,
+        failure=Failure.ISOLATION_UNAVAILABLE,
+        message=f"class `{dispatch.isolation}` and grade `{dispatch.grade}` were not what was measured",
+    )
 
 
 def refusal(failure: Failure, message: str) -> LaneResult:
@@ -293,20 +277,14 @@ def render(call: Call) -> str:
     """Return `call` as one line for a person; it is for reading, never for running."""
     if not isinstance(call.request, ProcessRequest):
         return f"{call.connector}.{call.action} on {call.target}"
-    return " ".join(_render_text(text) for text in call.request.argv)
+    texts = ((text,) if isinstance(text, str) else text for text in call.request.argv)
+    return " ".join("".join(map(_render_part, text)) for text in texts)
 
 
-def _render_text(text: Text) -> str:
-    if isinstance(text, str):
-        return shlex.quote(text)
-    return "".join(
-        shlex.quote(part)
-        if isinstance(part, str)
-        else f"{{{part.slot}}}"
-        if isinstance(part, Hole)
-        else f"{{secret:{part.secret}}}"
-        for part in text
-    )
+def _render_part(part: str | Hole | SecretRef) -> str:
+    if isinstance(part, str):
+        return shlex.quote(part)
+    return f"{{{part.slot}}}" if isinstance(part, Hole) else f"{{secret:{part.secret}}}"
 
 
 def _broken(acted: bool, message: str) -> LaneResult:
@@ -318,6 +296,3 @@ def _broken(acted: bool, message: str) -> LaneResult:
         ended=Ended.UNKNOWN,
         measured=replace(NOT_MEASURED, protection="lost"),
     )
-
-
-__all__ = ["Clock", "Dispatch", "Gate", "check_leave", "judge", "preview", "refusal", "render"]

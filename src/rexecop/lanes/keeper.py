@@ -25,7 +25,7 @@ from typing import Final, NoReturn
 from rexecop.lanes import kernel, proctree, seccomp, wire
 from rexecop.lanes.child import DEFAULT_SIGNALS, become, limit, limits_in_force
 from rexecop.lanes.handover import IDLE, drain, receive
-from rexecop.lanes.launch import Launch, from_fields
+from rexecop.lanes.wire import Launch
 
 SETUP_MS_MAX: Final = 15_000  # Under heavy load bubblewrap took 120 ms; past this something hangs.
 CLEARANCE_MS_MAX: Final = 60_000  # The lane answers at once or its permit has expired.
@@ -47,11 +47,6 @@ class Unstarted(Exception):
     def __init__(self, fields: list[bytes]) -> None:
         super().__init__()
         self.fields = fields
-
-
-def refused(stage: str, number: int, reason: str) -> Unstarted:
-    """Return the refusal of `stage` with the kernel's error `number`, 0 for none."""
-    return Unstarted([wire.REFUSED, stage.encode(), str(number).encode(), reason.encode()])
 
 
 def serve(link: socket.socket, *, confined: bool) -> NoReturn:
@@ -116,7 +111,7 @@ class _Kept:
             OSError, ValueError: it sent nonsense or a pipe broke.
         """
         self._opened.update(stdio)
-        launch = from_fields(self._frame(SETUP_MS_MAX))
+        launch = Launch.from_fields(self._frame(SETUP_MS_MAX))
         if launch.isolation == "none":
             self._run_plain(launch, stdio)
         elif launch.isolation == "bubblewrap":
@@ -127,8 +122,7 @@ class _Kept:
     def end(self) -> bool:
         """End what is left of the call and give its descriptors back; return whether nothing is left."""
         empty = proctree.kill_below(os.getpid(), self._ended)
-        for opened in tuple(self._opened):
-            self._close(opened)
+        self._close(*self._opened)
         os.chdir("/")
         return empty
 
@@ -143,8 +137,8 @@ class _Kept:
         try:
             os.chdir(launch.cwd)
         except OSError as error:
-            raise refused("cwd", error.errno or 0, os.strerror(error.errno or 0)) from error
-        self._spawn(launch.program, launch.argv, launch.env, stdio)
+            raise Unstarted(wire.refusal("cwd", error.errno or 0, os.strerror(error.errno or 0))) from error
+        self._spawn(launch, launch.argv, stdio)
         self._watch_to_end(launch, None)
 
     def _run_confined(self, launch: Launch, stdio: tuple[int, int, int]) -> None:
@@ -154,11 +148,10 @@ class _Kept:
         self._main = os.fork()
         if self._main == 0:
             become(launch, stdio, report_write, go_read)
-        for opened in (*stdio, report_write, go_read):
-            self._close(opened)
+        self._close(*stdio, report_write, go_read)
         fields = self._read_report(report_read)
         if fields is None:
-            raise refused("isolation", 0, "the child ended before it was ready")
+            raise Unstarted(wire.refusal("isolation", 0, "the child ended before it was ready"))
         if fields[0] != wire.READY:
             raise Unstarted(fields)
         until = self._ask(wire.from_pairs(fields[1:]) | proctree.status_of(self._main))
@@ -175,9 +168,8 @@ class _Kept:
         for opened in (go_read, status_write):
             os.set_inheritable(opened, True)
         pipes = [b"--block-fd", b"%d" % go_read, b"--json-status-fd", b"%d" % status_write]
-        self._spawn(launch.program, [launch.argv[0], *pipes, *launch.argv[1:]], launch.env, stdio)
-        for opened in (*stdio, go_read, status_write):
-            self._close(opened)
+        self._spawn(launch, [launch.argv[0], *pipes, *launch.argv[1:]], stdio)
+        self._close(*stdio, go_read, status_write)
         pid = self._sandboxed(status_read)
         facts = self._measure(pid)
         limit(launch, pid)
@@ -198,26 +190,23 @@ class _Kept:
             raise Lost
         until = int(fields[1])
         if kernel.boot_ms() > until:
-            raise refused("late", 0, "the word to start came too late")
+            raise Unstarted(wire.refusal("late", 0, "the word to start came too late"))
         return until
 
-    def _spawn(
-        self, program: str, argv: list[bytes], env: dict[bytes, bytes], stdio: tuple[int, int, int]
-    ) -> None:
+    def _spawn(self, launch: Launch, argv: list[bytes], stdio: tuple[int, int, int]) -> None:
         try:
             self._main = os.posix_spawn(
-                program,
+                launch.program,
                 argv,
-                env,
+                launch.env,
                 file_actions=[(os.POSIX_SPAWN_DUP2, opened, number) for number, opened in enumerate(stdio)],
                 setsid=True,
                 setsigmask=(),
                 setsigdef=DEFAULT_SIGNALS,
             )
         except OSError as error:
-            raise refused("exec", error.errno or 0, os.strerror(error.errno or 0)) from error
-        for opened in stdio:
-            self._close(opened)
+            raise Unstarted(wire.refusal("exec", error.errno or 0, os.strerror(error.errno or 0))) from error
+        self._close(*stdio)
 
     def _measure(self, pid: int) -> dict[str, str]:
         """Return what the process inside bubblewrap shows once it has dropped everything and waits."""
@@ -229,7 +218,7 @@ class _Kept:
                 facts = status | {f"ns_{name}": inode for name, inode in proctree.namespaces_of(pid).items()}
                 return facts | {"root_read_only": str(proctree.root_is_read_only(pid)).lower()}
             time.sleep(MEASURE_PAUSE_SECONDS)
-        raise refused("isolation", 0, "bubblewrap did not make the sandbox")
+        raise Unstarted(wire.refusal("isolation", 0, "bubblewrap did not make the sandbox"))
 
     def _sandboxed(self, status_read: int) -> int:
         """Return the pid, seen from here, of the first process inside."""
@@ -238,7 +227,7 @@ class _Kept:
             ready = select.select([status_read], [], [], SETUP_MS_MAX / 1000)[0]
             data = os.read(status_read, 4096) if ready else b""
             if not data:
-                raise refused("isolation", 0, "bubblewrap ended before it made the sandbox")
+                raise Unstarted(wire.refusal("isolation", 0, "bubblewrap ended before it made the sandbox"))
             seen += data
         return int(found.group(1))
 
@@ -256,12 +245,10 @@ class _Kept:
                 if reason != "exit":
                     return reason
                 reason, deadline = "timeout", now + launch.grace_ms
-                proctree.signal_all(
-                    proctree.descendants(os.getpid(), deeper_than=launch.skip), signal.SIGTERM
-                )
+                proctree.signal_all(self._below(launch), signal.SIGTERM)
             if now >= count_at:
                 count_at = now + COUNT_MS
-                if len(proctree.descendants(os.getpid(), deeper_than=launch.skip)) > launch.processes:
+                if len(self._below(launch)) > launch.processes:
                     return "processes"
             for opened, _ in poll.poll(max(1, min(deadline, count_at) - now)):
                 if opened == self._wake:
@@ -270,6 +257,11 @@ class _Kept:
                     fields = self._frame(0)
                     return fields[1].decode() if fields[0] == wire.STOP else "cancelled"
         return reason
+
+    @staticmethod
+    def _below(launch: Launch) -> list[int]:
+        """Return the processes of the program, without its wrappers."""
+        return proctree.descendants(os.getpid(), deeper_than=launch.skip)
 
     def _watch_to_end(self, launch: Launch, status_read: int | None) -> None:
         reason = self._watch(launch)
@@ -298,8 +290,8 @@ class _Kept:
         self._opened |= {read, write}
         return read, write
 
-    def _close(self, opened: int) -> None:
-        if opened in self._opened:
+    def _close(self, *numbers: int) -> None:
+        for opened in self._opened.intersection(numbers):
             self._opened.remove(opened)
             os.close(opened)
 

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from rexecop.lanes.errors import LaneError
-from rexecop.lanes.port import LaneResult
+from rexecop.lanes.port import CONFINING, LaneResult
 from rexecop.lanes.process import ProcessLane
-from rexecop.lanes.sandbox import CONFINING
 from rexecop.proof.call import Call, Limits, ProcessRequest
 from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation

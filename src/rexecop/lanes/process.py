@@ -12,6 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from rexecop.lanes import proctree, wire
@@ -19,7 +20,6 @@ from rexecop.lanes.errors import RequestRefused, SpawnerLost
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.handover import CONFINED, PLAIN
 from rexecop.lanes.kernel import boot_ms
-from rexecop.lanes.launch import to_fields
 from rexecop.lanes.output import Stream
 from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.sandbox import BASE_ENVIRONMENT, grade_of, network_of, prepare, why_not_reached
@@ -30,13 +30,9 @@ from rexecop.proof.canonical import Json
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.vocabulary import Grade, Isolation
 
-GO_VALID_MS: Final = (
-    2_000  # From clearance to execution; a runner frozen in between must not act when thawed.
-)
+GO_VALID_MS: Final = 2_000  # From clearance to execution: a runner frozen in between must not act when thawed
 BACKSTOP_SECONDS: Final = 10.0  # The keeper enforces the timeout; past this more it is taken for lost.
-DRAIN_SECONDS: Final = (
-    2.0  # After the tree is gone its pipes are at their end; what holds them longer escaped.
-)
+DRAIN_SECONDS: Final = 2.0  # Once the tree is gone its pipes are at their end; what holds them longer escaped
 
 Secrets = Callable[[str], bytes]
 """Returns the value of a secret, inside the lane call only; raises for one that cannot be read."""
@@ -116,7 +112,7 @@ class _Run:
     ) -> None:
         self.facts: dict[str, Json] = {}
         self._lane = lane
-        self._effect = call.effect
+        self._call = call
         self._request = request
         self._limits = limits
         self._isolation = isolation
@@ -138,15 +134,9 @@ class _Run:
         env |= {name.encode(): values.fill(text) for name, text in (self._request.env or {}).items()}
         stdin = None if self._request.stdin is None else values.fill(self._request.stdin)
         launch, self.facts = prepare(
-            self._request,
-            effect=self._effect,
-            argv=argv,
-            env=env,
-            isolation=self._isolation,
-            limits=self._limits,
-            hidden=hidden,
+            self._call, self._request, argv, env, self._isolation, self._limits, hidden
         )
-        fields = await self._begin(to_fields(launch), stdin, values.seen)
+        fields = await self._begin(launch.fields(), stdin, values.seen)
         if fields[0] != wire.READY:
             raise _refusal(fields, await self._complaint())
         measured = wire.from_pairs(fields[1:])
@@ -173,17 +163,14 @@ class _Run:
     async def _hand_over(self, stdin: bytes | None, secrets: Sequence[bytes]) -> Keeper:
         given: list[int] = []
         try:
-            given.append(
-                os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) if stdin is None else memory_file(stdin)
-            )
-            streams = []
+            given.append(memory_file(stdin) if stdin is not None else os.open(os.devnull, os.O_RDONLY))
+            self._streams = ()
             for name in ("stdout", "stderr"):
                 read, write = os.pipe()
                 given.append(write)
-                streams.append(Stream(name, read, self._limits.output_bytes, secrets))
-                self._streams = tuple(streams)
+                self._streams += (Stream(name, read, self._limits.output_bytes, secrets),)
             kind = CONFINED if self._isolation is Isolation.BUBBLEWRAP else PLAIN
-            return await self._lane.spawner.hand_over(kind, given[0], given[1], given[2])
+            return await self._lane.spawner.hand_over(kind, given)
         finally:
             for opened in given:
                 os.close(opened)
@@ -199,7 +186,7 @@ class _Run:
             await self._keeper.send([wire.GO, str(boot_ms() + GO_VALID_MS).encode()])
         except SpawnerLost as error:
             # It may have read the word before it ended.
-            yield unanswered(self._effect, str(error), self._measured())
+            yield unanswered(self._call.effect, str(error), self._measured())
             return
         self._frame = asyncio.create_task(self._keeper.receive())
         self._frame.add_done_callback(lambda _: happened.set())
@@ -233,19 +220,13 @@ class _Run:
         stdout, stderr = self._streams
         frame = self._frame
         if frame is None or not frame.done() or frame.exception() is not None:
-            end = unanswered(self._effect, "the keeper of the call gave no answer", self._measured())
+            end = unanswered(self._call.effect, "the keeper of the call gave no answer", self._measured())
         else:
-            end = end_of(
-                frame.result(), self._effect, self._isolation, bytes(stderr.kept), self.facts, self._measured
-            )
-        return LaneResult(
-            ended=end.ended,
+            effect, said = self._call.effect, bytes(stderr.kept)
+            end = end_of(frame.result(), effect, self._isolation, said, self.facts, self._measured)
+        return replace(
+            end,
             duration_ms=duration_ms,
-            measured=end.measured,
-            failure=end.failure,
-            message=end.message,
-            status=end.status,
-            signal=end.signal,
             stdout=bytes(stdout.kept),
             stderr=bytes(stderr.kept),
             stdout_bytes=stdout.raw_bytes,

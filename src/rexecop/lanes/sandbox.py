@@ -10,8 +10,9 @@ from typing import Final
 from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.landlock import readable_around
-from rexecop.lanes.launch import Launch
-from rexecop.proof.call import Limits, ProcessRequest
+from rexecop.lanes.port import CONFINING
+from rexecop.lanes.wire import Launch
+from rexecop.proof.call import Call, Limits, ProcessRequest
 from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import Effect, Grade, Isolation
 
@@ -32,10 +33,8 @@ def find_program(name: str, path: str) -> str:
     Raises:
         RequestRefused: `not_found` or `permission_denied`; nothing happened.
     """
-    if "/" in name:
-        candidates = [name]
-    else:
-        candidates = [os.path.join(folder, name) for folder in path.split(":") if folder.startswith("/")]
+    folders = [folder for folder in path.split(":") if folder.startswith("/")]
+    candidates = [name] if "/" in name else [os.path.join(folder, name) for folder in folders]
     files = [candidate for candidate in candidates if os.path.isfile(candidate)]
     for candidate in files:
         if os.access(candidate, os.X_OK):
@@ -51,16 +50,15 @@ def find_bubblewrap() -> str | None:
 
 
 def prepare(
+    call: Call,
     request: ProcessRequest,
-    *,
-    effect: Effect,
     argv: Sequence[bytes],
     env: Mapping[bytes, bytes],
     isolation: Isolation,
     limits: Limits,
     hidden: Sequence[str],
 ) -> tuple[Launch, dict[str, Json]]:
-    """Return what to launch for `request` in class `isolation`, and facts about it known beforehand.
+    """Return what to launch for `request` of `call` in class `isolation`, and facts known beforehand.
 
     Raises:
         RequestRefused: a program or path does not exist, or the class has no means here.
@@ -98,7 +96,7 @@ def prepare(
         cwd="/" if isolation is Isolation.BUBBLEWRAP else cwd,
         readable=readable,
         writable=list(request.writable),
-        write=effect is not Effect.READ,
+        write=call.effect is not Effect.READ,
         skip=skip,
         timeout_ms=limits.timeout_ms,
         grace_ms=limits.grace_ms,
@@ -160,12 +158,8 @@ def network_of(isolation: Isolation) -> str:
 
 def grade_of(isolation: Isolation, facts: Mapping[str, Json]) -> Grade:
     """Return the best read grade that a reached class with these measured values backs."""
-    if isolation is Isolation.BUBBLEWRAP:
-        return Grade.CONTAINED
     version = facts.get("landlock")
-    if isolation is Isolation.LANDLOCK_SECCOMP and isinstance(version, int):
-        return Grade.CONTAINED if version >= LANDLOCK_VERSION_CONTAINED else Grade.SHAPE
+    landlocked = isinstance(version, int) and version >= LANDLOCK_VERSION_CONTAINED
+    if isolation is Isolation.BUBBLEWRAP or (isolation is Isolation.LANDLOCK_SECCOMP and landlocked):
+        return Grade.CONTAINED
     return Grade.SHAPE
-
-
-CONFINING: Final = frozenset({Isolation.BUBBLEWRAP, Isolation.LANDLOCK_SECCOMP})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Final
 
 from rexecop.lanes.failures import Failure, describe
@@ -13,9 +14,7 @@ from rexecop.proof.records.outcome import Measured
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
 
 SIMULATED: Final = Measured(
-    isolation=Isolation.NOT_APPLICABLE.value,
-    network="not-applicable",
-    protection="simulated",
+    isolation=Isolation.NOT_APPLICABLE.value, network="not-applicable", protection="simulated"
 )
 
 _CAPABILITIES: Final = Capabilities(
@@ -61,28 +60,17 @@ class SimulatedLane:
             ended = Ended.FAILED if call.effect is Effect.READ else Ended.UNKNOWN
             yield _end(ended, Failure.TIMEOUT, describe(Failure.TIMEOUT), duration_ms=delay_ms)
             return
-        if reply.ended is Ended.UNKNOWN:
-            yield _end(Ended.UNKNOWN, _failure(reply), reply.message, duration_ms=delay_ms)
-            return
-        output = (reply.stdout or "").encode("utf-8", "replace")
-        if kept := output[: limits.output_bytes]:
-            yield Chunk(n=0, stream="stdout", data=kept)
-        yield LaneResult(
-            ended=reply.ended,
-            duration_ms=delay_ms,
-            measured=SIMULATED,
-            failure=_failure(reply),
-            message=reply.message,
-            stdout=kept,
-            stdout_bytes=len(output),
-            data=reply.data,
-        )
+        end = _end(reply.ended, _failure(reply), reply.message, duration_ms=delay_ms)
+        if reply.ended is not Ended.UNKNOWN:
+            output = (reply.stdout or "").encode("utf-8", "replace")
+            if kept := output[: limits.output_bytes]:
+                yield Chunk(n=0, stream="stdout", data=kept)
+            end = replace(end, stdout=kept, stdout_bytes=len(output), data=reply.data)
+        yield end
 
 
 def _failure(reply: ScriptedReply) -> Failure | None:
-    if reply.error_class is not None:
-        return Failure(reply.error_class)
-    return _DEFAULT.get(reply.ended)
+    return _DEFAULT.get(reply.ended) if reply.error_class is None else Failure(reply.error_class)
 
 
 def _end(ended: Ended, failure: Failure | None, message: str | None, *, duration_ms: int = 0) -> LaneResult:

@@ -20,9 +20,7 @@ from typing import Final
 from rexecop.lanes import handover, kernel, proctree
 from rexecop.lanes.keeper import serve
 
-IDLE_MAX: Final = (
-    16  # Keepers that wait for the next call; each holds a few megabytes that are mostly shared.
-)
+IDLE_MAX: Final = 16  # Keepers that wait for the next call; their few megabytes each are mostly shared.
 READY: Final = b"r"
 
 

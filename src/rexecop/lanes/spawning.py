@@ -70,26 +70,21 @@ class Spawner:
         ours.setblocking(False)
         self._socket = ours
 
-    async def hand_over(self, kind: bytes, stdin: int, stdout: int, stderr: int) -> Keeper:
+    async def hand_over(self, kind: bytes, stdio: list[int]) -> Keeper:
         """Return a keeper of `kind` that has these descriptors; the caller closes its own copies.
 
         Raises:
-            SpawnerLost: there is no spawner and none can be started.
+            SpawnerLost: the spawner ended or none can be started; the next call starts another.
         """
         self.start()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
-            opened = [theirs.fileno(), stdin, stdout, stderr]
-            for last in (False, True):
-                try:
-                    await self._send(kind, opened)
-                    break
-                except (BrokenPipeError, ConnectionError) as error:
-                    self.close()
-                    if last:
-                        ours.close()
-                        raise SpawnerLost("the spawner ended") from error
-                    self.start()
+            try:
+                await self._send(kind, [theirs.fileno(), *stdio])
+            except (BrokenPipeError, ConnectionError) as error:
+                ours.close()
+                self.close()
+                raise SpawnerLost("the spawner ended") from error
         ours.setblocking(False)
         return Keeper(ours)
 

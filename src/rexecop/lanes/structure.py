@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 from rexecop.lanes.errors import RequestRefused
@@ -114,13 +113,6 @@ def _literals(text: Text) -> str:
 
 def _has_secret(text: Text) -> bool:
     return not isinstance(text, str) and any(isinstance(part, SecretRef) for part in text)
-
-
-def secret_names(request: ProcessRequest) -> Iterator[str]:
-    """Yield the name of every secret `request` refers to, in order, repeats included."""
-    for text in (*request.argv, request.stdin, *(request.env or {}).values()):
-        if isinstance(text, tuple):
-            yield from (part.secret for part in text if isinstance(part, SecretRef))
 
 
 def _require(holds: bool, message: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 FRAME_BYTES_MAX: Final = 4 * 1024 * 1024  # A call of 128 KiB with its secrets is far below.
 HEAD_BYTES: Final = 4
@@ -21,6 +21,65 @@ STOP: Final = b"stop"
 READY: Final = b"ready"
 REFUSED: Final = b"refused"
 ENDED: Final = b"ended"
+
+
+class Launch(NamedTuple):
+    """One program to start, in class `isolation`, with the limits to keep it to.
+
+    `program` is the resolved file; for bubblewrap it is bubblewrap itself, and `argv`
+    holds its options, the keeper inserting the numbers of its pipes after `argv[0]`.
+    `skip` generations below the keeper are wrappers that a polite signal must not reach.
+    `readable` is what Landlock lets the program read. `write` says whether it may change
+    files at all. Times in milliseconds; `memory_bytes` and `file_bytes` 0 for no limit.
+    """
+
+    isolation: str
+    program: str
+    argv: list[bytes]
+    env: dict[bytes, bytes]
+    cwd: str
+    readable: list[str]
+    writable: list[str]
+    write: bool
+    skip: int
+    timeout_ms: int
+    grace_ms: int
+    processes: int
+    memory_bytes: int
+    file_bytes: int
+
+    def fields(self) -> list[bytes]:
+        """Return the fields of the frame that carries this."""
+        texts = (self.isolation, self.program, self.cwd, " ".join(str(int(number)) for number in self[7:]))
+        env = [part for pair in self.env.items() for part in pair]
+        paths = ([path.encode() for path in listed] for listed in (self.readable, self.writable))
+        lists = (pack(fields)[HEAD_BYTES:] for fields in (self.argv, env, *paths))
+        return [LAUNCH, *(text.encode() for text in texts), *lists]
+
+    @classmethod
+    def from_fields(cls, fields: list[bytes]) -> Launch:
+        """Return what `fields` wrote; ValueError for something else."""
+        kind, isolation, program, cwd, numbers, argv, env, readable, writable = fields
+        if kind != LAUNCH:
+            raise ValueError("not a launch")
+        write, skip, timeout_ms, grace_ms, processes, memory_bytes, file_bytes = map(int, numbers.split())
+        flat = unpack(env)
+        return cls(
+            isolation=isolation.decode(),
+            program=program.decode(),
+            argv=unpack(argv),
+            env=dict(zip(flat[::2], flat[1::2], strict=True)),
+            cwd=cwd.decode(),
+            readable=[path.decode() for path in unpack(readable)],
+            writable=[path.decode() for path in unpack(writable)],
+            write=bool(write),
+            skip=skip,
+            timeout_ms=timeout_ms,
+            grace_ms=grace_ms,
+            processes=processes,
+            memory_bytes=memory_bytes,
+            file_bytes=file_bytes,
+        )
 
 
 def pack(fields: Sequence[bytes]) -> bytes:
@@ -64,6 +123,11 @@ def take_frame(buffer: bytearray) -> list[bytes] | None:
     body = bytes(buffer[HEAD_BYTES : HEAD_BYTES + size])
     del buffer[: HEAD_BYTES + size]
     return unpack(body)
+
+
+def refusal(stage: str, number: int, reason: str) -> list[bytes]:
+    """Return the fields that say which `stage` failed, with the kernel's error `number` or 0."""
+    return [REFUSED, stage.encode(), b"%d" % number, reason.encode()]
 
 
 def pairs(values: Mapping[str, str]) -> list[bytes]:

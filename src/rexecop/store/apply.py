@@ -9,23 +9,17 @@ from typing import Final
 import apsw
 
 from rexecop.operations.errors import AppendConflict, ClaimTaken, LeaseHeld, LockHeld, StoreError
-from rexecop.operations.ports import Appended, Batch, Blob, Lease, Lock, Row, TargetHead
+from rexecop.operations.ports import Appended, Batch, Blob, Claim, Lease, Lock, TargetHead
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import CLOCK_TOLERANCE, unseal
 from rexecop.proof.errors import ProofError
-from rexecop.proof.merkle import Frontier, node_reader
+from rexecop.proof.merkle import Frontier
 from rexecop.proof.times import format_time
 from rexecop.store.errors import BatchRefused, ClockSteppedBack, StoreDamaged
-from rexecop.store.packing import (
-    Packed,
-    pack_digest,
-    pack_key,
-    pack_time,
-    unpack_body,
-    unpack_operation,
-    unpack_time,
-)
+from rexecop.store.log import nodes_in, size_in
+from rexecop.store.packing import Packed, pack_digest, pack_key, pack_time, unpack_body, unpack_operation
 from rexecop.store.prepare import Prepared
+from rexecop.store.reading import lease_in, number_in
 from rexecop.store.rows import columns, save_row
 from rexecop.store.schema import CHUNK_BYTES, CHUNKS_MAX
 
@@ -66,10 +60,9 @@ class Applier:
     def start(self) -> None:
         """Read where the log ends, right after the transaction began."""
         self._fresh = {}
-        found = self.connection.execute("SELECT max(leaf) FROM records").fetchone()
-        size = 0 if found is None or found[0] is None else found[0] + 1
+        size = size_in(self.connection)
         if size != self._kept.size:
-            self._kept = Frontier.load(size, node_reader(self._nodes))
+            self._kept = Frontier.load(size, nodes_in(self.connection))
         self._frontier = self._kept
 
     def keep(self) -> None:
@@ -110,7 +103,8 @@ class Applier:
         self._check_follows(tail, batch)
         self._check_fence(number, batch)
         if tail.number == 0:
-            self._insert_operation(number, prepared.key, batch.row)
+            stored = (None,) * 12 if batch.row is None else columns(batch.row)
+            self.connection.execute(_NEW_ROW, (*stored, number, prepared.key))
         elif batch.row is not None:
             save_row(self.connection, number, batch.row)
         if batch.records:
@@ -131,7 +125,7 @@ class Applier:
         return self._read_tail(key)
 
     def _read_tail(self, key: Packed) -> Tail:
-        number = self.number(key)
+        number = number_in(self.connection, key)
         if number is None:
             return Tail(0, 0, None, None)
         row = self.connection.execute(
@@ -147,49 +141,31 @@ class Applier:
             ) from error
         return Tail(number, row[0] + 1, last.digest, last.record.at)
 
-    def number(self, key: Packed) -> int | None:
-        """Return the number of the operation `key`, or None."""
-        row = self.connection.execute("SELECT number FROM operations WHERE id=?", (key,)).fetchone()
-        return None if row is None else int(row[0])
-
     def _next_number(self, key: Packed) -> int:
         """Return a number for a new chain: people count operations from 1, other chains lie below 0."""
-        if isinstance(key, bytes):
-            row = self.connection.execute("SELECT max(number) FROM operations").fetchone()
-            return max(row[0] or 0, 0) + 1 if row is not None else 1
-        row = self.connection.execute("SELECT min(number) FROM operations").fetchone()
-        return min(row[0] or 0, 0) - 1 if row is not None else -1
+        row = self.connection.execute("SELECT max(number), min(number) FROM operations").fetchone()
+        most, least = row or (0, 0)
+        return max(most or 0, 0) + 1 if isinstance(key, bytes) else min(least or 0, 0) - 1
 
     def _check_follows(self, tail: Tail, batch: Batch) -> None:
+        operation = batch.operation
         if tail.count != batch.expected:
-            raise AppendConflict(
-                f"operation `{batch.operation}` has {tail.count} records, not {batch.expected}",
-                operation=batch.operation,
-                found=tail.count,
-                expected=batch.expected,
-            )
+            what = f"operation `{operation}` has {tail.count} records, not {batch.expected}"
+            raise AppendConflict(what, operation=operation, found=tail.count, expected=batch.expected)
         if not batch.records or tail.digest is None or tail.at is None:
             if tail.number == 0 and not batch.records:
-                raise AppendConflict(
-                    f"operation `{batch.operation}` has no records", operation=batch.operation
-                )
+                raise AppendConflict(f"operation `{operation}` has no records", operation=operation)
             return
         first = batch.records[0].record
         if first.prev != tail.digest:
-            raise AppendConflict(
-                f"record {first.n} of `{batch.operation}` does not name the record before it",
-                operation=batch.operation,
-            )
+            what = f"record {first.n} of `{operation}` does not name the record before it"
+            raise AppendConflict(what, operation=operation)
         if first.at < tail.at - CLOCK_TOLERANCE:
             raise ClockSteppedBack(
-                f"record {first.n} of `{batch.operation}` is dated `{format_time(first.at)}`,"
+                f"record {first.n} of `{operation}` is dated `{format_time(first.at)}`,"
                 f" more than 5 s before the record before it, `{format_time(tail.at)}`",
-                operation=batch.operation,
+                operation=operation,
             )
-
-    def _insert_operation(self, number: int, key: Packed, row: Row | None) -> None:
-        stored = (None,) * 12 if row is None else columns(row)
-        self.connection.execute(_NEW_ROW, (*stored, number, key))
 
     def _insert_records(self, number: int, prepared: Prepared) -> None:
         frontier, rows = self._frontier, []
@@ -206,29 +182,20 @@ class Applier:
         except apsw.ConstraintError as error:
             # Another process appended since the end of this chain was remembered.
             self._tails.pop(prepared.key, None)
-            raise AppendConflict(
-                f"operation `{prepared.batch.operation}` has more records than {prepared.batch.expected}",
-                operation=prepared.batch.operation,
-                expected=prepared.batch.expected,
-            ) from error
+            operation, expected = prepared.batch.operation, prepared.batch.expected
+            what = f"operation `{operation}` has more records than {expected}"
+            raise AppendConflict(what, operation=operation, expected=expected) from error
         self._frontier = frontier
-
-    def _nodes(self, leaf: int) -> bytes:
-        row = self.connection.execute("SELECT nodes FROM records WHERE leaf=?", (leaf,)).fetchone()
-        return b"" if row is None else bytes(row[0])
 
     # --- leases ---
 
     def _check_fence(self, number: int, batch: Batch) -> None:
         if batch.fence is None and batch.lease is None and not batch.release:
             return
-        stored = self.lease(number, batch.operation)
+        stored = lease_in(self.connection, batch.operation, number)
         if batch.fence is not None and (stored is None or is_released(stored) or stored.fence != batch.fence):
-            raise AppendConflict(
-                f"fence {batch.fence} of `{batch.operation}` is not in force any more",
-                operation=batch.operation,
-                fence=batch.fence,
-            )
+            what = f"fence {batch.fence} of `{batch.operation}` is not in force any more"
+            raise AppendConflict(what, operation=batch.operation, fence=batch.fence)
         if batch.lease is not None:
             at = batch.records[0].record.at if batch.records else None
             self._take(number, stored, batch.lease, at)
@@ -236,33 +203,14 @@ class Applier:
             self.connection.execute("UPDATE leases SET expires=? WHERE op=?", (RELEASED, number))
 
     def _take(self, number: int, stored: Lease | None, lease: Lease, at: datetime | None) -> None:
-        if (
-            stored is not None
-            and not is_released(stored)
-            and (stored.runner, stored.fence)
-            == (
-                lease.runner,
-                lease.fence,
-            )
-        ):
-            self.save_lease(number, lease)
-            return
-        free = stored is None or is_released(stored) or (at is not None and stored.expires <= at)
-        if not free or lease.fence != (stored.fence if stored else 0) + 1:
+        live = None if stored is None or is_released(stored) else stored
+        renewal = live is not None and (live.runner, live.fence) == (lease.runner, lease.fence)
+        free = live is None or (at is not None and live.expires <= at)
+        if not renewal and (not free or lease.fence != (stored.fence if stored else 0) + 1):
             holder = stored.runner if stored else "nobody"
-            raise LeaseHeld(
-                f"operation `{lease.operation}` is driven by `{holder}`",
-                operation=lease.operation,
-                runner=holder,
-            )
+            what = f"operation `{lease.operation}` is driven by `{holder}`"
+            raise LeaseHeld(what, operation=lease.operation, runner=holder)
         self.save_lease(number, lease)
-
-    def lease(self, number: int, operation: str) -> Lease | None:
-        """Return the lease of the operation with `number`, as stored."""
-        row = self.connection.execute(
-            "SELECT runner, fence, expires FROM leases WHERE op=?", (number,)
-        ).fetchone()
-        return None if row is None else lease_of(operation, row)
 
     def save_lease(self, number: int, lease: Lease) -> None:
         """Make `lease` the one in force."""
@@ -277,7 +225,7 @@ class Applier:
 
     def _attach(self, number: int, batch: Batch) -> None:
         for claim in batch.claims:
-            self._claim(number, claim.space, claim.key)
+            self._claim(number, claim)
         for lock in batch.locks:
             self._lock(number, batch.operation, lock)
         for head in batch.heads:
@@ -295,13 +243,14 @@ class Applier:
         for blob in batch.blobs:
             self._keep_blob(blob)
 
-    def _claim(self, number: int, space: str, key: str) -> None:
+    def _claim(self, number: int, claim: Claim) -> None:
         try:
             self.connection.execute(
-                "INSERT INTO claims(space, key, op) VALUES(?,?,?)", (space, pack_key(key), number)
+                "INSERT INTO claims(space, key, op) VALUES(?,?,?)", (claim.space, pack_key(claim.key), number)
             )
         except apsw.ConstraintError as error:
-            raise ClaimTaken(f"{space} `{key}` was used already", space=space, key=key) from error
+            what = f"{claim.space} `{claim.key}` was used already"
+            raise ClaimTaken(what, space=claim.space, key=claim.key) from error
 
     def _lock(self, number: int, operation: str, lock: Lock) -> None:
         if lock.release:
@@ -314,12 +263,8 @@ class Applier:
         ).fetchone()
         if row is not None:
             holder = unpack_operation(row[0])
-            raise LockHeld(
-                f"target `{lock.target}` is held by operation `{holder}`",
-                target=lock.target,
-                holder=holder,
-                operation=operation,
-            )
+            what = f"target `{lock.target}` is held by operation `{holder}`"
+            raise LockHeld(what, target=lock.target, holder=holder, operation=operation)
         self.connection.execute(
             "INSERT INTO locks(target, op, exclusive) VALUES(?,?,?)"
             " ON CONFLICT(target, op) DO UPDATE SET exclusive=max(exclusive, excluded.exclusive)",
@@ -330,11 +275,8 @@ class Applier:
         row = self.connection.execute("SELECT n FROM heads WHERE target=?", (head.target,)).fetchone()
         last = 0 if row is None else row[0]
         if head.n != last + 1:
-            raise AppendConflict(
-                f"change {head.n} of target `{head.target}` does not follow change {last}",
-                target=head.target,
-                found=last,
-            )
+            what = f"change {head.n} of target `{head.target}` does not follow change {last}"
+            raise AppendConflict(what, target=head.target, found=last)
         self.connection.execute(
             "INSERT INTO heads(target, n, attempt) VALUES(?,?,?)"
             " ON CONFLICT(target) DO UPDATE SET n=excluded.n, attempt=excluded.attempt",
@@ -343,19 +285,12 @@ class Applier:
 
     def _keep_blob(self, blob: Blob) -> None:
         ref = blob.ref
+        sizes = (ref.raw_bytes, ref.kept_bytes, int(ref.truncated), ref.redactions)
         try:
             self.connection.execute(
                 "INSERT INTO blobs(commitment, key, media, raw, kept, truncated, redactions)"
                 " VALUES(?,?,?,?,?,?,?)",
-                (
-                    pack_digest(ref.commitment),
-                    blob.key,
-                    ref.media,
-                    ref.raw_bytes,
-                    ref.kept_bytes,
-                    int(ref.truncated),
-                    ref.redactions,
-                ),
+                (pack_digest(ref.commitment), blob.key, ref.media, *sizes),
             )
         except apsw.ConstraintError as error:
             raise BatchRefused(f"output `{ref.commitment}` is kept already") from error
@@ -365,11 +300,6 @@ class Applier:
             "INSERT INTO chunks(place, data) VALUES(?,?)",
             [(place + i, blob.data[start : start + CHUNK_BYTES]) for i, start in enumerate(pieces)],
         )
-
-
-def lease_of(operation: str, row: tuple[str, int, int]) -> Lease:
-    """Return the lease stored as (runner, fence, expires)."""
-    return Lease(operation=operation, runner=row[0], fence=row[1], expires=unpack_time(row[2]))
 
 
 def is_released(lease: Lease) -> bool:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from rexecop.proof.errors import ProofError, RexecopError
-from rexecop.proof.merkle import Frontier, leaf_hash, node_reader
+from rexecop.proof.merkle import Frontier, leaf_hash
 from rexecop.store.apply import Applier
+from rexecop.store.connection import Readers
 from rexecop.store.errors import StoreDamaged
 from rexecop.store.log import Log, StoredCheckpoint, root_in
 from rexecop.store.packing import unpack_body
-from rexecop.store.readers import Readers
 from rexecop.store.writer import Writer
 
 Sign: TypeAlias = Callable[[int, bytes], bytes]
@@ -90,16 +90,10 @@ class Checkpointer:
 
     def _begin(self) -> Frontier:
         """Return the tree's right edge at the newest checkpoint kept."""
-        stored = self._log.checkpoint()
+        stored = self._log.kept_checkpoint()
         if stored is None:
             return Frontier.empty()
-        with self._readers.borrow() as connection:
-
-            def nodes(leaf: int) -> bytes:
-                row = connection.execute("SELECT nodes FROM records WHERE leaf=?", (leaf,)).fetchone()
-                return b"" if row is None else bytes(row[0])
-
-            frontier = Frontier.load(stored.size, node_reader(nodes))
+        frontier = self._log.with_nodes(lambda node: Frontier.load(stored.size, node))
         if frontier.root() != root_in(stored.size, stored.note):
             raise self._damaged(f"the log does not continue its checkpoint of size {stored.size}")
         return frontier
@@ -131,7 +125,7 @@ class Checkpointer:
     def _signed(self, frontier: Frontier) -> StoredCheckpoint | None:
         if frontier.size == 0:
             return None
-        stored = self._log.checkpoint()
+        stored = self._log.kept_checkpoint()
         if stored is not None and stored.size >= frontier.size:
             return stored
         note = self._sign(frontier.size, frontier.root())
@@ -151,10 +145,9 @@ class Checkpointer:
     def _try(self) -> None:
         try:
             self.cover()
+            self.failure = None
         except RexecopError as error:
             self.failure = error
-        else:
-            self.failure = None
 
 
 def keep(applier: Applier, checkpoint: StoredCheckpoint) -> None:

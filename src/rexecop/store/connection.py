@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import apsw
 
-from rexecop.operations.errors import StoreError, StoreUnavailable
+from rexecop.operations.errors import StoreUnavailable
 from rexecop.store import schema
 from rexecop.store.errors import (
     StoreBusy,
@@ -33,6 +33,23 @@ BUSY_NAP_SECONDS_MAX: Final = 0.01
 WAL_BYTES_KEPT: Final = 16 * 1024 * 1024  # A burst must not keep its disk space for ever.
 CACHE_KIB: Final = 8 * 1024  # The right edges of all trees with room; the rest is the kernel's to cache.
 READER_CACHE_KIB: Final = 2 * 1024
+IDLE_MAX: Final = 8  # Readers kept open; more at once open and close their own.
+
+_Pragmas: TypeAlias = tuple[tuple[str, str | int], ...]
+_WRITER: Final[_Pragmas] = (
+    ("journal_mode", "wal"),
+    ("synchronous", "full"),
+    ("journal_size_limit", WAL_BYTES_KEPT),
+    ("temp_store", "memory"),
+    ("cache_size", -CACHE_KIB),
+    ("trusted_schema", 0),
+)
+_READER: Final[_Pragmas] = (
+    ("query_only", 1),
+    ("temp_store", "memory"),
+    ("cache_size", -READER_CACHE_KIB),
+    ("trusted_schema", 0),
+)
 
 # Failures after which SQLite has certainly not made the transaction durable: the frame
 # that commits is the last thing written, and it was not written.
@@ -75,7 +92,11 @@ def create(path: Path, values: dict[str, str | int]) -> None:
             for suffix in ("", "-wal", "-shm"):
                 with suppress(FileNotFoundError):
                     os.unlink(f"{fresh}{suffix}")
-        _flush_folder(path.parent)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except FileExistsError as error:
         raise StoreExists(f"there is a file at `{path}` already", path=str(path)) from error
     except OSError as error:
@@ -101,14 +122,6 @@ def _fill(fresh: Path, values: dict[str, str | int]) -> None:
         connection.close()
 
 
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def open_writer(path: Path, patience: Patience, vfs: str | None = None) -> apsw.Connection:
     """Return a connection that writes to the ledger at `path`, each commit flushed.
 
@@ -117,22 +130,7 @@ def open_writer(path: Path, patience: Patience, vfs: str | None = None) -> apsw.
     """
     _require_there(path)
     with translated(path):
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
-        try:
-            connection.set_busy_handler(patience)
-            _require_ours(connection, path)
-            if connection.readonly("main"):
-                raise StoreReadOnly(f"the ledger `{path}` may not be written by this user", path=str(path))
-            connection.pragma("journal_mode", "wal")
-            connection.pragma("synchronous", "full")
-            connection.pragma("journal_size_limit", WAL_BYTES_KEPT)
-            connection.pragma("temp_store", "memory")
-            connection.pragma("cache_size", -CACHE_KIB)
-            connection.pragma("trusted_schema", 0)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return _connect(path, str(path), apsw.SQLITE_OPEN_READWRITE, vfs, patience, _WRITER)
 
 
 def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
@@ -147,24 +145,26 @@ def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
     _require_there(path)
     with translated(path):
         try:
-            return _open_reader(path, str(path), apsw.SQLITE_OPEN_READONLY, vfs)
+            return _connect(path, str(path), apsw.SQLITE_OPEN_READONLY, vfs, Patience(), _READER)
         except (apsw.CantOpenError, apsw.ReadOnlyError):
             wal = Path(f"{path}-wal")
             if wal.exists() and wal.stat().st_size > 0:
                 raise
             flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-            return _open_reader(path, f"{path.absolute().as_uri()}?immutable=1", flags, vfs)
+            return _connect(path, f"{path.absolute().as_uri()}?immutable=1", flags, vfs, Patience(), _READER)
 
 
-def _open_reader(path: Path, name: str, flags: int, vfs: str | None) -> apsw.Connection:
+def _connect(
+    path: Path, name: str, flags: int, vfs: str | None, patience: Patience, pragmas: _Pragmas
+) -> apsw.Connection:
     connection = apsw.Connection(name, flags=flags, vfs=vfs)
     try:
-        connection.set_busy_handler(Patience())
+        connection.set_busy_handler(patience)
         _require_ours(connection, path)
-        connection.pragma("query_only", 1)
-        connection.pragma("temp_store", "memory")
-        connection.pragma("cache_size", -READER_CACHE_KIB)
-        connection.pragma("trusted_schema", 0)
+        if pragmas is _WRITER and connection.readonly("main"):
+            raise StoreReadOnly(f"the ledger `{path}` may not be written by this user", path=str(path))
+        for pragma, value in pragmas:
+            connection.pragma(pragma, value)
     except BaseException:
         connection.close()
         raise
@@ -219,9 +219,7 @@ def _result(error: apsw.Error) -> int:
     return found if isinstance(found, int) else 0
 
 
-_Kinds = tuple[type[apsw.Error], ...]
-_Make = Callable[..., StoreUnavailable]
-_MEANINGS: Final[tuple[tuple[_Kinds, _Make, str], ...]] = (
+_MEANINGS: Final[tuple[tuple[tuple[type[apsw.Error], ...], type[StoreUnavailable], str], ...]] = (
     ((apsw.NotADBError,), StoreForeign, "is not a SQLite file"),
     ((apsw.CorruptError, apsw.FormatError), StoreDamaged, "is damaged: its pages contradict one another"),
     ((apsw.FullError,), StoreUnavailable, "cannot grow: the disk is full"),
@@ -240,13 +238,44 @@ _MEANINGS: Final[tuple[tuple[_Kinds, _Make, str], ...]] = (
     ((apsw.ConnectionClosedError,), StoreUnavailable, "was closed"),
 )
 
-__all__ = [
-    "Patience",
-    "StoreError",
-    "create",
-    "open_reader",
-    "open_writer",
-    "translate",
-    "translated",
-    "was_not_written",
-]
+
+class Readers:
+    """A pool of connections that only read; a reader takes a free one and never waits for a writer."""
+
+    def __init__(self, path: Path, vfs: str | None) -> None:
+        self._path = path
+        self._vfs = vfs
+        self._idle: list[apsw.Connection] = []
+        self._closed = False
+
+    @contextmanager
+    def borrow(self) -> Iterator[apsw.Connection]:
+        """Lend a connection to one reader; SQLite's errors leave as the port's.
+
+        Raises:
+            StoreUnavailable: the ledger cannot be read, or was closed.
+        """
+        if self._closed:
+            raise StoreUnavailable(f"the ledger `{self._path}` was closed")
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = open_reader(self._path, self._vfs)
+        try:
+            with translated(self._path):
+                yield connection
+        finally:
+            self._take_back(connection)
+
+    def _take_back(self, connection: apsw.Connection) -> None:
+        # A connection may have met an error: it is only kept when it holds nothing open.
+        if self._closed or len(self._idle) >= IDLE_MAX or connection.in_transaction:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close every connection that is not lent; the others are closed when they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()

@@ -1,19 +1,12 @@
 """Errors of the ledger's file, under the tree that `operations.errors` draws.
 
 StoreError
-├── StoreUnavailable            nothing was written
-│   ├── StoreMissing            there is no ledger at that path
-│   ├── StoreExists             there is one already
-│   ├── StoreForeign            the file is not a ledger
-│   ├── StoreNewer              the ledger was made by a newer version
-│   ├── StoreDamaged            the file's bytes are not what was written
-│   ├── StoreBusy               another process holds the ledger and does not let go
-│   └── StoreReadOnly           it was opened, or may only be opened, for reading
-├── BatchRefused                a batch that contradicts itself, or is too large
-├── ClockSteppedBack            a record dated before the one it rests on
-└── StorageRefused              a storage name that is not understood
-    ├── ExtraMissing            what would serve it is not installed
-    └── StoragePassword         it carries a password
+├── StoreUnavailable
+│   ├── StoreMissing  StoreExists  StoreForeign  StoreNewer  StoreDamaged
+│   └── StoreBusy  StoreReadOnly
+├── BatchRefused  ClockSteppedBack
+└── StorageRefused
+    └── ExtraMissing  StoragePassword
 """
 
 from __future__ import annotations

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Final, TypeAlias
-
-import apsw
 
 from rexecop.operations.ports import Journal, Row
 from rexecop.proof.errors import RexecopError
-from rexecop.store.errors import StoreDamaged
-from rexecop.store.readers import Readers
-from rexecop.store.reading import OpenedRecords, journal
-from rexecop.store.rows import operations, row_of, save_row
+from rexecop.store.apply import Applier
+from rexecop.store.connection import Readers
+from rexecop.store.packing import unpack_operation
+from rexecop.store.reading import OpenedRecords, journal_in
+from rexecop.store.rows import row_in, save_row
 from rexecop.store.writer import Writer
 
 PAGE_OPERATIONS: Final = 200  # Rows rewritten in one transaction: others write in between.
@@ -32,101 +32,79 @@ class Difference:
     folded: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """An operation whose stored row is not what its records say; `row` is what belongs there."""
+def compare_index(readers: Readers, fold: Fold, writer: Writer | None = None) -> tuple[Difference, ...]:
+    """Return where the index differs from the fold; operations that cannot be folded are named too.
 
-    number: int
-    row: Row | None
-    differences: tuple[Difference, ...]
-
-
-def compare_index(readers: Readers, fold: Fold) -> tuple[Difference, ...]:
-    """Return where the index differs from the fold; operations that cannot be folded are named too."""
-    return tuple(difference for found in _walk(readers, fold) for difference in found.differences)
-
-
-def rebuild_index(readers: Readers, writer: Writer, fold: Fold) -> tuple[Difference, ...]:
-    """Replace every row that differs from the fold, and return what differed.
-
-    A row whose records are damaged stays as it is: nothing better is known.
+    With `writer`, every row that differs is replaced. A row whose records are damaged
+    stays as it is: nothing better is known.
     """
     differences: list[Difference] = []
-    page: list[tuple[int, Row]] = []
-
-    def save() -> None:
-        rows = tuple(page)
-        writer.run(lambda applier: _save(applier.connection, rows))
-        page.clear()
-
-    for found in _walk(readers, fold):
-        differences.extend(found.differences)
-        if found.row is not None and found.differences:
-            page.append((found.number, found.row))
-        if len(page) == PAGE_OPERATIONS:
-            save()
-    if page:
-        save()
+    for page in _pages(readers):
+        wrong: list[tuple[int, Row]] = []
+        for number, operation in page:
+            row, found = _compare(readers, fold, number, operation)
+            differences.extend(found)
+            if row is not None and found:
+                wrong.append((number, row))
+        if wrong and writer is not None:
+            writer.run(partial(_save, wrong))
     return tuple(differences)
 
 
-def _save(connection: apsw.Connection, rows: tuple[tuple[int, Row], ...]) -> None:
-    for number, row in rows:
-        last = connection.execute("SELECT max(n) FROM records WHERE op=?", (number,)).fetchone()
-        # Whoever appended since it was folded has written a newer row.
-        if last is not None and last[0] is not None and last[0] + 1 == row.records:
-            save_row(connection, number, row)
-
-
-def _walk(readers: Readers, fold: Fold) -> Iterator[_Found]:
+def _pages(readers: Readers) -> Iterator[list[tuple[int, str]]]:
+    """Yield (number, id) of all operations, oldest first."""
     after = 0
     while True:
         with readers.borrow() as connection:
-            page = operations(connection, after, PAGE_OPERATIONS)
-        for number, operation in page:
-            yield _compare(readers, fold, number, operation)
+            found = connection.execute(
+                "SELECT number, id FROM operations WHERE number>? ORDER BY number LIMIT ?",
+                (after, PAGE_OPERATIONS),
+            )
+            page = [(int(number), unpack_operation(key)) for number, key in found]
         if not page:
             return
+        yield page
         after = page[-1][0]
 
 
-def _compare(readers: Readers, fold: Fold, number: int, operation: str) -> _Found:
+def _save(rows: list[tuple[int, Row]], applier: Applier) -> None:
+    for number, row in rows:
+        last = applier.connection.execute("SELECT max(n) FROM records WHERE op=?", (number,)).fetchone()
+        # Whoever appended since it was folded has written a newer row.
+        if last is not None and last[0] is not None and last[0] + 1 == row.records:
+            save_row(applier.connection, number, row)
+
+
+def _compare(
+    readers: Readers, fold: Fold, number: int, operation: str
+) -> tuple[Row | None, tuple[Difference, ...]]:
+    """Return what the row should be, None where that is not known, and what differs."""
     with readers.borrow() as connection:
         # One moment for both: records that arrive in between are no difference.
         connection.execute("BEGIN")
         try:
-            stored = _stored(connection, operation)
-            found = journal(connection, operation, OpenedRecords())
+            stored = row_in(connection, number)
+            journal = journal_in(connection, operation, OpenedRecords())
         except RexecopError as error:
-            return _Found(number, None, (_unreadable(operation, error.message),))
+            return None, (_difference(operation, "records", "unreadable", error.message),)
         finally:
             connection.execute("COMMIT")
-    if found.damaged:
-        damaged = found.damaged[0]
-        return _Found(number, None, (_unreadable(operation, f"record {damaged.n}: {damaged.reason}"),))
+    if journal.damaged:
+        first = journal.damaged[0]
+        reason = f"record {first.n}: {first.reason}"
+        return None, (_difference(operation, "records", "unreadable", reason),)
     try:
-        folded = fold(found)
+        folded = fold(journal)
     except RexecopError as error:
-        return _Found(number, None, (_unreadable(operation, error.message),))
-    return _Found(number, folded, _differences(operation, stored, folded))
-
-
-def _stored(connection: apsw.Connection, operation: str) -> Row | None:
-    try:
-        return row_of(connection, operation)
-    except StoreDamaged:
-        return None
-
-
-def _unreadable(operation: str, reason: str) -> Difference:
-    return Difference(operation=operation, field="records", stored="unreadable", folded=reason)
-
-
-def _differences(operation: str, stored: Row | None, folded: Row) -> tuple[Difference, ...]:
+        return None, (_difference(operation, "records", "unreadable", error.message),)
     if stored is None:
-        return (Difference(operation=operation, field="row", stored="missing", folded=folded.state),)
-    return tuple(
-        Difference(operation=operation, field=field.name, stored=str(was), folded=str(should))
+        return folded, (_difference(operation, "row", "missing", folded.state),)
+    return folded, tuple(
+        _difference(operation, field.name, was, should)
         for field in fields(Row)
         if (was := getattr(stored, field.name)) != (should := getattr(folded, field.name))
     )
+
+
+def _difference(operation: str, field: str, stored: object, folded: object) -> Difference:
+    return Difference(operation=operation, field=field, stored=str(stored), folded=str(folded))

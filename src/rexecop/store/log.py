@@ -1,4 +1,4 @@
-"""Reading the Merkle log out of the file, and checking it from its bytes."""
+"""The Merkle log in the file: reading it, and checking it from its bytes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from typing import Final, TypeVar
 
 import apsw
 
+from rexecop.operations.errors import OperationUnknown
 from rexecop.proof import checkpoint as checkpoints
 from rexecop.proof import note as notes
 from rexecop.proof.chain import Sealed, check_link, unseal
 from rexecop.proof.errors import ProofError
-from rexecop.proof.merkle import HASH_BYTES, Frontier, leaf_hash, node_reader
+from rexecop.proof.merkle import HASH_BYTES, Frontier, NodeReader, leaf_hash, node_reader
+from rexecop.store.connection import Readers
 from rexecop.store.errors import StoreDamaged
-from rexecop.store.packing import Packed, pack_operation, unpack_body, unpack_operation
-from rexecop.store.readers import Readers
+from rexecop.store.packing import pack_operation, unpack_body, unpack_operation
 
 PAGE_LEAVES: Final = 512  # Leaves read at a time: a reader that is slow must not pin the file's history.
 TAILS_MAX: Final = 20_000  # Ends of chains remembered while checking; others are read again.
+
+_PAGE: Final = """
+SELECT leaf, id, n, body, nodes FROM records LEFT JOIN operations ON number=op
+WHERE leaf>=? AND leaf<? ORDER BY leaf
+"""
 
 T = TypeVar("T")
 
@@ -70,30 +76,20 @@ class Log:
     def size(self) -> int:
         """Return how many leaves the log has."""
         with self._readers.borrow() as connection:
-            return size_of(connection)
+            return size_in(connection)
+
+    def with_nodes(self, use: Callable[[NodeReader], T]) -> T:
+        """Return `use(node)`, all nodes read over one connection; NodeMissing for one that is not there."""
+        with self._readers.borrow() as connection:
+            return use(nodes_in(connection))
 
     def node(self, level: int, index: int) -> bytes:
-        """Return the hash of the full tree node at (`level`, `index`).
-
-        Raises:
-            NodeMissing: the log does not hold it.
-        """
-        with self._readers.borrow() as connection:
-            return node_reader(_rows(connection))(level, index)
+        """Return the hash of the full tree node at (`level`, `index`), or raise NodeMissing."""
+        return self.with_nodes(lambda node: node(level, index))
 
     def root(self, size: int) -> bytes:
-        """Return the root of the tree of the first `size` leaves, from stored nodes.
-
-        Raises:
-            NodeMissing: the log is shorter.
-        """
-        with self._readers.borrow() as connection:
-            return Frontier.load(size, node_reader(_rows(connection))).root()
-
-    def with_nodes(self, use: Callable[[Callable[[int, int], bytes]], T]) -> T:
-        """Return `use(node)`, all nodes read over one connection: for proofs."""
-        with self._readers.borrow() as connection:
-            return use(node_reader(_rows(connection)))
+        """Return the root of the tree of the first `size` leaves; NodeMissing when the log is shorter."""
+        return self.with_nodes(lambda node: Frontier.load(size, node).root())
 
     def body_at(self, leaf: int) -> bytes:
         """Return the bytes of the record at `leaf`.
@@ -104,48 +100,66 @@ class Log:
         with self._readers.borrow() as connection:
             row = connection.execute("SELECT body FROM records WHERE leaf=?", (leaf,)).fetchone()
         if row is None:
-            raise StoreDamaged(f"the log has no leaf `{leaf}`", leaf=leaf)
+            raise _no_leaf(leaf)
         return unpack_body(row[0])
 
-    def leaf_of(self, operation: Packed, n: int) -> int | None:
-        """Return the leaf that record `n` of `operation` is, or None."""
+    def leaf_of(self, operation: str, n: int) -> int:
+        """Return the leaf that record `n` of `operation` is.
+
+        Raises:
+            OperationUnknown: there is no such record.
+        """
         with self._readers.borrow() as connection:
             row = connection.execute(
                 "SELECT leaf FROM records WHERE op=(SELECT number FROM operations WHERE id=?) AND n=?",
-                (operation, n),
+                (pack_operation(operation), n),
             ).fetchone()
-        return None if row is None else int(row[0])
+        if row is None:
+            raise OperationUnknown(f"operation `{operation}` has no record {n}", operation=operation)
+        return int(row[0])
 
     def leaves(self, start: int, stop: int) -> Iterator[Leaf]:
         """Yield the leaves from `start` up to and without `stop`, reading a page at a time.
 
         Raises:
-            StoreDamaged: a leaf is missing or cannot be unpacked.
+            StoreDamaged: the next leaf is missing, or cannot be read or unpacked.
         """
+        pages = PAGE_LEAVES
         while start < stop:
-            end = min(start + PAGE_LEAVES, stop)
-            yield from self._page(start, end)
-            start = end
+            end = min(start + pages, stop)
+            try:
+                with self._readers.borrow() as connection:
+                    rows = list(connection.execute(_PAGE, (start, end)))
+            except StoreDamaged:
+                if pages == 1:
+                    raise
+                pages = 1  # Pages of the file are unreadable: what lies before them is not.
+                continue
+            for leaf, key, n, body, nodes in rows:
+                if leaf != start:
+                    break
+                yield Leaf(leaf, "" if key is None else unpack_operation(key), n, unpack_body(body), nodes)
+                start += 1
+            if start != end:
+                raise _no_leaf(start)
 
-    def _page(self, start: int, end: int) -> list[Leaf]:
+    def kept_checkpoint(self, at_least: int = 0) -> StoredCheckpoint | None:
+        """Return the oldest checkpoint kept that covers `at_least` leaves, the newest for 0, or None."""
+        order = "ASC" if at_least else "DESC"
         with self._readers.borrow() as connection:
-            rows = list(
-                connection.execute(
-                    "SELECT leaf, id, n, body, nodes FROM records LEFT JOIN operations ON number=op"
-                    " WHERE leaf>=? AND leaf<? ORDER BY leaf",
-                    (start, end),
-                )
-            )
-        found = [
-            Leaf(leaf, unpack_operation(key) if key is not None else "", n, unpack_body(body), nodes)
-            for leaf, key, n, body, nodes in rows
-        ]
-        for expected, leaf in enumerate(found, start=start):
-            if leaf.leaf != expected:
-                raise StoreDamaged(f"the log has no leaf `{expected}`", leaf=expected)
-        if len(found) < end - start:
-            raise StoreDamaged(f"the log has no leaf `{start + len(found)}`", leaf=start + len(found))
-        return found
+            row = connection.execute(
+                f"SELECT size, note FROM checkpoints WHERE size>=? ORDER BY size {order} LIMIT 1",
+                (at_least,),
+            ).fetchone()
+        return None if row is None else StoredCheckpoint(size=row[0], note=row[1])
+
+    def verify_log(self) -> LogReport:
+        """Recompute the log, its chains and checkpoints' roots from bytes, up to the first bad record."""
+        with self._readers.borrow() as connection:
+            notes_kept = list(connection.execute("SELECT size, note FROM checkpoints"))
+        check = _Check(self, {size: root_in(size, note) for size, note in notes_kept})
+        bad = check.run(self.size())
+        return LogReport(size=check.frontier.size, root=check.frontier.root(), bad=bad)
 
     def place_of(self, leaf: int) -> tuple[str, int]:
         """Return the operation and place of the record at `leaf` without reading it; ("", 0) for none."""
@@ -155,86 +169,44 @@ class Log:
             ).fetchone()
         return ("", 0) if row is None or row[0] is None else (unpack_operation(row[0]), int(row[1]))
 
-    def checkpoint(self, at_least: int = 0) -> StoredCheckpoint | None:
-        """Return the oldest checkpoint kept that covers `at_least` leaves; the newest for 0."""
-        order = "ASC" if at_least else "DESC"
-        with self._readers.borrow() as connection:
-            row = connection.execute(
-                f"SELECT size, note FROM checkpoints WHERE size>=? ORDER BY size {order} LIMIT 1",
-                (at_least,),
-            ).fetchone()
-        return None if row is None else StoredCheckpoint(size=row[0], note=row[1])
-
-    def verify(self) -> LogReport:
-        """Recompute the log, its chains and checkpoints' roots from bytes, up to the first bad record."""
-        return _Check(self).run()
-
-    def roots(self) -> dict[int, bytes]:
-        """Return the root of every checkpoint kept, by size; signatures are not looked at here."""
-        with self._readers.borrow() as connection:
-            rows = list(connection.execute("SELECT size, note FROM checkpoints"))
-        return {size: root_in(size, note) for size, note in rows}
-
-    def chain_record(self, operation: str, n: int, key: Packed) -> Sealed:
-        """Return record `n` of `operation`, read again."""
-        leaf = self.leaf_of(key, n)
-        if leaf is None:
-            raise StoreDamaged(f"record {n} of `{operation}` is missing")
-        return unseal(self.body_at(leaf))
-
 
 class _Check:
-    """One walk over the whole log."""
+    """One walk over the whole log; `frontier` is the tree of what was found good, `roots` of checkpoints."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, roots: dict[int, bytes]) -> None:
+        self.frontier = Frontier.empty()
         self._log = log
-        self._frontier = Frontier.empty()
+        self._roots = roots
         self._tails: dict[str, Sealed] = {}
 
-    def run(self) -> LogReport:
-        roots, size = self._log.roots(), self._log.size()
+    def run(self, size: int) -> BadRecord | None:
         try:
             for leaf in self._log.leaves(0, size):
-                reason = self._fault(leaf, roots)
+                reason = self._fault(leaf)
                 if reason is not None:
-                    return self._report(leaf, reason)
+                    return BadRecord(leaf=leaf.leaf, operation=leaf.operation, n=leaf.n, reason=reason)
         except StoreDamaged as error:
-            # A page with an unreadable row: take its rows one by one to name the first.
-            return self._named(roots, size, error)
-        if any(found > size for found in roots):
-            place = BadRecord(
-                leaf=size, operation="", n=0, reason="a checkpoint covers more than the log holds"
-            )
-            return LogReport(size=size, root=self._frontier.root(), bad=place)
-        return LogReport(size=size, root=self._frontier.root(), bad=None)
+            operation, n = self._log.place_of(self.frontier.size)
+            return BadRecord(leaf=self.frontier.size, operation=operation, n=n, reason=error.message)
+        if any(found > size for found in self._roots):
+            reason = "a checkpoint covers more than the log holds"
+            return BadRecord(leaf=size, operation="", n=0, reason=reason)
+        return None
 
-    def _named(self, roots: dict[int, bytes], size: int, error: StoreDamaged) -> LogReport:
-        for place in range(self._frontier.size, size):
-            try:
-                (leaf,) = self._log.leaves(place, place + 1)
-            except StoreDamaged as damaged:
-                operation, n = self._log.place_of(place)
-                bad = BadRecord(leaf=place, operation=operation, n=n, reason=damaged.message)
-                return LogReport(size=place, root=self._frontier.root(), bad=bad)
-            reason = self._fault(leaf, roots)
-            if reason is not None:
-                return self._report(leaf, reason)
-        raise error
-
-    def _fault(self, leaf: Leaf, roots: dict[int, bytes]) -> str | None:
+    def _fault(self, leaf: Leaf) -> str | None:
         """Return what is wrong with `leaf`, which is the next; or take it in."""
-        frontier, completed = self._frontier.append(leaf_hash(leaf.body))
+        frontier, completed = self.frontier.append(leaf_hash(leaf.body))
         if leaf.nodes[:HASH_BYTES] != completed[0]:
             return "the record's bytes are not those that were logged"
         if leaf.nodes != b"".join(completed):
             return "the tree nodes stored beside it are not those of its log"
-        if frontier.size in roots and roots[frontier.size] != frontier.root():
+        if frontier.size in self._roots and self._roots[frontier.size] != frontier.root():
             return "a checkpoint was signed over another log"
         try:
             self._link(leaf)
-        except (ProofError, StoreDamaged) as error:
+        except (ProofError, StoreDamaged, OperationUnknown) as error:
             return error.message
-        self._frontier = frontier
+        self.frontier = frontier
         return None
 
     def _link(self, leaf: Leaf) -> None:
@@ -243,21 +215,27 @@ class _Check:
             raise StoreDamaged(f"it says it belongs to `{sealed.record.operation}`, not `{leaf.operation}`")
         last = self._tails.pop(leaf.operation, None)
         if last is None and leaf.n > 0:
-            last = self._log.chain_record(leaf.operation, leaf.n - 1, pack_operation(leaf.operation))
+            last = unseal(self._log.body_at(self._log.leaf_of(leaf.operation, leaf.n - 1)))
         check_link(last, sealed, leaf.n)
         self._tails[leaf.operation] = sealed
         while len(self._tails) > TAILS_MAX:
             del self._tails[next(iter(self._tails))]
 
-    def _report(self, leaf: Leaf, reason: str) -> LogReport:
-        bad = BadRecord(leaf=leaf.leaf, operation=leaf.operation, n=leaf.n, reason=reason)
-        return LogReport(size=leaf.leaf, root=self._frontier.root(), bad=bad)
 
-
-def size_of(connection: apsw.Connection) -> int:
+def size_in(connection: apsw.Connection) -> int:
     """Return how many leaves the log has."""
     row = connection.execute("SELECT max(leaf) FROM records").fetchone()
     return 0 if row is None or row[0] is None else int(row[0]) + 1
+
+
+def nodes_in(connection: apsw.Connection) -> NodeReader:
+    """Return the reader of the tree's nodes, which raises NodeMissing for one that is not there."""
+
+    def row(leaf: int) -> bytes:
+        found = connection.execute("SELECT nodes FROM records WHERE leaf=?", (leaf,)).fetchone()
+        return b"" if found is None else bytes(found[0])
+
+    return node_reader(row)
 
 
 def root_in(size: int, note: bytes) -> bytes:
@@ -275,9 +253,5 @@ def root_in(size: int, note: bytes) -> bytes:
     return found.root
 
 
-def _rows(connection: apsw.Connection) -> Callable[[int], bytes]:
-    def nodes(leaf: int) -> bytes:
-        row = connection.execute("SELECT nodes FROM records WHERE leaf=?", (leaf,)).fetchone()
-        return b"" if row is None else bytes(row[0])
-
-    return nodes
+def _no_leaf(leaf: int) -> StoreDamaged:
+    return StoreDamaged(f"the log has no leaf `{leaf}`", leaf=leaf)

@@ -54,10 +54,10 @@ def prepare(batch: Batch) -> Prepared:
 
 
 def _weight(batch: Batch) -> int:
-    if len(batch.records) > BATCH_RECORDS_MAX:
-        raise BatchRefused(
-            f"{len(batch.records)} records in one batch, at most {BATCH_RECORDS_MAX}", limit=BATCH_RECORDS_MAX
-        )
+    records = len(batch.records)
+    if records > BATCH_RECORDS_MAX:
+        what = f"{records} records in one batch, at most {BATCH_RECORDS_MAX}"
+        raise BatchRefused(what, limit=BATCH_RECORDS_MAX)
     weight = sum(len(sealed.body) for sealed in batch.records)
     weight += sum(len(blob.data) for blob in batch.blobs) + sum(len(pinned.data) for pinned in batch.inputs)
     if weight > BATCH_BYTES_MAX:
@@ -69,14 +69,10 @@ def _check_records(batch: Batch) -> None:
     last: Sealed | None = None
     for index, sealed in enumerate(batch.records, start=batch.expected):
         record = sealed.record
-        if (
-            record.operation != batch.operation
-            or record.n != index
-            or digest_of(sealed.body) != sealed.digest
-        ):
-            raise BatchRefused(
-                f"record {record.n} of `{record.operation}` is not record {index} of `{batch.operation}`"
-            )
+        placed = record.operation == batch.operation and record.n == index
+        if not placed or digest_of(sealed.body) != sealed.digest:
+            what = f"record {record.n} of `{record.operation}` is not record {index} of `{batch.operation}`"
+            raise BatchRefused(what)
         if last is not None:
             try:
                 check_link(last, sealed, index)

@@ -1,32 +1,41 @@
-"""What the ledger answers: journals, rows, and what hangs on records."""
+"""What the ledger answers about operations: journals, names, rows, and what hangs on records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import apsw
 
 from rexecop.operations.errors import InputMissing, OperationUnknown
-from rexecop.operations.ports import Blob, Claim, Damaged, Journal, Signature, TargetHead
+from rexecop.operations.ports import Blob, Claim, Damaged, Journal, Lease, Row, Signature, TargetHead
 from rexecop.proof.canonical import Digest, commit, digest_of
 from rexecop.proof.chain import Sealed, unseal
 from rexecop.proof.errors import ProofError
 from rexecop.proof.merkle import HASH_BYTES, leaf_hash
 from rexecop.proof.records.outcome import BlobRef
+from rexecop.store.connection import Readers
 from rexecop.store.errors import StoreDamaged
-from rexecop.store.names import number_of
+from rexecop.store.log import Log
 from rexecop.store.packing import (
+    Packed,
     pack_digest,
     pack_key,
     pack_operation,
     unpack_body,
     unpack_digest,
     unpack_operation,
+    unpack_time,
 )
+from rexecop.store.rows import rows_in
 from rexecop.store.schema import CHUNKS_MAX
 
 OPENED_MAX: Final = 4096  # Some hundred operations: those that are being worked on.
+PREFIX_MIN: Final = 6  # Shorter beginnings are typing errors more often than names.
+NAME_MAX: Final = 128
+
+_ID_DIGITS: Final = 32
+_NUMBER_MAX: Final = 2**63 - 1
 
 
 class OpenedRecords:
@@ -47,13 +56,184 @@ class OpenedRecords:
         return found[1] if found is not None and found[0] == leaf else None
 
 
-def journal(connection: apsw.Connection, operation: str, opened: OpenedRecords) -> Journal:
+class Reading(Log):
+    """The reading half of the store's port, each answer over a connection of its own."""
+
+    def __init__(self, readers: Readers) -> None:
+        super().__init__(readers)
+        self._opened = OpenedRecords()
+
+    def journal(self, operation: str) -> Journal:
+        """Return the records of `operation`; damaged ones are named and set aside.
+
+        Raises:
+            OperationUnknown: there are none.
+        """
+        with self._readers.borrow() as connection:
+            return journal_in(connection, operation, self._opened)
+
+    def records_of(self, operation: str) -> int:
+        """Return how many records `operation` has; 0 for none."""
+        with self._readers.borrow() as connection:
+            row = connection.execute(
+                "SELECT max(n) FROM records WHERE op=(SELECT number FROM operations WHERE id=?)",
+                (pack_operation(operation),),
+            ).fetchone()
+        return 0 if row is None or row[0] is None else int(row[0]) + 1
+
+    def resolve(self, name: str) -> str:
+        """Return the operation id for an id, a unique prefix, a short number, or `@` (the newest).
+
+        Raises:
+            OperationUnknown: nothing, or more than one operation, has that name.
+        """
+        with self._readers.borrow() as connection:
+            found = _named(connection, name)
+        if len(found) > 1:
+            what = f"more than one operation begins with `{name}`: give more digits"
+            raise OperationUnknown(what, operation=name)
+        if not found:
+            words = "there is no operation yet" if name == "@" else f"no operation `{name[:NAME_MAX]}`"
+            raise OperationUnknown(words, operation=name[:NAME_MAX])
+        return unpack_operation(found[0])
+
+    def number(self, operation: str) -> int:
+        """Return the short number of `operation`, or raise OperationUnknown."""
+        with self._readers.borrow() as connection:
+            return _require_number(connection, operation)
+
+    def rows(
+        self, *, state: str | None = None, after: int = 0, limit: int = 100
+    ) -> Sequence[tuple[int, Row]]:
+        """Return (short number, row) newest first; `after` pages backwards from that number."""
+        with self._readers.borrow() as connection:
+            return rows_in(connection, state=state, after=after, limit=limit)
+
+    def claimed(self, claim: Claim) -> str | None:
+        """Return the operation that used `claim`, or None."""
+        with self._readers.borrow() as connection:
+            row = connection.execute(
+                "SELECT id FROM claims JOIN operations ON number=op WHERE space=? AND key=?",
+                (claim.space, pack_key(claim.key)),
+            ).fetchone()
+        return None if row is None else unpack_operation(row[0])
+
+    def pinned(self, digest: Digest) -> bytes:
+        """Return the pinned input named `digest`.
+
+        Raises:
+            InputMissing: it is not stored, or its bytes are others.
+        """
+        with self._readers.borrow() as connection:
+            row = connection.execute(
+                "SELECT data FROM inputs WHERE digest=?", (pack_digest(digest),)
+            ).fetchone()
+        if row is None:
+            raise InputMissing(f"pinned input `{digest}` is not stored", digest=digest)
+        if digest_of(row[0]) != digest:
+            raise InputMissing(f"pinned input `{digest}` is stored with other bytes", digest=digest)
+        return bytes(row[0])
+
+    def blob(self, commitment: Digest) -> Blob | None:
+        """Return the kept output named `commitment`, or None where none is kept.
+
+        Raises:
+            StoreDamaged: its bytes are not those committed to.
+        """
+        with self._readers.borrow() as connection:
+            row = connection.execute(
+                "SELECT number, key, media, raw, kept, truncated, redactions FROM blobs WHERE commitment=?",
+                (pack_digest(commitment),),
+            ).fetchone()
+            if row is None:
+                return None
+            number, key, media, raw, kept, truncated, redactions = row
+            chunks = connection.execute(
+                "SELECT data FROM chunks WHERE place>=? AND place<? ORDER BY place",
+                (number * CHUNKS_MAX, (number + 1) * CHUNKS_MAX),
+            )
+            data = b"".join(chunk for (chunk,) in chunks)
+        if commit(key, data) != commitment:
+            raise StoreDamaged(f"output `{commitment}` is not what was kept", digest=commitment)
+        ref = BlobRef(
+            commitment=commitment,
+            raw_bytes=raw,
+            kept_bytes=kept,
+            media=media,
+            truncated=bool(truncated),
+            redactions=redactions,
+        )
+        return Blob(ref=ref, key=key, data=data)
+
+    def signatures(self, digest: Digest) -> Sequence[Signature]:
+        """Return the signatures kept beside record `digest`, in the order they came."""
+        with self._readers.borrow() as connection:
+            found = list(
+                connection.execute(
+                    "SELECT form, data FROM signatures WHERE digest=? ORDER BY place", (pack_digest(digest),)
+                )
+            )
+        return [Signature(digest=digest, form=form, data=data) for form, data in found]
+
+    def lease(self, operation: str) -> Lease | None:
+        """Return the lease of `operation`, expired or not; one given back expires in 1970."""
+        with self._readers.borrow() as connection:
+            return lease_in(connection, operation, number_in(connection, pack_operation(operation)))
+
+    def target_head(self, target: str) -> TargetHead | None:
+        """Return the last change attempt on `target`, or None."""
+        with self._readers.borrow() as connection:
+            row = connection.execute("SELECT n, attempt FROM heads WHERE target=?", (target,)).fetchone()
+        return None if row is None else TargetHead(target=target, n=row[0], attempt=unpack_digest(row[1]))
+
+    def locked_by(self, target: str) -> Sequence[str]:
+        """Return the operations that hold a lock on `target`."""
+        with self._readers.borrow() as connection:
+            found = connection.execute(
+                "SELECT id FROM locks JOIN operations ON number=op WHERE locks.target=? ORDER BY op",
+                (target,),
+            )
+            return [unpack_operation(key) for (key,) in found]
+
+    @property
+    def instance_id(self) -> str:
+        """Return the id of the instance this ledger is of."""
+        return str(self._meta("instance"))
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch of the log: 1, and one more for each restored copy."""
+        return int(self._meta("epoch"))
+
+    def _meta(self, name: str) -> str | int:
+        with self._readers.borrow() as connection:
+            row = connection.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
+        if row is None or not isinstance(row[0], str | int):
+            raise StoreDamaged(f"the ledger does not say its `{name}`")
+        return row[0]
+
+
+def number_in(connection: apsw.Connection, key: Packed) -> int | None:
+    """Return the number the ledger knows `key` by, below 0 for chains that are no operations, or None."""
+    row = connection.execute("SELECT number FROM operations WHERE id=?", (key,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def lease_in(connection: apsw.Connection, operation: str, number: int | None) -> Lease | None:
+    """Return the lease of `operation`, which has this number, or None."""
+    row = connection.execute("SELECT runner, fence, expires FROM leases WHERE op=?", (number,)).fetchone()
+    if row is None:
+        return None
+    return Lease(operation=operation, runner=row[0], fence=row[1], expires=unpack_time(row[2]))
+
+
+def journal_in(connection: apsw.Connection, operation: str, opened: OpenedRecords) -> Journal:
     """Return the records of `operation`, with those that are not what was logged set aside.
 
     Raises:
         OperationUnknown: there are none.
     """
-    number = number_of(connection, operation)
+    number = _require_number(connection, operation)
     rows = list(connection.execute("SELECT n, body, nodes FROM records WHERE op=? ORDER BY n", (number,)))
     if not rows:
         raise OperationUnknown(f"no operation `{operation}`", operation=operation)
@@ -65,128 +245,53 @@ def journal(connection: apsw.Connection, operation: str, opened: OpenedRecords) 
             Damaged(operation=operation, n=gap, reason="it is missing") for gap in range(expected, n)
         )
         expected = n + 1
-        found = _record(operation, n, body, nodes, opened)
-        if isinstance(found, Damaged):
-            damaged.append(found)
-        else:
+        found = _record(operation, n, body, nodes[:HASH_BYTES], opened)
+        if isinstance(found, Sealed):
             records.append(found)
+        else:
+            damaged.append(Damaged(operation=operation, n=n, reason=found))
     return Journal(operation=operation, records=tuple(records), damaged=tuple(damaged))
 
 
-def records_of(connection: apsw.Connection, operation: str) -> int:
-    """Return how many records `operation` has; 0 for none."""
-    row = connection.execute(
-        "SELECT max(n) FROM records WHERE op=(SELECT number FROM operations WHERE id=?)",
-        (pack_operation(operation),),
-    ).fetchone()
-    return 0 if row is None or row[0] is None else int(row[0]) + 1
-
-
-def _record(operation: str, n: int, stored: bytes, nodes: bytes, opened: OpenedRecords) -> Sealed | Damaged:
-    leaf = nodes[:HASH_BYTES]
+def _record(operation: str, n: int, stored: bytes, leaf: bytes, opened: OpenedRecords) -> Sealed | str:
+    """Return the record that `stored` holds, or what is wrong with it."""
     try:
         sealed = opened.get(stored, leaf)
         if sealed is None:
             body = unpack_body(stored)
             if leaf_hash(body) != leaf:
-                return Damaged(operation=operation, n=n, reason="its bytes are not those that were logged")
+                return "its bytes are not those that were logged"
             sealed = unseal(body)
             opened.keep(stored, leaf, sealed)
     except (ProofError, StoreDamaged) as error:
-        return Damaged(operation=operation, n=n, reason=error.message)
+        return error.message
     if sealed.record.operation != operation or sealed.record.n != n:
-        return Damaged(operation=operation, n=n, reason="it belongs to another place")
+        return "it belongs to another place"
     return sealed
 
 
-def claimed(connection: apsw.Connection, claim: Claim) -> str | None:
-    """Return the operation that used `claim`, or None."""
-    row = connection.execute(
-        "SELECT id FROM claims JOIN operations ON number=op WHERE space=? AND key=?",
-        (claim.space, pack_key(claim.key)),
-    ).fetchone()
-    return None if row is None else unpack_operation(row[0])
+def _require_number(connection: apsw.Connection, operation: str) -> int:
+    number = number_in(connection, pack_operation(operation))
+    if number is None:
+        raise OperationUnknown(f"no operation `{operation[:NAME_MAX]}`", operation=operation[:NAME_MAX])
+    return number
 
 
-def pinned(connection: apsw.Connection, digest: Digest) -> bytes:
-    """Return the pinned input `digest`.
-
-    Raises:
-        InputMissing: it is not stored, or its bytes are others.
-    """
-    row = connection.execute("SELECT data FROM inputs WHERE digest=?", (pack_digest(digest),)).fetchone()
-    if row is None:
-        raise InputMissing(f"pinned input `{digest}` is not stored", digest=digest)
-    if digest_of(row[0]) != digest:
-        raise InputMissing(f"pinned input `{digest}` is stored with other bytes", digest=digest)
-    return bytes(row[0])
-
-
-def blob(connection: apsw.Connection, commitment: Digest) -> Blob | None:
-    """Return the kept output `commitment`, or None where none is kept.
-
-    Raises:
-        StoreDamaged: its bytes are not those committed to.
-    """
-    row = connection.execute(
-        "SELECT number, key, media, raw, kept, truncated, redactions FROM blobs WHERE commitment=?",
-        (pack_digest(commitment),),
-    ).fetchone()
-    if row is None:
-        return None
-    number, key, media, raw, kept, truncated, redactions = row
-    first = number * CHUNKS_MAX
-    data = b"".join(_chunks(connection, first))
-    if commit(key, data) != commitment:
-        raise StoreDamaged(f"output `{commitment}` is not what was kept", digest=commitment)
-    ref = BlobRef(
-        commitment=commitment,
-        raw_bytes=raw,
-        kept_bytes=kept,
-        media=media,
-        truncated=bool(truncated),
-        redactions=redactions,
-    )
-    return Blob(ref=ref, key=key, data=data)
-
-
-def _chunks(connection: apsw.Connection, first: int) -> Iterator[bytes]:
-    found = connection.execute(
-        "SELECT data FROM chunks WHERE place>=? AND place<? ORDER BY place", (first, first + CHUNKS_MAX)
-    )
-    for (data,) in found:
-        yield data
-
-
-def signatures(connection: apsw.Connection, digest: Digest) -> Sequence[Signature]:
-    """Return the signatures kept beside record `digest`, in the order they came."""
-    found = connection.execute(
-        "SELECT form, data FROM signatures WHERE digest=? ORDER BY place", (pack_digest(digest),)
-    )
-    return [Signature(digest=digest, form=form, data=data) for form, data in found]
-
-
-def target_head(connection: apsw.Connection, target: str) -> TargetHead | None:
-    """Return the last change attempt on `target`, or None."""
-    row = connection.execute("SELECT n, attempt FROM heads WHERE target=?", (target,)).fetchone()
-    return None if row is None else TargetHead(target=target, n=row[0], attempt=unpack_digest(row[1]))
-
-
-def locked_by(connection: apsw.Connection, target: str) -> Sequence[str]:
-    """Return the operations that hold a lock on `target`."""
-    found = connection.execute(
-        "SELECT id FROM locks JOIN operations ON number=op WHERE locks.target=? ORDER BY op", (target,)
-    )
-    return [unpack_operation(key) for (key,) in found]
-
-
-def meta(connection: apsw.Connection, name: str) -> str | int:
-    """Return the value `name` of the ledger's own facts.
-
-    Raises:
-        StoreDamaged: it has none.
-    """
-    row = connection.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
-    if row is None or not isinstance(row[0], str | int):
-        raise StoreDamaged(f"the ledger does not say its `{name}`")
-    return row[0]
+def _named(connection: apsw.Connection, name: str) -> list[Packed]:
+    """Return the packed ids `name` may mean: an id before a number before a beginning; two if unclear."""
+    if name == "@":
+        newest = "SELECT id FROM operations WHERE number>0 ORDER BY number DESC LIMIT 1"
+        return [key for (key,) in connection.execute(newest)]
+    key = pack_operation(name)
+    if number_in(connection, key) is not None:
+        return [key]
+    if name.isascii() and name.isdigit() and len(name) < 20 and 0 < int(name) <= _NUMBER_MAX:
+        found = connection.execute("SELECT id FROM operations WHERE number=?", (int(name),)).fetchone()
+        if found is not None:
+            return [found[0]]
+    digits = name.removeprefix("op_")
+    if not PREFIX_MIN <= len(digits) <= _ID_DIGITS or not set(digits) <= set("0123456789abcdef"):
+        return []
+    between = tuple(bytes.fromhex(digits.ljust(_ID_DIGITS, fill)) for fill in "0f")
+    begins = "SELECT id FROM operations WHERE id BETWEEN ? AND ? LIMIT 2"
+    return [key for (key,) in connection.execute(begins, between)]

@@ -1,4 +1,4 @@
-"""The index: one row per operation, a cache of its fold."""
+"""Index rows as they are stored: one per operation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import apsw
 from rexecop.operations.ports import Row
 from rexecop.proof.merkle import HASH_BYTES
 from rexecop.store.errors import StoreDamaged
-from rexecop.store.names import number_of
 from rexecop.store.packing import pack_digest, pack_time, unpack_digest, unpack_operation, unpack_time
 
 ROWS_MAX: Final = 1000  # One page of a listing.
@@ -21,7 +20,7 @@ SELECT number, id, state, intent, profile, environment, target, mode, requester,
 """
 
 
-def rows(
+def rows_in(
     connection: apsw.Connection, *, state: str | None, after: int, limit: int
 ) -> Sequence[tuple[int, Row]]:
     """Return (short number, row), newest first, below number `after` where it is given."""
@@ -35,58 +34,13 @@ def rows(
     return [(row[0], _row(row)) for row in found]
 
 
-def row_of(connection: apsw.Connection, operation: str) -> Row | None:
-    """Return the index row of `operation`, or None where it has none."""
-    row = connection.execute(f"{_ROW} WHERE number=?", (number_of(connection, operation),)).fetchone()
-    return None if row is None or row[2] is None else _row(row)
-
-
-def operations(connection: apsw.Connection, after: int, limit: int) -> list[tuple[int, str]]:
-    """Return up to `limit` (number, id) of operations, oldest first, above number `after`."""
-    found = connection.execute(
-        "SELECT number, id FROM operations WHERE number>? ORDER BY number LIMIT ?", (max(after, 0), limit)
-    )
-    return [(number, unpack_operation(key)) for number, key in found]
-
-
-def _row(row: tuple[object, ...]) -> Row:
-    (
-        _,
-        key,
-        state,
-        intent,
-        profile,
-        environment,
-        target,
-        mode,
-        requester,
-        created,
-        updated,
-        records,
-        head,
-        waiting,
-    ) = row
-    if not (isinstance(key, bytes | str) and isinstance(head, bytes) and len(head) == HASH_BYTES):
-        raise StoreDamaged("an index row is damaged; `rexecop doctor` rebuilds it")
-    return Row(
-        operation=unpack_operation(key),
-        state=str(state),
-        intent=str(intent),
-        profile=str(profile),
-        environment=str(environment),
-        target=str(target),
-        mode=str(mode),
-        requester=str(requester),
-        created=unpack_time(_int(created)),
-        updated=unpack_time(_int(updated)),
-        records=_int(records),
-        head=unpack_digest(head),
-        waiting=str(waiting),
-    )
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0
+def row_in(connection: apsw.Connection, number: int) -> Row | None:
+    """Return the index row of the operation with `number`, or None where it has none that can be read."""
+    row = connection.execute(f"{_ROW} WHERE number=?", (number,)).fetchone()
+    try:
+        return None if row is None or row[2] is None else _row(row)
+    except StoreDamaged:
+        return None
 
 
 def save_row(connection: apsw.Connection, number: int, row: Row) -> None:
@@ -100,17 +54,32 @@ def save_row(connection: apsw.Connection, number: int, row: Row) -> None:
 
 def columns(row: Row) -> tuple[str | int | bytes, ...]:
     """Return `row` as it is stored."""
-    return (
-        row.state,
-        row.intent,
-        row.profile,
-        row.environment,
-        row.target,
-        row.mode,
-        row.requester,
-        pack_time(row.created),
-        pack_time(row.updated),
-        row.records,
-        pack_digest(row.head),
-        row.waiting,
+    texts = (row.state, row.intent, row.profile, row.environment, row.target, row.mode, row.requester)
+    times = (pack_time(row.created), pack_time(row.updated))
+    return (*texts, *times, row.records, pack_digest(row.head), row.waiting)
+
+
+def _row(row: tuple[object, ...]) -> Row:
+    _, key, *texts, created, updated, records, head, waiting = row
+    if not (isinstance(key, bytes | str) and isinstance(head, bytes) and len(head) == HASH_BYTES):
+        raise StoreDamaged("an index row is damaged; `rexecop doctor` rebuilds it")
+    state, intent, profile, environment, target, mode, requester = map(str, texts)
+    return Row(
+        operation=unpack_operation(key),
+        state=state,
+        intent=intent,
+        profile=profile,
+        environment=environment,
+        target=target,
+        mode=mode,
+        requester=requester,
+        created=unpack_time(_int(created)),
+        updated=unpack_time(_int(updated)),
+        records=_int(records),
+        head=unpack_digest(head),
+        waiting=str(waiting),
     )
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -2,59 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 import apsw
 
 from rexecop.operations.errors import OperationUnknown
-from rexecop.operations.ports import (
-    Appended,
-    Batch,
-    Blob,
-    Claim,
-    Journal,
-    Lease,
-    Row,
-    Signature,
-    TargetHead,
-)
-from rexecop.proof.canonical import Digest
+from rexecop.operations.ports import Appended, Batch, Lease
 from rexecop.store import connection as connections
-from rexecop.store import index, names, reading, rows
-from rexecop.store.apply import RELEASED, Applier, is_released, lease_of
-from rexecop.store.checkpoints import Checkpointer, Sign, keep
-from rexecop.store.connection import Patience
+from rexecop.store import index
+from rexecop.store.apply import RELEASED, Applier, is_released
+from rexecop.store.checkpoints import Checkpointer, Sign
 from rexecop.store.errors import StoreReadOnly
 from rexecop.store.index import Difference, Fold
-from rexecop.store.log import Leaf, Log, LogReport, StoredCheckpoint
+from rexecop.store.log import StoredCheckpoint
 from rexecop.store.packing import pack_operation
 from rexecop.store.prepare import prepare
-from rexecop.store.readers import Readers
+from rexecop.store.reading import Reading, lease_in, number_in
 from rexecop.store.writer import Writer
 
 SQLITE_FIXED: Final = (3, 51, 3)  # Before it, two writers at the wrong moment could damage the file.
 FAULTS_MAX: Final = 20  # Of the faults SQLite finds in its pages, so many are told.
 
-T = TypeVar("T")
 
-
-class SqliteStore:
+class SqliteStore(Reading):
     """The `Store` port over one file, and what the log, `doctor` and export need beside it.
 
     Any number of processes may hold one open; each group-commits on its own and waits for
     the others. Reading works on a damaged or read-only ledger as far as its bytes allow.
     """
 
-    def __init__(self, path: Path, readers: Readers, writer: Writer | None) -> None:
+    def __init__(self, path: Path, readers: connections.Readers, writer: Writer | None) -> None:
+        super().__init__(readers)
         self._path = path
-        self._readers = readers
         self._writer = writer
         self._checkpointer: Checkpointer | None = None
-        self._opened = reading.OpenedRecords()
-        self._log = Log(readers)
 
     # --- making, opening, closing ---
 
@@ -84,11 +67,11 @@ class SqliteStore:
         Raises:
             StoreMissing, StoreForeign, StoreNewer, StoreDamaged, StoreReadOnly, StoreUnavailable.
         """
-        readers = Readers(path, vfs)
+        readers = connections.Readers(path, vfs)
         if read_only:
             with readers.borrow():
                 return cls(path, readers, None)
-        patience = Patience()
+        patience = connections.Patience()
         writer = Writer(connections.open_writer(path, patience, vfs), patience, path)
         store = cls(path, readers, writer)
         if checkpointer is not None:
@@ -138,14 +121,12 @@ class SqliteStore:
         Raises:
             OperationUnknown: the ledger holds no record of it.
         """
-        key = pack_operation(operation)
 
         def work(applier: Applier) -> Lease | None:
-            number = applier.number(key)
+            number = number_in(applier.connection, pack_operation(operation))
             if number is None:
                 raise OperationUnknown(f"no operation `{operation}`", operation=operation)
-            stored = applier.lease(number, operation)
-            fence = 1
+            stored, fence = lease_in(applier.connection, operation, number), 1
             if stored is not None:
                 ours = stored.runner == runner and not is_released(stored)
                 if not ours and not is_released(stored) and stored.expires > now:
@@ -178,154 +159,6 @@ class SqliteStore:
             raise StoreReadOnly(f"the ledger `{self._path}` was opened for reading", path=str(self._path))
         return self._writer
 
-    # --- reading ---
-
-    def _read(self, read: Callable[[apsw.Connection], T]) -> T:
-        with self._readers.borrow() as connection:
-            return read(connection)
-
-    def journal(self, operation: str) -> Journal:
-        """Return the records of `operation`; damaged ones are named and set aside.
-
-        Raises:
-            OperationUnknown: there are none.
-        """
-        return self._read(lambda connection: reading.journal(connection, operation, self._opened))
-
-    def records_of(self, operation: str) -> int:
-        """Return how many records `operation` has; 0 for none."""
-        return self._read(lambda connection: reading.records_of(connection, operation))
-
-    def resolve(self, name: str) -> str:
-        """Return the operation id for an id, a unique prefix, a short number, or `@`.
-
-        Raises:
-            OperationUnknown: nothing, or more than one operation, has that name.
-        """
-        return self._read(lambda connection: names.resolve(connection, name))
-
-    def number(self, operation: str) -> int:
-        """Return the short number of `operation`.
-
-        Raises:
-            OperationUnknown: the ledger holds no record of it.
-        """
-        return self._read(lambda connection: names.number_of(connection, operation))
-
-    def rows(
-        self, *, state: str | None = None, after: int = 0, limit: int = 100
-    ) -> Sequence[tuple[int, Row]]:
-        """Return (short number, row) newest first; `after` pages backwards from that number."""
-        return self._read(lambda connection: rows.rows(connection, state=state, after=after, limit=limit))
-
-    def claimed(self, claim: Claim) -> str | None:
-        """Return the operation that used `claim`, or None."""
-        return self._read(lambda connection: reading.claimed(connection, claim))
-
-    def pinned(self, digest: Digest) -> bytes:
-        """Return the pinned input named `digest`.
-
-        Raises:
-            InputMissing: it is not stored, or its bytes no longer match.
-        """
-        return self._read(lambda connection: reading.pinned(connection, digest))
-
-    def blob(self, commitment: Digest) -> Blob | None:
-        """Return the kept output named `commitment`, or None if it was erased.
-
-        Raises:
-            StoreDamaged: its bytes are not those committed to.
-        """
-        return self._read(lambda connection: reading.blob(connection, commitment))
-
-    def signatures(self, digest: Digest) -> Sequence[Signature]:
-        """Return the signatures kept beside record `digest`."""
-        return self._read(lambda connection: reading.signatures(connection, digest))
-
-    def lease(self, operation: str) -> Lease | None:
-        """Return the lease of `operation`, expired or not; one given back expires in 1970."""
-
-        def read(connection: apsw.Connection) -> Lease | None:
-            row = connection.execute(
-                "SELECT runner, fence, expires FROM leases"
-                " WHERE op=(SELECT number FROM operations WHERE id=?)",
-                (pack_operation(operation),),
-            ).fetchone()
-            return None if row is None else lease_of(operation, row)
-
-        return self._read(read)
-
-    def target_head(self, target: str) -> TargetHead | None:
-        """Return the last change attempt on `target`, or None."""
-        return self._read(lambda connection: reading.target_head(connection, target))
-
-    def locked_by(self, target: str) -> Sequence[str]:
-        """Return the operations that hold a lock on `target`."""
-        return self._read(lambda connection: reading.locked_by(connection, target))
-
-    # --- the log ---
-
-    @property
-    def instance_id(self) -> str:
-        """Return the id of the instance this ledger is of."""
-        return str(self._read(lambda connection: reading.meta(connection, "instance")))
-
-    @property
-    def epoch(self) -> int:
-        """Return the epoch of the log: 1, and one more for each restored copy."""
-        return int(self._read(lambda connection: reading.meta(connection, "epoch")))
-
-    def size(self) -> int:
-        """Return how many leaves the log has."""
-        return self._log.size()
-
-    def root(self, size: int) -> bytes:
-        """Return the root of the tree of the first `size` leaves.
-
-        Raises:
-            NodeMissing: the log is shorter.
-        """
-        return self._log.root(size)
-
-    def node(self, level: int, index: int) -> bytes:
-        """Return the hash of the full tree node at (`level`, `index`).
-
-        Raises:
-            NodeMissing: the log does not hold it.
-        """
-        return self._log.node(level, index)
-
-    def with_nodes(self, use: Callable[[Callable[[int, int], bytes]], T]) -> T:
-        """Return `use(node)` with all nodes read over one connection: for proofs."""
-        return self._log.with_nodes(use)
-
-    def body_at(self, leaf: int) -> bytes:
-        """Return the bytes of the record at `leaf`.
-
-        Raises:
-            StoreDamaged: there is none, or it cannot be read.
-        """
-        return self._log.body_at(leaf)
-
-    def leaf_of(self, operation: str, n: int) -> int:
-        """Return the leaf that record `n` of `operation` is.
-
-        Raises:
-            OperationUnknown: there is no such record.
-        """
-        leaf = self._log.leaf_of(pack_operation(operation), n)
-        if leaf is None:
-            raise OperationUnknown(f"operation `{operation}` has no record {n}", operation=operation)
-        return leaf
-
-    def leaves(self, start: int, stop: int) -> Iterator[Leaf]:
-        """Yield the leaves from `start` up to and without `stop`.
-
-        Raises:
-            StoreDamaged: one is missing or cannot be read.
-        """
-        return self._log.leaves(start, stop)
-
     def checkpoint(self, sign: Sign | None = None) -> StoredCheckpoint | None:
         """Return a checkpoint over all that is committed, signed by `sign` or the store's own signer.
 
@@ -340,14 +173,6 @@ class SqliteStore:
             raise StoreReadOnly(f"the ledger `{self._path}` was opened without a key to sign checkpoints")
         return self._checkpointer.cover()
 
-    def kept_checkpoint(self, at_least: int = 0) -> StoredCheckpoint | None:
-        """Return the oldest checkpoint kept that covers `at_least` leaves, the newest for 0, or None."""
-        return self._log.checkpoint(at_least)
-
-    def keep_checkpoint(self, checkpoint: StoredCheckpoint) -> None:
-        """Store a checkpoint again, with the cosignatures it gained."""
-        self._writing.run(lambda applier: keep(applier, checkpoint))
-
     # --- doctor ---
 
     @property
@@ -356,13 +181,10 @@ class SqliteStore:
         stopped = self._writer.stopped if self._writer is not None else None
         return stopped or (self._checkpointer.failure if self._checkpointer is not None else None)
 
-    def verify_log(self) -> LogReport:
-        """Recompute the log from its bytes and name the first bad record."""
-        return self._log.verify()
-
     def integrity(self) -> tuple[str, ...]:
         """Return what SQLite finds wrong with its own pages; nothing if they are sound."""
-        found = self._read(lambda connection: list(connection.execute(f"PRAGMA quick_check({FAULTS_MAX})")))
+        with self._readers.borrow() as connection:
+            found = list(connection.execute(f"PRAGMA quick_check({FAULTS_MAX})"))
         return tuple(str(text) for (text,) in found if text != "ok")
 
     def compare_index(self, fold: Fold) -> tuple[Difference, ...]:
@@ -371,7 +193,7 @@ class SqliteStore:
 
     def rebuild_index(self, fold: Fold) -> tuple[Difference, ...]:
         """Write the rows that `fold` makes of the records, and return what differed."""
-        return index.rebuild_index(self._readers, self._writing, fold)
+        return index.compare_index(self._readers, fold, self._writing)
 
     @staticmethod
     def sqlite_version() -> str:

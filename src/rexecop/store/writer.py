@@ -49,15 +49,6 @@ class Job(Generic[T]):
     error: BaseException | None = None
     done: threading.Event | None = None
 
-    def settle(self) -> None:
-        """Give the result to the future, in its loop."""
-        if self.future is None or self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)  # type: ignore[arg-type]
-
 
 Jobs = list[Job[object]]
 
@@ -93,10 +84,10 @@ class Writer:
         self._state = _State.IDLE
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._inbox: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self.stopped: StoreError | None = None
-        self.on_commit: Callable[[], None] = _nothing
+        self.on_commit: Callable[[], None] = lambda: None
 
     # --- submitting ---
 
@@ -163,25 +154,20 @@ class Writer:
 
     # --- leading ---
 
-    def _lead_here(self) -> None:
-        """Carry one group from beginning to end in this thread."""
-        group = self._gather()
+    def _lead_here(self, group: _Group | None = None) -> None:
+        """Carry one group, or what is left of `group`, to its end in this thread."""
+        group = group or self._gather()
         try:
-            self._carry(group)
+            self._patience.waiting = True
+            if group.begun or self._begin(group):
+                self._commit(group)
         finally:
             self._pass_on()
 
-    def _carry(self, group: _Group) -> None:
-        self._patience.waiting = True
-        if group.begun or self._begin(group):
-            self._commit(group)
-
     def _lead_in_loop(self) -> None:
         """Apply one group in the loop's thread and leave its flush to the writer's."""
-        with self._mutex:
-            if self._state is not _State.SCHEDULED:
-                return
-            self._state = _State.LEADING
+        if not self._may_lead():
+            return
         group = self._gather()
         self._patience.waiting = False
         try:
@@ -209,56 +195,50 @@ class Writer:
     def _pass_on(self) -> None:
         """Let the next group be led: by the loop that waits alone, else by the writer's thread."""
         with self._mutex:
-            refused = self._take_refused()
-            if not self._waiting:
-                self._state = _State.IDLE
-                loop = None
-            else:
+            refused: Jobs = []
+            if self.stopped is not None:
+                refused, self._waiting = list(self._waiting), deque()
+            loop = None
+            self._state = _State.IDLE
+            if self._waiting:
                 loops = {job.loop for job in self._waiting}
                 loop = self._loop = loops.pop() if len(loops) == 1 else None
                 # A thread that waits may be the loop's own: nobody but us may lead then.
                 self._state = _State.LEADING if loop is None else _State.SCHEDULED
-            state = self._state
+            ours = self._state is _State.LEADING
         if refused:
             self._fail(refused, self._refusal())
-        if state is _State.LEADING:
+        if ours:
             self._send(None)
-        if loop is not None:
+        elif loop is not None:
             self._wake(loop)
-
-    def _take_refused(self) -> Jobs:
-        if self.stopped is None:
-            return []
-        refused = list(self._waiting)
-        self._waiting.clear()
-        return refused
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             loop.call_soon_threadsafe(self._lead_in_loop)
         except RuntimeError:  # The loop was closed while its work waited.
-            with self._mutex:
-                if self._state is not _State.SCHEDULED:
-                    return
+            if self._may_lead():
+                self._send(None)
+
+    def _may_lead(self) -> bool:
+        """Return whether a group was scheduled and nobody leads it; from now on the caller does."""
+        with self._mutex:
+            scheduled = self._state is _State.SCHEDULED
+            if scheduled:
                 self._state = _State.LEADING
-            self._send(None)
+            return scheduled
 
     def _send(self, group: _Group | None) -> None:
+        """Let the writer's thread carry `group`, or gather the next one."""
         with self._mutex:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="ledger-writer", daemon=True)
                 self._thread.start()
-        self._inbox.put(group if group is not None else _Group([]))
+        self._inbox.put(lambda: self._lead_here(group))
 
     def _serve(self) -> None:
-        while (group := self._inbox.get()) is not None:
-            if not group.jobs:
-                self._lead_here()
-                continue
-            try:
-                self._carry(group)
-            finally:
-                self._pass_on()
+        while (lead := self._inbox.get()) is not None:
+            lead()
 
     # --- the transaction ---
 
@@ -274,17 +254,14 @@ class Writer:
             self._connection.execute("BEGIN IMMEDIATE")
             self._applier.start()
             for job in group.jobs:
-                self._do(job)
-        except apsw.BusyError as error:
-            if not self._patience.waiting:
+                try:
+                    job.result = job.work(self._applier)
+                except RexecopError as error:
+                    job.error = error
+        except (apsw.Error, StoreError) as error:
+            if isinstance(error, apsw.BusyError) and not self._patience.waiting:
                 raise
-            self._abandon(group, translate(error, self._path))
-            return False
-        except apsw.Error as error:
-            self._abandon(group, translate(error, self._path))
-            return False
-        except StoreError as error:
-            self._abandon(group, error)
+            self._abandon(group, error if isinstance(error, StoreError) else translate(error, self._path))
             return False
         except BaseException as error:
             # A defect of ours, or an interrupt: whoever waits must hear of it all the same.
@@ -295,12 +272,6 @@ class Writer:
             return False
         group.begun = True
         return True
-
-    def _do(self, job: Job[object]) -> None:
-        try:
-            job.result = job.work(self._applier)
-        except RexecopError as error:
-            job.error = error
 
     def _commit(self, group: _Group) -> None:
         try:
@@ -361,10 +332,12 @@ class Writer:
                 continue
 
 
-def _nothing() -> None:
-    """Hear of a commit and do nothing."""
-
-
 def _settle(jobs: Jobs) -> None:
+    """Give the results to the futures, in their loop."""
     for job in jobs:
-        job.settle()
+        if job.future is None or job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)
