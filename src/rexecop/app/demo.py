@@ -174,7 +174,7 @@ class _Tour:
         }
         plain = load_settings(flags, {}, self._folder, self._folder)
         # Short leave, so that what a killed runner left behind can be settled within the tour.
-        return replace(plain, permit_seconds=1, reconcile_margin_ms=100)
+        return replace(plain, permit_seconds=1, reconcile_margin_ms=50)
 
     @property
     def _greeting(self) -> str:

@@ -74,17 +74,21 @@ class Spawner:
         """Return a keeper of `kind` that has these descriptors; the caller closes its own copies.
 
         Raises:
-            SpawnerLost: the spawner ended or none can be started; the next call starts another.
+            SpawnerLost: there is no spawner and none can be started.
         """
         self.start()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
-            try:
-                await self._send(kind, [theirs.fileno(), *stdio])
-            except (BrokenPipeError, ConnectionError) as error:
-                ours.close()
-                self.close()
-                raise SpawnerLost("the spawner ended") from error
+            for last in (False, True):
+                try:
+                    await self._send(kind, [theirs.fileno(), *stdio])
+                    break
+                except ConnectionError as error:
+                    self.close()
+                    if last:
+                        ours.close()
+                        raise SpawnerLost("the spawner ended") from error
+                    self.start()
         ours.setblocking(False)
         return Keeper(ours)
 

@@ -148,12 +148,17 @@ def read_environment(files: Mapping[str, bytes], problems: Problems) -> Environm
     pack = fields.get("policy_pack")
     if pack is not None:
         pack.refuse(
-            "rules under `policy_pack` cannot be enforced; write them as Cedar in the folder `policy` names",
-            allowed="policy: DIR",
+            "rules under `policy_pack` cannot be enforced; write them as Cedar in the root's folder `policy`",
             code=PolicyPackUnsupported.code,
         )
-    for key in ("description", "policy"):
-        fields.text(key)
+    named = fields.get("policy")
+    if named is not None:
+        # A pack that is named and not in force would be authority somebody relies on.
+        named.refuse(
+            "packs are in force from the root's folder `policy` only; put it there",
+            code=PolicyPackUnsupported.code,
+        )
+    fields.text("description")
     targets = {name: _target(name, node) for name, node in fields.entries("targets")}
     if len(targets) > TARGETS_MAX:
         top.refuse(f"{len(targets)} targets, at most {TARGETS_MAX} are read", allowed=str(TARGETS_MAX))
