@@ -16,11 +16,11 @@ from typing import Final
 
 from rexecop.app.demo_authority import DemoAuthority
 from rexecop.app.execute_plan import DemoPlans
+from rexecop.engines.asking import ask, block, record_decision
 from rexecop.engines.driver import Driver, World
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.governance import demo_pack
-from rexecop.governance.admission import decide
 from rexecop.lanes.failures import Failure
 from rexecop.operations.errors import ClaimTaken
 from rexecop.operations.fold import Operation, fold
@@ -28,11 +28,10 @@ from rexecop.operations.ports import Claim, Clock, Store
 from rexecop.proof.canonical import digest_of, sha256
 from rexecop.proof.payload import Value, parse_payload, payload_text, spaced_text
 from rexecop.proof.principal import Principal
-from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.intent import Intent, Origin
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Plan
-from rexecop.proof.vocabulary import Ended, Established, State, Verdict
+from rexecop.proof.vocabulary import Ended, Established, State
 
 CHANNEL: Final = "execute"
 NONCES: Final = "execute-nonce"
@@ -212,20 +211,10 @@ class Executor:
     def _decide(self, session: Session, action: str) -> None:
         plan = session.op.the_plan
         request = self._plans.request(action, plan, CALLER, CHANNEL, session.judged_now())
-        answer = decide(self._authority.policy(plan.profile), request)
-        if not plan.steps and answer.terms.verdict is not Verdict.BLOCKED:
-            terms = replace(answer.terms, verdict=Verdict.BLOCKED, approvals=())
-            answer = replace(answer, terms=terms, reason="there is no handler for this action")
-        session.add(
-            Decision,
-            plan=session.op.sealed_plan.digest,
-            request=request,
-            terms=answer.terms,
-            rules=answer.rules,
-            packs=answer.packs,
-            errors=answer.errors,
-            reason=answer.reason,
-        )
+        answer = ask(self._authority.policy(plan.profile), request, plan)
+        if not plan.steps:
+            answer = block(answer, "there is no handler for this action")
+        record_decision(session, request, answer)
 
     # --- answers ---
 

@@ -12,11 +12,11 @@ from rexecop.app.errors import RequestConflict
 from rexecop.app.files import FolderWatch, read_file, read_folder
 from rexecop.app.identity import Identity
 from rexecop.app.profiles import find_profile
+from rexecop.engines.asking import ask, record_decision
 from rexecop.engines.closing import close
 from rexecop.engines.driver import World
 from rexecop.engines.session import Session
-from rexecop.governance.admission import Answer, decide
-from rexecop.governance.obligations import unmet
+from rexecop.governance.admission import Answer
 from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import ClaimTaken, ModeRefused
 from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
@@ -26,11 +26,11 @@ from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.call import ScriptedRequest
 from rexecop.proof.canonical import Json
-from rexecop.proof.records.decision import Decision, PolicyRequest, RequestTarget
+from rexecop.proof.records.decision import PolicyRequest, RequestTarget
 from rexecop.proof.records.intent import Intent, Origin
 from rexecop.proof.records.plan import CallStep, Pinned, Plan
 from rexecop.proof.sshsig import sign
-from rexecop.proof.vocabulary import Effect, Gate, Grade, Isolation, Mode, Verdict
+from rexecop.proof.vocabulary import Effect, Gate, Grade, Isolation, Mode
 
 INTENT_NAMESPACE = "intent@rexecop"
 GRADE_ORDER = (Grade.CONTAINED, Grade.METHOD, Grade.SHAPE)
@@ -169,16 +169,7 @@ class Planner:
         session = Session(self._world.store, self._world.clock, self._world.ids.operation())
         self.draft_records(session, asked, prepared.draft, identity, pinned)
         answer, request = self.decide(session, prepared.draft, asked)
-        session.add(
-            Decision,
-            plan=session.op.sealed_plan.digest,
-            request=request,
-            terms=answer.terms,
-            rules=answer.rules,
-            packs=answer.packs,
-            errors=answer.errors,
-            reason=answer.reason,
-        )
+        record_decision(session, request, answer)
         if session.op.receipt_due:
             close(session, self._world.signer)
         session.attached.inputs.extend((*prepared.inputs, *self._authority.pinned_packs()))
@@ -230,13 +221,8 @@ class Planner:
     def decide(self, session: Session, draft: PlanDraft, asked: PlanInput) -> tuple[Answer, PolicyRequest]:
         """Return the policy's answer to the plan in `session`, and what it was asked."""
         request = policy_request(session, draft, asked)
-        answer = decide(self._authority.policy(draft.profile.digest), request)
-        short = unmet(answer.terms.obligations, session.op.the_plan)
-        if short and answer.terms.verdict is not Verdict.BLOCKED:
-            terms = replace(answer.terms, verdict=Verdict.BLOCKED, approvals=())
-            reason = f"the plan cannot keep an obligation: {short[0]}"
-            answer = replace(answer, terms=terms, reason=reason)
-        return answer, request
+        policy = self._authority.policy(draft.profile.digest)
+        return ask(policy, request, session.op.the_plan), request
 
     def _ask(self, session: Session, asked: PlanInput, draft: PlanDraft, identity: Identity) -> None:
         sealed = session.add(

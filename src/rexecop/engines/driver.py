@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Protocol
 
+from rexecop.engines.asking import ask, record_decision
 from rexecop.engines.caller import Caller
 from rexecop.engines.closing import changed_targets, close, stored_output, validate
 from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
-from rexecop.governance.admission import Answer, Policy, decide
+from rexecop.governance.admission import Answer, Policy
 from rexecop.governance.errors import ApprovalsMissing
-from rexecop.governance.obligations import tighter, unmet
+from rexecop.governance.obligations import tighter
 from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place, require_fits
 from rexecop.governance.tickets import mint as mint_ticket
 from rexecop.lanes.failures import Failure
@@ -36,7 +37,6 @@ from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE
-from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import Validation
@@ -286,25 +286,12 @@ class _Drive:
     def _ask(self, gate: GateName, step: str | None = None) -> Answer:
         op = self._session.op
         request = replace(op.the_decision.request, gate=gate, step=step, now=self._session.judged_now())
-        answer = decide(self._world.authority.policy(op.the_plan.profile), request)
-        short = unmet(answer.terms.obligations, op.the_plan)
-        if not short or answer.terms.verdict is Verdict.BLOCKED:
-            return answer
-        terms = replace(answer.terms, verdict=Verdict.BLOCKED, approvals=())
-        return replace(answer, terms=terms, reason=f"the plan cannot keep an obligation: {short[0]}")
+        return ask(self._world.authority.policy(op.the_plan.profile), request, op.the_plan)
 
     def _record_decision(self, gate: GateName, answer: Answer, step: str | None = None) -> None:
-        session, op = self._session, self._session.op
-        session.add(
-            Decision,
-            plan=op.sealed_plan.digest,
-            request=replace(op.the_decision.request, gate=gate, step=step, now=session.judged_now()),
-            terms=answer.terms,
-            rules=answer.rules,
-            packs=answer.packs,
-            errors=answer.errors,
-            reason=answer.reason,
-        )
+        session = self._session
+        asked = session.op.the_decision.request
+        record_decision(session, replace(asked, gate=gate, step=step, now=session.judged_now()), answer)
 
     # --- calls ---
 

@@ -1,0 +1,40 @@
+"""Asking policy about a plan, and recording what it answered: the same at every gate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rexecop.engines.session import Session
+from rexecop.governance.admission import Answer, Policy, decide
+from rexecop.governance.obligations import unmet
+from rexecop.proof.records.decision import Decision, PolicyRequest
+from rexecop.proof.records.plan import Plan
+from rexecop.proof.vocabulary import Verdict
+
+
+def ask(policy: Policy, request: PolicyRequest, plan: Plan) -> Answer:
+    """Return the answer of `policy`; a plan that cannot keep what it would be obliged to is blocked."""
+    answer = decide(policy, request)
+    short = unmet(answer.terms.obligations, plan)
+    return block(answer, f"the plan cannot keep an obligation: {short[0]}") if short else answer
+
+
+def block(answer: Answer, reason: str) -> Answer:
+    """Return `answer` as a no for `reason`; what is blocked already keeps its own reason."""
+    if answer.terms.verdict is Verdict.BLOCKED:
+        return answer
+    return replace(answer, terms=replace(answer.terms, verdict=Verdict.BLOCKED, approvals=()), reason=reason)
+
+
+def record_decision(session: Session, request: PolicyRequest, answer: Answer) -> None:
+    """Hold the decision on the plan of `session` as its next record."""
+    session.add(
+        Decision,
+        plan=session.op.sealed_plan.digest,
+        request=request,
+        terms=answer.terms,
+        rules=answer.rules,
+        packs=answer.packs,
+        errors=answer.errors,
+        reason=answer.reason,
+    )
