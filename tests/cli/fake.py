@@ -16,14 +16,16 @@ from rexecop.app.views import (
     KeyView,
     OperationLine,
     OperationView,
+    OutputView,
     RecordView,
     RuleView,
     StepView,
     ValidationView,
     WhyView,
 )
-from rexecop.proof.canonical import Json
+from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.records.outcome import BlobRef
 
 NOON: Final = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 ZERO: Final = "sha256:" + "0" * 64
@@ -128,10 +130,13 @@ class FakeInstance:
         approves: bool = True,
         reason: str | None = None,
     ) -> OperationView:
+        await self.may_approve(name, key=key, agent=agent)
         self.calls.append(("approve" if approves else "deny", reason))
+        return self._put(replace(self.status(name), state="approved" if approves else "blocked"))
+
+    async def may_approve(self, name: str, *, key: Path | None, agent: bool = False) -> None:
         if key == Path("own.key"):
             raise NotByTheRequester("`alice` asked for this and cannot approve it")
-        return self._put(replace(self.status(name), state="approved" if approves else "blocked"))
 
     async def reconcile(
         self, name: str, *, probe: bool, happened: bool | None, reason: str | None
@@ -152,8 +157,8 @@ class FakeInstance:
     async def escalate(self, name: str, reason: str | None = None) -> OperationView:
         return await self._to(name, "escalated", reason)
 
-    async def resume(self, name: str) -> OperationView:
-        return await self._to(name, "completed", None)
+    async def resume(self, name: str, reason: str | None = None) -> OperationView:
+        return await self._to(name, "completed", reason)
 
     async def retry(self, name: str, reason: str | None = None) -> OperationView:
         return await self._to(name, "failed", reason)
@@ -179,6 +184,22 @@ class FakeInstance:
             )
             for n, (kind, says) in enumerate((("intent", "greet on this-host"), ("plan", "1 step")))
         )
+
+    def outputs(self, name: str, step: str | None = None) -> tuple[OutputView, ...]:
+        self.resolve(name)
+        first = OutputView(
+            n=4,
+            step="greet",
+            phase="do",
+            target="this-host",
+            stream="stdout",
+            ref=BlobRef(commitment=Digest(ZERO), raw_bytes=9000, kept_bytes=20, truncated=True, redactions=2),
+            text="good\tday\n\x1b[2Jcleared\u202e\n",
+        )
+        gone = replace(
+            first, stream="stderr", ref=replace(first.ref, truncated=False, redactions=0), text=None
+        )
+        return (first, gone)
 
     def list(self, state: str | None = None, after: int = 0, limit: int = 100) -> tuple[OperationLine, ...]:
         found = [

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from rexecop.cli.pages import facts_table, validation_page
+from rexecop.cli.render import Page
 from rexecop.cli.table import ENTRIES
 from tests.cli.conftest import Rexecop
 from tests.cli.fake import FakeInstance, a_view, operation_id
@@ -16,6 +19,7 @@ READING = (
     ("show", "1"),
     ("status", "1"),
     ("history", "1"),
+    ("logs", "1"),
     ("list",),
     ("why", "1"),
     ("keys", "list"),
@@ -40,7 +44,7 @@ def test_every_reading_command_ends_with_nought_and_speaks_all_three_formats(
 
 
 @pytest.mark.parametrize(
-    "words", [w for w in READING if w[0] in {"show", "status", "history", "why", "export", "receipt"}]
+    "words", [w for w in READING if w[0] in {"show", "status", "history", "logs", "why", "export", "receipt"}]
 )
 def test_json_about_an_operation_names_it(
     rexecop: Rexecop, fake: FakeInstance, words: tuple[str, ...]
@@ -105,6 +109,7 @@ def test_watching_prints_no_record_twice(rexecop: Rexecop, fake: FakeInstance) -
         (("cancel", "3"), 0),
         (("escalate", "3"), 0),
         (("rollback", "1"), 0),
+        (("resume", "1"), 0),
         (("retry", "1"), 1),
     ],
 )
@@ -126,6 +131,34 @@ def test_an_approval_shows_the_preview_and_is_not_given_without_a_yes(
     assert asked.code == 2 and "confirmation-needed" in asked.err and "uname -n" in asked.err
     assert given.code == 0 and given.found["state"] == "approved"
     assert fake.calls == [("approve", "fine")]
+
+
+def test_who_may_not_approve_hears_so_before_anything_is_shown(rexecop: Rexecop, fake: FakeInstance) -> None:
+    ended = rexecop("approve", "2", "--key", "own.key", "--yes")
+
+    assert ended.out == "" and "error[self-approval]" in ended.err and "uname -n" not in ended.err
+    assert fake.calls == []
+
+
+def test_kept_output_is_escaped_unless_raw_and_only_of_the_step_and_stream_asked_for(
+    rexecop: Rexecop, fake: FakeInstance
+) -> None:
+    assert rexecop("logs", "1", "--raw").out == "good\tday\n\x1b[2Jcleared\u202e\n"
+    streams = rexecop("logs", "1", "--stderr", "--step", "greet", "--json").found["outputs"]
+    assert isinstance(streams, list) and [found["stream"] for found in streams] == ["stderr"]
+    assert rexecop("logs", "1", "--step", "nothing").code == 2
+
+
+def test_rules_and_facts_of_several_targets_and_steps_name_them(fake: FakeInstance) -> None:
+    one = fake.validate("1")
+    rules = tuple(replace(one.rules[0], details={"target": target}) for target in ("here", "there"))
+    step = replace(fake.status("1").steps[0], facts={"name": "x" * 999})
+    page = Page(colour=False, width=None)
+    validation_page(page, replace(one, rules=rules))
+    facts_table(page, (step, replace(step, id="again")))
+
+    assert "there" in page.text() and "again" in page.text()
+    assert max(map(len, page.text().splitlines())) < 250
 
 
 def test_a_denial_is_an_answer(rexecop: Rexecop, fake: FakeInstance) -> None:

@@ -6,8 +6,10 @@ import json
 import os
 import shlex
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from rexecop.cli.exits import Exit
 from rexecop.cli.main import run
 from rexecop.cli.table import ENTRIES
-from tests.cli.conftest import Ended
+from tests.cli.conftest import Ended, Rexecop
 
 READ = "plan --intent host_facts --mode read_only"
 FAILS = ("plan --intent show_greeting --mode read_only", "start @")
@@ -26,6 +28,7 @@ YES = "approve @ --key approver.key --yes"
 BEFORE: Mapping[str, tuple[str, ...]] = {
     "start": (READ,),
     "history": (READ,),
+    "logs": (READ, "start @"),
     "validate": (READ, "start @"),
     "approve": (CHANGE,),
     "deny": (CHANGE,),
@@ -116,6 +119,9 @@ def test_a_change_waits_is_approved_by_another_runs_and_is_undone(do: object, ro
     assert after == "hello\n"
     assert undone.found["state"] == "undone" and undone.code == 0
     assert before is None or greeting.read_bytes() == before
+    outputs = do(f"logs {name} --json --step write_greeting").found["outputs"]
+    assert [(put["phase"], put["target"]) for put in outputs] == [("do", "localhost"), ("undo", "localhost")]
+    assert do(f"logs {name} --raw --step write_greeting").out == "hello\n" + (before or b"").decode()
 
 
 def test_nobody_approves_what_they_asked_for(do: object) -> None:
@@ -123,7 +129,9 @@ def test_nobody_approves_what_they_asked_for(do: object) -> None:
     do("plan --intent set_greeting --mode apply --param greeting=hello")
     # The approver's key was enrolled by this very user, who also asks.
     refused = do(f"{YES} --json")
+    noted = [record for record in do("history @ --json").found["records"] if record["kind"] == "note/1"]
 
+    assert len(noted) == 1 and "rexecop preview" not in refused.err
     assert refused.code == Exit.DENIED and refused.out == ""
     assert json.loads(refused.err.splitlines()[-1])["code"] == "key-enrolled-by-requester"
 
@@ -159,6 +167,28 @@ def test_bad_input_is_one_line_and_stores_nothing(do: object, line: str, code: s
     assert do("list --json").out == before
 
 
+def test_alone_one_hears_what_a_change_needs_and_the_printed_way_works(rexecop: Rexecop, alone: Path) -> None:
+    made = rexecop("init", "--json").found
+    pack = Path(".rexecop/policy/starter/entities.yaml")
+    enrolling, planning, approving = (str(line).split()[1:] for line in list(made["next"])[-3:])  # type: ignore[call-overload]
+    early = rexecop(*enrolling)
+    pack.write_text(pack.read_text() + "  " + str(made["notice"]).split("`")[1] + "\n")
+
+    assert "no policy pack names `alice`" in early.err and str(pack) in early.err
+    assert rexecop(*planning).code == 0
+    assert rexecop(*approving, "--yes", "--quiet").out == "approved\n"
+    assert rexecop("init", "--json").found["notice"] is None
+
+
+def test_what_is_no_bundle_is_refused_in_a_few_lines(do: object, root: Path) -> None:
+    assert callable(do)
+    (root / "note.txt").write_text("not a bundle")
+
+    ended = do("verify note.txt")
+
+    assert ended.code == Exit.EVIDENCE and len(ended.out.splitlines()) <= 5
+
+
 def test_one_changed_byte_makes_a_bundle_fail(do: object, root: Path) -> None:
     assert callable(do)
     for line in (READ, "start @", "export @ --output whole.rxb"):
@@ -170,3 +200,13 @@ def test_one_changed_byte_makes_a_bundle_fail(do: object, root: Path) -> None:
     assert do("verify whole.rxb").code == Exit.DONE
     assert do("verify broken.rxb").code == Exit.EVIDENCE
     assert do("verify whole.rxb --require witnessed").code == Exit.EVIDENCE
+
+
+def test_the_doctor_names_who_holds_a_target(rexecop: Rexecop, alone: Path) -> None:
+    rexecop("init")
+    rexecop("plan", "--intent", "host_facts", "--mode", "read_only")
+    free = rexecop("doctor").out
+    with closing(sqlite3.connect(".rexecop/ledger.sqlite")) as ledger, ledger:
+        ledger.execute("INSERT INTO locks VALUES ('localhost', 1, 1)")
+
+    assert "none held" in free and "localhost by #1" in rexecop("doctor").out

@@ -30,6 +30,7 @@ COMMANDS = {
     "start-json": ("start", "3", "--json"),
     "history": ("history", "1"),
     "validate": ("validate", "1"),
+    "logs": ("logs", "1"),
     "why": ("why", "2"),
     "keys": ("keys", "list"),
     "doctor": ("doctor",),

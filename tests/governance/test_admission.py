@@ -300,8 +300,6 @@ def test_the_demo_service_may_do_its_two_actions_and_nothing_else(
     intent: str, effect: Effect, mode: Mode, verdict: Verdict
 ) -> None:
     service = Principal(person=demo_pack.SERVICE, established=Established.ENGINE, credential="execute")
-    asked = request(
-        principal=service, profile=demo_pack.PROFILE, intent=intent, effect=effect, mode=mode
-    )
+    asked = request(principal=service, profile=demo_pack.PROFILE, intent=intent, effect=effect, mode=mode)
 
     assert decide(STARTER, asked).terms.verdict is verdict

@@ -121,6 +121,16 @@ def test_nothing_is_signed_or_written_over_a_log_that_is_not_what_it_was(path: P
     assert key.signed == []
 
 
+def test_a_log_cut_short_of_a_checkpoint_is_found(path: Path) -> None:
+    with SqliteStore.create(path, "instance", checkpointer=Key()) as store:
+        store.append_sync(batch(notes(operation_id(1), 3)))
+    raw(path, "DELETE FROM records WHERE leaf=2")
+
+    with SqliteStore.open(path, read_only=True) as store:
+        report = store.verify_log()
+        assert (report.size, report.bad is not None) == (2, True)
+
+
 def test_a_key_that_fails_stops_no_work(path: Path) -> None:
     def fails(size: int, root: bytes) -> bytes:
         raise StoreUnavailable("the key is away")

@@ -312,13 +312,19 @@ def test_a_two_step_operation_takes_less_than_ten_kilobytes(path: Path) -> None:
 
 
 @pytest.fixture
-def damaged(path: Path) -> Path:
+def whole(path: Path) -> Path:
     with SqliteStore.create(path, "instance") as store:
         put(store, batch(notes(A, 3, text="aaaa")), batch(notes(B, 4)))
-    raw(
-        path, "UPDATE records SET body=CAST(replace(CAST(body AS TEXT), 'aaaa', 'aaab') AS BLOB) WHERE leaf=1"
-    )
     return path
+
+
+@pytest.fixture
+def damaged(whole: Path) -> Path:
+    raw(
+        whole,
+        "UPDATE records SET body=CAST(replace(CAST(body AS TEXT), 'aaaa', 'aaab') AS BLOB) WHERE leaf=1",
+    )
+    return whole
 
 
 def test_a_damaged_record_is_named_and_the_others_are_read(damaged: Path) -> None:
@@ -350,14 +356,38 @@ def test_the_first_bad_record_is_named(damaged: Path) -> None:
         "UPDATE records SET op=2, n=9 WHERE leaf=1",
     ],
 )
-def test_every_damage_to_a_record_is_found(damaged: Path, damage: str) -> None:
-    raw(damaged, damage)
+def test_every_damage_to_a_record_is_found(whole: Path, damage: str) -> None:
+    raw(whole, damage)
 
-    with SqliteStore.open(damaged, read_only=True) as store:
+    with SqliteStore.open(whole, read_only=True) as store:
         bad = store.verify_log().bad
         assert bad is not None
         assert bad.leaf == 1
         assert [each.n for each in store.journal(A).damaged]
+
+
+def test_a_tree_node_that_is_not_that_of_its_log_is_found(whole: Path) -> None:
+    raw(whole, "UPDATE records SET nodes=CAST(substr(nodes, 1, 32) || zeroblob(32) AS BLOB) WHERE leaf=1")
+
+    with SqliteStore.open(whole, read_only=True) as store:
+        bad = store.verify_log().bad
+        assert bad is not None
+        assert (bad.leaf, bad.operation, bad.n) == (1, A, 1)
+
+
+def test_the_first_record_on_a_page_that_cannot_be_read_is_named(path: Path) -> None:
+    with SqliteStore.create(path, "instance") as store:
+        put(store, batch(notes(A, 200)))
+    content = bytearray(path.read_bytes())
+    page = content.index(b'"n":150,') // schema.PAGE_BYTES * schema.PAGE_BYTES
+    content[page : page + schema.PAGE_BYTES] = b"\xff" * schema.PAGE_BYTES
+    path.write_bytes(content)
+
+    with SqliteStore.open(path, read_only=True) as store:
+        bad = store.verify_log().bad
+        assert bad is not None
+        assert bad.leaf in range(1, 151)
+        assert (bad.operation, bad.n) == (A, bad.leaf)
 
 
 def test_nothing_follows_a_last_record_that_cannot_be_read(path: Path) -> None:

@@ -25,6 +25,7 @@ from rexecop.operations.ports import Claim
 from rexecop.proof.codec import encode
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import Principal
+from rexecop.proof.quorum import Groups
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval
 from rexecop.proof.records.instance import Note
 from rexecop.proof.signer import Signer
@@ -48,32 +49,10 @@ class Approving:
         """Record a signed yes or no.
 
         Raises:
-            ApprovalRefused: the approver may not, or nothing is asked; a refused try is noted in the
-                operation's own chain..
+            ApprovalRefused: see `may_approve`.
         """
-        session = Session.load(self._world.store, self._world.clock, operation)
+        session, signer, approver, groups = await self._admitted(operation, key, agent)
         op = session.op
-        signer = self._signer(key, agent)
-        approver = self._approver(signer)
-        policy = self._authority.policy(op.the_plan.profile) if op.plan is not None else None
-        if op.state is not State.WAITING_FOR_APPROVAL or policy is None:
-            raise ApprovalNotAsked(
-                f"operation `{operation}` is `{op.state}`; it does not wait for approval", state=str(op.state)
-            )
-        try:
-            require_may_approve(
-                approver,
-                intent=op.sealed_intent,
-                plan=op.sealed_plan,
-                terms=op.terms,
-                enrolments=self._authority.enrolments(),
-                groups=policy.groups(),
-                at=session.judged_now(),
-            )
-        except ApprovalRefused as refused:
-            await self._note(session, approver, refused)
-            refused.next_steps = _ways_out(refused, operation)
-            raise
         statement = approval_statement(
             plan=op.sealed_plan,
             terms=op.terms,
@@ -85,18 +64,55 @@ class Approving:
             valid_for=APPROVAL_VALID,
             reason=reason,
         )
-        groups = sorted(name for name, people in policy.groups().items() if approver.person in people)
         session.add(
             Approval,
             approver,
             statement=statement,
             signature=sign(signer, APPROVAL_NAMESPACE, encode(statement)),
-            groups=tuple(groups),
+            groups=tuple(sorted(name for name, people in groups.items() if approver.person in people)),
         )
         session.attached.claims.append(Claim(space="approval", key=statement.nonce))
         if op.receipt_due:
             close(session, self._world.signer)
         await session.flush()
+
+    async def may_approve(self, operation: str, *, key: Path | None, agent: bool) -> None:
+        """Return only if the key may say yes or no to the operation now.
+
+        Raises:
+            ApprovalRefused: the approver may not, or nothing is asked; a refused try is noted in the
+                operation's own chain.
+        """
+        await self._admitted(operation, key, agent)
+
+    async def _admitted(
+        self, operation: str, key: Path | None, agent: bool
+    ) -> tuple[Session, Signer, Principal, Groups]:
+        session = Session.load(self._world.store, self._world.clock, operation)
+        op = session.op
+        policy = self._authority.policy(op.the_plan.profile) if op.plan is not None else None
+        if op.state is not State.WAITING_FOR_APPROVAL or policy is None:
+            raise ApprovalNotAsked(
+                f"operation `{operation}` is `{op.state}`; it does not wait for approval", state=str(op.state)
+            )
+        signer = self._signer(key, agent)
+        approver = self._approver(signer)
+        groups = policy.groups()
+        try:
+            require_may_approve(
+                approver,
+                intent=op.sealed_intent,
+                plan=op.sealed_plan,
+                terms=op.terms,
+                enrolments=self._authority.enrolments(),
+                groups=groups,
+                at=session.judged_now(),
+            )
+        except ApprovalRefused as refused:
+            await self._note(session, approver, refused)
+            refused.next_steps = _ways_out(refused, operation)
+            raise
+        return session, signer, approver, groups
 
     def _signer(self, key: Path | None, agent: bool) -> Signer:
         if key is not None:

@@ -29,10 +29,12 @@ from rexecop.app.settings import Settings, project_file_text
 from rexecop.app.views import InitView
 from rexecop.engines.driver import Driver, World
 from rexecop.engines.runner import runner_id
+from rexecop.governance.entities import read_entities
 from rexecop.governance.starter import files as starter_files
 from rexecop.keys import create_key, load_signer
 from rexecop.operations.ports import Store
 from rexecop.proof.checkpoint import Checkpoint, sign
+from rexecop.proof.errors import RexecopError
 from rexecop.proof.principal import Principal
 from rexecop.proof.signer import Signer
 from rexecop.proof.vocabulary import Role
@@ -43,6 +45,11 @@ DEFAULT_ROOT: Final = ".rexecop"
 SCRATCH: Final = "rexecop-hello"  # Beside the root: no program of a call may see into the root itself.
 GITIGNORE: Final = (
     b"# A runtime root holds private keys and evidence; it never belongs into a repository.\n*\n"
+)
+
+ALONE: Final = (
+    "a change is asked for by one person and approved by another, whose key the first did not enrol; "
+    "add one, like `'alice': {{groups: [approvers]}}`, to the people in `{}`"
 )
 
 
@@ -86,9 +93,14 @@ async def init_root(
         approver_key = root.keys / "approver"
         await _enrol(store, root, signer, person, me)
         instance = store.instance_id
+        keys = Keyring(store, SystemClock(), instance).view()
     finally:
         store.close()
     Isolations(root.path / "isolation.json").probes()
+    # The first approver's key is the one in the root: its person cannot ask for what it approves.
+    holder = next((key.person for key in keys if key.role == Role.APPROVER), person)
+    requesters = _requesters(root, {me.person, holder})
+    asker = requesters[0] if requesters else "alice"
     return InitView(
         root=str(root.path),
         instance=instance,
@@ -96,13 +108,25 @@ async def init_root(
         existing=tuple(kept),
         instance_key=signer.public.fingerprint,
         approver_key=str(approver_key) if approver_key.exists() else None,
+        notice=None if requesters else ALONE.format(_shown(root.policy / "starter" / "entities.yaml", root)),
         next=(
             "rexecop run host_facts --mode read_only",
             "rexecop doctor",
-            "rexecop keys new alice.key --person alice --role requester",
             "rexecop demo",
+            f"rexecop keys new {asker}.key --person {asker} --role requester",
+            f"rexecop plan --identity {asker}.key --intent set_greeting --mode apply -p greeting=hi",
+            f"rexecop approve @ --key {_shown(approver_key, root)}",
         ),
     )
+
+
+def _requesters(root: Root, known: set[str]) -> list[str]:
+    """Return who of the starter pack may ask for a change that the approver's key can approve."""
+    path = root.policy / "starter" / "entities.yaml"
+    try:
+        return [name for name in read_entities(read_file(path), source=path.name).people if name not in known]
+    except RexecopError:
+        return ["alice"]  # `doctor` says what is wrong with the pack.
 
 
 def _initial_files(root: Root, me: str, others: tuple[str, ...], *, hello: bool) -> dict[Path, bytes]:

@@ -21,6 +21,7 @@ from rexecop.proof.vocabulary import Isolation, Role
 from rexecop.store.sqlite import SQLITE_FIXED, SqliteStore
 
 DISK_FREE_MIN = 64 * 1024 * 1024  # Below it a day of records may not fit.
+LOCKS_SHOWN_MAX = 20  # Enough to see what is stuck; a busy site holds more.
 
 
 class Doctor:
@@ -47,6 +48,7 @@ class Doctor:
             self._guard("storage", self._storage),
             self._guard("log", self._log),
             self._guard("index", lambda: self._index(fix)),
+            self._guard("locks", self._locks),
             self._guard("keys", self._keys),
             self._guard("policy", self._policy),
             self._guard("clock", self._clock),
@@ -109,6 +111,13 @@ class Doctor:
             name="index",
             status="ok" if fix else "failed",
             message=f"{len(differences)} rows {word}",
+        )
+
+    def _locks(self) -> CheckView:
+        held = [f"{target} by #{number}" for target, number in self._store.locks()]
+        more = f" and {len(held) - LOCKS_SHOWN_MAX} more" if len(held) > LOCKS_SHOWN_MAX else ""
+        return CheckView(
+            name="locks", status="ok", message=", ".join(held[:LOCKS_SHOWN_MAX]) + more or "none held"
         )
 
     def _keys(self) -> CheckView:

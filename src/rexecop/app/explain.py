@@ -21,9 +21,13 @@ from rexecop.proof.vocabulary import State
 
 def explain(op: Operation, view: OperationView, world: World, settings: Settings) -> WhyView:
     """Return why the operation `op`, seen as `view`, is in its state."""
-    lines = [f"operation {view.number} is `{view.state}`{f': {view.reason}' if view.reason else ''}"]
+    decided = view.decision.reason if view.decision is not None else None
+    why = f": {view.reason}" if view.reason and view.reason != decided else ""
+    lines = [f"operation {view.number} is `{view.state}`{why}"]
     if op.decision is not None:
-        lines += of_decision(op.the_decision)
+        # What approval would change is over once it came or was refused.
+        settled = op.terms.approvals and op.state is not State.WAITING_FOR_APPROVAL
+        lines += of_decision(op.the_decision)[: -1 if settled else None]
     if op.plan is not None and op.decision is not None and (op.terms.approvals or op.approvals):
         lines += of_tally(
             tally(
@@ -47,7 +51,8 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
         moment = settle_after(op, timedelta(milliseconds=settings.reconcile_margin_ms))
         if moment is not None:
             lines.append(f"it can be settled from {format_time(moment)} on: nothing of it can still run then")
-    return WhyView(operation_id=op.id, state=view.state, lines=tuple(lines), next=view.next)
+    further = tuple(command for command in view.next if not command.startswith("rexecop why "))
+    return WhyView(operation_id=op.id, state=view.state, lines=tuple(lines), next=further)
 
 
 def explain_before(asked: PlanInput, planner: Planner, identity: Identity) -> WhyView:

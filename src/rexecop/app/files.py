@@ -26,7 +26,10 @@ def read_file(path: Path, *, bytes_max: int = FILE_BYTES_MAX) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise FileRefused(f"`{path}` is not a regular file", path=str(path))
-            data = file.read(bytes_max + 1)
+            # A buffer of the largest size would cost more than the reading.
+            data = file.read(min(status.st_size, bytes_max) + 1)
+            if len(data) > status.st_size:
+                data += file.read(bytes_max + 1 - len(data))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileMissing(f"no file `{path}`", path=str(path)) from error
     except (OSError, ValueError) as error:

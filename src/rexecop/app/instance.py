@@ -198,6 +198,10 @@ class Instance(Reading):
         await self._parts.approving.approve(name, key=key, agent=agent, approves=approves, reason=reason)
         return self.status(name)
 
+    async def may_approve(self, operation: str, *, key: Path | None, agent: bool = False) -> None:
+        """Return only if `approve` would take this key's yes or no now; raises what it raises."""
+        await self._parts.approving.may_approve(self.resolve(operation), key=key, agent=agent)
+
     # --- looking ---
 
     def why(self, operation: str) -> WhyView:
@@ -275,6 +279,13 @@ class Instance(Reading):
     async def key_revoke(self, fingerprint: str) -> KeyView:
         """Stop trusting a key from now on."""
         return await self._parts.keyring.revoke(fingerprint, os_user())
+
+    def unknown_to_policy(self, person: str) -> Path | None:
+        """Return the file to add `person` to where no policy pack names them, else None."""
+        policy = self._parts.authority.policy()
+        if policy.entities.type_of(person) is not None:
+            return None
+        return self._parts.settings.root / "policy" / "starter" / "entities.yaml"
 
     def check(self, *, fix: bool = False) -> DoctorView:
         """Look at storage, keys, isolation, clock and policy."""

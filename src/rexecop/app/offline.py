@@ -19,7 +19,7 @@ from rexecop.operations.golden import golden_cases, run_case
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
-from rexecop.proof.canonical import Digest
+from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.codec import decode
 from rexecop.proof.quorum import Groups
 from rexecop.proof.records.decision import Decision, Terms
@@ -43,13 +43,17 @@ class ProfileLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentLine:
-    """One thing a profile offers; `effect` is the most far-reaching of its steps."""
+    """One thing a profile offers; `effect` is the most far-reaching of its steps.
+
+    `parameters` has for each its type and whether it is required, in words.
+    """
 
     name: str
     effect: str
     title: str
     summary: str
     modes: tuple[str, ...]
+    parameters: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +166,16 @@ def _intent_line(intent: IntentSpec, profile: Profile) -> IntentLine:
         title=intent.title,
         summary=intent.summary or intent.title,
         modes=tuple(str(mode) for mode in intent.modes),
+        parameters={} if intent.parameters is None else _parameters(intent.parameters.schema),
     )
+
+
+def _parameters(schema: Mapping[str, Json]) -> dict[str, str]:
+    required, properties = schema.get("required"), schema.get("properties")
+    named = properties if isinstance(properties, Mapping) else {}
+    needed = required if isinstance(required, list) else []
+    types = {name: spec.get("type") if isinstance(spec, Mapping) else None for name, spec in named.items()}
+    return {n: f"{kind or 'any'}{', required' if n in needed else ''}" for n, kind in types.items()}
 
 
 def lint_profile(name: str) -> tuple[Finding, ...]:

@@ -32,6 +32,7 @@ from rexecop.proof.records.plan import CallStep, Pinned, Plan
 from rexecop.proof.sshsig import sign
 from rexecop.proof.vocabulary import Effect, Gate, Grade, Isolation, Mode
 
+DRAFTS_MAX = 256  # Plans kept in memory, a few kilobytes each; a busy instance sees few kinds of request.
 INTENT_NAMESPACE = "intent@rexecop"
 GRADE_ORDER = (Grade.CONTAINED, Grade.METHOD, Grade.SHAPE)
 
@@ -79,6 +80,7 @@ class Planner:
         self._watches: dict[Path, FolderWatch] = {}
         self._profiles: dict[Path, tuple[Profile, bytes]] = {}
         self._environments: dict[Path, tuple[bytes, Environment, bytes]] = {}
+        self._drafts: dict[tuple[object, ...], PlanDraft] = {}
 
     def prepare(self, asked: PlanInput) -> Prepared:
         """Return what would run; nothing is stored and no target is touched.
@@ -94,12 +96,27 @@ class Planner:
             mode=_mode(asked.mode),
             parameters=asked.parameters or {},
         )
-        draft = compile_plan(request, profile, environment, self._isolation())
+        draft = self._draft(request, profile, environment)
         inputs = (
             PinnedInput(digest=profile.digest, role="profile", data=pinned_profile),
             PinnedInput(digest=environment.digest, role="environment", data=pinned_environment),
         )
         return Prepared(draft=draft, inputs=inputs)
+
+    def _draft(self, request: PlanRequest, profile: Profile, environment: Environment) -> PlanDraft:
+        """Return what would run; the same request of the same files is compiled once."""
+        isolation = self._isolation()
+        if request.parameters:
+            return compile_plan(request, profile, environment, isolation)
+        asked = (request.intent, request.target, request.mode)
+        key = (profile.digest, environment.digest, *asked, *isolation.items())
+        draft = self._drafts.get(key)
+        if draft is None:
+            draft = compile_plan(request, profile, environment, isolation)
+            if len(self._drafts) >= DRAFTS_MAX:
+                self._drafts.clear()
+            self._drafts[key] = draft
+        return draft
 
     def _profile(self, name: str) -> tuple[Profile, bytes]:
         """Return a profile and its snapshot, parsed again only when a file changed."""

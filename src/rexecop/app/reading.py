@@ -9,12 +9,15 @@ from rexecop.app.clock import SystemClock
 from rexecop.app.describe import operation_view, record_view
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
-from rexecop.app.views import OperationLine, OperationView, RecordView
+from rexecop.app.views import OperationLine, OperationView, OutputView, RecordView
 from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.runner import is_alive
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.ports import Clock, Journal, Store
+from rexecop.operations.validation import base_id
 from rexecop.proof.preview import preview
+from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.outcome import BlobRef, Outcome
 from rexecop.store.sqlite import SqliteStore
 from rexecop.store.uri import parse_storage
 
@@ -72,6 +75,30 @@ class Reading:
         """Return every record in causal order."""
         journal = self._store.journal(self.resolve(operation))
         return tuple(record_view(sealed) for sealed in journal.records)
+
+    def outputs(self, operation: str, step: str | None = None) -> tuple[OutputView, ...]:
+        """Return what calls put out and was kept, in order; `step` is one step, on all targets or on one."""
+        records = self._store.journal(self.resolve(operation)).records
+        attempts = {s.digest: s.record for s in records if isinstance(s.record, Attempt)}
+        return tuple(
+            self._output(record, attempt, stream, ref)
+            for record in (sealed.record for sealed in records)
+            if isinstance(record, Outcome) and step in (None, record.step, base_id(record.step))
+            if record.attempt is not None and (attempt := attempts.get(record.attempt)) is not None
+            for stream, ref in sorted((record.blobs or {}).items(), reverse=True)
+        )
+
+    def _output(self, record: Outcome, attempt: Attempt, stream: str, ref: BlobRef) -> OutputView:
+        blob = self._store.blob(ref.commitment)
+        return OutputView(
+            n=record.n,
+            step=record.step,
+            phase=str(attempt.phase),
+            target=attempt.target,
+            stream=stream,
+            ref=ref,
+            text=None if blob is None else blob.data.decode("utf-8", "replace"),
+        )
 
     def list(
         self, *, state: str | None = None, after: int = 0, limit: int = 100

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rexecop.proof.canonical import Json
+from rexecop.proof.records.outcome import BlobRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,19 @@ class RecordView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputView:
+    """What one call put out on one stream, as record `n` has it; `text` is None once it is erased."""
+
+    n: int
+    step: str
+    phase: str
+    target: str
+    stream: str
+    ref: BlobRef
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WhyView:
     """The answer to *why is it like this*: words, then what may be done."""
 
@@ -187,4 +201,5 @@ class InitView:
     existing: tuple[str, ...]
     instance_key: str
     approver_key: str | None
+    notice: str | None = None
     next: tuple[str, ...] = ()

@@ -6,8 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+import click
+
 from rexecop.cli.exits import Exit
+from rexecop.cli.operands import takes_operation, takes_reason
 from rexecop.cli.pages import operation_page, state_exit
+from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.render import as_json, emit, moment, safe
 from rexecop.cli.session import Session
 
@@ -40,6 +44,26 @@ def drive(
         return Exit.TIMEOUT
     report(session, view)
     return state_exit(view.state)
+
+
+def moving(
+    name: str,
+    help: str,
+    work: Callable[[Instance, str, str | None], Awaitable[OperationView]],
+    *,
+    ends_by_state: bool,
+) -> click.Command:
+    """Return the command that moves an operation by `work`; it ends with its state's code, or with 0."""
+
+    @click.command(cls=VerbCommand, name=name, help=help)
+    @takes_operation
+    @takes_reason
+    @click.pass_obj
+    def command(session: Session, operation: str, reason: str | None) -> int:
+        code = drive(session, operation, lambda instance, op: work(instance, op, reason))
+        return code if ends_by_state else Exit.DONE
+
+    return command
 
 
 async def watched(

@@ -43,12 +43,15 @@ def report_page(page: Page, report: Report, required: Rung) -> None:
     from rexecop.proof.verify.report import RUNGS
 
     page.verdict(report.answer(required), good=report.holds(required))
+    if not report.instance:
+        page.row("reached", f"nothing; `{required}` is required")
+        page.row("unchecked", "everything else: this is not a bundle as `rexecop export` writes them")
+        return
     if report.operation:
         state = "no receipt yet" if report.state is None else report.state.value
         page.row("operation", f"{report.operation}, {state}")
-    if report.instance:
-        of_log = "" if report.log_size is None else f" of a log of {report.log_size}"
-        page.row("instance", f"{report.instance}, {report.records} records{of_log}")
+    of_log = "" if report.log_size is None else f" of a log of {report.log_size}"
+    page.row("instance", f"{report.instance}, {report.records} records{of_log}")
     for rung in RUNGS:
         reached = "yes" if rung in report.rungs else "no"
         need = "  (required)" if rung is required else ""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from rexecop.cli.exits import STATE_EXITS, Exit
-from rexecop.cli.render import Page, as_json, minute, moment, short
+from rexecop.cli.render import Page, as_json, clipped, minute, moment, short
 
 if TYPE_CHECKING:
+    from rexecop.app.offline import ProfileView
     from rexecop.app.views import (
         DecisionView,
         DoctorView,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     )
 
 ROOMY: Final = 110  # Columns from which nothing needs to be left out of a list.
+FACT_LENGTH_MAX: Final = 200  # Enough to tell one value from another; `--json` has the whole.
 FACTS_SHOWN_MAX: Final = 12  # The first facts say what was found; all are in `--json`.
 
 
@@ -91,21 +93,22 @@ def step_table(page: Page, steps: Sequence[StepView]) -> None:
 
 
 def facts_table(page: Page, steps: Sequence[StepView]) -> None:
-    """Draw the first facts that the steps found."""
-    facts = [(key, value) for step in steps for key, value in (step.facts or {}).items()]
+    """Draw the first facts that the steps found, each with its step where several found some."""
+    facts = [(step.id, key, value) for step in steps for key, value in (step.facts or {}).items()]
+    left = 0 if len({step for step, _, _ in facts}) > 1 else 1
     shown = [
-        (key, value if isinstance(value, str) else as_json(value, indent=None).strip())
-        for key, value in facts[:FACTS_SHOWN_MAX]
+        (step, key, "null" if value is None else clipped(_value(value), FACT_LENGTH_MAX))
+        for step, key, value in facts[:FACTS_SHOWN_MAX]
     ]
     if shown:
         page.row("facts", f"{len(facts)}" if len(facts) == len(shown) else f"{len(shown)} of {len(facts)}")
-        page.table(("", ""), shown, indent=4)
+        page.table(("",) * (3 - left), [row[left:] for row in shown], indent=4)
 
 
 def next_rows(page: Page, commands: Sequence[str]) -> None:
-    """Draw the commands that may follow."""
+    """Draw the commands that may follow, each on one line so that it can be copied."""
     for index, command in enumerate(commands):
-        page.row("next" if index == 0 else "", command)
+        page.row("next" if index == 0 else "", command, whole=True)
 
 
 def operations_page(page: Page, lines: Sequence[OperationLine]) -> None:
@@ -138,8 +141,27 @@ def history_page(page: Page, records: Sequence[RecordView]) -> None:
 def validation_page(page: Page, view: ValidationView) -> None:
     """Draw every rule and its verdict."""
     page.title(view.operation_id, view.verdict)
-    rows = [(r.verdict, r.rule, r.path, _value(r.expected), _value(r.found)) for r in view.rules]
-    page.table(("verdict", "rule", "fact", "expected", "found"), rows, whole=("verdict",))
+    targets = [_value((r.details or {}).get("target")) for r in view.rules]
+    several = len(set(targets)) > 1
+    heads = ("verdict", *(("target",) if several else ()), "rule", "fact", "expected", "found")
+    rows = [
+        (r.verdict, *((target,) if several else ()), r.rule, r.path, _value(r.expected), _value(r.found))
+        for r, target in zip(view.rules, targets, strict=True)
+    ]
+    page.table(heads, rows, whole=("verdict",))
+
+
+def profile_page(page: Page, view: ProfileView) -> None:
+    """Draw what a profile offers."""
+    page.title(f"{view.name} {view.version}")
+    page.row("from", view.source)
+    for intent in view.intents:
+        page.line()
+        page.title(intent.name, intent.effect)
+        page.row("does", intent.summary)
+        page.row("modes", ", ".join(intent.modes))
+        for index, (name, kind) in enumerate(intent.parameters.items()):
+            page.row("takes" if index == 0 else "", f"{name}  {kind}")
 
 
 def why_page(page: Page, view: WhyView) -> None:
@@ -160,6 +182,8 @@ def init_page(page: Page, view: InitView) -> None:
         page.row("made" if index == 0 else "", name)
     for index, name in enumerate(view.existing):
         page.row("kept" if index == 0 else "", name)
+    if view.notice:
+        page.row("alone", view.notice)
     next_rows(page, view.next)
 
 

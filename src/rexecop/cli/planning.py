@@ -77,5 +77,8 @@ def _named(what: str, value: str | None) -> str:
     if value:
         return value
     where = "" if what == "intent" else f", set `{what}` in `rexecop.toml`, or `REXECOP_{what.upper()}`"
-    nexts = ("rexecop profile list",) if what in {"profile", "intent"} else ()
+    nexts = {
+        "intent": ("rexecop profile list", "rexecop profile show NAME"),
+        "profile": ("rexecop init", "rexecop profile list"),
+    }.get(what, ("rexecop init",))
     raise Usage(f"no {what} is named; give `--{what}`{where}", next_steps=nexts, missing=what)

@@ -146,11 +146,11 @@ class Page:
         for index, part in enumerate(self._wrapped(safe(text), (self._width or 0) - 4)):
             self._lines.append(f"  {'- ' if index == 0 else '  '}{part}")
 
-    def row(self, label: str, text: str, *, state: str = "") -> None:
-        """Add `label  text`; further lines of the text stand under its first."""
+    def row(self, label: str, text: str, *, state: str = "", whole: bool = False) -> None:
+        """Add `label  text`; further lines of the text stand under its first, `whole` text has none."""
         room = (self._width or 0) - LABEL_WIDTH - 2
         head = f"  {safe(label):<{LABEL_WIDTH - 1}} "
-        for index, part in enumerate(self._wrapped(safe(text), room)):
+        for index, part in enumerate([safe(text)] if whole else self._wrapped(safe(text), room)):
             lead = head if index == 0 else " " * len(head)
             shown = part.replace(state, self.word(state), 1) if state and index == 0 else part
             self._lines.append(f"{lead}{shown}".rstrip())

@@ -51,6 +51,7 @@ ENTRIES: Final = (
     _entry("status", "run", "where an operation stands", "rexecop status @"),
     _entry("list", "run", "operations, newest first", "rexecop list --state waiting_for_approval"),
     _entry("history", "run", "the records of an operation, in order", "rexecop history @"),
+    _entry("logs", "run", "what the calls of an operation put out", "rexecop logs @"),
     _entry("validate", "run", "judge the result again; changes nothing", "rexecop validate @"),
     _entry("rollback", "run", "undo what an operation changed", "rexecop rollback @ --reason 'wrong host'"),
     _entry("why", "approve", "why an operation is as it is, or would be", "rexecop why @"),

@@ -106,7 +106,7 @@ class Driver:
 
         Raises:
             RunnerBusy: another live runner has it.
-            TicketRefused: approvals that were counted no longer stand.
+            TicketRefused: approvals that were counted were revoked or ran out since.
             StoreUnavailable, StoreUncertain: the ledger cannot be written.
         """
         with self._alone(session.id):
@@ -255,7 +255,7 @@ class _Drive:
             ticket = self._ticket(answer)
         except ApprovalsMissing as missing:
             # Revoked or expired since: people are asked again.
-            words = f"approvals no longer stand: {missing.message}"
+            words = f"approvals were revoked or ran out: {missing.message}"
             self._record_decision(GateName.TICKET, replace(answer, terms=op.terms, reason=words))
             return
         session.take(ticket)

@@ -218,6 +218,6 @@ class TicketNotYetValid(PermitRefused):
 
 
 class TicketExpired(PermitRefused):
-    """The ticket can no longer be used."""
+    """The ticket has run out."""
 
     code = "ticket-expired"

@@ -23,8 +23,10 @@ def of_decision(decision: Decision) -> tuple[str, ...]:
 
 def of_answer(answer: Answer, request: PolicyRequest) -> tuple[str, ...]:
     """Return the verdict, its rules, the facts they saw, what must be kept to, and what would change it."""
-    lines = [f"{answer.terms.verdict}: {answer.reason}", f"asked: {_facts(request)}"]
-    lines += [f"rule `{rule.id}` took part" for rule in answer.rules]
+    reason = answer.reason.removeprefix(f"{answer.terms.verdict} ")
+    lines = [f"{answer.terms.verdict}: {reason}", f"asked: {_facts(request)}"]
+    if answer.rules:
+        lines.append("rules that took part: " + ", ".join(f"`{rule.id}`" for rule in answer.rules))
     lines += [f"error: {error}" for error in answer.errors]
     lines += [f"must keep to: {words}" for words in obligations_in_words(answer.terms.obligations)]
     packs = ", ".join(f"`{pack.id}` {pack.version}" for pack in answer.packs) or "none"
@@ -38,7 +40,7 @@ def of_tally(tally: Tally) -> tuple[str, ...]:
     lines = [f"`{person}` said no; the operation cannot run" for person in tally.denied_by]
     lines += [f"`{counted.person}` approved with key {counted.fingerprint}" for counted in tally.counted]
     lines += [f"not counted: {excluded.reason} ({excluded.code})" for excluded in tally.excluded]
-    if tally.missing:
+    if tally.missing and not tally.denied_by:
         lines.append(f"missing: approval by {approvals_in_words(tally.missing)}")
     if not tally.membership_checked:
         lines.append("who is in which group was not checked: the policy pack is not at hand")
@@ -73,7 +75,7 @@ def _facts(request: PolicyRequest) -> str:
 
 def _what_would_help(answer: Answer, request: PolicyRequest) -> str:
     if answer.terms.verdict is Verdict.ALLOWED:
-        return "nothing more is needed"
+        return "no approval is needed"
     if answer.terms.verdict is Verdict.APPROVAL_REQUIRED:
         asked = approvals_in_words(answer.terms.approvals)
         return f"it runs once approved by {asked}, none of them `{request.principal.person}`"
@@ -81,5 +83,5 @@ def _what_would_help(answer: Answer, request: PolicyRequest) -> str:
         return "the policy must be repaired; until it can be evaluated everything is denied"
     if answer.rules:
         named = ", ".join(f"`{rule.id}`" for rule in answer.rules)
-        return f"no approval overrides this; the request must no longer match {named}"
+        return f"no approval overrides this; the request must be one that {named} does not match"
     return "no approval overrides this; the request must differ in what is named above, or the policy must"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from rexecop.operations.errors import ParameterRefused
 from rexecop.operations.reading import FOUND_MAX, Node, unknown
@@ -42,7 +42,7 @@ class ParameterSchema:
             raise ParameterRefused(
                 f"parameters take more than {PARAMETERS_BYTES_MAX} bytes", limit=PARAMETERS_BYTES_MAX
             )
-        found = _validator(canonical_bytes(self.schema)).iter_errors(_plain(values))  # type: ignore[arg-type]
+        found = _validator(canonical_bytes(self.schema)).iter_errors(_plain(values))
         first = min(found, key=lambda error: list(map(str, error.path)), default=None)
         if first is not None:
             field, message = ".".join(map(str, first.path)), first.message[: 4 * FOUND_MAX]
@@ -84,7 +84,7 @@ def _schema_problem(schema: Mapping[str, Json]) -> str | None:
     if _refers_outside(schema):
         return "`$ref` may only point into the schema itself"
     try:
-        Draft202012Validator.check_schema(_plain(schema))  # type: ignore[arg-type]
+        Draft202012Validator.check_schema(cast("dict[str, Json]", _plain(schema)))
     except SchemaError as error:
         return f"{error.message:.200}"
     return None
@@ -96,11 +96,11 @@ def _validator(schema: bytes) -> Validator:
     from referencing import Registry
 
     # An empty registry: a schema can never make this process fetch anything.
-    plain = parse_json(schema, bytes_max=len(schema))
-    return Draft202012Validator(plain, registry=Registry())  # type: ignore[arg-type]
+    plain = cast("dict[str, Json]", parse_json(schema, bytes_max=len(schema)))
+    return Draft202012Validator(plain, registry=Registry())
 
 
-def _plain(value: Json) -> object:
+def _plain(value: Json) -> Json:
     """Return `value` made of the plain lists and dicts that the validator knows."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -233,7 +233,7 @@ class Store(Protocol):
         """Return the pinned input named `digest`.
 
         Raises:
-            InputMissing: it is not stored, or its bytes no longer match.
+            InputMissing: it is not stored, or its bytes are others.
         """
         ...
 

@@ -72,7 +72,7 @@ def require_canonical(value: object, depth: int = 0) -> None:
     Raises:
         NotCanonical: see `canonical_bytes`.
     """
-    if value is None or isinstance(value, str | bool):
+    if value is None or value is True or value is False or isinstance(value, str):
         return
     if isinstance(value, int):
         if not -INTEGER_MAX <= value <= INTEGER_MAX:

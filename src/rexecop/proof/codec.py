@@ -66,7 +66,7 @@ def to_json(value: object) -> dict[str, Json]:
     out: dict[str, Json] = {} if shape.kind is None else {"kind": shape.kind}
     for name, encoder, has_default, default in shape.encoders:
         item = getattr(value, name)
-        if has_default and item == default:
+        if has_default and (item is default or item == default):
             continue
         out[name] = item if encoder is None or item is None else encoder(item)
     return out
@@ -198,7 +198,7 @@ def _union(members: tuple[Any, ...]) -> tuple[Encoder | None, Decoder]:
     def write(value: Any) -> Any:
         if isinstance(value, tuple) and tuples and tuples[0][0] is not None:
             return tuples[0][0](value)
-        return to_json(value) if dataclasses.is_dataclass(value) else value
+        return to_json(value) if type(value) in classes else value
 
     def read(value: Any, path: str) -> Any:
         if value is None and nullable:

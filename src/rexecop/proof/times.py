@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from rexecop.proof.errors import RecordMalformed
@@ -15,7 +15,7 @@ YEAR_MAX: Final = 9000
 def format_time(moment: datetime) -> str:
     """Return `moment` (aware) as RFC 3339 in UTC with milliseconds."""
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"  # Without `+00:00`.
 
 
 def parse_time(text: str) -> datetime:
@@ -37,5 +37,5 @@ def parse_time(text: str) -> datetime:
 
 def whole_milliseconds(moment: datetime) -> datetime:
     """Return `moment` in UTC, cut to milliseconds as evidence keeps it."""
-    utc = moment.astimezone(UTC)
-    return utc - timedelta(microseconds=utc.microsecond % 1000)
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)

@@ -143,9 +143,11 @@ class Applier:
 
     def _next_number(self, key: Packed) -> int:
         """Return a number for a new chain: people count operations from 1, other chains lie below 0."""
-        row = self.connection.execute("SELECT max(number), min(number) FROM operations").fetchone()
-        most, least = row or (0, 0)
-        return max(most or 0, 0) + 1 if isinstance(key, bytes) else min(least or 0, 0) - 1
+        # One end at a time: asked for both at once, SQLite looks at every row.
+        which, step = ("max", 1) if isinstance(key, bytes) else ("min", -1)
+        row = self.connection.execute(f"SELECT {which}(number) FROM operations").fetchone()
+        last = 0 if row is None or row[0] is None else int(row[0])
+        return (last if last * step > 0 else 0) + step
 
     def _check_follows(self, tail: Tail, batch: Batch) -> None:
         operation = batch.operation

@@ -43,6 +43,21 @@ class OpenedRecords:
 
     def __init__(self) -> None:
         self._kept: dict[bytes, tuple[bytes, Sealed]] = {}
+        self._numbers: dict[str, int] = {}
+
+    def number(self, connection: apsw.Connection, operation: str) -> int:
+        """Return the number of `operation`, or raise OperationUnknown; once committed it never changes."""
+        found = self._numbers.get(operation)
+        if found is None:
+            found = _require_number(connection, operation)
+            if len(self._numbers) >= OPENED_MAX:
+                self._numbers.clear()
+            self._numbers[operation] = found
+        return found
+
+    def is_known(self, operation: str) -> bool:
+        """Return whether its number is remembered, so that it is the whole id of an operation."""
+        return operation in self._numbers
 
     def keep(self, stored: bytes, leaf: bytes, sealed: Sealed) -> None:
         """Remember what `stored`, whose leaf hash is `leaf`, opens to."""
@@ -87,6 +102,8 @@ class Reading(Log):
         Raises:
             OperationUnknown: nothing, or more than one operation, has that name.
         """
+        if self._opened.is_known(name):
+            return name
         with self._readers.borrow() as connection:
             found = _named(connection, name)
         if len(found) > 1:
@@ -100,7 +117,7 @@ class Reading(Log):
     def number(self, operation: str) -> int:
         """Return the short number of `operation`, or raise OperationUnknown."""
         with self._readers.borrow() as connection:
-            return _require_number(connection, operation)
+            return self._opened.number(connection, operation)
 
     def rows(
         self, *, state: str | None = None, after: int = 0, limit: int = 100
@@ -195,6 +212,11 @@ class Reading(Log):
             )
             return [unpack_operation(key) for (key,) in found]
 
+    def locks(self) -> Sequence[tuple[str, int]]:
+        """Return every target that is locked, with the short number of each operation that holds a lock."""
+        with self._readers.borrow() as connection:
+            return [*connection.execute("SELECT target, op FROM locks ORDER BY target, op")]
+
     @property
     def instance_id(self) -> str:
         """Return the id of the instance this ledger is of."""
@@ -233,7 +255,7 @@ def journal_in(connection: apsw.Connection, operation: str, opened: OpenedRecord
     Raises:
         OperationUnknown: there are none.
     """
-    number = _require_number(connection, operation)
+    number = opened.number(connection, operation)
     rows = list(connection.execute("SELECT n, body, nodes FROM records WHERE op=? ORDER BY n", (number,)))
     if not rows:
         raise OperationUnknown(f"no operation `{operation}`", operation=operation)

@@ -39,7 +39,18 @@ def new(session: Session, file: str, person: str, role: str) -> None:
     FILE is where the private key goes (mode 0600).
     """
     key = session.drive(lambda instance: instance.key_new(person, role, Path(file)))
+    _note_unknown(session, person, role)
     session.answer(key, lambda page: keys_page(page, (key,)), quiet=key.fingerprint)
+
+
+def _note_unknown(session: Session, person: str, role: str) -> None:
+    """Say that policy does not know a person who is to ask or approve: it would deny what they ask."""
+    if role not in {"approver", "requester"}:
+        return
+    with session.instance() as instance:
+        file = instance.unknown_to_policy(person)
+    if file is not None:
+        session.note(f"no policy pack names `{person}`, so all they do is denied; add them to `{file}`")
 
 
 @command.command(name="trust", epilog="rexecop keys trust bob.key.pub --person bob --role approver")
@@ -53,6 +64,7 @@ def trust(session: Session, public: str, person: str, role: str) -> None:
     PUBLIC is a file, or the line that stands in it.
     """
     key = session.drive(lambda instance: instance.key_trust(public, person, role))
+    _note_unknown(session, person, role)
     session.answer(key, lambda page: keys_page(page, (key,)), quiet=key.fingerprint)
 
 

@@ -6,6 +6,7 @@ import click
 
 from rexecop.cli.exits import Exit
 from rexecop.cli.linting import answer_findings
+from rexecop.cli.pages import profile_page
 from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.render import Page
 from rexecop.cli.session import Session
@@ -42,13 +43,11 @@ def show(session: Session, profile: str) -> None:
 
     found = show_profile(profile)
 
-    def draw(page: Page) -> None:
-        page.title(f"{found.name} {found.version}")
-        page.row("from", found.source)
-        rows = [(i.name, i.effect, i.summary) for i in found.intents]
-        page.table(("intent", "effect", "does"), rows, whole=("effect",))
-
-    session.answer(found, draw, quiet="\n".join(intent.name for intent in found.intents))
+    session.answer(
+        found,
+        lambda page: profile_page(page, found),
+        quiet="\n".join(intent.name for intent in found.intents),
+    )
 
 
 @command.command(name="lint", epilog="rexecop profile lint hello")

@@ -1,18 +1,10 @@
 """`rexecop resume`: go on with a paused operation."""
 
-from __future__ import annotations
+from rexecop.cli.driving import moving
 
-import click
-
-from rexecop.cli.driving import drive
-from rexecop.cli.operands import takes_operation
-from rexecop.cli.parsing import VerbCommand
-from rexecop.cli.session import Session
-
-
-@click.command(cls=VerbCommand, name="resume")
-@takes_operation
-@click.pass_obj
-def command(session: Session, operation: str) -> int:
-    """Go on with an operation that was paused or whose runner died."""
-    return drive(session, operation, lambda instance, op: instance.resume(op))
+command = moving(
+    "resume",
+    "Go on with an operation that was paused or whose runner died.",
+    lambda instance, op, reason: instance.resume(op, reason),
+    ends_by_state=True,
+)

@@ -1,19 +1,10 @@
 """`rexecop retry`: try a failed operation again."""
 
-from __future__ import annotations
+from rexecop.cli.driving import moving
 
-import click
-
-from rexecop.cli.driving import drive
-from rexecop.cli.operands import takes_operation, takes_reason
-from rexecop.cli.parsing import VerbCommand
-from rexecop.cli.session import Session
-
-
-@click.command(cls=VerbCommand, name="retry")
-@takes_operation
-@takes_reason
-@click.pass_obj
-def command(session: Session, operation: str, reason: str | None) -> int:
-    """Try the failed steps again, under the same plan and the same approvals."""
-    return drive(session, operation, lambda instance, op: instance.retry(op, reason))
+command = moving(
+    "retry",
+    "Try the failed steps again, under the same plan and the same approvals.",
+    lambda instance, op, reason: instance.retry(op, reason),
+    ends_by_state=True,
+)
