@@ -27,6 +27,8 @@ OPERATIONS: Final = 600
 ABREAST: Final = 32
 COMMITS: Final = 4  # Flushed transactions of one operation.
 POLICIES: Final = 10
+SCRIPTED: Final = "environment.yaml"
+PROGRAMS: Final = "environment-process.yaml"  # `true`, twice, through the process lane without isolation.
 
 _PACK: Final = b'id: bench\nversion: "1"\n'
 _RULE: Final = """\
@@ -36,10 +38,10 @@ when {{ context.intent == "{intent}" }};
 """
 
 
-def _request() -> PlanInput:
+def _request(environment: str) -> PlanInput:
     return PlanInput(
         profile=str(HERE / "profile"),
-        env=str(HERE / "environment.yaml"),
+        env=str(HERE / environment),
         intent="look",
         target="thing",
         mode="read_only",
@@ -47,20 +49,20 @@ def _request() -> PlanInput:
     )
 
 
-async def _one(instance: Instance) -> None:
-    view = await instance.plan(_request())
+async def _one(instance: Instance, environment: str) -> None:
+    view = await instance.plan(_request(environment))
     view = await instance.start(view.operation_id)
     if instance.validate(view.operation_id).verdict != "passed" or view.state != "completed":
         raise SystemExit(f"an operation of the benchmark ended {view.state}")
 
 
-async def _many(instance: Instance, count: int, abreast: int) -> float:
+async def _many(instance: Instance, count: int, abreast: int, environment: str = SCRIPTED) -> float:
     """Return operations per second."""
     left = iter(range(count))
 
     async def work() -> None:
         for _ in left:
-            await _one(instance)
+            await _one(instance, environment)
 
     started = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(abreast)))
@@ -95,6 +97,8 @@ async def _measure(folder: Path) -> None:
         await _many(instance, 50, 1)
         alone = await _many(instance, OPERATIONS, 1)
         abreast = await _many(instance, OPERATIONS, ABREAST)
+        await _many(instance, 20, 1, PROGRAMS)
+        programs = await _many(instance, OPERATIONS, ABREAST, PROGRAMS)
     before = ledger.stat().st_size
     with open_instance(settings, {}) as instance:
         await _many(instance, 500, ABREAST)
@@ -104,6 +108,7 @@ async def _measure(folder: Path) -> None:
     print(f"  floor: {COMMITS} bare commits each {floor:8.0f} /s")
     print(f"  one at a time              {alone:8.0f} /s   {alone / floor:6.2f} of the floor")
     print(f"  {ABREAST} abreast                 {abreast:8.0f} /s   {abreast / floor:6.2f} of the floor")
+    print(f"  process lane, {ABREAST} abreast   {programs:8.0f} /s   {programs / floor:6.2f} of the floor")
     print(f"  disk                       {grown:8.0f} bytes an operation")
 
 
