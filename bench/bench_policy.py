@@ -37,6 +37,8 @@ REQUEST = PolicyRequest(
     pinned=False,
     origin="cli",
     now=datetime(2026, 1, 31, tzinfo=UTC),
+    # Answers to requests without parameters are remembered; here every one is decided.
+    parameters={"lines": "20"},
 )
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rexecop.proof.bundle import read
+from rexecop.proof.bundle import from_members
+from rexecop.proof.container import unpack
 from rexecop.proof.verify import Rung, verify
 from rexecop.proof.vocabulary import Effect, Ended, Mode, State, Verdict
 from tests.proof.worlds import TRUSTED, Book, cut, read_step
@@ -49,7 +50,7 @@ def best(work: Callable[[], object]) -> float:
 def main() -> None:
     """Print one row."""
     data = cut(long_operation(RECORDS), noise=1).bundle()
-    lines = read(data).records
+    lines = from_members(unpack(data).members)[0].records
     report = verify(data, TRUSTED)
     if not report.holds(Rung.LOGGED):
         raise SystemExit(report.answer())

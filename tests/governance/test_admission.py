@@ -252,6 +252,36 @@ def test_a_policy_sees_the_facts_of_the_request(condition: str, changes: dict[st
         assert decide(policy, request(**changes)).terms.verdict is verdict
 
 
+def test_a_remembered_answer_is_given_to_the_same_request_only() -> None:
+    policy = Policy([Pack.parse(pack_files(
+        '@id("a") permit (principal, action, resource) when { context.mode == "apply" };'
+    ))])  # fmt: skip
+    fresh = decide(policy, request())
+
+    assert decide(policy, request(now=NOW + timedelta(minutes=1))) == fresh
+    for changes in ({"mode": Mode.DRY_RUN}, {"principal": replace(ALICE, person="bob")}, {"targets": ()}):
+        assert decide(policy, request(**changes)).terms.verdict is Verdict.BLOCKED
+    assert decide(policy, request()) == fresh
+
+
+def test_a_pack_that_looks_at_the_time_is_asked_every_time() -> None:
+    rule = '@id("a") permit (principal, action, resource) when { context.now < datetime("2100-01-01") };'
+    policy = Policy([Pack.parse(pack_files(rule))])
+
+    assert decide(policy, request()).terms.verdict is Verdict.ALLOWED
+    later = request(now=NOW.replace(year=2100) + timedelta(days=400))
+    assert decide(policy, later).terms.verdict is Verdict.BLOCKED
+
+
+def test_a_pack_that_ran_out_denies_what_it_allowed_before() -> None:
+    files = pack_files('@id("a") permit (principal, action, resource);')
+    files["pack.yaml"] = b"id: test\nversion: '1'\nvalidity: {not_after: '2090-01-01'}\n"
+    policy = Policy([Pack.parse(files)])
+
+    assert decide(policy, request()).terms.verdict is Verdict.ALLOWED
+    assert decide(policy, request(now=NOW.replace(year=2095))).terms.verdict is Verdict.BLOCKED
+
+
 def test_the_answer_names_packs_rules_and_their_digests() -> None:
     found = allowing()
     answer = decide(Policy([found]), request())
