@@ -13,12 +13,12 @@ from rexecop.app.views import OperationLine, OperationView, OutputView, RecordVi
 from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.runner import is_alive
 from rexecop.operations.fold import Operation, fold
-from rexecop.operations.ports import Clock, Journal, Store
-from rexecop.operations.validation import base_id
+from rexecop.operations.ports import Clock, Journal, Ledger
 from rexecop.proof.preview import preview
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.outcome import BlobRef, Outcome
-from rexecop.store.sqlite import SqliteStore
+from rexecop.store.connection import Readers
+from rexecop.store.reading import Reading as LedgerReading
 from rexecop.store.uri import parse_storage
 
 
@@ -32,14 +32,19 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
     parse_storage(settings.storage)
     root = Root(settings.root)
     root.require()
-    with SqliteStore.open(root.ledger, read_only=True) as store:
-        yield Reading(store, SystemClock())
+    readers = Readers(root.ledger, None)
+    try:
+        with readers.borrow():
+            ledger = LedgerReading(readers)  # What is no ledger of ours is refused here.
+        yield Reading(ledger, SystemClock())
+    finally:
+        readers.close()
 
 
 class Reading:
     """The reading half of an instance, over its ledger alone."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Ledger, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
@@ -83,7 +88,7 @@ class Reading:
         return tuple(
             self._output(record, attempt, stream, ref)
             for record in (sealed.record for sealed in records)
-            if isinstance(record, Outcome) and step in (None, record.step, base_id(record.step))
+            if isinstance(record, Outcome) and step in (None, record.step, record.step.split("@", 1)[0])
             if record.attempt is not None and (attempt := attempts.get(record.attempt)) is not None
             for stream, ref in sorted((record.blobs or {}).items(), reverse=True)
         )

@@ -176,24 +176,8 @@ class Journal:
     damaged: tuple[Damaged, ...] = field(default=())
 
 
-class Store(Protocol):
-    """The ledger, its index, and blobs.
-
-    When `append` returns, the batch is durable (flushed) as a whole; when it raises,
-    nothing of it is, with one exception: `StoreUncertain` says that it may be, and that
-    this process must stop appending. Reading never waits for a writer.
-    """
-
-    async def append(self, batch: Batch) -> Appended:
-        """Append `batch` whole.
-
-        Raises:
-            AppendConflict: the operation has another number of records, the fence is old, or
-                a target head does not follow. LeaseHeld: another live runner drives it.
-            ClaimTaken: a claim was used already. LockHeld: another operation holds a target.
-            StoreUnavailable: the ledger cannot be written. StoreUncertain: see above.
-        """
-        ...
+class Ledger(Protocol):
+    """The reading half of a store: it never waits for a writer, and names damaged records."""
 
     def journal(self, operation: str) -> Journal:
         """Return the records of `operation`.
@@ -245,14 +229,6 @@ class Store(Protocol):
         """Return the signatures kept beside record `digest`."""
         ...
 
-    def acquire(self, operation: str, runner: str, until: datetime, now: datetime) -> Lease | None:
-        """Take or renew the lease of `operation`; None while another live runner holds it."""
-        ...
-
-    def release(self, lease: Lease) -> None:
-        """Give the lease back; a lease that was lost already is left alone."""
-        ...
-
     def lease(self, operation: str) -> Lease | None:
         """Return the lease of `operation`, expired or not."""
         ...
@@ -263,4 +239,32 @@ class Store(Protocol):
 
     def locked_by(self, target: str) -> Sequence[str]:
         """Return the operations that hold a lock on `target`."""
+        ...
+
+
+class Store(Ledger, Protocol):
+    """The ledger, its index, and blobs.
+
+    When `append` returns, the batch is durable (flushed) as a whole; when it raises,
+    nothing of it is, with one exception: `StoreUncertain` says that it may be, and that
+    this process must stop appending. Reading never waits for a writer.
+    """
+
+    async def append(self, batch: Batch) -> Appended:
+        """Append `batch` whole.
+
+        Raises:
+            AppendConflict: the operation has another number of records, the fence is old, or
+                a target head does not follow. LeaseHeld: another live runner drives it.
+            ClaimTaken: a claim was used already. LockHeld: another operation holds a target.
+            StoreUnavailable: the ledger cannot be written. StoreUncertain: see above.
+        """
+        ...
+
+    def acquire(self, operation: str, runner: str, until: datetime, now: datetime) -> Lease | None:
+        """Take or renew the lease of `operation`; None while another live runner holds it."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; a lease that was lost already is left alone."""
         ...
