@@ -114,7 +114,7 @@ for family, address in ((socket.AF_INET, ("127.0.0.1", int(sys.argv[1]))), (sock
             unix.listen()
             result = ran(lane, python(source, str(tcp.getsockname()[1]), path), isolation)
 
-        assert result.stdout.split() == [b"refused", b"refused"]
+        assert result.stdout.split() == [b"refused", b"refused"], result
         assert result.measured.network == "none"
 
     def test_it_cannot_signal_this_process(self, lane: ProcessLane, isolation: Isolation) -> None:
