@@ -322,3 +322,14 @@ class TestProbe:
         assert not probes[Isolation.BUBBLEWRAP].reached
         assert "not installed" in probes[Isolation.BUBBLEWRAP].reason
         assert best(probes) is Isolation.LANDLOCK_SECCOMP
+
+
+@LANDLOCKED
+def test_a_neighbour_of_a_hidden_folder_that_vanishes_is_no_reason_to_refuse(
+    lane: ProcessLane, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = landlock.readable_around((str(folder / "root"),), 10_000)
+    assert listed is not None
+    monkeypatch.setattr(sandbox, "readable_around", lambda *_: [*listed, str(folder / "gone-by-now")])
+
+    assert ran(lane, process("echo", "here"), Isolation.LANDLOCK_SECCOMP).stdout == b"here\n"

@@ -6,6 +6,7 @@ told by `landlock_version`; the caller decides whether that is enough.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import struct
@@ -57,7 +58,7 @@ def restrict(readable: Sequence[str], writable: Sequence[str], version: int) -> 
     signals to the outside from version 6 on.
 
     Raises:
-        OSError: the kernel refused, or a path does not exist; callers must not go on.
+        OSError: the kernel refused, or a path to write below does not exist; callers must not go on.
     """
     rights = handled(version)
     attributes = struct.pack("=QQQ", rights, _NET if version >= 4 else 0, _SCOPES if version >= 6 else 0)[
@@ -71,7 +72,9 @@ def restrict(readable: Sequence[str], writable: Sequence[str], version: int) -> 
     )
     try:
         for path in readable:
-            _allow(ruleset, path, _READ)
+            # What was listed a moment ago may be gone by now; it then needs no leave, and less is allowed.
+            with contextlib.suppress(FileNotFoundError):
+                _allow(ruleset, path, _READ)
         for path in _SINKS:
             _allow(ruleset, path, WRITE_FILE | READ_FILE)
         for path in writable:
