@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 import apsw
 
@@ -109,7 +109,7 @@ class Writer:
         done.wait()
         if job.error is not None:
             raise job.error
-        return job.result  # type: ignore[return-value]
+        return cast(T, job.result)
 
     async def run_async(self, work: Callable[[Applier], T], *, weight: int = 0) -> T:
         """Do as `run`, without holding up the loop during the flush."""
@@ -145,7 +145,7 @@ class Writer:
             raise self._refusal()
         if self._closed:
             raise StoreUnavailable(f"the ledger `{self._path}` was closed")
-        self._waiting.append(job)  # type: ignore[arg-type]
+        self._waiting.append(cast("Job[object]", job))
 
     def _refusal(self) -> StoreError:
         return StoreUncertain(
