@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rexecop.engines.asking import record_decision
 from rexecop.engines.closing import close
 from rexecop.engines.session import Session
 from rexecop.governance.admission import decide
@@ -13,7 +14,7 @@ from rexecop.operations.ports import PinnedInput
 from rexecop.proof.call import Limits
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.principal import Principal
-from rexecop.proof.records.decision import Decision, PolicyRequest, RequestTarget
+from rexecop.proof.records.decision import PolicyRequest, RequestTarget
 from rexecop.proof.records.intent import EnvironmentRef, Intent, Origin, ProfileRef
 from rexecop.proof.records.plan import (
     CallStep,
@@ -159,16 +160,7 @@ def drafted(
         parameters={"good": good},
     )
     answer = decide(house.authority.policy(), request)
-    session.add(
-        Decision,
-        plan=session.op.sealed_plan.digest,
-        request=request,
-        terms=answer.terms,
-        rules=answer.rules,
-        packs=answer.packs,
-        errors=answer.errors,
-        reason=answer.reason,
-    )
+    record_decision(session, request, answer)
     if session.op.receipt_due:
         close(session, house.world.signer)
     session.attached.inputs.extend(
