@@ -57,14 +57,13 @@ class Evidence:
             FileRefused, CheckpointForeign, SizeRefused: as `export`.
         """
         first, last = self._size(since) or 0, self._size(until) or self._store.size()
-        if first >= last:
+        if first > last:
             raise SizeRefused(f"the window begins at {first} records and ends at {last}", size=last)
         if not any(placed.leaf >= last for placed in self._cutter.heads_records()):
             await self._heads.record()
         records = self._cutter.heads_records()
         start = next((placed for placed in reversed(records) if placed.leaf < first), None)
-        # Where nothing was changed after the newest heads, they hold until now.
-        end = next((placed for placed in records if placed.leaf >= last), records[-1])
+        end = next(placed for placed in records if placed.leaf >= last)
         cutting = self._cutting(with_outputs, since, until)
         contents = self._cutter.window(target, start, end, cutting)
         return _write(contents, path or Path(f"{target or 'all-changes'}.rxb"), cutting)

@@ -9,7 +9,6 @@ from rexecop.app.cutting import map_of
 from rexecop.engines.session import Session
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import Clock
-from rexecop.proof.chain import Sealed
 from rexecop.proof.heads import heads_root
 from rexecop.proof.records.instance import Heads
 from rexecop.store.sqlite import SqliteStore
@@ -29,16 +28,13 @@ class HeadsKeeper:
         self._looked: datetime | None = None
 
     async def record(self) -> None:
-        """Record the heads as they are now, all changes so far included; nothing where nothing changed.
+        """Record the heads as they are now, all changes so far included.
 
         Raises:
             AppendConflict: changes kept coming in between.
         """
         for left in reversed(range(TRIES_MAX)):
             heads, newest = self._store.heads()
-            last = self._newest()
-            if last is not None and newest < self._store.leaf_of(self._instance, last.record.n):
-                return
             session = Session.load(self._store, self._clock, self._instance)
             entries = map_of(heads)
             session.add(Heads, root=heads_root(entries), targets=len(entries))
@@ -56,11 +52,12 @@ class HeadsKeeper:
         if self._looked is not None and now - self._looked < LOOK_AFTER:
             return
         self._looked = now
-        if self._store.last_change() >= 0:
-            last = self._newest()
-            if last is None or now - last.record.at >= DUE_AFTER:
-                await self.record()
-
-    def _newest(self) -> Sealed | None:
-        records = self._store.journal(self._instance).records
-        return next((sealed for sealed in reversed(records) if isinstance(sealed.record, Heads)), None)
+        newest = self._store.last_change()
+        if newest < 0:
+            return
+        records = [sealed.record for sealed in self._store.journal(self._instance).records]
+        last = next((record for record in reversed(records) if isinstance(record, Heads)), None)
+        if last is None or (
+            now - last.at >= DUE_AFTER and newest > self._store.leaf_of(self._instance, last.n)
+        ):
+            await self.record()
