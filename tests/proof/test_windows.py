@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rexecop.proof.codec import from_json
 from rexecop.proof.errors import HeadsProofWrong
-from rexecop.proof.heads import Head, check_target, check_whole, heads_root, prove_target, whole_map
-from rexecop.proof.verify import Rung, verify
+from rexecop.proof.heads import (
+    Head,
+    HeadsProofs,
+    check_target,
+    check_whole,
+    heads_root,
+    prove_target,
+    whole_map,
+)
+from rexecop.proof.verify import CODES, Rung, verify
 from tests.proof.windows import OTHER, World, a_rewound_log, a_week, attempts, cut_week
 from tests.proof.worlds import PACK, TARGET, TRUSTED, judged
 
@@ -130,3 +142,11 @@ def test_a_map_is_not_believed_short_of_an_entry_or_about_another_target(
         check_target(prove_target(rest, gone.target), gone.target, len(heads), root)
     with pytest.raises(HeadsProofWrong):
         check_target(prove_target(heads, gone.target)[1:], gone.target, len(heads), root)
+
+
+def test_the_examples_of_the_formats_page_are_read_as_what_they_say() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "windows.md").read_text(encoding="utf-8")
+    entry, proofs = (json.loads(block) for block in re.findall(r"```json\n(.+?)```", page, re.DOTALL))
+
+    assert from_json(Head, entry) == from_json(HeadsProofs, proofs).end[0].head
+    assert set(re.findall(r"E11[a-z]", page)) == {code for code in CODES if code.startswith("E11")}
