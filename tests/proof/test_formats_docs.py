@@ -23,18 +23,21 @@ from rexecop.proof import (
     codec,
     container,
     dsse,
+    growth,
+    heads,
     merkle,
     note,
     publickey,
     quorum,
     sshsig,
 )
-from rexecop.proof.bundle import Manifest, Proofs
+from rexecop.proof.bundle import Manifest, Proofs, Window
 from rexecop.proof.call import Slot
 from rexecop.proof.canonical import DEPTH_MAX, INTEGER_MAX, Digest, Json, canonical_bytes, parse_json
 from rexecop.proof.chain import seal, unseal
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode
 from rexecop.proof.errors import KindUnknown
+from rexecop.proof.heads import Head, HeadsProofs
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX, STATEMENT_TYPE
 from rexecop.proof.records import KINDS, Approval, read_record
@@ -58,6 +61,7 @@ from rexecop.proof.verify.evidence import KIND_LIMITS, pack_groups
 from rexecop.proof.vocabulary import Established, Role, Verdict
 from tests.house.source import ROOT
 from tests.proof.tamperings import TABLE
+from tests.proof.windows import an_open_window
 from tests.proof.worlds import (
     APPROVER_KEY,
     INSTANCE,
@@ -114,7 +118,7 @@ def section(name: str, heading: str) -> str:
 def test_every_example_is_what_the_code_reads(page: str, text: str) -> None:
     value = parsed(text)
     body = canonical_bytes(value)
-    others: dict[Json, type] = {Manifest.kind: Manifest, Proofs.kind: Proofs}
+    others: dict[Json, type] = {kind.kind: kind for kind in (Manifest, Proofs, Head, HeadsProofs)}
     if value["kind"] == "policy-pack/1":
         assert pack_groups([body]) == {"ops": frozenset({"mara", "otto"})}
     elif value["kind"] in others:
@@ -220,7 +224,9 @@ def within(*kinds: object) -> dict[str, type]:
     return found
 
 
-ALL: Final = within(*KINDS.values(), Manifest, Proofs)
+ALL: Final = {
+    name: kind for name, kind in within(*KINDS.values(), Manifest, Proofs).items() if kind is not Window
+}
 
 
 def field_rows(text: str) -> list[tuple[str, str, str]]:
@@ -305,6 +311,9 @@ LIMITS: Final = {
     "bytes of a `.key`": bundle.KEY_BYTES,
     "lines of a `.jsonl`": bundle.RECORDS_MAX,
     "bytes of a record": codec.RECORD_BYTES_MAX,
+    "bytes of `heads.json`": bundle.HEADS_BYTES_MAX,
+    "targets of a `heads/1` record": heads.TARGETS_MAX,
+    "bytes of a proof of growth": growth.GROWTH_BYTES_MAX,
     "magnitude of an integer": INTEGER_MAX,
     "levels of nesting in a json value": DEPTH_MAX,
     **{f"`{kind.kind}` records in one section": most for kind, most in KIND_LIMITS.items()},
@@ -387,6 +396,7 @@ def incomplete() -> list[Report]:
     witness = TrustedKey(role=Role.WITNESS, name="w", public=WITNESS_KEY.public)
     return [
         judged(cut(book)),
+        judged(an_open_window()),
         judged(replace(cut(book), contents=replace(cut(book).contents, inputs=()))),
         judged(cut(patterned)),
         judged(cut(read, instance=[*enrolled, seal(gone)], with_outputs=False)),

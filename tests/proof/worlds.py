@@ -46,8 +46,6 @@ from rexecop.proof.records.decision import (
     Decision,
     Obligations,
     PackRef,
-    PolicyRequest,
-    RequestTarget,
     RuleRef,
     Terms,
     terms_digest,
@@ -60,6 +58,7 @@ from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
+from rexecop.proof.request import policy_request
 from rexecop.proof.scope import scope_root, undo_scope_root
 from rexecop.proof.verify import Report, TrustedKey, TrustedKeys, verify
 from rexecop.proof.vocabulary import (
@@ -164,21 +163,7 @@ class Book:
         intent = self.records[0].record
         plan, planned = self.last(Plan)
         assert isinstance(intent, Intent)
-        request = PolicyRequest(
-            gate=Gate.PLAN,
-            principal=intent.by,
-            profile=intent.profile.name,
-            intent=intent.intent,
-            effect=planned.effect,
-            mode=intent.mode,
-            risk=planned.risk,
-            environment=intent.environment.id,
-            targets=(RequestTarget(id=self.target, type="host", criticality="low"),),
-            simulated=False,
-            pinned=False,
-            origin="cli",
-            now=self.at,
-        )
+        request = policy_request(intent, planned, gate=Gate.PLAN, now=self.at)
         terms = Terms(
             verdict=verdict, approvals=approvals, obligations=more.pop("obligations", Obligations())
         )

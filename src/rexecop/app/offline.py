@@ -13,6 +13,7 @@ from rexecop.app.files import read_file, read_folder, write_new
 from rexecop.app.profiles import find_profile, installed_profiles
 from rexecop.app.root import Root
 from rexecop.governance.admission import Policy, decide
+from rexecop.governance.errors import PackRefused
 from rexecop.governance.pack import PACK_BYTES_MAX, Pack, PackText
 from rexecop.operations import lint
 from rexecop.operations.golden import golden_cases, run_case
@@ -21,7 +22,9 @@ from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.codec import decode
+from rexecop.proof.errors import ProofError, RecordMalformed
 from rexecop.proof.growth import GROWTH_BYTES_MAX
+from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.quorum import Groups
 from rexecop.proof.records.decision import Decision, Terms
 from rexecop.proof.trust import enrolments
@@ -30,7 +33,6 @@ from rexecop.proof.vocabulary import EFFECT_ORDER, Effect
 from rexecop.store.sqlite import SqliteStore
 
 BUNDLE_BYTES_MAX: Final = 256 << 20  # Larger than any bundle `export` writes.
-NOTE_BYTES_MAX: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +138,23 @@ def members(packs: Mapping[Digest, bytes]) -> Groups:
 
 
 def _policy(packs: Sequence[bytes]) -> Policy:
-    texts = [decode(PackText, data, bytes_max=2 * PACK_BYTES_MAX) for data in packs]
-    return Policy([Pack.parse({path: text.encode() for path, text in item.files.items()}) for item in texts])
+    return Policy([_pack(data) for data in packs])
+
+
+def _pack(data: bytes) -> Pack:
+    """Return the pack that `data` pins.
+
+    Raises:
+        PackRefused, YamlRefused: it cannot be read. RecordMalformed: it says other groups than its files.
+    """
+    try:
+        files = decode(PackText, data, bytes_max=2 * PACK_BYTES_MAX).files
+    except ProofError as error:
+        raise PackRefused(error.message, source="pack") from error
+    pack = Pack.parse({path: text.encode() for path, text in files.items()})
+    if pack.data != data:
+        raise RecordMalformed(f"pack `{pack.ref.id}` says other groups than its own files")
+    return pack
 
 
 def list_profiles() -> tuple[ProfileLine, ...]:
