@@ -34,7 +34,7 @@ bench: $(STAMP)  ## the figures of docs/architecture.md, as ratios beside a floo
 soak: $(STAMP)  ## what only time or luck finds (minutes)
 	@REXECOP_HYPOTHESIS=soak $(BIN)/pytest -q -m soak
 
-docs: $(STAMP)  ## write docs/reference anew from the code
+docs: $(STAMP)  ## write docs/reference and docs/formats/schemas anew from the code
 	@$(BIN)/python scripts/reference.py
 
 dist: $(STAMP)  ## wheels and source archives of both distributions, checked, digested and tried
