@@ -11,7 +11,16 @@ from rexecop.proof.records import Attempt, Receipt, Trust
 from rexecop.proof.trust import enrolments
 from rexecop.proof.verify import chains, duties, fit_calls, fit_plan, log, outcomes, signatures
 from rexecop.proof.verify.codes import STEPS
-from rexecop.proof.verify.evidence import Evaluate, Evidence, Members, Notes, open_container, open_records
+from rexecop.proof.verify.evidence import (
+    Beside,
+    Evaluate,
+    Evidence,
+    Members,
+    Notes,
+    check_beside,
+    open_container,
+    open_records,
+)
 from rexecop.proof.verify.report import Claims, Report, Rung
 from rexecop.proof.verify.trusted import TrustedKeys
 from rexecop.proof.vocabulary import Role
@@ -41,15 +50,19 @@ def verify(
     now: datetime | None = None,
     evaluate: Evaluate | None = None,
     members: Members | None = None,
+    beside: Beside | None = None,
 ) -> Report:
     """Return what can be said about the bundle `data` by someone who trusts just `trust`.
 
     `checkpoint` is a note of the same log held from earlier, `now` the verifier's own
-    clock, `evaluate` a policy evaluator, `members` a reader of the packs' groups.
+    clock, `evaluate` a policy evaluator, `members` a reader of the packs' groups,
+    `beside` the files that came with the bundle.
     Nothing is raised, whatever `data` is.
     """
     notes = Notes()
     contents = open_container(data, notes)
+    if beside is not None:
+        check_beside(beside, notes)
     if contents is None:
         _not_reached(notes, 2)
         return _report(None, None, notes, trust)
