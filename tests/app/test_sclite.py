@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +23,15 @@ from rexecop.app.sclite.review import CHECKS
 from rexecop.proof.bundle import build
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.chain import unseal
+from rexecop.proof.codec import encode
 from rexecop.proof.errors import ProofError
 from rexecop.proof.receipts import record_envelope
-from rexecop.proof.records import Receipt
+from rexecop.proof.records import Intent, Receipt, Record
 from rexecop.proof.records.receipt import ObligationMet
 from rexecop.proof.verify import CODES, STEPS, Report, Rung
 from rexecop.proof.vocabulary import Effect, Ended, Mode, State, Verdict
 from tests.app.forging import CARRIER, REVIEW, Roles, forged, roles_of, seed_accepts
+from tests.proof.strategies import records, values
 from tests.proof.worlds import (
     APPROVER_KEY,
     INSTANCE_KEY,
@@ -505,8 +508,25 @@ def test_a_folder_that_is_not_one_of_plain_files_with_one_bundle_is_refused(tmp_
     assert refused("link", link=True) is FileRefused
     assert refused("many", files={**FOLDER, **{f"{n}": b"" for n in range(FILES_MAX)}}) is FileRefused
     (tmp_path / "nested" / "inside").mkdir(parents=True)
-    with pytest.raises(FileRefused):
-        open_folder(tmp_path / "nested", None)
+    (tmp_path / "piped").mkdir()
+    os.mkfifo(tmp_path / "piped" / "op.rxb")
+    for name in ("nested", "piped", "nowhere"):
+        with pytest.raises(FileRefused):
+            open_folder(tmp_path / name, None)
+
+
+@given(values(Intent), st.lists(records(), max_size=6))
+def test_records_of_any_content_and_order_yield_a_folder_or_a_refusal(
+    first: Intent, others: list[Record]
+) -> None:
+    """Whatever a stranger's bundle says, nothing but a refusal with a code comes of it."""
+    bodies = tuple(encode(record) for record in (first, *others))
+    bundle = build(replace(cut(a_change()).contents, records=bodies, signatures={}, envelopes={}))
+    try:
+        files = make_folder(bundle, b"k" * 32)
+    except ProofError:
+        return
+    assert FILES["intent_contract"] in files and review_of(files)["verdict"] == "fail"
 
 
 def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -93,6 +93,15 @@ def test_the_same_evidence_is_the_same_folder_and_the_same_file(do: Do, root: Pa
     assert (root / "cose-one").read_bytes() == (root / "cose-two").read_bytes()
 
 
+def test_a_folder_with_outputs_has_them_in_its_bundle(do: Do, root: Path) -> None:
+    name = operation(do, -1)
+    assert do(f"export {name} --format sclite --output whole --with-outputs").code == 0
+
+    assert b"blobs/" in (root / "whole" / f"{name}.rxb").read_bytes()
+    verified = do("verify whole --json").found
+    assert verified["answer"] == "verified: logged"
+
+
 def test_a_change_that_waits_has_a_folder_that_says_what_is_absent(do: Do, root: Path) -> None:
     assert do("export @ --format sclite --output waiting").code == 0
 

@@ -13,7 +13,7 @@ import enum
 import types
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Union, get_args, get_origin, get_type_hints
+from typing import Final, Union, cast, get_args, get_origin, get_type_hints
 
 from rexecop.proof.bundle import Manifest, Proofs
 from rexecop.proof.canonical import INTEGER_MAX, Digest, Json
@@ -63,31 +63,25 @@ class _FreeForm:
 
 
 _INTEGER: Final[Schema] = {"type": "integer", "minimum": -INTEGER_MAX, "maximum": INTEGER_MAX}
+_TIME: Final = r"^[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\.[0-9]{3}Z$"
+_ITSELF: Final[Schema] = {"$ref": "#/$defs/Json"}
+_KEYS: Final[Schema] = {"pattern": r"^[\u0000-\u007f]*$"}
 _SCALARS: Final[Mapping[object, Schema]] = {
     str: {"type": "string"},
     int: _INTEGER,
     bool: {"type": "boolean"},
     # Lengths too, because for some readers `$` stands before a line break at the end as well.
     Digest: {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$", "maxLength": 71},
-    datetime: {
-        "type": "string",
-        "format": "date-time",
-        "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
-        "maxLength": 24,
-    },
-    type(None): {"type": "null"},
-    _FreeForm: {"$ref": "#/$defs/Json"},
+    datetime: {"type": "string", "format": "date-time", "pattern": _TIME, "maxLength": 24},
+    types.NoneType: {"type": "null"},
+    _FreeForm: _ITSELF,
 }
 _JSON: Final[Schema] = {
     "anyOf": [
         {"type": ["null", "boolean", "string"]},
         _INTEGER,
-        {"type": "array", "items": {"$ref": "#/$defs/Json"}},
-        {
-            "type": "object",
-            "propertyNames": {"pattern": "^[\\u0000-\\u007f]*$"},
-            "additionalProperties": {"$ref": "#/$defs/Json"},
-        },
+        {"type": "array", "items": _ITSELF},
+        {"type": "object", "propertyNames": _KEYS, "additionalProperties": _ITSELF},
     ]
 }
 
@@ -149,7 +143,7 @@ class _Maker:
             members = [member for member in get_args(hint) if member is not types.NoneType]
             # A free-form value is declared without None, and may be anything else.
             return self._any(members) if members else {**self._of(hint), "not": {"type": "null"}}
-        return {**self._of(hint), "not": {"const": [] if default == () else _plain(default)}}
+        return {**self._of(hint), "not": {"const": cast("Json", [] if default == () else default)}}
 
     def _any(self, members: list[object]) -> Schema:
         found: list[Json] = [self._of(member) for member in members]
@@ -175,9 +169,3 @@ class _Maker:
             self._definitions[hint.__name__] = {}  # It is under way: classes may name each other.
             self._definitions[hint.__name__] = self.of_class(hint)
         return {"$ref": f"#/$defs/{hint.__name__}"}
-
-
-def _plain(default: object) -> Json:
-    if isinstance(default, str | bool | int):
-        return default
-    raise TypeError(f"no schema for the default {default!r}")

@@ -25,7 +25,8 @@ RUNTIME: Final = "rexecop"
 NO_NETWORK: Final = frozenset({"none", "not-applicable"})
 SCOPED: Final = "scoped_execution_ticket"
 # One ticket lets one plan run once, and a plan with all its steps is one command.
-ONCE: Final[Artifact] = {"max_runs": 1, "one_shot": True}
+ONCE: Final = 1
+OWED: Final[Artifact] = {"requires_receipt": True, "requires_evidence_contract": True}
 
 _DECISIONS: Final[Mapping[Verdict, str]] = {
     Verdict.ALLOWED: "allow_prepare",
@@ -141,7 +142,7 @@ def _contract(story: Story, made: Artifacts) -> Artifact | None:
         "execution_bounds": {
             "mode": story.mode,
             "network_execution_allowed": story.network_allowed,
-            "max_commands": 1,
+            "max_commands": ONCE,
             "timeout_seconds": -(-milliseconds // 1000),
         },
         "expected_receipt": {"required": True, "evidence_contract_required": True},
@@ -173,6 +174,8 @@ def _ticket(story: Story, made: Artifacts) -> Artifact | None:
         for other, record in story.all(Approval)
         if other.digest in ticket.approvals
     ]
+    subject: Artifact = {"issued_for_actor": story.intent.by.person}
+    network: Artifact = {"network_execution_allowed": story.network_allowed}
     status = "approved_for_dry_run" if story.mode == "dry_run" else "approved"
     contract = descriptor(made["execution_contract"])["digest"]
     return {
@@ -182,14 +185,10 @@ def _ticket(story: Story, made: Artifacts) -> Artifact | None:
         "links": _links(made, "execution_contract", "policy_decision", "intent_contract"),
         "approval": {"status": status, "terms": ticket.terms, "approvers": approvers},
         "validity": {"not_before": format_time(ticket.not_before), "not_after": format_time(ticket.expires)},
-        "execution_limits": {"mode": story.mode, **ONCE},
+        "execution_limits": {"mode": story.mode, "max_runs": ONCE, "one_shot": True},
         "integrity": {"ticket_binds_execution_contract_digest": contract},
         "ticket_semantics": {"kind": SCOPED, "consumable_by_runtime": True, "default_transferable": False},
-        "subject_binding": {
-            "issued_for_actor": story.intent.by.person,
-            "usable_by_runtime": RUNTIME,
-            "session_ref": ticket.operation,
-        },
+        "subject_binding": {**subject, "usable_by_runtime": RUNTIME, "session_ref": ticket.operation},
         "scope_binding": {
             "target_kind": targets[0].type if len(targets) == 1 else "group",
             "target_ref": target,
@@ -199,13 +198,7 @@ def _ticket(story: Story, made: Artifacts) -> Artifact | None:
             "normalized_args_digest": digest_of(canonical_bytes(_arguments(story))),
             **_picked(ticket, "scope", "undo_scope"),
         },
-        "spend_limits": {
-            "max_uses": 1,
-            "one_shot": True,
-            "network_execution_allowed": story.network_allowed,
-            "requires_receipt": True,
-            "requires_evidence_contract": True,
-        },
+        "spend_limits": {"max_uses": ONCE, "one_shot": True, **network, **OWED},
         "non_claims": [
             "this file grants nothing: the ticket is the record it is made from",
             "it serves no other runtime, plan or operation",

@@ -87,8 +87,8 @@ def _files(folder: Path) -> dict[str, bytes]:
         raise FileRefused(f"`{folder}` cannot be read: {reason_of(error)}", path=str(folder)) from error
     if len(paths) > FILES_MAX:
         raise FileRefused(f"`{folder}` holds more than {FILES_MAX} files", path=str(folder))
-    linked = next((path for path in paths if path.is_symlink()), None)
-    if linked is not None:
-        raise FileRefused(f"`{linked}` is a link, and stands for a file that is elsewhere", path=str(linked))
+    odd = next((path for path in paths if path.is_symlink() or not path.is_file()), None)
+    if odd is not None:
+        raise FileRefused(f"`{odd}` is no plain file of its own", path=str(odd))
     sizes = {True: CONTAINER_BYTES_MAX, False: FILE_BYTES_MAX}
     return {path.name: read_file(path, bytes_max=sizes[path.suffix == BUNDLE_ENDING]) for path in paths}

@@ -12,7 +12,7 @@ from rexecop.cli.errors import Usage
 from rexecop.cli.operands import may_take_operation, path
 from rexecop.cli.pages import export_page
 from rexecop.cli.parsing import VerbCommand
-from rexecop.cli.render import Page, as_json
+from rexecop.cli.render import as_json
 from rexecop.cli.session import Session
 
 if TYPE_CHECKING:
@@ -82,9 +82,5 @@ def _schemas(session: Session, folder: Path) -> None:
     files = {name: as_json(schema).encode() for name, schema in schemas().items()}
     write_folder(folder, files)
     names = [str(folder / name) for name in files]
-
-    def draw(page: Page) -> None:
-        for name in names:
-            page.line(name)
-
-    session.answer({"schemas": names}, draw, quiet="\n".join(names))
+    text = "\n".join(names)
+    session.answer({"schemas": names}, lambda page: page.block(text), quiet=text)
