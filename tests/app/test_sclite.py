@@ -26,10 +26,12 @@ from rexecop.proof.chain import unseal
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import ProofError
 from rexecop.proof.receipts import record_envelope
-from rexecop.proof.records import Intent, Receipt, Record
+from rexecop.proof.records import Decision, Intent, Receipt, Record
+from rexecop.proof.records.decision import Obligations
+from rexecop.proof.records.plan import Retry
 from rexecop.proof.records.receipt import ObligationMet
 from rexecop.proof.verify import CODES, STEPS, Report, Rung
-from rexecop.proof.vocabulary import Effect, Ended, Mode, State, Verdict
+from rexecop.proof.vocabulary import Effect, Ended, Grade, Mode, State, Verdict
 from tests.app.forging import CARRIER, REVIEW, Roles, forged, roles_of, seed_accepts
 from tests.proof.strategies import records, values
 from tests.proof.worlds import (
@@ -118,6 +120,7 @@ def test_every_role_of_a_completed_operation_is_there_and_names_the_record_it_is
         "intent/1", "decision/1", "plan/1", "ticket/1", "receipt/1", "receipt/1",
     ]  # fmt: skip
     assert review_of(FOLDER)["verdict"] == "pass"
+    assert review_of(FOLDER)["summary"]["rungs"] == ["consistent", "signed", "logged"]
 
 
 def test_links_digests_and_the_chain_are_what_the_seeds_own_rules_ask_for() -> None:
@@ -184,6 +187,47 @@ def test_a_call_whose_answer_was_lost_counts_as_one_that_may_have_reached_what_t
 
     assert execution["networks_measured"] == ["none", "unknown"]
     assert execution["network_execution_performed"] and execution["executed_command_count"] == 1
+
+
+def bounded(*, grade: Grade | None, no_network: bool, retry: Retry | None = None) -> Roles:
+    book = Book("op_bounds")
+    look = read_step(grade=grade, retry=retry)
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan((look,), Effect.READ)
+    book.decision(Verdict.ALLOWED, obligations=Obligations(no_network=no_network))
+    book.ticket()
+    return roles_of(make_folder(cut(book).bundle(), None))
+
+
+@pytest.mark.parametrize(
+    ("grade", "no_network", "allowed"),
+    [(Grade.SHAPE, False, True), (Grade.SHAPE, True, False), (Grade.CONTAINED, False, False)],
+)
+def test_a_network_is_allowed_where_a_call_may_reach_one_and_no_obligation_forbids_it(
+    grade: Grade, no_network: bool, allowed: bool
+) -> None:
+    roles = bounded(grade=grade, no_network=no_network)
+
+    assert roles["execution_contract"]["execution_bounds"]["network_execution_allowed"] is allowed
+    assert roles["execution_ticket"]["spend_limits"]["network_execution_allowed"] is allowed
+
+
+def test_the_time_allowed_is_that_of_every_try_and_every_wait() -> None:
+    retry = Retry(attempts=3, on=(), delay_ms=600)
+    bounds = bounded(grade=None, no_network=False, retry=retry)["execution_contract"]["execution_bounds"]
+
+    assert bounds["timeout_seconds"] == 8  # 3 times 2 s and twice 0.6 s, rounded up.
+
+
+def test_the_decision_shown_is_the_one_the_ticket_rests_on() -> None:
+    book, look, _ = approved_change()
+    rests_on = next(sealed.digest for sealed in book.records if isinstance(sealed.record, Decision))
+    book.run(look, facts=PATHS)
+    book.decision(Verdict.BLOCKED)
+    roles = roles_of(make_folder(cut(book).bundle(), None))
+
+    assert roles["policy_decision"]["made_from"]["digest"] == rests_on
+    assert roles["policy_decision"]["decision"] == "owner_approval_required"
 
 
 # --- operations that never got that far ---
