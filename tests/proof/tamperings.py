@@ -30,7 +30,7 @@ from rexecop.proof.records.outcome import Measured
 from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.validation import RuleVerdict
-from rexecop.proof.verify import TrustedKey, TrustedKeys
+from rexecop.proof.verify import Beside, TrustedKey, TrustedKeys
 from rexecop.proof.vocabulary import (
     Effect,
     Ended,
@@ -175,6 +175,29 @@ def a_manifest_of_another_count() -> Case:
     made = cut(a_read())
     manifest = replace(expected_manifest(made.contents), records=8)
     return Case(bundle=pack({**members(made), "manifest.json": encode(manifest)}))
+
+
+def _beside(**changed: bytes) -> Case:
+    """A bundle that yields a note of its own, and a folder in which somebody put other files."""
+    bundle = cut(a_read()).bundle()
+    expected = {"op_read.rxb": bundle, "note": b"made from it"}
+    found = {name: data for name, data in (expected | changed).items() if data}
+    return Case(bundle=bundle, more={"beside": Beside(found=found, expected=expected)})
+
+
+@earns("E01f")
+def a_file_beside_the_bundle_that_was_edited() -> Case:
+    return _beside(note=b"made from it, and more")
+
+
+@earns("E01f")
+def a_file_beside_the_bundle_that_was_taken_away() -> Case:
+    return _beside(note=b"")
+
+
+@earns("E01f")
+def a_file_beside_the_bundle_that_nothing_yields() -> Case:
+    return _beside(more=b"trust me")
 
 
 # --- step 2: the records ---

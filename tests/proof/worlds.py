@@ -138,7 +138,7 @@ class Book:
             intent="set_line",
             target=self.target,
             mode=mode,
-            origin=Origin(channel="cli"),
+            origin=more.pop("origin", Origin(channel="cli")),
             **more,
         )
         if by.established is Established.KEY:

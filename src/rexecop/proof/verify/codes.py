@@ -25,6 +25,7 @@ CODES: Final[Mapping[str, str]] = {
     "E01c": "the container is not written the one way it may be",
     "E01d": "the members do not make up a bundle",
     "E01e": "the manifest does not say what the members are",
+    "E01f": "a file beside the bundle is not what the bundle yields",
     "E02a": "a record is not canonical",
     "E02b": "a record has a missing, unknown or wrong field",
     "E02c": "a record is of an unknown kind",
