@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Final
 
 import pytest
 
-from rexecop.proof import bundle, container
+from rexecop.proof import allowed_signers, bundle, container, rsa, sshsig
 from rexecop.proof.bundle import Manifest, Proofs
 from rexecop.proof.canonical import Json, canonical_bytes, parse_json
 from rexecop.proof.checkpoint import parse as parse_checkpoint
@@ -21,8 +22,10 @@ from rexecop.proof.records import KINDS, read_record
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.intent import INTENT_NAMESPACE
+from rexecop.proof.suites import SUITES
 from rexecop.proof.verify import CODES, STEPS, Rung
 from rexecop.proof.verify.evidence import pack_groups
+from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS
 from rexecop.proof.vocabulary import Role
 from tests.house.source import ROOT
 
@@ -115,6 +118,35 @@ def test_the_checkpoint_shown_is_one() -> None:
     (text,) = [text for page, text in examples("text") if page == "ledger.md"]
 
     assert parse_checkpoint(parse_note(text.encode()).text).origin == "rexecop/inst_demo/1"
+
+
+def test_the_suites_and_names_on_the_page_are_those_of_the_code() -> None:
+    page = PAGES["signatures.md"]
+    rows = re.findall(r"^\| `(\S+)` \| `(\S+)` \|", page, re.MULTILINE)
+
+    assert rows == [(suite.id, suite.key_type) for suite in SUITES.entries]
+    assert re.findall(r"^\| `(\w+@rexecop)` \|", page, re.MULTILINE) == [
+        APPROVAL_NAMESPACE,
+        INTENT_NAMESPACE,
+        RECEIPTS,
+        CHECKPOINTS,
+    ]
+    assert (rsa.MODULUS_BITS_MIN, rsa.MODULUS_BITS_MAX, rsa.EXPONENT_BITS_MAX) == (2048, 16384, 32)
+    assert "2,048 to 16,384 bits" in page and "at most 32 bits" in page
+    assert allowed_signers.FILE_BYTES_MAX == 64 * 1024 and "64 KiB" in page
+
+
+def test_the_signature_and_the_allowed_signers_shown_are_what_the_page_says() -> None:
+    signature, allowed = [text for page, text in examples("text") if page == "signatures.md"]
+    signed = sshsig.verify(signature, b"yes\n", APPROVAL_NAMESPACE)
+    mara, pattern = allowed_signers.parse(allowed.encode())
+
+    assert signed.shown.suite == "ecdsa-sha2-nistp256"
+    assert (mara.principals, mara.namespaces) == (("mara",), (APPROVAL_NAMESPACE,))
+    assert mara.not_before == datetime(2026, 1, 1, tzinfo=UTC)
+    assert pattern.not_after == datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
+    for name, taken in (("jan@ops.example", True), ("guest@ops.example", False), ("mara", False)):
+        assert allowed_signers.matches(pattern.principals, name) is taken
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:
