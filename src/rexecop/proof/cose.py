@@ -13,8 +13,8 @@ from typing import Final
 
 from rexecop.proof.cbor import Cbor, Tag, encode
 from rexecop.proof.errors import SignatureUnsupported
-from rexecop.proof.publickey import ED25519
 from rexecop.proof.signer import Signer
+from rexecop.proof.suites import ED25519
 
 # Header parameters, CWT claims and values as IANA has registered them.
 ALGORITHM, CONTENT_TYPE, KEY_ID, CWT_CLAIMS, RECEIPTS, VDS, VDP = 1, 3, 4, 15, 394, 395, 396

@@ -50,6 +50,7 @@ CODES: Final[Mapping[str, str]] = {
     "E04j": "the signature of an intent is wrong",
     "E04k": "the signature of a trusted witness is wrong",
     "E04l": "a trusted name signs with a key that is not trusted for it",
+    "E04q": "a security key did not show that its user was present",
     "E05a": "the checkpoint cannot be read",
     "E05b": "the proofs do not fit the records",
     "E05c": "a record is not in the log",
