@@ -10,6 +10,7 @@ RexecopError
     ├── IdentityRefused    the key does not establish anybody here
     ├── SecretMissing      a secret reference resolves nowhere
     ├── NotYet             what is asked for does not exist yet
+    ├── RecordUnknown      no one record of an operation is meant
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
@@ -72,6 +73,12 @@ class NotYet(AppError):
     """What is asked for does not exist yet."""
 
     code = "not-yet"
+
+
+class RecordUnknown(AppError):
+    """No one record of an operation is meant, or it cannot be read."""
+
+    code = "record-unknown"
 
 
 class SizeRefused(AppError):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
+from rexecop.app.accesses import EXPORT, record_access
 from rexecop.app.errors import FileRefused, NotYet, SizeRefused
 from rexecop.app.files import reason_of
+from rexecop.app.formats import FORMATS, Cut
 from rexecop.app.views import ExportView
 from rexecop.operations.errors import InputMissing
-from rexecop.operations.fold import fold
 from rexecop.operations.ports import Signature
 from rexecop.proof.bundle import BundleBlob, BundleContents, BundleInput, build, pack_proofs
-from rexecop.proof.canonical import Digest, Json, digest_of, parse_json
+from rexecop.proof.canonical import Digest, Json, digest_of
 from rexecop.proof.chain import Sealed
-from rexecop.proof.codec import to_json
 from rexecop.proof.merkle import consistency_proof, inclusion_proof
 from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records.approval import Approval
@@ -24,52 +25,21 @@ from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.signer import Signer
 from rexecop.store.log import StoredCheckpoint
+from rexecop.store.reading import Reading
 from rexecop.store.sqlite import SqliteStore
 
-ENVELOPE_BYTES_MAX = 1 << 20
 
+class Cutter:
+    """Cuts what bundles hold from one ledger; without a signer plans and approvals are not published anew."""
 
-class Evidence:
-    """Cuts evidence from one ledger."""
-
-    def __init__(self, store: SqliteStore, instance: str, signer: Signer) -> None:
+    def __init__(self, store: Reading, instance: str, signer: Signer | None) -> None:
         self._store = store
         self._instance = instance
         self._signer = signer
 
-    def export(self, operation: str, path: Path | None, *, with_outputs: bool) -> ExportView:
-        """Write the bundle of `operation` to `path`, by default `<operation>.rxb` here.
-
-        Raises:
-            FileRefused: the file cannot be written.
-        """
-        checkpoint = self._covering()
-        contents = self._contents(operation, checkpoint, with_outputs=with_outputs)
-        data = build(contents)
-        target = path or Path(f"{operation}.rxb")
-        try:
-            target.write_bytes(data)
-        except OSError as error:
-            raise FileRefused(
-                f"`{target}` cannot be written: {reason_of(error)}", path=str(target)
-            ) from error
-        return ExportView(
-            operation_id=operation,
-            path=str(target),
-            bytes=len(data),
-            records=len(contents.records),
-            digest=digest_of(data),
-            checkpoint_size=checkpoint.size,
-        )
-
-    def bundle(self, operation: str, *, with_outputs: bool = False) -> bytes:
-        """Return the bundle of `operation` as bytes."""
-        return build(self._contents(operation, self._covering(), with_outputs=with_outputs))
-
-    def _contents(
-        self, operation: str, checkpoint: StoredCheckpoint, *, with_outputs: bool
-    ) -> BundleContents:
-        records = self._store.journal(operation).records
+    def contents(self, operation: str, checkpoint: StoredCheckpoint, *, with_outputs: bool) -> BundleContents:
+        """Return what a bundle of `operation` holds: the records that `checkpoint` covers."""
+        records = self._covered(operation, checkpoint.size)
         trust = self._judging(checkpoint.size)
         proofs = pack_proofs(
             self._proofs(records, checkpoint.size),
@@ -90,10 +60,13 @@ class Evidence:
 
     def _judging(self, size: int) -> tuple[Sealed, ...]:
         """Return the instance's own records: signatures, revocations and erasures are judged by them."""
+        return self._covered(self._instance, size)
+
+    def _covered(self, operation: str, size: int) -> tuple[Sealed, ...]:
         return tuple(
             sealed
-            for sealed in self._store.journal(self._instance).records
-            if self._store.leaf_of(self._instance, sealed.record.n) < size
+            for sealed in self._store.journal(operation).records
+            if self._store.leaf_of(operation, sealed.record.n) < size
         )
 
     def _proofs(self, records: Iterable[Sealed], size: int) -> Sequence[tuple[int, Sequence[bytes]]]:
@@ -110,7 +83,7 @@ class Evidence:
                 kept = self._kept(sealed.digest, "dsse")
                 if kept is not None:
                     found[sealed.digest] = kept.data
-            elif isinstance(sealed.record, Plan | Approval):
+            elif isinstance(sealed.record, Plan | Approval) and self._signer is not None:
                 found[sealed.digest] = record_envelope(sealed, self._signer)
         return found
 
@@ -152,34 +125,65 @@ class Evidence:
                         found[ref.commitment] = BundleBlob(key=blob.key, data=blob.data)
         return found
 
-    def receipt(self, operation: str) -> Mapping[str, Json]:
-        """Return the newest receipt of `operation`, its digest, and its envelope.
+
+class Evidence(Cutter):
+    """Hands evidence of one ledger out."""
+
+    def __init__(self, store: SqliteStore, instance: str, signer: Signer) -> None:
+        super().__init__(store, instance, signer)
+        self._live = store
+
+    @property
+    def log(self) -> Reading:
+        """The ledger it hands evidence out of."""
+        return self._live
+
+    def export(
+        self, operation: str, path: Path | None, *, form: str, with_outputs: bool, now: datetime
+    ) -> ExportView:
+        """Write the evidence of `operation` in `form` to `path`, by default `<operation>.<ending>` here.
+
+        It is recorded first: what then cannot be written is recorded all the same. What
+        cannot be recorded is written all the same, and the answer says so, since a full
+        disk or a damaged record is when evidence is wanted most.
 
         Raises:
-            NotYet: the operation has not ended.
+            FileRefused: a file cannot be written.
         """
-        op = fold(self._store.journal(operation).records)
-        if not op.receipts:
-            raise NotYet(
-                f"operation `{operation}` is `{op.state}` and has no receipt yet", state=str(op.state)
-            )
-        sealed = op.receipts[-1]
-        kept = self._kept(sealed.digest, "dsse")
-        envelope = parse_json(kept.data, bytes_max=ENVELOPE_BYTES_MAX) if kept is not None else None
-        return {
-            "operation_id": operation,
-            "state": str(op.state),
-            "digest": sealed.digest,
-            "receipt": to_json(sealed.record),
-            "envelope": envelope,
-        }
+        checkpoint = self._covering()
+        contents = self.contents(operation, checkpoint, with_outputs=with_outputs)
+        target = path or Path(f"{operation}{FORMATS[form].ending}")
+        files = FORMATS[form].files(Cut(contents=contents, data=build(contents)), target)
+        digest = digest_of(files[target])
+        unrecorded = record_access(self._live, subject=operation, action=EXPORT, digest=digest, now=now)
+        for file, data in files.items():
+            try:
+                file.write_bytes(data)
+            except OSError as error:
+                what = f"`{file}` cannot be written: {reason_of(error)}"
+                raise FileRefused(what, path=str(file)) from error
+        return ExportView(
+            operation_id=operation,
+            path=str(target),
+            bytes=len(files[target]),
+            records=len(contents.records),
+            digest=digest,
+            checkpoint_size=checkpoint.size,
+            format=form,
+            beside=tuple(str(file) for file in files if file != target),
+            unrecorded=unrecorded,
+        )
+
+    def bundle(self, operation: str, *, with_outputs: bool = False) -> bytes:
+        """Return the bundle of `operation` as bytes."""
+        return build(self.contents(operation, self._covering(), with_outputs=with_outputs))
 
     def checkpoint(self) -> str:
         """Return a signed checkpoint over everything appended."""
         return self._covering().note.decode()
 
     def _covering(self) -> StoredCheckpoint:
-        found = self._store.checkpoint()
+        found = self._live.checkpoint()
         if found is None:
             raise NotYet("the ledger is empty")
         return found

@@ -67,7 +67,7 @@ class Instance(Reading):
     """One runtime root, opened."""
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.world.store, parts.world.clock)
+        super().__init__(parts.world.store, parts.world.clock, parts.evidence.log)
         self._parts = parts
 
     def __enter__(self) -> Instance:
@@ -238,13 +238,17 @@ class Instance(Reading):
 
     # --- proof ---
 
-    def export(self, operation: str, path: Path | None = None, *, with_outputs: bool = False) -> ExportView:
-        """Write a bundle a stranger can verify offline."""
-        return self._parts.evidence.export(self.resolve(operation), path, with_outputs=with_outputs)
-
-    def receipt(self, operation: str) -> Mapping[str, Json]:
-        """Return the newest receipt with its signed envelope."""
-        return self._parts.evidence.receipt(self.resolve(operation))
+    def export(
+        self,
+        operation: str,
+        path: Path | None = None,
+        *,
+        with_outputs: bool = False,
+        form: str = "bundle",
+    ) -> ExportView:
+        """Write evidence a stranger can verify offline, in one of the forms of `formats`."""
+        now, evidence = self._parts.world.clock.now(), self._parts.evidence
+        return evidence.export(self.resolve(operation), path, form=form, with_outputs=with_outputs, now=now)
 
     def log_checkpoint(self) -> str:
         """Return the newest signed checkpoint, covering everything appended."""

@@ -207,12 +207,15 @@ def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
 
 
 def export_page(page: Page, view: ExportView) -> None:
-    """Draw where a bundle was written."""
+    """Draw where evidence was written."""
     page.title(view.path)
     page.row("holds", f"{view.records} records of {view.operation_id}, {view.bytes} bytes")
+    for file in view.beside:
+        page.row("beside it", file)
     page.row("digest", view.digest)
     page.row("checkpoint", f"log of {view.checkpoint_size} records")
-    next_rows(page, (f"rexecop verify {view.path}",))
+    if view.format == "bundle":
+        next_rows(page, (f"rexecop verify {view.path}",))
 
 
 def _value(value: object) -> str:
