@@ -304,7 +304,7 @@ def test_every_step_and_code_of_the_verifier_belongs_to_one_check() -> None:
 def test_a_review_names_what_the_verifier_found_and_fails() -> None:
     book, look, change = approved_change()
     book.run(look, facts=PATHS)
-    book.attempt(change, process(Effect.CHANGE, "/usr/bin/rm", "-rf", "/"), values=VALUES)
+    book.attempt(change, process(Effect.CHANGE, "/usr/bin/rm", "-rf", "/"), values=VALUES, target_n=1)
     files = make_folder(cut(book).bundle(), None)
     failed = [check for check in review_of(files)["checks"] if check["status"] == "fail"]
 
