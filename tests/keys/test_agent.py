@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from conformance.memory_signer import MemorySigner
 from rexecop.keys import agent_signers, create_key
 from rexecop.keys.agent import FRAME_BYTES_MAX, IDENTITIES_MAX, AgentSigner
 from rexecop.keys.errors import AgentAnswerMalformed, AgentRefused, AgentUnreachable
 from rexecop.proof import publickey, sshsig
 from rexecop.proof.sshwire import ssh_string, ssh_uint32
 from tests.needs import needs
-from tests.proof.memory_signer import MemorySigner
 from tests.proof.processes import run
 
 SIGNER = MemorySigner(1)

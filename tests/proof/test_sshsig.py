@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.memory_signer import MemorySigner
 from rexecop.proof import sshsig
 from rexecop.proof.base64text import encode_base64
 from rexecop.proof.errors import (
@@ -19,7 +20,6 @@ from rexecop.proof.errors import (
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.sshwire import ssh_string, ssh_uint32
 from tests.needs import needs
-from tests.proof.memory_signer import MemorySigner
 from tests.proof.processes import exit_code, run
 
 NAMESPACE = "approval@rexecop"

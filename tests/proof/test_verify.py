@@ -9,27 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecop.proof import note
-from rexecop.proof.canonical import Digest
-from rexecop.proof.errors import TrustFileMalformed
-from rexecop.proof.principal import Principal
-from rexecop.proof.quorum import ProvedBy
-from rexecop.proof.records.instance import Erasure
-from rexecop.proof.trust import enrolments
-from rexecop.proof.verify import (
-    CODES,
-    NO_KEYS,
-    STEPS,
-    Rung,
-    TrustedKey,
-    TrustedKeys,
-    parse_trust,
-    trust_of,
-    verify,
-)
-from rexecop.proof.vocabulary import Effect, Established, Role, State, Verdict
-from tests.proof.tamperings import TABLE, Tampering
-from tests.proof.worlds import (
+from conformance.tamperings import TABLE, Tampering
+from conformance.worlds import (
     APPROVER_KEY,
     ENROLMENTS,
     INSTANCE,
@@ -53,6 +34,25 @@ from tests.proof.worlds import (
     planned_change,
     read_step,
 )
+from rexecop.proof import note
+from rexecop.proof.canonical import Digest
+from rexecop.proof.errors import TrustFileMalformed
+from rexecop.proof.principal import Principal
+from rexecop.proof.quorum import ProvedBy
+from rexecop.proof.records.instance import Erasure
+from rexecop.proof.trust import enrolments
+from rexecop.proof.verify import (
+    CODES,
+    NO_KEYS,
+    STEPS,
+    Rung,
+    TrustedKey,
+    TrustedKeys,
+    parse_trust,
+    trust_of,
+    verify,
+)
+from rexecop.proof.vocabulary import Effect, Established, Role, State, Verdict
 
 MARA_LINE = APPROVER_KEY.public.line
 CHANGED = cut(a_change()).bundle()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from conformance.worlds import APPROVER_KEY, INSTANCE_KEY, a_change, cut
 from tests.house.source import CORE
-from tests.proof.worlds import APPROVER_KEY, INSTANCE_KEY, a_change, cut
 
 SCRIPT = """
 import sys

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
+from conformance.memory_signer import MemorySigner
 from rexecop.proof import checkpoint, sshsig
 from rexecop.proof.bundle import BundleBlob, BundleContents, BundleInput, build, pack_proofs
 from rexecop.proof.call import (
@@ -75,7 +76,6 @@ from rexecop.proof.vocabulary import (
     State,
     Verdict,
 )
-from tests.proof.memory_signer import MemorySigner
 
 INSTANCE: Final = "inst_demo"
 ORIGIN: Final = f"rexecop/{INSTANCE}/1"

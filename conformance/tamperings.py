@@ -13,35 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
-from rexecop.proof import checkpoint, dsse
-from rexecop.proof.bundle import BundleBlob, BundleInput, Inclusion, expected_manifest
-from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
-from rexecop.proof.chain import seal
-from rexecop.proof.checkpoint import Checkpoint
-from rexecop.proof.codec import encode
-from rexecop.proof.container import pack, unpack
-from rexecop.proof.principal import Principal
-from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope
-from rexecop.proof.records.approval import Approval
-from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations
-from rexecop.proof.records.instance import Erasure, Note, Trust
-from rexecop.proof.records.outcome import Measured
-from rexecop.proof.records.receipt import ObligationMet, Receipt
-from rexecop.proof.records.reconciliation import Reconciliation
-from rexecop.proof.records.validation import RuleVerdict
-from rexecop.proof.verify import TrustedKey, TrustedKeys
-from rexecop.proof.vocabulary import (
-    Effect,
-    Ended,
-    Established,
-    Isolation,
-    Mode,
-    Role,
-    State,
-    Verdict,
-)
-from tests.proof.worlds import (
+from conformance.worlds import (
     APPROVER_KEY,
     INSTANCE,
     INSTANCE_KEY,
@@ -71,6 +43,34 @@ from tests.proof.worlds import (
     planned_change,
     process,
     read_step,
+)
+from rexecop.proof import checkpoint, dsse
+from rexecop.proof.bundle import BundleBlob, BundleInput, Inclusion, expected_manifest
+from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
+from rexecop.proof.chain import seal
+from rexecop.proof.checkpoint import Checkpoint
+from rexecop.proof.codec import encode
+from rexecop.proof.container import pack, unpack
+from rexecop.proof.principal import Principal
+from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope
+from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.command import Command, Verb
+from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations
+from rexecop.proof.records.instance import Erasure, Note, Trust
+from rexecop.proof.records.outcome import Measured
+from rexecop.proof.records.receipt import ObligationMet, Receipt
+from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.records.validation import RuleVerdict
+from rexecop.proof.verify import TrustedKey, TrustedKeys
+from rexecop.proof.vocabulary import (
+    Effect,
+    Ended,
+    Established,
+    Isolation,
+    Mode,
+    Role,
+    State,
+    Verdict,
 )
 
 
