@@ -8,8 +8,8 @@ from typing import Final
 import pytest
 
 from rexecop.app.build import open_instance
-from rexecop.app.offline import verify_bundle
 from rexecop.app.settings import Settings
+from rexecop.app.verifying import verify_bundle
 from rexecop.proof import dsse
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE

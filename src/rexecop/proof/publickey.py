@@ -172,6 +172,11 @@ def verify(public: PublicKey, message: bytes, signature: bytes) -> None:
         raise SignatureWrong("the key did not sign these bytes", key=public.fingerprint) from error
 
 
+def checked_with() -> str:
+    """Return what checks signatures on this machine: `cryptography`, or `plain` Python."""
+    return "plain" if _ed25519_library() is None else "cryptography"
+
+
 @cache
 def _ed25519_library() -> type[Ed25519PublicKey] | None:
     try:

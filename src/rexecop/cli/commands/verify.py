@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from rexecop.cli.evidence import report_object, report_page
+from rexecop.cli.errors import Usage
+from rexecop.cli.evidence import report_page
 from rexecop.cli.exits import Exit
 from rexecop.cli.operands import path
 from rexecop.cli.parsing import VerbCommand
@@ -23,22 +24,34 @@ from rexecop.cli.session import Session
     default="logged",
     help="The rung that must be reached (logged).",
 )
+@click.option("--now", metavar="TIME", help="The time to judge by, in UTC; without it this machine's clock.")
 @click.pass_obj
-def command(session: Session, bundle: str, trust: str | None, checkpoint: str | None, require: str) -> int:
-    """Check BUNDLE and print how far it can be believed; no root and no network are needed.
+def command(
+    session: Session, bundle: str, trust: str | None, checkpoint: str | None, require: str, now: str | None
+) -> int:
+    """Check BUNDLE (`-`: what comes on standard input) and print how far it can be believed.
 
-    Ends with 7 unless the required rung is reached and nothing is wrong.
+    No root and no network are needed. Ends with 7 unless the required rung is reached
+    and nothing is wrong.
     """
-    from rexecop.app.offline import verify_bundle
+    from rexecop.app.verifying import verify_bundle
+    from rexecop.proof.errors import RecordMalformed
+    from rexecop.proof.times import parse_time
     from rexecop.proof.verify.report import Rung
+    from rexecop.proof.verify.words import report_object
 
     required = Rung(require)
     root = session.settings.root
+    try:
+        moment = None if now is None else parse_time(now)
+    except RecordMalformed as error:
+        raise Usage(f"`--now`: {error.message}") from error
     report = verify_bundle(
         Path(bundle),
         trust_dir=path(trust),
         checkpoint=path(checkpoint),
         root=root if root.is_dir() else None,
+        now=moment,
     )
     session.answer(
         report_object(report, required),
