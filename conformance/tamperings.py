@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
+from conformance.policies import PEOPLE, POLICY, decided_change, input_of, pack_of, with_policy
 from conformance.worlds import (
     APPROVER_KEY,
     INSTANCE,
@@ -44,6 +45,7 @@ from conformance.worlds import (
     process,
     read_step,
 )
+from rexecop.app.verifying import Packs
 from rexecop.proof import checkpoint, dsse
 from rexecop.proof.bundle import BundleBlob, BundleInput, Inclusion, expected_manifest
 from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
@@ -61,7 +63,7 @@ from rexecop.proof.records.outcome import Measured
 from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.validation import RuleVerdict
-from rexecop.proof.verify import TrustedKey, TrustedKeys
+from rexecop.proof.verify import Rung, TrustedKey, TrustedKeys
 from rexecop.proof.vocabulary import (
     Effect,
     Ended,
@@ -76,11 +78,12 @@ from rexecop.proof.vocabulary import (
 
 @dataclass(frozen=True)
 class Case:
-    """A bundle to verify, and what the verifier has beside it."""
+    """A bundle to verify, what the verifier has beside it, and the rung it must reach."""
 
     bundle: bytes
     trust: TrustedKeys = TRUSTED
     more: Mapping[str, Any] | None = None
+    require: Rung = Rung.LOGGED
 
 
 Tampering = Callable[[], Case]
@@ -935,12 +938,25 @@ def an_approver_outside_the_group() -> Case:
     return _approved_by(other, STRANGER_KEY, chain)
 
 
+@earns("E08h")
+def an_approver_whom_the_policy_puts_in_no_group() -> Case:
+    pack = pack_of(PEOPLE.replace(b"mara: {groups: [ops]}", b"mara: {}"))
+    book, _, _ = decided_change(pack)
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket(packs=(input_of(pack).digest,))
+    return Case(bundle=with_policy(book, pack).bundle(), more={"members": Packs().members})
+
+
 @earns("E08i")
 def a_decision_its_policy_does_not_make() -> Case:
-    def evaluate(decision: Decision, packs: Mapping[Digest, bytes]) -> Any:
-        return replace(decision.terms, verdict=Verdict.BLOCKED)
-
-    return Case(bundle=cut(a_read()).bundle(), more={"evaluate": evaluate})
+    book, look, _ = decided_change()
+    record = book.records[-1].record
+    assert isinstance(record, Decision)
+    softer = replace(record.terms, verdict=Verdict.ALLOWED, approvals=())
+    book.records[-1] = seal(replace(record, terms=softer))
+    book.ticket(packs=(POLICY.digest,))
+    book.run(look, facts=PATHS)
+    return Case(bundle=with_policy(book).bundle(), more={"evaluate": Packs().evaluate})
 
 
 @earns("E08j")

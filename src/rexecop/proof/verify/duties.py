@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import Digest
@@ -128,10 +129,10 @@ def _groups(
     packs = {digest: included[digest] for digest in named if digest in included}
     groups: Groups | None = None
     if named and len(packs) == len(named):
-        try:
-            groups = evidence.members(packs) if evidence.members else pack_groups(list(packs.values()))
-        except RexecopError:
-            groups = None
+        groups = pack_groups(list(packs.values()))
+        # A pack that the reader refuses may still list its groups by itself.
+        with suppress(RexecopError):
+            groups = evidence.members(packs) if evidence.members else groups
     for sealed, approval in evidence.of(Approval):
         if groups is None:
             notes.skip("who is in which group", "no policy pack that lists its groups is included")
