@@ -37,8 +37,8 @@ soak: $(STAMP)  ## what only time or luck finds (minutes)
 fuzz: $(STAMP)  ## 20,000 altered bundles: none whose meaning changed may pass (minutes)
 	@$(BIN)/python conformance/campaign.py --bundles 20000
 
-docs: $(STAMP)  ## write docs/reference anew from the code
-	@$(BIN)/python scripts/reference.py
+docs: $(STAMP)  ## write docs/reference and the vectors of docs/formats anew from the code
+	@$(BIN)/python scripts/reference.py && $(BIN)/python -m scripts.vectors
 
 verifier:  ## dist/rexecop-verify.pyz: the verifier as one file, for Python >= 3.11 and nothing else
 	@$(PYTHON) -I scripts/build_verifier.py dist/rexecop-verify.pyz

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import conformance.windows  # noqa: F401 - it adds to the table of tamperings
 from conformance.honest import STORIES
 from conformance.tamperings import TABLE, Case
 from rexecop.app.verifying import Packs
@@ -32,6 +33,7 @@ CASES: Final = Path(__file__).resolve().parent / "cases"
 NOW: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # A day after the stories; see `worlds.START`.
 # What a case may lie beside its bundle, by the name `verify` knows it by. Callbacks are the verifier's own.
 BESIDE: Final = {"checkpoint": "checkpoint.txt", "growth": "growth.txt"}
+CLAIMS: Final = ("approvals", "approvals_own", "duties", "complete")
 CALLBACKS: Final = {"evaluate", "members"}
 
 
@@ -101,20 +103,16 @@ def trust_files(trust: TrustedKeys) -> dict[str, bytes]:
 
 def expectation(report: Report, required: Rung) -> dict[str, Json]:
     """Return what a verifier must answer: see PROTOCOL.md."""
-    said, claims = report_object(report, required), report.claims
+    said = report_object(report, required)
     found: dict[str, Json] = {
         "exit": 0 if report.holds(required) else 7,
         "verdict": said["verdict"],
         "rungs": [str(rung) for rung in report.rungs],
         "codes": sorted(_codes(report)),
     }
-    if not report.findings:
-        duties = None if claims.duties is None else str(claims.duties)
-        found["claims"] = {
-            "approvals": claims.approvals,
-            "approvals_own": claims.approvals_own,
-            "duties": duties,
-        }
+    claims = said["claims"]
+    if not report.findings and isinstance(claims, Mapping):
+        found["claims"] = {name: claims[name] for name in CLAIMS}
     return found
 
 

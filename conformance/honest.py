@@ -12,6 +12,7 @@ from typing import Any, Final
 from conformance.memory_signer import MemorySigner
 from conformance.policies import POLICY, decided_change, with_policy
 from conformance.tamperings import Case, replace_contents
+from conformance.windows import a_rewound_log, a_week, an_open_window, cut_week
 from conformance.worlds import (
     APPROVER_KEY,
     ENROLMENTS,
@@ -26,6 +27,7 @@ from conformance.worlds import (
     ROOT,
     SECOND_APPROVER_KEY,
     START,
+    TARGET,
     TRUSTED,
     VALUES,
     WITNESS_KEY,
@@ -188,11 +190,12 @@ def unknown_settled_by_a_probe() -> Case:
 def unknown_settled_by_a_person() -> Case:
     book, look, change = approved_change()
     book.run(look, facts=PATHS)
-    lost = book.attempt(change, values=VALUES)
+    lost = book.attempt(change, values=VALUES, target_n=1)
     book.outcome("set", lost, Ended.UNKNOWN, message="no answer", measured=None)
     book.add(Reconciliation, by=JAN, attempt=lost.digest, happened=False, reason="the file is unchanged")
     book.add(Command, by=JAN, verb=Verb.RETRY)
-    book.outcome("set", book.attempt(change, values=VALUES, number=2))
+    again = book.attempt(change, values=VALUES, number=2, target_n=2, target_prev=lost.digest)
+    book.outcome("set", again)
     book.validation()
     book.receipt(State.COMPLETED)
     return bundled(book)
@@ -202,7 +205,8 @@ def unknown_settled_by_a_person() -> Case:
 def unknown_and_escalated() -> Case:
     book, look, change = approved_change()
     book.run(look, facts=PATHS)
-    book.outcome("set", book.attempt(change, values=VALUES), Ended.UNKNOWN, measured=None)
+    lost = book.attempt(change, values=VALUES, target_n=1)
+    book.outcome("set", lost, Ended.UNKNOWN, measured=None)
     book.add(Command, by=JAN, verb=Verb.ESCALATE, reason="the console is down")
     book.receipt(State.ESCALATED)
     return bundled(book)
@@ -279,7 +283,7 @@ def change_within_its_window() -> Case:
     book.approve(MARA, APPROVER_KEY)
     book.ticket()
     book.run(look, facts=PATHS)
-    book.outcome("set", book.attempt(change, values=VALUES))
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1))
     book.validation()
     book.receipt(State.COMPLETED)
     return bundled(book)
@@ -365,12 +369,17 @@ def the_very_checkpoint_held() -> Case:
     return Case(bundle=made.bundle(), more={"checkpoint": made.contents.checkpoint})
 
 
-@logged("The checkpoint held is newer than the bundle's: nothing is shown about a rewind, nothing is wrong.")
-def a_newer_checkpoint_held() -> Case:
+@logged("The checkpoint held is newer than the bundle's, and a proof shows that the log only grew.")
+def older_than_the_checkpoint_held() -> Case:
+    made, held, proof = a_rewound_log()
+    return Case(bundle=made.bundle(), more={"checkpoint": held, "growth": proof})
+
+
+@logged("The checkpoint held is of another epoch of the log: whether it was rewound is not shown.")
+def a_checkpoint_held_of_another_epoch() -> Case:
     made = cut(a_change())
-    bundle = made.bundle()
-    made.log.append(b"one more")
-    return Case(bundle=bundle, more={"checkpoint": made.log.checkpoint()})
+    other = made.log.checkpoint(origin=f"rexecop/{INSTANCE}/2")
+    return Case(bundle=made.bundle(), more={"checkpoint": other})
 
 
 def _witnessed() -> Made:
@@ -401,7 +410,31 @@ def decided_by_the_policy_included() -> Case:
     book.approve(MARA, APPROVER_KEY)
     book.ticket(packs=(POLICY.digest,))
     book.run(look, facts=PATHS)
-    book.outcome("set", book.attempt(change, values=VALUES))
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1))
     book.validation()
     book.receipt(State.COMPLETED)
     return Case(bundle=with_policy(book).bundle())
+
+
+# --- windows ---
+
+
+@logged("Every change between two marks of the log, of all targets: none is missing, none is one too many.")
+def window_of_all_targets() -> Case:
+    return Case(bundle=cut_week().bundle())
+
+
+@logged("Every change of one target between two marks of the log.")
+def window_of_one_target() -> Case:
+    return Case(bundle=cut_week(target=TARGET).bundle())
+
+
+@logged("Every change from the beginning of the log to a mark.")
+def window_from_the_beginning() -> Case:
+    world, _, end = a_week()
+    return Case(bundle=world.cut(None, end).bundle())
+
+
+@logged("A window in which a change has no outcome yet: it is named as unknown.")
+def window_with_an_open_change() -> Case:
+    return Case(bundle=an_open_window().bundle())

@@ -1244,7 +1244,7 @@ def a_hundred_tickets() -> Case:
 
 
 @earns("E07m")
-def a_slot_whose_pattern_is_none() -> Case:
+def a_slot_of_another_type_whose_pattern_cannot_be_tried() -> Case:
     book = Book("op_x")
     look, change = read_step(), change_step()
     slots = {"path": replace((change.slots or {})["path"], pattern="+")}
@@ -1253,6 +1253,6 @@ def a_slot_whose_pattern_is_none() -> Case:
     book.plan((look, broken), Effect.CHANGE)
     book.decision(Verdict.ALLOWED)
     book.ticket()
-    book.run(look, facts=PATHS)
-    book.attempt(broken, values=VALUES)
+    book.run(look, facts={"path": 7})
+    book.attempt(broken, values={"path": 7}, target_n=1)
     return cutting(book)

@@ -47,8 +47,6 @@ from rexecop.proof.records.decision import (
     Decision,
     Obligations,
     PackRef,
-    PolicyRequest,
-    RequestTarget,
     RuleRef,
     Terms,
     terms_digest,
@@ -61,6 +59,7 @@ from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
+from rexecop.proof.request import policy_request
 from rexecop.proof.scope import scope_root, undo_scope_root
 from rexecop.proof.verify import Report, TrustedKey, TrustedKeys, verify
 from rexecop.proof.vocabulary import (
@@ -115,6 +114,7 @@ class Book:
     records: list[Sealed] = field(default_factory=list)
     signatures: dict[Digest, bytes] = field(default_factory=dict)
     blobs: dict[Digest, BundleBlob] = field(default_factory=dict)
+    target: str = TARGET
 
     def add(self, kind: Callable[..., Record], by: Principal = ENGINE, **fields: Any) -> Sealed:
         self.at += timedelta(milliseconds=100)
@@ -136,7 +136,7 @@ class Book:
             profile=ProfileRef(name="hello", version="1.0.0", digest=PROFILE.digest),
             environment=EnvironmentRef(id="here", digest=ENVIRONMENT.digest),
             intent="set_line",
-            target=TARGET,
+            target=self.target,
             mode=mode,
             origin=Origin(channel="cli"),
             **more,
@@ -154,7 +154,7 @@ class Book:
             environment=ENVIRONMENT.digest,
             effect=effect,
             risk="low",
-            targets=(PlannedTarget(id=TARGET, type="host", criticality="low"),),
+            targets=(PlannedTarget(id=self.target, type="host", criticality="low"),),
             steps=tuple(steps),
             **more,
         )
@@ -163,21 +163,7 @@ class Book:
         intent = self.records[0].record
         plan, planned = self.last(Plan)
         assert isinstance(intent, Intent)
-        request = PolicyRequest(
-            gate=Gate.PLAN,
-            principal=intent.by,
-            profile=intent.profile.name,
-            intent=intent.intent,
-            effect=planned.effect,
-            mode=intent.mode,
-            risk=planned.risk,
-            environment=intent.environment.id,
-            targets=(RequestTarget(id=TARGET, type="host", criticality="low"),),
-            simulated=False,
-            pinned=False,
-            origin="cli",
-            now=self.at,
-        )
+        request = policy_request(intent, planned, gate=Gate.PLAN, now=self.at)
         terms = Terms(
             verdict=verdict, approvals=approvals, obligations=more.pop("obligations", Obligations())
         )
@@ -454,7 +440,7 @@ def a_lost_call() -> Book:
     """The runner died after the attempt; a probe found that the change had happened."""
     book, look, change = approved_change()
     book.run(look, facts=PATHS)
-    lost = book.attempt(change, values=VALUES)
+    lost = book.attempt(change, values=VALUES, target_n=1)
     book.outcome("set", lost, Ended.UNKNOWN, message="no answer", measured=None)
     assert change.probe is not None
     probe = book.attempt(change, change.probe.call, phase=Phase.PROBE, values=VALUES)

@@ -19,6 +19,7 @@ from typing import Final, NoReturn
 
 from rexecop.proof.container import CONTAINER_BYTES_MAX
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.growth import GROWTH_BYTES_MAX
 from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.plaintext import escape
 from rexecop.proof.times import parse_time
@@ -71,6 +72,9 @@ def parser() -> Parser:
     made.add_argument("bundle", nargs="?", metavar="BUNDLE", help="the bundle; `-` is standard input")
     made.add_argument("--trust", metavar="DIR", help="the keys you trust; without it none are")
     made.add_argument("--checkpoint", metavar="FILE", help="a checkpoint you kept: the log must extend it")
+    made.add_argument(
+        "--growth", metavar="FILE", help="a proof that the log of that checkpoint continues this one"
+    )
     made.add_argument(
         "--require",
         choices=[rung.value for rung in Rung],
@@ -138,6 +142,7 @@ def judge(words: argparse.Namespace) -> tuple[Report, Rung]:
         raise Refused("name a bundle, or `-` for standard input")
     trust = trusted(words.trust)
     earlier = None if words.checkpoint is None else read(words.checkpoint, NOTE_BYTES_MAX)
+    growth = None if words.growth is None else read(words.growth, GROWTH_BYTES_MAX)
     try:
         now = datetime.now(UTC) if words.now is None else parse_time(words.now)
     except RexecopError as error:
@@ -147,7 +152,7 @@ def judge(words: argparse.Namespace) -> tuple[Report, Rung]:
         data = sys.stdin.buffer.read(CONTAINER_BYTES_MAX + 1)
     else:
         data = read(words.bundle, CONTAINER_BYTES_MAX, whole=False)
-    return verify(data, trust, checkpoint=earlier, now=now), Rung(words.require)
+    return verify(data, trust, checkpoint=earlier, growth=growth, now=now), Rung(words.require)
 
 
 def text(report: Report, required: Rung) -> str:

@@ -231,11 +231,14 @@ class FakeInstance:
     def why_before(self, asks: object) -> WhyView:
         return WhyView(operation_id=None, state=None, lines=("policy would say: allowed",))
 
-    def export(self, name: str, path: Path | None, with_outputs: bool = False) -> ExportView:
+    def export(
+        self, name: str, path: Path | None, with_outputs: bool = False, since: object = None
+    ) -> ExportView:
         self.calls.append(("export", path))
         found = self.resolve(name)
         return ExportView(
             operation_id=found,
+            target=None,
             path=str(path or f"{found}.rxb"),
             bytes=4096,
             records=10,

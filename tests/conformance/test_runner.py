@@ -14,7 +14,7 @@ from tests.conformance.reading import CASES, FOLDER
 BELIEVES = """
 import json, sys
 answer = {"verdict": "verified", "rungs": ["consistent", "signed", "logged"], "findings": [],
-          "claims": {"approvals": 0, "approvals_own": 0, "duties": None}, "exit": 0}
+          "claims": {"approvals": 0, "approvals_own": 0, "duties": None, "complete": None}, "exit": 0}
 if "--batch" in sys.argv:
     for line in sys.stdin:
         print(json.dumps(answer))

@@ -16,6 +16,8 @@ from rexecop.app.files import read_file, read_folder
 from rexecop.app.root import Root
 from rexecop.proof.canonical import Digest
 from rexecop.proof.container import CONTAINER_BYTES_MAX
+from rexecop.proof.errors import ProofError, RecordMalformed
+from rexecop.proof.growth import GROWTH_BYTES_MAX
 from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.quorum import Groups
 from rexecop.proof.records.decision import Decision, Terms
@@ -24,6 +26,7 @@ from rexecop.proof.verify import NO_KEYS, Report, TrustedKeys, parse_trust, trus
 
 if TYPE_CHECKING:
     from rexecop.governance.admission import Policy
+    from rexecop.governance.pack import Pack
 
 STDIN: Final = Path("-")
 _READ_MAX: Final = CONTAINER_BYTES_MAX + 1  # One more than the verifier takes, so that it is what refuses.
@@ -35,6 +38,7 @@ def verify_bundle(
     trust_dir: Path | None,
     checkpoint: Path | None,
     root: Path | None,
+    growth: Path | None = None,
     now: datetime | None = None,
 ) -> Report:
     """Verify the bundle at `path` (`-`: standard input) by the keys in `trust_dir`, else the root's.
@@ -58,6 +62,7 @@ def verify_bundle(
         data,
         trusted,
         checkpoint=earlier,
+        growth=read_file(growth, bytes_max=GROWTH_BYTES_MAX) if growth is not None else None,
         now=now or SystemClock().now(),
         evaluate=packs.evaluate,
         members=packs.members,
@@ -101,12 +106,28 @@ class Packs:
 
     def _policy(self, wanted: Iterable[Digest], packs: Mapping[Digest, bytes]) -> Policy:
         from rexecop.governance.admission import Policy
-        from rexecop.governance.pack import PACK_BYTES_MAX, Pack, PackText
-        from rexecop.proof.codec import decode
 
         key = tuple(wanted)
         if key not in self._policies:
-            texts = [decode(PackText, packs[digest], bytes_max=2 * PACK_BYTES_MAX).files for digest in key]
-            read = [Pack.parse({path: text.encode() for path, text in files.items()}) for files in texts]
-            self._policies[key] = Policy(read)
+            self._policies[key] = Policy([_pack(packs[digest]) for digest in key])
         return self._policies[key]
+
+
+def _pack(data: bytes) -> Pack:
+    """Return the pack that `data` pins.
+
+    Raises:
+        PackRefused, YamlRefused: it cannot be read. RecordMalformed: it says other groups than its files.
+    """
+    from rexecop.governance.errors import PackRefused
+    from rexecop.governance.pack import PACK_BYTES_MAX, Pack, PackText
+    from rexecop.proof.codec import decode
+
+    try:
+        files = decode(PackText, data, bytes_max=2 * PACK_BYTES_MAX).files
+    except ProofError as error:
+        raise PackRefused(error.message, source="pack") from error
+    pack = Pack.parse({path: text.encode() for path, text in files.items()})
+    if pack.data != data:
+        raise RecordMalformed(f"pack `{pack.ref.id}` says other groups than its own files")
+    return pack

@@ -19,6 +19,9 @@ from rexecop.cli.session import Session
 @click.option("--trust", metavar="DIR", help="The keys you trust; without it those of the root, if any.")
 @click.option("--checkpoint", metavar="FILE", help="A checkpoint you kept: the log must extend it.")
 @click.option(
+    "--growth", metavar="FILE", help="Proof that the log you kept a checkpoint of continues this one."
+)
+@click.option(
     "--require",
     type=click.Choice(["consistent", "signed", "logged", "witnessed"]),
     default="logged",
@@ -27,7 +30,13 @@ from rexecop.cli.session import Session
 @click.option("--now", metavar="TIME", help="The time to judge by, in UTC; without it this machine's clock.")
 @click.pass_obj
 def command(
-    session: Session, bundle: str, trust: str | None, checkpoint: str | None, require: str, now: str | None
+    session: Session,
+    bundle: str,
+    trust: str | None,
+    checkpoint: str | None,
+    growth: str | None,
+    require: str,
+    now: str | None,
 ) -> int:
     """Check BUNDLE (`-`: what comes on standard input) and print how far it can be believed.
 
@@ -50,6 +59,7 @@ def command(
         Path(bundle),
         trust_dir=path(trust),
         checkpoint=path(checkpoint),
+        growth=path(growth),
         root=root if root.is_dir() else None,
         now=moment,
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
-from rexecop.proof.errors import ProofError, RexecopError
+from rexecop.proof.errors import ProofError, RecordMalformed, RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
 from rexecop.proof.records import Approval, Decision, Intent, Plan, Ticket
@@ -43,7 +42,7 @@ def check(evidence: Evidence, notes: Notes) -> None:
     """Step 8."""
     intent, plan = evidence.first(Intent), evidence.first(Plan)
     decisions = evidence.of(Decision)
-    packs = evidence.inputs(PACK_ROLE)
+    packs = evidence.bundle.inputs(PACK_ROLE)
     for sealed, decision in decisions:
         wrong = decision.errors and decision.terms.verdict is not Verdict.BLOCKED
         notes.when(wrong, "E08j", sealed, "had errors and did not block")
@@ -87,7 +86,7 @@ def _ticket(
             terms=terms,
             preview=preview_digest(preview(*case)),
             approvals=[other for other, _ in approvals],
-            enrolments=evidence.enrolments,
+            enrolments=evidence.bundle.enrolments,
             groups=_recorded(approvals) if groups is None else groups,
             at=sealed.record.at,
         )
@@ -130,9 +129,12 @@ def _groups(
     groups: Groups | None = None
     if named and len(packs) == len(named):
         groups = pack_groups(list(packs.values()))
-        # A pack that the reader refuses may still list its groups by itself.
-        with suppress(RexecopError):
-            groups = evidence.members(packs) if evidence.members else groups
+        try:
+            groups = evidence.bundle.members(packs) if evidence.bundle.members else groups
+        except RecordMalformed:  # What it lists is not what its own files say.
+            groups = None
+        except RexecopError:
+            pass  # Unreadable to this reader: what it lists stands, as for whoever has no reader.
     for sealed, approval in evidence.of(Approval):
         if groups is None:
             notes.skip("who is in which group", "no policy pack that lists its groups is included")
@@ -158,16 +160,18 @@ def _evaluated(
 ) -> None:
     named = {pack.digest: packs[pack.digest] for pack in decision.packs if pack.digest in packs}
     try:
-        if evidence.evaluate is None:
+        if evidence.bundle.evaluate is None:
             notes.skip("the decision itself", "no policy evaluator is at hand")
         elif len(named) != len(decision.packs):
             notes.skip("the decision itself", "the policy pack is not included")
         else:
-            found = evidence.evaluate(decision, named)
+            found = evidence.bundle.evaluate(decision, named)
             # A plan that cannot keep an obligation is blocked beyond policy; a no is never too strict.
             blocked = decision.terms.verdict is Verdict.BLOCKED
             other = not blocked and terms_digest(found) != terms_digest(decision.terms)
             notes.when(other, "E08i", sealed, "says other terms than its policy")
+    except ProofError as error:
+        notes.when(True, "E08i", sealed, f"rests on what contradicts itself: {error.message}")
     except RexecopError as error:
         notes.skip("the decision itself", error.message)
 
@@ -176,7 +180,9 @@ def _duties(intent: Intent, notes: Notes) -> ProvedBy | None:
     """Return what separates who asked from who approved."""
     if not notes.counted:
         return None
-    if notes.intent_proved and notes.counted <= notes.approvals_own:
+    if not notes.counted <= notes.approvals_own:
+        return ProvedBy.ASSERTED
+    if notes.intent_proved:
         return ProvedBy.KEYS
     sessions = (Established.OIDC, Established.TOKEN, Established.OS_USER)
     return ProvedBy.SESSIONS if intent.by.established in sessions else ProvedBy.ASSERTED

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rexecop.proof import dsse, note, sshsig
-from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import ProofError, SignatureUnsupported, SignatureWrong, SignerUnknown
@@ -16,25 +15,32 @@ from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
 from rexecop.proof.records import Approval, Intent, Receipt
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.intent import INTENT_NAMESPACE
-from rexecop.proof.verify.evidence import Evidence, Notes, place
+from rexecop.proof.verify.evidence import Evidence, Notes, Opened, place
 from rexecop.proof.verify.trusted import TrustedKey
 from rexecop.proof.vocabulary import Established, Role
 
 
 def check(evidence: Evidence, notes: Notes) -> None:
-    """Step 4."""
-    check_checkpoint(evidence, notes)
-    _envelopes(evidence, notes)
+    """Step 4 for what people signed in one operation."""
     _approvals(evidence, notes)
     _intent(evidence, notes)
 
 
-def check_checkpoint(evidence: Evidence, notes: Notes) -> None:
+def check_bundle(opened: Opened, notes: Notes) -> None:
+    """Step 4 for what the instance signed."""
+    check_checkpoint(opened, notes)
+    _envelopes(opened, notes)
+    intents = {sealed.digest for sealed, _ in opened.of(Intent)}
+    for digest in opened.contents.signatures.keys() - intents:
+        notes.fault("E04g", f"a signature lies beside `{digest}`, which is not an intent here")
+
+
+def check_checkpoint(opened: Opened, notes: Notes) -> None:
     """Note the trusted key that signed the checkpoint, or what is wrong with it, and its witnesses."""
-    found, checkpoint = evidence.note, evidence.checkpoint
+    found, checkpoint = opened.note, opened.checkpoint
     if found is None or checkpoint is None:
         return
-    instance = evidence.trust.of(Role.INSTANCE)
+    instance = opened.trust.of(Role.INSTANCE)
     if not instance:
         notes.skip("the signature of the checkpoint", "no key is trusted for instances")
     else:
@@ -45,7 +51,7 @@ def check_checkpoint(evidence: Evidence, notes: Notes) -> None:
             notes.fault("E04a", "the checkpoint is not signed by a key trusted for instances")
         except ProofError as error:
             notes.fault("E04b", f"the checkpoint: {error.message}")
-    trusted = evidence.trust.of(Role.WITNESS)
+    trusted = opened.trust.of(Role.WITNESS)
     if not trusted:
         notes.skip("witnesses", "no key is trusted for witnesses")
         return
@@ -68,22 +74,19 @@ def _note_keys(trusted: Sequence[TrustedKey], name: str, kind: SignatureType) ->
     return found
 
 
-def _envelopes(evidence: Evidence, notes: Notes) -> None:
-    records = {sealed.digest: sealed for sealed in evidence.records}
-    envelopes, trusted = evidence.contents.envelopes, evidence.trust.of(Role.INSTANCE)
+def _envelopes(opened: Opened, notes: Notes) -> None:
+    records = {sealed.digest: sealed for sealed in opened.records}
+    envelopes, trusted = opened.contents.envelopes, opened.trust.of(Role.INSTANCE)
     if not trusted and envelopes:
         notes.skip("the signatures of receipts", "no key is trusted for instances")
-    signed: set[Digest] = set()
     for digest, data in envelopes.items():
         sealed = records.get(digest)
         if sealed is None or not isinstance(sealed.record, PUBLISHED):
             notes.fault("E04g", f"an envelope lies beside `{digest}`, which is not published here")
         elif _envelope(data, sealed, trusted, notes):
-            signed.add(digest)
-    receipts = [sealed for sealed, _ in evidence.of(Receipt)]
-    for sealed in receipts:
+            notes.signed.add(digest)
+    for sealed, _ in opened.of(Receipt):
         notes.when(sealed.digest not in envelopes, "E04c", sealed, "has no envelope")
-    notes.receipts_signed = all(sealed.digest in signed for sealed in receipts)
 
 
 def _envelope(data: bytes, sealed: Sealed, trusted: Sequence[TrustedKey], notes: Notes) -> bool:
@@ -110,7 +113,7 @@ def _envelope(data: bytes, sealed: Sealed, trusted: Sequence[TrustedKey], notes:
 
 
 def _approvals(evidence: Evidence, notes: Notes) -> None:
-    own = evidence.trust.of(Role.APPROVER)
+    own = evidence.bundle.trust.of(Role.APPROVER)
     for sealed, record in evidence.of(Approval):
         who = record.statement.approver
         if who.established is not Established.KEY:
@@ -125,11 +128,8 @@ def _approvals(evidence: Evidence, notes: Notes) -> None:
 
 
 def _intent(evidence: Evidence, notes: Notes) -> None:
-    intents = evidence.of(Intent)
-    signatures = evidence.contents.signatures
-    for digest in signatures.keys() - {sealed.digest for sealed, _ in intents}:
-        notes.fault("E04g", f"a signature lies beside `{digest}`, which is not an intent here")
-    for sealed, record in intents:
+    signatures = evidence.bundle.contents.signatures
+    for sealed, record in evidence.of(Intent):
         armored, who = signatures.get(sealed.digest), record.by
         if who.established is not Established.KEY:
             notes.when(armored, "E04g", sealed, "is signed, but its requester is not known by a key")
@@ -141,7 +141,8 @@ def _intent(evidence: Evidence, notes: Notes) -> None:
         else:
             text = armored.decode("ascii", "replace")
             public = _signed(sealed, text, sealed.body, INTENT_NAMESPACE, who, "E04j", notes)
-            known = (*evidence.trust.of(Role.REQUESTER), *evidence.trust.of(Role.APPROVER))
+            trust = evidence.bundle.trust
+            known = (*trust.of(Role.REQUESTER), *trust.of(Role.APPROVER))
             own = [key.public for key in known if key.name == who.person]
             # Whose key it is, is the instance's word unless the verifier knows the key too.
             notes.intent_proved |= public in own

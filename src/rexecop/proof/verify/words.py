@@ -6,14 +6,14 @@ The command and the single-file verifier both say what stands here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TypeAlias, cast
 
 from rexecop.proof.canonical import Json
 from rexecop.proof.publickey import checked_with
 from rexecop.proof.times import format_time
-from rexecop.proof.verify.report import RUNGS, Claims, Report, Rung
+from rexecop.proof.verify.report import RUNGS, Claims, Completeness, Report, Rung
 
 Row: TypeAlias = tuple[str, str, str]
 """A label, empty when the row goes on with the one above; a text; the word in it that may have a colour."""
@@ -24,6 +24,7 @@ def report_object(report: Report, required: Rung) -> dict[str, Json]:
     return {
         "operation_id": report.operation,
         "state": report.state,
+        "operations": _plain(report.operations),
         "verdict": "verified" if report.holds(required) else "not verified",
         "answer": report.answer(required),
         "required": required,
@@ -57,6 +58,8 @@ def report_rows(report: Report, required: Rung) -> Iterator[Row]:
     if report.operation:
         state = "no receipt yet" if report.state is None else report.state.value
         yield ("operation", f"{report.operation}, {state}", "")
+    elif report.operations:
+        yield ("window", f"changes made by {len(report.operations)} operations", "")
     of_log = "" if report.log_size is None else f" of a log of {report.log_size}"
     yield ("instance", f"{report.instance}, {report.records} records{of_log}", "")
     for rung in RUNGS:
@@ -82,6 +85,8 @@ def _claims(claims: Claims, signer: str | None) -> Iterator[Row]:
         yield ("duties", f"requester and approver are two persons: proved by {claims.duties}", "")
     if claims.attestations:
         yield ("targets", "attested: " + ", ".join(claims.attestations), "")
+    if claims.complete is not None:
+        yield ("complete", _complete(claims.complete), "")
     if claims.witnesses:
         yield ("witnesses", ", ".join(claims.witnesses), "")
     if signer is not None:
@@ -92,10 +97,23 @@ def _claims(claims: Claims, signer: str | None) -> Iterator[Row]:
         yield ("", hint, "")
 
 
+def _complete(shown: Completeness) -> str:
+    of = "every target" if shown.target is None else f"`{shown.target}`"
+    start = "the beginning" if shown.start is None else format_time(shown.start)
+    ended = ", ".join(f"{count} {word}" for word, count in shown.ended.items()) or "none"
+    unknown = f"; not known to have happened: {', '.join(shown.unknown)}" if shown.unknown else ""
+    return (
+        f"all {shown.changes} changes of {of} that were recorded "
+        f"from {start} to {format_time(shown.end)}: {ended}{unknown}"
+    )
+
+
 def _plain(value: object) -> Json:
     """Return `value`, as reports hold it, in what JSON has."""
     if dataclasses.is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return format_time(value) if isinstance(value, datetime) else cast("Json", value)
