@@ -50,14 +50,18 @@ class Meaning:
     records: tuple[bytes, ...]
     instance: tuple[bytes, ...]
     loose: frozenset[tuple[object, ...]]
+    complete: bool
 
     def says_otherwise(self, original: Meaning) -> bool:
         """Return whether anything is said that `original` did not say, or in another order.
 
         Fewer records from the end of the operation, fewer of the instance, and fewer loose
-        statements are what a bundle cut earlier, or with less in it, would say as well.
+        statements are what a bundle cut earlier, or with less in it, would say as well. Not
+        so of a window, which says that it holds all there is.
         """
         longer = self.records != original.records[: len(self.records)] or not self.records
+        if original.complete:
+            longer = self.records != original.records
         rest = iter(original.instance)
         foreign = any(all(line != other for other in rest) for line in self.instance)
         return longer or foreign or not self.loose <= original.loose
@@ -79,7 +83,7 @@ def meaning(contents: BundleContents, trust: TrustedKeys) -> Meaning:
         ProofError: the checkpoint, an envelope or a signature cannot be read.
     """
     known = {key.public.fingerprint for key in trust.keys}
-    loose: set[tuple[object, ...]] = {("of", contents.instance, contents.operation)}
+    loose: set[tuple[object, ...]] = {("of", contents.instance, contents.operation, contents.window)}
     found = note.parse(contents.checkpoint)
     loose.add(("checkpoint", found.text))
     loose |= {
@@ -98,7 +102,10 @@ def meaning(contents: BundleContents, trust: TrustedKeys) -> Meaning:
         loose.add(("signature", digest, signature.public, signature.namespace, signature.signature))
     loose |= {("input", item.role, item.data) for item in contents.inputs}
     loose |= {("blob", name, blob.key, blob.data) for name, blob in contents.blobs.items()}
-    return Meaning(contents.records, contents.instance_records, frozenset(loose))
+    if contents.heads is not None:
+        loose.add(("heads", contents.heads))
+    complete = contents.window is not None
+    return Meaning(contents.records, contents.instance_records, frozenset(loose), complete)
 
 
 def _trusted(line: note.NoteSignature, trust: TrustedKeys) -> bool:
@@ -220,7 +227,7 @@ def a_field_is_edited_and_history_written_anew(
     of: BundleContents, _: Others, chance: random.Random
 ) -> BundleContents:
     lines = list(of.records)
-    for place in sorted(chance.choices(range(len(lines)), k=chance.choice((1, 1, 1, 2, 3)))):
+    for place in chance.choices(range(len(lines)), k=chance.choice((1, 1, 1, 2, 3))):
         lines[place] = edited(lines[place], chance)
     return relinked(of, lines, of.records)
 
@@ -421,6 +428,28 @@ def the_proofs_are_changed(of: BundleContents, _: Others, chance: random.Random)
             growth = (Growth(size=chance.randrange(60), path=(index, 0)),)
             return replace(of, proofs=replace(proofs, growth=growth + proofs.growth))
     return replace(of, proofs=replace(proofs, operation=tuple(places)))
+
+
+@alteration
+def the_window_is_changed(of: BundleContents, others: Others, chance: random.Random) -> BundleContents:
+    windows = [other for other in others if other.window is not None]
+    if of.window is None or of.heads is None:
+        other = chance.choice(windows)
+        return replace(of, operation=None, window=other.window, heads=other.heads)
+    other = chance.choice(windows)
+    marks = [digest_of(line) for line in of.instance_records]
+    return chance.choice(
+        (
+            lambda: replace(of, window=other.window, heads=other.heads),
+            lambda: replace(of, heads=other.heads),
+            lambda: replace(of, window=replace(of.window, target=chance.choice((None, "host-1", "host-2")))),
+            lambda: replace(of, window=replace(of.window, start=chance.choice((None, *marks)))),
+            lambda: replace(of, window=replace(of.window, end=chance.choice(marks))),
+            lambda: replace(of, heads=replace(of.heads, start=of.heads.start[1:])),
+            lambda: replace(of, heads=replace(of.heads, end=of.heads.end[:-1])),
+            lambda: replace(of, window=None, heads=None, operation="op_2"),
+        )
+    )()
 
 
 # --- alterations of the file ---

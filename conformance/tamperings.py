@@ -8,6 +8,7 @@ key and writes a false history with it: nothing but the fit of the records gives
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -423,6 +424,25 @@ def an_intent_under_the_signature_of_another() -> Case:
     made, other = cut(a_read()), cut(a_refusal())
     (digest,), (armored,) = made.contents.signatures.keys(), other.contents.signatures.values()
     return of(made, signatures={digest: armored})
+
+
+def _resealed(changed: Callable[[bytes], bytes]) -> Case:
+    """An intent whose signature, taken out of its armor, was changed and put back."""
+    made = cut(a_read())
+    ((digest, armored),) = made.contents.signatures.items()
+    begin, *lines, end = armored.decode().strip().split("\n")
+    text = base64.b64encode(changed(base64.b64decode("".join(lines)))).decode()
+    return of(made, signatures={digest: "\n".join((begin, text, end, "")).encode()})
+
+
+@earns("E04j")
+def a_signature_said_to_be_over_a_hash_that_nobody_takes() -> Case:
+    return _resealed(lambda blob: blob.replace(b"sha512", b"sha999"))
+
+
+@earns("E04j")
+def a_signature_said_to_be_by_a_key_that_nobody_can_check() -> Case:
+    return _resealed(lambda blob: blob.replace(b"ssh-ed25519", b"ssh-ed25520"))
 
 
 @earns("E04k")

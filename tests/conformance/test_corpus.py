@@ -13,6 +13,7 @@ from conformance.generate import expectation
 from rexecop.app.verifying import Packs
 from rexecop.cli.main import run
 from rexecop.proof.verify import CODES, Report, Rung
+from rexecop.proof.verify.words import report_object
 from tests.conformance.reading import CASES, FOLDER, KEPT, CaseFolder
 from tests.house.source import ROOT
 
@@ -113,7 +114,16 @@ def test_what_was_released_is_believed_for_ever() -> None:
 def test_the_pages_lead_to_files_that_are_there() -> None:
     for page in (ROOT / "conformance").rglob("*.md"):
         text = page.read_text(encoding="utf-8")
-        named = re.findall(r"\]\(([^):]+)\)", text) + re.findall(r"^\| (?:\[|`)([\w./]+)", text, re.MULTILINE)
-        for target in re.findall(r"`(\w+\.py)`", text) + [one for one in named if "/" in one or "." in one]:
-            if target not in ("case.json", "bundle.rxb", "trust/", "checkpoint.txt"):
-                assert (page.parent / target).exists(), f"{page.name} names {target}"
+        links = re.findall(r"\]\(([^):#]+)[^)]*\)", text)
+        for target in (*links, *re.findall(r"`(\w+\.py)`", text)):
+            assert (page.parent / target).exists(), f"{page.name} names {target}"
+
+
+def test_every_field_of_the_answer_is_on_the_page_and_no_other() -> None:
+    page = (ROOT / "docs/formats/verification.md").read_text(encoding="utf-8")
+    report, claims = page.split("## The report")[1].split("| Claim |")
+    said = report_object(CASES[0].judged(), CASES[0].required)
+
+    assert set(re.findall(r"^\| `(\w+)` \|", report, re.MULTILINE)) == set(said)
+    shown = re.findall(r"^\| `(\w+)` \|", claims.split("\n## ")[0], re.MULTILINE)
+    assert isinstance(said["claims"], dict) and set(shown) == set(said["claims"])

@@ -64,9 +64,8 @@ def _receipts(records: Sequence[Sealed], notes: Notes) -> None:
         which = "the operation" if notes.operation is None else f"`{notes.operation:.64}`"
         notes.skip(f"the end of {which}", why)
     else:
-        which = "the receipt" if notes.operation is None else f"the receipt of `{notes.operation:.64}`"
         why = "a command may have reopened the operation after its last record here"
-        notes.skip(f"that nothing followed {which}", why)
+        notes.skip("that nothing followed the receipt", why)
 
 
 def _instance_slice(records: Sequence[Sealed], instance: str, notes: Notes) -> None:
