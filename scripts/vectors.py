@@ -13,6 +13,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from conformance.worlds import (
+    DERIVE,
+    INSTANCE_KEY,
+    LIMITS,
+    ORIGIN,
+    STRANGER_KEY,
+    TARGET,
+    WITNESS_KEY,
+    Book,
+    Log,
+    a_change,
+    process,
+    read_step,
+    scripted_step,
+)
 from rexecop.proof import dsse, note, sshsig
 from rexecop.proof.call import (
     Call,
@@ -46,21 +61,6 @@ from rexecop.proof.scope import scope_entries, scope_root, undo_scope_root
 from rexecop.proof.times import format_time, parse_time
 from rexecop.proof.verify.patterns import affordable
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation, Phase, Verdict
-from tests.proof.worlds import (
-    DERIVE,
-    INSTANCE_KEY,
-    LIMITS,
-    ORIGIN,
-    STRANGER_KEY,
-    TARGET,
-    WITNESS_KEY,
-    Book,
-    Log,
-    a_change,
-    process,
-    read_step,
-    scripted_step,
-)
 
 FILE: Final = Path(__file__).resolve().parents[1] / "docs" / "formats" / "vectors.json"
 

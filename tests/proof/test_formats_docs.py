@@ -15,6 +15,26 @@ from typing import Final, Union, get_args, get_origin, get_type_hints
 import pytest
 from scripts.vectors import FILE, page, previews
 
+from conformance.tamperings import TABLE
+from conformance.windows import an_open_window
+from conformance.worlds import (
+    APPROVER_KEY,
+    INSTANCE,
+    JAN,
+    MARA,
+    OPERATIONS,
+    START,
+    TRUSTED,
+    WITNESS_KEY,
+    Book,
+    a_change,
+    a_read,
+    cut,
+    instance_chain,
+    judged,
+    planned_change,
+    read_step,
+)
 from rexecop.proof import (
     allowed_signers,
     bundle,
@@ -64,26 +84,6 @@ from rexecop.proof.verify.evidence import KIND_LIMITS, pack_groups
 from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS
 from rexecop.proof.vocabulary import Established, Role, Verdict
 from tests.house.source import ROOT
-from tests.proof.tamperings import TABLE
-from tests.proof.windows import an_open_window
-from tests.proof.worlds import (
-    APPROVER_KEY,
-    INSTANCE,
-    JAN,
-    MARA,
-    OPERATIONS,
-    START,
-    TRUSTED,
-    WITNESS_KEY,
-    Book,
-    a_change,
-    a_read,
-    cut,
-    instance_chain,
-    judged,
-    planned_change,
-    read_step,
-)
 
 PAGES: Final = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs/formats").glob("*.md")}
 BLOCK: Final = re.compile(r"^```([\w-]+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
