@@ -18,6 +18,7 @@ from rexecop.proof.canonical import sha256
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.signer import Signer
 from rexecop.proof.sshwire import ssh_mpint, ssh_string, ssh_uint32
+from tests.proof.vectors import responses
 
 CURVES: Final = {
     "nistp256": (ec.SECP256R1(), hashes.SHA256()),
@@ -52,7 +53,16 @@ class EcdsaSigner:
 
 @cache
 def rsa_private(bits: int, exponent: int = 65537) -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(exponent, bits)
+    """Return a key that is the same every day: its primes are published."""
+    p, q = next(
+        (int(fields["p"], 16), int(fields["q"], 16))
+        for section, fields in responses("RSA/FIPS_186-2/SigVer15_186-3.rsp")
+        if section == f"mod = {bits}"
+    )
+    d = pow(exponent, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(exponent, p * q)
+    numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public)
+    return numbers.private_key()
 
 
 class RsaSigner:

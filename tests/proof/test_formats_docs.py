@@ -337,6 +337,10 @@ LIMITS: Final = {
     "files of a trust folder": trusted.TRUST_FILES_MAX,
     "bytes of a trust file": trusted.TRUST_FILE_BYTES_MAX,
     "characters of an OpenSSH line, of a PEM block": publickey.LINE_LENGTH_MAX,
+    "patterns in one list of an `allowed_signers` line": allowed_signers.PATTERNS_MAX,
+    "characters of such a pattern": allowed_signers.PATTERN_LENGTH_MAX,
+    "bits of an RSA modulus": rsa.MODULUS_BITS_MAX,
+    "bits of an RSA exponent": rsa.EXPONENT_BITS_MAX,
 }
 
 
@@ -452,7 +456,7 @@ def test_the_suites_and_names_on_the_page_are_those_of_the_code() -> None:
 
 
 def test_the_signature_and_the_allowed_signers_shown_are_what_the_page_says() -> None:
-    signature, allowed = [text for page, text in examples("text") if page == "signatures.md"]
+    signature, _, allowed = [text for page, text in examples("text") if page == "signatures.md"]
     signed = sshsig.verify(signature, b"yes\n", APPROVAL_NAMESPACE)
     mara, pattern = allowed_signers.parse(allowed.encode())
 

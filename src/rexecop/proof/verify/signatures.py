@@ -16,12 +16,11 @@ from rexecop.proof.errors import (
 )
 from rexecop.proof.note import NoteKey, SignatureType
 from rexecop.proof.principal import Principal
-from rexecop.proof.publickey import PublicKey
+from rexecop.proof.publickey import ED25519, PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
 from rexecop.proof.records import Approval, Intent, Receipt
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.intent import INTENT_NAMESPACE
-from rexecop.proof.suites import ED25519
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened, place
 from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS, TrustedKey
 from rexecop.proof.vocabulary import Established, Role
