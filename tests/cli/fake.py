@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from rexecop.app.sinks import SinkView
 from rexecop.app.views import (
     CheckView,
     DecisionView,
@@ -231,7 +232,9 @@ class FakeInstance:
     def why_before(self, asks: object) -> WhyView:
         return WhyView(operation_id=None, state=None, lines=("policy would say: allowed",))
 
-    def export(self, name: str, path: Path | None, with_outputs: bool = False) -> ExportView:
+    def export(
+        self, name: str, path: Path | None, with_outputs: bool = False, witnessed: bool = False
+    ) -> ExportView:
         self.calls.append(("export", path))
         found = self.resolve(name)
         return ExportView(
@@ -262,13 +265,19 @@ class FakeInstance:
     def log_checkpoint(self) -> str:
         return "rexecop/test/1\n10\nAAAA\n\n— rexecop/test AAAA\n"
 
-    def log_verify(self) -> Mapping[str, Json]:
-        return {"records": 10, "verified": True}
+    def log_verify(self, *, trust: object, held: object) -> Mapping[str, Json]:
+        return {"size": 10, "verdict": "consistent", "bad": None}
+
+    def log_publish(self) -> tuple[SinkView, ...]:
+        return (SinkView(sink="file /mnt/kept", status="ok", message="checkpoint of 10 records"),)
+
+    def witness_request(self, since: int | None) -> str:
+        return f"old {since or 0}\n\nrexecop/test/1\n10\nAAAA\n\n— rexecop/test AAAA\n"
 
     def log_prove(self, name: str, n: int) -> Mapping[str, Json]:
         return {"operation_id": self.resolve(name), "n": n, "path": []}
 
-    def log_consistency(self, old: int, new: int) -> Mapping[str, Json]:
+    def log_consistency(self, old: int, new: int | None) -> Mapping[str, Json]:
         return {"old": old, "new": new, "path": []}
 
     def check(self, fix: bool = False) -> DoctorView:

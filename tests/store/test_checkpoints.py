@@ -10,7 +10,7 @@ from rexecop.operations.errors import StoreError, StoreUnavailable
 from rexecop.proof.base64text import encode_base64
 from rexecop.proof.checkpoint import Checkpoint
 from rexecop.proof.errors import ProofError
-from rexecop.store.log import root_in
+from rexecop.store.log import checkpoint_in
 from rexecop.store.sqlite import SqliteStore
 from tests.store.faulty import Disk
 from tests.store.samples import batch, notes, operation_id, two_step
@@ -60,7 +60,7 @@ def test_what_is_committed_is_covered_soon_and_again_at_the_end(path: Path) -> N
         kept = reader.kept_checkpoint()
         assert kept is not None
         assert kept.size == 13
-        assert root_in(kept.size, kept.note) == reader.root(13)
+        assert checkpoint_in(kept.size, kept.note).root == reader.root(13)
         assert reader.kept_checkpoint(at_least=14) is None
         assert reader.verify_log().bad is None
 

@@ -11,6 +11,11 @@ RexecopError
     ├── SecretMissing      a secret reference resolves nowhere
     ├── NotYet             what is asked for does not exist yet
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
+    ├── SinksRefused       the file of checkpoint sinks is not what its format says
+    ├── SinkFailed         a checkpoint sink did not take a checkpoint
+    ├── LedgerRewound      a sink holds more of this ledger than there is
+    ├── LedgerForked       a sink holds another ledger of the same name
+    ├── WitnessStateDamaged  what a witness remembers cannot be read
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -78,6 +83,36 @@ class SizeRefused(AppError):
     """Sizes of the log that are not in order, or beyond it."""
 
     code = "size-refused"
+
+
+class SinksRefused(AppError):
+    """The file that names checkpoint sinks is not what its format says."""
+
+    code = "sinks-refused"
+
+
+class SinkFailed(AppError):
+    """A checkpoint sink did not take a checkpoint."""
+
+    code = "sink-failed"
+
+
+class LedgerRewound(AppError):
+    """A checkpoint sink holds records that this ledger lost; nothing changing begins."""
+
+    code = "ledger-rewound"
+
+
+class LedgerForked(AppError):
+    """A checkpoint sink holds another ledger of the same size; nothing changing begins."""
+
+    code = "ledger-forked"
+
+
+class WitnessStateDamaged(AppError):
+    """The file in which a witness remembers what it saw cannot be read; it signs nothing."""
+
+    code = "witness-state-damaged"
 
 
 class RequestConflict(AppError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rexecop.app.errors import FileRefused, NotYet, SizeRefused
@@ -11,11 +13,14 @@ from rexecop.app.views import ExportView
 from rexecop.operations.errors import InputMissing
 from rexecop.operations.fold import fold
 from rexecop.operations.ports import Signature
+from rexecop.proof import note
 from rexecop.proof.bundle import BundleBlob, BundleContents, BundleInput, build, pack_proofs
 from rexecop.proof.canonical import Digest, Json, digest_of, parse_json
-from rexecop.proof.chain import Sealed
+from rexecop.proof.chain import Sealed, unseal
+from rexecop.proof.checkpoint import parse, sign
 from rexecop.proof.codec import to_json
-from rexecop.proof.merkle import consistency_proof, inclusion_proof
+from rexecop.proof.logproof import ConsistencyProof, InclusionProof
+from rexecop.proof.merkle import consistency_proof, inclusion_proof, verify_consistency
 from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.decision import Decision
@@ -37,13 +42,22 @@ class Evidence:
         self._instance = instance
         self._signer = signer
 
-    def export(self, operation: str, path: Path | None, *, with_outputs: bool) -> ExportView:
+    def export(
+        self,
+        operation: str,
+        path: Path | None,
+        *,
+        with_outputs: bool,
+        at: StoredCheckpoint | None = None,
+    ) -> ExportView:
         """Write the bundle of `operation` to `path`, by default `<operation>.rxb` here.
+
+        It is cut at the checkpoint `at`, which covers the operation, or at one over everything.
 
         Raises:
             FileRefused: the file cannot be written.
         """
-        checkpoint = self._covering()
+        checkpoint = at or self.covering()
         contents = self._contents(operation, checkpoint, with_outputs=with_outputs)
         data = build(contents)
         target = path or Path(f"{operation}.rxb")
@@ -64,7 +78,7 @@ class Evidence:
 
     def bundle(self, operation: str, *, with_outputs: bool = False) -> bytes:
         """Return the bundle of `operation` as bytes."""
-        return build(self._contents(operation, self._covering(), with_outputs=with_outputs))
+        return build(self._contents(operation, self.covering(), with_outputs=with_outputs))
 
     def _contents(
         self, operation: str, checkpoint: StoredCheckpoint, *, with_outputs: bool
@@ -99,7 +113,7 @@ class Evidence:
     def _proofs(self, records: Iterable[Sealed], size: int) -> Sequence[tuple[int, Sequence[bytes]]]:
         leaves = [self._store.leaf_of(sealed.record.operation, sealed.record.n) for sealed in records]
         return self._store.with_nodes(
-            lambda node: [(leaf, inclusion_proof(leaf, size, node)) for leaf in leaves]
+            lambda nodes: [(leaf, inclusion_proof(leaf, size, nodes)) for leaf in leaves]
         )
 
     def _envelopes(self, records: Sequence[Sealed]) -> dict[Digest, bytes]:
@@ -176,61 +190,65 @@ class Evidence:
 
     def checkpoint(self) -> str:
         """Return a signed checkpoint over everything appended."""
-        return self._covering().note.decode()
+        return self.covering().note.decode()
 
-    def _covering(self) -> StoredCheckpoint:
+    def covering(self) -> StoredCheckpoint:
+        """Return the newest checkpoint, over everything appended, or raise NotYet."""
         found = self._store.checkpoint()
         if found is None:
             raise NotYet("the ledger is empty")
         return found
 
-    def verify_log(self) -> Mapping[str, Json]:
-        """Recompute the log from its bytes."""
-        report = self._store.verify_log()
-        bad = report.bad
-        return {
-            "size": report.size,
-            "root": report.root.hex(),
-            "verdict": "consistent" if bad is None else "damaged",
-            "bad": None
-            if bad is None
-            else {"leaf": bad.leaf, "operation_id": bad.operation, "n": bad.n, "reason": bad.reason},
-        }
-
     def prove(self, operation: str, n: int) -> Mapping[str, Json]:
-        """Return the inclusion proof of one record."""
-        checkpoint = self._covering()
+        """Return the inclusion proof of one record, with the record: `log check` needs nothing else."""
+        checkpoint = self.covering()
         leaf = self._store.leaf_of(operation, n)
-        path = self._store.with_nodes(lambda node: inclusion_proof(leaf, checkpoint.size, node))
-        return {
-            "operation_id": operation,
-            "n": n,
-            "leaf": leaf,
-            "size": checkpoint.size,
-            "digest": digest_of(self._store.body_at(leaf)),
-            "path": [item.hex() for item in path],
-            "checkpoint": checkpoint.note.decode(),
-        }
+        sealed = unseal(self._store.body_at(leaf))
+        path = self._store.with_nodes(partial(inclusion_proof, leaf, checkpoint.size))
+        return to_json(
+            InclusionProof(
+                operation_id=operation,
+                n=n,
+                leaf=leaf,
+                size=checkpoint.size,
+                digest=sealed.digest,
+                record=to_json(sealed.record),
+                path=tuple(item.hex() for item in path),
+                checkpoint=checkpoint.note.decode(),
+            )
+        )
 
     def consistency(self, old: int, new: int | None) -> Mapping[str, Json]:
-        """Return the proof that the log of `new` records extends that of `old`.
+        """Return the proof that the log of `new` records extends that of `old`, with a checkpoint of `new`.
 
         Raises:
             SizeRefused: the sizes are not in order, or beyond the log.
         """
-        checkpoint = self._covering()
-        size = new if new is not None else checkpoint.size
-        if not 0 < old <= size <= checkpoint.size:
+        covering = self.covering()
+        size = new if new is not None else covering.size
+        if not 0 < old <= size <= covering.size:
             raise SizeRefused(
-                f"sizes go from 1 to the {checkpoint.size} records of the log, the older first; "
+                f"sizes go from 1 to the {covering.size} records of the log, the older first; "
                 f"found {old} and {size}",
-                size=checkpoint.size,
+                size=covering.size,
             )
-        path = self._store.with_nodes(lambda node: consistency_proof(old, size, node))
-        return {
-            "old": old,
-            "new": size,
-            "old_root": self._store.root(old).hex(),
-            "new_root": self._store.root(size).hex(),
-            "path": [item.hex() for item in path],
-        }
+        path = self._store.with_nodes(partial(consistency_proof, old, size))
+        return to_json(
+            ConsistencyProof(
+                old=old,
+                new=size,
+                old_root=self._store.root(old).hex(),
+                new_root=self._store.root(size).hex(),
+                path=tuple(item.hex() for item in path),
+                checkpoint=self._at(size, covering).decode(),
+            )
+        )
+
+    def _at(self, size: int, covering: StoredCheckpoint) -> bytes:
+        """Return a checkpoint of `size`, signed only because the one that was read back shows its root."""
+        if size == covering.size:
+            return covering.note
+        found, root = parse(note.parse(covering.note).text), self._store.root(size)
+        path = self._store.with_nodes(partial(consistency_proof, size, covering.size))
+        verify_consistency(size, covering.size, root, found.root, path)
+        return sign(replace(found, size=size, root=root), self._signer)

@@ -19,9 +19,11 @@ from rexecop.app.explain import explain, explain_before
 from rexecop.app.identity import Identity, identify, os_user
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
+from rexecop.app.logs import Progress, export_tiles
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
 from rexecop.app.settings import Settings
+from rexecop.app.sinks import Sinks, SinkView
 from rexecop.app.views import (
     DoctorView,
     ExportView,
@@ -31,12 +33,14 @@ from rexecop.app.views import (
     ValidationView,
     WhyView,
 )
+from rexecop.app.witness import CosignedView, Witnesses
 from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.session import Session
 from rexecop.proof.canonical import Json
 from rexecop.proof.records.command import Verb
 from rexecop.proof.vocabulary import Role, Verdict
+from rexecop.store.sqlite import SqliteStore
 
 
 class Closing(Protocol):
@@ -52,6 +56,7 @@ class Parts:
     """What an instance is put together from; `build` is the only maker."""
 
     settings: Settings
+    store: SqliteStore
     world: World
     authority: RootAuthority
     keyring: Keyring
@@ -59,6 +64,8 @@ class Parts:
     lifecycle: Lifecycle
     approving: Approving
     evidence: Evidence
+    witnesses: Witnesses
+    sinks: Sinks
     doctor: Doctor
     closing: tuple[Closing, ...]
 
@@ -238,9 +245,18 @@ class Instance(Reading):
 
     # --- proof ---
 
-    def export(self, operation: str, path: Path | None = None, *, with_outputs: bool = False) -> ExportView:
-        """Write a bundle a stranger can verify offline."""
-        return self._parts.evidence.export(self.resolve(operation), path, with_outputs=with_outputs)
+    def export(
+        self,
+        operation: str,
+        path: Path | None = None,
+        *,
+        with_outputs: bool = False,
+        witnessed: bool = False,
+    ) -> ExportView:
+        """Write a bundle a stranger can verify offline; if `witnessed`, cut where a witness cosigned last."""
+        name, parts = self.resolve(operation), self._parts
+        at = parts.witnesses.covering(name) if witnessed else None
+        return parts.evidence.export(name, path, with_outputs=with_outputs, at=at)
 
     def receipt(self, operation: str) -> Mapping[str, Json]:
         """Return the newest receipt with its signed envelope."""
@@ -250,9 +266,27 @@ class Instance(Reading):
         """Return the newest signed checkpoint, covering everything appended."""
         return self._parts.evidence.checkpoint()
 
-    def log_verify(self) -> Mapping[str, Json]:
-        """Recompute the log from its bytes and name the first bad record."""
-        return self._parts.evidence.verify_log()
+    def log_export(self, folder: Path, progress: Progress) -> Mapping[str, Json]:
+        """Write the log as tiles into `folder`, or add to them what is new."""
+        store, stored = self._parts.store, self._parts.evidence.covering()
+        return export_tiles(store, stored, folder, progress)
+
+    def log_publish(self) -> tuple[SinkView, ...]:
+        """Give the newest checkpoint to every sink."""
+        return self._parts.sinks.publish()
+
+    def witness_request(self, since: int | None = None) -> str:
+        """Return what to send to a witness so that it cosigns the newest checkpoint."""
+        return self._parts.witnesses.request(since).decode()
+
+    def witness_add(self, answer: bytes) -> CosignedView:
+        """Keep what a witness answered."""
+        return self._parts.witnesses.add(answer)
+
+    @property
+    def unpublished(self) -> tuple[str, ...]:
+        """Once closed: which sinks did not take the newest checkpoint, and why."""
+        return self._parts.sinks.failures
 
     def log_prove(self, operation: str, n: int) -> Mapping[str, Json]:
         """Prove that one record is in the log."""

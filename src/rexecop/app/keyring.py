@@ -11,11 +11,12 @@ from rexecop.engines.session import Session
 from rexecop.keys import create_key, read_public_key
 from rexecop.operations.ports import Clock, Store
 from rexecop.proof.chain import Sealed
+from rexecop.proof.note import NoteKey, SignatureType, require_name
 from rexecop.proof.principal import Principal
-from rexecop.proof.publickey import PublicKey
+from rexecop.proof.publickey import ED25519, PublicKey
 from rexecop.proof.records import Record
 from rexecop.proof.records.instance import Note, Trust
-from rexecop.proof.trust import enrolments
+from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.vocabulary import Role
 
 PERSON_LENGTH_MAX = 128  # As long as policy packs take names.
@@ -40,6 +41,7 @@ class Keyring:
                 since=item.since,
                 enrolled_by=item.by.person,
                 revoked=item.revoked is not None,
+                vkey=_vkey(item),
             )
             for item in enrolments(self._records())
         )
@@ -73,7 +75,10 @@ class Keyring:
 
         Raises:
             IdentityRefused: the key speaks for somebody else, or the name cannot be one.
+            NoteMalformed: a witness cannot sign under the name.
         """
+        if role is Role.WITNESS:
+            require_name(person)
         if not (0 < len(person) <= PERSON_LENGTH_MAX and person.isprintable() and person == person.strip()):
             raise IdentityRefused(f"`{person[:60]!a}` cannot be a person's name")
         for item in enrolments(self._records()):
@@ -131,3 +136,11 @@ class Keyring:
             session = Session(self._store, self._clock, self._instance)
         session.add(kind, by, **fields)
         await session.flush()
+
+
+def _vkey(item: Enrolment) -> str | None:
+    """Return a witness's key as verifiers of notes take it (a C2SP vkey), None for other roles."""
+    public = PublicKey.from_line(item.public)
+    if item.role is not Role.WITNESS or public.algorithm != ED25519:
+        return None
+    return NoteKey(name=item.person, public=public, type=SignatureType.COSIGNATURE).encode()

@@ -86,13 +86,21 @@ def verify_bundle(
     """
     data = read_file(path, bytes_max=BUNDLE_BYTES_MAX)
     earlier = read_file(checkpoint, bytes_max=NOTE_BYTES_MAX) if checkpoint is not None else None
-    if trust_dir is not None:
-        trusted = parse_trust(read_folder(trust_dir))
-    else:
-        trusted = _root_keys(Root(root)) if root is not None else NO_KEYS
+    trusted = trusted_keys(trust_dir, root)
     return verify(
         data, trusted, checkpoint=earlier, now=SystemClock().now(), evaluate=evaluate, members=members
     )
+
+
+def trusted_keys(trust_dir: Path | None, root: Path | None) -> TrustedKeys:
+    """Return the keys in `trust_dir`, else those of the runtime root, else none.
+
+    Raises:
+        FileMissing, FileRefused, TrustFileMalformed: a file is not there or not what it should be.
+    """
+    if trust_dir is not None:
+        return parse_trust(read_folder(trust_dir))
+    return _root_keys(Root(root)) if root is not None else NO_KEYS
 
 
 def _root_keys(root: Root) -> TrustedKeys:

@@ -189,6 +189,7 @@ class KeyView:
     enrolled_by: str
     revoked: bool
     path: str | None = None
+    vkey: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,4 +203,5 @@ class InitView:
     instance_key: str
     approver_key: str | None
     notice: str | None = None
+    sinks: str | None = None
     next: tuple[str, ...] = ()

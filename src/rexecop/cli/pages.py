@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from rexecop.cli.exits import STATE_EXITS, Exit
-from rexecop.cli.render import Page, as_json, clipped, minute, moment, short
+from rexecop.cli.render import Page, as_json, clipped, minute, moment, plain_object, short
 
 if TYPE_CHECKING:
     from rexecop.app.offline import ProfileView
+    from rexecop.app.sinks import SinkView
     from rexecop.app.views import (
         DecisionView,
         DoctorView,
@@ -184,6 +185,8 @@ def init_page(page: Page, view: InitView) -> None:
         page.row("kept" if index == 0 else "", name)
     if view.notice:
         page.row("alone", view.notice)
+    if view.sinks:
+        page.row("sinks", view.sinks)
     next_rows(page, view.next)
 
 
@@ -204,6 +207,9 @@ def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
     ]
     shown = 6 if page.fits(ROOMY) else 4
     page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("fingerprint", "role", "is"))
+    for key in keys:
+        if key.vkey is not None:
+            page.row("vkey", key.vkey, whole=True)
 
 
 def export_page(page: Page, view: ExportView) -> None:
@@ -213,6 +219,25 @@ def export_page(page: Page, view: ExportView) -> None:
     page.row("digest", view.digest)
     page.row("checkpoint", f"log of {view.checkpoint_size} records")
     next_rows(page, (f"rexecop verify {view.path}",))
+
+
+def sinks_page(page: Page, views: Sequence[SinkView]) -> None:
+    """Draw what became of a checkpoint at each sink."""
+    if not views:
+        page.line("no sinks; `rexecop init --sink file:PATH` names one")
+        return
+    page.table(("sink", "status", "says"), [(v.sink, v.status, v.message) for v in views], wrap=True)
+
+
+def rows_page(page: Page, found: object) -> None:
+    """Draw an object as labelled rows."""
+    for name, value in plain_object(found).items():
+        if value is None:
+            continue
+        items = value.splitlines() if isinstance(value, str) else value
+        items = items if isinstance(items, list) else [items]
+        for index, item in enumerate(items):
+            page.row(str(name) if index == 0 else "", _value(item))
 
 
 def _value(value: object) -> str:

@@ -10,12 +10,15 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from rexecop.proof import note as notes
 from rexecop.proof.errors import ProofError, RexecopError
 from rexecop.proof.merkle import Frontier, leaf_hash
+from rexecop.proof.note import NoteSignature
+from rexecop.proof.witness import with_lines
 from rexecop.store.apply import Applier
 from rexecop.store.connection import Readers
 from rexecop.store.errors import StoreDamaged
-from rexecop.store.log import Log, StoredCheckpoint, root_in
+from rexecop.store.log import Log, StoredCheckpoint, checkpoint_in
 from rexecop.store.packing import unpack_body
 from rexecop.store.writer import Writer
 
@@ -93,8 +96,8 @@ class Checkpointer:
         stored = self._log.kept_checkpoint()
         if stored is None:
             return Frontier.empty()
-        frontier = self._log.with_nodes(lambda node: Frontier.load(stored.size, node))
-        if frontier.root() != root_in(stored.size, stored.note):
+        frontier = self._log.with_nodes(lambda nodes: Frontier.load(stored.size, nodes))
+        if frontier.root() != checkpoint_in(stored.size, stored.note).root:
             raise self._damaged(f"the log does not continue its checkpoint of size {stored.size}")
         return frontier
 
@@ -151,11 +154,25 @@ class Checkpointer:
 
 
 def keep(applier: Applier, checkpoint: StoredCheckpoint) -> None:
-    """Store `checkpoint`, and drop the older ones of its block of leaves."""
+    """Store `checkpoint`, and drop the older ones of its block of leaves that no witness was given."""
+    # One of this size that is there already may carry what witnesses answered.
     applier.connection.execute(
-        "INSERT OR REPLACE INTO checkpoints(size, note) VALUES(?,?)", (checkpoint.size, checkpoint.note)
+        "INSERT OR IGNORE INTO checkpoints(size, note, given) VALUES(?,?,0)",
+        (checkpoint.size, checkpoint.note),
     )
     block = checkpoint.size - checkpoint.size % KEPT_PER_LEAVES
     applier.connection.execute(
-        "DELETE FROM checkpoints WHERE size>=? AND size<?", (max(block, 1), checkpoint.size)
+        "DELETE FROM checkpoints WHERE size>=? AND size<? AND NOT given", (max(block, 1), checkpoint.size)
+    )
+
+
+def give(applier: Applier, checkpoint: StoredCheckpoint, lines: tuple[NoteSignature, ...]) -> None:
+    """Keep `checkpoint` for good, with `lines` beside the signatures it has: a witness was, or is, asked."""
+    row = applier.connection.execute(
+        "SELECT note FROM checkpoints WHERE size=?", (checkpoint.size,)
+    ).fetchone()
+    found = notes.parse(checkpoint.note if row is None else row[0])
+    applier.connection.execute(
+        "INSERT OR REPLACE INTO checkpoints(size, note, given) VALUES(?,?,1)",
+        (checkpoint.size, with_lines(found, lines).encode()),
     )

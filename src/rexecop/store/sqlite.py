@@ -10,10 +10,11 @@ import apsw
 
 from rexecop.operations.errors import OperationUnknown
 from rexecop.operations.ports import Appended, Batch, Lease
+from rexecop.proof.note import NoteSignature
 from rexecop.store import connection as connections
 from rexecop.store import index
 from rexecop.store.apply import RELEASED, Applier, is_released
-from rexecop.store.checkpoints import Checkpointer, Sign
+from rexecop.store.checkpoints import Checkpointer, Sign, give
 from rexecop.store.errors import StoreReadOnly
 from rexecop.store.index import Difference, Fold
 from rexecop.store.log import StoredCheckpoint
@@ -172,6 +173,10 @@ class SqliteStore(Reading):
         if self._checkpointer is None:
             raise StoreReadOnly(f"the ledger `{self._path}` was opened without a key to sign checkpoints")
         return self._checkpointer.cover()
+
+    def give_checkpoint(self, checkpoint: StoredCheckpoint, lines: tuple[NoteSignature, ...] = ()) -> None:
+        """Keep `checkpoint` for good, because a witness is given it or answered with `lines`."""
+        self._writing.run(lambda applier: give(applier, checkpoint, lines))
 
     # --- doctor ---
 
