@@ -100,15 +100,22 @@ class Frontier:
 
     def append(self, leaf: bytes) -> tuple[Frontier, tuple[bytes, ...]]:
         """Return the frontier with the leaf hash `leaf`, and the nodes it completed, level 0 first."""
-        size = self.size
-        peaks = list(self.peaks)
-        completed = [leaf]
-        while size & 1:
-            leaf = node_hash(peaks.pop(), leaf)
-            completed.append(leaf)
-            size >>= 1
-        peaks.append(leaf)
-        return Frontier(size=self.size + 1, peaks=tuple(peaks)), tuple(completed)
+        grown, (row,) = self.extend((leaf,))
+        return grown, tuple(row[at : at + HASH_BYTES] for at in range(0, len(row), HASH_BYTES))
+
+    def extend(self, leaves: Iterable[bytes]) -> tuple[Frontier, list[bytes]]:
+        """Return the frontier with the leaf hashes `leaves`, and for each the nodes it completed, joined."""
+        size, peaks, rows = self.size, list(self.peaks), []
+        for leaf in leaves:
+            node, row, bits = leaf, leaf, size
+            while bits & 1:
+                node = node_hash(peaks.pop(), node)
+                row += node
+                bits >>= 1
+            peaks.append(node)
+            rows.append(row)
+            size += 1
+        return Frontier(size=size, peaks=tuple(peaks)), rows
 
     def root(self) -> bytes:
         """Return the root of the tree."""
@@ -117,10 +124,7 @@ class Frontier:
 
 def root_of(leaf_hashes: Sequence[bytes]) -> bytes:
     """Return the root over `leaf_hashes`, computed from all of them."""
-    frontier = Frontier.empty()
-    for leaf in leaf_hashes:
-        frontier, _ = frontier.append(leaf)
-    return frontier.root()
+    return Frontier.empty().extend(leaf_hashes)[0].root()
 
 
 def inclusion_proof(index: int, size: int, nodes: NodeReader) -> tuple[bytes, ...]:

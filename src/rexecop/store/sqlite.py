@@ -76,7 +76,7 @@ class SqliteStore(Reading):
         writer = Writer(connections.open_writer(path, patience, vfs), patience, path)
         store = cls(path, readers, writer)
         if checkpointer is not None:
-            store._checkpointer = Checkpointer(checkpointer, readers, writer)
+            store._checkpointer = Checkpointer(checkpointer, readers, writer, store._opened)
             writer.on_commit = store._checkpointer.wake
         return store
 
@@ -169,7 +169,7 @@ class SqliteStore(Reading):
             StoreReadOnly: nothing signs here. StoreDamaged: what was read back is not what was logged.
         """
         if sign is not None:
-            return Checkpointer(sign, self._readers, self._writing).cover()
+            return Checkpointer(sign, self._readers, self._writing, self._opened).cover()
         if self._checkpointer is None:
             raise StoreReadOnly(f"the ledger `{self._path}` was opened without a key to sign checkpoints")
         return self._checkpointer.cover()
