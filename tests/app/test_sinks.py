@@ -306,7 +306,7 @@ def test_init_names_sinks_or_says_what_is_missing() -> None:
         named = await init_root(settings(folder), sinks=(f"file:{folder}/kept", f"git:{folder}/tree/x y"))
         assert named.sinks is None and "root/sinks.yaml" in named.created
         with open_instance(settings(folder)) as instance:
-            assert [view.sink for view in instance.log_publish()] == [
+            assert [view.name for view in instance.log_publish()] == [
                 f"file {folder}/kept",
                 f"git {folder}/tree/x y",
             ]

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from rexecop.app.sinks import SinkView
 from rexecop.app.views import (
     CheckView,
     DecisionView,
@@ -268,8 +267,8 @@ class FakeInstance:
     def log_verify(self, *, trust: object, held: object) -> Mapping[str, Json]:
         return {"size": 10, "verdict": "consistent", "bad": None}
 
-    def log_publish(self) -> tuple[SinkView, ...]:
-        return (SinkView(sink="file /mnt/kept", status="ok", message="checkpoint of 10 records"),)
+    def log_publish(self) -> tuple[CheckView, ...]:
+        return (CheckView(name="file /mnt/kept", status="ok", message="checkpoint of 10 records"),)
 
     def witness_request(self, since: int | None) -> str:
         return f"old {since or 0}\n\nrexecop/test/1\n10\nAAAA\n\n— rexecop/test AAAA\n"

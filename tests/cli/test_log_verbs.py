@@ -110,9 +110,10 @@ def test_sinks_named_at_init_hold_a_checkpoint_at_once_and_a_lost_one_is_said(
     assert (alone / "kept").read_text().startswith(first)
     assert rexecop("log", "publish", "--json").found["sinks"] == [
         {
-            "sink": f"file {alone}/kept",
+            "name": f"file {alone}/kept",
             "status": "ok",
             "message": f"checkpoint of {int(rexecop('log', 'checkpoint').out.split()[1])} records",
+            "facts": None,
         }
     ]
     (alone / "kept").unlink()

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from rexecop.app.witness import complaint
 from rexecop.lanes.errors import ProgramFailed
-from rexecop.lanes.program import Ran, complaint, run
+from rexecop.lanes.program import Ran, run
 
 PATH = {"PATH": os.environ["PATH"]}
 
@@ -25,8 +26,8 @@ def test_a_program_gets_its_input_and_both_its_outputs_are_kept() -> None:
         stdin=b"x" * 200_000,
     )
 
-    assert (ran.returncode, ran.stdout, complaint(ran)) == (3, b"200000\n", "last")
-    assert complaint(python("raise SystemExit(4)")) == "it ended with 4"
+    assert (ran.returncode, ran.stdout, complaint(3, ran.stderr)) == (3, b"200000\n", "last")
+    assert complaint(4, b"") == "it ended with 4"
 
 
 def test_a_program_inherits_what_it_needs_and_no_secret() -> None:

@@ -165,7 +165,7 @@ def test_a_record_filed_as_another_one_is_found() -> None:
 
     assert report.bad is not None
     assert (report.bad.code, report.bad.leaf, report.bad.n) == ("chain-broken", 7, 3)
-    assert report.bad.operation == operation_id(1)
+    assert report.bad.operation_id == operation_id(1)
 
 
 def test_leaves_that_end_with_an_error_are_bad_where_they_end() -> None:

@@ -99,7 +99,7 @@ class Doctor:
     def _log(self) -> CheckView:
         report = self._store.verify_log()
         if report.bad is not None:
-            message = f"record {report.bad.n} of {report.bad.operation}: {report.bad.reason}"
+            message = f"record {report.bad.n} of {report.bad.operation_id}: {report.bad.reason}"
             return CheckView(name="log", status="failed", message=message)
         return CheckView(
             name="log", status="ok", message=f"{report.size} records recomputed, chains and log agree"

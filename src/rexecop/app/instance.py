@@ -19,12 +19,12 @@ from rexecop.app.explain import explain, explain_before
 from rexecop.app.identity import Identity, identify, os_user
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
-from rexecop.app.logs import Progress, export_tiles
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
 from rexecop.app.settings import Settings
-from rexecop.app.sinks import Sinks, SinkView
+from rexecop.app.sinks import Sinks
 from rexecop.app.views import (
+    CheckView,
     DoctorView,
     ExportView,
     KeyView,
@@ -266,12 +266,13 @@ class Instance(Reading):
         """Return the newest signed checkpoint, covering everything appended."""
         return self._parts.evidence.checkpoint()
 
-    def log_export(self, folder: Path, progress: Progress) -> Mapping[str, Json]:
+    def log_export(self, folder: Path, progress: Callable[[int, int], None]) -> Mapping[str, Json]:
         """Write the log as tiles into `folder`, or add to them what is new."""
-        store, stored = self._parts.store, self._parts.evidence.covering()
-        return export_tiles(store, stored, folder, progress)
+        from rexecop.app.logs import export_tiles
 
-    def log_publish(self) -> tuple[SinkView, ...]:
+        return export_tiles(self._parts.store, self._parts.evidence.covering(), folder, progress)
+
+    def log_publish(self) -> tuple[CheckView, ...]:
         """Give the newest checkpoint to every sink."""
         return self._parts.sinks.publish()
 

@@ -14,6 +14,7 @@ from rexecop.proof import checkpoint as checkpoints
 from rexecop.proof import note as notes
 from rexecop.proof.canonical import Json
 from rexecop.proof.checkpoint import require_continued
+from rexecop.proof.codec import to_json
 from rexecop.proof.errors import CheckpointForeign
 from rexecop.proof.logcheck import Leaf, LogReport, check_log
 from rexecop.proof.logproof import (
@@ -42,21 +43,12 @@ Progress = Callable[[int, int], None]
 
 def log_view(report: LogReport, held: bytes | None, signer: str | None, good: str) -> Mapping[str, Json]:
     """Return `report` as it is shown, `good` if nothing is wrong."""
-    bad = report.bad
     return {
         "size": report.size,
         "root": report.root.hex(),
-        "verdict": "damaged" if bad else good,
+        "verdict": "damaged" if report.bad else good,
         "signer": signer,
-        "bad": None
-        if bad is None
-        else {
-            "code": bad.code,
-            "leaf": bad.leaf,
-            "operation_id": bad.operation,
-            "n": bad.n,
-            "reason": bad.reason,
-        },
+        "bad": to_json(report.bad) if report.bad else None,
         "not_checked": _not_checked(signer or good == CONSISTENT, held),
     }
 

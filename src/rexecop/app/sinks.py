@@ -6,19 +6,19 @@ that holds more than the ledger, or another one, ends everything that changes so
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rexecop.app.errors import LedgerForked, LedgerRewound, NotYet, SinkFailed, SinksRefused
 from rexecop.app.files import flush_folder, locked, read_file, reason_of, require_private
 from rexecop.app.root import Root
 from rexecop.app.views import CheckView
-from rexecop.app.witness import ANSWER_BYTES_MAX, Witnesses
+from rexecop.app.witness import Witnesses, complaint
 from rexecop.execution.strict_yaml import Yaml, load_yaml
-from rexecop.lanes.program import Ran, complaint, run
 from rexecop.proof import checkpoint as checkpoints
 from rexecop.proof import note as notes
 from rexecop.proof.canonical import canonical_bytes
@@ -26,12 +26,13 @@ from rexecop.proof.checkpoint import Checkpoint, require_continued
 from rexecop.proof.errors import LogError, LogForked, ProofError, RexecopError
 from rexecop.proof.logproof import instance_keys
 from rexecop.proof.trust import Enrolment
-from rexecop.proof.verify.trusted import trust_of
 from rexecop.store.log import StoredCheckpoint
 from rexecop.store.sqlite import SqliteStore
 
+if TYPE_CHECKING:
+    from rexecop.lanes.program import Ran
+
 SINKS_MAX: Final = 16  # Each is waited for whenever something was recorded.
-PROGRAM_SECONDS: Final = 30.0  # A host that takes longer is asked again the next time.
 TAIL_BYTES: Final = 256 * 1024  # Where in a file the newest checkpoint is looked for: hundreds of them.
 UNSEEN: Final = "none: whoever holds the instance's key could rewind the log, and nobody would see it"
 FILES: Final = ("file", "git")
@@ -57,15 +58,6 @@ class Sink:
         return f"{self.kind} {self.path or self.argv[0]}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SinkView:
-    """What became of a checkpoint at one sink: `status` is `ok` or `failed`."""
-
-    sink: str
-    status: str
-    message: str
-
-
 def read_sinks(root: Root) -> tuple[Sink, ...]:
     """Return the sinks of a root; none where it names none.
 
@@ -82,17 +74,14 @@ def read_sinks(root: Root) -> tuple[Sink, ...]:
 
 
 def _sink(item: Yaml) -> Sink:
-    kind, value = next(iter(item.items()), ("", None)) if isinstance(item, dict) else ("", None)
-    if isinstance(item, dict) and len(item) == 1:
-        if kind in FILES and isinstance(value, str) and value.startswith("/"):
-            return Sink(kind=kind, path=Path(value), argv=())
-        words = [word for word in value if isinstance(word, str) and word] if isinstance(value, list) else []
-        if kind in PROGRAMS and words and words == value:
-            return Sink(kind=kind, path=None, argv=tuple(words))
-    raise SinksRefused(
-        "a sink is one of `file: /PATH`, `git: /PATH`, `command: [WORDS]` and `witness: [WORDS]`",
-        found=kind[:40],
-    )
+    kind, value = next(iter(item.items())) if isinstance(item, dict) and len(item) == 1 else ("", None)
+    if kind in FILES and isinstance(value, str) and value.startswith("/"):
+        return Sink(kind=kind, path=Path(value), argv=())
+    words = [word for word in value if isinstance(word, str) and word] if isinstance(value, list) else []
+    if kind in PROGRAMS and words and words == value:
+        return Sink(kind=kind, path=None, argv=tuple(words))
+    forms = "`file: /PATH`, `git: /PATH`, `command: [WORDS]` and `witness: [WORDS]`"
+    raise SinksRefused(f"a sink is one of {forms}", found=kind[:40])
 
 
 def sinks_file(named: Sequence[str]) -> bytes:
@@ -132,27 +121,24 @@ class Sinks:
     def close(self) -> None:
         """Publish if something was recorded since this was made; never raises."""
         try:
-            if self._store.size() > self._size:
-                failed = [view for view in self.publish() if view.status == "failed"]
-                self.failures = tuple(f"{view.sink}: {view.message}" for view in failed)
+            views = self.publish() if self._store.size() > self._size else ()
+            self.failures = tuple(f"{view.name}: {view.message}" for view in views if view.status != "ok")
         except RexecopError as error:
             self.failures = (error.message,)
 
-    def publish(self) -> tuple[SinkView, ...]:
+    def publish(self) -> tuple[CheckView, ...]:
         """Give the newest checkpoint to every sink, and say what became of it at each.
 
         Raises:
-            RootUnsafe, YamlRefused, SinksRefused: see `read_sinks`. NotYet: the ledger is empty.
+            RootUnsafe, YamlRefused, SinksRefused: see `read_sinks`.
         """
         views = []
         for sink in read_sinks(self._root):
             try:
                 status, message = "ok", self._publish(sink)
-            except RexecopError as error:
-                status, message = "failed", error.message
-            except OSError as error:
+            except (RexecopError, OSError) as error:
                 status, message = "failed", reason_of(error)
-            views.append(SinkView(sink=sink.name, status=status, message=message))
+            views.append(CheckView(name=sink.name, status=status, message=message))
         return tuple(views)
 
     def require_agreement(self) -> None:
@@ -173,11 +159,10 @@ class Sinks:
         """Return for `doctor` whether every sink takes the newest checkpoint and none disagrees."""
         self.require_agreement()
         views = self.publish()
-        failed = "; ".join(f"{view.sink}: {view.message}" for view in views if view.status == "failed")
+        failed = "; ".join(f"{view.name}: {view.message}" for view in views if view.status != "ok")
         sound = f"{len(views)} took the newest checkpoint" if views else UNSEEN
-        return CheckView(
-            name="sinks", status="warning" if failed or not views else "ok", message=failed or sound
-        )
+        status = "warning" if failed or not views else "ok"
+        return CheckView(name="sinks", status=status, message=failed or sound)
 
     def _publish(self, sink: Sink) -> str:
         stored, found = self._current()
@@ -190,7 +175,7 @@ class Sinks:
         else:
             ran = self._run(sink.argv, stored.note)
             if ran.returncode:
-                raise SinkFailed(complaint(ran))
+                raise SinkFailed(complaint(ran.returncode, ran.stderr))
             if not ran.stdout.startswith(notes.LINE_START.encode()):
                 return f"checkpoint of {found.size} records"
             self._store.give_checkpoint(stored)
@@ -202,11 +187,10 @@ class Sinks:
         held = self._newest(path)
         self._require_continued(held, sink)
         if held is None or held.size < found.size:
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "r+b") as file:
-                # What was cut off in the middle, if anything, must not run into what follows.
-                whole = _tail(file.fileno())[-2:] in (b"", b"\n\n")
-                file.write((b"" if whole else b"\n\n") + notes.join([stored.note]))
+            # What was cut off in the middle, if anything, must not run into what follows.
+            torn = _tail(path)[-2:] not in (b"", b"\n\n")
+            with path.open("ab") as file:
+                file.write(b"\n\n" * torn + notes.join([stored.note]))
                 file.flush()
                 os.fsync(file.fileno())
             flush_folder(path.parent)
@@ -218,17 +202,13 @@ class Sinks:
     def _git(self, path: Path, *words: str) -> Ran:
         ran = self._run((*GIT, "-C", str(path.parent), *words), b"")
         if ran.returncode:
-            raise SinkFailed(f"git: {complaint(ran)}")
+            raise SinkFailed(f"git: {complaint(ran.returncode, ran.stderr)}")
         return ran
 
     def _run(self, argv: Sequence[str], stdin: bytes) -> Ran:
-        return run(
-            argv,
-            stdin=stdin,
-            environ=self._environ,
-            seconds=PROGRAM_SECONDS,
-            output_bytes=ANSWER_BYTES_MAX,
-        )
+        from rexecop.lanes.program import run  # Commands that publish nothing need no lane's machinery.
+
+        return run(argv, stdin=stdin, environ=self._environ)
 
     def _current(self) -> tuple[StoredCheckpoint, Checkpoint]:
         stored = self._store.checkpoint()
@@ -242,13 +222,10 @@ class Sinks:
         Raises:
             OSError: the file cannot be read.
         """
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            data = _tail(descriptor)
-        finally:
-            os.close(descriptor)
+        from rexecop.proof.verify.trusted import trust_of
+
         origin, log_keys = self._current()[1].origin, instance_keys(trust_of(self._enrolments()))
-        for item in reversed(notes.split(data)):
+        for item in reversed(notes.split(_tail(path))):
             try:
                 found = checkpoints.verify(item, log_keys).checkpoint
             except ProofError:
@@ -258,19 +235,19 @@ class Sinks:
         return None
 
     def _require_continued(self, held: Checkpoint | None, sink: Sink) -> None:
-        if held is None:
-            return
         try:
-            require_continued(held, self._store.size(), self._store.root)
+            if held is not None:
+                require_continued(held, self._store.size(), self._store.root)
         except LogError as error:
             kind = LedgerForked if isinstance(error, LogForked) else LedgerRewound
-            raise kind(
-                f"{sink.name} disagrees with this ledger: {error.message}",
-                sink=sink.name,
-                next_steps=("rexecop log verify --checkpoint FILE",),
-            ) from error
+            words = f"{sink.name} disagrees with this ledger: {error.message}"
+            raise kind(words, next_steps=("rexecop log verify --checkpoint FILE",)) from error
 
 
-def _tail(descriptor: int) -> bytes:
-    size = os.fstat(descriptor).st_size
-    return os.pread(descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES))
+def _tail(path: Path) -> bytes:
+    """Return the end of a file; whatever else it is cannot be read."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+        return file.read(TAIL_BYTES)

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rexecop.app.clock import SystemClock
 from rexecop.app.errors import FileMissing, FileRefused, NotYet, SinkFailed, SizeRefused, WitnessStateDamaged
 from rexecop.app.files import locked, read_file, reason_of, replace_file
 from rexecop.keys import load_signer
-from rexecop.lanes.program import Ran, complaint
 from rexecop.proof import checkpoint as checkpoints
 from rexecop.proof import note as notes
 from rexecop.proof.checkpoint import Checkpoint
@@ -23,11 +22,14 @@ from rexecop.proof.merkle import consistency_proof
 from rexecop.proof.note import Note, NoteKey, SignatureType
 from rexecop.proof.publickey import ED25519, PublicKey
 from rexecop.proof.trust import Enrolment
-from rexecop.proof.verify.trusted import TrustedKeys
 from rexecop.proof.vocabulary import Role
 from rexecop.proof.witness import Request, judge, with_lines
 from rexecop.store.log import StoredCheckpoint
 from rexecop.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from rexecop.lanes.program import Ran
+    from rexecop.proof.verify.trusted import TrustedKeys
 
 STATE_BYTES_MAX: Final = 16 * 1024 * 1024  # Some ten thousand logs.
 ANSWER_BYTES_MAX: Final = notes.NOTE_BYTES_MAX
@@ -105,7 +107,7 @@ class Witnesses:
             # It says where it is, as the protocol has it.
             ran = send(self.request(int(size)))
         if ran.returncode:
-            raise SinkFailed(f"the witness did not cosign: {complaint(ran)}")
+            raise SinkFailed(f"the witness did not cosign: {complaint(ran.returncode, ran.stderr)}")
         return self.add(ran.stdout)
 
     def covering(self, operation: str) -> StoredCheckpoint:
@@ -139,6 +141,12 @@ class Witnesses:
             if item.role is Role.WITNESS and item.revoked is None and public.algorithm == ED25519:
                 found.append(NoteKey(name=item.person, public=public, type=SignatureType.COSIGNATURE))
         return found
+
+
+def complaint(code: int, stderr: bytes) -> str:
+    """Return the last line that a program wrote to stderr, or its exit code."""
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else f"it ended with {code}"
 
 
 def cosign(data: bytes, *, key: Path, name: str, state: Path, trust: TrustedKeys) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rexecop.cli.exits import STATE_EXITS, Exit
-from rexecop.cli.render import Page, as_json, clipped, minute, moment, plain_object, short
+from rexecop.cli.render import Page, as_json, clipped, minute, moment, short
 
 if TYPE_CHECKING:
     from rexecop.app.offline import ProfileView
-    from rexecop.app.sinks import SinkView
     from rexecop.app.views import (
+        CheckView,
         DecisionView,
         DoctorView,
         ExportView,
@@ -221,21 +221,21 @@ def export_page(page: Page, view: ExportView) -> None:
     next_rows(page, (f"rexecop verify {view.path}",))
 
 
-def sinks_page(page: Page, views: Sequence[SinkView]) -> None:
+def sinks_page(page: Page, views: Sequence[CheckView]) -> None:
     """Draw what became of a checkpoint at each sink."""
     if not views:
         page.line("no sinks; `rexecop init --sink file:PATH` names one")
         return
-    page.table(("sink", "status", "says"), [(v.sink, v.status, v.message) for v in views], wrap=True)
+    page.table(("sink", "status", "says"), [(v.name, v.status, v.message) for v in views], wrap=True)
 
 
-def rows_page(page: Page, found: object) -> None:
+def rows_page(page: Page, found: Mapping[str, object]) -> None:
     """Draw an object as labelled rows."""
-    for name, value in plain_object(found).items():
+    for name, value in found.items():
         if value is None:
             continue
         items = value.splitlines() if isinstance(value, str) else value
-        items = items if isinstance(items, list) else [items]
+        items = items if isinstance(items, list | tuple) else [items]
         for index, item in enumerate(items):
             page.row(str(name) if index == 0 else "", _value(item))
 

@@ -54,12 +54,6 @@ def plain(value: object) -> object:
     return str(value)
 
 
-def plain_object(value: object) -> dict[str, object]:
-    """Return a mapping or dataclass as what JSON holds."""
-    found = plain(value)
-    return found if isinstance(found, dict) else {"": found}
-
-
 def as_json(value: object, *, indent: int | None = 2) -> str:
     """Return `value` as one JSON text in ASCII, which no terminal and no locale can misread."""
     return json.dumps(plain(value), indent=indent, ensure_ascii=True) + "\n"

@@ -19,6 +19,8 @@ from rexecop.lanes.errors import ProgramFailed
 from rexecop.lanes.spawning import memory_file
 
 PASSED_ON: Final = ("HOME", "LANG", "LOGNAME", "PATH", "SSH_AUTH_SOCK", "USER")  # What `ssh` and `git` need.
+SECONDS_MAX: Final = 30.0  # A host that takes longer is asked again the next time.
+OUTPUT_BYTES_MAX: Final = 256 * 1024  # More than any witness has to say.
 _READ_BYTES: Final = 1 << 16
 
 Ran: TypeAlias = CompletedProcess[bytes]
@@ -26,7 +28,12 @@ Ran: TypeAlias = CompletedProcess[bytes]
 
 
 def run(
-    argv: Sequence[str], *, stdin: bytes, environ: Mapping[str, str], seconds: float, output_bytes: int
+    argv: Sequence[str],
+    *,
+    stdin: bytes,
+    environ: Mapping[str, str],
+    seconds: float = SECONDS_MAX,
+    output_bytes: int = OUTPUT_BYTES_MAX,
 ) -> Ran:
     """Run `argv`, without a shell and with no more of `environ` than `PASSED_ON`, to its end.
 
@@ -54,12 +61,6 @@ def run(
             words = f"did not end in {seconds:g} s" if late else f"put out more than {output_bytes} bytes"
             raise ProgramFailed(f"`{argv[0]}` {words}") from error
     return CompletedProcess(argv, code, stdout, stderr)
-
-
-def complaint(ran: Ran) -> str:
-    """Return the last line that a program wrote to stderr, or its exit code."""
-    lines: list[str] = ran.stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else f"it ended with {ran.returncode}"
 
 
 def _output(process: Popen[bytes], until: float, output_bytes: int) -> Sequence[bytes]:

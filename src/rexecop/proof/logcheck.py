@@ -42,7 +42,7 @@ class BadRecord:
     code: str
     reason: str
     leaf: int
-    operation: str
+    operation_id: str
     n: int
 
 
@@ -74,7 +74,7 @@ def check_log(
         walk.end()
     except ProofError as error:
         at = walk.frontier.size
-        bad = BadRecord(code=error.code, reason=error.message, leaf=at, operation=operation, n=n)
+        bad = BadRecord(code=error.code, reason=error.message, leaf=at, operation_id=operation, n=n)
     return LogReport(size=walk.frontier.size, root=walk.frontier.root(), bad=bad)
 
 
@@ -84,11 +84,9 @@ class _Walk:
     def __init__(self, size: int, own: Iterable[Checkpoint], held: Iterable[Checkpoint]) -> None:
         self.frontier = Frontier.empty()
         self._size = size
-        self._own: dict[int, list[Checkpoint]] = {}
-        self._held: dict[int, list[Checkpoint]] = {}
-        for into, found in ((self._own, own), (self._held, held)):
-            for checkpoint in found:
-                into.setdefault(checkpoint.size, []).append(checkpoint)
+        self._due: dict[int, list[tuple[Checkpoint, bool]]] = {}
+        for checkpoint, earlier in (*((one, False) for one in own), *((one, True) for one in held)):
+            self._due.setdefault(checkpoint.size, []).append((checkpoint, earlier))
         # One small value for each operation, for ever: a record may follow long after, and a second one
         # that claims an old place has to be known for what it is.
         self._ends: dict[str, End] = {}
@@ -125,11 +123,10 @@ class _Walk:
         Raises:
             LogForked, LogRewound, CheckpointForged: one has not.
         """
-        root = frontier.root() if frontier.size in self._own or frontier.size in self._held else b""
-        for checkpoint in self._held.get(frontier.size, ()):
-            require_continued(checkpoint, self._size, lambda _: root)
-        for checkpoint in self._own.get(frontier.size, ()):
-            if checkpoint.root != root:
+        for checkpoint, earlier in self._due.get(frontier.size, ()):
+            if earlier:
+                require_continued(checkpoint, self._size, lambda _: frontier.root())
+            elif checkpoint.root != frontier.root():
                 raise CheckpointForged(f"the checkpoint of {checkpoint.size} records has another root")
 
     def end(self) -> None:
@@ -138,8 +135,6 @@ class _Walk:
         Raises:
             LogTruncated: a checkpoint does.
         """
-        longest = max((*self._own, *self._held), default=0)
-        if longest > self.frontier.size:
-            raise LogTruncated(
-                f"a checkpoint covers {longest} records, the log holds {self.frontier.size}", size=longest
-            )
+        size, longest = self.frontier.size, max(self._due, default=0)
+        if longest > size:
+            raise LogTruncated(f"a checkpoint covers {longest} records, the log holds {size}", size=longest)

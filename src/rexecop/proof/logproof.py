@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from rexecop.proof import checkpoint, note
 from rexecop.proof.canonical import Digest, Json, canonical_bytes, parse_json
@@ -19,8 +19,10 @@ from rexecop.proof.errors import CheckpointForeign, CheckpointForged, LogProofMa
 from rexecop.proof.merkle import leaf_hash, verify_consistency, verify_inclusion
 from rexecop.proof.note import NoteKey, SignatureType
 from rexecop.proof.publickey import ED25519
-from rexecop.proof.verify.trusted import TrustedKeys
 from rexecop.proof.vocabulary import Role
+
+if TYPE_CHECKING:
+    from rexecop.proof.verify.trusted import TrustedKeys
 
 PROOF_BYTES_MAX: Final = 2 * 1024 * 1024  # A record of the largest size, indented, and a note.
 

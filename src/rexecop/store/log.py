@@ -166,9 +166,9 @@ class Log:
                 raise CheckpointForeign(words)
         size = self.size()
         report = check_log(self._checked_leaves(size), size, own=own, held=held)
-        if report.bad is not None and not report.bad.operation and report.bad.leaf < size:
+        if report.bad is not None and not report.bad.operation_id and report.bad.leaf < size:
             operation, n = self.place_of(report.bad.leaf)
-            report = replace(report, bad=replace(report.bad, operation=operation, n=n))
+            report = replace(report, bad=replace(report.bad, operation_id=operation, n=n))
         return report
 
     def _checked_leaves(self, size: int) -> Iterator[CheckedLeaf]:

@@ -35,7 +35,7 @@ def command(
         with session.instance() as instance:
             for item in instance.log_publish():
                 if item.status == "failed":
-                    session.note(f"{item.sink} does not take checkpoints yet: {item.message}")
+                    session.note(f"{item.name} does not take checkpoints yet: {item.message}")
     session.answer(view, lambda page: init_page(page, view), quiet=view.root)
 
 

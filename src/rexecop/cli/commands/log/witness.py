@@ -69,4 +69,5 @@ def add(session: Session, file: str) -> None:
     answer = given(file, ANSWER_BYTES_MAX)
     with session.instance() as instance:
         view = instance.witness_add(answer)
-    session.answer(view, lambda page: rows_page(page, view), quiet=str(view.size))
+    found = {"size": view.size, "witnesses": view.witnesses}
+    session.answer(found, lambda page: rows_page(page, found), quiet=str(view.size))
