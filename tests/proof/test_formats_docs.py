@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from rexecop.proof import bundle, container
+from rexecop.app.root import Root
+from rexecop.app.sinks import read_sinks
+from rexecop.lanes.program import PASSED_ON
+from rexecop.proof import bundle, checkpoint, container
 from rexecop.proof.bundle import Manifest, Proofs
 from rexecop.proof.canonical import Json, canonical_bytes, parse_json
-from rexecop.proof.checkpoint import parse as parse_checkpoint
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode
-from rexecop.proof.errors import KindUnknown
-from rexecop.proof.note import parse as parse_note
+from rexecop.proof.errors import ChainBroken, KindUnknown, LogError, ProofError
+from rexecop.proof.logproof import ConsistencyProof, InclusionProof, read_proof
+from rexecop.proof.note import NoteKey
 from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX
 from rexecop.proof.records import KINDS, read_record
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
@@ -24,7 +28,9 @@ from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.verify import CODES, STEPS, Rung
 from rexecop.proof.verify.evidence import pack_groups
 from rexecop.proof.vocabulary import Role
+from rexecop.proof.witness import Request, judge
 from tests.house.source import ROOT
+from tests.proof.logs import at, bodies, log_keys
 
 PAGES: Final = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs/formats").glob("*.md")}
 BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -51,6 +57,9 @@ def test_every_example_is_what_the_code_reads(page: str, text: str) -> None:
     others: dict[Json, type] = {Manifest.kind: Manifest, Proofs.kind: Proofs}
     if value["kind"] == "policy-pack/1":
         assert pack_groups([body]) == {"ops": frozenset({"mara", "otto"})}
+    elif value["kind"] in (InclusionProof.kind, ConsistencyProof.kind):
+        proof = read_proof(text.encode())
+        proof.require(checkpoint.verify(proof.checkpoint.encode(), log_keys).checkpoint)
     elif value["kind"] in others:
         decode(others[value["kind"]], body)
     else:
@@ -111,10 +120,40 @@ def test_limits_names_and_places_on_the_pages_are_those_of_the_code() -> None:
         assert f"`{word}`" in PAGES["records.md"]
 
 
-def test_the_checkpoint_shown_is_one() -> None:
-    (text,) = [text for page, text in examples("text") if page == "ledger.md"]
+def test_the_checkpoint_and_the_request_shown_are_of_the_keys_on_the_page() -> None:
+    note, request = [text.encode() for page, text in examples("text") if page == "ledger.md"]
+    log, witness = (
+        NoteKey.decode(key) for key in re.findall(r"`(\S+\+[0-9a-f]{8}\+\S+)`", PAGES["ledger.md"])
+    )
 
-    assert parse_checkpoint(parse_note(text.encode()).text).origin == "rexecop/inst_demo/1"
+    shown = checkpoint.verify(note, lambda origin: [log] if origin == log.name else [], [witness])
+    assert [entry.key for entry in shown.witnesses] == [witness]
+    judged = judge(Request.parse(request), at(bodies(2)), log_keys)
+    assert judged.checkpoint == shown.checkpoint == at(bodies(3))
+    assert Request.parse(request).encode() == request
+
+
+def test_every_error_of_the_log_is_on_the_page_and_every_code_there_is_one() -> None:
+    shown = set(re.findall(r"^\| `([a-z-]+-[a-z]+)` \|", PAGES["ledger.md"], re.MULTILINE))
+    raised = {kind.code for kind in below(LogError)} | {kind.code for kind in below(ChainBroken)}
+
+    assert raised - {LogError.code} <= shown
+    assert shown <= {kind.code for kind in below(ProofError)}
+
+
+def below(kind: type[ProofError]) -> Iterator[type[ProofError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from below(child)
+
+
+def test_the_sinks_shown_are_read(tmp_path: Path) -> None:
+    (text,) = [text for page, text in examples("yaml") if page == "ledger.md"]
+    (tmp_path / "sinks.yaml").write_text(text)
+    (tmp_path / "sinks.yaml").chmod(0o600)
+
+    assert [sink.kind for sink in read_sinks(Root(tmp_path))] == ["file", "git", "command", "witness"]
+    assert all(f"`{name}`" in PAGES["ledger.md"] for name in PASSED_ON)
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:
