@@ -232,12 +232,18 @@ class FakeInstance:
         return WhyView(operation_id=None, state=None, lines=("policy would say: allowed",))
 
     def export(
-        self, name: str, path: Path | None, with_outputs: bool = False, witnessed: bool = False
+        self,
+        name: str,
+        path: Path | None,
+        with_outputs: bool = False,
+        since: object = None,
+        witnessed: bool = False,
     ) -> ExportView:
         self.calls.append(("export", path))
         found = self.resolve(name)
         return ExportView(
             operation_id=found,
+            target=None,
             path=str(path or f"{found}.rxb"),
             bytes=4096,
             records=10,
@@ -260,6 +266,9 @@ class FakeInstance:
                 revoked=False,
             ),
         )
+
+    def allowed_signers(self) -> str:
+        return 'bob namespaces="approval@rexecop" ssh-ed25519 AAAA\n'
 
     def log_checkpoint(self) -> str:
         return "rexecop/test/1\n10\nAAAA\n\n— rexecop/test AAAA\n"

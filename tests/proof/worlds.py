@@ -46,8 +46,6 @@ from rexecop.proof.records.decision import (
     Decision,
     Obligations,
     PackRef,
-    PolicyRequest,
-    RequestTarget,
     RuleRef,
     Terms,
     terms_digest,
@@ -60,7 +58,9 @@ from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
+from rexecop.proof.request import policy_request
 from rexecop.proof.scope import scope_root, undo_scope_root
+from rexecop.proof.signer import Signer
 from rexecop.proof.verify import Report, TrustedKey, TrustedKeys, verify
 from rexecop.proof.vocabulary import (
     Effect,
@@ -115,6 +115,7 @@ class Book:
     records: list[Sealed] = field(default_factory=list)
     signatures: dict[Digest, bytes] = field(default_factory=dict)
     blobs: dict[Digest, BundleBlob] = field(default_factory=dict)
+    target: str = TARGET
 
     def add(self, kind: Callable[..., Record], by: Principal = ENGINE, **fields: Any) -> Sealed:
         self.at += timedelta(milliseconds=100)
@@ -136,9 +137,9 @@ class Book:
             profile=ProfileRef(name="hello", version="1.0.0", digest=PROFILE.digest),
             environment=EnvironmentRef(id="here", digest=ENVIRONMENT.digest),
             intent="set_line",
-            target=TARGET,
+            target=self.target,
             mode=mode,
-            origin=Origin(channel="cli"),
+            origin=more.pop("origin", Origin(channel="cli")),
             **more,
         )
         if by.established is Established.KEY:
@@ -154,7 +155,7 @@ class Book:
             environment=ENVIRONMENT.digest,
             effect=effect,
             risk="low",
-            targets=(PlannedTarget(id=TARGET, type="host", criticality="low"),),
+            targets=(PlannedTarget(id=self.target, type="host", criticality="low"),),
             steps=tuple(steps),
             **more,
         )
@@ -163,21 +164,7 @@ class Book:
         intent = self.records[0].record
         plan, planned = self.last(Plan)
         assert isinstance(intent, Intent)
-        request = PolicyRequest(
-            gate=Gate.PLAN,
-            principal=intent.by,
-            profile=intent.profile.name,
-            intent=intent.intent,
-            effect=planned.effect,
-            mode=intent.mode,
-            risk=planned.risk,
-            environment=intent.environment.id,
-            targets=(RequestTarget(id=TARGET, type="host", criticality="low"),),
-            simulated=False,
-            pinned=False,
-            origin="cli",
-            now=self.at,
-        )
+        request = policy_request(intent, planned, gate=Gate.PLAN, now=self.at)
         terms = Terms(
             verdict=verdict, approvals=approvals, obligations=more.pop("obligations", Obligations())
         )
@@ -192,7 +179,7 @@ class Book:
             reason="because",
         )
 
-    def approve(self, by: Principal, key: MemorySigner, *, approves: bool = True, **more: Any) -> Sealed:
+    def approve(self, by: Principal, key: Signer, *, approves: bool = True, **more: Any) -> Sealed:
         plan, _ = self.last(Plan)
         _, decision = self.last(Decision)
         statement = ApprovalStatement(
@@ -417,16 +404,16 @@ def planned_change(**decision: Any) -> tuple[Book, CallStep, CallStep]:
     return book, look, change
 
 
-def approved_change() -> tuple[Book, CallStep, CallStep]:
+def approved_change(key: Signer = APPROVER_KEY) -> tuple[Book, CallStep, CallStep]:
     book, look, change = planned_change()
-    book.approve(MARA, APPROVER_KEY)
+    book.approve(replace(MARA, credential=key.public.fingerprint), key)
     book.ticket()
     return book, look, change
 
 
-def a_change() -> Book:
-    """Approved, done, validated, closed, and then undone."""
-    book, look, change = approved_change()
+def a_change(key: Signer = APPROVER_KEY) -> Book:
+    """Approved by Mara with `key`, done, validated, closed, and then undone."""
+    book, look, change = approved_change(key)
     book.run(look, output=b"old line\n", facts=PATHS)
     book.outcome("set", book.attempt(change, values=VALUES, target_n=1))
     book.validation()
@@ -454,7 +441,7 @@ def a_lost_call() -> Book:
     """The runner died after the attempt; a probe found that the change had happened."""
     book, look, change = approved_change()
     book.run(look, facts=PATHS)
-    lost = book.attempt(change, values=VALUES)
+    lost = book.attempt(change, values=VALUES, target_n=1)
     book.outcome("set", lost, Ended.UNKNOWN, message="no answer", measured=None)
     assert change.probe is not None
     probe = book.attempt(change, change.probe.call, phase=Phase.PROBE, values=VALUES)
@@ -493,14 +480,14 @@ OPERATIONS: Final[Mapping[str, Callable[[], Book]]] = {
 
 
 def enrol(
-    person: str, role: Role, key: MemorySigner, *, by: Principal = ROOT, at: datetime = START, **more: Any
+    person: str, role: Role, key: Signer, *, by: Principal = ROOT, at: datetime = START, **more: Any
 ) -> Callable[[int, Digest | None], Trust]:
     def made(n: int, prev: Digest | None) -> Trust:
         fields: dict[str, Any] = {
             "person": person,
             "role": role,
             "public": key.public.line,
-            "fingerprint": key.key_id,
+            "fingerprint": key.public.fingerprint,
             "revoked": False,
         }
         return Trust(operation=INSTANCE, n=n, prev=prev, at=at, by=by, **(fields | more))
@@ -513,6 +500,11 @@ ENROLMENTS: Final = (
     enrol("mara", Role.APPROVER, APPROVER_KEY),
     enrol("otto", Role.APPROVER, SECOND_APPROVER_KEY),
 )
+
+
+def enrolled_with(key: Signer) -> list[Sealed]:
+    """Return the instance's own chain where `key` is Mara's."""
+    return instance_chain((ENROLMENTS[0], enrol("mara", Role.APPROVER, key), ENROLMENTS[2]))
 
 
 def instance_chain(made: Sequence[Callable[[int, Digest | None], Record]] = ENROLMENTS) -> list[Sealed]:

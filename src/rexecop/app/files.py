@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from rexecop.app.errors import FileMissing, FileRefused, RootUnsafe, RootUnwritable
@@ -192,6 +193,39 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def write_over(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whatever was there.
+
+    Raises:
+        FileRefused: it cannot be written.
+    """
+    try:
+        path.write_bytes(data)
+    except (OSError, ValueError) as error:
+        raise FileRefused(f"`{path}` cannot be written: {reason_of(error)}", path=str(path)) from error
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write `files` into a new or empty `folder`, all of them or none.
+
+    Raises:
+        FileRefused: the folder holds something, or cannot be written; it is as it was.
+    """
+    try:
+        # Made beside it and moved there at once: moving onto a folder that holds something fails.
+        with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+            made = Path(scratch) / folder.name
+            made.mkdir()
+            for name, data in files.items():
+                with (made / name).open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            made.rename(folder)
+    except (OSError, ValueError) as error:
+        raise FileRefused(f"`{folder}` cannot be written: {reason_of(error)}", path=str(folder)) from error
 
 
 def reason_of(error: Exception) -> str:

@@ -14,14 +14,16 @@ from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
 from rexecop.app.describe import operation_view
 from rexecop.app.doctor import Doctor
-from rexecop.app.evidence import Evidence
+from rexecop.app.evidence import Bound, Evidence
 from rexecop.app.explain import explain, explain_before
+from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import Identity, identify, os_user
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
 from rexecop.app.settings import Settings
+from rexecop.app.signers import enrol_file, listing
 from rexecop.app.sinks import Sinks
 from rexecop.app.views import (
     CheckView,
@@ -64,6 +66,7 @@ class Parts:
     lifecycle: Lifecycle
     approving: Approving
     evidence: Evidence
+    heads: HeadsKeeper
     witnesses: Witnesses
     sinks: Sinks
     doctor: Doctor
@@ -105,7 +108,8 @@ class Instance(Reading):
     def identity(self) -> Identity:
         """Return who is asking, established by key or as the OS user."""
         key = self._parts.settings.identity
-        return identify(key, self._parts.authority.enrolments() if key is not None else ())
+        trusted = self._parts.authority.enrolments() if key is not None else ()
+        return identify(key, trusted, self._parts.world.clock.now())
 
     async def plan(self, asked: PlanInput) -> OperationView:
         """Store an intent, its plan and the policy's decision.
@@ -135,7 +139,7 @@ class Instance(Reading):
             TimeoutError: `timeout` passed; the call in flight was ended, its record says how.
         """
         async with asyncio.timeout(timeout):
-            return self._seen(await self._parts.lifecycle.start(self.resolve(operation)))
+            return await self._seen(await self._parts.lifecycle.start(self.resolve(operation)))
 
     async def resume(self, operation: str, reason: str | None = None) -> OperationView:
         """Go on with a paused operation."""
@@ -163,7 +167,7 @@ class Instance(Reading):
 
     async def _command(self, operation: str, verb: Verb, reason: str | None) -> OperationView:
         name, by = self.resolve(operation), self.identity().principal
-        return self._seen(await self._parts.lifecycle.command(name, verb, by, reason))
+        return await self._seen(await self._parts.lifecycle.command(name, verb, by, reason))
 
     async def reconcile(
         self, operation: str, *, probe: bool, happened: bool | None = None, reason: str | None = None
@@ -173,9 +177,10 @@ class Instance(Reading):
         driven = await self._parts.lifecycle.reconcile(
             name, by, probe=probe, happened=happened, reason=reason
         )
-        return self._seen(driven)
+        return await self._seen(driven)
 
-    def _seen(self, driven: Driven) -> OperationView:
+    async def _seen(self, driven: Driven) -> OperationView:
+        await self._parts.heads.record_daily()
         view = self._view(driven.session)
         return replace(view, waiting=driven.queued) if driven.queued else view
 
@@ -251,12 +256,27 @@ class Instance(Reading):
         path: Path | None = None,
         *,
         with_outputs: bool = False,
+        since: Bound = None,
         witnessed: bool = False,
     ) -> ExportView:
         """Write a bundle a stranger can verify offline; if `witnessed`, cut where a witness cosigned last."""
         name, parts = self.resolve(operation), self._parts
         at = parts.witnesses.covering(name) if witnessed else None
-        return parts.evidence.export(name, path, with_outputs=with_outputs, at=at)
+        return parts.evidence.export(name, path, with_outputs=with_outputs, since=since, at=at)
+
+    async def export_window(
+        self,
+        target: str | None,
+        path: Path | None = None,
+        *,
+        with_outputs: bool = False,
+        since: Bound = None,
+        until: Bound = None,
+    ) -> ExportView:
+        """Write a bundle with all changes, of `target` or of any, that were recorded in a window."""
+        return await self._parts.evidence.export_window(
+            target, path, with_outputs=with_outputs, since=since, until=until
+        )
 
     def receipt(self, operation: str) -> Mapping[str, Json]:
         """Return the newest receipt with its signed envelope."""
@@ -310,6 +330,15 @@ class Instance(Reading):
     async def key_trust(self, source: str, person: str, role: str) -> KeyView:
         """Enrol a public key, from a file or as a line."""
         return await self._parts.keyring.trust(source, person, Role(role), os_user())
+
+    async def keys_trust(self, source: Path, role: str) -> tuple[KeyView, ...]:
+        """Enrol the keys of an `allowed_signers` file, each for the person its line names."""
+        world, keyring = self._parts.world, self._parts.keyring
+        return await enrol_file(keyring, source, Role(role), os_user(), world.clock.now())
+
+    def allowed_signers(self) -> str:
+        """Return the enrolled approvers as an `allowed_signers` file."""
+        return listing(self._parts.authority.enrolments())
 
     async def key_revoke(self, fingerprint: str) -> KeyView:
         """Stop trusting a key from now on."""

@@ -20,7 +20,8 @@ from rexecop.proof.errors import CosignatureUnmatched, ProofError, SignatureWron
 from rexecop.proof.logproof import instance_keys
 from rexecop.proof.merkle import consistency_proof
 from rexecop.proof.note import Note, NoteKey, SignatureType
-from rexecop.proof.publickey import ED25519, PublicKey
+from rexecop.proof.publickey import PublicKey
+from rexecop.proof.suites import ED25519
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Role
 from rexecop.proof.witness import Request, judge, with_lines

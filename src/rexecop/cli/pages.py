@@ -201,10 +201,7 @@ def doctor_page(page: Page, view: DoctorView) -> None:
 def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
     """Draw keys, revoked ones named."""
     heads = ["person", "role", "fingerprint", "is", "since (UTC)", "enrolled by"]
-    rows = [
-        [k.person, k.role, k.fingerprint, "revoked" if k.revoked else "valid", minute(k.since), k.enrolled_by]
-        for k in keys
-    ]
+    rows = [[k.person, k.role, k.fingerprint, _standing(k), minute(k.since), k.enrolled_by] for k in keys]
     shown = 6 if page.fits(ROOMY) else 4
     page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("fingerprint", "role", "is"))
     for key in keys:
@@ -212,10 +209,17 @@ def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
             page.row("vkey", key.vkey, whole=True)
 
 
+def _standing(key: KeyView) -> str:
+    if key.revoked:
+        return "revoked"
+    return "valid" if key.expires is None else f"until {minute(key.expires)}"
+
+
 def export_page(page: Page, view: ExportView) -> None:
     """Draw where a bundle was written."""
     page.title(view.path)
-    page.row("holds", f"{view.records} records of {view.operation_id}, {view.bytes} bytes")
+    what = view.operation_id or f"all changes of {view.target or 'every target'}"
+    page.row("holds", f"{view.records} records of {what}, {view.bytes} bytes")
     page.row("digest", view.digest)
     page.row("checkpoint", f"log of {view.checkpoint_size} records")
     next_rows(page, (f"rexecop verify {view.path}",))

@@ -12,12 +12,14 @@ RexecopError
     ├── ContainerMalformed          bytes that are not a container, or break a limit
     ├── BundleMalformed             a container whose members do not make up a bundle
     ├── TrustFileMalformed          a file of a trust folder that names no key and role
+    ├── AllowedSignersMalformed     a text that is no allowed_signers file we can hold to
     ├── LogError                    the log does not show what it should
     │   ├── LogProofMalformed       a proof that fits no such place or size
     │   │   └── LogProofEmpty       no proof where one is needed
     │   ├── InclusionProofWrong     a proof that leads to another root
     │   ├── ConsistencyProofWrong   a proof that does not join the two roots
     │   ├── NodeMissing             a tree node the store should hold and does not
+    │   ├── HeadsProofWrong         a map of target heads that is not what its root says
     │   ├── LogLeafUnreadable       a leaf, or the tile it should be in, is not there or cannot be read
     │   ├── LogRecordAltered        a record whose bytes are not those that were logged
     │   ├── LogNodeWrong            a kept tree node that is not the one of its leaves
@@ -37,6 +39,7 @@ RexecopError
         ├── SignatureMalformed      bytes that are no signature, or break a limit
         ├── SignatureUnsupported    an algorithm nobody here can check: never a pass
         ├── SignatureWrong          the key did not sign this
+        ├── SignatureUserAbsent     a security key signed, and nobody touched it
         ├── SignatureNamespaceMismatch  signed for another purpose
         ├── SignatureRepeated       one key counted twice
         └── SignerUnknown           no signature by the key that was asked for
@@ -130,6 +133,12 @@ class TrustFileMalformed(ProofError):
     code = "trust-file-malformed"
 
 
+class AllowedSignersMalformed(ProofError):
+    """A line of an allowed_signers file cannot be read, or asks for what we cannot check."""
+
+    code = "allowed-signers-malformed"
+
+
 class LogError(ProofError):
     """The log does not show what it should."""
 
@@ -164,6 +173,12 @@ class NodeMissing(LogError):
     """A node that a leaf completed is not in that leaf's row."""
 
     code = "log-node-missing"
+
+
+class HeadsProofWrong(LogError):
+    """A map of target heads is not shown to be the one under its root."""
+
+    code = "heads-proof-wrong"
 
 
 class LogLeafUnreadable(LogError):
@@ -278,6 +293,12 @@ class SignatureWrong(SignatureError):
     """The key did not sign these bytes."""
 
     code = "signature-wrong"
+
+
+class SignatureUserAbsent(SignatureError):
+    """The security key does not show that its user was present."""
+
+    code = "signature-user-absent"
 
 
 class SignatureNamespaceMismatch(SignatureError):

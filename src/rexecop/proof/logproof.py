@@ -18,7 +18,7 @@ from rexecop.proof.codec import from_json
 from rexecop.proof.errors import CheckpointForeign, CheckpointForged, LogProofMalformed
 from rexecop.proof.merkle import leaf_hash, verify_consistency, verify_inclusion
 from rexecop.proof.note import NoteKey, SignatureType
-from rexecop.proof.publickey import ED25519
+from rexecop.proof.suites import ED25519
 from rexecop.proof.vocabulary import Role
 
 if TYPE_CHECKING:
@@ -113,8 +113,14 @@ def require_held(proof: InclusionProof | ConsistencyProof, found: Checkpoint, he
 
 
 def instance_keys(trust: TrustedKeys) -> LogKeys:
-    """Return the keys that `trust` has for instances, as they sign checkpoints."""
-    trusted = [key for key in trust.of(Role.INSTANCE) if key.public.algorithm == ED25519]
+    """Return the keys that `trust` has for instances, as they sign checkpoints.
+
+    When a note was signed is nobody's word, so a key with limits of time is none of them.
+    """
+    from rexecop.proof.verify.trusted import CHECKPOINTS
+
+    able = [key for key in trust.of(Role.INSTANCE) if key.public.algorithm == ED25519]
+    trusted = [key for key in able if key.counts(CHECKPOINTS, None)]
 
     def keys(origin: str) -> Sequence[NoteKey]:
         return [

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from rexecop.proof.canonical import Digest
-from rexecop.proof.chain import Sealed
+from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
 from rexecop.proof.records import Approval, Attempt, Decision, Intent, Plan, Ticket
 from rexecop.proof.records.decision import terms_digest
+from rexecop.proof.request import policy_request
 from rexecop.proof.scope import scope_root, undo_scope_root
-from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, call_steps
+from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, call_steps
 from rexecop.proof.vocabulary import EFFECT_ORDER, Gate
 
 
 def check(evidence: Evidence, notes: Notes) -> None:
     """Step 7 for everything that comes before the first attempt, and for tickets minted later."""
-    _inputs(evidence, notes)
     asked, planned = evidence.first(Intent), evidence.first(Plan)
     if asked is None:
         return
@@ -47,7 +49,8 @@ def _plan(asked: tuple[Sealed, Intent], planned: tuple[Sealed, Plan], notes: Not
     for step in call_steps(plan):
         more = EFFECT_ORDER.index(step.call.effect) > EFFECT_ORDER.index(plan.effect)
         notes.when(more, "E07b", sealed, f"has effect `{plan.effect}`, and its step `{step.id}` does more")
-        other = step.call.target != step.target or (step.undo is not None and step.undo.target != step.target)
+        calls = (step.call, step.undo, step.probe.call if step.probe else None)
+        other = any(call is not None and call.target != step.target for call in calls)
         notes.when(other, "E07b", sealed, f"has step `{step.id}` call another target than its own")
 
 
@@ -56,14 +59,16 @@ def _decision(
 ) -> None:
     request, plan = decision.request, planned[1]
     notes.when(decision.plan != planned[0].digest, "E07c", sealed, "is about another plan")
-    stated = (request.principal, request.sponsor, request.profile, request.intent, request.environment)
-    meant = (asked.by, asked.sponsor, asked.profile.name, asked.intent, asked.environment.id)
-    notes.when(stated != meant, "E07c", sealed, "was made on another request than the intent")
-    notes.when(request.mode is not asked.mode, "E07c", sealed, f"was made for mode `{request.mode}`")
-    targets = [target.id for target in plan.targets]
-    other = (request.effect, [target.id for target in request.targets]) != (plan.effect, targets)
-    other = other and request.gate is not Gate.CALL
-    notes.when(other, "E07c", sealed, "was made on another effect or other targets than planned")
+    meant = policy_request(asked, plan, gate=request.gate, now=request.now, step=request.step)
+    other = [one.name for one in fields(request) if getattr(request, one.name) != getattr(meant, one.name)]
+    notes.when(
+        other, "E07c", sealed, f"was made on another request than asked and planned: {', '.join(other)}"
+    )
+    of_step = request.step is not None and request.step in {step.id for step in plan.steps}
+    stray = of_step != (request.gate is Gate.CALL)
+    notes.when(stray, "E07c", sealed, f"was asked at gate `{request.gate}` about step `{request.step!s:.64}`")
+    untimely = abs(sealed.record.at - request.now) > CLOCK_TOLERANCE
+    notes.when(untimely, "E07c", sealed, "was made on the request of another time")
 
 
 def _ticket(
@@ -92,10 +97,10 @@ def _ticket(
     notes.when(late, "E07i", sealed, "had expired when it was minted")
 
 
-def _inputs(evidence: Evidence, notes: Notes) -> None:
-    """Every input is named by a record; parts named and left out are said."""
+def check_bundle(opened: Opened, notes: Notes) -> None:
+    """Step 7: every input is named by a record; parts named and left out are said."""
     named: dict[str, set[Digest]] = {"profile": set(), "environment": set(), PACK_ROLE: set()}
-    for sealed in evidence.records:
+    for sealed in opened.records:
         record = sealed.record
         if isinstance(record, Intent):
             named["profile"].add(record.profile.digest)
@@ -104,9 +109,9 @@ def _inputs(evidence: Evidence, notes: Notes) -> None:
             named[PACK_ROLE].update(pack.digest for pack in record.packs)
         elif isinstance(record, Ticket | Attempt):
             named[PACK_ROLE].update(record.packs)
-    for item in evidence.contents.inputs:
+    for item in opened.contents.inputs:
         if item.digest not in named.get(item.role, ()):
             notes.fault("E07w", f"input `{item.role}` `{item.digest}` is named by no record")
     for role, digests in named.items():
-        if digests - evidence.inputs(role).keys():
+        if digests - opened.inputs(role).keys():
             notes.skip(f"the {role}", "not everything that records name is included")

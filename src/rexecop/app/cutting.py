@@ -1,0 +1,213 @@
+"""Cutting bundles out of the ledger: one operation, or all changes of a window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from rexecop.operations.errors import InputMissing
+from rexecop.operations.ports import Signature, TargetHead
+from rexecop.proof import note
+from rexecop.proof.bundle import BundleBlob, BundleContents, BundleInput, Window, pack_proofs
+from rexecop.proof.canonical import Digest
+from rexecop.proof.chain import Sealed
+from rexecop.proof.checkpoint import parse, require_continued, sign
+from rexecop.proof.errors import CheckpointForeign
+from rexecop.proof.heads import Head, HeadProof, HeadsProofs, prove_target, whole_map
+from rexecop.proof.merkle import consistency_proof, inclusion_proof, verify_consistency
+from rexecop.proof.receipts import record_envelope
+from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.decision import Decision
+from rexecop.proof.records.instance import Heads
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.plan import Plan
+from rexecop.proof.records.receipt import Receipt
+from rexecop.proof.signer import Signer
+from rexecop.store.log import StoredCheckpoint
+from rexecop.store.sqlite import SqliteStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutting:
+    """What of an export is the same for operations and windows.
+
+    It is cut at `checkpoint`; for each size in `held` it proves that the log grew from there.
+    """
+
+    checkpoint: StoredCheckpoint
+    with_outputs: bool
+    held: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedHeads:
+    """A `heads` record and the leaf it is."""
+
+    sealed: Sealed
+    leaf: int
+
+
+class Cutter:
+    """Cuts the bundles of one ledger."""
+
+    def __init__(self, store: SqliteStore, instance: str, signer: Signer) -> None:
+        self._store = store
+        self._instance = instance
+        self._signer = signer
+
+    def operation(self, operation: str, cutting: Cutting) -> BundleContents:
+        """Return the bundle of one operation."""
+        return self._contents(operation, self._store.journal(operation).records, cutting)
+
+    def window(
+        self, target: str | None, start: PlacedHeads | None, end: PlacedHeads, cutting: Cutting
+    ) -> BundleContents:
+        """Return the bundle of all operations that changed `target`, or anything, between two heads."""
+        begin = -1 if start is None else start.leaf
+        operations = self._store.changed_between(begin, end.leaf, target)
+        records = tuple(sealed for name in operations for sealed in self._store.journal(name).records)
+        window = Window(
+            target=target, start=None if start is None else start.sealed.digest, end=end.sealed.digest
+        )
+        heads = HeadsProofs(
+            start=() if start is None else self._heads(start, target), end=self._heads(end, target)
+        )
+        return self._contents(None, records, cutting, window, heads)
+
+    def _heads(self, placed: PlacedHeads, target: str | None) -> tuple[HeadProof, ...]:
+        found, _ = self._store.heads(placed.leaf)
+        heads = map_of(found)
+        return whole_map(heads) if target is None else prove_target(heads, target)
+
+    def heads_records(self) -> tuple[PlacedHeads, ...]:
+        """Return every `heads` record of the instance, oldest first."""
+        return tuple(
+            PlacedHeads(sealed, self._store.leaf_of(self._instance, sealed.record.n))
+            for sealed in self._store.journal(self._instance).records
+            if isinstance(sealed.record, Heads)
+        )
+
+    def size_held(self, note_held: bytes) -> int:
+        """Return the size of a checkpoint somebody kept, which this log continues.
+
+        Raises:
+            NoteMalformed, CheckpointMalformed: it is no checkpoint. CheckpointForeign: it is of another log.
+            LogTruncated, LogForked, LogRewound: this log does not continue it.
+        """
+        held, log = parse(note.parse(note_held).text), f"rexecop/{self._instance}"
+        if held.log != log:
+            raise CheckpointForeign(f"the checkpoint given is of {held.log[:80]!a}, not of `{log}`")
+        require_continued(held, self._store.size(), self._store.root)
+        return held.size
+
+    def checkpoint_at(self, size: int, covering: StoredCheckpoint) -> bytes:
+        """Return a checkpoint of `size`, signed only because `covering`, read back, shows its root."""
+        if size == covering.size:
+            return covering.note
+        found, root = parse(note.parse(covering.note).text), self._store.root(size)
+        path = self._store.with_nodes(partial(consistency_proof, size, covering.size))
+        verify_consistency(size, covering.size, root, found.root, path)
+        return sign(replace(found, size=size, root=root), self._signer)
+
+    def _contents(
+        self,
+        operation: str | None,
+        records: tuple[Sealed, ...],
+        cutting: Cutting,
+        window: Window | None = None,
+        heads: HeadsProofs | None = None,
+    ) -> BundleContents:
+        size = cutting.checkpoint.size
+        trust = self._judging(size)
+        growth = self._store.with_nodes(
+            lambda node: [
+                (held, consistency_proof(held, size, node))
+                for held in sorted(set(cutting.held))
+                if 0 < held < size
+            ]
+        )
+        return BundleContents(
+            instance=self._instance,
+            operation=operation,
+            window=window,
+            heads=heads,
+            records=tuple(sealed.body for sealed in records),
+            proofs=pack_proofs(self._proofs(records, size), self._proofs(trust, size), growth),
+            checkpoint=cutting.checkpoint.note,
+            instance_records=tuple(sealed.body for sealed in trust),
+            envelopes=self._envelopes(records),
+            signatures=self._signatures(records),
+            inputs=self._inputs(records),
+            blobs=self._blobs(records) if cutting.with_outputs else {},
+        )
+
+    def _judging(self, size: int) -> tuple[Sealed, ...]:
+        """Return the instance's own records: signatures, revocations and erasures are judged by them."""
+        return tuple(
+            sealed
+            for sealed in self._store.journal(self._instance).records
+            if self._store.leaf_of(self._instance, sealed.record.n) < size
+        )
+
+    def _proofs(self, records: Iterable[Sealed], size: int) -> Sequence[tuple[int, Sequence[bytes]]]:
+        leaves = [self._store.leaf_of(sealed.record.operation, sealed.record.n) for sealed in records]
+        return self._store.with_nodes(
+            lambda node: [(leaf, inclusion_proof(leaf, size, node)) for leaf in leaves]
+        )
+
+    def _envelopes(self, records: Sequence[Sealed]) -> dict[Digest, bytes]:
+        """Return the published records in their envelopes; receipts were signed when they were written."""
+        found: dict[Digest, bytes] = {}
+        for sealed in records:
+            if isinstance(sealed.record, Receipt):
+                kept = self.kept(sealed.digest, "dsse")
+                if kept is not None:
+                    found[sealed.digest] = kept.data
+            elif isinstance(sealed.record, Plan | Approval):
+                found[sealed.digest] = record_envelope(sealed, self._signer)
+        return found
+
+    def _signatures(self, records: Sequence[Sealed]) -> dict[Digest, bytes]:
+        found = {sealed.digest: self.kept(sealed.digest, "sshsig") for sealed in records}
+        return {digest: signature.data for digest, signature in found.items() if signature is not None}
+
+    def kept(self, digest: Digest, form: str) -> Signature | None:
+        """Return the first signature of this form kept beside the record, or None."""
+        return next((item for item in self._store.signatures(digest) if item.form == form), None)
+
+    def _inputs(self, records: Sequence[Sealed]) -> tuple[BundleInput, ...]:
+        wanted: dict[Digest, str] = {}
+        for sealed in records:
+            record = sealed.record
+            if isinstance(record, Plan):
+                wanted |= {record.profile: "profile", record.environment: "environment"}
+            elif isinstance(record, Decision):
+                wanted |= {pack.digest: "policy-pack" for pack in record.packs}
+        return tuple(
+            BundleInput(role=role, data=data)
+            for digest, role in sorted(wanted.items())
+            if (data := self._pinned(digest)) is not None
+        )
+
+    def _pinned(self, digest: Digest) -> bytes | None:
+        """Return a pinned input; a bundle goes without one that is gone, and the verifier says so."""
+        try:
+            return self._store.pinned(digest)
+        except InputMissing:
+            return None
+
+    def _blobs(self, records: Sequence[Sealed]) -> dict[Digest, BundleBlob]:
+        found: dict[Digest, BundleBlob] = {}
+        for sealed in records:
+            if isinstance(sealed.record, Outcome):
+                for ref in (sealed.record.blobs or {}).values():
+                    blob = self._store.blob(ref.commitment)
+                    if blob is not None:
+                        found[ref.commitment] = BundleBlob(key=blob.key, data=blob.data)
+        return found
+
+
+def map_of(heads: Iterable[TargetHead]) -> tuple[Head, ...]:
+    """Return what the store counts, as entries of the map that `heads` records commit to."""
+    return tuple(Head(target=head.target, n=head.n, attempt=head.attempt) for head in heads)
