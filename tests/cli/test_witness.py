@@ -58,9 +58,9 @@ def test_a_bundle_reaches_witnessed_by_way_of_a_second_folder(
 
     assert kept.found["witnesses"] == ["w1"]
     assert answer.out in rexecop("log", "checkpoint").out
-    assert rexecop("export", "@", "--output", "now.rxb").code == 0
     assert rexecop("log", "export", "--tiles", "log").code == 0
     assert answer.out in (site / "log" / "checkpoint").read_text()
+    assert rexecop("export", "@", "--output", "now.rxb").code == 0
     # More is recorded; a bundle of the first operation can still be cut where the witness was.
     assert rexecop("run", "host_facts", "--mode", "read_only", "--yes").code == 0
     assert rexecop("export", "1", "--output", "later.rxb", "--witnessed").code == 0
@@ -72,6 +72,8 @@ def test_a_bundle_reaches_witnessed_by_way_of_a_second_folder(
             "logged",
             "witnessed",
         ]
+    window = rexecop("export", "--all", "--witnessed")
+    assert window.code == 2 and "error[format-refused]" in window.err
     uncovered = rexecop("export", "2", "--output", "no.rxb", "--witnessed")
     assert uncovered.code == 2 and "rexecop log witness request" in uncovered.err
     assert not (site / "no.rxb").exists()
