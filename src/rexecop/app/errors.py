@@ -9,6 +9,7 @@ RexecopError
     ├── FileRefused        a file is too large, a symlink, or unreadable
     ├── IdentityRefused    the key does not establish anybody here
     ├── SecretMissing      a secret reference resolves nowhere
+    ├── GuardKeyRefused    the kernel guard's key is too short
     ├── NotYet             what is asked for does not exist yet
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
     ├── CheckpointForeign  a checkpoint that this log does not continue
@@ -67,6 +68,12 @@ class SecretMissing(AppError):
     """A secret reference resolves nowhere."""
 
     code = "secret-missing"
+
+
+class GuardKeyRefused(AppError):
+    """The key of the kernel guard is too short to guard anything."""
+
+    code = "guard-key-refused"
 
 
 class NotYet(AppError):

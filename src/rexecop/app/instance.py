@@ -23,6 +23,7 @@ from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
 from rexecop.app.settings import Settings
+from rexecop.app.signers import enrol_file, listing
 from rexecop.app.views import (
     DoctorView,
     ExportView,
@@ -100,7 +101,8 @@ class Instance(Reading):
     def identity(self) -> Identity:
         """Return who is asking, established by key or as the OS user."""
         key = self._parts.settings.identity
-        return identify(key, self._parts.authority.enrolments() if key is not None else ())
+        trusted = self._parts.authority.enrolments() if key is not None else ()
+        return identify(key, trusted, self._parts.world.clock.now())
 
     async def plan(self, asked: PlanInput) -> OperationView:
         """Store an intent, its plan and the policy's decision.
@@ -295,6 +297,15 @@ class Instance(Reading):
     async def key_trust(self, source: str, person: str, role: str) -> KeyView:
         """Enrol a public key, from a file or as a line."""
         return await self._parts.keyring.trust(source, person, Role(role), os_user())
+
+    async def keys_trust(self, source: Path, role: str) -> tuple[KeyView, ...]:
+        """Enrol the keys of an `allowed_signers` file, each for the person its line names."""
+        world, keyring = self._parts.world, self._parts.keyring
+        return await enrol_file(keyring, source, Role(role), os_user(), world.clock.now())
+
+    def allowed_signers(self) -> str:
+        """Return the enrolled approvers as an `allowed_signers` file."""
+        return listing(self._parts.authority.enrolments())
 
     async def key_revoke(self, fingerprint: str) -> KeyView:
         """Stop trusting a key from now on."""

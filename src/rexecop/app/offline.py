@@ -12,6 +12,7 @@ from rexecop.app.clock import SystemClock
 from rexecop.app.files import read_file, read_folder, write_new
 from rexecop.app.profiles import find_profile, installed_profiles
 from rexecop.app.root import Root
+from rexecop.app.sclite.exchange import guard_key, open_folder
 from rexecop.governance.admission import Policy, decide
 from rexecop.governance.errors import PackRefused
 from rexecop.governance.pack import PACK_BYTES_MAX, Pack, PackText
@@ -86,13 +87,21 @@ def verify_bundle(
     checkpoint: Path | None,
     root: Path | None,
     growth: Path | None = None,
+    kernel_guard_key: str | None = None,
 ) -> Report:
     """Verify the bundle at `path` by the keys in `trust_dir`, else by those of the runtime root.
 
+    A folder is verified by the bundle in it, and each file there by what the bundle yields.
+
     Raises:
         FileMissing, FileRefused, TrustFileMalformed: a file is not there or not what it should be.
+        GuardKeyRefused: the kernel guard's key is too short.
     """
-    data = read_file(path, bytes_max=BUNDLE_BYTES_MAX)
+    beside = None
+    if path.is_dir():
+        data, beside = open_folder(path, guard_key(kernel_guard_key))
+    else:
+        data = read_file(path, bytes_max=BUNDLE_BYTES_MAX)
     earlier = read_file(checkpoint, bytes_max=NOTE_BYTES_MAX) if checkpoint is not None else None
     if trust_dir is not None:
         trusted = parse_trust(read_folder(trust_dir))
@@ -106,6 +115,7 @@ def verify_bundle(
         now=SystemClock().now(),
         evaluate=evaluate,
         members=members,
+        beside=beside,
     )
 
 

@@ -189,6 +189,7 @@ class KeyView:
     since: datetime
     enrolled_by: str
     revoked: bool
+    expires: datetime | None = None
     path: str | None = None
 
 

@@ -198,12 +198,15 @@ def doctor_page(page: Page, view: DoctorView) -> None:
 def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
     """Draw keys, revoked ones named."""
     heads = ["person", "role", "fingerprint", "is", "since (UTC)", "enrolled by"]
-    rows = [
-        [k.person, k.role, k.fingerprint, "revoked" if k.revoked else "valid", minute(k.since), k.enrolled_by]
-        for k in keys
-    ]
+    rows = [[k.person, k.role, k.fingerprint, _standing(k), minute(k.since), k.enrolled_by] for k in keys]
     shown = 6 if page.fits(ROOMY) else 4
     page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("fingerprint", "role", "is"))
+
+
+def _standing(key: KeyView) -> str:
+    if key.revoked:
+        return "revoked"
+    return "valid" if key.expires is None else f"until {minute(key.expires)}"
 
 
 def export_page(page: Page, view: ExportView) -> None:
