@@ -40,9 +40,8 @@ def test_the_page_answers_every_case_as_it_should(page: Page) -> None:
 def test_every_vector_and_table_of_the_format_pages_holds_in_the_page(page: Page) -> None:
     checks = (ROOT / "conformance" / "browser-checks.js").read_text(encoding="utf-8")
     vectors = (FORMATS / "vectors.json").read_text(encoding="utf-8")
-    pages = {
-        name: (FORMATS / f"{name}.md").read_text(encoding="utf-8") for name in ("records", "verification")
-    }
+    names = ("records", "signatures", "verification")
+    pages = {name: (FORMATS / f"{name}.md").read_text(encoding="utf-8") for name in names}
     asked = f"checkParts(verifyBundle.parts, {json.dumps(vectors)}, {json.dumps(pages)})"
     assert page.evaluate(f"{checks}\n{asked}") == []
 
