@@ -1,9 +1,9 @@
-"""Ask the verifier in `browser-verifier.html` from the command line: what PROTOCOL.md wants, answered by Chromium.
+"""Ask the verifier in `browser-verifier.html` from the command line, as PROTOCOL.md says.
 
     python conformance/run.py --entrypoint "python conformance/browser.py" --batch
 
-Standard library only. The page is opened as a person would open it, from its file, and is told nothing but
-what `verifyBundle` takes. Chromium is driven over a pipe, so nothing listens anywhere. CHROMIUM names another program.
+Standard library only, and Chromium. The page is opened as a person would open it, from its file, and is told
+nothing but what `verifyBundle` takes. Chromium is driven over a pipe, so nothing listens anywhere.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,7 @@ FLAGS: Final = (
 )
 PIPE_FDS_FROM: Final = 10  # Above 3 and 4, which are the ends that Chromium wants.
 READ_BYTES: Final = 1 << 16
+SECONDS_MAX: Final = 120  # For one answer, as PROTOCOL.md gives a verifier.
 
 Object: TypeAlias = dict[str, object]
 
@@ -55,15 +57,16 @@ class Page:
         Raises:
             BrowserError: there is no Chromium, or it does not open the page.
         """
-        program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+        program = shutil.which("chromium") or shutil.which("google-chrome")
         if program is None:
             raise BrowserError("chromium is not installed")
         self._folder = tempfile.TemporaryDirectory(prefix="browser-verifier-", ignore_cleanup_errors=True)
         self._process, self._to, self._from = _start(program, Path(self._folder.name))
         self._said = b""
         self._asked = 0
+        self._session = ""
         self.requests: list[str] = []
-        self._session = self._open()
+        self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -101,18 +104,15 @@ class Page:
             raise BrowserError(f"no report: {report!r}")
         return report
 
-    def _open(self) -> str:
+    def _open(self) -> None:
         target = self._call("Target.createTarget", {"url": "about:blank"})["targetId"]
         attached = self._call("Target.attachToTarget", {"targetId": target, "flatten": True})
         self._session = str(attached["sessionId"])
         self._call("Network.enable", {})
         self._call("Page.enable", {})
         self._call("Page.navigate", {"url": PAGE.as_uri()})
-        while self.evaluate("document.readyState === 'complete' && typeof verifyBundle") != "function":
+        while self._next().get("method") != "Page.loadEventFired":
             pass
-        return self._session
-
-    _session = ""
 
     def _call(self, method: str, parameters: Object) -> Object:
         self._asked += 1
@@ -124,32 +124,33 @@ class Page:
             answer = self._next()
             if answer.get("id") == self._asked:
                 break
-            self._notice(answer)
         result = answer.get("result")
         if not isinstance(result, dict):
             raise BrowserError(f"{method}: {json.dumps(answer)[:2000]}")
         return result
 
-    def _notice(self, event: Object) -> None:
-        parameters = event.get("params")
-        if event.get("method") == "Network.requestWillBeSent" and isinstance(parameters, dict):
-            self.requests.append(str(parameters["request"]["url"]))
-
     def _next(self) -> Object:
+        """Return the next answer or event; a request that the page makes is noted."""
         while b"\0" not in self._said:
-            data = os.read(self._from, READ_BYTES)
+            ready, _, _ = select.select([self._from], [], [], SECONDS_MAX)
+            data = os.read(self._from, READ_BYTES) if ready else b""
             if not data:
-                raise BrowserError("chromium ended")
+                raise BrowserError("chromium ended" if ready else f"no answer within {SECONDS_MAX} seconds")
             self._said += data
         line, _, self._said = self._said.partition(b"\0")
         message: Object = json.loads(line)
+        parameters = message.get("params")
+        if message.get("method") == "Network.requestWillBeSent" and isinstance(parameters, dict):
+            self.requests.append(str(parameters["request"]["url"]))
         return message
 
 
 _ASK: Final = """given => {
-  const bytes = text => text === undefined ? undefined : Uint8Array.from(atob(text), c => c.charCodeAt(0));
+  const decoded = text => Uint8Array.from(atob(text), character => character.charCodeAt(0));
+  const bytes = text => text === undefined ? text : decoded(text);
   const trust = Object.fromEntries(Object.entries(given.trust).map(([name, text]) => [name, bytes(text)]));
-  return verifyBundle({...given, trust, bundle: bytes(given.bundle), checkpoint: bytes(given.checkpoint), growth: bytes(given.growth)});
+  const [bundle, checkpoint, growth] = [given.bundle, given.checkpoint, given.growth].map(bytes);
+  return verifyBundle({...given, trust, bundle, checkpoint, growth});
 }"""
 
 
@@ -194,7 +195,7 @@ def given_by(arguments: Sequence[str]) -> Object:
     trust: Path | None = words.trust
     files = [] if trust is None else sorted(path for path in trust.rglob("*") if path.is_file())
     given: Object = {"bundle": _base64(words.bundle), "require": words.require, "now": words.now}
-    given["trust"] = {path.relative_to(trust).as_posix(): _base64(path) for path in files if trust is not None}
+    given["trust"] = {path.relative_to(trust or path).as_posix(): _base64(path) for path in files}
     for name in ("checkpoint", "growth"):
         path: Path | None = getattr(words, name)
         if path is not None:
