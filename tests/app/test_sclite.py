@@ -230,6 +230,23 @@ def test_the_decision_shown_is_the_one_the_ticket_rests_on() -> None:
     assert roles["policy_decision"]["decision"] == "owner_approval_required"
 
 
+def test_a_receipt_speaks_of_what_stands_before_it_and_the_review_says_that_more_followed() -> None:
+    whole = a_change()
+    closed = next(n for n, sealed in enumerate(whole.records) if isinstance(sealed.record, Receipt)) + 1
+    stories = [
+        make_folder(
+            cut(Book("op_change", records=whole.records[:count], signatures=whole.signatures)).bundle(), None
+        )
+        for count in (closed, len(whole.records) - 1)
+    ]
+    before, reopened = (roles_of(files)["execution_receipt"] for files in stories)
+    review = review_of(stories[1])
+
+    assert {**before, "links": {}} == {**reopened, "links": {}}
+    assert [review_of(files)["verdict"] for files in stories] == ["pass", "review"]
+    assert review["checks"][-1]["detail"] == "no receipt of the end: records follow the newest"
+
+
 # --- operations that never got that far ---
 
 
@@ -304,7 +321,7 @@ def test_every_step_and_code_of_the_verifier_belongs_to_one_check() -> None:
 def test_a_review_names_what_the_verifier_found_and_fails() -> None:
     book, look, change = approved_change()
     book.run(look, facts=PATHS)
-    book.attempt(change, process(Effect.CHANGE, "/usr/bin/rm", "-rf", "/"), values=VALUES)
+    book.attempt(change, process(Effect.CHANGE, "/usr/bin/rm", "-rf", "/"), values=VALUES, target_n=1)
     files = make_folder(cut(book).bundle(), None)
     failed = [check for check in review_of(files)["checks"] if check["status"] == "fail"]
 

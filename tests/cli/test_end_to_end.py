@@ -40,6 +40,7 @@ BEFORE: Mapping[str, tuple[str, ...]] = {
     "cancel": (CHANGE,),
     "export": (READ, "start @"),
     "receipt": (READ, "start @"),
+    "evidence": (READ, "start @"),
     "verify": (READ, "start @", "export @ --output proof.rxb"),
     "reconcile": (READ, "start @"),
     "resume": (READ, "start @"),

@@ -14,7 +14,7 @@ from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
 from rexecop.app.describe import operation_view
 from rexecop.app.doctor import Doctor
-from rexecop.app.evidence import Bound, Evidence
+from rexecop.app.evidence import Asked, Evidence
 from rexecop.app.explain import explain, explain_before
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import Identity, identify, os_user
@@ -70,7 +70,7 @@ class Instance(Reading):
     """One runtime root, opened."""
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.world.store, parts.world.clock)
+        super().__init__(parts.world.store, parts.world.clock, parts.evidence.log)
         self._parts = parts
 
     def __enter__(self) -> Instance:
@@ -243,30 +243,13 @@ class Instance(Reading):
 
     # --- proof ---
 
-    def export(
-        self, operation: str, path: Path | None = None, *, with_outputs: bool = False, since: Bound = None
-    ) -> ExportView:
-        """Write a bundle a stranger can verify offline."""
-        name = self.resolve(operation)
-        return self._parts.evidence.export(name, path, with_outputs=with_outputs, since=since)
+    def export(self, operation: str, asked: Asked) -> ExportView:
+        """Write evidence a stranger can verify offline, in one of the forms of `formats`."""
+        return self._parts.evidence.export(self.resolve(operation), asked, self._clock.now())
 
-    async def export_window(
-        self,
-        target: str | None,
-        path: Path | None = None,
-        *,
-        with_outputs: bool = False,
-        since: Bound = None,
-        until: Bound = None,
-    ) -> ExportView:
-        """Write a bundle with all changes, of `target` or of any, that were recorded in a window."""
-        return await self._parts.evidence.export_window(
-            target, path, with_outputs=with_outputs, since=since, until=until
-        )
-
-    def receipt(self, operation: str) -> Mapping[str, Json]:
-        """Return the newest receipt with its signed envelope."""
-        return self._parts.evidence.receipt(self.resolve(operation))
+    async def export_window(self, target: str | None, asked: Asked) -> ExportView:
+        """Write the evidence of all changes, of `target` or of any, that were recorded in a window."""
+        return await self._parts.evidence.export_window(target, asked, self._clock.now())
 
     def log_checkpoint(self) -> str:
         """Return the newest signed checkpoint, covering everything appended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +22,7 @@ from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
 from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import decode
 from rexecop.proof.errors import ProofError, RecordMalformed
 from rexecop.proof.growth import GROWTH_BYTES_MAX
@@ -117,6 +118,16 @@ def verify_bundle(
         members=members,
         beside=beside,
     )
+
+
+def verify_own(data: bytes, instance: Iterable[Sealed]) -> Report:
+    """Verify the bundle `data` as its instance does: by the keys that its own records enrol.
+
+    Raises:
+        PublicKeyMalformed: one of them cannot be read.
+    """
+    trusted = trust_of(enrolments(instance))
+    return verify(data, trusted, now=SystemClock().now(), evaluate=evaluate, members=members)
 
 
 def _root_keys(root: Root) -> TrustedKeys:
@@ -257,6 +268,11 @@ def copy_examples(destination: Path) -> tuple[str, ...]:
         if write_new(path, data, mode=0o644):
             written.append(str(path))
     return tuple(written)
+
+
+def packaged(name: str) -> str:
+    """Return the text of a file that travels with the code."""
+    return (files("rexecop.app") / "data" / name).read_text(encoding="utf-8")
 
 
 def _examples() -> Path:

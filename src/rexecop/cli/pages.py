@@ -210,13 +210,16 @@ def _standing(key: KeyView) -> str:
 
 
 def export_page(page: Page, view: ExportView) -> None:
-    """Draw where a bundle was written."""
+    """Draw where evidence was written."""
     page.title(view.path)
     what = view.operation_id or f"all changes of {view.target or 'every target'}"
     page.row("holds", f"{view.records} records of {what}, {view.bytes} bytes")
+    for file in view.beside:
+        page.row("beside it", file)
     page.row("digest", view.digest)
     page.row("checkpoint", f"log of {view.checkpoint_size} records")
-    next_rows(page, (f"rexecop verify {view.path}",))
+    if view.format in ("bundle", "sclite"):
+        next_rows(page, (f"rexecop verify {view.path}",))
 
 
 def _value(value: object) -> str:
