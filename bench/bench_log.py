@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench_store import ABREAST, bare
 
+from conformance.memory_signer import MemorySigner
 from rexecop.operations.ports import Batch
 from rexecop.proof.checkpoint import Checkpoint, sign
 from rexecop.proof.merkle import consistency_proof, inclusion_proof
 from rexecop.store.sqlite import SqliteStore
-from tests.proof.memory_signer import MemorySigner
 from tests.store.samples import operation_id, two_step
 
 OPERATIONS = 3000

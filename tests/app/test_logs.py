@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from conformance.memory_signer import MemorySigner
 from rexecop.app.logs import export_tiles, verify_tiles
 from rexecop.proof import checkpoint as checkpoints
 from rexecop.proof import note
@@ -20,7 +21,6 @@ from rexecop.proof.verify import NO_KEYS, TrustedKeys
 from rexecop.store.log import StoredCheckpoint
 from rexecop.store.sqlite import SqliteStore
 from tests.proof.logs import LOG, ORIGIN, STRANGER, TRUST, cosigned, tile_files
-from tests.proof.memory_signer import MemorySigner
 from tests.store.samples import batch, notes, operation_id, two_step
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
+from conformance.memory_signer import MemorySigner
 from rexecop.proof import checkpoint, note
 from rexecop.proof.chain import Sealed
 from rexecop.proof.checkpoint import Checkpoint
@@ -14,7 +15,6 @@ from rexecop.proof.merkle import Frontier, leaf_hash, root_of
 from rexecop.proof.note import NoteKey, SignatureType
 from rexecop.proof.verify import TrustedKey, TrustedKeys
 from rexecop.proof.vocabulary import Role
-from tests.proof.memory_signer import MemorySigner
 from tests.store.samples import START, notes, operation_id
 from tests.store.samples import note as record
 

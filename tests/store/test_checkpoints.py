@@ -6,6 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from conformance.memory_signer import MemorySigner
 from rexecop.operations.errors import StoreError, StoreUnavailable
 from rexecop.proof import note
 from rexecop.proof.base64text import encode_base64
@@ -16,7 +17,6 @@ from rexecop.proof.note import NoteSignature
 from rexecop.store.checkpoints import keep
 from rexecop.store.log import checkpoint_in
 from rexecop.store.sqlite import SqliteStore
-from tests.proof.memory_signer import MemorySigner
 from tests.store.faulty import Disk
 from tests.store.samples import batch, notes, operation_id, two_step
 

@@ -72,7 +72,7 @@ class Session:
 
     def trusted(self, folder: str | None) -> TrustedKeys:
         """The keys in `folder`, else those of the root in force if there is one."""
-        from rexecop.app.offline import trusted_keys
+        from rexecop.app.verifying import trusted_keys
 
         root = self.settings.root
         return trusted_keys(None if folder is None else Path(folder), root if root.is_dir() else None)
