@@ -231,7 +231,9 @@ class FakeInstance:
     def why_before(self, asks: object) -> WhyView:
         return WhyView(operation_id=None, state=None, lines=("policy would say: allowed",))
 
-    def export(self, name: str, path: Path | None, with_outputs: bool = False) -> ExportView:
+    def export(
+        self, name: str, path: Path | None, with_outputs: bool = False, stamped: bool = False
+    ) -> ExportView:
         self.calls.append(("export", path))
         found = self.resolve(name)
         return ExportView(

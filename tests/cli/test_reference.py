@@ -63,7 +63,8 @@ def test_every_command_has_a_file_of_its_own_and_stays_below_ninety_lines() -> N
     folder = Path(str(rexecop.__file__)).parent / "cli" / "commands"
     files = {file.stem: file for file in folder.glob("*.py") if file.stem != "__init__"}
 
-    assert set(files) == set(BY_NAME)
+    # A verb of a group may have a file too, `GROUP_VERB.py`.
+    assert {name.partition("_")[0] for name in files} == set(BY_NAME) and set(BY_NAME) <= set(files)
     assert {name: n for name, f in files.items() if (n := f.read_text().count("\n")) > 90} == {}
 
 

@@ -318,7 +318,7 @@ class House:
         self.lane = ScriptLane(self.reality)
         self.keyring = Keyring(self.store, self.clock, INSTANCE)
         self.authority = FakeAuthority(lambda: enrolments(self.store.journal(INSTANCE).records))
-        self.evidence = Evidence(self.store, INSTANCE, SIGNER)
+        self.evidence = Evidence(self.store, INSTANCE, lambda: SIGNER)
         self._lives = 0
         self.life()
 
@@ -339,7 +339,7 @@ class House:
             contents=CONTENTS,
             clock=self.clock,
             ids=self.ids,
-            signer=SIGNER,
+            signing=lambda: SIGNER,
             runner=runner or dead_runner(self._lives),
             permit_seconds=30,
         )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rexecop.app.errors import FileRefused, NotYet, SizeRefused
 from rexecop.app.files import reason_of
+from rexecop.app.stamps import newest_stamped, stamps_of
 from rexecop.app.views import ExportView
 from rexecop.operations.errors import InputMissing
 from rexecop.operations.fold import fold
 from rexecop.operations.ports import Signature
-from rexecop.proof.bundle import BundleBlob, BundleContents, BundleInput, build, pack_proofs
+from rexecop.proof import dsse
+from rexecop.proof.bundle import STAMPS_MAX, BundleBlob, BundleContents, BundleInput, build, pack_proofs
 from rexecop.proof.canonical import Digest, Json, digest_of, parse_json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import to_json
@@ -23,6 +25,8 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.signer import Signer
+from rexecop.proof.trust import Enrolment, enrolments, retired
+from rexecop.proof.vocabulary import Role
 from rexecop.store.log import StoredCheckpoint
 from rexecop.store.sqlite import SqliteStore
 
@@ -32,18 +36,22 @@ ENVELOPE_BYTES_MAX = 1 << 20
 class Evidence:
     """Cuts evidence from one ledger."""
 
-    def __init__(self, store: SqliteStore, instance: str, signer: Signer) -> None:
+    def __init__(self, store: SqliteStore, instance: str, signing: Callable[[], Signer]) -> None:
         self._store = store
         self._instance = instance
-        self._signer = signer
+        self._signing = signing
 
-    def export(self, operation: str, path: Path | None, *, with_outputs: bool) -> ExportView:
+    def export(
+        self, operation: str, path: Path | None, *, with_outputs: bool, stamped: bool = False
+    ) -> ExportView:
         """Write the bundle of `operation` to `path`, by default `<operation>.rxb` here.
 
+        It is cut at the newest checkpoint, or at the newest one that was `stamped`.
+
         Raises:
-            FileRefused: the file cannot be written.
+            FileRefused: the file cannot be written. NotYet: no stamped checkpoint covers the operation.
         """
-        checkpoint = self._covering()
+        checkpoint = self._stamped(operation) if stamped else self._covering()
         contents = self._contents(operation, checkpoint, with_outputs=with_outputs)
         data = build(contents)
         target = path or Path(f"{operation}.rxb")
@@ -60,6 +68,7 @@ class Evidence:
             records=len(contents.records),
             digest=digest_of(data),
             checkpoint_size=checkpoint.size,
+            stamps=len(contents.stamps),
         )
 
     def bundle(self, operation: str, *, with_outputs: bool = False) -> bytes:
@@ -82,11 +91,22 @@ class Evidence:
             proofs=proofs,
             checkpoint=checkpoint.note,
             instance_records=tuple(sealed.body for sealed in trust),
-            envelopes=self._envelopes(records),
-            signatures=self._signatures(records),
+            envelopes=self._envelopes(records, enrolments(trust)),
+            signatures=self._signatures((*records, *trust)),
             inputs=self._inputs(records),
             blobs=self._blobs(records) if with_outputs else {},
+            stamps=stamps_of(self._store, checkpoint.note)[-STAMPS_MAX:],
         )
+
+    def _stamped(self, operation: str) -> StoredCheckpoint:
+        size = 1 + self._store.leaf_of(operation, self._store.records_of(operation) - 1)
+        found = newest_stamped(self._store, size)
+        if found is None:
+            raise NotYet(
+                f"no stamped checkpoint covers operation `{operation}`",
+                next_steps=("rexecop log stamp request > q.tsq",),
+            )
+        return found
 
     def _judging(self, size: int) -> tuple[Sealed, ...]:
         """Return the instance's own records: signatures, revocations and erasures are judged by them."""
@@ -102,16 +122,22 @@ class Evidence:
             lambda node: [(leaf, inclusion_proof(leaf, size, node)) for leaf in leaves]
         )
 
-    def _envelopes(self, records: Sequence[Sealed]) -> dict[Digest, bytes]:
-        """Return the published records in their envelopes; receipts were signed when they were written."""
+    def _envelopes(self, records: Sequence[Sealed], enrolled: Sequence[Enrolment]) -> dict[Digest, bytes]:
+        """Return the published records in their envelopes.
+
+        Receipts were signed when they were written; one signed by a process that had not
+        heard of a new key is signed again by that. Nothing is signed by a key that the
+        records up to the checkpoint do not name.
+        """
         found: dict[Digest, bytes] = {}
+        signer = self._signing()
+        named = any(one.fingerprint == signer.public.fingerprint for one in enrolled)
         for sealed in records:
-            if isinstance(sealed.record, Receipt):
-                kept = self._kept(sealed.digest, "dsse")
-                if kept is not None:
-                    found[sealed.digest] = kept.data
-            elif isinstance(sealed.record, Plan | Approval):
-                found[sealed.digest] = record_envelope(sealed, self._signer)
+            kept = self._kept(sealed.digest, "dsse") if isinstance(sealed.record, Receipt) else None
+            if kept is not None and not _outlived(kept.data, sealed, enrolled):
+                found[sealed.digest] = kept.data
+            elif named and (kept is not None or isinstance(sealed.record, Plan | Approval)):
+                found[sealed.digest] = record_envelope(sealed, signer)
         return found
 
     def _signatures(self, records: Sequence[Sealed]) -> dict[Digest, bytes]:
@@ -234,3 +260,9 @@ class Evidence:
             "new_root": self._store.root(size).hex(),
             "path": [item.hex() for item in path],
         }
+
+
+def _outlived(envelope: bytes, sealed: Sealed, enrolled: Sequence[Enrolment]) -> bool:
+    """Return whether the key that signed `envelope` had been retired when its record was written."""
+    keys = [entry.key_id for entry in dsse.decode(envelope).signatures]
+    return all(retired(enrolled, Role.INSTANCE, key, sealed.record.at) for key in keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -38,11 +39,11 @@ def _user(uid: int) -> Principal:
     return Principal(person=name, established=Established.OS_USER, credential=f"uid:{uid}")
 
 
-def identify(key: Path | None, trusted: tuple[Enrolment, ...]) -> Identity:
+def identify(key: Path | None, trusted: tuple[Enrolment, ...], now: datetime) -> Identity:
     """Return who asks: the OS user, or with `key` the person it is enrolled for.
 
     Raises:
-        IdentityRefused: the key is enrolled for nobody. KeyRefused: it cannot be used.
+        IdentityRefused: the key is enrolled for nobody, or has expired. KeyRefused: it cannot be used.
     """
     if key is None:
         return Identity(principal=os_user())
@@ -54,6 +55,12 @@ def identify(key: Path | None, trusted: tuple[Enrolment, ...]) -> Identity:
             fingerprint=signer.public.fingerprint,
             next_steps=(f"rexecop keys trust {key}.pub --person NAME --role requester",),
         )
+    if not enrolment.valid_at(now):
+        raise IdentityRefused(
+            f"key `{enrolment.fingerprint}` of `{enrolment.person}` has expired",
+            fingerprint=enrolment.fingerprint,
+            next_steps=(f"rexecop keys rotate --person {enrolment.person} --key NEW.pub",),
+        )
     principal = Principal(
         person=enrolment.person, established=Established.KEY, credential=enrolment.fingerprint
     )
@@ -61,8 +68,8 @@ def identify(key: Path | None, trusted: tuple[Enrolment, ...]) -> Identity:
 
 
 def enrolled(fingerprint: str, roles: tuple[Role, ...], trusted: tuple[Enrolment, ...]) -> Enrolment | None:
-    """Return the standing enrolment of a key in one of `roles`."""
-    for enrolment in trusted:
+    """Return the newest standing enrolment of a key in one of `roles`."""
+    for enrolment in reversed(trusted):
         if enrolment.fingerprint == fingerprint and enrolment.role in roles and enrolment.revoked is None:
             return enrolment
     return None

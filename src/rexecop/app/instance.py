@@ -16,18 +16,22 @@ from rexecop.app.describe import operation_view
 from rexecop.app.doctor import Doctor
 from rexecop.app.evidence import Evidence
 from rexecop.app.explain import explain, explain_before
+from rexecop.app.files import read_file
 from rexecop.app.identity import Identity, identify, os_user
+from rexecop.app.instance_key import InstanceKey
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
 from rexecop.app.settings import Settings
+from rexecop.app.stamps import Stamps
 from rexecop.app.views import (
     DoctorView,
     ExportView,
     KeyView,
     OperationView,
     RuleView,
+    StampView,
     ValidationView,
     WhyView,
 )
@@ -35,6 +39,7 @@ from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.session import Session
 from rexecop.proof.canonical import Json
+from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.records.command import Verb
 from rexecop.proof.vocabulary import Role, Verdict
 
@@ -55,10 +60,12 @@ class Parts:
     world: World
     authority: RootAuthority
     keyring: Keyring
+    key: InstanceKey
     planner: Planner
     lifecycle: Lifecycle
     approving: Approving
     evidence: Evidence
+    stamps: Stamps
     doctor: Doctor
     closing: tuple[Closing, ...]
 
@@ -98,7 +105,8 @@ class Instance(Reading):
     def identity(self) -> Identity:
         """Return who is asking, established by key or as the OS user."""
         key = self._parts.settings.identity
-        return identify(key, self._parts.authority.enrolments() if key is not None else ())
+        trusted = self._parts.authority.enrolments() if key is not None else ()
+        return identify(key, trusted, self._parts.world.clock.now())
 
     async def plan(self, asked: PlanInput) -> OperationView:
         """Store an intent, its plan and the policy's decision.
@@ -238,9 +246,18 @@ class Instance(Reading):
 
     # --- proof ---
 
-    def export(self, operation: str, path: Path | None = None, *, with_outputs: bool = False) -> ExportView:
+    def export(
+        self,
+        operation: str,
+        path: Path | None = None,
+        *,
+        with_outputs: bool = False,
+        stamped: bool = False,
+    ) -> ExportView:
         """Write a bundle a stranger can verify offline."""
-        return self._parts.evidence.export(self.resolve(operation), path, with_outputs=with_outputs)
+        return self._parts.evidence.export(
+            self.resolve(operation), path, with_outputs=with_outputs, stamped=stamped
+        )
 
     def receipt(self, operation: str) -> Mapping[str, Json]:
         """Return the newest receipt with its signed envelope."""
@@ -262,19 +279,44 @@ class Instance(Reading):
         """Prove that the log of `new` records extends the one of `old`."""
         return self._parts.evidence.consistency(old, new)
 
+    async def stamp_request(self) -> tuple[int, bytes]:
+        """Return the size of the newest checkpoint, and what to send to a time stamp authority for it."""
+        return await self._parts.stamps.request()
+
+    async def stamp_add(self, path: Path) -> StampView:
+        """Keep what the authority answered, beside the checkpoint it is of."""
+        return await self._parts.stamps.add(read_file(path, bytes_max=STAMP_BYTES_MAX))
+
     # --- keys and health ---
 
     def trusted_keys(self) -> Sequence[KeyView]:
         """Return every key this instance trusts or trusted."""
         return self._parts.keyring.view()
 
-    async def key_new(self, person: str, role: str, path: Path) -> KeyView:
+    async def key_new(self, person: str, role: str, path: Path, expires: str | None = None) -> KeyView:
         """Make a key pair at `path` and enrol it."""
-        return await self._parts.keyring.create(path, person, Role(role), os_user())
+        return await self._parts.keyring.create(path, person, Role(role), os_user(), expires)
 
-    async def key_trust(self, source: str, person: str, role: str) -> KeyView:
+    async def key_trust(self, source: str, person: str, role: str, expires: str | None = None) -> KeyView:
         """Enrol a public key, from a file or as a line."""
-        return await self._parts.keyring.trust(source, person, Role(role), os_user())
+        return await self._parts.keyring.trust(source, person, Role(role), os_user(), expires)
+
+    async def key_rotate(
+        self, *, forget: bool = False, reason: str | None = None, expires: str | None = None
+    ) -> KeyView:
+        """Give the instance a new key; the view's `path` is where the old one is kept, unless forgotten."""
+        key = self._parts.key
+        view = await self._parts.keyring.rotate_instance(key, os_user(), reason, expires)
+        if key.kept is not None and forget:
+            key.kept.unlink()
+        return view if key.kept is None or forget else replace(view, path=str(key.kept))
+
+    async def key_replace(
+        self, source: str, person: str, role: str, reason: str | None = None, expires: str | None = None
+    ) -> KeyView:
+        """Enrol a public key of a person in the place of what they have in that role."""
+        keyring = self._parts.keyring
+        return await keyring.rotate_person(source, person, Role(role), os_user(), reason, expires)
 
     async def key_revoke(self, fingerprint: str) -> KeyView:
         """Stop trusting a key from now on."""

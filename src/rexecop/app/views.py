@@ -155,6 +155,17 @@ class ExportView:
     records: int
     digest: str
     checkpoint_size: int
+    stamps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StampView:
+    """A time stamp that was kept: `authority` is what its certificate says, not whom to trust."""
+
+    authority: str
+    at: datetime
+    checkpoint_size: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +190,7 @@ class DoctorView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyView:
-    """A key this instance has or trusts."""
+    """A key this instance has or trusts: `state` is `standing`, `retired`, `revoked` or `expired`."""
 
     person: str
     role: str
@@ -188,6 +199,8 @@ class KeyView:
     since: datetime
     enrolled_by: str
     revoked: bool
+    expires: datetime | None = None
+    state: str = "standing"
     path: str | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rexecop.cli.render import Page
+from rexecop.cli.render import Page, moment
 
 if TYPE_CHECKING:
     from rexecop.proof.verify.report import Report, Rung
@@ -78,8 +78,13 @@ def _claims(page: Page, report: Report) -> None:
         page.row("targets", "attested: " + ", ".join(claims.attestations))
     if claims.witnesses:
         page.row("witnesses", ", ".join(claims.witnesses))
+    for index, stamp in enumerate(claims.stamped):
+        said = f"the log had {report.log_size} records at {moment(stamp.at)}, says {stamp.authority}"
+        page.row("stamped" if index == 0 else "", said)
     if report.signer is not None:
         page.row("signed by", report.signer)
+        for index, key in enumerate(claims.signer_path[:-1]):
+            page.row("trusted by" if index == 0 else "", f"{key}, whose holder named the next")
     elif claims.instance_keys:
         page.row("names key", ", ".join(claims.instance_keys))
         page.row("", "compare it with the owner, put the public key into a folder, name that with `--trust`")

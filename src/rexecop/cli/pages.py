@@ -196,13 +196,14 @@ def doctor_page(page: Page, view: DoctorView) -> None:
 
 
 def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
-    """Draw keys, revoked ones named."""
-    heads = ["person", "role", "fingerprint", "is", "since (UTC)", "enrolled by"]
+    """Draw keys and where each stands."""
+    heads = ["person", "role", "fingerprint", "is", "since (UTC)", "until (UTC)", "enrolled by"]
+    until = ["" if k.expires is None else minute(k.expires) for k in keys]
     rows = [
-        [k.person, k.role, k.fingerprint, "revoked" if k.revoked else "valid", minute(k.since), k.enrolled_by]
-        for k in keys
+        [k.person, k.role, k.fingerprint, k.state, minute(k.since), end, k.enrolled_by]
+        for k, end in zip(keys, until, strict=True)
     ]
-    shown = 6 if page.fits(ROOMY) else 4
+    shown = 7 if page.fits(ROOMY) else 4
     page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("fingerprint", "role", "is"))
 
 
@@ -212,6 +213,8 @@ def export_page(page: Page, view: ExportView) -> None:
     page.row("holds", f"{view.records} records of {view.operation_id}, {view.bytes} bytes")
     page.row("digest", view.digest)
     page.row("checkpoint", f"log of {view.checkpoint_size} records")
+    if view.stamps:
+        page.row("stamps", str(view.stamps))
     next_rows(page, (f"rexecop verify {view.path}",))
 
 

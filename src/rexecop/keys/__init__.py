@@ -1,7 +1,7 @@
 """Signers: key files, the SSH agent and SSHSIG."""
 
 from rexecop.keys.agent import AgentSigner, agent_signers
-from rexecop.keys.file import KeyFileSigner, create_key, load_signer, read_public_key
+from rexecop.keys.file import KeyFileSigner, create_key, load_signer, read_public_key, replace_key
 
 __all__ = [
     "AgentSigner",
@@ -10,4 +10,5 @@ __all__ = [
     "create_key",
     "load_signer",
     "read_public_key",
+    "replace_key",
 ]

@@ -16,6 +16,7 @@ from typing import ClassVar, Final, TypeVar
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode, encode
 from rexecop.proof.container import CONTAINER_BYTES_MAX, pack
+from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.dsse import ENVELOPE_BYTES_MAX
 from rexecop.proof.errors import BundleMalformed, ProofError
 from rexecop.proof.note import NOTE_BYTES_MAX
@@ -26,6 +27,7 @@ RECORDS_MAX: Final = 100_000  # Lines read from one section; far more than one o
 PROOFS_BYTES_MAX: Final = 32 * 1024 * 1024  # Shared nodes and paths of RECORDS_MAX records in a large log.
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024  # One line for each of the members a container may have.
 KEY_BYTES: Final = 32
+STAMPS_MAX: Final = 8  # Each costs a chain of signatures; two or three authorities are asked by the careful.
 
 T = TypeVar("T")
 
@@ -35,13 +37,13 @@ INSTANCE_RECORDS: Final = "instance.jsonl"
 PROOFS: Final = "proofs.json"
 CHECKPOINT: Final = "checkpoint.txt"
 
-OPTIONAL: Final = (INSTANCE_RECORDS, "envelopes", "signatures", "inputs", "blobs")
+OPTIONAL: Final = (INSTANCE_RECORDS, "envelopes", "signatures", "inputs", "blobs", "stamps")
 
 _HEX: Final = "[0-9a-f]{64}"
 _NODE: Final = re.compile(_HEX)
 _PLACE: Final = re.compile(
-    rf"(?P<part>envelopes|signatures|inputs/(?P<role>[a-z][a-z0-9-]{{0,31}})|blobs)/(?P<hex>{_HEX})"
-    r"(?P<ending>\.dsse\.json|\.sshsig|\.bin|\.key|)"
+    rf"(?P<part>envelopes|signatures|inputs/(?P<role>[a-z][a-z0-9-]{{0,31}})|blobs|stamps)/(?P<hex>{_HEX})"
+    r"(?P<ending>\.dsse\.json|\.sshsig|\.bin|\.key|\.tsr|)"
 )
 # What of each part is kept, by the ending of its members, and the most bytes one may have.
 _ENDINGS: Final = {
@@ -49,6 +51,7 @@ _ENDINGS: Final = {
     "signatures": {".sshsig": ARMOR_LENGTH_MAX},
     "inputs": {"": CONTAINER_BYTES_MAX},
     "blobs": {".bin": CONTAINER_BYTES_MAX, ".key": KEY_BYTES},
+    "stamps": {".tsr": STAMP_BYTES_MAX},
 }
 
 
@@ -134,7 +137,7 @@ class BundleContents:
     `records` are the canonical records of `operation` in order, `instance_records` those
     of the instance `instance` that signatures are judged by, ascending.
     `envelopes` and `signatures` (DSSE, armored SSHSIG) are keyed by the record they
-    belong to, `blobs` by commitment.
+    belong to, `blobs` by commitment. `stamps` are over the text of the checkpoint.
     """
 
     instance: str
@@ -147,6 +150,7 @@ class BundleContents:
     signatures: Mapping[Digest, bytes] = field(default_factory=dict)
     inputs: tuple[BundleInput, ...] = ()
     blobs: Mapping[Digest, BundleBlob] = field(default_factory=dict)
+    stamps: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +237,7 @@ def from_members(members: Mapping[str, bytes]) -> tuple[BundleContents, Manifest
         signatures=found[".sshsig"],
         inputs=_inputs(members),
         blobs={digest: BundleBlob(key=keys[digest], data=data[digest]) for digest in data},
+        stamps=_stamps(found[".tsr"]),
     )
     return contents, manifest
 
@@ -259,6 +264,8 @@ def _members(contents: BundleContents) -> dict[str, bytes]:
     for digest, blob in contents.blobs.items():
         members[f"blobs/{_hex(digest)}.bin"] = blob.data
         members[f"blobs/{_hex(digest)}.key"] = blob.key
+    for data in contents.stamps:
+        members[f"stamps/{_hex(digest_of(data))}.tsr"] = data
     return members
 
 
@@ -299,6 +306,16 @@ def _inputs(members: Mapping[str, bytes]) -> tuple[BundleInput, ...]:
                 raise BundleMalformed(f"member `{name}` is not what its name says", member=name)
             found.append(item)
     return tuple(found)
+
+
+def _stamps(found: Mapping[Digest, bytes]) -> tuple[bytes, ...]:
+    if len(found) > STAMPS_MAX:
+        raise BundleMalformed(f"{len(found)} time stamps, at most {STAMPS_MAX} are read", limit=STAMPS_MAX)
+    for digest, data in found.items():
+        if digest_of(data) != digest:
+            name = f"stamps/{_hex(digest)}.tsr"
+            raise BundleMalformed(f"member `{name}` is not what its name says", member=name)
+    return tuple(found.values())
 
 
 def _lines(data: bytes, name: str) -> tuple[bytes, ...]:

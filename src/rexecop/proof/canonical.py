@@ -148,6 +148,11 @@ def sha512(data: bytes) -> bytes:
     return hashlib.sha512(data).digest()
 
 
+def hashed(name: str, data: bytes) -> bytes:
+    """Return the digest of `data` by the hash `name`: `sha1`, `sha256`, `sha384` or `sha512`."""
+    return hashlib.new(name, data, usedforsecurity=name != "sha1").digest()
+
+
 def digest_of(data: bytes) -> Digest:
     """Return `sha256:<hex>` over `data`."""
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())

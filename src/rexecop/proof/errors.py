@@ -10,6 +10,10 @@ RexecopError
     ├── ContainerMalformed          bytes that are not a container, or break a limit
     ├── BundleMalformed             a container whose members do not make up a bundle
     ├── TrustFileMalformed          a file of a trust folder that names no key and role
+    ├── DerMalformed                bytes that are not DER, or not of the structure they should be
+    ├── StampError                  a time stamp that shows nothing
+    │   ├── StampWrong              it contradicts itself, what it should be of, or its certificate
+    │   └── StampUntrusted          its certificate leads to none that is trusted
     ├── LogError                    the log does not show what it should
     │   ├── LogProofMalformed       a proof that fits no such place or size
     │   ├── InclusionProofWrong     a proof that leads to another root
@@ -100,6 +104,30 @@ class TrustFileMalformed(ProofError):
     """A file of a trust folder does not say which key is trusted for what."""
 
     code = "trust-file-malformed"
+
+
+class DerMalformed(ProofError):
+    """Bytes are not DER, or not of the structure they should be."""
+
+    code = "der-malformed"
+
+
+class StampError(ProofError):
+    """A time stamp shows nothing."""
+
+    code = "stamp-error"
+
+
+class StampWrong(StampError):
+    """A time stamp is of something else, not signed by its certificate, or that is none for time stamps."""
+
+    code = "stamp-wrong"
+
+
+class StampUntrusted(StampError):
+    """The certificate of a time stamp leads to none that is trusted."""
+
+    code = "stamp-untrusted"
 
 
 class LogError(ProofError):

@@ -20,6 +20,7 @@ from rexecop.proof.errors import (
     NoteMalformed,
     PublicKeyMalformed,
     SignatureMalformed,
+    SignatureRepeated,
     SignatureUnsupported,
     SignerUnknown,
 )
@@ -157,7 +158,8 @@ def parse(data: bytes) -> Note:
     """Return the note that `data` is.
 
     Raises:
-        NoteMalformed: breaks the format or a limit, or one key has two lines.
+        NoteMalformed: breaks the format or a limit.
+        SignatureRepeated: one key has two lines.
     """
     if len(data) > NOTE_BYTES_MAX:
         raise NoteMalformed(f"note has {len(data)} bytes, at most {NOTE_BYTES_MAX} are read")
@@ -175,7 +177,7 @@ def parse(data: bytes) -> Note:
         raise NoteMalformed(f"note has {len(lines)} signatures, at most {SIGNATURES_MAX} are read")
     signatures = tuple(_parse_line(line, number) for number, line in enumerate(lines, 1))
     if len({(entry.name, entry.key_id) for entry in signatures}) != len(signatures):
-        raise NoteMalformed("note has two signatures by one key")
+        raise SignatureRepeated("note has two signatures by one key")
     return Note(text=text, signatures=signatures)
 
 

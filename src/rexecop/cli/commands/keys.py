@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rexecop.cli.commands.keys_rotate import rotate, takes_expiry
 from rexecop.cli.pages import keys_page
 from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.session import Session
@@ -16,6 +17,9 @@ _ROLES = click.Choice(["approver", "requester", "instance", "witness", "node"])
 @click.group(cls=VerbGroup, name="keys")
 def command() -> None:
     """Keys: who may sign for what. Keys enrolled by a requester never count for his own operation."""
+
+
+command.add_command(rotate)
 
 
 @command.command(name="list")
@@ -32,13 +36,14 @@ def list_keys(session: Session) -> None:
 @click.argument("file")
 @click.option("--person", required=True, help="Whose key it is.")
 @click.option("--role", type=_ROLES, default="approver", help="What it may sign (approver).")
+@takes_expiry
 @click.pass_obj
-def new(session: Session, file: str, person: str, role: str) -> None:
+def new(session: Session, file: str, person: str, role: str, expires: str | None) -> None:
     """Make a key pair and enrol it.
 
     FILE is where the private key goes (mode 0600).
     """
-    key = session.drive(lambda instance: instance.key_new(person, role, Path(file)))
+    key = session.drive(lambda instance: instance.key_new(person, role, Path(file), expires))
     _note_unknown(session, person, role)
     session.answer(key, lambda page: keys_page(page, (key,)), quiet=key.fingerprint)
 
@@ -57,13 +62,14 @@ def _note_unknown(session: Session, person: str, role: str) -> None:
 @click.argument("public")
 @click.option("--person", required=True, help="Whose key it is.")
 @click.option("--role", type=_ROLES, default="approver", help="What it may sign (approver).")
+@takes_expiry
 @click.pass_obj
-def trust(session: Session, public: str, person: str, role: str) -> None:
+def trust(session: Session, public: str, person: str, role: str, expires: str | None) -> None:
     """Enrol a public key.
 
     PUBLIC is a file, or the line that stands in it.
     """
-    key = session.drive(lambda instance: instance.key_trust(public, person, role))
+    key = session.drive(lambda instance: instance.key_trust(public, person, role, expires))
     _note_unknown(session, person, role)
     session.answer(key, lambda page: keys_page(page, (key,)), quiet=key.fingerprint)
 

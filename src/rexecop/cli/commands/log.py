@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from rexecop.cli.commands.log_stamp import stamp
 from rexecop.cli.operands import operation_name
 from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.render import Page, as_json
@@ -12,7 +13,7 @@ from rexecop.cli.session import Session
 _SIZE = click.IntRange(0, 2**53)
 
 
-@click.group(cls=VerbGroup, name="log")
+@click.group(cls=VerbGroup, name="log", commands=[stamp])
 def command() -> None:
     """The log that every record is in: checkpoints, and proofs that need no trust in this instance."""
 

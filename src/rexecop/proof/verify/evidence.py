@@ -20,7 +20,7 @@ from rexecop.proof.records import Approval, Decision, Intent, Plan, Receipt, Rec
 from rexecop.proof.records.decision import Terms
 from rexecop.proof.records.plan import CallStep, Step
 from rexecop.proof.trust import Enrolment
-from rexecop.proof.verify.report import Finding, NotChecked
+from rexecop.proof.verify.report import Finding, NotChecked, Stamp
 from rexecop.proof.verify.trusted import TrustedKeys
 
 PACK_ROLE: Final = "policy-pack"
@@ -88,6 +88,8 @@ class Notes:
     not_checked: list[NotChecked] = field(default_factory=list)
     receipts_signed: bool = False
     signer: str | None = None
+    signer_path: tuple[str, ...] = ()
+    stamped: tuple[Stamp, ...] = ()
     witnesses: tuple[str, ...] = ()
     counted: set[Digest] = field(default_factory=set)
     approvals_own: set[Digest] = field(default_factory=set)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from rexecop.proof.canonical import Digest
@@ -51,6 +52,14 @@ class NotChecked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """That the log had this size and root `at` that time at the latest, says `authority`."""
+
+    authority: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
     """What the evidence shows beside the ladder.
 
@@ -58,7 +67,9 @@ class Claims:
     itself trusts for approvers. `duties` is None when no approval was needed or counted.
     `attestations` are how the targets of attempts were attested, each once.
     `instance_keys` are fingerprints the bundle names for its instance: a hint what to
-    compare, never a reason to trust.
+    compare, never a reason to trust. `signer_path` are fingerprints from a trusted key to
+    the checkpoint's signer, one where it is trusted itself. `stamped` is what trusted time
+    stamp authorities say of the checkpoint, oldest first.
     """
 
     approvals: int = 0
@@ -67,14 +78,16 @@ class Claims:
     attestations: tuple[str, ...] = ()
     witnesses: tuple[str, ...] = ()
     instance_keys: tuple[str, ...] = ()
+    signer_path: tuple[str, ...] = ()
+    stamped: tuple[Stamp, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The verdict on one bundle. `state` is None while the operation has no receipt.
 
-    `rungs` are those reached, lowest first; `signer` is the trusted key that signed the
-    checkpoint.
+    `rungs` are those reached, lowest first; `signer` is the key that signed the
+    checkpoint, trusted or followed from one that is.
     """
 
     operation: str

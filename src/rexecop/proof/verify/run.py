@@ -9,7 +9,7 @@ from rexecop.proof.bundle import BundleContents
 from rexecop.proof.chain import Sealed
 from rexecop.proof.records import Attempt, Receipt, Trust
 from rexecop.proof.trust import enrolments
-from rexecop.proof.verify import chains, duties, fit_calls, fit_plan, log, outcomes, signatures
+from rexecop.proof.verify import chains, duties, fit_calls, fit_plan, log, outcomes, signatures, stamps
 from rexecop.proof.verify.codes import STEPS
 from rexecop.proof.verify.evidence import Evaluate, Evidence, Members, Notes, open_container, open_records
 from rexecop.proof.verify.report import Claims, Report, Rung
@@ -20,6 +20,7 @@ from rexecop.proof.vocabulary import Role
 CHECKS: Final = (
     chains.check,
     signatures.check,
+    stamps.check,
     log.check_inclusion,
     log.check_consistency,
     fit_plan.check,
@@ -30,7 +31,7 @@ CHECKS: Final = (
     outcomes.check_completeness,
 )
 # These need no record to be readable.
-BARE_CHECKS: Final = (signatures.check_checkpoint, log.check_inclusion, log.check_consistency)
+BARE_CHECKS: Final = (signatures.check_checkpoint, stamps.check, log.check_inclusion, log.check_consistency)
 
 
 def verify(
@@ -107,6 +108,8 @@ def _report(
             attestations=tuple(sorted({one or "none" for one in attested})),
             witnesses=notes.witnesses,
             instance_keys=_instance_keys(evidence.instance if evidence else ()),
+            signer_path=notes.signer_path,
+            stamped=notes.stamped,
         ),
         not_checked=tuple(notes.not_checked),
     )

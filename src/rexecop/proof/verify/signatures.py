@@ -9,42 +9,71 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import ProofError, SignatureUnsupported, SignatureWrong, SignerUnknown
-from rexecop.proof.note import NoteKey, SignatureType
+from rexecop.proof.note import Note, NoteKey, SignatureType
 from rexecop.proof.principal import Principal
 from rexecop.proof.publickey import ED25519, PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
 from rexecop.proof.records import Approval, Intent, Receipt
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.intent import INTENT_NAMESPACE
+from rexecop.proof.trust import retired
 from rexecop.proof.verify.evidence import Evidence, Notes, place
+from rexecop.proof.verify.succession import Link, Speakers, Succession, succeeds
 from rexecop.proof.verify.trusted import TrustedKey
 from rexecop.proof.vocabulary import Established, Role
 
 
 def check(evidence: Evidence, notes: Notes) -> None:
     """Step 4."""
-    check_checkpoint(evidence, notes)
-    _envelopes(evidence, notes)
+    links = check_checkpoint(evidence, notes)
+    _envelopes(evidence, links, notes)
     _approvals(evidence, notes)
     _intent(evidence, notes)
 
 
-def check_checkpoint(evidence: Evidence, notes: Notes) -> None:
-    """Note the trusted key that signed the checkpoint, or what is wrong with it, and its witnesses."""
+def check_checkpoint(evidence: Evidence, notes: Notes) -> Sequence[Link]:
+    """Note the key that signed the checkpoint, or what is wrong with it, and its witnesses.
+
+    The keys accepted for the instance are returned.
+    """
     found, checkpoint = evidence.note, evidence.checkpoint
-    if found is None or checkpoint is None:
-        return
     instance = evidence.trust.of(Role.INSTANCE)
+    succession = Succession(instance, evidence.instance, evidence.contents.signatures)
+    for sealed, text in succession.wrong:
+        notes.when(True, "E04n", sealed, text)
+    if found is None or checkpoint is None:
+        return succession.links
     if not instance:
         notes.skip("the signature of the checkpoint", "no key is trusted for instances")
     else:
-        keys = _note_keys(instance, checkpoint.origin, SignatureType.ED25519)
-        try:
-            notes.signer = note.verify(found, keys)[0].key.public.fingerprint
-        except SignerUnknown:
-            notes.fault("E04a", "the checkpoint is not signed by a key trusted for instances")
-        except ProofError as error:
-            notes.fault("E04b", f"the checkpoint: {error.message}")
+        for fingerprint, why in succession.lost:
+            notes.skip(f"whether `{fingerprint}` follows a trusted key", why)
+        _signer(found, checkpoint.origin, succession.links, evidence, notes)
+    _witnesses(found, evidence, notes)
+    return succession.links
+
+
+def _signer(found: Note, origin: str, links: Sequence[Link], evidence: Evidence, notes: Notes) -> None:
+    keys = _note_keys([link.key for link in links], origin, SignatureType.ED25519)
+    try:
+        signers = [entry.key.public.fingerprint for entry in note.verify(found, keys)]
+    except SignerUnknown:
+        notes.fault("E04a", "the checkpoint is not signed by a key trusted for instances")
+        return
+    except ProofError as error:
+        notes.fault("E04b", f"the checkpoint: {error.message}")
+        return
+    newest = max((sealed.record.at for sealed in (*evidence.records, *evidence.instance)), default=None)
+    known = evidence.enrolments
+    standing = [one for one in signers if newest is None or not retired(known, Role.INSTANCE, one, newest)]
+    if not standing:
+        notes.fault("E04m", f"the checkpoint is signed by `{signers[0]}`, which had been retired under it")
+        return
+    notes.signer = standing[0]
+    notes.signer_path = next(link.path for link in links if link.path[-1] == standing[0])
+
+
+def _witnesses(found: Note, evidence: Evidence, notes: Notes) -> None:
     trusted = evidence.trust.of(Role.WITNESS)
     if not trusted:
         notes.skip("witnesses", "no key is trusted for witnesses")
@@ -68,17 +97,18 @@ def _note_keys(trusted: Sequence[TrustedKey], name: str, kind: SignatureType) ->
     return found
 
 
-def _envelopes(evidence: Evidence, notes: Notes) -> None:
+def _envelopes(evidence: Evidence, links: Sequence[Link], notes: Notes) -> None:
     records = {sealed.digest: sealed for sealed in evidence.records}
-    envelopes, trusted = evidence.contents.envelopes, evidence.trust.of(Role.INSTANCE)
-    if not trusted and envelopes:
+    envelopes = evidence.contents.envelopes
+    if not links and envelopes:
         notes.skip("the signatures of receipts", "no key is trusted for instances")
+    speakers = Speakers(links=links, signer=notes.signer, enrolled=evidence.enrolments)
     signed: set[Digest] = set()
     for digest, data in envelopes.items():
         sealed = records.get(digest)
         if sealed is None or not isinstance(sealed.record, PUBLISHED):
             notes.fault("E04g", f"an envelope lies beside `{digest}`, which is not published here")
-        elif _envelope(data, sealed, trusted, notes):
+        elif _envelope(data, sealed, speakers, notes):
             signed.add(digest)
     receipts = [sealed for sealed, _ in evidence.of(Receipt)]
     for sealed in receipts:
@@ -86,8 +116,8 @@ def _envelopes(evidence: Evidence, notes: Notes) -> None:
     notes.receipts_signed = all(sealed.digest in signed for sealed in receipts)
 
 
-def _envelope(data: bytes, sealed: Sealed, trusted: Sequence[TrustedKey], notes: Notes) -> bool:
-    """Return whether a trusted key published `sealed` in the envelope `data`."""
+def _envelope(data: bytes, sealed: Sealed, speakers: Speakers, notes: Notes) -> bool:
+    """Return whether a key that may do so published `sealed` in the envelope `data`."""
     try:
         envelope = dsse.decode(data)
     except ProofError as error:
@@ -96,16 +126,26 @@ def _envelope(data: bytes, sealed: Sealed, trusted: Sequence[TrustedKey], notes:
     if envelope.payload_type != PAYLOAD_TYPE or envelope.payload != record_statement(sealed):
         notes.when(True, "E04f", sealed, "has an envelope that publishes something else")
         return False
-    for key in trusted:
+    names = [entry.key_id for entry in envelope.signatures]
+    repeated = len(set(names)) < len(names)
+    notes.when(repeated, "E04p", sealed, "has an envelope with two signatures by one key")
+    if repeated:
+        return False
+    code, text = "E04d", "has an envelope not signed by a trusted key"
+    for name in names:
         try:
-            dsse.verify(envelope, key.public, payload_type=PAYLOAD_TYPE)
-        except SignerUnknown:
-            continue
+            key = speakers.key(name)
+            if key is None:
+                continue
+            dsse.verify(envelope, key, payload_type=PAYLOAD_TYPE)
         except ProofError as error:
             notes.when(True, "E04e", sealed, f"has a wrong envelope: {error.message}")
             return False
-        return True
-    notes.when(trusted, "E04d", sealed, "has an envelope not signed by a trusted key")
+        if speakers.retired(name, sealed.record.at):
+            code, text = "E04m", f"has an envelope signed by `{name}`, which had been retired"
+        elif speakers.may(name, sealed.record.at):
+            return True
+    notes.when(speakers.links, code, sealed, text)
     return False
 
 
@@ -127,8 +167,9 @@ def _approvals(evidence: Evidence, notes: Notes) -> None:
 def _intent(evidence: Evidence, notes: Notes) -> None:
     intents = evidence.of(Intent)
     signatures = evidence.contents.signatures
-    for digest in signatures.keys() - {sealed.digest for sealed, _ in intents}:
-        notes.fault("E04g", f"a signature lies beside `{digest}`, which is not an intent here")
+    signed = {sealed.digest for sealed, _ in intents} | {s.digest for s in evidence.instance if succeeds(s)}
+    for digest in signatures.keys() - signed:
+        notes.fault("E04g", f"a signature lies beside `{digest}`, which is nothing here that is signed so")
     for sealed, record in intents:
         armored, who = signatures.get(sealed.digest), record.by
         if who.established is not Established.KEY:

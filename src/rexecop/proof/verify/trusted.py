@@ -7,16 +7,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rexecop.proof.errors import ProofError, TrustFileMalformed
+from rexecop.proof.errors import DerMalformed, ProofError, TrustFileMalformed
 from rexecop.proof.note import NoteKey
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Role
+from rexecop.proof.x509 import Authority, parse_pem
 
 TRUST_FILES_MAX: Final = 10_000  # One per person of a large house.
 TRUST_FILE_BYTES_MAX: Final = 32 * 1024  # The longest key line or PEM block that is read.
 
 _ENDINGS: Final = (".pub", ".vkey")
+_AUTHORITY: Final = re.compile(r"tsa(?:[-/](.+))?\.pem", re.DOTALL)
 _NAME: Final = re.compile(r"([a-z]+)(?:[-/](.+))?\.(pub|vkey)", re.DOTALL)
 
 
@@ -35,9 +37,10 @@ class TrustedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustedKeys:
-    """All keys of one verifier. None are trusted unless given."""
+    """All keys of one verifier, and the time stamp authorities. None are trusted unless given."""
 
     keys: tuple[TrustedKey, ...]
+    authorities: tuple[Authority, ...] = ()
 
     def of(self, role: Role) -> tuple[TrustedKey, ...]:
         """Return the keys trusted for `role`."""
@@ -65,8 +68,9 @@ def parse_trust(files: Mapping[str, bytes]) -> TrustedKeys:
     """Return the keys in `files`: name to content, the name without its folder.
 
     A name is `ROLE.pub`, `ROLE-NAME.pub` or `ROLE/NAME.pub`, with OpenSSH lines or one PEM
-    block in it, or ends in `.vkey` and holds one line `name+id+base64`. Files with
-    other endings are left alone.
+    block in it, or ends in `.vkey` and holds one line `name+id+base64`. `tsa.pem`,
+    `tsa-NAME.pem` and `tsa/NAME.pem` hold certificates of time stamp authorities. Other
+    files are left alone.
 
     Raises:
         TrustFileMalformed: a file names no role, or holds no key that can be read.
@@ -74,7 +78,22 @@ def parse_trust(files: Mapping[str, bytes]) -> TrustedKeys:
     if len(files) > TRUST_FILES_MAX:
         raise TrustFileMalformed(f"{len(files)} files, at most {TRUST_FILES_MAX} are read")
     found = [key for name in sorted(files) if name.endswith(_ENDINGS) for key in _keys(name, files[name])]
-    return TrustedKeys(keys=tuple(found))
+    stamping = [one for name in sorted(files) for one in _authorities(name, files[name])]
+    return TrustedKeys(keys=tuple(found), authorities=tuple(stamping))
+
+
+def _authorities(name: str, data: bytes) -> list[Authority]:
+    match = _AUTHORITY.fullmatch(name)
+    if match is None:
+        return []
+    try:
+        if len(data) > TRUST_FILE_BYTES_MAX:
+            raise DerMalformed(f"it has {len(data)} bytes")
+        found = parse_pem(data.decode("utf-8"))
+    except (UnicodeDecodeError, ProofError) as error:
+        text = f"trust file `{name[:80]!a}` cannot be read: {error}"
+        raise TrustFileMalformed(text, file=name[:80]) from error
+    return [Authority(name=match[1] or "tsa", certificate=one) for one in found]
 
 
 def _keys(name: str, data: bytes) -> list[TrustedKey]:
