@@ -34,8 +34,8 @@ bench: $(STAMP)  ## the figures of docs/architecture.md, as ratios beside a floo
 soak: $(STAMP)  ## what only time or luck finds (minutes)
 	@REXECOP_HYPOTHESIS=soak $(BIN)/pytest -q -m soak
 
-docs: $(STAMP)  ## write docs/reference anew from the code
-	@$(BIN)/python scripts/reference.py
+docs: $(STAMP)  ## write docs/reference and the vectors of docs/formats anew from the code
+	@$(BIN)/python scripts/reference.py && $(BIN)/python -m scripts.vectors
 
 dist: $(STAMP)  ## wheels and source archives of both distributions, checked, digested and tried
 	@rm -rf dist

@@ -1,4 +1,4 @@
-"""The key of an instance is replaced: at once, cut off anywhere, under others that run, and followed by strangers."""
+"""The key of an instance is replaced: at once, cut off anywhere, under others that run, and followed by all."""
 
 from __future__ import annotations
 

@@ -232,12 +232,18 @@ class FakeInstance:
         return WhyView(operation_id=None, state=None, lines=("policy would say: allowed",))
 
     def export(
-        self, name: str, path: Path | None, with_outputs: bool = False, stamped: bool = False
+        self,
+        name: str,
+        path: Path | None,
+        with_outputs: bool = False,
+        since: object = None,
+        stamped: bool = False,
     ) -> ExportView:
         self.calls.append(("export", path))
         found = self.resolve(name)
         return ExportView(
             operation_id=found,
+            target=None,
             path=str(path or f"{found}.rxb"),
             bytes=4096,
             records=10,

@@ -11,7 +11,7 @@ from rexecop.cli.evidence import report_page
 from rexecop.cli.render import Page
 from rexecop.proof.canonical import Digest
 from rexecop.proof.quorum import ProvedBy
-from rexecop.proof.verify.report import Claims, Finding, NotChecked, Report, Rung
+from rexecop.proof.verify.report import Claims, Finding, NotChecked, OperationVerdict, Report, Rung
 from rexecop.proof.vocabulary import State
 from tests.cli.conftest import Rexecop
 from tests.cli.fake import ZERO, FakeInstance, operation_id
@@ -66,9 +66,8 @@ def test_no_line_of_an_answer_is_wider_than_the_terminal(rexecop: Rexecop, fake:
 def a_report(*, trusted: bool, broken: bool) -> Report:
     finding = Finding(code="E07a", message="attempt 2 makes a call outside the plan", record=Digest(ZERO))
     return Report(
-        operation=operation_id(1),
+        operations=(OperationVerdict(operation=operation_id(1), state=State.COMPLETED, records=10),),
         instance="01984f2a",
-        state=State.COMPLETED,
         records=10,
         log_size=57,
         trusted=trusted,

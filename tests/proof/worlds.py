@@ -115,6 +115,7 @@ class Book:
     records: list[Sealed] = field(default_factory=list)
     signatures: dict[Digest, bytes] = field(default_factory=dict)
     blobs: dict[Digest, BundleBlob] = field(default_factory=dict)
+    target: str = TARGET
 
     def add(self, kind: Callable[..., Record], by: Principal = ENGINE, **fields: Any) -> Sealed:
         self.at += timedelta(milliseconds=100)
@@ -136,7 +137,7 @@ class Book:
             profile=ProfileRef(name="hello", version="1.0.0", digest=PROFILE.digest),
             environment=EnvironmentRef(id="here", digest=ENVIRONMENT.digest),
             intent="set_line",
-            target=TARGET,
+            target=self.target,
             mode=mode,
             origin=Origin(channel="cli"),
             **more,
@@ -154,7 +155,7 @@ class Book:
             environment=ENVIRONMENT.digest,
             effect=effect,
             risk="low",
-            targets=(PlannedTarget(id=TARGET, type="host", criticality="low"),),
+            targets=(PlannedTarget(id=self.target, type="host", criticality="low"),),
             steps=tuple(steps),
             **more,
         )
@@ -172,7 +173,7 @@ class Book:
             mode=intent.mode,
             risk=planned.risk,
             environment=intent.environment.id,
-            targets=(RequestTarget(id=TARGET, type="host", criticality="low"),),
+            targets=(RequestTarget(id=self.target, type="host", criticality="low"),),
             simulated=False,
             pinned=False,
             origin="cli",
@@ -454,7 +455,7 @@ def a_lost_call() -> Book:
     """The runner died after the attempt; a probe found that the change had happened."""
     book, look, change = approved_change()
     book.run(look, facts=PATHS)
-    lost = book.attempt(change, values=VALUES)
+    lost = book.attempt(change, values=VALUES, target_n=1)
     book.outcome("set", lost, Ended.UNKNOWN, message="no answer", measured=None)
     assert change.probe is not None
     probe = book.attempt(change, change.probe.call, phase=Phase.PROBE, values=VALUES)

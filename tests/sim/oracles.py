@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from rexecop.operations.fold import Operation, fold
@@ -43,6 +44,17 @@ def check_ended(house: House, operation: str) -> None:
     assert report.holds(Rung.LOGGED), report.rungs
     for target in {target.id for target in op.the_plan.targets}:
         assert operation not in house.store.locked_by(target), target
+
+
+async def check_complete(house: House, path: Path) -> None:
+    """Hold that a window over the whole life of the house holds every effect that reached the world."""
+    await house.evidence.export_window(None, path, with_outputs=False, since=None, until=None)
+    report = verify(path.read_bytes(), trust_of(house.authority.enrolments()), now=house.clock.now() + LATER)
+    assert report.findings == (), report.findings
+    complete = report.claims.complete
+    assert complete is not None
+    assert complete.changes >= len(house.reality.effects) > 0
+    assert {of for of, _, _ in house.reality.effects} <= {one.operation for one in report.operations}
 
 
 def one_receipt_per_arrival(records: Sequence[Sealed]) -> None:

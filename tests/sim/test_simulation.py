@@ -12,7 +12,7 @@ from rexecop.operations.fold import fold
 from rexecop.proof.records.command import Verb
 from rexecop.proof.records.plan import CallStep
 from rexecop.proof.vocabulary import Phase, State
-from tests.sim.oracles import check, check_ended
+from tests.sim.oracles import check, check_complete, check_ended
 from tests.sim.plans import change, derive, planned, read
 from tests.sim.scenario import Scenario
 from tests.sim.world import ALICE, Crash, House
@@ -37,6 +37,7 @@ async def live(path: Path, seeds: range) -> None:
             house.store.fault = lambda: ""
         report = house.store.verify_log()
         assert report.bad is None
+        await check_complete(house, path.with_suffix(".rxb"))
     finally:
         house.close()
 

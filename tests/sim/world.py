@@ -13,7 +13,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from rexecop.app.cutting import Cutter
 from rexecop.app.evidence import Evidence
+from rexecop.app.heads import HeadsKeeper
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.engines.driver import Driver, World
@@ -318,7 +320,8 @@ class House:
         self.lane = ScriptLane(self.reality)
         self.keyring = Keyring(self.store, self.clock, INSTANCE)
         self.authority = FakeAuthority(lambda: enrolments(self.store.journal(INSTANCE).records))
-        self.evidence = Evidence(self.store, INSTANCE, lambda: SIGNER)
+        heads = HeadsKeeper(self.store, self.clock, INSTANCE)
+        self.evidence = Evidence(self.store, Cutter(self.store, INSTANCE, lambda: SIGNER), heads)
         self._lives = 0
         self.life()
 

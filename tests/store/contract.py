@@ -1,6 +1,7 @@
 """What every store promises. A new one subclasses this, gives `store`, and adds its own."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -43,6 +44,8 @@ class LoggedStore(Store, Protocol):
     def size(self) -> int: ...
     def root(self, size: int) -> bytes: ...
     def body_at(self, leaf: int) -> bytes: ...
+    def heads(self, before: int | None = None) -> tuple[Sequence[TargetHead], int]: ...
+    def changed_between(self, start: int, end: int, target: str | None = None) -> Sequence[str]: ...
 
 
 def put(store: Store, *batches: Batch) -> list[Appended]:
@@ -70,22 +73,25 @@ def more(
     signatures: tuple[Signature, ...] = (),
     inputs: tuple[PinnedInput, ...] = (),
     locks: tuple[Lock, ...] = (),
-    heads: tuple[TargetHead, ...] = (),
+    changes: tuple[tuple[str, int], ...] = (),
+    after_change: int | None = None,
     lease: Lease | None = None,
     release: bool = False,
 ) -> Batch:
-    """Return a batch of one record after `last`."""
+    """Return a batch of one record after `last`; it stands for each (target, n) of `changes`."""
+    records = notes(last.record.operation, 1, after=last)
     return Batch(
         operation=last.record.operation,
         expected=last.record.n + 1,
-        records=notes(last.record.operation, 1, after=last),
+        records=records,
         fence=fence,
         blobs=blobs,
         claims=claims,
         signatures=signatures,
         inputs=inputs,
         locks=locks,
-        heads=heads,
+        heads=tuple(TargetHead(target=target, n=n, attempt=records[0].digest) for target, n in changes),
+        after_change=after_change,
         lease=lease,
         release=release,
     )
@@ -278,15 +284,44 @@ class StoreContract:
 
     def test_target_heads_advance_one_by_one(self, store: LoggedStore) -> None:
         first = begin(store, A)
-        put(store, more(first, heads=(TargetHead(target="t", n=1, attempt=name("1")),)))
+        put(store, more(first, changes=(("t", 1),)))
         last = store.journal(A).records[-1]
 
         for n in (1, 3):
             with pytest.raises(AppendConflict):
-                put(store, more(last, heads=(TargetHead(target="t", n=n, attempt=name("2")),)))
+                put(store, more(last, changes=(("t", n),)))
 
-        assert store.target_head("t") == TargetHead(target="t", n=1, attempt=name("1"))
+        assert store.target_head("t") == TargetHead(target="t", n=1, attempt=last.digest)
         assert store.target_head("u") is None
+
+    def test_heads_are_told_for_any_place_of_the_log_with_the_operations_that_moved_them(
+        self, store: LoggedStore
+    ) -> None:
+        first, other = begin(store, A), begin(store, B)
+        put(store, more(first, changes=(("t", 1),)))
+        put(store, more(other, changes=(("t", 2),)))
+        put(store, more(store.journal(B).records[-1], changes=(("u", 1),)))
+
+        def numbers(before: int | None) -> tuple[dict[str, int], int]:
+            heads, newest = store.heads(before)
+            return {head.target: head.n for head in heads}, newest
+
+        assert numbers(2) == ({}, -1)
+        assert numbers(3) == ({"t": 1}, 2)
+        assert numbers(None) == ({"t": 2, "u": 1}, 4)
+        assert store.changed_between(-1, 5) == [A, B]
+        assert store.changed_between(2, 5, "t") == store.changed_between(-1, 5, "u") == [B]
+        assert store.changed_between(4, 9) == []
+
+    def test_what_rests_on_heads_is_refused_once_a_change_came_in_between(self, store: LoggedStore) -> None:
+        first, other = begin(store, A), begin(store, B)
+        _, newest = store.heads()
+        put(store, more(first, changes=(("t", 1),)))
+
+        with pytest.raises(AppendConflict):
+            put(store, more(other, after_change=newest))
+
+        put(store, more(other, after_change=store.heads()[1]))
 
     # --- locks ---
 

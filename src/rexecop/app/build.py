@@ -12,10 +12,12 @@ from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
 from rexecop.app.clock import SystemClock, SystemIds, uuid7_hex
 from rexecop.app.contents import PinnedContents
+from rexecop.app.cutting import Cutter
 from rexecop.app.doctor import Doctor
 from rexecop.app.errors import RootUnwritable
 from rexecop.app.evidence import Evidence
 from rexecop.app.files import read_file, reason_of, require_private, write_new
+from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import os_user
 from rexecop.app.instance import Instance, Parts
 from rexecop.app.instance_key import INSTANCE_PERSON, InstanceKey
@@ -232,6 +234,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     key.follow(store, instance)
     authority = RootAuthority(root, store, instance, contents)
     port: Store = store
+    heads = HeadsKeeper(store, SystemClock(), instance)
     world = World(
         store=port,
         lanes=lanes,
@@ -253,7 +256,8 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             planner=Planner(world, authority, contents, isolations.reached),
             lifecycle=Lifecycle(world, Driver(world), timedelta(milliseconds=settings.reconcile_margin_ms)),
             approving=Approving(world, authority, environ),
-            evidence=Evidence(store, instance, key.signer),
+            evidence=Evidence(store, Cutter(store, instance, key.signer), heads),
+            heads=heads,
             stamps=Stamps(store, instance, world.ids),
             doctor=Doctor(root, store, world, authority, isolations.probes),
             closing=(lanes, store),

@@ -14,6 +14,7 @@ RexecopError
     ├── SecretMissing      a secret reference resolves nowhere
     ├── NotYet             what is asked for does not exist yet
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
+    ├── CheckpointForeign  a checkpoint that this log does not continue
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -99,6 +100,12 @@ class SizeRefused(AppError):
     """Sizes of the log that are not in order, or beyond it."""
 
     code = "size-refused"
+
+
+class CheckpointForeign(AppError):
+    """The checkpoint given is not one that this log continues."""
+
+    code = "checkpoint-foreign"
 
 
 class RequestConflict(AppError):

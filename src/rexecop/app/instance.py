@@ -14,9 +14,10 @@ from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
 from rexecop.app.describe import operation_view
 from rexecop.app.doctor import Doctor
-from rexecop.app.evidence import Evidence
+from rexecop.app.evidence import Bound, Evidence
 from rexecop.app.explain import explain, explain_before
 from rexecop.app.files import read_file
+from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import Identity, identify, os_user
 from rexecop.app.instance_key import InstanceKey
 from rexecop.app.keyring import Keyring
@@ -66,6 +67,7 @@ class Parts:
     approving: Approving
     evidence: Evidence
     stamps: Stamps
+    heads: HeadsKeeper
     doctor: Doctor
     closing: tuple[Closing, ...]
 
@@ -136,7 +138,7 @@ class Instance(Reading):
             TimeoutError: `timeout` passed; the call in flight was ended, its record says how.
         """
         async with asyncio.timeout(timeout):
-            return self._seen(await self._parts.lifecycle.start(self.resolve(operation)))
+            return await self._seen(await self._parts.lifecycle.start(self.resolve(operation)))
 
     async def resume(self, operation: str, reason: str | None = None) -> OperationView:
         """Go on with a paused operation."""
@@ -164,7 +166,7 @@ class Instance(Reading):
 
     async def _command(self, operation: str, verb: Verb, reason: str | None) -> OperationView:
         name, by = self.resolve(operation), self.identity().principal
-        return self._seen(await self._parts.lifecycle.command(name, verb, by, reason))
+        return await self._seen(await self._parts.lifecycle.command(name, verb, by, reason))
 
     async def reconcile(
         self, operation: str, *, probe: bool, happened: bool | None = None, reason: str | None = None
@@ -174,9 +176,10 @@ class Instance(Reading):
         driven = await self._parts.lifecycle.reconcile(
             name, by, probe=probe, happened=happened, reason=reason
         )
-        return self._seen(driven)
+        return await self._seen(driven)
 
-    def _seen(self, driven: Driven) -> OperationView:
+    async def _seen(self, driven: Driven) -> OperationView:
+        await self._parts.heads.record_daily()
         view = self._view(driven.session)
         return replace(view, waiting=driven.queued) if driven.queued else view
 
@@ -252,11 +255,26 @@ class Instance(Reading):
         path: Path | None = None,
         *,
         with_outputs: bool = False,
+        since: Bound = None,
         stamped: bool = False,
     ) -> ExportView:
         """Write a bundle a stranger can verify offline."""
         return self._parts.evidence.export(
-            self.resolve(operation), path, with_outputs=with_outputs, stamped=stamped
+            self.resolve(operation), path, with_outputs=with_outputs, since=since, stamped=stamped
+        )
+
+    async def export_window(
+        self,
+        target: str | None,
+        path: Path | None = None,
+        *,
+        with_outputs: bool = False,
+        since: Bound = None,
+        until: Bound = None,
+    ) -> ExportView:
+        """Write a bundle with all changes, of `target` or of any, that were recorded in a window."""
+        return await self._parts.evidence.export_window(
+            target, path, with_outputs=with_outputs, since=since, until=until
         )
 
     def receipt(self, operation: str) -> Mapping[str, Json]:

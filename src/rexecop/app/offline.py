@@ -21,6 +21,7 @@ from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.codec import decode
+from rexecop.proof.growth import GROWTH_BYTES_MAX
 from rexecop.proof.quorum import Groups
 from rexecop.proof.records.decision import Decision, Terms
 from rexecop.proof.trust import enrolments
@@ -77,7 +78,12 @@ class CaseLine:
 
 
 def verify_bundle(
-    path: Path, *, trust_dir: Path | None, checkpoint: Path | None, root: Path | None
+    path: Path,
+    *,
+    trust_dir: Path | None,
+    checkpoint: Path | None,
+    root: Path | None,
+    growth: Path | None = None,
 ) -> Report:
     """Verify the bundle at `path` by the keys in `trust_dir`, else by those of the runtime root.
 
@@ -91,7 +97,13 @@ def verify_bundle(
     else:
         trusted = _root_keys(Root(root)) if root is not None else NO_KEYS
     return verify(
-        data, trusted, checkpoint=earlier, now=SystemClock().now(), evaluate=evaluate, members=members
+        data,
+        trusted,
+        checkpoint=earlier,
+        growth=read_file(growth, bytes_max=GROWTH_BYTES_MAX) if growth is not None else None,
+        now=SystemClock().now(),
+        evaluate=evaluate,
+        members=members,
     )
 
 

@@ -147,9 +147,10 @@ class WhyView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportView:
-    """A bundle that was written."""
+    """A bundle that was written: of an operation, or of all changes (of `target`) in a window."""
 
-    operation_id: str
+    operation_id: str | None
+    target: str | None
     path: str
     bytes: int
     records: int

@@ -129,6 +129,20 @@ def _text(name: str, text: str) -> str:
     return text
 
 
+def log_bound(value: str | None) -> int | bytes | None:
+    """Return the size of the log that was typed, or the bytes of the checkpoint in the file named.
+
+    Raises:
+        FileMissing, FileRefused: it is a file that cannot be read.
+    """
+    from rexecop.app.files import read_file
+    from rexecop.proof.note import NOTE_BYTES_MAX
+
+    if value is None or (value.isascii() and value.isdigit() and len(value) <= 16):
+        return None if value is None else int(value)
+    return read_file(Path(value), bytes_max=NOTE_BYTES_MAX)
+
+
 def path(value: str | None) -> Path | None:
     """Return a path that was typed, or None."""
     return None if value is None else Path(value)

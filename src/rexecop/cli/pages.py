@@ -210,7 +210,8 @@ def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
 def export_page(page: Page, view: ExportView) -> None:
     """Draw where a bundle was written."""
     page.title(view.path)
-    page.row("holds", f"{view.records} records of {view.operation_id}, {view.bytes} bytes")
+    what = view.operation_id or f"all changes of {view.target or 'every target'}"
+    page.row("holds", f"{view.records} records of {what}, {view.bytes} bytes")
     page.row("digest", view.digest)
     page.row("checkpoint", f"log of {view.checkpoint_size} records")
     if view.stamps:

@@ -42,6 +42,7 @@ class _Attached:
     inputs: list[PinnedInput] = field(default_factory=list)
     locks: list[Lock] = field(default_factory=list)
     heads: list[TargetHead] = field(default_factory=list)
+    after_change: int | None = None
 
 
 class Session:
@@ -155,6 +156,7 @@ class Session:
             heads=tuple(self.attached.heads),
             lease=self._new_lease,
             release=release,
+            after_change=self.attached.after_change,
         )
         await self.store.append(batch)
         if self._new_lease is not None:

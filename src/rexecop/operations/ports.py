@@ -132,7 +132,9 @@ class Batch:
     of the same runner and fence (a renewal), or has `fence - 1` (0 when there never was
     one) and was released or expired before the first record's `at`; else `LeaseHeld`.
     `release` gives the lease back in the same transaction.
-    `heads` advance the per-target chain of change attempts: `n` must follow the stored one.
+    `heads` advance the per-target chain of change attempts: `n` must follow the stored one,
+    and the attempt be among `records`. `after_change`, when given, must still be the leaf of
+    the newest change (-1 for none).
     """
 
     operation: str
@@ -148,6 +150,7 @@ class Batch:
     heads: tuple[TargetHead, ...] = ()
     lease: Lease | None = None
     release: bool = False
+    after_change: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

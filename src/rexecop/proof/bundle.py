@@ -1,4 +1,6 @@
-"""Bundles: everything a stranger needs to check one operation, as one file of fixed bytes.
+"""Bundles: everything a stranger needs to check an operation, or a window of the log, as one file.
+
+The same evidence is the same bytes.
 
 A bundle holds no key that should be trusted: a verifier brings its own. The manifest
 says nothing that the other members do not; it is computed from them again when a
@@ -19,12 +21,14 @@ from rexecop.proof.container import CONTAINER_BYTES_MAX, pack
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.dsse import ENVELOPE_BYTES_MAX
 from rexecop.proof.errors import BundleMalformed, ProofError
+from rexecop.proof.heads import HeadsProofs
 from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.preview import PREVIEW_VERSION
 from rexecop.proof.sshsig import ARMOR_LENGTH_MAX
 
 RECORDS_MAX: Final = 100_000  # Lines read from one section; far more than one operation makes.
 PROOFS_BYTES_MAX: Final = 32 * 1024 * 1024  # Shared nodes and paths of RECORDS_MAX records in a large log.
+HEADS_BYTES_MAX: Final = 64 * 1024 * 1024  # Both maps of TARGETS_MAX targets.
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024  # One line for each of the members a container may have.
 KEY_BYTES: Final = 32
 STAMPS_MAX: Final = 8  # Each costs a chain of signatures; two or three authorities are asked by the careful.
@@ -36,7 +40,9 @@ RECORDS: Final = "records.jsonl"
 INSTANCE_RECORDS: Final = "instance.jsonl"
 PROOFS: Final = "proofs.json"
 CHECKPOINT: Final = "checkpoint.txt"
+HEADS: Final = "heads.json"
 
+REQUIRED: Final = (MANIFEST, RECORDS, PROOFS, CHECKPOINT)
 OPTIONAL: Final = (INSTANCE_RECORDS, "envelopes", "signatures", "inputs", "blobs", "stamps")
 
 _HEX: Final = "[0-9a-f]{64}"
@@ -131,17 +137,31 @@ class BundleBlob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What a bundle claims to hold all changes of: one `target`, or all of them (None).
+
+    It reaches from the `heads` record with the digest `start`, or from the beginning of the
+    log (None), to the one with the digest `end`.
+    """
+
+    end: Digest
+    start: Digest | None = None
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BundleContents:
     """All a bundle holds, as bytes: what is wrong with them is for the verifier to say.
 
-    `records` are the canonical records of `operation` in order, `instance_records` those
-    of the instance `instance` that signatures are judged by, ascending.
+    It is of one `operation`, or of a `window`, which comes with the `heads` of its two ends.
+    `records` are canonical, operation by operation, each from its first record on;
+    `instance_records` those of the instance `instance` that signatures are judged by, ascending.
     `envelopes` and `signatures` (DSSE, armored SSHSIG) are keyed by the record they
     belong to, `blobs` by commitment. `stamps` are over the text of the checkpoint.
     """
 
     instance: str
-    operation: str
+    operation: str | None
     records: tuple[bytes, ...]
     proofs: Proofs
     checkpoint: bytes
@@ -151,6 +171,8 @@ class BundleContents:
     inputs: tuple[BundleInput, ...] = ()
     blobs: Mapping[Digest, BundleBlob] = field(default_factory=dict)
     stamps: tuple[bytes, ...] = ()
+    window: Window | None = None
+    heads: HeadsProofs | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,12 +193,13 @@ class Manifest:
     kind: ClassVar[str] = "bundle/1"
 
     instance: str
-    operation: str
     records: int
     instance_records: int
     members: Mapping[str, Digest]
     left_out: tuple[str, ...]
     versions: Versions
+    operation: str | None = None
+    window: Window | None = None
 
 
 def pack_proofs(
@@ -216,11 +239,13 @@ def from_members(members: Mapping[str, bytes]) -> tuple[BundleContents, Manifest
     Raises:
         BundleMalformed: a member is missing, foreign, too large, or cannot be read.
     """
-    for name in (MANIFEST, RECORDS, PROOFS, CHECKPOINT):
+    for name in REQUIRED:
         if name not in members:
             raise BundleMalformed(f"member `{name}` is missing", member=name)
     found = _placed(members)
     manifest = _decoded(Manifest, members, MANIFEST, MANIFEST_BYTES_MAX)
+    if not (manifest.operation is None) == (manifest.window is not None) == (HEADS in members):
+        raise BundleMalformed(f"a bundle is of one operation, or of a window with its `{HEADS}`")
     _limit(CHECKPOINT, members[CHECKPOINT], NOTE_BYTES_MAX)
     data, keys = found[".bin"], found[".key"]
     if data.keys() != keys.keys() or any(len(key) != KEY_BYTES for key in keys.values()):
@@ -229,7 +254,8 @@ def from_members(members: Mapping[str, bytes]) -> tuple[BundleContents, Manifest
     contents = BundleContents(
         instance=manifest.instance,
         operation=manifest.operation,
-        records=_lines(members[RECORDS], RECORDS),
+        # A window in which nothing was changed has no records, and that is worth a proof.
+        records=() if manifest.window and not members[RECORDS] else _lines(members[RECORDS], RECORDS),
         proofs=_decoded(Proofs, members, PROOFS, PROOFS_BYTES_MAX),
         checkpoint=members[CHECKPOINT],
         instance_records=_lines(members[INSTANCE_RECORDS], INSTANCE_RECORDS) if has_instance else (),
@@ -238,6 +264,8 @@ def from_members(members: Mapping[str, bytes]) -> tuple[BundleContents, Manifest
         inputs=_inputs(members),
         blobs={digest: BundleBlob(key=keys[digest], data=data[digest]) for digest in data},
         stamps=_stamps(found[".tsr"]),
+        window=manifest.window,
+        heads=_decoded(HeadsProofs, members, HEADS, HEADS_BYTES_MAX) if HEADS in members else None,
     )
     return contents, manifest
 
@@ -255,6 +283,8 @@ def _members(contents: BundleContents) -> dict[str, bytes]:
     }
     if contents.instance_records:
         members[INSTANCE_RECORDS] = b"".join(record + b"\n" for record in contents.instance_records)
+    if contents.heads is not None:
+        members[HEADS] = encode(contents.heads)
     for digest, data in contents.envelopes.items():
         members[f"envelopes/{_hex(digest)}.dsse.json"] = data
     for digest, data in contents.signatures.items():
@@ -274,6 +304,7 @@ def _manifest(contents: BundleContents, members: Mapping[str, bytes]) -> Manifes
     return Manifest(
         instance=contents.instance,
         operation=contents.operation,
+        window=contents.window,
         records=len(contents.records),
         instance_records=len(contents.instance_records),
         # A plain digest of an output would outlive its erasure; its commitment already binds it.
@@ -286,7 +317,7 @@ def _manifest(contents: BundleContents, members: Mapping[str, bytes]) -> Manifes
 def _placed(members: Mapping[str, bytes]) -> dict[str, dict[Digest, bytes]]:
     """Return the members with a digest for a name, by their ending."""
     found: dict[str, dict[Digest, bytes]] = {ending: {} for part in _ENDINGS.values() for ending in part}
-    for name in sorted(members.keys() - {MANIFEST, RECORDS, INSTANCE_RECORDS, PROOFS, CHECKPOINT}):
+    for name in sorted(members.keys() - {*REQUIRED, INSTANCE_RECORDS, HEADS}):
         place = _PLACE.fullmatch(name)
         limit = _ENDINGS[name.partition("/")[0]].get(place["ending"]) if place else None
         if place is None or limit is None:

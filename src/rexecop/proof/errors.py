@@ -19,6 +19,7 @@ RexecopError
     │   ├── InclusionProofWrong     a proof that leads to another root
     │   ├── ConsistencyProofWrong   a proof that does not join the two roots
     │   ├── NodeMissing             a tree node the store should hold and does not
+    │   ├── HeadsProofWrong         a map of target heads that is not what its root says
     │   ├── NoteMalformed           text that is no signed note
     │   └── CheckpointMalformed     a note that is no checkpoint
     └── SignatureError              something that should be signed is not shown to be
@@ -158,6 +159,12 @@ class NodeMissing(LogError):
     """A node that a leaf completed is not in that leaf's row."""
 
     code = "log-node-missing"
+
+
+class HeadsProofWrong(LogError):
+    """A map of target heads is not shown to be the one under its root."""
+
+    code = "heads-proof-wrong"
 
 
 class NoteMalformed(LogError):

@@ -19,7 +19,7 @@ from rexecop.store.errors import BatchRefused, ClockSteppedBack, StoreDamaged
 from rexecop.store.log import nodes_in, size_in
 from rexecop.store.packing import Packed, pack_digest, pack_key, pack_time, unpack_body, unpack_operation
 from rexecop.store.prepare import Prepared
-from rexecop.store.reading import lease_in, number_in
+from rexecop.store.reading import last_change_in, lease_in, number_in
 from rexecop.store.rows import columns, save_row
 from rexecop.store.schema import CHUNK_BYTES, CHUNKS_MAX
 
@@ -159,6 +159,8 @@ class Applier:
                 raise AppendConflict(f"operation `{operation}` has no records", operation=operation)
             return
         first = batch.records[0].record
+        if batch.after_change is not None and batch.after_change != last_change_in(self.connection):
+            raise AppendConflict("a change was recorded since the heads were read", operation=operation)
         if first.prev != tail.digest:
             what = f"record {first.n} of `{operation}` does not name the record before it"
             raise AppendConflict(what, operation=operation)
@@ -231,7 +233,7 @@ class Applier:
         for lock in batch.locks:
             self._lock(number, batch.operation, lock)
         for head in batch.heads:
-            self._advance(head)
+            self._advance(head, batch)
         for signature in batch.signatures:
             self.connection.execute(
                 "INSERT INTO signatures(digest, form, data) VALUES(?,?,?)",
@@ -273,16 +275,19 @@ class Applier:
             (lock.target, number, int(lock.exclusive)),
         )
 
-    def _advance(self, head: TargetHead) -> None:
-        row = self.connection.execute("SELECT n FROM heads WHERE target=?", (head.target,)).fetchone()
-        last = 0 if row is None else row[0]
+    def _advance(self, head: TargetHead, batch: Batch) -> None:
+        place = next((i for i, sealed in enumerate(batch.records) if sealed.digest == head.attempt), None)
+        if place is None:
+            raise BatchRefused(f"change {head.n} of target `{head.target}` is none of the records with it")
+        row = self.connection.execute("SELECT max(n) FROM changes WHERE target=?", (head.target,)).fetchone()
+        last = 0 if row is None or row[0] is None else row[0]
         if head.n != last + 1:
             what = f"change {head.n} of target `{head.target}` does not follow change {last}"
             raise AppendConflict(what, target=head.target, found=last)
+        leaf = self._frontier.size - len(batch.records) + place
         self.connection.execute(
-            "INSERT INTO heads(target, n, attempt) VALUES(?,?,?)"
-            " ON CONFLICT(target) DO UPDATE SET n=excluded.n, attempt=excluded.attempt",
-            (head.target, head.n, pack_digest(head.attempt)),
+            "INSERT INTO changes(leaf, target, n, attempt) VALUES(?,?,?,?)",
+            (leaf, head.target, head.n, pack_digest(head.attempt)),
         )
 
     def _keep_blob(self, blob: Blob) -> None:

@@ -182,7 +182,7 @@ def _require_there(path: Path) -> None:
 
 def _require_ours(connection: apsw.Connection, path: Path) -> None:
     application, version = connection.pragma("application_id"), connection.pragma("user_version")
-    if application != schema.APPLICATION_ID or version < 1:
+    if application != schema.APPLICATION_ID or version < schema.VERSION_MIN:
         raise StoreForeign(f"`{path}` is a SQLite file, but not a ledger of this program", path=str(path))
     if version > schema.VERSION:
         raise StoreNewer(

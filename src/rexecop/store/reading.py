@@ -200,8 +200,38 @@ class Reading(Log):
     def target_head(self, target: str) -> TargetHead | None:
         """Return the last change attempt on `target`, or None."""
         with self._readers.borrow() as connection:
-            row = connection.execute("SELECT n, attempt FROM heads WHERE target=?", (target,)).fetchone()
+            row = connection.execute(
+                "SELECT n, attempt FROM changes WHERE target=? ORDER BY n DESC LIMIT 1", (target,)
+            ).fetchone()
         return None if row is None else TargetHead(target=target, n=row[0], attempt=unpack_digest(row[1]))
+
+    def heads(self, before: int | None = None) -> tuple[Sequence[TargetHead], int]:
+        """Return the last change of every target that stands before leaf `before`, or of all.
+
+        Beside them stands the leaf of the newest of these changes, -1 where there is none.
+        """
+        limit = _NUMBER_MAX if before is None else before
+        newest = "SELECT target, max(n), attempt, leaf FROM changes WHERE leaf<? GROUP BY target"
+        with self._readers.borrow() as connection:
+            rows = list(connection.execute(newest, (limit,)))
+        heads = [TargetHead(target=row[0], n=row[1], attempt=unpack_digest(row[2])) for row in rows]
+        return heads, max((row[3] for row in rows), default=-1)
+
+    def last_change(self) -> int:
+        """Return the leaf of the newest change, -1 where there is none."""
+        with self._readers.borrow() as connection:
+            return last_change_in(connection)
+
+    def changed_between(self, start: int, end: int, target: str | None = None) -> Sequence[str]:
+        """Return the operations with a change, of `target` or of any, between two leaves, oldest first."""
+        with self._readers.borrow() as connection:
+            found = connection.execute(
+                "SELECT DISTINCT id, (SELECT leaf FROM records AS first WHERE first.op=records.op AND n=0)"
+                " FROM changes JOIN records USING(leaf) JOIN operations ON number=records.op"
+                " WHERE leaf>? AND leaf<? AND changes.target=ifnull(?, changes.target) ORDER BY 2",
+                (start, end, target),
+            )
+            return [unpack_operation(key) for key, _ in found]
 
     def locked_by(self, target: str) -> Sequence[str]:
         """Return the operations that hold a lock on `target`."""
@@ -233,6 +263,12 @@ class Reading(Log):
         if row is None or not isinstance(row[0], str | int):
             raise StoreDamaged(f"the ledger does not say its `{name}`")
         return row[0]
+
+
+def last_change_in(connection: apsw.Connection) -> int:
+    """Return the leaf of the newest change, -1 where there is none."""
+    row = connection.execute("SELECT max(leaf) FROM changes").fetchone()
+    return -1 if row is None or row[0] is None else int(row[0])
 
 
 def number_in(connection: apsw.Connection, key: Packed) -> int | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 APPLICATION_ID: Final = 0x52784F70  # "RxOp", in the header of every SQLite file of ours.
-VERSION: Final = 1
+VERSION: Final = 2
+VERSION_MIN: Final = 2  # Schema 1 was never released.
 PAGE_BYTES: Final = 4096  # The unit disks write; larger pages make every small commit longer.
 CHUNK_BYTES: Final = 256 * 1024  # Output is kept in pieces of this size.
 CHUNKS_MAX: Final = 4096  # Pieces of one blob: a place is blob * CHUNKS_MAX + piece.
@@ -51,9 +52,10 @@ CREATE TABLE locks(
 CREATE TABLE leases(
   op INTEGER PRIMARY KEY, runner TEXT NOT NULL, fence INTEGER NOT NULL, expires INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE heads(
-  target TEXT PRIMARY KEY NOT NULL, n INTEGER NOT NULL, attempt BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
+CREATE TABLE changes(
+  leaf INTEGER PRIMARY KEY, target TEXT NOT NULL, n INTEGER NOT NULL, attempt BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX heads ON changes(target, n);
 CREATE TABLE checkpoints(
   size INTEGER PRIMARY KEY, note BLOB NOT NULL
 ) STRICT;

@@ -7,14 +7,14 @@ from itertools import pairwise
 
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
 from rexecop.proof.records import Access, Command, Erasure, Heads, Intent, Note, Plan, Receipt, Trust
-from rexecop.proof.verify.evidence import Evidence, Notes
+from rexecop.proof.verify.evidence import Evidence, Notes, Opened
 
 OF_INSTANCES = (Trust, Heads, Erasure, Access, Note)  # All other kinds, and notes, are of operations.
 
 
 def check(evidence: Evidence, notes: Notes) -> None:
-    """Step 3."""
-    _chain(evidence.records, evidence.contents.operation, notes)
+    """Step 3 for one operation."""
+    _chain(evidence.records, evidence.operation, notes)
     intents = [sealed.record.n for sealed, _ in evidence.of(Intent)]
     plans = [sealed.record.n for sealed, _ in evidence.of(Plan)]
     if intents != [0]:
@@ -22,9 +22,13 @@ def check(evidence: Evidence, notes: Notes) -> None:
     if plans not in ([], [1]):
         notes.fault("E03e", f"the operation has its plan at {plans}, not at 1 only")
     _receipts(evidence.records, notes)
-    _instance_slice(evidence.instance, evidence.contents.instance, notes)
-    for sealed in (*evidence.records, *evidence.instance):
-        if evidence.now is not None and sealed.record.at > evidence.now + CLOCK_TOLERANCE:
+
+
+def check_bundle(opened: Opened, notes: Notes) -> None:
+    """Step 3 for the instance's own records, and for the dates of all."""
+    _instance_slice(opened.instance, opened.contents.instance, notes)
+    for sealed in (*opened.records, *opened.instance):
+        if opened.now is not None and sealed.record.at > opened.now + CLOCK_TOLERANCE:
             notes.when(True, "E03h", sealed, "is dated after the clock of this verifier")
             break
 
@@ -56,7 +60,8 @@ def _receipts(records: Sequence[Sealed], notes: Notes) -> None:
         notes.when(wrong, "E03g", sealed, "follows a receipt, and no command reopened the operation")
     if not records or not isinstance(records[-1].record, Receipt):
         why = "its last record is not a receipt; more records may have followed"
-        notes.skip("the end of the operation", why)
+        which = "the operation" if notes.operation is None else f"`{notes.operation:.64}`"
+        notes.skip(f"the end of {which}", why)
 
 
 def _instance_slice(records: Sequence[Sealed], instance: str, notes: Notes) -> None:

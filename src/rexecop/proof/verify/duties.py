@@ -42,7 +42,7 @@ def check(evidence: Evidence, notes: Notes) -> None:
     """Step 8."""
     intent, plan = evidence.first(Intent), evidence.first(Plan)
     decisions = evidence.of(Decision)
-    packs = evidence.inputs(PACK_ROLE)
+    packs = evidence.bundle.inputs(PACK_ROLE)
     for sealed, decision in decisions:
         wrong = decision.errors and decision.terms.verdict is not Verdict.BLOCKED
         notes.when(wrong, "E08j", sealed, "had errors and did not block")
@@ -86,7 +86,7 @@ def _ticket(
             terms=terms,
             preview=preview_digest(preview(*case)),
             approvals=[other for other, _ in approvals],
-            enrolments=evidence.enrolments,
+            enrolments=evidence.bundle.enrolments,
             groups=_recorded(approvals) if groups is None else groups,
             at=sealed.record.at,
         )
@@ -129,7 +129,8 @@ def _groups(
     groups: Groups | None = None
     if named and len(packs) == len(named):
         try:
-            groups = evidence.members(packs) if evidence.members else pack_groups(list(packs.values()))
+            read = evidence.bundle.members
+            groups = read(packs) if read else pack_groups(list(packs.values()))
         except RexecopError:
             groups = None
     for sealed, approval in evidence.of(Approval):
@@ -157,12 +158,12 @@ def _evaluated(
 ) -> None:
     named = {pack.digest: packs[pack.digest] for pack in decision.packs if pack.digest in packs}
     try:
-        if evidence.evaluate is None:
+        if evidence.bundle.evaluate is None:
             notes.skip("the decision itself", "no policy evaluator is at hand")
         elif len(named) != len(decision.packs):
             notes.skip("the decision itself", "the policy pack is not included")
         else:
-            found = evidence.evaluate(decision, named)
+            found = evidence.bundle.evaluate(decision, named)
             # A plan that cannot keep an obligation is blocked beyond policy; a no is never too strict.
             blocked = decision.terms.verdict is Verdict.BLOCKED
             other = not blocked and terms_digest(found) != terms_digest(decision.terms)

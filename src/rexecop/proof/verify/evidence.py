@@ -1,11 +1,12 @@
-"""A bundle opened for verification (steps 1 and 2): its records by what they are, and what steps note."""
+"""A bundle opened for verification (steps 1 and 2): its records by operation, and what steps note."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Final, TypeVar
 
 from rexecop.proof.bundle import BundleContents, expected_manifest, from_members
@@ -20,7 +21,7 @@ from rexecop.proof.records import Approval, Decision, Intent, Plan, Receipt, Rec
 from rexecop.proof.records.decision import Terms
 from rexecop.proof.records.plan import CallStep, Step
 from rexecop.proof.trust import Enrolment
-from rexecop.proof.verify.report import Finding, NotChecked, Stamp
+from rexecop.proof.verify.report import Completeness, Finding, NotChecked, Stamp
 from rexecop.proof.verify.trusted import TrustedKeys
 
 PACK_ROLE: Final = "policy-pack"
@@ -40,20 +41,53 @@ Members = Callable[[Mapping[Digest, bytes]], Groups]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What the steps look at. `note` and `checkpoint` are None when the checkpoint cannot be read."""
+class Opened:
+    """A bundle and what its verifier brings.
+
+    `operations` are the records of each operation in it, in order, by the operation's id.
+    `note` and `checkpoint` are None when the checkpoint cannot be read. `growth` is a proof
+    of growth given beside the bundle.
+    """
 
     contents: BundleContents
-    records: tuple[Sealed, ...]
+    operations: Mapping[str, tuple[Sealed, ...]]
     instance: tuple[Sealed, ...]
     enrolments: tuple[Enrolment, ...]
     note: Note | None
     checkpoint: Checkpoint | None
     trust: TrustedKeys
     earlier: bytes | None
+    growth: bytes | None
     now: datetime | None
     evaluate: Evaluate | None
     members: Members | None
+
+    @property
+    def records(self) -> Iterator[Sealed]:
+        """The records of all operations, in order."""
+        return (sealed for records in self.operations.values() for sealed in records)
+
+    @property
+    def newest(self) -> datetime | None:
+        """When the newest record was written that the checkpoint covers, of those that are here."""
+        return max((sealed.record.at for sealed in (*self.records, *self.instance)), default=None)
+
+    def of(self, kind: type[R]) -> list[tuple[Sealed, R]]:
+        """Return the records of `kind` of all operations, in order."""
+        return [(sealed, sealed.record) for sealed in self.records if isinstance(sealed.record, kind)]
+
+    def inputs(self, role: str) -> dict[Digest, bytes]:
+        """Return the included inputs of `role`."""
+        return {item.digest: item.data for item in self.contents.inputs if item.role == role}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the steps look at of one operation."""
+
+    bundle: Opened
+    operation: str
+    records: tuple[Sealed, ...]
 
     def of(self, kind: type[R]) -> list[tuple[Sealed, R]]:
         """Return the operation's records of `kind` in order, each with its digest."""
@@ -62,10 +96,6 @@ class Evidence:
     def first(self, kind: type[R]) -> tuple[Sealed, R] | None:
         """Return the operation's first record of `kind`."""
         return next(iter(self.of(kind)), None)
-
-    def inputs(self, role: str) -> dict[Digest, bytes]:
-        """Return the included inputs of `role`."""
-        return {item.digest: item.data for item in self.contents.inputs if item.role == role}
 
     @property
     def plan(self) -> Plan | None:
@@ -82,11 +112,15 @@ class Evidence:
 
 @dataclass(slots=True)
 class Notes:
-    """What steps add up beside their findings."""
+    """What the steps find, and what they add up of the bundle or of one operation.
+
+    `operation` names that one in messages, where there are several.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     not_checked: list[NotChecked] = field(default_factory=list)
-    receipts_signed: bool = False
+    operation: str | None = None
+    signed: set[Digest] = field(default_factory=set)
     signer: str | None = None
     signer_path: tuple[str, ...] = ()
     stamped: tuple[Stamp, ...] = ()
@@ -95,10 +129,12 @@ class Notes:
     approvals_own: set[Digest] = field(default_factory=set)
     duties: ProvedBy | None = None
     intent_proved: bool = False
+    complete: Completeness | None = None
 
     def fault(self, code: str, message: str, record: Digest | None = None) -> None:
         """Note that something is wrong."""
-        self.findings.append(Finding(code=code, message=message, record=record))
+        where = "" if self.operation is None else f"`{self.operation:.64}`: "
+        self.findings.append(Finding(code=code, message=where + message, record=record))
 
     def when(self, wrong: object, code: str, sealed: Sealed, text: str) -> None:
         """Note, if `wrong`, that `text` is true of the record `sealed`."""
@@ -181,11 +217,37 @@ def open_records(lines: Sequence[bytes], section: str, notes: Notes) -> tuple[Se
         except ProofError as error:
             code = {NotCanonical: "E02a", KindUnknown: "E02c"}.get(type(error), "E02b")
             notes.fault(code, f"{section} record {number}: {error.message}")
-    if len(found) != len(lines):
-        return None
-    counts = Counter(type(sealed.record) for sealed in found)
+    return tuple(found) if len(found) == len(lines) else None
+
+
+def open_operations(
+    records: tuple[Sealed, ...], contents: BundleContents, notes: Notes
+) -> dict[str, tuple[Sealed, ...]] | None:
+    """Step 2: return the records of each operation, or None when one has too many of a kind.
+
+    In a bundle of one operation all records count as its own; step 3 says which are not.
+    """
+    if contents.operation is not None:
+        found = {contents.operation: records}
+    else:
+        found = {}
+        for operation, group in groupby(records, lambda sealed: sealed.record.operation):
+            if operation in found:
+                notes.fault("E03a", f"records of `{operation:.64}` stand apart from each other")
+            found[operation] = (*found.get(operation, ()), *group)
+    return found if all(_within_limits(one, "operation", notes) for one in found.values()) else None
+
+
+def open_instance(lines: Sequence[bytes], notes: Notes) -> tuple[Sealed, ...] | None:
+    """Step 2: return the instance's own records, or None when they cannot be read or are too many."""
+    found = open_records(lines, "instance", notes)
+    return found if found is not None and _within_limits(found, "instance", notes) else None
+
+
+def _within_limits(records: Sequence[Sealed], section: str, notes: Notes) -> bool:
+    counts = Counter(type(sealed.record) for sealed in records)
     for kind, limit in KIND_LIMITS.items():
         if counts[kind] > limit:
             notes.fault("E02d", f"{counts[kind]} {section} records `{kind.kind}`, at most {limit} are read")
-            return None
-    return tuple(found)
+            return False
+    return True

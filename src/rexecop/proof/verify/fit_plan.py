@@ -7,13 +7,12 @@ from rexecop.proof.chain import Sealed
 from rexecop.proof.records import Approval, Attempt, Decision, Intent, Plan, Ticket
 from rexecop.proof.records.decision import terms_digest
 from rexecop.proof.scope import scope_root, undo_scope_root
-from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, call_steps
+from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, call_steps
 from rexecop.proof.vocabulary import EFFECT_ORDER, Gate
 
 
 def check(evidence: Evidence, notes: Notes) -> None:
     """Step 7 for everything that comes before the first attempt, and for tickets minted later."""
-    _inputs(evidence, notes)
     asked, planned = evidence.first(Intent), evidence.first(Plan)
     if asked is None:
         return
@@ -92,10 +91,10 @@ def _ticket(
     notes.when(late, "E07i", sealed, "had expired when it was minted")
 
 
-def _inputs(evidence: Evidence, notes: Notes) -> None:
-    """Every input is named by a record; parts named and left out are said."""
+def check_bundle(opened: Opened, notes: Notes) -> None:
+    """Step 7: every input is named by a record; parts named and left out are said."""
     named: dict[str, set[Digest]] = {"profile": set(), "environment": set(), PACK_ROLE: set()}
-    for sealed in evidence.records:
+    for sealed in opened.records:
         record = sealed.record
         if isinstance(record, Intent):
             named["profile"].add(record.profile.digest)
@@ -104,9 +103,9 @@ def _inputs(evidence: Evidence, notes: Notes) -> None:
             named[PACK_ROLE].update(pack.digest for pack in record.packs)
         elif isinstance(record, Ticket | Attempt):
             named[PACK_ROLE].update(record.packs)
-    for item in evidence.contents.inputs:
+    for item in opened.contents.inputs:
         if item.digest not in named.get(item.role, ()):
             notes.fault("E07w", f"input `{item.role}` `{item.digest}` is named by no record")
     for role, digests in named.items():
-        if digests - evidence.inputs(role).keys():
+        if digests - opened.inputs(role).keys():
             notes.skip(f"the {role}", "not everything that records name is included")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final
 
 from rexecop.proof import note as notes_format
 from rexecop.proof.bundle import path_of
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.checkpoint import Checkpoint, parse
-from rexecop.proof.errors import BundleMalformed, InclusionProofWrong, ProofError, SignatureRepeated
+from rexecop.proof.errors import (
+    BundleMalformed,
+    InclusionProofWrong,
+    LogProofMalformed,
+    ProofError,
+    SignatureRepeated,
+)
+from rexecop.proof.growth import read_growth
 from rexecop.proof.merkle import leaf_hash, verify_consistency, verify_inclusion
 from rexecop.proof.note import Note
-from rexecop.proof.verify.evidence import Evidence, Notes
+from rexecop.proof.verify.evidence import Notes, Opened
 
 _REWOUND: Final = "whether the log was rewound"
 
@@ -27,9 +34,9 @@ def open_checkpoint(data: bytes, notes: Notes) -> tuple[Note, Checkpoint] | tupl
         return None, None
 
 
-def check_inclusion(evidence: Evidence, notes: Notes) -> None:
+def check_inclusion(opened: Opened, notes: Notes) -> None:
     """Step 5. It needs no record to be readable, only its bytes."""
-    contents, checkpoint = evidence.contents, evidence.checkpoint
+    contents, checkpoint = opened.contents, opened.checkpoint
     if checkpoint is None:
         return
     origin, proofs = checkpoint.origin, contents.proofs
@@ -54,30 +61,45 @@ def check_inclusion(evidence: Evidence, notes: Notes) -> None:
             except ProofError as error:
                 code = "E05c" if isinstance(error, InclusionProofWrong) else "E05b"
                 notes.fault(code, f"{section} record {number}: {error.message}", digest_of(line))
-        for number, (before, after) in enumerate(pairwise(places), 1):
-            if after.leaf <= before.leaf:
-                notes.fault("E05d", f"{section} record {number} stands in the log before the one it follows")
+    _order(opened, notes)
     leaves = [proof.leaf for proof in (*proofs.operation, *proofs.instance)]
     if len(set(leaves)) != len(leaves):
         notes.fault("E05d", "two records claim one place in the log")
 
 
-def check_consistency(evidence: Evidence, notes: Notes) -> None:
+def _order(opened: Opened, notes: Notes) -> None:
+    """Records of a chain stand in the log in their order, and operations by their first records."""
+    proofs = opened.contents.proofs
+    places = iter([proof.leaf for proof in proofs.operation])
+    chains = [(name, list(islice(places, len(records)))) for name, records in opened.operations.items()]
+    # Records that cannot be read count as one chain.
+    chains = chains or [("the operation", list(places))]
+    for name, leaves in (*chains, ("the instance", [proof.leaf for proof in proofs.instance])):
+        for number, (before, after) in enumerate(pairwise(leaves), 1):
+            if after <= before:
+                text = f"record {number} of {name:.64} stands in the log before the one it follows"
+                notes.fault("E05d", text)
+    first = [leaves[0] for _, leaves in chains if leaves]
+    if first != sorted(first):
+        notes.fault("E05d", "operations do not stand in the order of their first records")
+
+
+def check_consistency(opened: Opened, notes: Notes) -> None:
     """Step 6."""
-    if evidence.earlier is None:
+    if opened.earlier is None:
         notes.skip(_REWOUND, "no checkpoint held earlier was given")
         return
     try:
-        earlier = parse(notes_format.parse(evidence.earlier).text)
+        earlier = parse(notes_format.parse(opened.earlier).text)
     except ProofError as error:
         notes.fault("E06d", error.message)
         return
-    if evidence.checkpoint is not None:
-        _compare(earlier, evidence.checkpoint, evidence, notes)
+    if opened.checkpoint is not None:
+        _compare(earlier, opened.checkpoint, opened, notes)
 
 
-def _compare(earlier: Checkpoint, current: Checkpoint, evidence: Evidence, notes: Notes) -> None:
-    growth = [entry for entry in evidence.contents.proofs.growth if entry.size == earlier.size]
+def _compare(earlier: Checkpoint, current: Checkpoint, opened: Opened, notes: Notes) -> None:
+    growth = [entry for entry in opened.contents.proofs.growth if entry.size == earlier.size]
     if earlier.origin != current.origin:
         if earlier.origin.rpartition("/")[0] == current.origin.rpartition("/")[0]:
             notes.skip(_REWOUND, f"the checkpoint held is of another epoch, `{earlier.origin}`")
@@ -87,12 +109,28 @@ def _compare(earlier: Checkpoint, current: Checkpoint, evidence: Evidence, notes
         if earlier.root != current.root:
             notes.fault("E06a", f"two logs of {current.size} records have different roots")
     elif earlier.size > current.size:
-        notes.skip(_REWOUND, f"the checkpoint held has {earlier.size} records, this one only {current.size}")
+        _shorter(earlier, current, opened.growth, notes)
     elif not growth and earlier.size:
         notes.skip(_REWOUND, f"the bundle has no proof from {earlier.size} to {current.size} records")
     else:
         try:
-            path = path_of(growth[0].path, evidence.contents.proofs.hashes()) if growth else ()
+            path = path_of(growth[0].path, opened.contents.proofs.hashes()) if growth else ()
             verify_consistency(earlier.size, current.size, earlier.root, current.root, path)
         except ProofError as error:
             notes.fault("E06b", error.message)
+
+
+def _shorter(held: Checkpoint, current: Checkpoint, growth: bytes | None, notes: Notes) -> None:
+    """A log shorter than the one held was rewound, unless that one is shown to continue it."""
+    if growth is None:
+        text = f"the checkpoint held has {held.size} records, this one {current.size}"
+        step = f"a proof like `rexecop log consistency {current.size} {held.size} --json` shows that it grew"
+        notes.fault("E06e", f"{text}; {step}")
+        return
+    try:
+        proof = read_growth(growth)
+        if (proof.old, proof.new) != (current.size, held.size):
+            raise LogProofMalformed(f"the proof given is from {proof.old} to {proof.new} records")
+        verify_consistency(current.size, held.size, current.root, held.root, proof.hashes)
+    except ProofError as error:
+        notes.fault("E06e", f"the log held is not shown to continue this one: {error.message}")

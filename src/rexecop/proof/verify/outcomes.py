@@ -1,4 +1,4 @@
-"""Steps 9 to 11: receipts say no more than outcomes do, outputs are what was named, changes are counted."""
+"""Steps 9 and 10: receipts say no more than outcomes do, and outputs are what was named."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rexecop.proof.records import (
 )
 from rexecop.proof.records.decision import Obligations
 from rexecop.proof.records.plan import CallStep
-from rexecop.proof.verify.evidence import Evidence, Notes, call_steps, steps_by_key
+from rexecop.proof.verify.evidence import Evidence, Notes, Opened, call_steps, steps_by_key
 from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Grade, Isolation, Mode, Phase, State, Verdict
 
 _STRENGTH: Final[tuple[str, ...]] = tuple(Isolation)[:-1]  # Weakest first; without `not-applicable`.
@@ -236,13 +236,13 @@ def _strength(isolation: str) -> int:
     return _STRENGTH.index(isolation) if isolation in _STRENGTH else -1
 
 
-def check_outputs(evidence: Evidence, notes: Notes) -> None:
+def check_outputs(opened: Opened, notes: Notes) -> None:
     """Step 10."""
-    refs = [ref for _, outcome in evidence.of(Outcome) for ref in (outcome.blobs or {}).values()]
+    refs = [ref for _, outcome in opened.of(Outcome) for ref in (outcome.blobs or {}).values()]
     named = {ref.commitment: ref for ref in refs}
-    erasures = [sealed.record for sealed in evidence.instance if isinstance(sealed.record, Erasure)]
+    erasures = [sealed.record for sealed in opened.instance if isinstance(sealed.record, Erasure)]
     erased = {record.commitment: record for record in erasures}
-    for commitment, blob in evidence.contents.blobs.items():
+    for commitment, blob in opened.contents.blobs.items():
         ref = named.get(commitment)
         if ref is None:
             notes.fault("E10b", f"output `{commitment}` is named by no outcome")
@@ -250,25 +250,9 @@ def check_outputs(evidence: Evidence, notes: Notes) -> None:
             notes.fault("E10a", f"output `{commitment}` is not what its outcome names")
         if commitment in erased:
             notes.fault("E10c", f"output `{commitment}` is recorded as erased")
-    for commitment in named.keys() - evidence.contents.blobs.keys():
+    for commitment in named.keys() - opened.contents.blobs.keys():
         if (found := erased.get(commitment)) is None:
             notes.skip("outputs", "not all are included")
         else:
             why = f"erased by `{found.by.person:.64}` under `{found.rule:.64}`"
             notes.skip(f"output `{commitment}`", why)
-
-
-def check_completeness(evidence: Evidence, notes: Notes) -> None:
-    """Step 11: within one operation changes of a target follow one another; more is not claimed."""
-    last: dict[str, tuple[int, Digest]] = {}
-    for sealed, attempt in evidence.of(Attempt):
-        number, prev = attempt.target_n, attempt.target_prev
-        if number is None:
-            continue
-        count, digest = last.get(attempt.target, (0, None))
-        if number < 1 or (number == 1) != (prev is None):
-            notes.when(True, "E11a", sealed, "has no place among the changes of its target")
-        elif number <= count or (digest and number == count + 1 and prev != digest):
-            notes.when(True, "E11a", sealed, "is not counted after the change before it")
-        last[attempt.target] = (number, sealed.digest)
-    notes.skip("that nothing else was done", "a bundle of one operation claims nothing about others")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -60,6 +61,24 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Completeness:
+    """That these are all changes of `target` (None: of any target) the instance recorded in a window.
+
+    `start` (None: the beginning of the log) and `end` are when the heads at its ends were
+    recorded; `ended` counts how the changes ended, `unknown` names those of which it is
+    not known whether they happened.
+    """
+
+    target: str | None
+    start: datetime | None
+    end: datetime
+    targets: int
+    changes: int
+    ended: Mapping[str, int]
+    unknown: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
     """What the evidence shows beside the ladder.
 
@@ -67,9 +86,10 @@ class Claims:
     itself trusts for approvers. `duties` is None when no approval was needed or counted.
     `attestations` are how the targets of attempts were attested, each once.
     `instance_keys` are fingerprints the bundle names for its instance: a hint what to
-    compare, never a reason to trust. `signer_path` are fingerprints from a trusted key to
-    the checkpoint's signer, one where it is trusted itself. `stamped` is what trusted time
-    stamp authorities say of the checkpoint, oldest first.
+    compare, never a reason to trust. `complete` is what a window is shown to hold all of.
+    `signer_path` are fingerprints from a trusted key to the checkpoint's signer, one where
+    it is trusted itself. `stamped` is what trusted time stamp authorities say of the
+    checkpoint, oldest first.
     """
 
     approvals: int = 0
@@ -78,21 +98,30 @@ class Claims:
     attestations: tuple[str, ...] = ()
     witnesses: tuple[str, ...] = ()
     instance_keys: tuple[str, ...] = ()
+    complete: Completeness | None = None
     signer_path: tuple[str, ...] = ()
     stamped: tuple[Stamp, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperationVerdict:
+    """One operation of the bundle; `state` is None while it has no receipt."""
+
+    operation: str
+    state: State | None
+    records: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The verdict on one bundle. `state` is None while the operation has no receipt.
+    """The verdict on one bundle.
 
     `rungs` are those reached, lowest first; `signer` is the key that signed the
     checkpoint, trusted or followed from one that is.
     """
 
-    operation: str
+    operations: tuple[OperationVerdict, ...]
     instance: str
-    state: State | None
     records: int
     log_size: int | None
     trusted: bool
@@ -101,6 +130,16 @@ class Report:
     rungs: tuple[Rung, ...]
     claims: Claims
     not_checked: tuple[NotChecked, ...]
+
+    @property
+    def operation(self) -> str:
+        """The operation the bundle is of; empty for a window, or when that cannot be read."""
+        return self.operations[0].operation if len(self.operations) == 1 else ""
+
+    @property
+    def state(self) -> State | None:
+        """The state of the operation the bundle is of; None for a window, or without a receipt."""
+        return self.operations[0].state if len(self.operations) == 1 else None
 
     def holds(self, required: Rung) -> bool:
         """Return whether nothing is wrong and `required` is reached."""

@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from rexecop.proof.bundle import BundleContents
 from rexecop.proof.chain import Sealed
+from rexecop.proof.quorum import ProvedBy
 from rexecop.proof.records import Attempt, Receipt, Trust
 from rexecop.proof.trust import enrolments
-from rexecop.proof.verify import chains, duties, fit_calls, fit_plan, log, outcomes, signatures, stamps
+from rexecop.proof.verify import (
+    chains,
+    completeness,
+    duties,
+    fit_calls,
+    fit_plan,
+    log,
+    outcomes,
+    signatures,
+    stamps,
+)
 from rexecop.proof.verify.codes import STEPS
-from rexecop.proof.verify.evidence import Evaluate, Evidence, Members, Notes, open_container, open_records
-from rexecop.proof.verify.report import Claims, Report, Rung
+from rexecop.proof.verify.evidence import (
+    Evaluate,
+    Evidence,
+    Members,
+    Notes,
+    Opened,
+    open_container,
+    open_instance,
+    open_operations,
+    open_records,
+)
+from rexecop.proof.verify.report import Claims, OperationVerdict, Report, Rung
 from rexecop.proof.verify.trusted import TrustedKeys
 from rexecop.proof.vocabulary import Role
 
-# Steps 1 and 2 open the bundle; these look at what is in it, in order.
-CHECKS: Final = (
+# Steps 1 and 2 open the bundle; these look at what is in it. Each operation by itself:
+OPERATION_CHECKS: Final = (
     chains.check,
     signatures.check,
-    stamps.check,
-    log.check_inclusion,
-    log.check_consistency,
     fit_plan.check,
     fit_calls.check,
     duties.check,
     outcomes.check,
+    completeness.check,
+)
+# What belongs to the bundle as a whole:
+BUNDLE_CHECKS: Final = (
+    chains.check_bundle,
+    signatures.check_bundle,
+    stamps.check,
+    log.check_inclusion,
+    log.check_consistency,
+    fit_plan.check_bundle,
     outcomes.check_outputs,
-    outcomes.check_completeness,
+    completeness.check_bundle,
 )
 # These need no record to be readable.
 BARE_CHECKS: Final = (signatures.check_checkpoint, stamps.check, log.check_inclusion, log.check_consistency)
@@ -39,43 +68,59 @@ def verify(
     trust: TrustedKeys,
     *,
     checkpoint: bytes | None = None,
+    growth: bytes | None = None,
     now: datetime | None = None,
     evaluate: Evaluate | None = None,
     members: Members | None = None,
 ) -> Report:
     """Return what can be said about the bundle `data` by someone who trusts just `trust`.
 
-    `checkpoint` is a note of the same log held from earlier, `now` the verifier's own
-    clock, `evaluate` a policy evaluator, `members` a reader of the packs' groups.
-    Nothing is raised, whatever `data` is.
+    `checkpoint` is a note of the same log held from earlier, `growth` a proof that the log
+    held continues the bundle's, `now` the verifier's own clock, `evaluate` a policy
+    evaluator, `members` a reader of the packs' groups. Nothing is raised, whatever `data` is.
     """
     notes = Notes()
     contents = open_container(data, notes)
     if contents is None:
         _not_reached(notes, 2)
-        return _report(None, None, notes, trust)
-    operation = open_records(contents.records, "operation", notes)
-    instance = open_records(contents.instance_records, "instance", notes)
+        return _report(None, None, notes, None, trust)
+    records = open_records(contents.records, "operation", notes)
+    operations = None if records is None else open_operations(records, contents, notes)
+    instance = open_instance(contents.instance_records, notes)
     note, held = log.open_checkpoint(contents.checkpoint, notes)
-    evidence = Evidence(
+    opened = Opened(
         contents=contents,
-        records=operation or (),
+        operations=operations or {},
         instance=instance or (),
         enrolments=enrolments(instance or ()),
         note=note,
         checkpoint=held,
         trust=trust,
         earlier=checkpoint,
+        growth=growth,
         now=now,
         evaluate=evaluate,
         members=members,
     )
-    readable = operation is not None and instance is not None
-    for check in CHECKS if readable else BARE_CHECKS:
-        check(evidence, notes)
-    if not readable:
+    if operations is None or instance is None:
+        for check in BARE_CHECKS:
+            check(opened, notes)
         _not_reached(notes, 3)
-    return _report(contents, evidence, notes, trust)
+        return _report(contents, opened, notes, None, trust)
+    of_operations = [_check_operation(opened, name, records, notes) for name, records in operations.items()]
+    for check in BUNDLE_CHECKS:
+        check(opened, notes)
+    return _report(contents, opened, notes, of_operations, trust)
+
+
+def _check_operation(opened: Opened, operation: str, records: tuple[Sealed, ...], notes: Notes) -> Notes:
+    """Run the steps over one operation; what they find is in `notes`, what they add up is returned."""
+    alone = opened.contents.operation is not None
+    found = Notes(notes.findings, notes.not_checked, None if alone else operation)
+    evidence = Evidence(bundle=opened, operation=operation, records=records)
+    for check in OPERATION_CHECKS:
+        check(evidence, found)
+    return found
 
 
 def _not_reached(notes: Notes, first: int) -> None:
@@ -85,29 +130,35 @@ def _not_reached(notes: Notes, first: int) -> None:
 
 
 def _report(
-    contents: BundleContents | None, evidence: Evidence | None, notes: Notes, trust: TrustedKeys
+    contents: BundleContents | None,
+    opened: Opened | None,
+    notes: Notes,
+    of_operations: Sequence[Notes] | None,
+    trust: TrustedKeys,
 ) -> Report:
-    records = evidence.records if evidence else ()
-    checkpoint = evidence.checkpoint if evidence else None
-    last = records[-1].record if records else None
+    """Return the report; `of_operations` is None when no record could be looked at."""
+    counted = of_operations or ()
+    checkpoint = opened.checkpoint if opened else None
+    records = tuple(opened.records) if opened else ()
     attested = {sealed.record.attestation for sealed in records if isinstance(sealed.record, Attempt)}
+    receipts = {sealed.digest for sealed in records if isinstance(sealed.record, Receipt)}
     return Report(
-        operation=contents.operation if contents else "",
+        operations=_verdicts(contents, opened),
         instance=contents.instance if contents else "",
-        state=last.state if isinstance(last, Receipt) else None,
         records=len(contents.records) if contents else 0,
         log_size=checkpoint.size if checkpoint else None,
         trusted=bool(trust.of(Role.INSTANCE)),
         signer=notes.signer,
         findings=tuple(sorted(notes.findings, key=lambda finding: finding.step)),
-        rungs=_rungs(notes) if records else (),
+        rungs=_rungs(notes, receipts_signed=receipts <= notes.signed) if of_operations is not None else (),
         claims=Claims(
-            approvals=len(notes.counted),
-            approvals_own=len(notes.counted & notes.approvals_own),
-            duties=notes.duties,
+            approvals=sum(len(one.counted) for one in counted),
+            approvals_own=sum(len(one.counted & one.approvals_own) for one in counted),
+            duties=_weakest([one.duties for one in counted]),
             attestations=tuple(sorted({one or "none" for one in attested})),
             witnesses=notes.witnesses,
-            instance_keys=_instance_keys(evidence.instance if evidence else ()),
+            instance_keys=_instance_keys(opened.instance if opened else ()),
+            complete=notes.complete,
             signer_path=notes.signer_path,
             stamped=notes.stamped,
         ),
@@ -115,12 +166,32 @@ def _report(
     )
 
 
-def _rungs(notes: Notes) -> tuple[Rung, ...]:
+def _verdicts(contents: BundleContents | None, opened: Opened | None) -> tuple[OperationVerdict, ...]:
+    operations = dict(opened.operations) if opened else {}
+    if contents is not None and contents.operation is not None:
+        operations.setdefault(contents.operation, ())
+    return tuple(
+        OperationVerdict(
+            operation=name,
+            state=records[-1].record.state if records and isinstance(records[-1].record, Receipt) else None,
+            records=len(records),
+        )
+        for name, records in operations.items()
+    )
+
+
+def _weakest(proved: Sequence[ProvedBy | None]) -> ProvedBy | None:
+    """Return what separates asking from approving in all operations that needed it."""
+    order = tuple(ProvedBy)
+    return max((one for one in proved if one is not None), key=order.index, default=None)
+
+
+def _rungs(notes: Notes, *, receipts_signed: bool) -> tuple[Rung, ...]:
     """Return the rungs reached: each needs its own steps without a finding, and all below it."""
     failed = {finding.step for finding in notes.findings}
     holds = (
         not failed - {4, 5, 6},
-        4 not in failed and notes.signer is not None and notes.receipts_signed,
+        4 not in failed and notes.signer is not None and receipts_signed,
         not failed & {5, 6},
         bool(notes.witnesses),
     )

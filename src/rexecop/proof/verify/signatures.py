@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rexecop.proof import dsse, note, sshsig
-from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import ProofError, SignatureUnsupported, SignatureWrong, SignerUnknown
@@ -17,28 +16,36 @@ from rexecop.proof.records import Approval, Intent, Receipt
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.trust import retired
-from rexecop.proof.verify.evidence import Evidence, Notes, place
+from rexecop.proof.verify.evidence import Evidence, Notes, Opened, place
 from rexecop.proof.verify.succession import Link, Speakers, Succession, succeeds
 from rexecop.proof.verify.trusted import TrustedKey
 from rexecop.proof.vocabulary import Established, Role
 
 
 def check(evidence: Evidence, notes: Notes) -> None:
-    """Step 4."""
-    links = check_checkpoint(evidence, notes)
-    _envelopes(evidence, links, notes)
+    """Step 4 for what people signed in one operation."""
     _approvals(evidence, notes)
     _intent(evidence, notes)
 
 
-def check_checkpoint(evidence: Evidence, notes: Notes) -> Sequence[Link]:
+def check_bundle(opened: Opened, notes: Notes) -> None:
+    """Step 4 for what the instance signed."""
+    links = check_checkpoint(opened, notes)
+    _envelopes(opened, links, notes)
+    signed = {sealed.digest for sealed, _ in opened.of(Intent)}
+    signed |= {sealed.digest for sealed in opened.instance if succeeds(sealed)}
+    for digest in opened.contents.signatures.keys() - signed:
+        notes.fault("E04g", f"a signature lies beside `{digest}`, which is nothing here that is signed so")
+
+
+def check_checkpoint(opened: Opened, notes: Notes) -> Sequence[Link]:
     """Note the key that signed the checkpoint, or what is wrong with it, and its witnesses.
 
     The keys accepted for the instance are returned.
     """
-    found, checkpoint = evidence.note, evidence.checkpoint
-    instance = evidence.trust.of(Role.INSTANCE)
-    succession = Succession(instance, evidence.instance, evidence.contents.signatures)
+    found, checkpoint = opened.note, opened.checkpoint
+    instance = opened.trust.of(Role.INSTANCE)
+    succession = Succession(instance, opened.instance, opened.contents.signatures)
     for sealed, text in succession.wrong:
         notes.when(True, "E04n", sealed, text)
     if found is None or checkpoint is None:
@@ -48,12 +55,12 @@ def check_checkpoint(evidence: Evidence, notes: Notes) -> Sequence[Link]:
     else:
         for fingerprint, why in succession.lost:
             notes.skip(f"whether `{fingerprint}` follows a trusted key", why)
-        _signer(found, checkpoint.origin, succession.links, evidence, notes)
-    _witnesses(found, evidence, notes)
+        _signer(found, checkpoint.origin, succession.links, opened, notes)
+    _witnesses(found, opened, notes)
     return succession.links
 
 
-def _signer(found: Note, origin: str, links: Sequence[Link], evidence: Evidence, notes: Notes) -> None:
+def _signer(found: Note, origin: str, links: Sequence[Link], opened: Opened, notes: Notes) -> None:
     keys = _note_keys([link.key for link in links], origin, SignatureType.ED25519)
     try:
         signers = [entry.key.public.fingerprint for entry in note.verify(found, keys)]
@@ -63,8 +70,7 @@ def _signer(found: Note, origin: str, links: Sequence[Link], evidence: Evidence,
     except ProofError as error:
         notes.fault("E04b", f"the checkpoint: {error.message}")
         return
-    newest = max((sealed.record.at for sealed in (*evidence.records, *evidence.instance)), default=None)
-    known = evidence.enrolments
+    newest, known = opened.newest, opened.enrolments
     standing = [one for one in signers if newest is None or not retired(known, Role.INSTANCE, one, newest)]
     if not standing:
         notes.fault("E04m", f"the checkpoint is signed by `{signers[0]}`, which had been retired under it")
@@ -73,8 +79,8 @@ def _signer(found: Note, origin: str, links: Sequence[Link], evidence: Evidence,
     notes.signer_path = next(link.path for link in links if link.path[-1] == standing[0])
 
 
-def _witnesses(found: Note, evidence: Evidence, notes: Notes) -> None:
-    trusted = evidence.trust.of(Role.WITNESS)
+def _witnesses(found: Note, opened: Opened, notes: Notes) -> None:
+    trusted = opened.trust.of(Role.WITNESS)
     if not trusted:
         notes.skip("witnesses", "no key is trusted for witnesses")
         return
@@ -97,23 +103,20 @@ def _note_keys(trusted: Sequence[TrustedKey], name: str, kind: SignatureType) ->
     return found
 
 
-def _envelopes(evidence: Evidence, links: Sequence[Link], notes: Notes) -> None:
-    records = {sealed.digest: sealed for sealed in evidence.records}
-    envelopes = evidence.contents.envelopes
+def _envelopes(opened: Opened, links: Sequence[Link], notes: Notes) -> None:
+    records = {sealed.digest: sealed for sealed in opened.records}
+    envelopes = opened.contents.envelopes
     if not links and envelopes:
         notes.skip("the signatures of receipts", "no key is trusted for instances")
-    speakers = Speakers(links=links, signer=notes.signer, enrolled=evidence.enrolments)
-    signed: set[Digest] = set()
+    speakers = Speakers(links=links, signer=notes.signer, enrolled=opened.enrolments)
     for digest, data in envelopes.items():
         sealed = records.get(digest)
         if sealed is None or not isinstance(sealed.record, PUBLISHED):
             notes.fault("E04g", f"an envelope lies beside `{digest}`, which is not published here")
         elif _envelope(data, sealed, speakers, notes):
-            signed.add(digest)
-    receipts = [sealed for sealed, _ in evidence.of(Receipt)]
-    for sealed in receipts:
+            notes.signed.add(digest)
+    for sealed, _ in opened.of(Receipt):
         notes.when(sealed.digest not in envelopes, "E04c", sealed, "has no envelope")
-    notes.receipts_signed = all(sealed.digest in signed for sealed in receipts)
 
 
 def _envelope(data: bytes, sealed: Sealed, speakers: Speakers, notes: Notes) -> bool:
@@ -150,7 +153,7 @@ def _envelope(data: bytes, sealed: Sealed, speakers: Speakers, notes: Notes) -> 
 
 
 def _approvals(evidence: Evidence, notes: Notes) -> None:
-    own = evidence.trust.of(Role.APPROVER)
+    own = evidence.bundle.trust.of(Role.APPROVER)
     for sealed, record in evidence.of(Approval):
         who = record.statement.approver
         if who.established is not Established.KEY:
@@ -165,12 +168,8 @@ def _approvals(evidence: Evidence, notes: Notes) -> None:
 
 
 def _intent(evidence: Evidence, notes: Notes) -> None:
-    intents = evidence.of(Intent)
-    signatures = evidence.contents.signatures
-    signed = {sealed.digest for sealed, _ in intents} | {s.digest for s in evidence.instance if succeeds(s)}
-    for digest in signatures.keys() - signed:
-        notes.fault("E04g", f"a signature lies beside `{digest}`, which is nothing here that is signed so")
-    for sealed, record in intents:
+    signatures = evidence.bundle.contents.signatures
+    for sealed, record in evidence.of(Intent):
         armored, who = signatures.get(sealed.digest), record.by
         if who.established is not Established.KEY:
             notes.when(armored, "E04g", sealed, "is signed, but its requester is not known by a key")
@@ -182,7 +181,8 @@ def _intent(evidence: Evidence, notes: Notes) -> None:
         else:
             text = armored.decode("ascii", "replace")
             public = _signed(sealed, text, sealed.body, INTENT_NAMESPACE, who, "E04j", notes)
-            known = (*evidence.trust.of(Role.REQUESTER), *evidence.trust.of(Role.APPROVER))
+            trust = evidence.bundle.trust
+            known = (*trust.of(Role.REQUESTER), *trust.of(Role.APPROVER))
             own = [key.public for key in known if key.name == who.person]
             # Whose key it is, is the instance's word unless the verifier knows the key too.
             notes.intent_proved |= public in own

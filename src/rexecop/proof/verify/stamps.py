@@ -9,24 +9,24 @@ from rexecop.proof.canonical import digest_of
 from rexecop.proof.chain import CLOCK_TOLERANCE
 from rexecop.proof.errors import ProofError, SignatureUnsupported, StampUntrusted
 from rexecop.proof.times import format_time
-from rexecop.proof.verify.evidence import Evidence, Notes
+from rexecop.proof.verify.evidence import Notes, Opened
 from rexecop.proof.verify.report import Stamp
 
 _REVOKED: Final = "whether certificates of time stamp authorities were revoked"
 
 
-def check(evidence: Evidence, notes: Notes) -> None:
+def check(opened: Opened, notes: Notes) -> None:
     """Note what stamps over the checkpoint's text show, and what is wrong with them."""
-    if evidence.note is None:
+    if opened.note is None:
         return
-    newest = max((sealed.record.at for sealed in (*evidence.records, *evidence.instance)), default=None)
+    newest = opened.newest
     shown: list[Stamp] = []
-    for data in evidence.contents.stamps:
+    for data in opened.contents.stamps:
         what = f"time stamp `{digest_of(data).removeprefix('sha256:')[:16]}`"
         try:
             found = stamp.decode(data)
             what += f" of {format_time(found.at)}"
-            authority = stamp.verify(found, evidence.note.text.encode(), evidence.trust.authorities)
+            authority = stamp.verify(found, opened.note.text.encode(), opened.trust.authorities)
         except (SignatureUnsupported, StampUntrusted) as error:
             notes.skip(what, error.message)
         except ProofError as error:

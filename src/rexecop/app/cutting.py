@@ -1,0 +1,227 @@
+"""Cutting bundles out of the ledger: one operation, or all changes of a window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from rexecop.app.errors import CheckpointForeign
+from rexecop.app.stamps import stamps_of
+from rexecop.operations.errors import InputMissing
+from rexecop.operations.ports import Signature, TargetHead
+from rexecop.proof import dsse, note
+from rexecop.proof.bundle import STAMPS_MAX, BundleBlob, BundleContents, BundleInput, Window, pack_proofs
+from rexecop.proof.canonical import Digest
+from rexecop.proof.chain import Sealed
+from rexecop.proof.checkpoint import parse
+from rexecop.proof.errors import ProofError
+from rexecop.proof.heads import Head, HeadProof, HeadsProofs, prove_target, whole_map
+from rexecop.proof.merkle import consistency_proof, inclusion_proof
+from rexecop.proof.receipts import record_envelope
+from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.decision import Decision
+from rexecop.proof.records.instance import Heads
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.plan import Plan
+from rexecop.proof.records.receipt import Receipt
+from rexecop.proof.signer import Signer
+from rexecop.proof.trust import Enrolment, enrolments, retired
+from rexecop.proof.vocabulary import Role
+from rexecop.store.log import StoredCheckpoint
+from rexecop.store.sqlite import SqliteStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutting:
+    """What of an export is the same for operations and windows.
+
+    It is cut at `checkpoint`; for each size in `held` it proves that the log grew from there.
+    """
+
+    checkpoint: StoredCheckpoint
+    with_outputs: bool
+    held: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedHeads:
+    """A `heads` record and the leaf it is."""
+
+    sealed: Sealed
+    leaf: int
+
+
+class Cutter:
+    """Cuts the bundles of one ledger."""
+
+    def __init__(self, store: SqliteStore, instance: str, signing: Callable[[], Signer]) -> None:
+        self._store = store
+        self._instance = instance
+        self._signing = signing
+
+    def operation(self, operation: str, cutting: Cutting) -> BundleContents:
+        """Return the bundle of one operation."""
+        return self._contents(operation, self._store.journal(operation).records, cutting)
+
+    def window(
+        self, target: str | None, start: PlacedHeads | None, end: PlacedHeads, cutting: Cutting
+    ) -> BundleContents:
+        """Return the bundle of all operations that changed `target`, or anything, between two heads."""
+        begin = -1 if start is None else start.leaf
+        operations = self._store.changed_between(begin, end.leaf, target)
+        records = tuple(sealed for name in operations for sealed in self._store.journal(name).records)
+        window = Window(
+            target=target, start=None if start is None else start.sealed.digest, end=end.sealed.digest
+        )
+        heads = HeadsProofs(
+            start=() if start is None else self._heads(start, target), end=self._heads(end, target)
+        )
+        return self._contents(None, records, cutting, window, heads)
+
+    def _heads(self, placed: PlacedHeads, target: str | None) -> tuple[HeadProof, ...]:
+        found, _ = self._store.heads(placed.leaf)
+        heads = map_of(found)
+        return whole_map(heads) if target is None else prove_target(heads, target)
+
+    def heads_records(self) -> tuple[PlacedHeads, ...]:
+        """Return every `heads` record of the instance, oldest first."""
+        return tuple(
+            PlacedHeads(sealed, self._store.leaf_of(self._instance, sealed.record.n))
+            for sealed in self._store.journal(self._instance).records
+            if isinstance(sealed.record, Heads)
+        )
+
+    def size_held(self, note_held: bytes) -> int:
+        """Return the size of a checkpoint somebody kept, which this log continues.
+
+        Raises:
+            CheckpointForeign: it is no checkpoint, or one of another log, or of this one with other records.
+        """
+        try:
+            held = parse(note.parse(note_held).text)
+        except ProofError as error:
+            raise CheckpointForeign(f"the checkpoint given cannot be read: {error.message}") from error
+        size = self._store.size()
+        if held.origin.split("/")[1:2] != [self._instance]:
+            raise CheckpointForeign(f"the checkpoint given is of `{held.origin:.80}`", found=held.origin[:80])
+        if held.size > size or self._store.root(held.size) != held.root:
+            raise CheckpointForeign(
+                f"the checkpoint given has {held.size} records that this log of {size} does not begin with",
+                next_steps=("rexecop log verify",),
+            )
+        return held.size
+
+    def _contents(
+        self,
+        operation: str | None,
+        records: tuple[Sealed, ...],
+        cutting: Cutting,
+        window: Window | None = None,
+        heads: HeadsProofs | None = None,
+    ) -> BundleContents:
+        size = cutting.checkpoint.size
+        trust = self._judging(size)
+        growth = self._store.with_nodes(
+            lambda node: [
+                (held, consistency_proof(held, size, node))
+                for held in sorted(set(cutting.held))
+                if 0 < held < size
+            ]
+        )
+        return BundleContents(
+            instance=self._instance,
+            operation=operation,
+            window=window,
+            heads=heads,
+            records=tuple(sealed.body for sealed in records),
+            proofs=pack_proofs(self._proofs(records, size), self._proofs(trust, size), growth),
+            checkpoint=cutting.checkpoint.note,
+            instance_records=tuple(sealed.body for sealed in trust),
+            envelopes=self._envelopes(records, enrolments(trust)),
+            signatures=self._signatures((*records, *trust)),
+            inputs=self._inputs(records),
+            blobs=self._blobs(records) if cutting.with_outputs else {},
+            stamps=stamps_of(self._store, cutting.checkpoint.note)[-STAMPS_MAX:],
+        )
+
+    def _judging(self, size: int) -> tuple[Sealed, ...]:
+        """Return the instance's own records: signatures, revocations and erasures are judged by them."""
+        return tuple(
+            sealed
+            for sealed in self._store.journal(self._instance).records
+            if self._store.leaf_of(self._instance, sealed.record.n) < size
+        )
+
+    def _proofs(self, records: Iterable[Sealed], size: int) -> Sequence[tuple[int, Sequence[bytes]]]:
+        leaves = [self._store.leaf_of(sealed.record.operation, sealed.record.n) for sealed in records]
+        return self._store.with_nodes(
+            lambda node: [(leaf, inclusion_proof(leaf, size, node)) for leaf in leaves]
+        )
+
+    def _envelopes(self, records: Sequence[Sealed], enrolled: Sequence[Enrolment]) -> dict[Digest, bytes]:
+        """Return the published records in their envelopes.
+
+        Receipts were signed when they were written; one signed by a process that had not
+        heard of a new key is signed again by that. Nothing is signed by a key that the
+        records up to the checkpoint do not name.
+        """
+        found: dict[Digest, bytes] = {}
+        signer = self._signing()
+        named = any(one.fingerprint == signer.public.fingerprint for one in enrolled)
+        for sealed in records:
+            kept = self.kept(sealed.digest, "dsse") if isinstance(sealed.record, Receipt) else None
+            if kept is not None and not _outlived(kept.data, sealed, enrolled):
+                found[sealed.digest] = kept.data
+            elif named and (kept is not None or isinstance(sealed.record, Plan | Approval)):
+                found[sealed.digest] = record_envelope(sealed, signer)
+        return found
+
+    def _signatures(self, records: Sequence[Sealed]) -> dict[Digest, bytes]:
+        found = {sealed.digest: self.kept(sealed.digest, "sshsig") for sealed in records}
+        return {digest: signature.data for digest, signature in found.items() if signature is not None}
+
+    def kept(self, digest: Digest, form: str) -> Signature | None:
+        """Return the first signature of this form kept beside the record, or None."""
+        return next((item for item in self._store.signatures(digest) if item.form == form), None)
+
+    def _inputs(self, records: Sequence[Sealed]) -> tuple[BundleInput, ...]:
+        wanted: dict[Digest, str] = {}
+        for sealed in records:
+            record = sealed.record
+            if isinstance(record, Plan):
+                wanted |= {record.profile: "profile", record.environment: "environment"}
+            elif isinstance(record, Decision):
+                wanted |= {pack.digest: "policy-pack" for pack in record.packs}
+        return tuple(
+            BundleInput(role=role, data=data)
+            for digest, role in sorted(wanted.items())
+            if (data := self._pinned(digest)) is not None
+        )
+
+    def _pinned(self, digest: Digest) -> bytes | None:
+        """Return a pinned input; a bundle goes without one that is gone, and the verifier says so."""
+        try:
+            return self._store.pinned(digest)
+        except InputMissing:
+            return None
+
+    def _blobs(self, records: Sequence[Sealed]) -> dict[Digest, BundleBlob]:
+        found: dict[Digest, BundleBlob] = {}
+        for sealed in records:
+            if isinstance(sealed.record, Outcome):
+                for ref in (sealed.record.blobs or {}).values():
+                    blob = self._store.blob(ref.commitment)
+                    if blob is not None:
+                        found[ref.commitment] = BundleBlob(key=blob.key, data=blob.data)
+        return found
+
+
+def _outlived(envelope: bytes, sealed: Sealed, enrolled: Sequence[Enrolment]) -> bool:
+    """Return whether the key that signed `envelope` had been retired when its record was written."""
+    keys = [entry.key_id for entry in dsse.decode(envelope).signatures]
+    return all(retired(enrolled, Role.INSTANCE, key, sealed.record.at) for key in keys)
+
+
+def map_of(heads: Iterable[TargetHead]) -> tuple[Head, ...]:
+    """Return what the store counts, as entries of the map that `heads` records commit to."""
+    return tuple(Head(target=head.target, n=head.n, attempt=head.attempt) for head in heads)
