@@ -8,7 +8,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Union, get_args, get_origin, get_type_hints
 
@@ -22,12 +22,15 @@ from rexecop.proof import (
     checkpoint,
     codec,
     container,
+    der,
     dsse,
     merkle,
     note,
     publickey,
     quorum,
     sshsig,
+    stamp,
+    x509,
 )
 from rexecop.proof.bundle import Manifest, Proofs
 from rexecop.proof.call import Slot
@@ -40,7 +43,7 @@ from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX, STATEMENT_TYP
 from rexecop.proof.records import KINDS, Approval, read_record
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.base import Record
-from rexecop.proof.records.instance import Erasure
+from rexecop.proof.records.instance import TRUST_NAMESPACE, Erasure
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.verify import (
     CODES,
@@ -51,16 +54,20 @@ from rexecop.proof.verify import (
     TrustedKeys,
     fit_calls,
     patterns,
+    succession,
     trusted,
     verify,
 )
 from rexecop.proof.verify.evidence import KIND_LIMITS, pack_groups
 from rexecop.proof.vocabulary import Established, Role, Verdict
 from tests.house.source import ROOT
+from tests.proof.authority import STAMPS, certify, info, token
+from tests.proof.succession import AFTER, SECOND_KEY, rotated, trusting
 from tests.proof.tamperings import TABLE
 from tests.proof.worlds import (
     APPROVER_KEY,
     INSTANCE,
+    INSTANCE_KEY,
     JAN,
     MARA,
     OPERATIONS,
@@ -303,12 +310,15 @@ LIMITS: Final = {
     "bytes of an envelope": dsse.ENVELOPE_BYTES_MAX,
     "bytes of an `.sshsig` member, characters of any armored signature": sshsig.ARMOR_LENGTH_MAX,
     "bytes of a `.key`": bundle.KEY_BYTES,
+    "time stamps": bundle.STAMPS_MAX,
+    "bytes of a `.tsr` member, of any value in DER": der.BYTES_MAX,
     "lines of a `.jsonl`": bundle.RECORDS_MAX,
     "bytes of a record": codec.RECORD_BYTES_MAX,
     "magnitude of an integer": INTEGER_MAX,
     "levels of nesting in a json value": DEPTH_MAX,
     **{f"`{kind.kind}` records in one section": most for kind, most in KIND_LIMITS.items()},
     "milliseconds a clock may step back": int(chain.CLOCK_TOLERANCE.total_seconds() * 1000),
+    "successions followed": succession.SUCCESSIONS_MAX,
     "signatures of an envelope": dsse.SIGNATURES_MAX,
     "characters of `payloadType` and `keyid`": dsse.TEXT_LENGTH_MAX,
     "characters of a namespace": sshsig.NAMESPACE_LENGTH_MAX,
@@ -316,6 +326,9 @@ LIMITS: Final = {
     "characters of the name of a note key": note.NAME_LENGTH_MAX,
     "more lines of a checkpoint": checkpoint.EXTENSIONS_MAX,
     "leaves of a log": merkle.LEAVES_MAX,
+    "certificates of a time stamp that are looked at": stamp.CERTIFICATES_MAX,
+    "certificates from that of an authority to a trusted one, both counted": x509.CHAIN_MAX,
+    "bytes of an object identifier": der.OID_BYTES_MAX,
     "characters of a slot's pattern": patterns.PATTERN_LENGTH_MAX,
     "ways to match a pattern": patterns.WAYS_MAX,
     "characters of a slot's value": call.SLOT_LENGTH_MAX,
@@ -324,6 +337,7 @@ LIMITS: Final = {
     "files of a trust folder": trusted.TRUST_FILES_MAX,
     "bytes of a trust file": trusted.TRUST_FILE_BYTES_MAX,
     "characters of an OpenSSH line, of a PEM block": publickey.LINE_LENGTH_MAX,
+    "certificates of a `.pem`": x509.PEM_CERTIFICATES_MAX,
 }
 
 
@@ -343,7 +357,7 @@ def test_names_and_places_on_the_pages_are_those_of_the_code() -> None:
         bundle.CHECKPOINT,
     ):
         assert f"`{member}`" in PAGES["bundle.md"]
-    for word in (INTENT_NAMESPACE, APPROVAL_NAMESPACE, PAYLOAD_TYPE):
+    for word in (INTENT_NAMESPACE, APPROVAL_NAMESPACE, TRUST_NAMESPACE, PAYLOAD_TYPE):
         assert f"`{word}`" in PAGES["records.md"]
     for word in (PREDICATE_PREFIX, STATEMENT_TYPE):
         assert f'"{word}"' in PAGES["records.md"]
@@ -385,7 +399,14 @@ def incomplete() -> list[Report]:
     growing.log.append(b"more")
     no_growth = replace(made.contents, proofs=replace(made.contents.proofs, growth=()))
     witness = TrustedKey(role=Role.WITNESS, name="w", public=WITNESS_KEY.public)
+    unfollowed = rotated(read, (AFTER, INSTANCE_KEY, SECOND_KEY), key=SECOND_KEY, vouched=False)
+    clock = certify("a clock", STAMPS, lasts=timedelta(days=10_000))
+    text = note.parse(made.contents.checkpoint).text.encode()
+    stamped = replace(made, contents=replace(made.contents, stamps=(token(info(text), clock),)))
     return [
+        judged(unfollowed, trust=trusting(INSTANCE_KEY)),
+        judged(stamped),
+        judged(stamped, trust=replace(TRUSTED, authorities=(clock.trusted(),))),
         judged(cut(book)),
         judged(replace(cut(book), contents=replace(cut(book).contents, inputs=()))),
         judged(cut(patterned)),

@@ -87,6 +87,7 @@ class Succession:
         if before not in self._in_force:
             if self._from_the_first or before in self._ended:
                 self.wrong.append((sealed, f"is signed by `{before}`, which was not in force"))
+                return None
             return "what made the key before it one of the instance is not included"
         expires = self._in_force[before]
         if expires is not None and expires <= record.at:
