@@ -208,6 +208,7 @@ def test_what_else_a_stamp_may_say_changes_nothing() -> None:
 
 SERVERS: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 BOTH: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING, ExtendedKeyUsageOID.CODE_SIGNING])
+OTHERWISE: Final = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4.6"), b"\x05\x00")
 UNHEARD: Final = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4.5"), b"\x05\x00")
 
 OF_NO_CLOCK: Final[dict[str, list[tsa.Extension]]] = {
@@ -238,6 +239,23 @@ def test_a_certificate_with_what_nobody_here_understands_is_not_used() -> None:
         parse(strange.der)
     with pytest.raises(StampUntrusted):
         verified(tsa.token(CONTENT, strange, names=plain))
+
+
+def rewritten(holder: Holder, old: bytes, new: bytes) -> bytes:
+    """The certificate with `old` in its body made `new`, of the same length."""
+    assert len(old) == len(new) and holder.der.count(old) >= 1
+    return holder.der.replace(old, new, 1)
+
+
+def test_a_certificate_that_says_one_thing_twice_is_refused() -> None:
+    both = certify("c", STAMPS, (UNHEARD, False), (OTHERWISE, False), by=ROOT, key=new_key("p256", 7))
+    algorithm = tsa.oid("ecdsa_sha256")
+
+    assert parse(both.der)
+    with pytest.raises(DerMalformed, match="twice"):
+        parse(rewritten(both, bytes.fromhex("06042a030406"), bytes.fromhex("06042a030405")))
+    with pytest.raises(DerMalformed, match="two algorithms"):
+        parse(rewritten(both, algorithm, algorithm[:-1] + b"\x03"))
 
 
 DAY: Final = timedelta(days=1)

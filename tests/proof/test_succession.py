@@ -194,6 +194,41 @@ def test_a_succession_signed_by_what_is_not_included_is_neither_followed_nor_cal
     }
 
 
+def test_a_key_whose_end_is_included_names_nobody_even_where_its_beginning_is_not() -> None:
+    contents = rotated(a_read(), ONE_LATER, (AFTER, INSTANCE_KEY, THIRD_KEY), key=THIRD_KEY).contents
+    left = len(ENROLMENTS) + 1  # From the end of the first key on.
+    unsigned = unseal(contents.instance_records[len(ENROLMENTS)]).digest
+    part = replace(
+        contents,
+        instance_records=contents.instance_records[left:],
+        proofs=replace(contents.proofs, instance=contents.proofs.instance[left:]),
+        signatures={d: data for d, data in contents.signatures.items() if d != unsigned},
+    )
+
+    assert "E04n" in codes(verify(build(part), trusting(INSTANCE_KEY)))
+
+
+def test_an_enrolment_that_names_another_key_than_it_holds_leads_nowhere() -> None:
+    made = rotated(a_read(), ONE_LATER, key=SECOND_KEY, fingerprint=THIRD_KEY.key_id)
+
+    report = judged(made, trust=trusting(INSTANCE_KEY))
+
+    assert codes(report) == {"E04a"}
+    assert "its enrolment names another key than it holds" in {item.why for item in report.not_checked}
+
+
+def test_an_envelope_signed_twice_by_one_key_is_that_and_nothing_else() -> None:
+    book = a_read()
+    made = rotated(book, ONE_LATER, key=SECOND_KEY)
+    receipt = next(s for s in book.records if isinstance(s.record, Receipt))
+    once = dsse.decode(record_envelope(receipt, INSTANCE_KEY))
+    twice = dsse.encode(replace(once, signatures=once.signatures * 2))
+    made = replace(made, contents=replace(made.contents, envelopes={receipt.digest: twice}))
+
+    for pinned in (INSTANCE_KEY, STRANGER_KEY):
+        assert codes(judged(made, trust=trusting(pinned))) - {"E04a"} == {"E04p"}
+
+
 def test_a_key_trusted_for_one_log_only_is_followed_within_that_log_only() -> None:
     for name, expected in ((ORIGIN, set()), ("rexecop/inst_other/1", {"E04a"})):
         key = TrustedKey(role=Role.INSTANCE, name="x", public=INSTANCE_KEY.public, note_name=name)
