@@ -237,7 +237,7 @@ FULL_CALL: Final = process(
     ("n=", Hole(slot="count"), ",", Hole(slot="deep"), SecretRef(secret="s")),
     "a b",
     stdin=("x", Hole(slot="path")),
-    env={"LANG": "C", "TOKEN": (SecretRef(secret="vault/token"),), "Ü": ""},
+    env={"LANG": "C", "TOKEN": (SecretRef(secret="vault/token"),), "U": ""},
     cwd="/srv",
     writable=("/srv", "/var/tmp/x"),
 )

@@ -1,4 +1,4 @@
-"""The key of an instance is replaced: at once, cut off anywhere, under others that run, and followed by all."""
+"""The key of an instance is replaced: at once, cut off anywhere, while others run, and followed by all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.verify import Report, Rung, TrustedKey, TrustedKeys, verify
 from rexecop.proof.vocabulary import Role
 from rexecop.store.sqlite import SqliteStore
-from tests.app.support import asked, bob, change, greeting, made, opened, records, scratch, settings, verified
+from tests.app.support import asked, bob, change, greeting, made, opened, records, scratch, verified
 
 
 def story(work: Callable[[Path], Awaitable[None]]) -> None:
@@ -140,7 +140,7 @@ def test_the_old_private_key_is_kept_for_its_owner_alone_or_gone(forget: bool) -
 
 @contextmanager
 def killed_at(place: int) -> Iterator[None]:
-    """Let this process be killed the `place`-th time that it is about to do something to a file or the ledger."""
+    """Let this process be killed the `place`-th time that it would do something to a file or the ledger."""
     count = 0
 
     def step(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""From a request to a bundle: a real authority stamps a checkpoint, and a stranger who trusts it can tell when."""
+"""From a request to a bundle: a real authority stamps a checkpoint, and whoever trusts it can tell when."""
 
 from __future__ import annotations
 

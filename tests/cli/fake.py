@@ -267,6 +267,9 @@ class FakeInstance:
             ),
         )
 
+    def allowed_signers(self) -> str:
+        return 'bob namespaces="approval@rexecop" ssh-ed25519 AAAA\n'
+
     def log_checkpoint(self) -> str:
         return "rexecop/test/1\n10\nAAAA\n\n— rexecop/test AAAA\n"
 

@@ -23,6 +23,7 @@ READING = (
     ("list",),
     ("why", "1"),
     ("keys", "list"),
+    ("keys", "list", "--allowed-signers"),
     ("receipt", "show", "1"),
     ("log", "verify"),
     ("log", "checkpoint"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rexecop.proof import der
-from rexecop.proof.canonical import hashed
 from rexecop.proof.x509 import Authority, Certificate, parse
 
 SECONDS_MAX: Final = 60
@@ -211,7 +211,9 @@ def info(
     message: bytes, *more: bytes, hash_name: str = "sha256", at: datetime = NOW, version: int = 1
 ) -> bytes:
     """A TSTInfo about `message`."""
-    imprint = sequence(sequence(oid(hash_name)), der.encode(der.OCTET_STRING, hashed(hash_name, message)))
+    imprint = sequence(
+        sequence(oid(hash_name)), der.encode(der.OCTET_STRING, hashlib.new(hash_name, message).digest())
+    )
     time = der.encode(der.GENERALIZED_TIME, at.strftime("%Y%m%d%H%M%SZ").encode())
     return sequence(bytes((2, 1, version)), oid("policy"), imprint, b"\x02\x01\x07", time, *more)
 
@@ -220,10 +222,10 @@ def attributes(content: bytes, signer: Holder, *, kind: str = "tst_info") -> lis
     """What a signer of a time stamp has to sign about it."""
     return [
         attribute("content_type", oid(kind)),
-        attribute("message_digest", der.encode(der.OCTET_STRING, hashed("sha256", content))),
+        attribute("message_digest", der.encode(der.OCTET_STRING, hashlib.sha256(content).digest())),
         attribute(
             "signing_certificate",
-            sequence(sequence(sequence(der.encode(der.OCTET_STRING, hashed("sha256", signer.der))))),
+            sequence(sequence(sequence(der.encode(der.OCTET_STRING, hashlib.sha256(signer.der).digest())))),
         ),
     ]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
-from rexecop.proof import checkpoint, dsse
+from rexecop.proof import checkpoint, dsse, sshsig
 from rexecop.proof.bundle import BundleBlob, BundleInput, Inclusion, expected_manifest
 from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
 from rexecop.proof.chain import seal
@@ -26,11 +26,12 @@ from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations
 from rexecop.proof.records.instance import Erasure, Note, Trust
+from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.validation import RuleVerdict
-from rexecop.proof.verify import TrustedKey, TrustedKeys
+from rexecop.proof.verify import Beside, TrustedKey, TrustedKeys
 from rexecop.proof.vocabulary import (
     Effect,
     Ended,
@@ -41,6 +42,7 @@ from rexecop.proof.vocabulary import (
     State,
     Verdict,
 )
+from tests.proof.signers import SK_ECDSA, SK_ED25519, SecurityKey
 from tests.proof.succession import AFTER, BEFORE, SECOND_KEY, THIRD_KEY, rotated
 from tests.proof.worlds import (
     APPROVER_KEY,
@@ -68,6 +70,7 @@ from tests.proof.worlds import (
     change_step,
     cut,
     enrol,
+    enrolled_with,
     instance_chain,
     planned_change,
     process,
@@ -178,6 +181,29 @@ def a_manifest_of_another_count() -> Case:
     made = cut(a_read())
     manifest = replace(expected_manifest(made.contents), records=8)
     return Case(bundle=pack({**members(made), "manifest.json": encode(manifest)}))
+
+
+def _beside(**changed: bytes) -> Case:
+    """A bundle that yields a note of its own, and a folder in which somebody put other files."""
+    bundle = cut(a_read()).bundle()
+    expected = {"op_read.rxb": bundle, "note": b"made from it"}
+    found = {name: data for name, data in (expected | changed).items() if data}
+    return Case(bundle=bundle, more={"beside": Beside(found=found, expected=expected)})
+
+
+@earns("E01f")
+def a_file_beside_the_bundle_that_was_edited() -> Case:
+    return _beside(note=b"made from it, and more")
+
+
+@earns("E01f")
+def a_file_beside_the_bundle_that_was_taken_away() -> Case:
+    return _beside(note=b"")
+
+
+@earns("E01f")
+def a_file_beside_the_bundle_that_nothing_yields() -> Case:
+    return _beside(more=b"trust me")
 
 
 # --- step 2: the records ---
@@ -402,9 +428,6 @@ def an_approval_whose_reason_was_edited() -> Case:
 
 @earns("E04h")
 def an_intent_signature_shown_as_an_approval() -> Case:
-    from rexecop.proof import sshsig
-    from rexecop.proof.records.intent import INTENT_NAMESPACE
-
     book, _, _ = planned_change()
     record = book.approve(MARA, APPROVER_KEY).record
     assert isinstance(record, Approval)
@@ -486,6 +509,23 @@ def a_checkpoint_signed_twice_by_one_key() -> Case:
     made = cut(a_read())
     text, _, line = made.contents.checkpoint.rpartition(b"\n\n")
     return of(made, checkpoint=text + b"\n\n" + line * 2)
+
+
+@earns("E04q")
+def an_approval_by_a_security_key_nobody_touched() -> Case:
+    key = SecurityKey(SK_ED25519, 8, flags=0)
+    mara = TrustedKey(role=Role.APPROVER, name="mara", public=key.public)
+    bundle = cut(a_change(key), instance=enrolled_with(key)).bundle()
+    return Case(bundle=bundle, trust=TrustedKeys(keys=(TRUSTED.keys[0], mara)))
+
+
+@earns("E04q")
+def an_intent_by_a_security_key_nobody_touched() -> Case:
+    key = SecurityKey(SK_ECDSA, 8, flags=0)
+    book = Book("op_intent")
+    sealed = book.intent(by=replace(JAN, credential=key.public.fingerprint))
+    book.signatures[sealed.digest] = sshsig.sign(key, INTENT_NAMESPACE, sealed.body).encode()
+    return cutting(book)
 
 
 # --- steps 5 and 6: the log ---
@@ -1267,7 +1307,7 @@ def a_hundred_tickets() -> Case:
 
 
 @earns("E07m")
-def a_slot_whose_pattern_is_none() -> Case:
+def a_slot_of_another_type_whose_pattern_cannot_be_tried() -> Case:
     book = Book("op_x")
     look, change = read_step(), change_step()
     slots = {"path": replace((change.slots or {})["path"], pattern="+")}
@@ -1276,6 +1316,6 @@ def a_slot_whose_pattern_is_none() -> Case:
     book.plan((look, broken), Effect.CHANGE)
     book.decision(Verdict.ALLOWED)
     book.ticket()
-    book.run(look, facts=PATHS)
-    book.attempt(broken, values=VALUES)
+    book.run(look, facts={"path": 7})
+    book.attempt(broken, values={"path": 7}, target_n=1)
     return cutting(book)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -120,8 +120,9 @@ def at(tag: int, text: str) -> datetime:
     return der.moment(one(der.encode(tag, text.encode())))
 
 
-@given(st.datetimes(datetime(1950, 1, 1), datetime(2049, 12, 31), timezones=st.just(UTC)))
-def test_both_kinds_of_time_read_back_to_what_they_hold(moment: datetime) -> None:
+@given(st.integers(-631_152_000_000_000, 2_524_521_600_000_000))
+def test_both_kinds_of_time_read_back_to_what_they_hold(microseconds: int) -> None:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)  # 1950 to 2049
     seconds = moment.replace(microsecond=0)
 
     assert at(der.UTC_TIME, seconds.strftime("%y%m%d%H%M%SZ")) == seconds
@@ -142,7 +143,7 @@ def test_both_kinds_of_time_read_back_to_what_they_hold(moment: datetime) -> Non
         (der.GENERALIZED_TIME, "20260131093060Z"),
         (der.GENERALIZED_TIME, "20260231093000Z"),
         (der.GENERALIZED_TIME, "00000131093000Z"),
-        (der.GENERALIZED_TIME, "２０２６0131093000Z"),
+        (der.GENERALIZED_TIME, "\uff12\uff10\uff12\uff160131093000Z"),
         (der.GENERALIZED_TIME, "260131093000Z"),
         (der.UTC_TIME, "20260131093000Z"),
         (der.UTC_TIME, "260131093000.5Z"),

@@ -8,7 +8,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, Union, get_args, get_origin, get_type_hints
 
@@ -16,6 +16,7 @@ import pytest
 from scripts.vectors import FILE, page, previews
 
 from rexecop.proof import (
+    allowed_signers,
     bundle,
     call,
     chain,
@@ -24,20 +25,24 @@ from rexecop.proof import (
     container,
     der,
     dsse,
+    growth,
+    heads,
     merkle,
     note,
     publickey,
     quorum,
+    rsa,
     sshsig,
     stamp,
     x509,
 )
-from rexecop.proof.bundle import Manifest, Proofs
+from rexecop.proof.bundle import Manifest, Proofs, Window
 from rexecop.proof.call import Slot
 from rexecop.proof.canonical import DEPTH_MAX, INTEGER_MAX, Digest, Json, canonical_bytes, parse_json
 from rexecop.proof.chain import seal, unseal
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode
 from rexecop.proof.errors import KindUnknown
+from rexecop.proof.heads import Head, HeadsProofs
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX, STATEMENT_TYPE
 from rexecop.proof.records import KINDS, Approval, read_record
@@ -45,6 +50,7 @@ from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.instance import TRUST_NAMESPACE, Erasure
 from rexecop.proof.records.intent import INTENT_NAMESPACE
+from rexecop.proof.suites import SUITES
 from rexecop.proof.verify import (
     CODES,
     STEPS,
@@ -59,11 +65,13 @@ from rexecop.proof.verify import (
     verify,
 )
 from rexecop.proof.verify.evidence import KIND_LIMITS, pack_groups
+from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS
 from rexecop.proof.vocabulary import Established, Role, Verdict
 from tests.house.source import ROOT
 from tests.proof.authority import STAMPS, certify, info, token
 from tests.proof.succession import AFTER, SECOND_KEY, rotated, trusting
 from tests.proof.tamperings import TABLE
+from tests.proof.windows import an_open_window
 from tests.proof.worlds import (
     APPROVER_KEY,
     INSTANCE,
@@ -121,7 +129,7 @@ def section(name: str, heading: str) -> str:
 def test_every_example_is_what_the_code_reads(page: str, text: str) -> None:
     value = parsed(text)
     body = canonical_bytes(value)
-    others: dict[Json, type] = {Manifest.kind: Manifest, Proofs.kind: Proofs}
+    others: dict[Json, type] = {kind.kind: kind for kind in (Manifest, Proofs, Head, HeadsProofs)}
     if value["kind"] == "policy-pack/1":
         assert pack_groups([body]) == {"ops": frozenset({"mara", "otto"})}
     elif value["kind"] in others:
@@ -227,7 +235,9 @@ def within(*kinds: object) -> dict[str, type]:
     return found
 
 
-ALL: Final = within(*KINDS.values(), Manifest, Proofs)
+ALL: Final = {
+    name: kind for name, kind in within(*KINDS.values(), Manifest, Proofs).items() if kind is not Window
+}
 
 
 def field_rows(text: str) -> list[tuple[str, str, str]]:
@@ -314,6 +324,9 @@ LIMITS: Final = {
     "bytes of a `.tsr` member, of any value in DER": der.BYTES_MAX,
     "lines of a `.jsonl`": bundle.RECORDS_MAX,
     "bytes of a record": codec.RECORD_BYTES_MAX,
+    "bytes of `heads.json`": bundle.HEADS_BYTES_MAX,
+    "targets of a `heads/1` record": heads.TARGETS_MAX,
+    "bytes of a proof of growth": growth.GROWTH_BYTES_MAX,
     "magnitude of an integer": INTEGER_MAX,
     "levels of nesting in a json value": DEPTH_MAX,
     **{f"`{kind.kind}` records in one section": most for kind, most in KIND_LIMITS.items()},
@@ -408,6 +421,7 @@ def incomplete() -> list[Report]:
         judged(stamped),
         judged(stamped, trust=replace(TRUSTED, authorities=(clock.trusted(),))),
         judged(cut(book)),
+        judged(an_open_window()),
         judged(replace(cut(book), contents=replace(cut(book).contents, inputs=()))),
         judged(cut(patterned)),
         judged(cut(read, instance=[*enrolled, seal(gone)], with_outputs=False)),
@@ -437,6 +451,38 @@ def test_every_letter_of_what_is_unchecked_is_led_to_by_a_rule() -> None:
     page = PAGES["verification.md"]
 
     assert set(re.findall(r"\[([a-z])\]\(#what-is-not-checked\)", page)) == {row[0] for row in unchecked()}
+
+
+# --- signatures ---
+
+
+def test_the_suites_and_names_on_the_page_are_those_of_the_code() -> None:
+    page = PAGES["signatures.md"]
+    rows = re.findall(r"^\| `(\S+)` \| `(\S+)` \|", page, re.MULTILINE)
+
+    assert rows == [(suite.id, suite.key_type) for suite in SUITES.entries]
+    assert re.findall(r"^\| `(\w+@rexecop)` \|", page, re.MULTILINE) == [
+        APPROVAL_NAMESPACE,
+        INTENT_NAMESPACE,
+        RECEIPTS,
+        CHECKPOINTS,
+    ]
+    assert (rsa.MODULUS_BITS_MIN, rsa.MODULUS_BITS_MAX, rsa.EXPONENT_BITS_MAX) == (2048, 16384, 32)
+    assert "2,048 to 16,384 bits" in page and "at most 32 bits" in page
+    assert allowed_signers.FILE_BYTES_MAX == 64 * 1024 and "64 KiB" in page
+
+
+def test_the_signature_and_the_allowed_signers_shown_are_what_the_page_says() -> None:
+    signature, allowed = [text for page, text in examples("text") if page == "signatures.md"]
+    signed = sshsig.verify(signature, b"yes\n", APPROVAL_NAMESPACE)
+    mara, pattern = allowed_signers.parse(allowed.encode())
+
+    assert signed.shown.suite == "ecdsa-sha2-nistp256"
+    assert (mara.principals, mara.namespaces) == (("mara",), (APPROVAL_NAMESPACE,))
+    assert mara.not_before == datetime(2026, 1, 1, tzinfo=UTC)
+    assert pattern.not_after == datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
+    for name, taken in (("jan@ops.example", True), ("guest@ops.example", False), ("mara", False)):
+        assert allowed_signers.matches(pattern.principals, name) is taken
 
 
 # --- previews, keys, links, vectors ---

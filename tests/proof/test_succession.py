@@ -236,6 +236,35 @@ def test_a_key_trusted_for_one_log_only_is_followed_within_that_log_only() -> No
         assert codes(report) == expected
 
 
+def limited(key: MemorySigner, **limits: object) -> TrustedKey:
+    return replace(trusting(key).keys[0], **limits)  # type: ignore[arg-type]
+
+
+def test_a_key_is_followed_within_the_limits_its_verifier_set_and_no_further() -> None:
+    made = rotated(a_change(), ONE_LATER, key=SECOND_KEY)
+    hour = timedelta(hours=1)
+    for limits, expected in (
+        ({"not_after": AFTER + hour}, set()),
+        ({"not_after": AFTER - hour / 2}, {"E04a"}),  # It had ended for this verifier when it named the next.
+        ({"namespaces": ("checkpoint@rexecop", "receipt@rexecop")}, {"E04a"}),  # It may name none.
+        ({"namespaces": ("*@rexecop",)}, set()),
+        ({"namespaces": ("trust@rexecop", "checkpoint@rexecop")}, {"E04d"}),  # It may publish nothing.
+    ):
+        report = judged(made, trust=TrustedKeys(keys=(limited(INSTANCE_KEY, **limits),)))
+        assert codes(report) == expected, limits
+
+
+def test_two_keys_each_trusted_for_its_own_time_cover_a_history_over_both() -> None:
+    keys = TrustedKeys(keys=(limited(INSTANCE_KEY, not_after=AFTER), limited(SECOND_KEY, not_before=AFTER)))
+
+    by_first = rotated(a_change(), ONE_LATER, key=SECOND_KEY, receipts=INSTANCE_KEY, vouched=False)
+    by_second = rotated(a_change(), ONE_LATER, key=SECOND_KEY, receipts=SECOND_KEY, vouched=False)
+
+    # Who signs the checkpoint publishes what the log holds, however old.
+    for made in (by_first, by_second):
+        assert judged(made, trust=keys).findings == ()
+
+
 def test_a_checkpoint_by_the_old_and_the_new_key_is_the_new_ones() -> None:
     made = rotated(a_change(), ONE_LATER, key=INSTANCE_KEY)
     found = note.parse(made.contents.checkpoint)

@@ -204,6 +204,14 @@ def leaving_out(missing: int) -> Case:
     return Case(bundle=world.cut(start, end, None, [*books[:missing], *books[missing + 1 :]]).bundle())
 
 
+def an_open_window() -> Made:
+    """A window in which a change has no outcome yet."""
+    world = World()
+    book = world.change()
+    cut_off = replace(book, records=book.records[: attempts(book)[0].record.n + 1])
+    return world.cut(None, world.mark(), None, [cut_off])
+
+
 # --- what somebody who holds the instance's key might leave out, add or move ---
 
 

@@ -14,7 +14,6 @@ from rexecop.operations.ports import PinnedInput
 from rexecop.proof.call import Limits
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.principal import Principal
-from rexecop.proof.records.decision import PolicyRequest, RequestTarget
 from rexecop.proof.records.intent import EnvironmentRef, Intent, Origin, ProfileRef
 from rexecop.proof.records.plan import (
     CallStep,
@@ -26,6 +25,7 @@ from rexecop.proof.records.plan import (
     Retry,
     Step,
 )
+from rexecop.proof.request import policy_request
 from rexecop.proof.vocabulary import Effect, Gate, Grade, Isolation, Mode, Phase, strongest
 from tests.sim.world import ALICE, House, scripted
 
@@ -142,23 +142,8 @@ def drafted(
         targets=targets,
         steps=steps,
     )
-    request = PolicyRequest(
-        gate=Gate.PLAN,
-        principal=by,
-        profile="sim",
-        intent="sim",
-        effect=effect,
-        mode=mode,
-        risk="low",
-        environment="here",
-        targets=tuple(RequestTarget(id=t.id, type=t.type, criticality=t.criticality) for t in targets),
-        simulated=True,
-        pinned=False,
-        origin="test",
-        now=session.judged_now(),
-        grade=str(Grade.SHAPE) if effect is Effect.READ else None,
-        parameters={"good": good},
-    )
+    op = session.op
+    request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
     answer = decide(house.authority.policy(), request)
     record_decision(session, request, answer)
     if session.op.receipt_due:

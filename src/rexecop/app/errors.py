@@ -12,6 +12,7 @@ RexecopError
     ├── ExpiryRefused      a time at which a key is to expire that is none, or is over
     ├── StampRefused       a time stamp of something else, or for another request
     ├── SecretMissing      a secret reference resolves nowhere
+    ├── GuardKeyRefused    the kernel guard's key is too short
     ├── NotYet             what is asked for does not exist yet
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
     ├── CheckpointForeign  a checkpoint that this log does not continue
@@ -88,6 +89,12 @@ class SecretMissing(AppError):
     """A secret reference resolves nowhere."""
 
     code = "secret-missing"
+
+
+class GuardKeyRefused(AppError):
+    """The key of the kernel guard is too short to guard anything."""
+
+    code = "guard-key-refused"
 
 
 class NotYet(AppError):

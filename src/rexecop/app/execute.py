@@ -31,7 +31,8 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.records.intent import Intent, Origin
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Plan
-from rexecop.proof.vocabulary import Ended, Established, State
+from rexecop.proof.request import policy_request
+from rexecop.proof.vocabulary import Ended, Established, Gate, State
 
 CHANNEL: Final = "execute"
 NONCES: Final = "execute-nonce"
@@ -210,7 +211,7 @@ class Executor:
 
     def _decide(self, session: Session, action: str) -> None:
         plan = session.op.the_plan
-        request = self._plans.request(action, plan, CALLER, CHANNEL, session.judged_now())
+        request = policy_request(session.op.the_intent, plan, gate=Gate.PLAN, now=session.judged_now())
         answer = ask(self._authority.policy(plan.profile), request, plan)
         if not plan.steps:
             answer = block(answer, "there is no handler for this action")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -16,11 +15,9 @@ from rexecop.operations.ports import PinnedInput
 from rexecop.operations.profile import load_profile
 from rexecop.proof.call import Call, HandlerRequest, Limits
 from rexecop.proof.canonical import Digest
-from rexecop.proof.principal import Principal
-from rexecop.proof.records.decision import PolicyRequest, RequestTarget
 from rexecop.proof.records.intent import EnvironmentRef, ProfileRef
-from rexecop.proof.records.plan import CallStep, Plan, PlannedTarget
-from rexecop.proof.vocabulary import Effect, Gate, Grade, Isolation, Mode
+from rexecop.proof.records.plan import CallStep, PlannedTarget
+from rexecop.proof.vocabulary import Effect, Grade, Isolation, Mode
 
 NAME: Final = "execute-demo"
 STEP: Final = "call"
@@ -74,28 +71,6 @@ class DemoPlans:
                 grade=Grade.SHAPE,
                 normalizer=NORMALIZER,
             ),
-        )
-
-    def request(
-        self, action: str, plan: Plan, caller: Principal, channel: str, now: datetime
-    ) -> PolicyRequest:
-        """Return what policy is asked about `plan`."""
-        target = self.target
-        return PolicyRequest(
-            gate=Gate.PLAN,
-            principal=caller,
-            profile=self.profile.name,
-            intent=action,
-            effect=plan.effect,
-            mode=self.mode,
-            risk=plan.risk,
-            environment=self.environment.id,
-            targets=(RequestTarget(id=target.id, type=target.type, criticality=target.criticality),),
-            simulated=False,
-            pinned=False,
-            origin=channel,
-            now=now,
-            grade=str(Grade.SHAPE) if plan.steps else None,
         )
 
     def inputs(self, packs: Iterable[PinnedInput]) -> tuple[PinnedInput, ...]:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from rexecop.app.errors import IdentityRefused
-from rexecop.keys import load_signer
+from rexecop.keys import load_ssh_signer
 from rexecop.proof.principal import Principal
 from rexecop.proof.signer import Signer
 from rexecop.proof.trust import Enrolment
@@ -43,11 +43,11 @@ def identify(key: Path | None, trusted: tuple[Enrolment, ...], now: datetime) ->
     """Return who asks: the OS user, or with `key` the person it is enrolled for.
 
     Raises:
-        IdentityRefused: the key is enrolled for nobody, or has expired. KeyRefused: it cannot be used.
+        IdentityRefused: the key is enrolled for nobody, or no longer. KeyRefused: it cannot be used.
     """
     if key is None:
         return Identity(principal=os_user())
-    signer = load_signer(key)
+    signer = load_ssh_signer(key)
     enrolment = enrolled(signer.public.fingerprint, (Role.REQUESTER, Role.APPROVER), trusted)
     if enrolment is None:
         raise IdentityRefused(
@@ -56,11 +56,9 @@ def identify(key: Path | None, trusted: tuple[Enrolment, ...], now: datetime) ->
             next_steps=(f"rexecop keys trust {key}.pub --person NAME --role requester",),
         )
     if not enrolment.valid_at(now):
-        raise IdentityRefused(
-            f"key `{enrolment.fingerprint}` of `{enrolment.person}` has expired",
-            fingerprint=enrolment.fingerprint,
-            next_steps=(f"rexecop keys rotate --person {enrolment.person} --key NEW.pub",),
-        )
+        text = f"key `{enrolment.fingerprint}` of `{enrolment.person}` has expired"
+        steps = (f"rexecop keys rotate --person {enrolment.person} --role {enrolment.role} --key NEW.pub",)
+        raise IdentityRefused(text, fingerprint=enrolment.fingerprint, next_steps=steps)
     principal = Principal(
         person=enrolment.person, established=Established.KEY, credential=enrolment.fingerprint
     )

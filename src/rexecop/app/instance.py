@@ -25,6 +25,7 @@ from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
 from rexecop.app.settings import Settings
+from rexecop.app.signers import enrol_file, listing
 from rexecop.app.stamps import Stamps
 from rexecop.app.views import (
     DoctorView,
@@ -335,6 +336,15 @@ class Instance(Reading):
         """Enrol a public key of a person in the place of what they have in that role."""
         keyring = self._parts.keyring
         return await keyring.rotate_person(source, person, Role(role), os_user(), reason, expires)
+
+    async def keys_trust(self, source: Path, role: str) -> tuple[KeyView, ...]:
+        """Enrol the keys of an `allowed_signers` file, each for the person its line names."""
+        world, keyring = self._parts.world, self._parts.keyring
+        return await enrol_file(keyring, source, Role(role), os_user(), world.clock.now())
+
+    def allowed_signers(self) -> str:
+        """Return the enrolled approvers as an `allowed_signers` file."""
+        return listing(self._parts.authority.enrolments())
 
     async def key_revoke(self, fingerprint: str) -> KeyView:
         """Stop trusting a key from now on."""

@@ -72,10 +72,10 @@ class Keyring:
         Raises:
             KeyRefused: a file is there already. IdentityRefused, ExpiryRefused: see `enrol`.
         """
-        _require_name(person)
+        require_name(person)
         until = self._expiry(expires)
         signer = create_key(path, f"{person} ({role})")
-        return await self.enrol(signer.public, person, role, by, until)
+        return await self.enrol(signer.public, person, role, by, expires=until)
 
     async def trust(
         self, source: str, person: str, role: Role, by: Principal, expires: str | None = None
@@ -86,17 +86,18 @@ class Keyring:
             KeyRefused, PublicKeyMalformed: it is no public key. IdentityRefused: it speaks for another.
             ExpiryRefused: `expires` is no time to come.
         """
-        return await self.enrol(_public(source), person, role, by, self._expiry(expires))
+        return await self.enrol(_public(source), person, role, by, expires=self._expiry(expires))
 
     async def enrol(
-        self, public: PublicKey, person: str, role: Role, by: Principal, expires: datetime | None = None
+        self, public: PublicKey, person: str, role: Role, by: Principal, *, expires: datetime | None = None
     ) -> KeyView:
-        """Record that `public` speaks for `person` in `role`.
+        """Record that `public` speaks for `person` in `role`, until it `expires`.
 
         Raises:
             IdentityRefused: the key speaks for somebody else, or the name cannot be one.
+            SignatureUnsupported: instances, witnesses and nodes sign with Ed25519 keys alone.
         """
-        self._require_free(public, person)
+        self._require_free(public, person, role)
         session = self._session()
         _enrol(session, by, public, person, role, expires)
         await session.flush()
@@ -166,7 +167,7 @@ class Keyring:
             IdentityRefused: they have none there, have this one already, or it speaks for another.
         """
         public, until = _public(source), self._expiry(expires)
-        self._require_free(public, person)
+        self._require_free(public, person, role)
         mine = [item for item in self._standing() if (item.person, item.role) == (person, role)]
         if role is Role.INSTANCE or not mine or any(item.public == public.line for item in mine):
             raise IdentityRefused(
@@ -192,8 +193,10 @@ class Keyring:
         views = [item for item in self.view() if (item.fingerprint, item.role) == (fingerprint, str(role))]
         return views[-1]
 
-    def _require_free(self, public: PublicKey, person: str) -> None:
-        _require_name(person)
+    def _require_free(self, public: PublicKey, person: str, role: Role) -> None:
+        if role not in (Role.APPROVER, Role.REQUESTER):
+            _ = public.raw
+        require_name(person)
         for item in self._standing():
             if item.fingerprint == public.fingerprint and item.person != person:
                 raise IdentityRefused(
@@ -231,7 +234,12 @@ def _public(source: str) -> PublicKey:
     return read_public_key(source if source.startswith(("ssh-", "ecdsa-", "sk-")) else Path(source))
 
 
-def _require_name(person: str) -> None:
+def require_name(person: str) -> None:
+    """Return only if `person` can be a person's name.
+
+    Raises:
+        IdentityRefused: it is empty, too long, not printable, or begins or ends with a space.
+    """
     if not (0 < len(person) <= PERSON_LENGTH_MAX and person.isprintable() and person == person.strip()):
         raise IdentityRefused(f"`{person[:60]!a}` cannot be a person's name")
 

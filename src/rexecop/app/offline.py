@@ -12,7 +12,9 @@ from rexecop.app.clock import SystemClock
 from rexecop.app.files import read_file, read_folder, write_new
 from rexecop.app.profiles import find_profile, installed_profiles
 from rexecop.app.root import Root
+from rexecop.app.sclite.exchange import guard_key, open_folder
 from rexecop.governance.admission import Policy, decide
+from rexecop.governance.errors import PackRefused
 from rexecop.governance.pack import PACK_BYTES_MAX, Pack, PackText
 from rexecop.operations import lint
 from rexecop.operations.golden import golden_cases, run_case
@@ -21,7 +23,9 @@ from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.codec import decode
+from rexecop.proof.errors import ProofError, RecordMalformed
 from rexecop.proof.growth import GROWTH_BYTES_MAX
+from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.quorum import Groups
 from rexecop.proof.records.decision import Decision, Terms
 from rexecop.proof.trust import enrolments
@@ -30,7 +34,6 @@ from rexecop.proof.vocabulary import EFFECT_ORDER, Effect
 from rexecop.store.sqlite import SqliteStore
 
 BUNDLE_BYTES_MAX: Final = 256 << 20  # Larger than any bundle `export` writes.
-NOTE_BYTES_MAX: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +87,21 @@ def verify_bundle(
     checkpoint: Path | None,
     root: Path | None,
     growth: Path | None = None,
+    kernel_guard_key: str | None = None,
 ) -> Report:
     """Verify the bundle at `path` by the keys in `trust_dir`, else by those of the runtime root.
 
+    A folder is verified by the bundle in it, and each file there by what the bundle yields.
+
     Raises:
         FileMissing, FileRefused, TrustFileMalformed: a file is not there or not what it should be.
+        GuardKeyRefused: the kernel guard's key is too short.
     """
-    data = read_file(path, bytes_max=BUNDLE_BYTES_MAX)
+    beside = None
+    if path.is_dir():
+        data, beside = open_folder(path, guard_key(kernel_guard_key))
+    else:
+        data = read_file(path, bytes_max=BUNDLE_BYTES_MAX)
     earlier = read_file(checkpoint, bytes_max=NOTE_BYTES_MAX) if checkpoint is not None else None
     if trust_dir is not None:
         trusted = parse_trust(read_folder(trust_dir))
@@ -104,6 +115,7 @@ def verify_bundle(
         now=SystemClock().now(),
         evaluate=evaluate,
         members=members,
+        beside=beside,
     )
 
 
@@ -136,8 +148,23 @@ def members(packs: Mapping[Digest, bytes]) -> Groups:
 
 
 def _policy(packs: Sequence[bytes]) -> Policy:
-    texts = [decode(PackText, data, bytes_max=2 * PACK_BYTES_MAX) for data in packs]
-    return Policy([Pack.parse({path: text.encode() for path, text in item.files.items()}) for item in texts])
+    return Policy([_pack(data) for data in packs])
+
+
+def _pack(data: bytes) -> Pack:
+    """Return the pack that `data` pins.
+
+    Raises:
+        PackRefused, YamlRefused: it cannot be read. RecordMalformed: it says other groups than its files.
+    """
+    try:
+        files = decode(PackText, data, bytes_max=2 * PACK_BYTES_MAX).files
+    except ProofError as error:
+        raise PackRefused(error.message, source="pack") from error
+    pack = Pack.parse({path: text.encode() for path, text in files.items()})
+    if pack.data != data:
+        raise RecordMalformed(f"pack `{pack.ref.id}` says other groups than its own files")
+    return pack
 
 
 def list_profiles() -> tuple[ProfileLine, ...]:

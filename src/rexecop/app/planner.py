@@ -24,17 +24,16 @@ from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
 from rexecop.operations.ports import Claim, PinnedInput, Signature
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
-from rexecop.proof.call import ScriptedRequest
 from rexecop.proof.canonical import Json
-from rexecop.proof.records.decision import PolicyRequest, RequestTarget
+from rexecop.proof.records.decision import PolicyRequest
 from rexecop.proof.records.intent import Intent, Origin
-from rexecop.proof.records.plan import CallStep, Pinned, Plan
+from rexecop.proof.records.plan import Pinned, Plan
+from rexecop.proof.request import policy_request
 from rexecop.proof.sshsig import sign
-from rexecop.proof.vocabulary import Effect, Gate, Grade, Isolation, Mode
+from rexecop.proof.vocabulary import Gate, Isolation, Mode
 
 DRAFTS_MAX = 256  # Plans kept in memory, a few kilobytes each; a busy instance sees few kinds of request.
 INTENT_NAMESPACE = "intent@rexecop"
-GRADE_ORDER = (Grade.CONTAINED, Grade.METHOD, Grade.SHAPE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +167,7 @@ class Planner:
         prepared = self.prepare(asked)
         session = Session(self._world.store, self._world.clock, self._world.ids.operation())
         self.draft_records(session, asked, prepared.draft, identity)
-        return self.decide(session, prepared.draft, asked)
+        return self.decide(session, prepared.draft)
 
     async def plan(self, asked: PlanInput, identity: Identity, pinned: Pinned | None = None) -> Session:
         """Store intent, plan and decision; a blocked one with its receipt.
@@ -185,7 +184,7 @@ class Planner:
             return earlier
         session = Session(self._world.store, self._world.clock, self._world.ids.operation())
         self.draft_records(session, asked, prepared.draft, identity, pinned)
-        answer, request = self.decide(session, prepared.draft, asked)
+        answer, request = self.decide(session, prepared.draft)
         record_decision(session, request, answer)
         if session.op.receipt_due:
             close(session, self._world.signer)
@@ -235,9 +234,10 @@ class Planner:
             notes=draft.notes,
         )
 
-    def decide(self, session: Session, draft: PlanDraft, asked: PlanInput) -> tuple[Answer, PolicyRequest]:
+    def decide(self, session: Session, draft: PlanDraft) -> tuple[Answer, PolicyRequest]:
         """Return the policy's answer to the plan in `session`, and what it was asked."""
-        request = policy_request(session, draft, asked)
+        op = session.op
+        request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
         policy = self._authority.policy(draft.profile.digest)
         return ask(policy, request, session.op.the_plan), request
 
@@ -283,33 +283,6 @@ class Planner:
                 next_steps=(f"rexecop show {operation}",),
             )
         return session
-
-
-def policy_request(session: Session, draft: PlanDraft, asked: PlanInput) -> PolicyRequest:
-    """Return what policy is asked about the plan in `session`."""
-    calls = [step for step in draft.steps if isinstance(step, CallStep)]
-    grades = [step.grade for step in calls if step.grade is not None and step.call.effect is Effect.READ]
-    return PolicyRequest(
-        gate=Gate.PLAN,
-        principal=session.op.the_intent.by,
-        profile=draft.profile.name,
-        intent=draft.intent,
-        effect=draft.effect,
-        mode=draft.mode,
-        risk=draft.risk,
-        environment=draft.environment.id,
-        targets=tuple(
-            RequestTarget(id=item.id, type=item.type, criticality=item.criticality, groups=item.groups)
-            for item in draft.targets
-        ),
-        simulated=all(isinstance(step.call.request, ScriptedRequest) for step in calls),
-        pinned=session.op.the_plan.pinned is not None,
-        origin=asked.channel,
-        now=session.judged_now(),
-        sponsor=asked.sponsor,
-        grade=str(max(grades, key=GRADE_ORDER.index)) if grades else None,
-        parameters=draft.parameters,
-    )
 
 
 def _mode(name: str) -> Mode:

@@ -14,7 +14,7 @@ from rexecop.operations.ports import Batch, Ids, Ledger, Signature
 from rexecop.proof import checkpoint as checkpoints
 from rexecop.proof import note as notes
 from rexecop.proof import stamp
-from rexecop.proof.canonical import digest_of, hashed, sha256
+from rexecop.proof.canonical import digest_of, hash_bytes, sha256
 from rexecop.proof.errors import StampUntrusted
 from rexecop.store.log import StoredCheckpoint
 from rexecop.store.sqlite import SqliteStore
@@ -57,7 +57,7 @@ class Stamps:
         found = stamp.decode(data)
         for item in self._store.signatures(SHELF):
             text = _text(item.data)
-            if hashed(found.hash_name, text) == found.imprint:
+            if hash_bytes(found.hash_name, text) == found.imprint:
                 break
         else:
             raise StampRefused(

@@ -197,14 +197,16 @@ def doctor_page(page: Page, view: DoctorView) -> None:
 
 def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
     """Draw keys and where each stands."""
-    heads = ["person", "role", "fingerprint", "is", "since (UTC)", "until (UTC)", "enrolled by"]
-    until = ["" if k.expires is None else minute(k.expires) for k in keys]
-    rows = [
-        [k.person, k.role, k.fingerprint, k.state, minute(k.since), end, k.enrolled_by]
-        for k, end in zip(keys, until, strict=True)
-    ]
-    shown = 7 if page.fits(ROOMY) else 4
+    heads = ["person", "role", "fingerprint", "is", "since (UTC)", "enrolled by"]
+    rows = [[k.person, k.role, k.fingerprint, _standing(k), minute(k.since), k.enrolled_by] for k in keys]
+    shown = 6 if page.fits(ROOMY) else 4
     page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("fingerprint", "role", "is"))
+
+
+def _standing(key: KeyView) -> str:
+    if key.expires is None or key.state != "standing":
+        return key.state
+    return f"until {minute(key.expires)}"
 
 
 def export_page(page: Page, view: ExportView) -> None:

@@ -52,11 +52,15 @@ _MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackText:
-    """The files of a pack as one value; the digest of its canonical bytes names the pack."""
+    """The files of a pack as one value; the digest of its canonical bytes names the pack.
+
+    `groups` says again who is in which group, for verifiers that read no YAML.
+    """
 
     kind: ClassVar[str] = "policy-pack/1"
 
     files: Mapping[str, str]
+    groups: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +87,14 @@ class Pack:
             YamlRefused: `pack.yaml` or `entities.yaml` is not strict YAML.
         """
         texts = _checked_texts(files)
-        data = encode(PackText(files=texts))
         document = _manifest(texts)
         rules, requirements = (tuple(_rules(texts, requirement=kind)) for kind in (False, True))
         entities = NOBODY
         if "entities.yaml" in files:
             entities = read_entities(files["entities.yaml"], source="entities.yaml")
         _check_rules((*rules, *requirements), entities)
+        groups = {group: tuple(sorted(persons)) for group, persons in entities.members().items()}
+        data = encode(PackText(files=texts, groups=groups))
         return cls(
             ref=PackRef(
                 id=_word(document, "id", ID),

@@ -159,14 +159,22 @@ def check_slot(name: str, slot: Slot, value: Scalar) -> None:
     Raises:
         TemplateMismatch: wrong type, too long, or outside the pattern.
     """
+    check_type(name, slot, value)
+    if isinstance(value, str) and not _fits(name, slot.pattern, value):
+        raise TemplateMismatch(f"slot `{name}` takes `{slot.pattern}`, not `{value:.60}`", slot=name)
+
+
+def check_type(name: str, slot: Slot, value: Scalar) -> None:
+    """Return only if `value` is of the type of `slot` and no longer than it may be.
+
+    Raises:
+        TemplateMismatch: it is not.
+    """
     kinds: dict[str, type] = {"string": str, "integer": int, "boolean": bool}
     if slot.type not in kinds or type(value) is not kinds[slot.type]:
         raise TemplateMismatch(f"slot `{name}` takes {slot.type}, not `{value!r:.60}`", slot=name)
-    if isinstance(value, str):
-        if len(value) > min(slot.length_max, SLOT_LENGTH_MAX):
-            raise TemplateMismatch(f"slot `{name}` takes {slot.length_max} characters at most", slot=name)
-        if not _fits(name, slot.pattern, value):
-            raise TemplateMismatch(f"slot `{name}` takes `{slot.pattern}`, not `{value:.60}`", slot=name)
+    if isinstance(value, str) and len(value) > min(slot.length_max, SLOT_LENGTH_MAX):
+        raise TemplateMismatch(f"slot `{name}` takes {slot.length_max} characters at most", slot=name)
 
 
 def _fits(name: str, pattern: str, value: str) -> bool:

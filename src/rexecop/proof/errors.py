@@ -10,6 +10,7 @@ RexecopError
     ├── ContainerMalformed          bytes that are not a container, or break a limit
     ├── BundleMalformed             a container whose members do not make up a bundle
     ├── TrustFileMalformed          a file of a trust folder that names no key and role
+    ├── AllowedSignersMalformed     a text that is no allowed_signers file we can hold to
     ├── DerMalformed                bytes that are not DER, or not of the structure they should be
     ├── StampError                  a time stamp that shows nothing
     │   ├── StampWrong              it contradicts itself, what it should be of, or its certificate
@@ -27,6 +28,7 @@ RexecopError
         ├── SignatureMalformed      bytes that are no signature, or break a limit
         ├── SignatureUnsupported    an algorithm nobody here can check: never a pass
         ├── SignatureWrong          the key did not sign this
+        ├── SignatureUserAbsent     a security key signed, and nobody touched it
         ├── SignatureNamespaceMismatch  signed for another purpose
         ├── SignatureRepeated       one key counted twice
         └── SignerUnknown           no signature by the key that was asked for
@@ -105,6 +107,12 @@ class TrustFileMalformed(ProofError):
     """A file of a trust folder does not say which key is trusted for what."""
 
     code = "trust-file-malformed"
+
+
+class AllowedSignersMalformed(ProofError):
+    """A line of an allowed_signers file cannot be read, or asks for what we cannot check."""
+
+    code = "allowed-signers-malformed"
 
 
 class DerMalformed(ProofError):
@@ -207,6 +215,12 @@ class SignatureWrong(SignatureError):
     """The key did not sign these bytes."""
 
     code = "signature-wrong"
+
+
+class SignatureUserAbsent(SignatureError):
+    """The security key does not show that its user was present."""
+
+    code = "signature-user-absent"
 
 
 class SignatureNamespaceMismatch(SignatureError):

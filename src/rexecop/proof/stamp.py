@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from rexecop.proof import der, x509
-from rexecop.proof.canonical import hashed
+from rexecop.proof.canonical import hash_bytes, sha1
 from rexecop.proof.der import Element, Fields
 from rexecop.proof.errors import DerMalformed, ProofError, SignatureUnsupported, StampUntrusted, StampWrong
 from rexecop.proof.x509 import HASHES, Authority, Certificate
@@ -108,7 +108,7 @@ def verify(stamp: TimeStamp, message: bytes, trusted: Sequence[Authority]) -> Au
         SignatureUnsupported: it cannot be checked here.
         StampUntrusted: its signer's certificate leads to none in `trusted`.
     """
-    if hashed(stamp.hash_name, message) != stamp.imprint:
+    if hash_bytes(stamp.hash_name, message) != stamp.imprint:
         raise StampWrong("it is of something else")
     fields = stamp.signer.fields()
     fields.take(der.INTEGER)
@@ -122,7 +122,9 @@ def verify(stamp: TimeStamp, message: bytes, trusted: Sequence[Authority]) -> Au
     attributes = _attributes(listed)
     if attributes[_CONTENT_TYPE].whole != _TST_INFO_TYPE:
         raise StampWrong("its signer signed another type of content")
-    if attributes[_MESSAGE_DIGEST].whole != der.encode(der.OCTET_STRING, hashed(hash_name, stamp.content)):
+    if attributes[_MESSAGE_DIGEST].whole != der.encode(
+        der.OCTET_STRING, hash_bytes(hash_name, stamp.content)
+    ):
         raise StampWrong("its signer signed other content")
     leaf = _leaf(named, attributes, (*stamp.certificates, *(one.certificate for one in trusted)))
     # Signed as the set it is; only in its place is it tagged otherwise (RFC 5652, 5.4).
@@ -196,9 +198,10 @@ def _leaf(named: Element, attributes: Mapping[str, Element], known: Sequence[Cer
         raise StampWrong("its signer did not sign which certificate is its own")
     first = value.fields().take(der.SEQUENCE).fields().take(der.SEQUENCE).fields()
     stated = first.optional(der.SEQUENCE) if newer else None
-    hash_name = _hash(stated) if stated else "sha256" if newer else "sha1"
+    hash_name = _hash(stated) if stated else "sha256"
     digest = first.take(der.OCTET_STRING).body
-    found = next((one for one in known if hashed(hash_name, one.whole) == digest), None)
+    names = ((hash_bytes(hash_name, one.whole) if newer else sha1(one.whole), one) for one in known)
+    found = next((one for name, one in names if name == digest), None)
     if found is None:
         raise StampUntrusted("the certificate of its signer is neither in it nor trusted")
     # By issuer and serial number, or by the id of its key, of which the digest says more.

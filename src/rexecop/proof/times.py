@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
 from rexecop.proof.errors import RecordMalformed
 
-TIME_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
+_FORM: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 YEAR_MIN: Final = 1970  # Times are added to and compared; at the ends of the calendar that fails.
 YEAR_MAX: Final = 9000
 
@@ -24,7 +25,7 @@ def parse_time(text: str) -> datetime:
     Raises:
         RecordMalformed: `text` is not exactly the evidence form of a time.
     """
-    if len(text) != TIME_LENGTH or text[-1] != "Z" or text[10] != "T":
+    if _FORM.fullmatch(text) is None:
         raise RecordMalformed(f"time `{text[:40]}` is not like `2026-01-31T09:30:00.000Z`")
     try:
         found = datetime.fromisoformat(text)

@@ -14,7 +14,7 @@ from typing import Final
 
 from rexecop.proof import der, ecdsa, rsa
 from rexecop.proof.base64text import decode_base64
-from rexecop.proof.canonical import hashed
+from rexecop.proof.canonical import hash_bytes
 from rexecop.proof.der import Element
 from rexecop.proof.errors import (
     DerMalformed,
@@ -232,7 +232,7 @@ def check_signature(
     pair = der.parse(signature).fields()
     r, s = (der.integer(pair.take(der.INTEGER)) for _ in range(2))
     pair.end()
-    ecdsa.verify(curve, value, hashed(hash_used, message), r, s)
+    ecdsa.verify(curve, value, hash_bytes(hash_used, message), r, s)
 
 
 def require_stamps(certificate: Certificate, at: datetime) -> None:

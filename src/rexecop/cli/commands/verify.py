@@ -27,6 +27,7 @@ from rexecop.cli.session import Session
 def command(session: Session, bundle: str, trust: str | None, checkpoint: str | None, require: str) -> int:
     """Check BUNDLE and print how far it can be believed; no root and no network are needed.
 
+    BUNDLE may be a folder that `export --format sclite` wrote: then every file in it is checked too.
     Ends with 7 unless the required rung is reached and nothing is wrong.
     """
     from rexecop.app.offline import verify_bundle
@@ -39,6 +40,7 @@ def command(session: Session, bundle: str, trust: str | None, checkpoint: str | 
         trust_dir=path(trust),
         checkpoint=path(checkpoint),
         root=root if root.is_dir() else None,
+        kernel_guard_key=session.settings.kernel_guard_key,
     )
     session.answer(
         report_object(report, required),

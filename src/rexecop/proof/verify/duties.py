@@ -168,6 +168,8 @@ def _evaluated(
             blocked = decision.terms.verdict is Verdict.BLOCKED
             other = not blocked and terms_digest(found) != terms_digest(decision.terms)
             notes.when(other, "E08i", sealed, "says other terms than its policy")
+    except ProofError as error:
+        notes.when(True, "E08i", sealed, f"rests on what contradicts itself: {error.message}")
     except RexecopError as error:
         notes.skip("the decision itself", error.message)
 
@@ -176,7 +178,9 @@ def _duties(intent: Intent, notes: Notes) -> ProvedBy | None:
     """Return what separates who asked from who approved."""
     if not notes.counted:
         return None
-    if notes.intent_proved and notes.counted <= notes.approvals_own:
+    if not notes.counted <= notes.approvals_own:
+        return ProvedBy.ASSERTED
+    if notes.intent_proved:
         return ProvedBy.KEYS
     sessions = (Established.OIDC, Established.TOKEN, Established.OS_USER)
     return ProvedBy.SESSIONS if intent.by.established in sessions else ProvedBy.ASSERTED

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from rexecop.proof.call import Call, Scalar, Slot, call_digest, check_slot, fill
+from rexecop.proof.call import Call, Scalar, Slot, call_digest, check_slot, check_type, fill
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import TemplateMismatch
@@ -15,7 +15,7 @@ from rexecop.proof.records import Attempt, Command, Outcome, Receipt, Reconcilia
 from rexecop.proof.records.plan import CallStep, Plan, Step
 from rexecop.proof.scope import template_for
 from rexecop.proof.verify.evidence import Evidence, Notes, place, steps_by_key
-from rexecop.proof.verify.patterns import affordable, require_pattern
+from rexecop.proof.verify.patterns import affordable
 from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
 
 PERMIT_LIFE_MAX: Final = timedelta(seconds=60)  # What bounds a runner that was thawed too late.
@@ -121,7 +121,7 @@ class _Walk:
         if slot is None:
             raise TemplateMismatch(f"step `{step.id}` has no slot `{name:.64}`")
         if isinstance(value, str) and not affordable(slot.pattern, len(value)):
-            require_pattern(name, slot.pattern)
+            check_type(name, slot, value)
             self.notes.skip(f"slot `{name:.64}` of {place(sealed)}", "its pattern could take too long")
         else:
             check_slot(name, slot, value)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from rexecop.proof.canonical import Digest
-from rexecop.proof.chain import Sealed
+from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
 from rexecop.proof.records import Approval, Attempt, Decision, Intent, Plan, Ticket
 from rexecop.proof.records.decision import terms_digest
+from rexecop.proof.request import policy_request
 from rexecop.proof.scope import scope_root, undo_scope_root
 from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, call_steps
 from rexecop.proof.vocabulary import EFFECT_ORDER, Gate
@@ -46,7 +49,8 @@ def _plan(asked: tuple[Sealed, Intent], planned: tuple[Sealed, Plan], notes: Not
     for step in call_steps(plan):
         more = EFFECT_ORDER.index(step.call.effect) > EFFECT_ORDER.index(plan.effect)
         notes.when(more, "E07b", sealed, f"has effect `{plan.effect}`, and its step `{step.id}` does more")
-        other = step.call.target != step.target or (step.undo is not None and step.undo.target != step.target)
+        calls = (step.call, step.undo, step.probe.call if step.probe else None)
+        other = any(call is not None and call.target != step.target for call in calls)
         notes.when(other, "E07b", sealed, f"has step `{step.id}` call another target than its own")
 
 
@@ -55,14 +59,16 @@ def _decision(
 ) -> None:
     request, plan = decision.request, planned[1]
     notes.when(decision.plan != planned[0].digest, "E07c", sealed, "is about another plan")
-    stated = (request.principal, request.sponsor, request.profile, request.intent, request.environment)
-    meant = (asked.by, asked.sponsor, asked.profile.name, asked.intent, asked.environment.id)
-    notes.when(stated != meant, "E07c", sealed, "was made on another request than the intent")
-    notes.when(request.mode is not asked.mode, "E07c", sealed, f"was made for mode `{request.mode}`")
-    targets = [target.id for target in plan.targets]
-    other = (request.effect, [target.id for target in request.targets]) != (plan.effect, targets)
-    other = other and request.gate is not Gate.CALL
-    notes.when(other, "E07c", sealed, "was made on another effect or other targets than planned")
+    meant = policy_request(asked, plan, gate=request.gate, now=request.now, step=request.step)
+    other = [one.name for one in fields(request) if getattr(request, one.name) != getattr(meant, one.name)]
+    notes.when(
+        other, "E07c", sealed, f"was made on another request than asked and planned: {', '.join(other)}"
+    )
+    of_step = request.step is not None and request.step in {step.id for step in plan.steps}
+    stray = of_step != (request.gate is Gate.CALL)
+    notes.when(stray, "E07c", sealed, f"was asked at gate `{request.gate}` about step `{request.step!s:.64}`")
+    untimely = abs(sealed.record.at - request.now) > CLOCK_TOLERANCE
+    notes.when(untimely, "E07c", sealed, "was made on the request of another time")
 
 
 def _ticket(

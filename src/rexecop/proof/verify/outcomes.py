@@ -31,6 +31,7 @@ from rexecop.proof.verify.evidence import Evidence, Notes, Opened, call_steps, s
 from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Grade, Isolation, Mode, Phase, State, Verdict
 
 _STRENGTH: Final[tuple[str, ...]] = tuple(Isolation)[:-1]  # Weakest first; without `not-applicable`.
+GRACE_MS_MAX: Final = 10_000  # What a call may take to end beyond its time; profiles say less.
 _TOLERATED: Final = (Ended.FAILED, Ended.REFUSED)
 _OBLIGATION_NAMES: Final[Mapping[str, str]] = {
     "output_bytes": "output_bytes",
@@ -208,12 +209,16 @@ def _obligations(kept: Obligations, evidence: Evidence, notes: Notes) -> None:
         sizes = [blob.kept_bytes for blob in (outcome.blobs or {}).values()]
         large = kept.output_bytes is not None and max(sizes, default=0) > kept.output_bytes
         notes.when(large, "E09h", sealed, f"keeps more than {kept.output_bytes} bytes")
+        most = None if kept.timeout_ms is None else kept.timeout_ms + GRACE_MS_MAX
+        slow = most is not None and outcome.ended is Ended.OK and outcome.duration_ms > most
+        notes.when(slow, "E09h", sealed, f"took longer than {kept.timeout_ms} ms and the grace to end")
         reached = kept.no_network and outcome.measured is not None and outcome.measured.network == "host"
         notes.when(reached, "E09h", sealed, "could reach the network")
     for sealed, receipt in evidence.of(Receipt):
         named = {entry.name for entry in receipt.obligations}
         for name, word in _OBLIGATION_NAMES.items():
-            silent = getattr(kept, name) not in (None, False) and word not in named
+            asked = getattr(kept, name)
+            silent = asked is not None and asked is not False and word not in named
             notes.when(silent, "E09h", sealed, f"does not say how `{word}` was met")
 
 

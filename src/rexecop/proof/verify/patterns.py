@@ -10,13 +10,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from rexecop.proof.errors import TemplateMismatch
-
 PATTERN_LENGTH_MAX: Final = 512  # Longer patterns are parsers, and profiles may not have them.
 WAYS_MAX: Final = 1_000_000  # Tried in well under a second.
 
-# Python reads these and warns that it may read them otherwise.
-_DOUBTFUL: Final = ("[[", "--", "&&", "~~", "||")
 # An atom (a class, an escape, a plain character) and what repeats it.
 _ATOM: Final = re.compile(
     r"(?:\[\^?\]?(?:\\.|[^\]\\\[&|~])*\]|\\[^1-9]|[^\\\[\](){}|*+?])"
@@ -38,22 +34,6 @@ def affordable(pattern: str, length: int) -> bool:
         if pattern[at : at + 1] in ("?", "+", "*", "{"):
             return False
     return ways * (length + 1) <= WAYS_MAX
-
-
-def require_pattern(slot: str, pattern: str) -> None:
-    """Return only if `pattern` is one at all, so that an unusable one is not merely left unchecked.
-
-    Raises:
-        TemplateMismatch: it is too long, or no pattern.
-    """
-    if len(pattern) > PATTERN_LENGTH_MAX:
-        raise TemplateMismatch(f"slot `{slot:.64}` has a pattern of {len(pattern)} letters", slot=slot[:64])
-    if any(doubtful in pattern for doubtful in _DOUBTFUL):
-        return
-    try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise TemplateMismatch(f"slot `{slot:.64}` has no usable pattern: {error}", slot=slot[:64]) from error
 
 
 def _choices(found: re.Match[str], length: int) -> int:

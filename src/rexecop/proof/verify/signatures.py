@@ -7,18 +7,25 @@ from collections.abc import Sequence
 from rexecop.proof import dsse, note, sshsig
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
-from rexecop.proof.errors import ProofError, SignatureUnsupported, SignatureWrong, SignerUnknown
+from rexecop.proof.errors import (
+    ProofError,
+    SignatureUnsupported,
+    SignatureUserAbsent,
+    SignatureWrong,
+    SignerUnknown,
+)
 from rexecop.proof.note import Note, NoteKey, SignatureType
 from rexecop.proof.principal import Principal
-from rexecop.proof.publickey import ED25519, PublicKey
+from rexecop.proof.publickey import PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
 from rexecop.proof.records import Approval, Intent, Receipt
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.intent import INTENT_NAMESPACE
+from rexecop.proof.suites import ED25519
 from rexecop.proof.trust import retired
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened, place
 from rexecop.proof.verify.succession import Link, Speakers, Succession, succeeds
-from rexecop.proof.verify.trusted import TrustedKey
+from rexecop.proof.verify.trusted import CHECKPOINTS, TrustedKey
 from rexecop.proof.vocabulary import Established, Role
 
 
@@ -61,26 +68,29 @@ def check_checkpoint(opened: Opened, notes: Notes) -> Sequence[Link]:
 
 
 def _signer(found: Note, origin: str, links: Sequence[Link], opened: Opened, notes: Notes) -> None:
-    keys = _note_keys([link.key for link in links], origin, SignatureType.ED25519)
+    newest, known = opened.newest, opened.enrolments
+    valid = [link for link in links if link.key.counts(CHECKPOINTS, newest)]
+    keys = _note_keys([link.key for link in valid], origin, SignatureType.ED25519)
     try:
         signers = [entry.key.public.fingerprint for entry in note.verify(found, keys)]
     except SignerUnknown:
-        notes.fault("E04a", "the checkpoint is not signed by a key trusted for instances")
+        within = "" if len(valid) == len(links) else " within its validity"
+        notes.fault("E04a", f"the checkpoint is not signed by a key trusted for instances{within}")
         return
     except ProofError as error:
         notes.fault("E04b", f"the checkpoint: {error.message}")
         return
-    newest, known = opened.newest, opened.enrolments
     standing = [one for one in signers if newest is None or not retired(known, Role.INSTANCE, one, newest)]
     if not standing:
         notes.fault("E04m", f"the checkpoint is signed by `{signers[0]}`, which had been retired under it")
         return
     notes.signer = standing[0]
-    notes.signer_path = next(link.path for link in links if link.path[-1] == standing[0])
+    notes.signer_path = next(link.path for link in valid if link.path[-1] == standing[0])
 
 
 def _witnesses(found: Note, opened: Opened, notes: Notes) -> None:
-    trusted = opened.trust.of(Role.WITNESS)
+    # When it was signed is nobody's word; the newest record it covers says when at the earliest.
+    trusted = [key for key in opened.trust.of(Role.WITNESS) if key.counts(CHECKPOINTS, opened.newest)]
     if not trusted:
         notes.skip("witnesses", "no key is trusted for witnesses")
         return
@@ -108,7 +118,7 @@ def _envelopes(opened: Opened, links: Sequence[Link], notes: Notes) -> None:
     envelopes = opened.contents.envelopes
     if not links and envelopes:
         notes.skip("the signatures of receipts", "no key is trusted for instances")
-    speakers = Speakers(links=links, signer=notes.signer, enrolled=opened.enrolments)
+    speakers = Speakers(links=links, signer=notes.signer, newest=opened.newest, enrolled=opened.enrolments)
     for digest, data in envelopes.items():
         sealed = records.get(digest)
         if sealed is None or not isinstance(sealed.record, PUBLISHED):
@@ -148,7 +158,8 @@ def _envelope(data: bytes, sealed: Sealed, speakers: Speakers, notes: Notes) -> 
             code, text = "E04m", f"has an envelope signed by `{name}`, which had been retired"
         elif speakers.may(name, sealed.record.at):
             return True
-    notes.when(speakers.links, code, sealed, text)
+    within = " within its validity" if any(map(speakers.key, names)) and code == "E04d" else ""
+    notes.when(speakers.links, code, sealed, f"{text}{within}")
     return False
 
 
@@ -161,10 +172,9 @@ def _approvals(evidence: Evidence, notes: Notes) -> None:
             continue
         data = encode(record.statement)
         public = _signed(sealed, record.signature, data, APPROVAL_NAMESPACE, who, "E04h", notes)
-        keys = [key.public for key in own if key.name == who.person]
-        if public in keys:
+        keys = [key for key in own if key.speaks_for(who.person)]
+        if _own(sealed, public, keys, APPROVAL_NAMESPACE, who, notes):
             notes.approvals_own.add(sealed.digest)
-        _foreign(sealed, public, keys, who, notes)
 
 
 def _intent(evidence: Evidence, notes: Notes) -> None:
@@ -183,10 +193,9 @@ def _intent(evidence: Evidence, notes: Notes) -> None:
             public = _signed(sealed, text, sealed.body, INTENT_NAMESPACE, who, "E04j", notes)
             trust = evidence.bundle.trust
             known = (*trust.of(Role.REQUESTER), *trust.of(Role.APPROVER))
-            own = [key.public for key in known if key.name == who.person]
+            own = [key for key in known if key.speaks_for(who.person)]
             # Whose key it is, is the instance's word unless the verifier knows the key too.
-            notes.intent_proved |= public in own
-            _foreign(sealed, public, own, who, notes)
+            notes.intent_proved |= _own(sealed, public, own, INTENT_NAMESPACE, who, notes)
 
 
 def _signed(
@@ -194,11 +203,13 @@ def _signed(
 ) -> PublicKey | None:
     """Return the key of `who` that signed `data`, or None after noting why it is not shown to."""
     try:
-        public = sshsig.verify(armored, data, namespace)
+        public = sshsig.verify(armored, data, namespace).public
         if public.fingerprint != who.credential:
             raise SignatureWrong("it is signed by another key than it names")
     except SignatureUnsupported as error:
         notes.skip(f"the signature of {place(sealed)}", error.message)
+    except SignatureUserAbsent as error:
+        notes.when(True, "E04q", sealed, f"is signed without anybody there: {error.message}")
     except ProofError as error:
         notes.when(True, code, sealed, f"has a wrong signature: {error.message}")
     else:
@@ -206,8 +217,19 @@ def _signed(
     return None
 
 
-def _foreign(
-    sealed: Sealed, public: PublicKey | None, trusted: list[PublicKey], who: Principal, notes: Notes
-) -> None:
-    foreign = public is not None and trusted and public not in trusted
-    notes.when(foreign, "E04l", sealed, f"speaks for `{who.person}` with a key not trusted for them")
+def _own(
+    sealed: Sealed,
+    public: PublicKey | None,
+    trusted: list[TrustedKey],
+    namespace: str,
+    who: Principal,
+    notes: Notes,
+) -> bool:
+    """Return whether `public` is one of the keys `trusted` for `who`; note it where another one is."""
+    known = [key for key in trusted if key.public == public]
+    if any(key.counts(namespace, sealed.record.at) for key in known):
+        return True
+    why = "outside the validity it is trusted for" if known else "not trusted for them"
+    wrong = public is not None and trusted
+    notes.when(wrong, "E04l", sealed, f"speaks for `{who.person}` with a key {why}")
+    return False

@@ -19,7 +19,7 @@ from rexecop.proof.errors import ProofError, SignatureUnsupported
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.records.instance import TRUST_NAMESPACE, Trust
 from rexecop.proof.trust import Enrolment, in_force, retired
-from rexecop.proof.verify.trusted import TrustedKey
+from rexecop.proof.verify.trusted import RECEIPTS, TrustedKey
 from rexecop.proof.vocabulary import Role
 
 SUCCESSIONS_MAX: Final = 256  # Signatures followed in one log: a new key each week for five years.
@@ -27,7 +27,10 @@ SUCCESSIONS_MAX: Final = 256  # Signatures followed in one log: a new key each w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A key accepted for the instance; `path` are fingerprints from a trusted key to it."""
+    """A key accepted for the instance, within the limits of the trusted one that it follows.
+
+    `path` are fingerprints from that one to it.
+    """
 
     key: TrustedKey
     path: tuple[str, ...]
@@ -76,9 +79,8 @@ class Succession:
         """Accept the key of `record` where an accepted key signed it; return why it is not followed."""
         try:
             public = PublicKey.from_line(record.public)
-            before = sshsig.verify(
-                armored.decode("ascii", "replace"), sealed.body, TRUST_NAMESPACE
-            ).fingerprint
+            text = armored.decode("ascii", "replace")
+            before = sshsig.verify(text, sealed.body, TRUST_NAMESPACE).public.fingerprint
         except SignatureUnsupported as error:
             return error.message
         except ProofError as error:
@@ -97,17 +99,23 @@ class Succession:
         self.links += [
             Link(key=replace(link.key, public=public), path=(*link.path, public.fingerprint))
             for link in self.links
-            if link.path[-1] == before and public.fingerprint not in link.path
+            if link.path[-1] == before
+            and public.fingerprint not in link.path
+            and link.key.counts(TRUST_NAMESPACE, record.at)
         ]
         return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speakers:
-    """Whose envelopes count: `links` were accepted, `signer` of them signed the checkpoint."""
+    """Whose envelopes count: `links` were accepted, `signer` of them signed the checkpoint.
+
+    `newest` is when the newest record was written.
+    """
 
     links: Sequence[Link]
     signer: str | None
+    newest: datetime | None
     enrolled: Sequence[Enrolment]
 
     def key(self, fingerprint: str) -> PublicKey | None:
@@ -129,12 +137,17 @@ class Speakers:
     def may(self, fingerprint: str, at: datetime) -> bool:
         """Return whether the key may publish a record of that time.
 
-        A key the verifier trusts itself may, and the checkpoint's signer publishes
-        whatever the log holds; any other key only what was written in its time.
+        A key the verifier trusts itself may within its limits; the checkpoint's signer
+        publishes whatever the log holds; any other key only what was written in its time.
         """
-        trusted = any(link.path == (fingerprint,) for link in self.links)
-        return (
-            trusted or fingerprint == self.signer or in_force(self.enrolled, Role.INSTANCE, fingerprint, at)
+        in_time = in_force(self.enrolled, Role.INSTANCE, fingerprint, at)
+        links = [link for link in self.links if link.path[-1] == fingerprint]
+        if not links:
+            return self.signer is not None and in_time
+        return any(
+            (link.key.counts(RECEIPTS, at) and (len(link.path) == 1 or in_time))
+            or (fingerprint == self.signer and link.key.counts(RECEIPTS, self.newest))
+            for link in links
         )
 
 

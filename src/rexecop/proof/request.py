@@ -1,0 +1,49 @@
+"""What policy is asked about a plan: a function of intent and plan, so that nothing else can be asked.
+
+The planner asks with it, and a verifier makes it again from the records.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from rexecop.proof.call import ScriptedRequest
+from rexecop.proof.records.decision import PolicyRequest, RequestTarget
+from rexecop.proof.records.intent import Intent
+from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.vocabulary import Effect, Gate, Grade
+
+_GRADES: Final = tuple(Grade)  # Strongest first.
+
+
+def policy_request(
+    intent: Intent, plan: Plan, *, gate: Gate, now: datetime, step: str | None = None
+) -> PolicyRequest:
+    """Return what policy is asked about `plan` of `intent`, at `gate` for `step`, at the instant `now`."""
+    calls = [found for found in plan.steps if isinstance(found, CallStep)]
+    grades = [call.grade for call in calls if call.grade is not None and call.call.effect is Effect.READ]
+    return PolicyRequest(
+        gate=gate,
+        principal=intent.by,
+        profile=intent.profile.name,
+        intent=intent.intent,
+        effect=plan.effect,
+        mode=intent.mode,
+        risk=plan.risk,
+        environment=intent.environment.id,
+        targets=tuple(
+            RequestTarget(
+                id=target.id, type=target.type, criticality=target.criticality, groups=target.groups
+            )
+            for target in plan.targets
+        ),
+        simulated=bool(calls) and all(isinstance(call.call.request, ScriptedRequest) for call in calls),
+        pinned=plan.pinned is not None,
+        origin=intent.origin.channel,
+        now=now,
+        sponsor=intent.sponsor,
+        grade=str(max(grades, key=_GRADES.index)) if grades else None,
+        parameters=intent.parameters,
+        step=step,
+    )
