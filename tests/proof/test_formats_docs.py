@@ -8,7 +8,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Union, get_args, get_origin, get_type_hints
@@ -16,11 +16,13 @@ from typing import Final, Union, get_args, get_origin, get_type_hints
 import pytest
 from scripts.vectors import FILE, page, previews
 
+from conformance.succession import AFTER, SECOND_KEY, rotated, trusting
 from conformance.tamperings import TABLE
 from conformance.windows import an_open_window
 from conformance.worlds import (
     APPROVER_KEY,
     INSTANCE,
+    INSTANCE_KEY,
     JAN,
     MARA,
     OPERATIONS,
@@ -47,6 +49,7 @@ from rexecop.proof import (
     checkpoint,
     codec,
     container,
+    der,
     dsse,
     growth,
     heads,
@@ -56,6 +59,8 @@ from rexecop.proof import (
     quorum,
     rsa,
     sshsig,
+    stamp,
+    x509,
 )
 from rexecop.proof.bundle import Manifest, Proofs, Window
 from rexecop.proof.call import Slot
@@ -70,7 +75,7 @@ from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX, STATEMENT_TYP
 from rexecop.proof.records import KINDS, Approval, read_record
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.base import Record
-from rexecop.proof.records.instance import Erasure
+from rexecop.proof.records.instance import TRUST_NAMESPACE, Erasure
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.suites import SUITES
 from rexecop.proof.verify import (
@@ -82,6 +87,7 @@ from rexecop.proof.verify import (
     TrustedKeys,
     fit_calls,
     patterns,
+    succession,
     trusted,
     verify,
 )
@@ -90,6 +96,7 @@ from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS
 from rexecop.proof.vocabulary import Established, Role, Verdict
 from rexecop.proof.witness import Request, judge
 from tests.house.source import ROOT
+from tests.proof.authority import STAMPS, certify, info, token
 from tests.proof.logs import at, bodies, log_keys
 
 PAGES: Final = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs/formats").glob("*.md")}
@@ -323,6 +330,8 @@ LIMITS: Final = {
     "bytes of an envelope": dsse.ENVELOPE_BYTES_MAX,
     "bytes of an `.sshsig` member, characters of any armored signature": sshsig.ARMOR_LENGTH_MAX,
     "bytes of a `.key`": bundle.KEY_BYTES,
+    "time stamps": bundle.STAMPS_MAX,
+    "bytes of a `.tsr` member, of any value in DER": der.BYTES_MAX,
     "lines of a `.jsonl`": bundle.RECORDS_MAX,
     "bytes of a record": codec.RECORD_BYTES_MAX,
     "bytes of `heads.json`": bundle.HEADS_BYTES_MAX,
@@ -332,6 +341,7 @@ LIMITS: Final = {
     "levels of nesting in a json value": DEPTH_MAX,
     **{f"`{kind.kind}` records in one section": most for kind, most in KIND_LIMITS.items()},
     "milliseconds a clock may step back": int(chain.CLOCK_TOLERANCE.total_seconds() * 1000),
+    "successions followed": succession.SUCCESSIONS_MAX,
     "signatures of an envelope": dsse.SIGNATURES_MAX,
     "characters of `payloadType` and `keyid`": dsse.TEXT_LENGTH_MAX,
     "characters of a namespace": sshsig.NAMESPACE_LENGTH_MAX,
@@ -339,6 +349,9 @@ LIMITS: Final = {
     "characters of the name of a note key": note.NAME_LENGTH_MAX,
     "more lines of a checkpoint": checkpoint.EXTENSIONS_MAX,
     "leaves of a log": merkle.LEAVES_MAX,
+    "certificates of a time stamp that are looked at": stamp.CERTIFICATES_MAX,
+    "certificates from that of an authority to a trusted one, both counted": x509.CHAIN_MAX,
+    "bytes of an object identifier": der.OID_BYTES_MAX,
     "characters of a slot's pattern": patterns.PATTERN_LENGTH_MAX,
     "ways to match a pattern": patterns.WAYS_MAX,
     "characters of a slot's value": call.SLOT_LENGTH_MAX,
@@ -351,6 +364,7 @@ LIMITS: Final = {
     "characters of such a pattern": allowed_signers.PATTERN_LENGTH_MAX,
     "bits of an RSA modulus": rsa.MODULUS_BITS_MAX,
     "bits of an RSA exponent": rsa.EXPONENT_BITS_MAX,
+    "certificates of a `.pem`": x509.PEM_CERTIFICATES_MAX,
 }
 
 
@@ -370,7 +384,7 @@ def test_names_and_places_on_the_pages_are_those_of_the_code() -> None:
         bundle.CHECKPOINT,
     ):
         assert f"`{member}`" in PAGES["bundle.md"]
-    for word in (INTENT_NAMESPACE, APPROVAL_NAMESPACE, PAYLOAD_TYPE):
+    for word in (INTENT_NAMESPACE, APPROVAL_NAMESPACE, TRUST_NAMESPACE, PAYLOAD_TYPE):
         assert f"`{word}`" in PAGES["records.md"]
     for word in (PREDICATE_PREFIX, STATEMENT_TYPE):
         assert f'"{word}"' in PAGES["records.md"]
@@ -387,7 +401,7 @@ def pattern(cell: str) -> re.Pattern[str]:
 def unchecked() -> list[tuple[str, re.Pattern[str], re.Pattern[str]]]:
     """The rows of what is not checked: letter, what, why."""
     rows = tables(section("verification.md", "## What is not checked"))
-    return [(row[0], pattern(row[1]), pattern(row[2])) for row in rows if re.fullmatch("[a-z]", row[0])]
+    return [(row[0], pattern(row[1]), pattern(row[2])) for row in rows if re.fullmatch("[a-zA-Z]", row[0])]
 
 
 def incomplete() -> list[Report]:
@@ -412,7 +426,14 @@ def incomplete() -> list[Report]:
     growing.log.append(b"more")
     no_growth = replace(made.contents, proofs=replace(made.contents.proofs, growth=()))
     witness = TrustedKey(role=Role.WITNESS, name="w", public=WITNESS_KEY.public)
+    unfollowed = rotated(read, (AFTER, INSTANCE_KEY, SECOND_KEY), key=SECOND_KEY, vouched=False)
+    clock = certify("a clock", STAMPS, lasts=timedelta(days=10_000))
+    text = note.parse(made.contents.checkpoint).text.encode()
+    stamped = replace(made, contents=replace(made.contents, stamps=(token(info(text), clock),)))
     return [
+        judged(unfollowed, trust=trusting(INSTANCE_KEY)),
+        judged(stamped),
+        judged(stamped, trust=replace(TRUSTED, authorities=(clock.trusted(),))),
         judged(cut(book)),
         judged(an_open_window()),
         judged(replace(cut(book), contents=replace(cut(book).contents, inputs=()))),
@@ -443,7 +464,7 @@ def test_whatever_is_said_to_be_unchecked_is_on_the_page_and_nothing_else_is() -
 def test_every_letter_of_what_is_unchecked_is_led_to_by_a_rule() -> None:
     page = PAGES["verification.md"]
 
-    assert set(re.findall(r"\[([a-z])\]\(#what-is-not-checked\)", page)) == {row[0] for row in unchecked()}
+    assert set(re.findall(r"\[([a-zA-Z])\]\(#what-is-not-checked\)", page)) == {row[0] for row in unchecked()}
 
 
 # --- signatures ---

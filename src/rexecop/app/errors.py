@@ -8,6 +8,9 @@ RexecopError
     ├── FileMissing        a file named by the caller is not there
     ├── FileRefused        a file is too large, a symlink, or unreadable
     ├── IdentityRefused    the key does not establish anybody here
+    ├── InstanceKeyMissing no file of the root holds the key its ledger names
+    ├── ExpiryRefused      a time at which a key is to expire that is none, or is over
+    ├── StampRefused       a time stamp of something else, or for another request
     ├── SecretMissing      a secret reference resolves nowhere
     ├── GuardKeyRefused    the kernel guard's key is too short
     ├── NotYet             what is asked for does not exist yet
@@ -68,6 +71,24 @@ class IdentityRefused(AppError):
     """The identity key is not enrolled here for a person, or cannot be used."""
 
     code = "identity-refused"
+
+
+class InstanceKeyMissing(AppError):
+    """No file of the root holds the key that the ledger names for this instance."""
+
+    code = "instance-key-missing"
+
+
+class ExpiryRefused(AppError):
+    """A time at which a key is to expire is none, or is over."""
+
+    code = "expiry-refused"
+
+
+class StampRefused(AppError):
+    """A time stamp is of something else than a checkpoint of this log, or answers another request."""
+
+    code = "stamp-refused"
 
 
 class SecretMissing(AppError):

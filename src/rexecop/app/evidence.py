@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -15,6 +15,7 @@ from rexecop.app.errors import FormatRefused, NotYet, SizeRefused
 from rexecop.app.files import write_folder, write_over
 from rexecop.app.formats import FORMATS, Cut
 from rexecop.app.heads import HeadsKeeper
+from rexecop.app.stamps import newest_stamped
 from rexecop.app.views import ExportView
 from rexecop.proof import note
 from rexecop.proof.bundle import BundleContents, build
@@ -40,7 +41,8 @@ class Asked:
     """How evidence is to leave: its form, where to, and what goes with it.
 
     It proves that the log grew from `since`, where a window begins; one ends at `until`.
-    `witnessed` evidence of an operation is cut where a witness cosigned last.
+    Evidence of an operation is cut where a witness cosigned last if it is to be `witnessed`,
+    where the log was stamped last if `stamped`.
     """
 
     form: str = "bundle"
@@ -49,18 +51,24 @@ class Asked:
     since: Bound = None
     until: Bound = None
     witnessed: bool = False
+    stamped: bool = False
 
 
 class Evidence:
     """Hands evidence of one ledger out."""
 
     def __init__(
-        self, store: SqliteStore, cutter: Cutter, heads: HeadsKeeper, signer: Signer, guard_key: str | None
+        self,
+        store: SqliteStore,
+        cutter: Cutter,
+        heads: HeadsKeeper,
+        signing: Callable[[], Signer],
+        guard_key: str | None,
     ) -> None:
         self._store = store
         self._cutter = cutter
         self._heads = heads
-        self._signer = signer
+        self._signing = signing
         self._guard_key = guard_key
 
     @property
@@ -97,8 +105,10 @@ class Evidence:
         Raises:
             FileRefused, FormatRefused, CheckpointForeign, SizeRefused: as `export`.
         """
-        if asked.witnessed:
-            raise FormatRefused("a window ends where heads were recorded, not where a witness cosigned")
+        if asked.witnessed or asked.stamped:
+            raise FormatRefused(
+                "a window ends where heads were recorded, not where it was cosigned or stamped"
+            )
         if not FORMATS[asked.form].of_windows:
             raise FormatRefused(
                 f"`{asked.form}` is of one operation", next_steps=(f"rexecop export @ --format {asked.form}",)
@@ -129,7 +139,7 @@ class Evidence:
             raise FormatRefused(f"`{asked.form}` holds published records and no outputs")
         safe = name.replace("/", "_")
         target = asked.path or Path(f"{safe}{form.ending}")
-        cut = Cut(contents=contents, data=data, name=safe, signer=self._signer, guard_key=self._guard_key)
+        cut = Cut(contents=contents, data=data, name=safe, signer=self._signing(), guard_key=self._guard_key)
         files = form.files(cut, target)
         main = files.get(target, data)
         digest = digest_of(main)
@@ -150,7 +160,23 @@ class Evidence:
             format=asked.form,
             beside=tuple(str(file) for file in files if file != target and not form.folder),
             unrecorded=unrecorded,
+            stamps=len(contents.stamps),
         )
+
+    def stamped(self, operation: str) -> StoredCheckpoint:
+        """Return the newest stamped checkpoint that covers `operation`.
+
+        Raises:
+            NotYet: there is none.
+        """
+        size = 1 + self._store.leaf_of(operation, self._store.records_of(operation) - 1)
+        found = newest_stamped(self._store, size)
+        if found is None:
+            raise NotYet(
+                f"no stamped checkpoint covers operation `{operation}`",
+                next_steps=("rexecop log stamp request > q.tsq",),
+            )
+        return found
 
     def _cutting(self, with_outputs: bool, *held: Bound) -> Cutting:
         sizes = tuple(size for bound in held if (size := self._size(bound)) is not None)
@@ -235,4 +261,4 @@ class Evidence:
         found, root = parse(note.parse(covering.note).text), self._store.root(size)
         path = self._store.with_nodes(partial(consistency_proof, size, covering.size))
         verify_consistency(size, covering.size, root, found.root, path)
-        return sign(replace(found, size=size, root=root), self._signer)
+        return sign(replace(found, size=size, root=root), self._signing())

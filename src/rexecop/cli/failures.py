@@ -27,6 +27,8 @@ CODE_EXITS: Final[Mapping[str, Exit]] = {
     "witness-state-damaged": Exit.UNAVAILABLE,
     "storage-unsupported": Exit.USAGE,
     "clock-stepped-back": Exit.UNAVAILABLE,
+    "instance-key-missing": Exit.UNAVAILABLE,
+    "instance-key-expired": Exit.UNAVAILABLE,
     "keys-error": Exit.UNAVAILABLE,
     "key-exists": Exit.USAGE,
     "lane-error": Exit.UNAVAILABLE,

@@ -199,7 +199,7 @@ def doctor_page(page: Page, view: DoctorView) -> None:
 
 
 def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
-    """Draw keys, revoked ones named."""
+    """Draw keys and where each stands."""
     heads = ["person", "role", "fingerprint", "is", "since (UTC)", "enrolled by"]
     rows = [[k.person, k.role, k.fingerprint, _standing(k), minute(k.since), k.enrolled_by] for k in keys]
     shown = 6 if page.fits(ROOMY) else 4
@@ -210,9 +210,9 @@ def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
 
 
 def _standing(key: KeyView) -> str:
-    if key.revoked:
-        return "revoked"
-    return "valid" if key.expires is None else f"until {minute(key.expires)}"
+    if key.expires is None or key.state != "standing":
+        return key.state
+    return f"until {minute(key.expires)}"
 
 
 def export_page(page: Page, view: ExportView) -> None:
@@ -224,6 +224,8 @@ def export_page(page: Page, view: ExportView) -> None:
         page.row("beside it", file)
     page.row("digest", view.digest)
     page.row("checkpoint", f"log of {view.checkpoint_size} records")
+    if view.stamps:
+        page.row("stamps", str(view.stamps))
     if view.format in ("bundle", "sclite"):
         next_rows(page, (f"rexecop verify {view.path}",))
 

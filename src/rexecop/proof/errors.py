@@ -13,6 +13,10 @@ RexecopError
     ├── BundleMalformed             a container whose members do not make up a bundle
     ├── TrustFileMalformed          a file of a trust folder that names no key and role
     ├── AllowedSignersMalformed     a text that is no allowed_signers file we can hold to
+    ├── DerMalformed                bytes that are not DER, or not of the structure they should be
+    ├── StampError                  a time stamp that shows nothing
+    │   ├── StampWrong              it contradicts itself, what it should be of, or its certificate
+    │   └── StampUntrusted          its certificate leads to none that is trusted
     ├── LogError                    the log does not show what it should
     │   ├── LogProofMalformed       a proof that fits no such place or size
     │   │   └── LogProofEmpty       no proof where one is needed
@@ -137,6 +141,30 @@ class AllowedSignersMalformed(ProofError):
     """A line of an allowed_signers file cannot be read, or asks for what we cannot check."""
 
     code = "allowed-signers-malformed"
+
+
+class DerMalformed(ProofError):
+    """Bytes are not DER, or not of the structure they should be."""
+
+    code = "der-malformed"
+
+
+class StampError(ProofError):
+    """A time stamp shows nothing."""
+
+    code = "stamp-error"
+
+
+class StampWrong(StampError):
+    """A time stamp is of something else, not signed by its certificate, or that is none for time stamps."""
+
+    code = "stamp-wrong"
+
+
+class StampUntrusted(StampError):
+    """The certificate of a time stamp leads to none that is trusted."""
+
+    code = "stamp-untrusted"
 
 
 class LogError(ProofError):

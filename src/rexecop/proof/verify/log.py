@@ -9,7 +9,14 @@ from rexecop.proof import note as notes_format
 from rexecop.proof.bundle import path_of
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.checkpoint import Checkpoint, parse
-from rexecop.proof.errors import BundleMalformed, InclusionProofWrong, LogProofMalformed, ProofError
+from rexecop.proof.errors import (
+    BundleMalformed,
+    InclusionProofWrong,
+    LogProofMalformed,
+    NoteSignatureRepeated,
+    ProofError,
+    SignatureRepeated,
+)
 from rexecop.proof.growth import read_growth
 from rexecop.proof.merkle import leaf_hash, verify_consistency, verify_inclusion
 from rexecop.proof.note import Note
@@ -24,7 +31,9 @@ def open_checkpoint(data: bytes, notes: Notes) -> tuple[Note, Checkpoint] | tupl
         note = notes_format.parse(data)
         return note, parse(note.text)
     except ProofError as error:
-        notes.fault("E05a", error.message)
+        notes.fault(
+            "E04p" if isinstance(error, NoteSignatureRepeated | SignatureRepeated) else "E05a", error.message
+        )
         return None, None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rexecop.cli.commands.log import checking, publishing, witness
+from rexecop.cli.commands.log import checking, publishing, stamp, witness
 from rexecop.cli.parsing import VerbGroup
 
 
@@ -22,5 +22,6 @@ for verb in (
     publishing.export,
     publishing.publish,
     witness.command,
+    stamp.stamp,
 ):
     command.add_command(verb)
