@@ -18,7 +18,7 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.container import CONTAINER_BYTES_MAX
 from rexecop.proof.errors import ProofError, RecordMalformed
-from rexecop.proof.growth import GROWTH_BYTES_MAX
+from rexecop.proof.logproof import PROOF_BYTES_MAX
 from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.quorum import Groups
 from rexecop.proof.records.decision import Decision, Terms
@@ -68,7 +68,7 @@ def verify_bundle(
         data,
         trusted,
         checkpoint=earlier,
-        growth=read_file(growth, bytes_max=GROWTH_BYTES_MAX) if growth is not None else None,
+        growth=read_file(growth, bytes_max=PROOF_BYTES_MAX) if growth is not None else None,
         now=now or SystemClock().now(),
         evaluate=packs.evaluate,
         members=packs.members,

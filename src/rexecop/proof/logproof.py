@@ -55,7 +55,7 @@ class InclusionProof:
         said = (sealed.record.operation, sealed.record.n, sealed.digest)
         if said != (self.operation_id, self.n, self.digest):
             raise LogProofMalformed(f"the record is record {said[1]} of `{said[0]}`, not what is said of it")
-        verify_inclusion(leaf_hash(sealed.body), self.leaf, found.size, _hashes(self.path), found.root)
+        verify_inclusion(leaf_hash(sealed.body), self.leaf, found.size, hashes_of(self.path), found.root)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +79,10 @@ class ConsistencyProof:
             ConsistencyProofWrong, LogProofEmpty: the path does not join the two roots.
         """
         _require_size(self.new, found)
-        (old_root, new_root) = _hashes((self.old_root, self.new_root))
+        (old_root, new_root) = hashes_of((self.old_root, self.new_root))
         if new_root != found.root:
             raise CheckpointForged("it states another root than its checkpoint")
-        verify_consistency(self.old, found.size, old_root, found.root, _hashes(self.path))
+        verify_consistency(self.old, found.size, old_root, found.root, hashes_of(self.path))
 
 
 def read_proof(data: bytes) -> InclusionProof | ConsistencyProof:
@@ -106,7 +106,7 @@ def require_held(proof: InclusionProof | ConsistencyProof, found: Checkpoint, he
     """
     size, root = found.size, found.root
     if isinstance(proof, ConsistencyProof):
-        size, (root,) = proof.old, _hashes((proof.old_root,))
+        size, (root,) = proof.old, hashes_of((proof.old_root,))
     if held.size != size:
         raise LogProofMalformed(f"the proof is from {size} records, the checkpoint held of {held.size}")
     require_continued(held, size, lambda _: root)
@@ -155,7 +155,12 @@ def _require_size(said: int, found: Checkpoint) -> None:
         raise CheckpointForged(f"it states a log of {said} records, its checkpoint {found.size}")
 
 
-def _hashes(path: Sequence[str]) -> tuple[bytes, ...]:
+def hashes_of(path: Sequence[str]) -> tuple[bytes, ...]:
+    """Return the hashes that `path` is in hex.
+
+    Raises:
+        LogProofMalformed: one is not hex.
+    """
     try:
         return tuple(bytes.fromhex(item) for item in path)
     except ValueError as error:
