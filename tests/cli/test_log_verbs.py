@@ -9,7 +9,10 @@ import pytest
 
 from rexecop.cli.exits import Exit
 from rexecop.cli.session import Session
+from rexecop.keys import load_signer
+from rexecop.proof.checkpoint import Checkpoint, sign
 from tests.cli.conftest import Ended, Rexecop
+from tests.proof.logs import LOG
 
 READ = ("run", "host_facts", "--mode", "read_only", "--yes")
 
@@ -64,6 +67,13 @@ def test_a_checkpoint_kept_tells_what_became_of_the_log(rexecop: Rexecop, root: 
     found = [ended.found["bad"] for ended in (cut, again)]
     assert [bad["code"] for bad in found if isinstance(bad, dict)] == ["log-truncated", "log-rewound"]
     assert "bad" in rexecop("log", "verify", "--checkpoint", "kept").out
+    for origin, signer, code in (
+        ("rexecop/attic/1", LOG, "checkpoint-unsigned"),
+        ((root / "kept").read_text().split("\n")[0], LOG, "checkpoint-unsigned"),
+        ("rexecop/attic/1", load_signer(root / ".rexecop/keys/instance"), "checkpoint-foreign"),
+    ):
+        (root / "other").write_bytes(sign(Checkpoint(origin=origin, size=1, root=bytes(32)), signer))
+        assert refused(rexecop("log", "verify", "--checkpoint", "other"), code)
     assert rexecop("log", "verify", "--checkpoint", "nowhere").code == Exit.USAGE
     assert refused(rexecop("log", "verify", "--checkpoint", "rexecop.toml"), "note-malformed")
 

@@ -41,19 +41,21 @@ Progress = Callable[[int, int], None]
 """Hears how many of how many records are done."""
 
 
-def log_view(report: LogReport, held: bytes | None, signer: str | None, good: str) -> Mapping[str, Json]:
-    """Return `report` as it is shown, `good` if nothing is wrong."""
+def log_view(
+    report: LogReport, held: bytes | None, signer: str | None, *, good: str, signed: bool
+) -> Mapping[str, Json]:
+    """Return `report` as it is shown, `good` if nothing is wrong; `signed` if signatures were checked."""
     return {
         "size": report.size,
         "root": report.root.hex(),
         "verdict": "damaged" if report.bad else good,
         "signer": signer,
         "bad": to_json(report.bad) if report.bad else None,
-        "not_checked": _not_checked(signer or good == CONSISTENT, held),
+        "not_checked": _not_checked(signed, held),
     }
 
 
-def _not_checked(signed: object, held: bytes | None) -> tuple[str, ...]:
+def _not_checked(signed: bool, held: bytes | None) -> tuple[str, ...]:
     return (*(() if signed else (UNSIGNED,)), *(() if held is not None else (REWOUND,)))
 
 
@@ -126,7 +128,8 @@ def verify_tiles(
     earlier = [open_checkpoint(held, trust, current.log)[0]] if held is not None else []
     leaves = TileReader(current.size, partial(_read, folder)).leaves()
     report = check_log(_counted(leaves, current.size, progress), current.size, own=[current], held=earlier)
-    return log_view(report, held, signer, CONSISTENT if signer else UNTRUSTED)
+    good = CONSISTENT if signer else UNTRUSTED
+    return log_view(report, held, signer, good=good, signed=signer is not None)
 
 
 def _counted(leaves: Iterator[Leaf], size: int, progress: Progress) -> Iterator[Leaf]:
@@ -156,5 +159,5 @@ def check_proof(path: Path, *, trust: TrustedKeys, held: bytes | None) -> Mappin
         "says": says,
         "log": found.origin,
         "signer": signer,
-        "not_checked": _not_checked(signer, held),
+        "not_checked": _not_checked(signer is not None, held),
     }

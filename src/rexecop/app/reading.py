@@ -173,7 +173,7 @@ class Reading:
 
         earlier = [open_checkpoint(held, trust or NO_KEYS)[0]] if held is not None else []
         report = self._store.verify_log(held=earlier, log_keys=instance_keys(trust) if trust else None)
-        return log_view(report, held, None, CONSISTENT)
+        return log_view(report, held, None, good=CONSISTENT, signed=trust is not None)
 
     def preview(self, operation: str) -> str:
         """Return the plan as its approvers see and sign it."""

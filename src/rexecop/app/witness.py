@@ -136,10 +136,10 @@ class Witnesses:
         return None
 
     def _keys(self) -> list[NoteKey]:
-        found = []
+        found, now = [], SystemClock().now()
         for item in self._enrolments():
             public = PublicKey.from_line(item.public)
-            if item.role is Role.WITNESS and item.revoked is None and public.algorithm == ED25519:
+            if item.role is Role.WITNESS and item.valid_at(now) and public.algorithm == ED25519:
                 found.append(NoteKey(name=item.person, public=public, type=SignatureType.COSIGNATURE))
         return found
 

@@ -15,7 +15,7 @@ from rexecop.proof.checkpoint import Checkpoint, LogKeys
 from rexecop.proof.errors import CheckpointForeign, CheckpointForged, LogLeafUnreadable, ProofError
 from rexecop.proof.logcheck import Leaf as CheckedLeaf
 from rexecop.proof.logcheck import LogReport, check_log
-from rexecop.proof.merkle import HASH_BYTES, Frontier, NodeReader, Place, completing, nodes_from
+from rexecop.proof.merkle import HASH_BYTES, LEAVES_MAX, Frontier, NodeReader, Place, completing, nodes_from
 from rexecop.store.connection import Readers
 from rexecop.store.errors import StoreDamaged
 from rexecop.store.packing import pack_operation, unpack_body, unpack_operation
@@ -143,10 +143,13 @@ class Log:
 
     def given_checkpoints(self) -> Iterator[StoredCheckpoint]:
         """Yield the checkpoints that were given to witnesses, with what they answered, newest first."""
-        given = "SELECT size, note FROM checkpoints WHERE given ORDER BY size DESC"
-        with self._readers.borrow() as connection:
-            rows = list(connection.execute(given))
-        return (StoredCheckpoint(size=size, note=note) for size, note in rows)
+        given = "SELECT size, note FROM checkpoints WHERE given AND size<? ORDER BY size DESC LIMIT ?"
+        size, rows = LEAVES_MAX + 1, [(0, b"")]
+        while rows:
+            with self._readers.borrow() as connection:
+                rows = list(connection.execute(given, (size, PAGE_LEAVES)))
+            for size, note in rows:
+                yield StoredCheckpoint(size=size, note=note)
 
     def verify_log(self, *, held: Sequence[Checkpoint] = (), log_keys: LogKeys | None = None) -> LogReport:
         """Recompute the log, its chains and checkpoints' roots from bytes, up to the first thing wrong.
