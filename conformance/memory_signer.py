@@ -3,6 +3,7 @@
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rexecop.proof.publickey import PublicKey
+from rexecop.proof.suites import ED25519, signature_blob
 
 
 class MemorySigner:
@@ -21,4 +22,7 @@ class MemorySigner:
         return self._public
 
     def sign(self, data: bytes) -> bytes:
+        return signature_blob(ED25519, self.bare(data))
+
+    def bare(self, data: bytes) -> bytes:
         return self._private.sign(data)

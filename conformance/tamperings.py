@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from conformance.policies import PEOPLE, POLICY, decided_change, input_of, pack_of, with_policy
+from conformance.signers import SK_ECDSA, SK_ED25519, SecurityKey
 from conformance.worlds import (
     APPROVER_KEY,
     INSTANCE,
@@ -41,13 +42,14 @@ from conformance.worlds import (
     change_step,
     cut,
     enrol,
+    enrolled_with,
     instance_chain,
     planned_change,
     process,
     read_step,
 )
 from rexecop.app.verifying import Packs
-from rexecop.proof import checkpoint, dsse
+from rexecop.proof import checkpoint, dsse, sshsig
 from rexecop.proof.bundle import BundleBlob, BundleInput, Inclusion, expected_manifest
 from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
 from rexecop.proof.chain import seal
@@ -60,11 +62,12 @@ from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations
 from rexecop.proof.records.instance import Erasure, Note, Trust
+from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.validation import RuleVerdict
-from rexecop.proof.verify import Rung, TrustedKey, TrustedKeys
+from rexecop.proof.verify import Beside, Rung, TrustedKey, TrustedKeys
 from rexecop.proof.vocabulary import (
     Effect,
     Ended,
@@ -79,12 +82,16 @@ from rexecop.proof.vocabulary import (
 
 @dataclass(frozen=True)
 class Case:
-    """A bundle to verify, what the verifier has beside it, and the rung it must reach."""
+    """A bundle to verify, what the verifier has beside it, and the rung it must reach.
+
+    `files` are the trust folder, where it is not simply one with the keys of `trust`.
+    """
 
     bundle: bytes
     trust: TrustedKeys = TRUSTED
     more: Mapping[str, Any] | None = None
     require: Rung = Rung.LOGGED
+    files: Mapping[str, bytes] | None = None
 
 
 Tampering = Callable[[], Case]
@@ -179,6 +186,29 @@ def a_manifest_of_another_count() -> Case:
     made = cut(a_read())
     manifest = replace(expected_manifest(made.contents), records=8)
     return Case(bundle=pack({**members(made), "manifest.json": encode(manifest)}))
+
+
+def _beside(**changed: bytes) -> Case:
+    """A bundle that yields a note of its own, and a folder in which somebody put other files."""
+    bundle = cut(a_read()).bundle()
+    expected = {"op_read.rxb": bundle, "note": b"made from it"}
+    found = {name: data for name, data in (expected | changed).items() if data}
+    return Case(bundle=bundle, more={"beside": Beside(found=found, expected=expected)})
+
+
+@earns("E01f")
+def a_file_beside_the_bundle_that_was_edited() -> Case:
+    return _beside(note=b"made from it, and more")
+
+
+@earns("E01f")
+def a_file_beside_the_bundle_that_was_taken_away() -> Case:
+    return _beside(note=b"")
+
+
+@earns("E01f")
+def a_file_beside_the_bundle_that_nothing_yields() -> Case:
+    return _beside(more=b"trust me")
 
 
 # --- step 2: the records ---
@@ -403,9 +433,6 @@ def an_approval_whose_reason_was_edited() -> Case:
 
 @earns("E04h")
 def an_intent_signature_shown_as_an_approval() -> Case:
-    from rexecop.proof import sshsig
-    from rexecop.proof.records.intent import INTENT_NAMESPACE
-
     book, _, _ = planned_change()
     record = book.approve(MARA, APPROVER_KEY).record
     assert isinstance(record, Approval)
@@ -470,6 +497,23 @@ def a_new_key_for_a_requester_the_verifier_knows() -> Case:
     jan = TrustedKey(role=Role.REQUESTER, name="jan", public=STRANGER_KEY.public)
     others = tuple(key for key in TRUSTED.keys if key.role is not Role.REQUESTER)
     return Case(bundle=cut(a_read()).bundle(), trust=TrustedKeys(keys=(*others, jan)))
+
+
+@earns("E04q")
+def an_approval_by_a_security_key_nobody_touched() -> Case:
+    key = SecurityKey(SK_ED25519, 8, flags=0)
+    mara = TrustedKey(role=Role.APPROVER, name="mara", public=key.public)
+    bundle = cut(a_change(key), instance=enrolled_with(key)).bundle()
+    return Case(bundle=bundle, trust=TrustedKeys(keys=(TRUSTED.keys[0], mara)))
+
+
+@earns("E04q")
+def an_intent_by_a_security_key_nobody_touched() -> Case:
+    key = SecurityKey(SK_ECDSA, 8, flags=0)
+    book = Book("op_intent")
+    sealed = book.intent(by=replace(JAN, credential=key.public.fingerprint))
+    book.signatures[sealed.digest] = sshsig.sign(key, INTENT_NAMESPACE, sealed.body).encode()
+    return cutting(book)
 
 
 # --- steps 5 and 6: the log ---

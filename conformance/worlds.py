@@ -61,6 +61,7 @@ from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
 from rexecop.proof.request import policy_request
 from rexecop.proof.scope import scope_root, undo_scope_root
+from rexecop.proof.signer import Signer
 from rexecop.proof.verify import Report, TrustedKey, TrustedKeys, verify
 from rexecop.proof.vocabulary import (
     Effect,
@@ -138,7 +139,7 @@ class Book:
             intent="set_line",
             target=self.target,
             mode=mode,
-            origin=Origin(channel="cli"),
+            origin=more.pop("origin", Origin(channel="cli")),
             **more,
         )
         if by.established is Established.KEY:
@@ -178,7 +179,7 @@ class Book:
             reason="because",
         )
 
-    def approve(self, by: Principal, key: MemorySigner, *, approves: bool = True, **more: Any) -> Sealed:
+    def approve(self, by: Principal, key: Signer, *, approves: bool = True, **more: Any) -> Sealed:
         plan, _ = self.last(Plan)
         _, decision = self.last(Decision)
         statement = ApprovalStatement(
@@ -403,16 +404,16 @@ def planned_change(**decision: Any) -> tuple[Book, CallStep, CallStep]:
     return book, look, change
 
 
-def approved_change() -> tuple[Book, CallStep, CallStep]:
+def approved_change(key: Signer = APPROVER_KEY) -> tuple[Book, CallStep, CallStep]:
     book, look, change = planned_change()
-    book.approve(MARA, APPROVER_KEY)
+    book.approve(replace(MARA, credential=key.public.fingerprint), key)
     book.ticket()
     return book, look, change
 
 
-def a_change() -> Book:
-    """Approved, done, validated, closed, and then undone."""
-    book, look, change = approved_change()
+def a_change(key: Signer = APPROVER_KEY) -> Book:
+    """Approved by Mara with `key`, done, validated, closed, and then undone."""
+    book, look, change = approved_change(key)
     book.run(look, output=b"old line\n", facts=PATHS)
     book.outcome("set", book.attempt(change, values=VALUES, target_n=1))
     book.validation()
@@ -479,14 +480,14 @@ OPERATIONS: Final[Mapping[str, Callable[[], Book]]] = {
 
 
 def enrol(
-    person: str, role: Role, key: MemorySigner, *, by: Principal = ROOT, at: datetime = START, **more: Any
+    person: str, role: Role, key: Signer, *, by: Principal = ROOT, at: datetime = START, **more: Any
 ) -> Callable[[int, Digest | None], Trust]:
     def made(n: int, prev: Digest | None) -> Trust:
         fields: dict[str, Any] = {
             "person": person,
             "role": role,
             "public": key.public.line,
-            "fingerprint": key.key_id,
+            "fingerprint": key.public.fingerprint,
             "revoked": False,
         }
         return Trust(operation=INSTANCE, n=n, prev=prev, at=at, by=by, **(fields | more))
@@ -499,6 +500,11 @@ ENROLMENTS: Final = (
     enrol("mara", Role.APPROVER, APPROVER_KEY),
     enrol("otto", Role.APPROVER, SECOND_APPROVER_KEY),
 )
+
+
+def enrolled_with(key: Signer) -> list[Sealed]:
+    """Return the instance's own chain where `key` is Mara's."""
+    return instance_chain((ENROLMENTS[0], enrol("mara", Role.APPROVER, key), ENROLMENTS[2]))
 
 
 def instance_chain(made: Sequence[Callable[[int, Digest | None], Record]] = ENROLMENTS) -> list[Sealed]:

@@ -56,6 +56,7 @@ PROBES: Final[Mapping[str, Callable[[], str | None]]] = {
     "ssh-agent": lambda: _there("ssh-agent"),
     "sshd": lambda: _there("sshd"),
     "curl": lambda: _there("curl"),
+    "chromium": lambda: _there("chromium"),
     "git": lambda: _runs("git", "--version"),
     "root": _root,
     "landlock": _landlock,

@@ -24,7 +24,7 @@ from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.plaintext import escape
 from rexecop.proof.times import parse_time
 from rexecop.proof.verify import NO_KEYS, Report, Rung, TrustedKeys, parse_trust, verify
-from rexecop.proof.verify.trusted import TRUST_FILE_BYTES_MAX, TRUST_FILES_MAX
+from rexecop.proof.verify.trusted import TRUST_ENDINGS, TRUST_FILE_BYTES_MAX, TRUST_FILES_MAX
 from rexecop.proof.verify.words import report_object, report_rows
 
 DONE: Final = 0
@@ -123,7 +123,7 @@ def trusted(folder: str | None) -> TrustedKeys:
     found: dict[str, bytes] = {}
     for at, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in names if name.endswith((".pub", ".vkey"))):
+        for name in sorted(name for name in names if name.endswith(TRUST_ENDINGS)):
             if len(found) > TRUST_FILES_MAX:
                 break
             path = os.path.join(at, name)

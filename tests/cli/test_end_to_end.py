@@ -18,6 +18,8 @@ from rexecop.cli.exits import Exit
 from rexecop.cli.main import run
 from rexecop.cli.table import ENTRIES
 from tests.cli.conftest import Ended, Rexecop
+from tests.needs import needs
+from tests.proof.processes import run as run_tool
 
 READ = "plan --intent host_facts --mode read_only"
 FAILS = ("plan --intent show_greeting --mode read_only", "start @")
@@ -38,6 +40,7 @@ BEFORE: Mapping[str, tuple[str, ...]] = {
     "cancel": (CHANGE,),
     "export": (READ, "start @"),
     "receipt": (READ, "start @"),
+    "evidence": (READ, "start @"),
     "verify": (READ, "start @", "export @ --output proof.rxb"),
     "reconcile": (READ, "start @"),
     "resume": (READ, "start @"),
@@ -178,6 +181,33 @@ def test_alone_one_hears_what_a_change_needs_and_the_printed_way_works(rexecop: 
     assert rexecop(*planning).code == 0
     assert rexecop(*approving, "--yes", "--quiet").out == "approved\n"
     assert rexecop("init", "--json").found["notice"] is None
+
+
+@needs("ssh-keygen")
+def test_people_are_enrolled_from_an_allowed_signers_file_and_written_down_as_one(
+    do: object, root: Path
+) -> None:
+    assert callable(do)
+    for kind in ("ecdsa", "rsa"):
+        run_tool("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", f"theirs-{kind}")
+    keys = [Path(f"theirs-{kind}.pub").read_text() for kind in ("ecdsa", "rsa")]
+    Path("team").write_text(f'# team\ndora {keys[0]}emil valid-before="20900101Z" {keys[1]}')
+
+    enrolled = do("keys trust team --json")
+    alone = do("keys trust theirs-rsa.pub --json")
+    listed = do("keys list --allowed-signers")
+
+    assert [(key["person"], key["role"]) for key in enrolled.found["keys"]] == [
+        ("dora", "approver"),
+        ("emil", "approver"),
+    ]
+    assert "`dora`" in enrolled.err and "`emil`" in enrolled.err
+    assert alone.code == Exit.USAGE and "allowed-signers-malformed" in alone.err
+    assert "rexecop keys trust theirs-rsa.pub --role approver --person NAME" in alone.err
+    Path("listed").write_text(listed.out)
+    for name in ("bob", "dora", "emil"):
+        run_tool("ssh-keygen", "-Y", "match-principals", "-I", name, "-f", "listed")
+    assert "until 2090-01-01" in do("keys list").out
 
 
 def test_what_is_no_bundle_is_refused_in_a_few_lines(do: object, root: Path) -> None:

@@ -126,6 +126,15 @@ def test_a_storage_is_never_repeated_in_an_error(here: Path) -> None:
     assert "canary" not in raised.value.message
 
 
+def test_a_secret_is_repeated_neither_in_an_error_nor_where_settings_are_shown(here: Path) -> None:
+    with pytest.raises(SettingInvalid) as raised:
+        load(here, environ={"REXECOP_KERNEL_GUARD_KEY": "canary" + "x" * 5000})
+
+    assert "canary" not in raised.value.message
+    found = load(here, environ={"REXECOP_KERNEL_GUARD_KEY": "canary"})
+    assert found.kernel_guard_key == "canary" and "canary" not in repr(found)
+
+
 @given(st.dictionaries(st.sampled_from([str(s.env) for s in SETTINGS]), st.text(max_size=20)))
 def test_no_environment_whatever_raises_anything_but_a_settings_error(environ: dict[str, str]) -> None:
     nowhere = Path("/nonexistent")

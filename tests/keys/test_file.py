@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from rexecop.keys import KeyFileSigner, create_key, load_signer, read_public_key
+from rexecop.keys import (
+    KeyFileSigner,
+    create_key,
+    load_signer,
+    load_ssh_signer,
+    read_allowed_signers,
+    read_public_key,
+)
 from rexecop.keys.errors import (
     KeyExists,
     KeyFileMalformed,
@@ -17,9 +24,10 @@ from rexecop.keys.errors import (
 )
 from rexecop.keys.file import KEY_FILE_BYTES_MAX
 from rexecop.proof import publickey, sshsig
-from rexecop.proof.errors import PublicKeyMalformed
+from rexecop.proof.errors import AllowedSignersMalformed, PublicKeyMalformed
 from tests.needs import needs
 from tests.proof.processes import run
+from tests.proof.vectors import FOLDER
 
 
 @pytest.fixture
@@ -62,7 +70,7 @@ def test_ssh_keygen_reads_and_signs_with_what_we_create(tmp_path: Path, comment:
     text = run(
         "ssh-keygen", "-q", "-Y", "sign", "-f", str(tmp_path / "id"), "-n", "intent@rexecop", given=b"x"
     )
-    assert sshsig.verify(text, b"x", "intent@rexecop") == signer.public
+    assert sshsig.verify(text, b"x", "intent@rexecop").public == signer.public
 
 
 @needs("ssh-keygen")
@@ -84,13 +92,59 @@ def test_a_key_with_a_passphrase_is_refused_by_that_name_and_the_agent_is_sugges
 
 
 @needs("ssh-keygen")
-@pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
-def test_a_private_key_of_another_algorithm_is_unsupported(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [
+        ("ed25519", "256"),
+        ("ecdsa", "256"),
+        ("ecdsa", "384"),
+        ("ecdsa", "521"),
+        ("rsa", "2048"),
+        ("rsa", "4096"),
+    ],
+)
+def test_a_persons_key_of_every_kind_signs_what_ssh_keygen_accepts_and_an_instances_is_ed25519(
+    tmp_path: Path, kind: str, bits: str
+) -> None:
     path = tmp_path / "id"
-    run("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path))
+    run("ssh-keygen", "-q", "-t", kind, "-b", bits, "-N", "", "-C", "ada", "-f", str(path))
+    signer = load_ssh_signer(path)
+    armored = sshsig.sign(signer, "approval@rexecop", b"yes")
 
-    with pytest.raises(KeyUnsupported):
+    assert signer.public == read_public_key(tmp_path / "id.pub")
+    assert sshsig.verify(armored, b"yes", "approval@rexecop").public == signer.public
+    (tmp_path / "sig").write_text(armored)
+    (tmp_path / "allowed").write_text(f"ada {signer.public.line}\n")
+    argv = ("ssh-keygen", "-Y", "verify", "-f", str(tmp_path / "allowed"), "-I", "ada", "-n")
+    run(*argv, "approval@rexecop", "-s", str(tmp_path / "sig"), given=b"yes")
+    if kind == "ed25519":
+        assert load_signer(path).public == signer.public
+        return
+    with pytest.raises(KeyUnsupported) as caught:
         load_signer(path)
+    assert caught.value.facts["allowed"] == "ssh-ed25519"
+
+
+@pytest.mark.parametrize("name", ["sk-ed25519", "sk-ecdsa"])
+def test_a_private_key_that_lies_in_a_security_key_is_unsupported_and_the_agent_is_suggested(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "id"
+    path.write_bytes((FOLDER / "OpenSSH" / f"{name}-nopsw.key").read_bytes())
+    path.chmod(0o600)
+
+    with pytest.raises(KeyUnsupported) as caught:
+        load_ssh_signer(path)
+    assert caught.value.next_steps == (f"ssh-add {path}",)
+
+
+@needs("ssh-keygen")
+def test_a_key_too_weak_to_prove_anything_is_unsupported(tmp_path: Path) -> None:
+    path = tmp_path / "id"
+    run("ssh-keygen", "-q", "-t", "rsa", "-b", "1024", "-N", "", "-f", str(path))
+
+    with pytest.raises(KeyUnsupported, match="1024 bits"):
+        load_ssh_signer(path)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610, 0o601, 0o644, 0o777])
@@ -234,3 +288,16 @@ def test_a_signer_shows_its_fingerprint_and_nothing_of_its_key(key: Path) -> Non
     signer: KeyFileSigner = load_signer(key)
 
     assert repr(signer) == f"KeyFileSigner({signer.public.fingerprint})"
+
+
+def test_who_may_sign_is_read_from_a_file_with_the_same_care(key: Path) -> None:
+    line = load_signer(key).public.line
+    (key.parent / "allowed").write_text(f"ada {line}\n")
+    (key.parent / "broken").write_text(f"{line}\n")
+
+    (signer,) = read_allowed_signers(key.parent / "allowed")
+    assert (signer.principals, signer.public.line) == (("ada",), line)
+    with pytest.raises(AllowedSignersMalformed):
+        read_allowed_signers(key.parent / "broken")
+    with pytest.raises(KeyFileMissing):
+        read_allowed_signers(key.parent / "none")

@@ -8,7 +8,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, Union, get_args, get_origin, get_type_hints
 
@@ -36,6 +36,7 @@ from conformance.worlds import (
     read_step,
 )
 from rexecop.proof import (
+    allowed_signers,
     bundle,
     call,
     chain,
@@ -49,6 +50,7 @@ from rexecop.proof import (
     note,
     publickey,
     quorum,
+    rsa,
     sshsig,
 )
 from rexecop.proof.bundle import Manifest, Proofs, Window
@@ -65,6 +67,7 @@ from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.instance import Erasure
 from rexecop.proof.records.intent import INTENT_NAMESPACE
+from rexecop.proof.suites import SUITES
 from rexecop.proof.verify import (
     CODES,
     STEPS,
@@ -78,6 +81,7 @@ from rexecop.proof.verify import (
     verify,
 )
 from rexecop.proof.verify.evidence import KIND_LIMITS, pack_groups
+from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS
 from rexecop.proof.vocabulary import Established, Role, Verdict
 from tests.house.source import ROOT
 
@@ -426,6 +430,38 @@ def test_every_letter_of_what_is_unchecked_is_led_to_by_a_rule() -> None:
     page = PAGES["verification.md"]
 
     assert set(re.findall(r"\[([a-z])\]\(#what-is-not-checked\)", page)) == {row[0] for row in unchecked()}
+
+
+# --- signatures ---
+
+
+def test_the_suites_and_names_on_the_page_are_those_of_the_code() -> None:
+    page = PAGES["signatures.md"]
+    rows = re.findall(r"^\| `(\S+)` \| `(\S+)` \|", page, re.MULTILINE)
+
+    assert rows == [(suite.id, suite.key_type) for suite in SUITES.entries]
+    assert re.findall(r"^\| `(\w+@rexecop)` \|", page, re.MULTILINE) == [
+        APPROVAL_NAMESPACE,
+        INTENT_NAMESPACE,
+        RECEIPTS,
+        CHECKPOINTS,
+    ]
+    assert (rsa.MODULUS_BITS_MIN, rsa.MODULUS_BITS_MAX, rsa.EXPONENT_BITS_MAX) == (2048, 16384, 32)
+    assert "2,048 to 16,384 bits" in page and "at most 32 bits" in page
+    assert allowed_signers.FILE_BYTES_MAX == 64 * 1024 and "64 KiB" in page
+
+
+def test_the_signature_and_the_allowed_signers_shown_are_what_the_page_says() -> None:
+    signature, allowed = [text for page, text in examples("text") if page == "signatures.md"]
+    signed = sshsig.verify(signature, b"yes\n", APPROVAL_NAMESPACE)
+    mara, pattern = allowed_signers.parse(allowed.encode())
+
+    assert signed.shown.suite == "ecdsa-sha2-nistp256"
+    assert (mara.principals, mara.namespaces) == (("mara",), (APPROVAL_NAMESPACE,))
+    assert mara.not_before == datetime(2026, 1, 1, tzinfo=UTC)
+    assert pattern.not_after == datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
+    for name, taken in (("jan@ops.example", True), ("guest@ops.example", False), ("mara", False)):
+        assert allowed_signers.matches(pattern.principals, name) is taken
 
 
 # --- previews, keys, links, vectors ---

@@ -1,7 +1,5 @@
 """Public keys: every form gives the same key, and nothing unchecked passes."""
 
-import builtins
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,26 +22,9 @@ from rexecop.proof.publickey import PublicKey
 from rexecop.proof.sshwire import ssh_string
 from tests.needs import needs
 from tests.proof.processes import run
+from tests.proof.vectors import FOLDER
 
 SIGNER = MemorySigner(1)
-
-
-@pytest.fixture(params=["library", "own"])
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Each check once with `cryptography` and once without."""
-    publickey._ed25519_library.cache_clear()
-    if request.param == "own":
-        plain_import = builtins.__import__
-
-        def without(name: str, *rest: object, **named: object) -> object:
-            if name.startswith("cryptography"):
-                raise ImportError(name)
-            return plain_import(name, *rest, **named)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(builtins, "__import__", without)
-    yield request.param
-    monkeypatch.undo()
-    publickey._ed25519_library.cache_clear()
 
 
 def other_keys() -> list[PublicKey]:
@@ -83,19 +64,18 @@ def test_the_fingerprint_is_the_one_ssh_keygen_shows(tmp_path: Path) -> None:
         assert run("ssh-keygen", "-lf", str(file)).split()[1] == key.fingerprint
 
 
-def test_a_good_signature_passes_and_a_changed_one_does_not(backend: str) -> None:
-    signature = SIGNER.sign(b"message")
+def test_a_good_signature_passes_and_a_changed_one_does_not(backend: list[str]) -> None:
+    signature = SIGNER.bare(b"message")
 
-    publickey.verify(SIGNER.public, b"message", signature)
-    assert (publickey._ed25519_library() is None) == (backend == "own")
+    publickey.verify_bare(SIGNER.public, b"message", signature)
     with pytest.raises(SignatureWrong):
-        publickey.verify(SIGNER.public, b"massage", signature)
+        publickey.verify_bare(SIGNER.public, b"massage", signature)
     with pytest.raises(SignatureWrong):
-        publickey.verify(MemorySigner(2).public, b"message", signature)
+        publickey.verify_bare(MemorySigner(2).public, b"message", signature)
 
 
-def test_both_checks_refuse_the_same_weak_signatures(backend: str) -> None:
-    signature = SIGNER.sign(b"message")
+def test_both_checks_refuse_the_same_weak_signatures(backend: list[str]) -> None:
+    signature = SIGNER.bare(b"message")
     unreduced = int.from_bytes(signature[32:], "little") + ed25519.ORDER
     weak = [
         (1).to_bytes(32, "little") + signature[32:],
@@ -105,7 +85,7 @@ def test_both_checks_refuse_the_same_weak_signatures(backend: str) -> None:
     ]
     for attempt in weak:
         with pytest.raises(SignatureMalformed):
-            publickey.verify(SIGNER.public, b"message", attempt)
+            publickey.verify_bare(SIGNER.public, b"message", attempt)
 
 
 def test_a_key_that_everything_verifies_under_cannot_be_made() -> None:
@@ -114,14 +94,45 @@ def test_a_key_that_everything_verifies_under_cannot_be_made() -> None:
             PublicKey.from_ed25519(y.to_bytes(32, "little"))
 
 
-def test_a_key_of_another_algorithm_can_be_named_but_never_passes() -> None:
+def test_a_key_of_an_algorithm_nobody_here_checks_can_be_named_but_never_passes() -> None:
+    wire = ssh_string(b"ssh-dss") + ssh_string(b"p") + ssh_string(b"q")
+    key = PublicKey.from_wire(wire)
+
+    assert key.fingerprint.startswith("SHA256:")
+    with pytest.raises(SignatureUnsupported) as caught:
+        publickey.verify(key, b"message", ssh_string(b"ssh-dss") + ssh_string(bytes(40)))
+    assert caught.value.facts["algorithm"] == "ssh-dss"
+
+
+def test_where_only_ed25519_is_taken_other_keys_are_refused_by_name() -> None:
     for key in other_keys():
-        assert key.fingerprint.startswith("SHA256:")
         with pytest.raises(SignatureUnsupported) as caught:
-            publickey.verify(key, b"message", bytes(64))
+            publickey.verify_bare(key, b"message", bytes(64))
         assert caught.value.facts["algorithm"] == key.algorithm
-        with pytest.raises(SignatureUnsupported):
-            _ = key.raw
+        assert caught.value.facts["allowed"] == "ssh-ed25519"
+
+
+def test_a_key_that_proves_nothing_cannot_be_made() -> None:
+    short = rsa.generate_private_key(65537, 1024).public_key()
+    ssh = short.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    with pytest.raises(PublicKeyMalformed):
+        PublicKey.from_line(ssh)
+
+    curve, _ = other_keys()
+    for wire in (
+        curve.wire[:-1] + b"\0",
+        curve.wire + b"\0",
+        curve.wire.replace(b"nistp256\0", b"nistp384\0"),
+    ):
+        with pytest.raises(PublicKeyMalformed):
+            PublicKey.from_wire(wire)
+
+
+@pytest.mark.parametrize("name", ["rsa", "ecdsa", "ed25519", "sk-ecdsa", "sk-ed25519"])
+def test_published_keys_of_every_type_are_read(name: str) -> None:
+    line = (FOLDER / "OpenSSH" / f"{name}-nopsw.key.pub").read_text()
+
+    assert PublicKey.from_line(line).line == " ".join(line.split()[:2])
 
 
 def test_pem_of_another_algorithm_is_unsupported_not_malformed() -> None:

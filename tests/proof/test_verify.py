@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import conformance.windows  # noqa: F401 - it adds to the table
+from conformance.signers import RsaSigner, signer_of
 from conformance.tamperings import TABLE, Tampering
 from conformance.worlds import (
     APPROVER_KEY,
@@ -20,6 +22,7 @@ from conformance.worlds import (
     ONE_OF_OPS,
     OPERATIONS,
     ORIGIN,
+    REQUESTER_KEY,
     ROOT,
     START,
     STRANGER_KEY,
@@ -30,6 +33,7 @@ from conformance.worlds import (
     a_read,
     codes,
     cut,
+    enrolled_with,
     instance_chain,
     judged,
     planned_change,
@@ -41,6 +45,7 @@ from rexecop.proof.errors import TrustFileMalformed
 from rexecop.proof.principal import Principal
 from rexecop.proof.quorum import ProvedBy
 from rexecop.proof.records.instance import Erasure
+from rexecop.proof.suites import SUITES
 from rexecop.proof.trust import enrolments
 from rexecop.proof.verify import (
     CODES,
@@ -260,6 +265,146 @@ def test_a_trust_folder_says_role_and_person_by_file_name() -> None:
     assert judged(cut(a_change()), trust=trust).answer() == "verified: logged"
 
 
+def trusting(**files: str) -> TrustedKeys:
+    named = {name.replace("_", ".", 1): text.encode() for name, text in files.items()}
+    return parse_trust({"instance.pub": INSTANCE_KEY.public.line.encode()} | named)
+
+
+def test_a_trust_folder_takes_allowed_signers_with_their_limits() -> None:
+    text = (
+        f'mara,otto namespaces="approval@rexecop",valid-after="20260101Z" {MARA_LINE}\n'
+        f"*@ops,!eve@ops {STRANGER_KEY.public.line}\n"
+    )
+
+    plain_one, plain_two, pattern = trusting(approver_allowed_signers=text).of(Role.APPROVER)
+
+    assert (plain_one.name, plain_two.name, pattern.name) == ("mara", "otto", "*@ops,!eve@ops")
+    assert plain_one.speaks_for("mara") and not plain_one.speaks_for("otto")
+    assert pattern.speaks_for("mara@ops") and not pattern.speaks_for("eve@ops")
+    assert plain_one.counts("approval@rexecop", START) and not plain_one.counts("intent@rexecop", START)
+    assert not plain_one.counts("approval@rexecop", START - timedelta(days=99))
+    assert not plain_one.counts("approval@rexecop", None)
+    assert pattern.counts("intent@rexecop", None)
+
+
+def test_a_file_for_one_person_speaks_for_nobody_else() -> None:
+    (key,) = parse_trust({"approver-mara.allowed_signers": f"m* {MARA_LINE}".encode()}).keys
+
+    assert (key.name, key.principals) == ("mara", None)
+    assert key.speaks_for("mara") and not key.speaks_for("mallory")
+    with pytest.raises(TrustFileMalformed, match="for `'mara'`"):
+        parse_trust({"approver-mara.allowed_signers": f"otto {MARA_LINE}".encode()})
+
+
+# The approval of `a_change` is of 10:00:00.400, its receipts and newest record of 10:00:01 to 02.
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ('valid-after="20260301Z",valid-before="20260302Z"', None),
+        ('namespaces="approval@rexecop"', None),
+        ('namespaces="*@rexecop,!intent@rexecop"', None),
+        ('valid-before="20260301100000Z"', "outside the validity"),
+        ('valid-after="20260301100001Z"', "outside the validity"),
+        ('namespaces="intent@rexecop,git"', "outside the validity"),
+    ],
+)
+def test_an_approvers_key_counts_only_within_its_validity_and_for_approvals(
+    options: str, message: str | None
+) -> None:
+    trust = trusting(approver_allowed_signers=f"mara {options} {MARA_LINE}\n")
+
+    report = judged(cut(a_change()), trust=trust)
+
+    if message is None:
+        assert (report.findings, report.claims.approvals_own) == ((), 1)
+    else:
+        assert codes(report) == {"E04l"}
+        assert message in report.findings[0].message
+        assert report.claims.approvals_own == 0
+
+
+def test_of_two_lines_for_a_key_one_that_holds_is_enough() -> None:
+    text = f'mara valid-before="20250101Z" {MARA_LINE}\nm?ra valid-after="20260101Z" {MARA_LINE}\n'
+
+    report = judged(cut(a_change()), trust=trusting(approver_allowed_signers=text))
+
+    assert (report.findings, report.claims.approvals_own) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "proved"),
+    [("", True), ('namespaces="approval@rexecop"', False), ('valid-before="20260301Z"', False)],
+)
+def test_a_requesters_key_counts_only_within_its_validity_and_for_intents(options: str, proved: bool) -> None:
+    line = f"jan {options} {REQUESTER_KEY.public.line}\n"
+    trust = trusting(requester_allowed_signers=line, approver_allowed_signers=f"mara {MARA_LINE}\n")
+
+    report = judged(cut(a_change()), trust=trust)
+
+    assert (report.claims.duties is ProvedBy.KEYS) is proved
+    assert codes(report) == (set() if proved else {"E04l"})
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ("", set()),
+        ('valid-after="20260301Z",valid-before="20260302Z"', set()),
+        ('namespaces="receipt@rexecop,checkpoint@rexecop"', set()),
+        ('namespaces="receipt@rexecop"', {"E04a"}),
+        ('namespaces="checkpoint@rexecop"', {"E04d"}),
+        ('namespaces="approval@rexecop"', {"E04a", "E04d"}),
+        ('valid-before="20260301100000Z"', {"E04a", "E04d"}),
+        ('valid-before="20260301100001Z"', {"E04a", "E04d"}),
+        ('valid-after="20270101Z"', {"E04a", "E04d"}),
+    ],
+)
+def test_an_instances_key_counts_only_within_its_validity_and_for_what_it_is_trusted(
+    options: str, wrong: set[str]
+) -> None:
+    trust = parse_trust({"instance.allowed_signers": f"this {options} {INSTANCE_KEY.public.line}".encode()})
+
+    report = judged(cut(a_change()), trust=trust)
+
+    assert codes(report) == wrong
+    assert all("within its validity" in finding.message for finding in report.findings)
+    assert (Rung.SIGNED in report.rungs) is (not wrong)
+
+
+def test_a_witness_outside_its_validity_is_none() -> None:
+    made = cut(a_change())
+    found = note.parse(made.contents.checkpoint)
+    seen = note.cosign(found.text, "witness.example", WITNESS_KEY, at_seconds=1_772_000_000)
+    signed = replace(found, signatures=(*found.signatures, seen)).encode()
+    made = replace(made, contents=replace(made.contents, checkpoint=signed))
+    line = WITNESS_KEY.public.line
+
+    for options, rung in (("", "witnessed"), ('valid-before="20260101Z"', "logged")):
+        trust = trusting(witness_allowed_signers=f"witness.example {options} {line}\n")
+        assert judged(made, trust=trust).rungs[-1] == rung
+
+
+@pytest.mark.parametrize("suite", [suite.id for suite in SUITES.entries])
+def test_an_approval_by_a_key_of_any_kind_counts(suite: str) -> None:
+    key = signer_of(suite)
+    trust = trusting(approver_allowed_signers=f"mara {key.public.line}\n")
+
+    report = judged(cut(a_change(key), instance=enrolled_with(key)), trust=trust)
+
+    assert report.findings == ()
+    assert (report.claims.approvals, report.claims.approvals_own) == (1, 1)
+
+
+def test_an_approval_that_cannot_be_checked_is_said_to_be_and_counts_for_nobody() -> None:
+    key = RsaSigner(suite="ssh-rsa")
+
+    report = judged(cut(a_change(key), instance=enrolled_with(key)))
+
+    assert report.claims.approvals == 0
+    assert "E08c" in codes(report)
+    assert any("`ssh-rsa`" in skipped.why or "'ssh-rsa'" in skipped.why for skipped in report.not_checked)
+
+
 def test_an_instance_verifies_by_the_keys_it_enrolled() -> None:
     made = cut(a_change())
     trust = trust_of(enrolments(instance_chain()))
@@ -291,7 +436,14 @@ def test_a_key_kept_to_one_log_signs_no_other() -> None:
         ("boss.pub", b"ssh-ed25519 AAAA"),
         ("instance.pub", b"ssh-ed25519 AAAA"),
         ("instance.pub", b"\xff"),
-        ("instance.pub", b"x" * 40_000),
+        ("instance.pub", b"x" * 70_000),
+        ("instance.pub", signer_of("ecdsa-sha2-nistp384").public.line.encode()),
+        ("witness.allowed_signers", b"w " + signer_of("ecdsa-sha2-nistp256").public.line.encode()),
+        ("approver.allowed_signers", MARA_LINE.encode()),
+        ("approver.allowed_signers", b"mara cert-authority " + MARA_LINE.encode()),
+        ("approver.allowed_signers", b'mara valid-before="20260101" ' + MARA_LINE.encode()),
+        ("approver.allowed_signers", b"# nobody\n"),
+        ("boss.allowed_signers", b"mara " + MARA_LINE.encode()),
         ("instance.vkey", b"a+b+c"),
         ("instance.pub", b"# nothing\n"),
         ("in stance.pub", INSTANCE_KEY.public.line.encode()),

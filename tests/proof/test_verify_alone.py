@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.worlds import APPROVER_KEY, INSTANCE_KEY, a_change, cut
+from conformance.signers import SK_ECDSA, SK_ED25519, SecurityKey, signer_of
+from conformance.worlds import APPROVER_KEY, INSTANCE_KEY, a_change, cut, enrolled_with
 from tests.house.source import CORE
 
 SCRIPT = """
@@ -37,11 +38,11 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def _run(home: Path, data: bytes, tmp_path: Path) -> str:
+def _run(home: Path, data: bytes, tmp_path: Path, approver: str = APPROVER_KEY.public.line) -> str:
     trust = tmp_path / "trust"
     trust.mkdir()
     (trust / "instance.pub").write_text(INSTANCE_KEY.public.line, encoding="utf-8")
-    (trust / "approver-mara.pub").write_text(APPROVER_KEY.public.line, encoding="utf-8")
+    (trust / "approver.allowed_signers").write_text(f"mara {approver}\n", encoding="utf-8")
     bundle = tmp_path / "op.rxb"
     bundle.write_bytes(data)
     ended = subprocess.run(
@@ -62,3 +63,23 @@ def test_a_tampered_bundle_is_refused_there_too(alone: Path, tmp_path: Path) -> 
     data = cut(a_change()).bundle().replace(b"set_line", b"cat_line")
 
     assert _run(alone, data, tmp_path).startswith("refused: E01b")
+
+
+@pytest.mark.parametrize(
+    "suite",
+    ["ecdsa-sha2-nistp256", "ecdsa-sha2-nistp521", "rsa-sha2-512", "rsa-sha2-256", SK_ED25519, SK_ECDSA],
+)
+def test_a_signature_by_a_key_of_any_kind_is_checked_there_too(
+    alone: Path, tmp_path: Path, suite: str
+) -> None:
+    key = signer_of(suite)
+    made = cut(a_change(key), instance=enrolled_with(key))
+
+    assert _run(alone, made.bundle(), tmp_path, key.public.line) == "verified: logged 1 []"
+
+
+def test_a_security_key_nobody_touched_is_refused_there_too(alone: Path, tmp_path: Path) -> None:
+    key = SecurityKey(SK_ECDSA, 8, flags=0)
+    made = cut(a_change(key), instance=enrolled_with(key))
+
+    assert _run(alone, made.bundle(), tmp_path, key.public.line).startswith("refused: E04q")

@@ -321,7 +321,8 @@ class House:
         self.keyring = Keyring(self.store, self.clock, INSTANCE)
         self.authority = FakeAuthority(lambda: enrolments(self.store.journal(INSTANCE).records))
         heads = HeadsKeeper(self.store, self.clock, INSTANCE)
-        self.evidence = Evidence(self.store, Cutter(self.store, INSTANCE, SIGNER), heads)
+        cutter = Cutter(self.store, INSTANCE, SIGNER)
+        self.evidence = Evidence(self.store, cutter, heads, SIGNER, None)
         self._lives = 0
         self.life()
 

@@ -20,7 +20,7 @@ from rexecop.governance.errors import (
     ApproverUnknown,
     KeyEnrolledByRequester,
 )
-from rexecop.keys import agent_signers, load_signer
+from rexecop.keys import agent_signers, load_ssh_signer
 from rexecop.operations.ports import Claim
 from rexecop.proof.codec import encode
 from rexecop.proof.preview import preview, preview_digest
@@ -116,7 +116,7 @@ class Approving:
 
     def _signer(self, key: Path | None, agent: bool) -> Signer:
         if key is not None:
-            return load_signer(key)
+            return load_ssh_signer(key)
         socket = self._environ.get("SSH_AUTH_SOCK") if agent else None
         if not socket:
             raise IdentityRefused(

@@ -249,7 +249,9 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             planner=Planner(world, authority, contents, isolations.reached),
             lifecycle=Lifecycle(world, Driver(world), timedelta(milliseconds=settings.reconcile_margin_ms)),
             approving=Approving(world, authority, environ),
-            evidence=Evidence(store, Cutter(store, instance, signer), heads),
+            evidence=Evidence(
+                store, Cutter(store, instance, signer), heads, signer, settings.kernel_guard_key
+            ),
             heads=heads,
             doctor=Doctor(root, store, world, authority, isolations.probes),
             closing=(lanes, store),

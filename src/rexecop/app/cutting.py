@@ -25,7 +25,7 @@ from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.signer import Signer
 from rexecop.store.log import StoredCheckpoint
-from rexecop.store.sqlite import SqliteStore
+from rexecop.store.reading import Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +49,16 @@ class PlacedHeads:
 
 
 class Cutter:
-    """Cuts the bundles of one ledger."""
+    """Cuts the bundles of one ledger; without a signer plans and approvals are not published anew."""
 
-    def __init__(self, store: SqliteStore, instance: str, signer: Signer) -> None:
+    def __init__(self, store: Reading, instance: str, signer: Signer | None) -> None:
         self._store = store
         self._instance = instance
         self._signer = signer
 
-    def operation(self, operation: str, cutting: Cutting) -> BundleContents:
-        """Return the bundle of one operation."""
-        return self._contents(operation, self._store.journal(operation).records, cutting)
+    def contents(self, operation: str, cutting: Cutting) -> BundleContents:
+        """Return the bundle of one operation: the records that the checkpoint covers."""
+        return self._contents(operation, self._covered(operation, cutting.checkpoint.size), cutting)
 
     def window(
         self, target: str | None, start: PlacedHeads | None, end: PlacedHeads, cutting: Cutting
@@ -66,7 +66,8 @@ class Cutter:
         """Return the bundle of all operations that changed `target`, or anything, between two heads."""
         begin = -1 if start is None else start.leaf
         operations = self._store.changed_between(begin, end.leaf, target)
-        records = tuple(sealed for name in operations for sealed in self._store.journal(name).records)
+        size = cutting.checkpoint.size
+        records = tuple(sealed for name in operations for sealed in self._covered(name, size))
         window = Window(
             target=target, start=None if start is None else start.sealed.digest, end=end.sealed.digest
         )
@@ -142,10 +143,13 @@ class Cutter:
 
     def _judging(self, size: int) -> tuple[Sealed, ...]:
         """Return the instance's own records: signatures, revocations and erasures are judged by them."""
+        return self._covered(self._instance, size)
+
+    def _covered(self, operation: str, size: int) -> tuple[Sealed, ...]:
         return tuple(
             sealed
-            for sealed in self._store.journal(self._instance).records
-            if self._store.leaf_of(self._instance, sealed.record.n) < size
+            for sealed in self._store.journal(operation).records
+            if self._store.leaf_of(operation, sealed.record.n) < size
         )
 
     def _proofs(self, records: Iterable[Sealed], size: int) -> Sequence[tuple[int, Sequence[bytes]]]:
@@ -162,7 +166,7 @@ class Cutter:
                 kept = self.kept(sealed.digest, "dsse")
                 if kept is not None:
                     found[sealed.digest] = kept.data
-            elif isinstance(sealed.record, Plan | Approval):
+            elif isinstance(sealed.record, Plan | Approval) and self._signer is not None:
                 found[sealed.digest] = record_envelope(sealed, self._signer)
         return found
 

@@ -9,9 +9,12 @@ RexecopError
     ├── FileRefused        a file is too large, a symlink, or unreadable
     ├── IdentityRefused    the key does not establish anybody here
     ├── SecretMissing      a secret reference resolves nowhere
+    ├── GuardKeyRefused    the kernel guard's key is too short
     ├── NotYet             what is asked for does not exist yet
+    ├── RecordUnknown      no one record of an operation is meant
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
     ├── CheckpointForeign  a checkpoint that this log does not continue
+    ├── FormatRefused      a form that is not of an operation, or not of a window
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -69,10 +72,22 @@ class SecretMissing(AppError):
     code = "secret-missing"
 
 
+class GuardKeyRefused(AppError):
+    """The key of the kernel guard is too short to guard anything."""
+
+    code = "guard-key-refused"
+
+
 class NotYet(AppError):
     """What is asked for does not exist yet."""
 
     code = "not-yet"
+
+
+class RecordUnknown(AppError):
+    """No one record of an operation is meant, or it cannot be read."""
+
+    code = "record-unknown"
 
 
 class SizeRefused(AppError):
@@ -85,6 +100,12 @@ class CheckpointForeign(AppError):
     """The checkpoint given is not one that this log continues."""
 
     code = "checkpoint-foreign"
+
+
+class FormatRefused(AppError):
+    """What is asked for does not go into that form."""
+
+    code = "format-refused"
 
 
 class RequestConflict(AppError):

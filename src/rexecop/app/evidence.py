@@ -1,62 +1,94 @@
-"""Evidence leaves the house: bundles, receipts, checkpoints and proofs."""
+"""Evidence leaves the house: bundles and what is made of them, checkpoints and proofs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from rexecop.app.accesses import EXPORT, record_access
 from rexecop.app.cutting import Cutter, Cutting
-from rexecop.app.errors import FileRefused, NotYet, SizeRefused
-from rexecop.app.files import reason_of
+from rexecop.app.errors import FormatRefused, NotYet, SizeRefused
+from rexecop.app.files import write_folder, write_over
+from rexecop.app.formats import FORMATS, Cut
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.views import ExportView
-from rexecop.operations.fold import fold
 from rexecop.proof.bundle import BundleContents, build
-from rexecop.proof.canonical import Json, digest_of, parse_json
-from rexecop.proof.codec import to_json
+from rexecop.proof.canonical import Json, digest_of
 from rexecop.proof.merkle import consistency_proof, inclusion_proof
+from rexecop.proof.signer import Signer
 from rexecop.store.log import StoredCheckpoint
+from rexecop.store.reading import Reading
 from rexecop.store.sqlite import SqliteStore
 
-ENVELOPE_BYTES_MAX: Final = 1 << 20
+EVERYTHING: Final = "all-changes"  # What a window over all targets is called.
 
 Bound: TypeAlias = int | bytes | None
 """Where a window begins or ends: a size of the log, or a checkpoint that somebody kept."""
 
 
-class Evidence:
-    """Cuts evidence from one ledger."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How evidence is to leave: its form, where to, and what goes with it.
 
-    def __init__(self, store: SqliteStore, cutter: Cutter, heads: HeadsKeeper) -> None:
+    It proves that the log grew from `since`, where a window begins; one ends at `until`.
+    """
+
+    form: str = "bundle"
+    path: Path | None = None
+    with_outputs: bool = False
+    since: Bound = None
+    until: Bound = None
+
+
+class Evidence:
+    """Hands evidence of one ledger out."""
+
+    def __init__(
+        self, store: SqliteStore, cutter: Cutter, heads: HeadsKeeper, signer: Signer, guard_key: str | None
+    ) -> None:
         self._store = store
         self._cutter = cutter
         self._heads = heads
+        self._signer = signer
+        self._guard_key = guard_key
 
-    def export(
-        self, operation: str, path: Path | None, *, with_outputs: bool, since: Bound = None
-    ) -> ExportView:
-        """Write the bundle of `operation` to `path`, by default `<operation>.rxb` here.
+    @property
+    def log(self) -> Reading:
+        """The ledger it hands evidence out of."""
+        return self._store
 
-        With `since` it proves that the log grew from there.
+    def export(self, operation: str, asked: Asked, now: datetime) -> ExportView:
+        """Write the evidence of `operation`, by default to `<operation>.<ending>` here.
 
         Raises:
-            FileRefused: the file cannot be written. CheckpointForeign, SizeRefused: see `_size`.
+            FileRefused: it cannot be written. FormatRefused: the form is not of one operation.
+            CheckpointForeign, SizeRefused: see `_size`.
         """
-        cutting = self._cutting(with_outputs, since)
-        return _write(self._cutter.operation(operation, cutting), path or Path(f"{operation}.rxb"), cutting)
+        if not FORMATS[asked.form].of_operations:
+            raise FormatRefused(
+                f"`{asked.form}` is of a window; give `--target` or `--all` instead of an operation",
+                next_steps=(f"rexecop export --all --format {asked.form}",),
+            )
+        cutting = self._cutting(asked.with_outputs, asked.since)
+        contents = self._cutter.contents(operation, cutting)
+        return self._hand_out(contents, operation, asked, cutting, now)
 
-    async def export_window(
-        self, target: str | None, path: Path | None, *, with_outputs: bool, since: Bound, until: Bound
-    ) -> ExportView:
-        """Write the bundle of all changes, of `target` or of any, between two sizes of the log.
+    async def export_window(self, target: str | None, asked: Asked, now: datetime) -> ExportView:
+        """Write the evidence of all changes, of `target` or of any, between two sizes of the log.
 
         The window is as wide as heads were recorded around it; without `until` it ends now.
 
         Raises:
-            FileRefused, CheckpointForeign, SizeRefused: as `export`.
+            FileRefused, FormatRefused, CheckpointForeign, SizeRefused: as `export`.
         """
-        first, last = self._size(since) or 0, self._size(until) or self._store.size()
+        if not FORMATS[asked.form].of_windows:
+            raise FormatRefused(
+                f"`{asked.form}` is of one operation", next_steps=(f"rexecop export @ --format {asked.form}",)
+            )
+        first, last = self._size(asked.since) or 0, self._size(asked.until) or self._store.size()
         if first > last:
             raise SizeRefused(f"the window begins at {first} records and ends at {last}", size=last)
         if not any(placed.leaf >= last for placed in self._cutter.heads_records()):
@@ -64,9 +96,46 @@ class Evidence:
         records = self._cutter.heads_records()
         start = next((placed for placed in reversed(records) if placed.leaf < first), None)
         end = next(placed for placed in records if placed.leaf >= last)
-        cutting = self._cutting(with_outputs, since, until)
+        cutting = self._cutting(asked.with_outputs, asked.since, asked.until)
         contents = self._cutter.window(target, start, end, cutting)
-        return _write(contents, path or Path(f"{target or 'all-changes'}.rxb"), cutting)
+        return self._hand_out(contents, target or EVERYTHING, asked, cutting, now)
+
+    def _hand_out(
+        self, contents: BundleContents, name: str, asked: Asked, cutting: Cutting, now: datetime
+    ) -> ExportView:
+        """Write `contents` in the form asked for.
+
+        It is recorded first: what then cannot be written is recorded all the same. What
+        cannot be recorded is written all the same, and the answer says so, since a full
+        disk or a damaged record is when evidence is wanted most.
+        """
+        form, data = FORMATS[asked.form], build(contents)
+        if asked.with_outputs and not form.outputs:
+            raise FormatRefused(f"`{asked.form}` holds published records and no outputs")
+        safe = name.replace("/", "_")
+        target = asked.path or Path(f"{safe}{form.ending}")
+        cut = Cut(contents=contents, data=data, name=safe, signer=self._signer, guard_key=self._guard_key)
+        files = form.files(cut, target)
+        main = files.get(target, data)
+        digest = digest_of(main)
+        unrecorded = record_access(self._store, subject=name, action=EXPORT, digest=digest, now=now)
+        if form.folder:
+            write_folder(target, {file.name: found for file, found in files.items()})
+        else:
+            for file, found in files.items():
+                write_over(file, found)
+        return ExportView(
+            operation_id=contents.operation,
+            target=contents.window.target if contents.window else None,
+            path=str(target),
+            bytes=len(main),
+            records=len(contents.records),
+            digest=digest,
+            checkpoint_size=cutting.checkpoint.size,
+            format=asked.form,
+            beside=tuple(str(file) for file in files if file != target and not form.folder),
+            unrecorded=unrecorded,
+        )
 
     def _cutting(self, with_outputs: bool, *held: Bound) -> Cutting:
         sizes = tuple(size for bound in held if (size := self._size(bound)) is not None)
@@ -86,29 +155,7 @@ class Evidence:
 
     def bundle(self, operation: str, *, with_outputs: bool = False) -> bytes:
         """Return the bundle of `operation` as bytes."""
-        return build(self._cutter.operation(operation, self._cutting(with_outputs)))
-
-    def receipt(self, operation: str) -> Mapping[str, Json]:
-        """Return the newest receipt of `operation`, its digest, and its envelope.
-
-        Raises:
-            NotYet: the operation has not ended.
-        """
-        op = fold(self._store.journal(operation).records)
-        if not op.receipts:
-            raise NotYet(
-                f"operation `{operation}` is `{op.state}` and has no receipt yet", state=str(op.state)
-            )
-        sealed = op.receipts[-1]
-        kept = self._cutter.kept(sealed.digest, "dsse")
-        envelope = parse_json(kept.data, bytes_max=ENVELOPE_BYTES_MAX) if kept is not None else None
-        return {
-            "operation_id": operation,
-            "state": str(op.state),
-            "digest": sealed.digest,
-            "receipt": to_json(sealed.record),
-            "envelope": envelope,
-        }
+        return build(self._cutter.contents(operation, self._cutting(with_outputs)))
 
     def checkpoint(self) -> str:
         """Return a signed checkpoint over everything appended."""
@@ -170,20 +217,3 @@ class Evidence:
             "new_root": self._store.root(size).hex(),
             "path": [item.hex() for item in path],
         }
-
-
-def _write(contents: BundleContents, path: Path, cutting: Cutting) -> ExportView:
-    data = build(contents)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise FileRefused(f"`{path}` cannot be written: {reason_of(error)}", path=str(path)) from error
-    return ExportView(
-        operation_id=contents.operation,
-        target=contents.window.target if contents.window else None,
-        path=str(path),
-        bytes=len(data),
-        records=len(contents.records),
-        digest=digest_of(data),
-        checkpoint_size=cutting.checkpoint.size,
-    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from rexecop.app.errors import FileMissing, FileRefused, RootUnsafe, RootUnwritable
@@ -150,6 +152,39 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> bool:
     except OSError as error:
         raise RootUnwritable(f"`{path}` cannot be written: {reason_of(error)}", path=str(path)) from error
     return True
+
+
+def write_over(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whatever was there.
+
+    Raises:
+        FileRefused: it cannot be written.
+    """
+    try:
+        path.write_bytes(data)
+    except (OSError, ValueError) as error:
+        raise FileRefused(f"`{path}` cannot be written: {reason_of(error)}", path=str(path)) from error
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write `files` into a new or empty `folder`, all of them or none.
+
+    Raises:
+        FileRefused: the folder holds something, or cannot be written; it is as it was.
+    """
+    try:
+        # Made beside it and moved there at once: moving onto a folder that holds something fails.
+        with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+            made = Path(scratch) / folder.name
+            made.mkdir()
+            for name, data in files.items():
+                with (made / name).open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            made.rename(folder)
+    except (OSError, ValueError) as error:
+        raise FileRefused(f"`{folder}` cannot be written: {reason_of(error)}", path=str(folder)) from error
 
 
 def reason_of(error: Exception) -> str:

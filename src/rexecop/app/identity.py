@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
 from rexecop.app.errors import IdentityRefused
-from rexecop.keys import load_signer
+from rexecop.keys import load_ssh_signer
 from rexecop.proof.principal import Principal
 from rexecop.proof.signer import Signer
 from rexecop.proof.trust import Enrolment
@@ -38,15 +39,15 @@ def _user(uid: int) -> Principal:
     return Principal(person=name, established=Established.OS_USER, credential=f"uid:{uid}")
 
 
-def identify(key: Path | None, trusted: tuple[Enrolment, ...]) -> Identity:
+def identify(key: Path | None, trusted: tuple[Enrolment, ...], now: datetime) -> Identity:
     """Return who asks: the OS user, or with `key` the person it is enrolled for.
 
     Raises:
-        IdentityRefused: the key is enrolled for nobody. KeyRefused: it cannot be used.
+        IdentityRefused: the key is enrolled for nobody, or no longer. KeyRefused: it cannot be used.
     """
     if key is None:
         return Identity(principal=os_user())
-    signer = load_signer(key)
+    signer = load_ssh_signer(key)
     enrolment = enrolled(signer.public.fingerprint, (Role.REQUESTER, Role.APPROVER), trusted)
     if enrolment is None:
         raise IdentityRefused(
@@ -54,6 +55,9 @@ def identify(key: Path | None, trusted: tuple[Enrolment, ...]) -> Identity:
             fingerprint=signer.public.fingerprint,
             next_steps=(f"rexecop keys trust {key}.pub --person NAME --role requester",),
         )
+    if not enrolment.valid_at(now):
+        text = f"key `{enrolment.fingerprint}` of `{enrolment.person}` has expired"
+        raise IdentityRefused(text, fingerprint=enrolment.fingerprint, next_steps=("rexecop keys list",))
     principal = Principal(
         person=enrolment.person, established=Established.KEY, credential=enrolment.fingerprint
     )

@@ -14,7 +14,7 @@ from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
 from rexecop.app.describe import operation_view
 from rexecop.app.doctor import Doctor
-from rexecop.app.evidence import Bound, Evidence
+from rexecop.app.evidence import Asked, Evidence
 from rexecop.app.explain import explain, explain_before
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import Identity, identify, os_user
@@ -23,6 +23,7 @@ from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
 from rexecop.app.settings import Settings
+from rexecop.app.signers import enrol_file, listing
 from rexecop.app.views import (
     DoctorView,
     ExportView,
@@ -69,7 +70,7 @@ class Instance(Reading):
     """One runtime root, opened."""
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.world.store, parts.world.clock)
+        super().__init__(parts.world.store, parts.world.clock, parts.evidence.log)
         self._parts = parts
 
     def __enter__(self) -> Instance:
@@ -100,7 +101,8 @@ class Instance(Reading):
     def identity(self) -> Identity:
         """Return who is asking, established by key or as the OS user."""
         key = self._parts.settings.identity
-        return identify(key, self._parts.authority.enrolments() if key is not None else ())
+        trusted = self._parts.authority.enrolments() if key is not None else ()
+        return identify(key, trusted, self._parts.world.clock.now())
 
     async def plan(self, asked: PlanInput) -> OperationView:
         """Store an intent, its plan and the policy's decision.
@@ -241,30 +243,13 @@ class Instance(Reading):
 
     # --- proof ---
 
-    def export(
-        self, operation: str, path: Path | None = None, *, with_outputs: bool = False, since: Bound = None
-    ) -> ExportView:
-        """Write a bundle a stranger can verify offline."""
-        name = self.resolve(operation)
-        return self._parts.evidence.export(name, path, with_outputs=with_outputs, since=since)
+    def export(self, operation: str, asked: Asked) -> ExportView:
+        """Write evidence a stranger can verify offline, in one of the forms of `formats`."""
+        return self._parts.evidence.export(self.resolve(operation), asked, self._clock.now())
 
-    async def export_window(
-        self,
-        target: str | None,
-        path: Path | None = None,
-        *,
-        with_outputs: bool = False,
-        since: Bound = None,
-        until: Bound = None,
-    ) -> ExportView:
-        """Write a bundle with all changes, of `target` or of any, that were recorded in a window."""
-        return await self._parts.evidence.export_window(
-            target, path, with_outputs=with_outputs, since=since, until=until
-        )
-
-    def receipt(self, operation: str) -> Mapping[str, Json]:
-        """Return the newest receipt with its signed envelope."""
-        return self._parts.evidence.receipt(self.resolve(operation))
+    async def export_window(self, target: str | None, asked: Asked) -> ExportView:
+        """Write the evidence of all changes, of `target` or of any, that were recorded in a window."""
+        return await self._parts.evidence.export_window(target, asked, self._clock.now())
 
     def log_checkpoint(self) -> str:
         """Return the newest signed checkpoint, covering everything appended."""
@@ -295,6 +280,15 @@ class Instance(Reading):
     async def key_trust(self, source: str, person: str, role: str) -> KeyView:
         """Enrol a public key, from a file or as a line."""
         return await self._parts.keyring.trust(source, person, Role(role), os_user())
+
+    async def keys_trust(self, source: Path, role: str) -> tuple[KeyView, ...]:
+        """Enrol the keys of an `allowed_signers` file, each for the person its line names."""
+        world, keyring = self._parts.world, self._parts.keyring
+        return await enrol_file(keyring, source, Role(role), os_user(), world.clock.now())
+
+    def allowed_signers(self) -> str:
+        """Return the enrolled approvers as an `allowed_signers` file."""
+        return listing(self._parts.authority.enrolments())
 
     async def key_revoke(self, fingerprint: str) -> KeyView:
         """Stop trusting a key from now on."""

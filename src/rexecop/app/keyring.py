@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from rexecop.app.errors import IdentityRefused
@@ -19,6 +20,16 @@ from rexecop.proof.trust import enrolments
 from rexecop.proof.vocabulary import Role
 
 PERSON_LENGTH_MAX = 128  # As long as policy packs take names.
+
+
+def require_name(person: str) -> None:
+    """Return only if `person` can be a person's name.
+
+    Raises:
+        IdentityRefused: it is empty, too long, not printable, or begins or ends with a space.
+    """
+    if not (0 < len(person) <= PERSON_LENGTH_MAX and person.isprintable() and person == person.strip()):
+        raise IdentityRefused(f"`{person[:60]!a}` cannot be a person's name")
 
 
 class Keyring:
@@ -40,6 +51,7 @@ class Keyring:
                 since=item.since,
                 enrolled_by=item.by.person,
                 revoked=item.revoked is not None,
+                expires=item.expires,
             )
             for item in enrolments(self._records())
         )
@@ -68,21 +80,25 @@ class Keyring:
         public = read_public_key(path if not source.startswith(("ssh-", "ecdsa-", "sk-")) else source)
         return await self.enrol(public, person, role, by)
 
-    async def enrol(self, public: PublicKey, person: str, role: Role, by: Principal) -> KeyView:
-        """Record that `public` speaks for `person` in `role`.
+    async def enrol(
+        self, public: PublicKey, person: str, role: Role, by: Principal, *, expires: datetime | None = None
+    ) -> KeyView:
+        """Record that `public` speaks for `person` in `role`, until it `expires`.
 
         Raises:
             IdentityRefused: the key speaks for somebody else, or the name cannot be one.
+            SignatureUnsupported: instances, witnesses and nodes sign with Ed25519 keys alone.
         """
-        if not (0 < len(person) <= PERSON_LENGTH_MAX and person.isprintable() and person == person.strip()):
-            raise IdentityRefused(f"`{person[:60]!a}` cannot be a person's name")
+        if role not in (Role.APPROVER, Role.REQUESTER):
+            _ = public.raw
+        require_name(person)
         for item in enrolments(self._records()):
             if item.fingerprint == public.fingerprint and item.revoked is None and item.person != person:
                 raise IdentityRefused(
                     f"key `{item.fingerprint}` speaks for `{item.person}`; a key has one person",
                     person=item.person,
                 )
-        await self._append(public, person, role, by, revoked=False)
+        await self._append(public, person, role, by, revoked=False, expires=expires)
         return self._found(public.fingerprint, role)
 
     async def revoke(self, fingerprint: str, by: Principal) -> KeyView:
@@ -112,7 +128,14 @@ class Keyring:
         return next(item for item in self.view() if (item.fingerprint, item.role) == (fingerprint, str(role)))
 
     async def _append(
-        self, public: PublicKey, person: str, role: Role, by: Principal, *, revoked: bool
+        self,
+        public: PublicKey,
+        person: str,
+        role: Role,
+        by: Principal,
+        *,
+        revoked: bool,
+        expires: datetime | None = None,
     ) -> None:
         await self._write(
             Trust,
@@ -122,6 +145,7 @@ class Keyring:
             public=public.line,
             fingerprint=public.fingerprint,
             revoked=revoked,
+            expires=expires,
         )
 
     async def _write(self, kind: Callable[..., Record], by: Principal, **fields: object) -> None:

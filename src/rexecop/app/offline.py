@@ -154,6 +154,11 @@ def copy_examples(destination: Path) -> tuple[str, ...]:
     return tuple(written)
 
 
+def packaged(name: str) -> str:
+    """Return the text of a file that travels with the code."""
+    return (files("rexecop.app") / "data" / name).read_text(encoding="utf-8")
+
+
 def _examples() -> Path:
     """Return where the examples are: in the wheel, or in a checkout."""
     packaged = Path(str(files("rexecop.app") / "data" / "examples"))

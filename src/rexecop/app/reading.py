@@ -9,7 +9,15 @@ from rexecop.app.clock import SystemClock
 from rexecop.app.describe import operation_view, record_view
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
-from rexecop.app.views import OperationLine, OperationView, OutputView, RecordView
+from rexecop.app.views import (
+    EvidenceView,
+    OperationLine,
+    OperationView,
+    OutputView,
+    ReceiptView,
+    RecordEvidence,
+    RecordView,
+)
 from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.runner import is_alive
 from rexecop.operations.fold import Operation, fold
@@ -36,7 +44,7 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
     try:
         with readers.borrow():
             ledger = LedgerReading(readers)  # What is no ledger of ours is refused here.
-        yield Reading(ledger, SystemClock())
+        yield Reading(ledger, SystemClock(), ledger)
     finally:
         readers.close()
 
@@ -44,9 +52,11 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
 class Reading:
     """The reading half of an instance, over its ledger alone."""
 
-    def __init__(self, store: Ledger, clock: Clock) -> None:
+    def __init__(self, store: Ledger, clock: Clock, log: LedgerReading) -> None:
+        """Read operations in `store`, and what they prove in `log`, the same ledger."""
         self._store = store
         self._clock = clock
+        self._log = log
 
     def resolve(self, name: str) -> str:
         """Return the operation id for an id, a prefix, a short number or `@`.
@@ -104,6 +114,24 @@ class Reading:
             ref=ref,
             text=None if blob is None else blob.data.decode("utf-8", "replace"),
         )
+
+    def receipt(self, operation: str) -> ReceiptView:
+        """Return the newest receipt, its envelope, and whether its signature holds."""
+        from rexecop.app.looking import Looking
+
+        return Looking(self._log).receipt(self.resolve(operation))
+
+    def evidence(self, operation: str, step: str | None = None) -> EvidenceView:
+        """Return the records as evidence, or those about one step."""
+        from rexecop.app.looking import Looking
+
+        return Looking(self._log).records(self.resolve(operation), step)
+
+    def evidence_record(self, operation: str, which: str) -> RecordEvidence:
+        """Return one record, by its place or the beginning of its digest, and what stands behind it."""
+        from rexecop.app.looking import Looking
+
+        return Looking(self._log).record(self.resolve(operation), which)
 
     def list(
         self, *, state: str | None = None, after: int = 0, limit: int = 100

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
@@ -74,6 +74,7 @@ class Settings:
 
     `identity` is the private key that establishes the requester; without one it is
     the user of the operating system. `as_label` labels and establishes nothing.
+    `kernel_guard_key` is a secret and no part of what is shown of this value.
     """
 
     root: Path
@@ -89,6 +90,7 @@ class Settings:
     target: str | None
     permit_seconds: int
     reconcile_margin_ms: int
+    kernel_guard_key: str | None = field(default=None, repr=False)
 
 
 SETTINGS: Final = (
@@ -215,7 +217,19 @@ SETTINGS: Final = (
         high=RECONCILE_MARGIN_MS_MAX,
         meaning="how long after permit and call have run out an unknown outcome may be settled",
     ),
+    Setting(
+        name="kernel_guard_key",
+        flag=None,
+        env="REXECOP_KERNEL_GUARD_KEY",
+        kind=Kind.TEXT,
+        project=False,
+        default=None,
+        meaning="the secret, of 32 bytes or more, that evidence folders are guarded and checked with; "
+        "never shown",
+    ),
 )
+SECRET: Final = frozenset({"storage", "kernel_guard_key"})  # A URL may hold a password; errors are kept.
+
 
 _BY_NAME: Final[Mapping[str, Setting]] = {setting.name: setting for setting in SETTINGS}
 _FLAG_WORDS: Final[Mapping[str, bool]] = {"true": True, "1": True, "false": False, "0": False}
@@ -251,6 +265,7 @@ def load_settings(flags: Mapping[str, Value], environ: Mapping[str, str], cwd: P
         target=_text(found.get("target")),
         permit_seconds=int(found["permit_seconds"]),
         reconcile_margin_ms=int(found["reconcile_margin_ms"]),
+        kernel_guard_key=_text(found.get("kernel_guard_key")),
     )
 
 
@@ -346,8 +361,7 @@ def _parsed(setting: Setting, value: Value, place: str) -> Value:
     parsed = _of_kind(setting, value)
     if parsed is None:
         where = place if place.startswith("`") else f"`{place}`"
-        # A storage URL may hold a password, and an error is printed and kept.
-        shown = "not usable" if setting.name == "storage" else f"`{_shown(str(value))}`"
+        shown = "not usable" if setting.name in SECRET else f"`{_shown(str(value))}`"
         raise SettingInvalid(f"{where} is {shown}; it takes {setting.takes}", setting=setting.name)
     return parsed
 

@@ -15,6 +15,7 @@ from rexecop.app.clock import SystemClock
 from rexecop.app.files import read_file, read_folder
 from rexecop.app.root import Root
 from rexecop.proof.canonical import Digest
+from rexecop.proof.chain import Sealed
 from rexecop.proof.container import CONTAINER_BYTES_MAX
 from rexecop.proof.errors import ProofError, RecordMalformed
 from rexecop.proof.growth import GROWTH_BYTES_MAX
@@ -40,16 +41,24 @@ def verify_bundle(
     root: Path | None,
     growth: Path | None = None,
     now: datetime | None = None,
+    kernel_guard_key: str | None = None,
 ) -> Report:
     """Verify the bundle at `path` (`-`: standard input) by the keys in `trust_dir`, else the root's.
 
+    A folder is verified by the bundle in it, and each file there by what the bundle yields.
     `now` stands in for this machine's clock.
 
     Raises:
         FileMissing, FileRefused, TrustFileMalformed: a file is not there or not what it should be.
+        GuardKeyRefused: the kernel guard's key is too short.
     """
+    beside = None
     if path == STDIN:
         data = sys.stdin.buffer.read(_READ_MAX)
+    elif path.is_dir():
+        from rexecop.app.sclite.exchange import guard_key, open_folder
+
+        data, beside = open_folder(path, guard_key(kernel_guard_key))
     else:
         data = read_file(path, bytes_max=_READ_MAX, whole=False)
     earlier = read_file(checkpoint, bytes_max=NOTE_BYTES_MAX) if checkpoint is not None else None
@@ -66,7 +75,18 @@ def verify_bundle(
         now=now or SystemClock().now(),
         evaluate=packs.evaluate,
         members=packs.members,
+        beside=beside,
     )
+
+
+def verify_own(data: bytes, instance: Iterable[Sealed]) -> Report:
+    """Verify the bundle `data` as its instance does: by the keys that its own records enrol.
+
+    Raises:
+        PublicKeyMalformed: one of them cannot be read.
+    """
+    trusted, packs = trust_of(enrolments(instance)), Packs()
+    return verify(data, trusted, now=SystemClock().now(), evaluate=packs.evaluate, members=packs.members)
 
 
 def _root_keys(root: Root) -> TrustedKeys:

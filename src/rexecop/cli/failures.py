@@ -46,6 +46,7 @@ CODE_EXITS: Final[Mapping[str, Exit]] = {
     "not-canonical": Exit.USAGE,
     "public-key-malformed": Exit.USAGE,
     "trust-file-malformed": Exit.USAGE,
+    "allowed-signers-malformed": Exit.USAGE,
 }
 
 

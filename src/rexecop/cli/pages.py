@@ -198,22 +198,28 @@ def doctor_page(page: Page, view: DoctorView) -> None:
 def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
     """Draw keys, revoked ones named."""
     heads = ["person", "role", "fingerprint", "is", "since (UTC)", "enrolled by"]
-    rows = [
-        [k.person, k.role, k.fingerprint, "revoked" if k.revoked else "valid", minute(k.since), k.enrolled_by]
-        for k in keys
-    ]
+    rows = [[k.person, k.role, k.fingerprint, _standing(k), minute(k.since), k.enrolled_by] for k in keys]
     shown = 6 if page.fits(ROOMY) else 4
     page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("fingerprint", "role", "is"))
 
 
+def _standing(key: KeyView) -> str:
+    if key.revoked:
+        return "revoked"
+    return "valid" if key.expires is None else f"until {minute(key.expires)}"
+
+
 def export_page(page: Page, view: ExportView) -> None:
-    """Draw where a bundle was written."""
+    """Draw where evidence was written."""
     page.title(view.path)
     what = view.operation_id or f"all changes of {view.target or 'every target'}"
     page.row("holds", f"{view.records} records of {what}, {view.bytes} bytes")
+    for file in view.beside:
+        page.row("beside it", file)
     page.row("digest", view.digest)
     page.row("checkpoint", f"log of {view.checkpoint_size} records")
-    next_rows(page, (f"rexecop verify {view.path}",))
+    if view.format in ("bundle", "sclite"):
+        next_rows(page, (f"rexecop verify {view.path}",))
 
 
 def _value(value: object) -> str:

@@ -13,10 +13,10 @@ from typing import Final
 
 from rexecop.keys.errors import AgentAnswerMalformed, AgentRefused, AgentUnreachable
 from rexecop.proof import publickey
-from rexecop.proof.errors import SignatureError
+from rexecop.proof.errors import PublicKeyMalformed, SignatureError
 from rexecop.proof.publickey import PublicKey
-from rexecop.proof.sshsig import bare_signature
 from rexecop.proof.sshwire import SshReader, ssh_string, ssh_uint32
+from rexecop.proof.suites import RSA, SUITES
 
 FRAME_BYTES_MAX: Final = 256 * 1024  # What OpenSSH itself accepts.
 IDENTITIES_MAX: Final = 2048  # As OpenSSH's own client.
@@ -27,6 +27,7 @@ _REQUEST_IDENTITIES: Final = 11
 _IDENTITIES_ANSWER: Final = 12
 _SIGN_REQUEST: Final = 13
 _SIGN_RESPONSE: Final = 14
+_RSA_SHA512: Final = 4  # Unasked, an agent signs with SHA-1, which nobody takes.
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -38,16 +39,17 @@ class AgentSigner:
     comment: str
 
     def sign(self, data: bytes) -> bytes:
-        """Return the bare signature over `data`, checked against the public key.
+        """Return the signature blob over `data`, checked against the public key.
 
         Raises:
             AgentUnreachable, AgentRefused: the agent is gone, locked, or was told no.
             AgentAnswerMalformed: the answer is no signature by this key over `data`.
         """
-        request = ssh_string(self.public.wire) + ssh_string(data) + ssh_uint32(0)
+        flags = _RSA_SHA512 if self.public.algorithm == RSA else 0
+        request = ssh_string(self.public.wire) + ssh_string(data) + ssh_uint32(flags)
         reader = _ask(self.socket_path, _SIGN_REQUEST, request, _SIGN_RESPONSE)
         try:
-            signature = bare_signature(self.public, reader.string())
+            signature = reader.string()
             reader.end()
             publickey.verify(self.public, data, signature)
         except (ValueError, SignatureError) as error:
@@ -63,7 +65,7 @@ class AgentSigner:
 def agent_signers(socket_path: Path) -> tuple[AgentSigner, ...]:
     """Return a signer for each key of the agent at `socket_path` whose signatures can be checked here.
 
-    Keys of other algorithms and certificates are left out.
+    Keys of other algorithms, certificates, and keys nobody should use are left out.
 
     Raises:
         AgentUnreachable, AgentRefused, AgentAnswerMalformed: see their names.
@@ -76,12 +78,14 @@ def agent_signers(socket_path: Path) -> tuple[AgentSigner, ...]:
             raise ValueError(f"it offers {count} keys, at most {IDENTITIES_MAX} are read")
         for _ in range(count):
             wire, comment = reader.string(), reader.string()
-            if SshReader(wire).text() == publickey.ED25519:
-                found.append(
-                    AgentSigner(socket_path, PublicKey.from_wire(wire), comment.decode("utf-8", "replace"))
-                )
+            try:
+                public = PublicKey.from_wire(wire)
+            except PublicKeyMalformed:
+                continue  # Such as an RSA key of 1024 bits: no reason to refuse its neighbours.
+            if SUITES.of_key(public.algorithm):
+                found.append(AgentSigner(socket_path, public, comment.decode("utf-8", "replace")))
         reader.end()
-    except (ValueError, SignatureError) as error:
+    except ValueError as error:
         raise AgentAnswerMalformed(f"agent's list of keys cannot be read: {error}") from error
     return tuple(found)
 

@@ -1,4 +1,4 @@
-"""Ed25519 private keys in OpenSSH key files, and public keys from files or lines."""
+"""Private keys in OpenSSH key files, and public keys from files or lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rexecop.keys.errors import (
     KeyExists,
@@ -16,13 +16,21 @@ from rexecop.keys.errors import (
     KeyPassphraseProtected,
     KeyUnsupported,
 )
+from rexecop.proof import allowed_signers
+from rexecop.proof.allowed_signers import AllowedSigner
 from rexecop.proof.base64text import encode_base64
 from rexecop.proof.canonical import sha256
-from rexecop.proof.publickey import ED25519, PublicKey
-from rexecop.proof.sshwire import ssh_string, ssh_uint32
+from rexecop.proof.errors import PublicKeyMalformed
+from rexecop.proof.publickey import PublicKey
+from rexecop.proof.sshwire import ssh_mpint, ssh_string, ssh_uint32
+from rexecop.proof.suites import ED25519, RSA_SHA512, signature_blob
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    PrivateKey: TypeAlias = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 
 KEY_FILE_BYTES_MAX: Final = 64 * 1024  # An RSA key of 16,384 bits takes under 13 KiB.
 COMMENT_LENGTH_MAX: Final = 256
@@ -37,31 +45,48 @@ _BLOCK_BYTES: Final = 8  # What OpenSSH pads an unencrypted key to.
 
 
 class KeyFileSigner:
-    """Signs with the Ed25519 key of a file; the key stays in memory while this lives."""
+    """Signs with the key of a file; the key stays in memory while this lives."""
 
-    def __init__(self, private: Ed25519PrivateKey) -> None:
+    def __init__(self, private: PrivateKey, public: PublicKey) -> None:
         self._private = private
-        self.public: Final = PublicKey.from_ed25519(private.public_key().public_bytes_raw())
+        self.public: Final = public
 
     def sign(self, data: bytes) -> bytes:
-        """Return the 64 bytes of the Ed25519 signature over `data`."""
-        return self._private.sign(data)
+        """Return the signature blob over `data`."""
+        return _signed(self._private, self.public, data)
 
     def __repr__(self) -> str:
         return f"KeyFileSigner({self.public.fingerprint})"
 
 
 def load_signer(path: Path) -> KeyFileSigner:
-    """Return the signer for the private key in the file `path`.
+    """Return the signer for the Ed25519 key in the file `path`: what an instance signs with.
+
+    Raises:
+        KeyUnsupported: it is not an Ed25519 key. Else as `load_ssh_signer`.
+    """
+    signer = load_ssh_signer(path)
+    if signer.public.algorithm != ED25519:
+        text = f"private key in `{path}` is of type `{signer.public.algorithm}`, not `{ED25519}`"
+        raise KeyUnsupported(text, path=str(path), allowed=ED25519)
+    return signer
+
+
+def load_ssh_signer(path: Path) -> KeyFileSigner:
+    """Return the signer for a person's private key in the file `path`: Ed25519, ECDSA or RSA.
 
     The file must be a plain one of this user that nobody else can read.
 
     Raises:
         KeyFileMissing, KeyFileUnsafe, KeyFileMalformed: about the file.
         KeyPassphraseProtected: the key is encrypted.
-        KeyUnsupported: it is not an Ed25519 key.
+        KeyUnsupported: it is of another algorithm, too weak, or in a security key.
     """
-    return KeyFileSigner(_parse_private(_contents(path, private=True), path))
+    private = _parse_private(_contents(path, private=True), path)
+    try:
+        return KeyFileSigner(private, _public_of(private))
+    except PublicKeyMalformed as error:
+        raise KeyUnsupported(f"private key in `{path}`: {error.message}", path=str(path)) from error
 
 
 def create_key(path: Path, comment: str) -> KeyFileSigner:
@@ -79,7 +104,7 @@ def create_key(path: Path, comment: str) -> KeyFileSigner:
     if len(comment) > COMMENT_LENGTH_MAX or not comment.isprintable():
         raise KeyFileMalformed(f"key comment is longer than {COMMENT_LENGTH_MAX} letters or not printable")
     private = Ed25519PrivateKey.generate()
-    signer = KeyFileSigner(private)
+    signer = KeyFileSigner(private, _public_of(private))
     public_path = path.with_name(path.name + ".pub")
     line = f"{signer.public.line} {comment}".rstrip() + "\n"
     written: list[Path] = []
@@ -122,6 +147,16 @@ def read_public_key(path_or_line: Path | str) -> PublicKey:
             next_steps=(f"use {path}.pub",),
         )
     return _parse_public(text)
+
+
+def read_allowed_signers(path: Path) -> tuple[AllowedSigner, ...]:
+    """Return who may sign by the `allowed_signers` file at `path`.
+
+    Raises:
+        KeyFileMissing, KeyFileUnsafe, KeyFileMalformed: about the file.
+        AllowedSignersMalformed: about a line of it.
+    """
+    return allowed_signers.parse(_contents(path, private=False))
 
 
 def _is_key_text(text: str) -> bool:
@@ -168,14 +203,16 @@ def _require_safe(found: os.stat_result, path: Path, private: bool) -> None:
         raise KeyFileUnsafe(message, path=str(path), mode=shown, next_steps=(f"chmod 600 {path}",))
 
 
-def _parse_private(data: bytes, path: Path) -> Ed25519PrivateKey:
+def _parse_private(data: bytes, path: Path) -> PrivateKey:
     from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
     try:
         found = load_ssh_private_key(data, password=None)
-        if isinstance(found, Ed25519PrivateKey):
+        if isinstance(found, Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey):
             return found
     except TypeError as error:
         message, steps = f"private key in `{path}` is protected by a passphrase", (f"ssh-add {path}",)
@@ -184,7 +221,31 @@ def _parse_private(data: bytes, path: Path) -> Ed25519PrivateKey:
         raise KeyFileMalformed(f"private key in `{path}` cannot be read", path=str(path)) from error
     except UnsupportedAlgorithm:
         pass
-    raise KeyUnsupported(f"private key in `{path}` is not an Ed25519 key", path=str(path), allowed=ED25519)
+    text = f"private key in `{path}` is not an Ed25519, ECDSA or RSA key; others sign through an agent"
+    raise KeyUnsupported(text, path=str(path), next_steps=(f"ssh-add {path}",))
+
+
+def _public_of(private: PrivateKey) -> PublicKey:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    line = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return PublicKey.from_line(line.decode("ascii"))
+
+
+def _signed(private: PrivateKey, public: PublicKey, data: bytes) -> bytes:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+    if isinstance(private, Ed25519PrivateKey):
+        return signature_blob(ED25519, private.sign(data))
+    if isinstance(private, EllipticCurvePrivateKey):
+        by_size = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
+        r, s = decode_dss_signature(private.sign(data, ECDSA(by_size[private.key_size])))
+        return signature_blob(public.algorithm, ssh_mpint(r) + ssh_mpint(s))
+    return signature_blob(RSA_SHA512, private.sign(data, PKCS1v15(), hashes.SHA512()))
 
 
 def _private_text(private: Ed25519PrivateKey, public: PublicKey, comment: str) -> str:

@@ -23,6 +23,7 @@ Digest = NewType("Digest", str)
 INTEGER_MAX: Final = 2**53  # The largest magnitude every JSON reader keeps exactly.
 DEPTH_MAX: Final = 64  # Deeper nesting serves no evidence and exhausts stacks.
 
+HASHES: Final = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 _encoder = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
@@ -146,6 +147,11 @@ def sha256(data: bytes) -> bytes:
 def sha512(data: bytes) -> bytes:
     """Return the 64 bytes of SHA-512 over `data`."""
     return hashlib.sha512(data).digest()
+
+
+def hash_bytes(name: str, data: bytes) -> bytes:
+    """Return the hash `name` over `data`; `name` is one of `HASHES`."""
+    return HASHES[name](data).digest()
 
 
 def digest_of(data: bytes) -> Digest:

@@ -14,9 +14,8 @@ from rexecop.proof import codec
 from rexecop.proof.base64text import decode_base64, encode_base64
 from rexecop.proof.canonical import parse_json
 from rexecop.proof.errors import ProofError, SignatureMalformed, SignatureRepeated, SignerUnknown
-from rexecop.proof.publickey import PublicKey
-from rexecop.proof.publickey import verify as verify_signature
-from rexecop.proof.signer import Signer
+from rexecop.proof.publickey import PublicKey, verify_bare
+from rexecop.proof.signer import Signer, sign_bare
 
 ENVELOPE_BYTES_MAX: Final = 512 * 1024  # A record of 256 KiB in base64, with room for signatures.
 SIGNATURES_MAX: Final = 16  # More signers than any approval asks for.
@@ -48,7 +47,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 def sign(signer: Signer, payload_type: str, payload: bytes) -> Envelope:
     """Return the envelope of `payload` with one signature by `signer`."""
-    signature = signer.sign(pae(payload_type, payload))
+    signature = sign_bare(signer, pae(payload_type, payload))
     return Envelope(
         payload_type=payload_type,
         payload=payload,
@@ -63,7 +62,7 @@ def verify(envelope: Envelope, public: PublicKey, *, payload_type: str) -> bytes
         SignatureMalformed: the payload is of another type.
         SignerUnknown: no signature claims to be by `public`.
         SignatureRepeated: more than one claims it.
-        SignatureUnsupported, SignatureWrong: see `publickey.verify`.
+        SignatureUnsupported, SignatureWrong: see `publickey.verify_bare`.
     """
     if envelope.payload_type != payload_type:
         found_type = envelope.payload_type[:TEXT_LENGTH_MAX]
@@ -76,7 +75,7 @@ def verify(envelope: Envelope, public: PublicKey, *, payload_type: str) -> bytes
         raise SignerUnknown(f"envelope has no signature by `{wanted}`", key=wanted)
     if len(found) > 1:
         raise SignatureRepeated(f"envelope has {len(found)} signatures by `{wanted}`", key=wanted)
-    verify_signature(public, pae(envelope.payload_type, envelope.payload), found[0])
+    verify_bare(public, pae(envelope.payload_type, envelope.payload), found[0])
     return envelope.payload
 
 

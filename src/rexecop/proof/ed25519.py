@@ -8,7 +8,7 @@ there is one verdict for a signature, whichever library is asked.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import sha512
@@ -16,6 +16,7 @@ from rexecop.proof.errors import PublicKeyMalformed, SignatureMalformed, Signatu
 
 PUBLIC_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
+POINTS_KEPT: Final = 256  # One key signs much of a bundle, and finding its point costs most of a check.
 
 P: Final = 2**255 - 19
 ORDER: Final = 2**252 + 27742317777372353535851937790883648493
@@ -77,6 +78,7 @@ def verify(public: bytes, message: bytes, signature: bytes) -> None:
         raise SignatureWrong("the key did not sign these bytes")
 
 
+@lru_cache(maxsize=POINTS_KEPT)
 def decompress(encoded: bytes) -> Point:
     """Return the point that `encoded` names.
 

@@ -10,6 +10,7 @@ RexecopError
     ├── ContainerMalformed          bytes that are not a container, or break a limit
     ├── BundleMalformed             a container whose members do not make up a bundle
     ├── TrustFileMalformed          a file of a trust folder that names no key and role
+    ├── AllowedSignersMalformed     a text that is no allowed_signers file we can hold to
     ├── LogError                    the log does not show what it should
     │   ├── LogProofMalformed       a proof that fits no such place or size
     │   ├── InclusionProofWrong     a proof that leads to another root
@@ -23,6 +24,7 @@ RexecopError
         ├── SignatureMalformed      bytes that are no signature, or break a limit
         ├── SignatureUnsupported    an algorithm nobody here can check: never a pass
         ├── SignatureWrong          the key did not sign this
+        ├── SignatureUserAbsent     a security key signed, and nobody touched it
         ├── SignatureNamespaceMismatch  signed for another purpose
         ├── SignatureRepeated       one key counted twice
         └── SignerUnknown           no signature by the key that was asked for
@@ -103,6 +105,12 @@ class TrustFileMalformed(ProofError):
     code = "trust-file-malformed"
 
 
+class AllowedSignersMalformed(ProofError):
+    """A line of an allowed_signers file cannot be read, or asks for what we cannot check."""
+
+    code = "allowed-signers-malformed"
+
+
 class LogError(ProofError):
     """The log does not show what it should."""
 
@@ -179,6 +187,12 @@ class SignatureWrong(SignatureError):
     """The key did not sign these bytes."""
 
     code = "signature-wrong"
+
+
+class SignatureUserAbsent(SignatureError):
+    """The security key does not show that its user was present."""
+
+    code = "signature-user-absent"
 
 
 class SignatureNamespaceMismatch(SignatureError):

@@ -24,7 +24,7 @@ from rexecop.proof.errors import (
     SignerUnknown,
 )
 from rexecop.proof.publickey import PublicKey
-from rexecop.proof.signer import Signer
+from rexecop.proof.signer import Signer, sign_bare
 
 NOTE_BYTES_MAX: Final = 256 * 1024  # Sixteen post-quantum signatures take under 110 KiB.
 SIGNATURES_MAX: Final = 64  # The format asks for at least 16.
@@ -123,14 +123,14 @@ def sign(text: str, name: str, signer: Signer) -> NoteSignature:
     """Return the line by which `signer`, under `name`, signs `text`."""
     key = NoteKey(name=name, public=signer.public, type=SignatureType.ED25519)
     _require_text(text)
-    return NoteSignature(name=name, key_id=key.key_id, signature=signer.sign(text.encode()))
+    return NoteSignature(name=name, key_id=key.key_id, signature=sign_bare(signer, text.encode()))
 
 
 def cosign(text: str, name: str, signer: Signer, *, at_seconds: int) -> NoteSignature:
     """Return the line by which a witness states that it saw the checkpoint `text` at `at_seconds`."""
     key = NoteKey(name=name, public=signer.public, type=SignatureType.COSIGNATURE)
     _require_text(text)
-    signature = signer.sign(_cosigned(text, at_seconds))
+    signature = sign_bare(signer, _cosigned(text, at_seconds))
     stamp = at_seconds.to_bytes(_TIMESTAMP_BYTES, "big")
     return NoteSignature(name=name, key_id=key.key_id, signature=stamp + signature)
 
@@ -181,10 +181,10 @@ def parse(data: bytes) -> Note:
 
 def _verify_line(text: str, entry: NoteSignature, key: NoteKey) -> Verified:
     if key.type is SignatureType.ED25519:
-        publickey.verify(key.public, text.encode(), entry.signature)
+        publickey.verify_bare(key.public, text.encode(), entry.signature)
         return Verified(key=key, at_seconds=None)
     at_seconds = int.from_bytes(entry.signature[:_TIMESTAMP_BYTES], "big")
-    publickey.verify(key.public, _cosigned(text, at_seconds), entry.signature[_TIMESTAMP_BYTES:])
+    publickey.verify_bare(key.public, _cosigned(text, at_seconds), entry.signature[_TIMESTAMP_BYTES:])
     return Verified(key=key, at_seconds=at_seconds)
 
 

@@ -1,28 +1,22 @@
 """Public keys: one value for every form a key is written in, and the check of its signatures.
 
 A key is kept in SSH wire form, so any key OpenSSH knows can be named, shown and
-compared by fingerprint. Only Ed25519 signatures can be *checked*; for all other keys
-`verify` raises, and nothing passes unchecked.
+compared by fingerprint. Which signatures can be *checked* is for `suites` to say; for all
+others `verify` raises, and nothing passes unchecked.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from rexecop.proof import ed25519
+from rexecop.proof import ed25519, library
 from rexecop.proof.base64text import decode_base64, encode_base64
 from rexecop.proof.canonical import sha256
-from rexecop.proof.errors import PublicKeyMalformed, SignatureUnsupported, SignatureWrong
+from rexecop.proof.errors import PublicKeyMalformed, SignatureUnsupported
 from rexecop.proof.sshwire import SshReader, ssh_string
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-ED25519: Final = "ssh-ed25519"
-SIGNATURE_BYTES: Final = ed25519.SIGNATURE_BYTES
+from rexecop.proof.suites import ED25519, SUITES, Shown, Suites
 
 LINE_LENGTH_MAX: Final = 16 * 1024  # An RSA key of 16,384 bits takes under 3 KiB.
 PEM_LENGTH_MAX: Final = 16 * 1024
@@ -48,12 +42,9 @@ class PublicKey:
         if not _ALGORITHM_NAME.fullmatch(name):
             raise PublicKeyMalformed(f"`{name[:64]!a}` is not the name of a key algorithm")
         try:
-            reader = SshReader(self.wire)
-            if (inner := reader.text()) != name:
+            if (inner := SshReader(self.wire).text()) != name:
                 raise PublicKeyMalformed(f"public key says `{name}` outside and `{inner[:64]!a}` inside")
-            if name == ED25519:
-                ed25519.require_point(reader.string())
-                reader.end()
+            SUITES.require_key(self.wire)
         except ValueError as error:
             raise PublicKeyMalformed(f"public key `{name}` cannot be read: {error}") from error
 
@@ -129,7 +120,9 @@ class PublicKey:
         Raises:
             SignatureUnsupported: the key is of another algorithm.
         """
-        require_supported(self)
+        if self.algorithm != ED25519:
+            text = f"a `{self.algorithm}` key stands where only `{ED25519}` keys are taken"
+            raise SignatureUnsupported(text, algorithm=self.algorithm, allowed=ED25519)
         return self.wire[-ed25519.PUBLIC_BYTES :]
 
     @property
@@ -138,55 +131,22 @@ class PublicKey:
         return f"{_PEM_BEGIN}\n{encode_base64(_SPKI_ED25519 + self.raw)}\n{_PEM_END}\n"
 
 
-def require_supported(public: PublicKey) -> None:
-    """Return only if signatures by `public` can be checked here.
+def verify(public: PublicKey, message: bytes, blob: bytes, suites: Suites = SUITES) -> Shown:
+    """Return what the SSH signature `blob` shows; by it `public` signed `message`.
 
     Raises:
-        SignatureUnsupported: they cannot.
+        SignatureUnsupported, SignatureMalformed, SignatureWrong, SignatureUserAbsent: see `Suites.verify`.
     """
-    if public.algorithm != ED25519:
-        text = f"signatures by `{public.algorithm}` keys cannot be checked here"
-        raise SignatureUnsupported(text, algorithm=public.algorithm, allowed=ED25519)
+    return suites.verify(public.wire, message, blob)
 
 
-def verify(public: PublicKey, message: bytes, signature: bytes) -> None:
-    """Return only if `public` signed `message` with `signature`.
+def verify_bare(public: PublicKey, message: bytes, signature: bytes) -> None:
+    """Return only if the Ed25519 key `public` signed `message` with the 64 bytes `signature`.
+
+    Envelopes, notes and checkpoints hold such signatures, which no name of a suite stands before.
 
     Raises:
-        SignatureUnsupported: this algorithm cannot be checked here.
-        SignatureMalformed: the signature breaks its format.
-        SignatureWrong: the key did not sign `message`.
+        SignatureUnsupported: `public` is a key of another algorithm.
+        SignatureMalformed, SignatureWrong: see `ed25519.verify`.
     """
-    require_supported(public)
-    # The strict form is asked for here, since a library may be more lenient.
-    ed25519.require_form(signature)
-    library = _ed25519_library()
-    if library is None:
-        ed25519.verify(public.raw, message, signature)
-        return
-    from cryptography.exceptions import InvalidSignature
-
-    try:
-        library.from_public_bytes(public.raw).verify(signature, message)
-    except InvalidSignature as error:
-        raise SignatureWrong("the key did not sign these bytes", key=public.fingerprint) from error
-
-
-def checked_with() -> str:
-    """Return what checks signatures on this machine: `cryptography`, or `plain` Python."""
-    return "plain" if _ed25519_library() is None else "cryptography"
-
-
-@cache
-def _ed25519_library() -> type[Ed25519PublicKey] | None:
-    try:
-        from cryptography.exceptions import UnsupportedAlgorithm
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    except ImportError:
-        return None
-    try:
-        # A library built without Ed25519 imports well and only refuses at use.
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex("58" + "66" * 31))
-    except UnsupportedAlgorithm:
-        return None
-    return Ed25519PublicKey
+    library.verify_ed25519(public.raw, message, signature)

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from rexecop.proof import sshsig
@@ -27,11 +28,12 @@ from rexecop.proof.errors import ChainBroken, ProofError
 from rexecop.proof.principal import Principal
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.records import Approval, Intent, Plan
-from rexecop.proof.records.approval import APPROVAL_NAMESPACE
+from rexecop.proof.records.approval import APPROVAL_NAMESPACE, ApprovalStatement
 from rexecop.proof.records.decision import ApprovalRule, Terms, terms_digest
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Established, Role, Verdict
 
+VERDICTS_KEPT: Final = 1024  # An operation's approvals are counted for each of its tickets.
 COUNTED_MAX: Final = 128  # No quorum is larger; seating people costs more than linear time.
 
 Groups = Mapping[str, frozenset[str]]
@@ -308,15 +310,26 @@ def _enrolment_of(approver: Principal, enrolments: Sequence[Enrolment]) -> Enrol
 
 def _signature_objection(record: Approval, enrolments: Sequence[Enrolment]) -> Objection | None:
     enrolment = _enrolment_of(record.statement.approver, enrolments)
+    signed_by = _signed_by(record.signature, record.statement)
     try:
-        signed_by = sshsig.verify(record.signature, encode(record.statement), APPROVAL_NAMESPACE)
         enrolled = None if enrolment is None else PublicKey.from_line(enrolment.public)
     except ProofError as error:
         return Objection("approval-signature-wrong", error.message)
+    if isinstance(signed_by, str):
+        return Objection("approval-signature-wrong", signed_by)
     if signed_by != enrolled or signed_by.fingerprint != record.statement.approver.credential:
         why = f"signed by key `{signed_by.fingerprint}`, which is not the key the statement names"
         return Objection("approval-signature-wrong", why)
     return None
+
+
+@lru_cache(maxsize=VERDICTS_KEPT)
+def _signed_by(signature: str, statement: ApprovalStatement) -> PublicKey | str:
+    """Return the key that signed the statement, or why none is shown to have."""
+    try:
+        return sshsig.verify(signature, encode(statement), APPROVAL_NAMESPACE).public
+    except ProofError as error:
+        return error.message
 
 
 def unfilled(

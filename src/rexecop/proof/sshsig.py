@@ -1,7 +1,8 @@
 """SSHSIG: signatures by people's own SSH keys, as `ssh-keygen -Y sign` makes them.
 
 The namespace says what a signature is for; it is part of what is signed, so an
-approval can never be shown as anything else.
+approval can never be shown as anything else. Only SHA-512 is taken: what approvals
+and intents are signed over is settled by their format, not by the signer.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rexecop.proof.errors import (
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.signer import Signer
 from rexecop.proof.sshwire import SshReader, ssh_string, ssh_uint32
+from rexecop.proof.suites import SUITES, Shown, Suites
 
 HASH: Final = "sha512"
 ARMOR_LENGTH_MAX: Final = 32 * 1024  # An RSA signature of 16,384 bits with its key takes under 8 KiB.
@@ -34,10 +36,18 @@ _END: Final = "-----END SSH SIGNATURE-----"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """That `public` signed; `shown` says by which suite, and what a security key said of its user."""
+
+    public: PublicKey
+    shown: Shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SshSignature:
     """A parsed SSHSIG; nothing about it is proved before `verify`.
 
-    `signature` is the bare signature, without the algorithm name SSH writes before it.
+    `signature` is the SSH signature blob: the name of the suite, then the signature.
     """
 
     public: PublicKey
@@ -58,34 +68,33 @@ def signed_data(namespace: str, message: bytes) -> bytes:
 
 def sign(signer: Signer, namespace: str, message: bytes) -> str:
     """Return the armored SSHSIG by `signer` over `message` for `namespace`."""
-    publickey.require_supported(signer.public)
     signature = signer.sign(signed_data(namespace, message))
     return encode(SshSignature(public=signer.public, namespace=namespace, signature=signature))
 
 
-def verify(armored: str, message: bytes, namespace: str) -> PublicKey:
-    """Return the key that signed `message` for `namespace`.
+def verify(armored: str, message: bytes, namespace: str, suites: Suites = SUITES) -> Signed:
+    """Return by which key, and how, `message` was signed for `namespace`.
 
     Whether that key means anything is for the caller to say.
 
     Raises:
         SignatureMalformed: `armored` is not an SSHSIG.
         SignatureNamespaceMismatch: it was made for another namespace.
-        SignatureUnsupported: its key algorithm or hash is not one we take.
+        SignatureUnsupported: its suite or hash is not one we take.
         SignatureWrong: the key did not sign `message`.
+        SignatureUserAbsent: a security key signed without its user.
     """
     found = decode(armored)
     if found.namespace != namespace:
         text = f"signature was made for `{found.namespace}`, not for `{namespace}`"
         raise SignatureNamespaceMismatch(text, found=found.namespace, allowed=namespace)
-    publickey.verify(found.public, signed_data(namespace, message), found.signature)
-    return found.public
+    shown = publickey.verify(found.public, signed_data(namespace, message), found.signature, suites)
+    return Signed(public=found.public, shown=shown)
 
 
 def encode(value: SshSignature) -> str:
     """Return the armored form of `value`, as ssh-keygen writes it."""
-    signature = ssh_string(value.public.algorithm.encode()) + ssh_string(value.signature)
-    fields = (value.public.wire, value.namespace.encode("ascii"), b"", HASH.encode(), signature)
+    fields = (value.public.wire, value.namespace.encode("ascii"), b"", HASH.encode(), value.signature)
     text = encode_base64(_MAGIC + ssh_uint32(_VERSION) + b"".join(map(ssh_string, fields)))
     lines = [text[at : at + _LINE_LENGTH] for at in range(0, len(text), _LINE_LENGTH)]
     return "\n".join((_BEGIN, *lines, _END)) + "\n"
@@ -96,7 +105,7 @@ def decode(armored: str) -> SshSignature:
 
     Raises:
         SignatureMalformed: not exactly one well-formed SSHSIG.
-        SignatureUnsupported: its key algorithm or hash is not one we take.
+        SignatureUnsupported: its hash is not one we take.
     """
     lines = armored.strip().split("\n") if len(armored) <= ARMOR_LENGTH_MAX else []
     lines = [line.removesuffix("\r") for line in lines]
@@ -123,29 +132,7 @@ def _decode_blob(blob: bytes) -> SshSignature:
         raise SignatureUnsupported(f"signature uses hash `{name!a}`, not `{HASH}`", hash=name, allowed=HASH)
     signature = reader.string()
     reader.end()
-    return SshSignature(public=public, namespace=namespace, signature=bare_signature(public, signature))
-
-
-def bare_signature(public: PublicKey, blob: bytes) -> bytes:
-    """Return the bare signature out of an SSH signature blob made by `public`.
-
-    Raises:
-        SignatureUnsupported: the key's algorithm is not one we take.
-        SignatureMalformed: the blob has another form or names another algorithm.
-    """
-    publickey.require_supported(public)
-    try:
-        reader = SshReader(blob)
-        name = reader.text()
-        if name != public.algorithm:
-            raise ValueError(f"it is a `{name[:64]!a}` signature by a `{public.algorithm}` key")
-        found = reader.string()
-        reader.end()
-    except ValueError as error:
-        raise SignatureMalformed(f"SSH signature cannot be read: {error}") from error
-    if len(found) != publickey.SIGNATURE_BYTES:
-        raise SignatureMalformed(f"signature has {len(found)} bytes, not {publickey.SIGNATURE_BYTES}")
-    return found
+    return SshSignature(public=public, namespace=namespace, signature=signature)
 
 
 def key_named(armored: str) -> PublicKey:

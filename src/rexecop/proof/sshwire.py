@@ -17,6 +17,11 @@ def ssh_uint32(value: int) -> bytes:
     return value.to_bytes(4, "big")
 
 
+def ssh_mpint(value: int) -> bytes:
+    """Return the number `value`, not negative, with its length before it."""
+    return ssh_string(value.to_bytes(value.bit_length() // 8 + 1, "big") if value else b"")
+
+
 class SshReader:
     """Reads fields off bytes from outside; each read raises ValueError when they run short."""
 
@@ -42,6 +47,14 @@ class SshReader:
     def text(self) -> str:
         """Return the next length-prefixed bytes as ASCII text."""
         return self.string().decode("ascii")
+
+    def mpint(self) -> int:
+        """Return the next length-prefixed number; negative ones and needless zeros are refused."""
+        data = self.string()
+        found = int.from_bytes(data, "big")
+        if ssh_mpint(found)[4:] != data:
+            raise ValueError("a number is negative or not written the shortest way")
+        return found
 
     def end(self) -> None:
         """Return only if nothing is left."""

@@ -1,13 +1,17 @@
-"""`rexecop export`: cut a bundle."""
+"""`rexecop export`: evidence leaves the house."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from rexecop.app.formats import FORMATS
 from rexecop.cli.errors import Usage
 from rexecop.cli.operands import log_bound, may_take_operation, path
 from rexecop.cli.pages import export_page
 from rexecop.cli.parsing import VerbCommand
+from rexecop.cli.render import as_json
 from rexecop.cli.session import Session
 
 
@@ -17,8 +21,14 @@ from rexecop.cli.session import Session
 @click.option("--all", "everything", is_flag=True, help="All changes of every target.")
 @click.option("--since", metavar="CHECKPOINT", help="From this checkpoint on (a file, or a size of the log).")
 @click.option("--until", metavar="CHECKPOINT", help="Up to this checkpoint, instead of now.")
-@click.option("--output", metavar="FILE", help="Where to write it (`OPERATION.rxb`); a format word is one.")
+@click.option(
+    "--format", "form", type=click.Choice(tuple(FORMATS)), default="bundle", help="What to write (bundle)."
+)
+@click.option("--output", metavar="PATH", help="Where to write it (named after what it is of).")
 @click.option("--with-outputs", is_flag=True, help="Put the kept outputs in as well.")
+@click.option(
+    "--schemas", metavar="DIR", help="Write the JSON Schemas of all formats there, and nothing else."
+)
 @click.pass_obj
 def command(
     session: Session,
@@ -27,30 +37,53 @@ def command(
     everything: bool,
     since: str | None,
     until: str | None,
+    form: str,
     output: str | None,
     with_outputs: bool,
+    schemas: str | None,
 ) -> None:
-    """Write one file that a stranger can check offline with `rexecop verify`.
+    """Write what a stranger can check offline with `rexecop verify`; every export is recorded.
 
     It holds one OPERATION; or, with --target or --all, every change that was recorded
-    between two checkpoints, and the proof that there were no others.
+    between two checkpoints, and the proof that there were no others. `--format report`
+    writes a page for people, with the bundle in it.
     """
-    if (operation is not None) + (target is not None) + everything != 1:
-        raise Usage("name one operation, or `--target`, or `--all`", next_steps=("rexecop export @",))
-    if operation is not None and until is not None:
-        raise Usage("`--until` bounds a window; an operation is exported whole")
+    from rexecop.app.evidence import Asked
+
     # `--output json` means the format here too; a file of that name is written `./json`.
     if output in {"table", "json", "yaml"}:
         session.flags["output"] = output
         output = None
-    begin, end = log_bound(since), log_bound(until)
+    if schemas is not None:
+        _schemas(session, Path(schemas))
+        return
+    if (operation is not None) + (target is not None) + everything != 1:
+        raise Usage("name one operation, or `--target`, or `--all`", next_steps=("rexecop export @",))
+    if operation is not None and until is not None:
+        raise Usage("`--until` bounds a window; an operation is exported whole")
+    asked = Asked(
+        form=form,
+        path=path(output),
+        with_outputs=with_outputs,
+        since=log_bound(since),
+        until=log_bound(until),
+    )
     if operation is not None:
         with session.instance() as instance:
-            view = instance.export(operation, path(output), with_outputs=with_outputs, since=begin)
+            view = instance.export(operation, asked)
     else:
-        view = session.drive(
-            lambda instance: instance.export_window(
-                target, path(output), with_outputs=with_outputs, since=begin, until=end
-            )
-        )
+        view = session.drive(lambda instance: instance.export_window(target, asked))
+    if view.unrecorded is not None:
+        session.note(f"the ledger holds no record of this export: {view.unrecorded}")
     session.answer(view, lambda page: export_page(page, view), quiet=view.path)
+
+
+def _schemas(session: Session, folder: Path) -> None:
+    from rexecop.app.files import write_folder
+    from rexecop.app.schemas import schemas
+
+    files = {name: as_json(schema).encode() for name, schema in schemas().items()}
+    write_folder(folder, files)
+    names = [str(folder / name) for name in files]
+    text = "\n".join(names)
+    session.answer({"schemas": names}, lambda page: page.block(text), quiet=text)

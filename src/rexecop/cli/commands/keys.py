@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rexecop.cli.enrolling import note_unknown
 from rexecop.cli.pages import keys_page
 from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.session import Session
@@ -18,12 +19,15 @@ def command() -> None:
     """Keys: who may sign for what. Keys enrolled by a requester never count for his own operation."""
 
 
-@command.command(name="list")
+@command.command(name="list", epilog="rexecop keys list --allowed-signers > allowed_signers")
+@click.option("--allowed-signers", is_flag=True, help="The approvers, as `ssh-keygen -Y verify` reads them.")
 @click.pass_obj
-def list_keys(session: Session) -> None:
+def list_keys(session: Session, allowed_signers: bool) -> None:
     """Print every enrolled key."""
     with session.instance() as instance:
-        found = instance.trusted_keys()
+        found, text = instance.trusted_keys(), instance.allowed_signers() if allowed_signers else ""
+    if allowed_signers:
+        return session.answer({"allowed_signers": text}, lambda page: page.block(text), quiet=text)
     quiet = "\n".join(key.fingerprint for key in found)
     session.answer({"keys": found}, lambda page: keys_page(page, found), quiet=quiet)
 
@@ -39,33 +43,28 @@ def new(session: Session, file: str, person: str, role: str) -> None:
     FILE is where the private key goes (mode 0600).
     """
     key = session.drive(lambda instance: instance.key_new(person, role, Path(file)))
-    _note_unknown(session, person, role)
+    note_unknown(session, person, role)
     session.answer(key, lambda page: keys_page(page, (key,)), quiet=key.fingerprint)
-
-
-def _note_unknown(session: Session, person: str, role: str) -> None:
-    """Say that policy does not know a person who is to ask or approve: it would deny what they ask."""
-    if role not in {"approver", "requester"}:
-        return
-    with session.instance() as instance:
-        file = instance.unknown_to_policy(person)
-    if file is not None:
-        session.note(f"no policy pack names `{person}`, so all they do is denied; add them to `{file}`")
 
 
 @command.command(name="trust", epilog="rexecop keys trust bob.key.pub --person bob --role approver")
 @click.argument("public")
-@click.option("--person", required=True, help="Whose key it is.")
+@click.option("--person", help="Whose key it is; without it PUBLIC is an allowed_signers file.")
 @click.option("--role", type=_ROLES, default="approver", help="What it may sign (approver).")
 @click.pass_obj
-def trust(session: Session, public: str, person: str, role: str) -> None:
+def trust(session: Session, public: str, person: str | None, role: str) -> None:
     """Enrol a public key.
 
-    PUBLIC is a file, or the line that stands in it.
+    PUBLIC is a file, or the line that stands in it. Each line of an allowed_signers file names its person.
     """
-    key = session.drive(lambda instance: instance.key_trust(public, person, role))
-    _note_unknown(session, person, role)
-    session.answer(key, lambda page: keys_page(page, (key,)), quiet=key.fingerprint)
+    if person is None:
+        found = session.drive(lambda instance: instance.keys_trust(Path(public), role))
+    else:
+        found = (session.drive(lambda instance: instance.key_trust(public, person, role)),)
+    for key in found:
+        note_unknown(session, key.person, role)
+    value = {"keys": found} if person is None else found[0]
+    session.answer(value, lambda page: keys_page(page, found), quiet="\n".join(k.fingerprint for k in found))
 
 
 @command.command(name="revoke", epilog="rexecop keys revoke SHA256:...")

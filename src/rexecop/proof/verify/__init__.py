@@ -7,7 +7,7 @@ verdict is a ladder, claims, and what was not checked and why (`report`).
 from __future__ import annotations
 
 from rexecop.proof.verify.codes import CODES, STEPS
-from rexecop.proof.verify.evidence import Evaluate, Members
+from rexecop.proof.verify.evidence import Beside, Evaluate, Members
 from rexecop.proof.verify.report import Claims, Finding, NotChecked, Report, Rung
 from rexecop.proof.verify.run import verify
 from rexecop.proof.verify.trusted import NO_KEYS, TrustedKey, TrustedKeys, parse_trust, trust_of
@@ -16,6 +16,7 @@ __all__ = [
     "CODES",
     "NO_KEYS",
     "STEPS",
+    "Beside",
     "Claims",
     "Evaluate",
     "Finding",

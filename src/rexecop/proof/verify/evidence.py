@@ -105,6 +105,15 @@ class Evidence:
         return found[1] if found else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Files that lie beside a bundle, and those it yields; `unchecked` says what is not compared, and why."""
+
+    found: Mapping[str, bytes]
+    expected: Mapping[str, bytes]
+    unchecked: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Notes:
     """What the steps find, and what they add up of the bundle or of one operation.
@@ -197,6 +206,20 @@ def open_container(data: bytes, notes: Notes) -> BundleContents | None:
         where = f"member `{min(changed)}`" if changed else "its counts, versions or parts left out"
         notes.fault("E01e", f"the manifest is wrong about {where}")
     return contents
+
+
+def check_beside(beside: Beside, notes: Notes) -> None:
+    """Step 1 for files beside the bundle: they say nothing that it does not yield, to the byte."""
+    for name in sorted({*beside.found, *beside.expected}):
+        shown = f"`{name[:80]!a}`"
+        if name not in beside.expected:
+            notes.fault("E01f", f"{shown} lies beside the bundle, which yields no such file")
+        elif name not in beside.found:
+            notes.fault("E01f", f"{shown} is missing beside the bundle")
+        elif beside.found[name] != beside.expected[name]:
+            notes.fault("E01f", f"{shown} is not what the bundle yields")
+    for what, why in beside.unchecked.items():
+        notes.skip(what, why)
 
 
 def open_records(lines: Sequence[bytes], section: str, notes: Notes) -> tuple[Sealed, ...] | None:

@@ -23,11 +23,13 @@ from rexecop.proof.verify import (
 )
 from rexecop.proof.verify.codes import STEPS
 from rexecop.proof.verify.evidence import (
+    Beside,
     Evaluate,
     Evidence,
     Members,
     Notes,
     Opened,
+    check_beside,
     open_container,
     open_instance,
     open_operations,
@@ -70,15 +72,19 @@ def verify(
     now: datetime | None = None,
     evaluate: Evaluate | None = None,
     members: Members | None = None,
+    beside: Beside | None = None,
 ) -> Report:
     """Return what can be said about the bundle `data` by someone who trusts just `trust`.
 
     `checkpoint` is a note of the same log held from earlier, `growth` a proof that the log
     held continues the bundle's, `now` the verifier's own clock, `evaluate` a policy
-    evaluator, `members` a reader of the packs' groups. Nothing is raised, whatever `data` is.
+    evaluator, `members` a reader of the packs' groups, `beside` the files that came with the
+    bundle. Nothing is raised, whatever `data` is.
     """
     notes = Notes()
     contents = open_container(data, notes)
+    if beside is not None:
+        check_beside(beside, notes)
     if contents is None:
         _not_reached(notes, 2)
         return _report(None, None, notes, None, trust)

@@ -7,16 +7,23 @@ from collections.abc import Sequence
 from rexecop.proof import dsse, note, sshsig
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
-from rexecop.proof.errors import ProofError, SignatureUnsupported, SignatureWrong, SignerUnknown
+from rexecop.proof.errors import (
+    ProofError,
+    SignatureUnsupported,
+    SignatureUserAbsent,
+    SignatureWrong,
+    SignerUnknown,
+)
 from rexecop.proof.note import NoteKey, SignatureType
 from rexecop.proof.principal import Principal
-from rexecop.proof.publickey import ED25519, PublicKey
+from rexecop.proof.publickey import PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
 from rexecop.proof.records import Approval, Intent, Receipt
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.intent import INTENT_NAMESPACE
+from rexecop.proof.suites import ED25519
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened, place
-from rexecop.proof.verify.trusted import TrustedKey
+from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS, TrustedKey
 from rexecop.proof.vocabulary import Established, Role
 
 
@@ -40,18 +47,22 @@ def check_checkpoint(opened: Opened, notes: Notes) -> None:
     found, checkpoint = opened.note, opened.checkpoint
     if found is None or checkpoint is None:
         return
+    # When it was signed is nobody's word; the newest record it covers says when at the earliest.
+    covered = max((sealed.record.at for sealed in (*opened.records, *opened.instance)), default=None)
     instance = opened.trust.of(Role.INSTANCE)
     if not instance:
         notes.skip("the signature of the checkpoint", "no key is trusted for instances")
     else:
-        keys = _note_keys(instance, checkpoint.origin, SignatureType.ED25519)
+        valid = [key for key in instance if key.counts(CHECKPOINTS, covered)]
+        keys = _note_keys(valid, checkpoint.origin, SignatureType.ED25519)
         try:
             notes.signer = note.verify(found, keys)[0].key.public.fingerprint
         except SignerUnknown:
-            notes.fault("E04a", "the checkpoint is not signed by a key trusted for instances")
+            within = "" if len(valid) == len(instance) else " within its validity"
+            notes.fault("E04a", f"the checkpoint is not signed by a key trusted for instances{within}")
         except ProofError as error:
             notes.fault("E04b", f"the checkpoint: {error.message}")
-    trusted = opened.trust.of(Role.WITNESS)
+    trusted = [key for key in opened.trust.of(Role.WITNESS) if key.counts(CHECKPOINTS, covered)]
     if not trusted:
         notes.skip("witnesses", "no key is trusted for witnesses")
         return
@@ -99,7 +110,8 @@ def _envelope(data: bytes, sealed: Sealed, trusted: Sequence[TrustedKey], notes:
     if envelope.payload_type != PAYLOAD_TYPE or envelope.payload != record_statement(sealed):
         notes.when(True, "E04f", sealed, "has an envelope that publishes something else")
         return False
-    for key in trusted:
+    valid = [key for key in trusted if key.counts(RECEIPTS, sealed.record.at)]
+    for key in valid:
         try:
             dsse.verify(envelope, key.public, payload_type=PAYLOAD_TYPE)
         except SignerUnknown:
@@ -108,7 +120,8 @@ def _envelope(data: bytes, sealed: Sealed, trusted: Sequence[TrustedKey], notes:
             notes.when(True, "E04e", sealed, f"has a wrong envelope: {error.message}")
             return False
         return True
-    notes.when(trusted, "E04d", sealed, "has an envelope not signed by a trusted key")
+    within = "" if len(valid) == len(trusted) else " within its validity"
+    notes.when(trusted, "E04d", sealed, f"has an envelope not signed by a trusted key{within}")
     return False
 
 
@@ -121,10 +134,9 @@ def _approvals(evidence: Evidence, notes: Notes) -> None:
             continue
         data = encode(record.statement)
         public = _signed(sealed, record.signature, data, APPROVAL_NAMESPACE, who, "E04h", notes)
-        keys = [key.public for key in own if key.name == who.person]
-        if public in keys:
+        keys = [key for key in own if key.speaks_for(who.person)]
+        if _own(sealed, public, keys, APPROVAL_NAMESPACE, who, notes):
             notes.approvals_own.add(sealed.digest)
-        _foreign(sealed, public, keys, who, notes)
 
 
 def _intent(evidence: Evidence, notes: Notes) -> None:
@@ -143,10 +155,9 @@ def _intent(evidence: Evidence, notes: Notes) -> None:
             public = _signed(sealed, text, sealed.body, INTENT_NAMESPACE, who, "E04j", notes)
             trust = evidence.bundle.trust
             known = (*trust.of(Role.REQUESTER), *trust.of(Role.APPROVER))
-            own = [key.public for key in known if key.name == who.person]
+            own = [key for key in known if key.speaks_for(who.person)]
             # Whose key it is, is the instance's word unless the verifier knows the key too.
-            notes.intent_proved |= public in own
-            _foreign(sealed, public, own, who, notes)
+            notes.intent_proved |= _own(sealed, public, own, INTENT_NAMESPACE, who, notes)
 
 
 def _signed(
@@ -154,7 +165,7 @@ def _signed(
 ) -> PublicKey | None:
     """Return the key of `who` that signed `data`, or None after noting why it is not shown to."""
     try:
-        public = sshsig.verify(armored, data, namespace)
+        public = sshsig.verify(armored, data, namespace).public
         if public.fingerprint != who.credential:
             raise SignatureWrong("it is signed by another key than it names")
     except SignatureUnsupported as error:
@@ -164,6 +175,8 @@ def _signed(
             notes.when(True, code, sealed, f"has a wrong signature: {error.message}")
         else:
             notes.skip(f"the signature of {place(sealed)}", error.message)
+    except SignatureUserAbsent as error:
+        notes.when(True, "E04q", sealed, f"is signed without anybody there: {error.message}")
     except ProofError as error:
         notes.when(True, code, sealed, f"has a wrong signature: {error.message}")
     else:
@@ -171,8 +184,19 @@ def _signed(
     return None
 
 
-def _foreign(
-    sealed: Sealed, public: PublicKey | None, trusted: list[PublicKey], who: Principal, notes: Notes
-) -> None:
-    foreign = public is not None and trusted and public not in trusted
-    notes.when(foreign, "E04l", sealed, f"speaks for `{who.person}` with a key not trusted for them")
+def _own(
+    sealed: Sealed,
+    public: PublicKey | None,
+    trusted: list[TrustedKey],
+    namespace: str,
+    who: Principal,
+    notes: Notes,
+) -> bool:
+    """Return whether `public` is one of the keys `trusted` for `who`; note it where another one is."""
+    known = [key for key in trusted if key.public == public]
+    if any(key.counts(namespace, sealed.record.at) for key in known):
+        return True
+    why = "outside the validity it is trusted for" if known else "not trusted for them"
+    wrong = public is not None and trusted
+    notes.when(wrong, "E04l", sealed, f"speaks for `{who.person}` with a key {why}")
+    return False

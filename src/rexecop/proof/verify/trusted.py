@@ -5,32 +5,62 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from rexecop.proof.errors import ProofError, TrustFileMalformed
+from rexecop.proof import allowed_signers
+from rexecop.proof.errors import AllowedSignersMalformed, ProofError, TrustFileMalformed
 from rexecop.proof.note import NoteKey
 from rexecop.proof.publickey import PublicKey
+from rexecop.proof.suites import ED25519
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Role
 
 TRUST_FILES_MAX: Final = 10_000  # One per person of a large house.
-TRUST_FILE_BYTES_MAX: Final = 32 * 1024  # The longest key line or PEM block that is read.
+TRUST_FILE_BYTES_MAX: Final = allowed_signers.FILE_BYTES_MAX  # No key line or PEM block is as long.
 
-_ENDINGS: Final = (".pub", ".vkey")
-_NAME: Final = re.compile(r"([a-z]+)(?:[-/](.+))?\.(pub|vkey)", re.DOTALL)
+# What a key is trusted for where no signature has a namespace; SSHSIG namespaces stand beside them.
+CHECKPOINTS: Final = "checkpoint@rexecop"
+RECEIPTS: Final = "receipt@rexecop"
+
+TRUST_ENDINGS: Final = (".pub", ".vkey", ".allowed_signers")
+_NAME: Final = re.compile(r"([a-z]+)(?:[-/](.+))?\.(pub|vkey|allowed_signers)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustedKey:
     """`public` may speak in `role`; `name` is the person, or a label.
 
-    `note_name`, when given, is the only name under which it signs checkpoints.
+    `note_name`, when given, is the only name under which it signs checkpoints. `principals`,
+    when given, are patterns for the persons it speaks for, instead of the one `name`. It
+    counts for what `namespaces` match, from `not_before` until `not_after`.
     """
 
     role: Role
     name: str
     public: PublicKey
     note_name: str | None = None
+    principals: tuple[str, ...] | None = None
+    namespaces: tuple[str, ...] = allowed_signers.ANY
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+
+    def speaks_for(self, person: str) -> bool:
+        """Return whether the key may speak for `person` at all."""
+        if self.principals is None:
+            return self.name == person
+        return allowed_signers.matches(self.principals, person)
+
+    def counts(self, namespace: str, at: datetime | None) -> bool:
+        """Return whether the key counts for `namespace` at the moment `at`.
+
+        Where the moment is not known, only a key without limits of time does.
+        """
+        if not allowed_signers.matches(self.namespaces, namespace):
+            return False
+        early = self.not_before is not None and (at is None or at < self.not_before)
+        late = self.not_after is not None and (at is None or at > self.not_after)
+        return not early and not late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +95,18 @@ def parse_trust(files: Mapping[str, bytes]) -> TrustedKeys:
     """Return the keys in `files`: name to content, the name without its folder.
 
     A name is `ROLE.pub`, `ROLE-NAME.pub` or `ROLE/NAME.pub`, with OpenSSH lines or one PEM
-    block in it, or ends in `.vkey` and holds one line `name+id+base64`. Files with
-    other endings are left alone.
+    block in it; or ends in `.vkey` and holds one line `name+id+base64`; or ends in
+    `.allowed_signers`, whose lines name persons, all of which match NAME where there is
+    one. Files with other endings are left alone.
 
     Raises:
-        TrustFileMalformed: a file names no role, or holds no key that can be read.
+        TrustFileMalformed: a file names no role, or holds no key that can be read or used in it.
     """
     if len(files) > TRUST_FILES_MAX:
         raise TrustFileMalformed(f"{len(files)} files, at most {TRUST_FILES_MAX} are read")
-    found = [key for name in sorted(files) if name.endswith(_ENDINGS) for key in _keys(name, files[name])]
+    found = [
+        key for name in sorted(files) if name.endswith(TRUST_ENDINGS) for key in _keys(name, files[name])
+    ]
     return TrustedKeys(keys=tuple(found))
 
 
@@ -83,23 +116,63 @@ def _keys(name: str, data: bytes) -> list[TrustedKey]:
     if match is None or match[1] not in roles:
         text = f"{shown} names no role like `instance.pub`"
         raise TrustFileMalformed(text, file=name[:80], allowed=", ".join(roles))
-    role, label = Role(match[1]), match[2] or match[1]
+    role = Role(match[1])
     if len(data) > TRUST_FILE_BYTES_MAX:
         raise TrustFileMalformed(f"{shown} has {len(data)} bytes", file=name[:80])
     try:
-        text = data.decode("utf-8").strip()
-        if match[3] == "vkey":
-            key = NoteKey.decode(text)
-            return [TrustedKey(role=role, name=label, public=key.public, note_name=key.name)]
-        public = [PublicKey.from_pem(text)] if text.startswith("-----") else _lines(text)
+        found = _READERS[match[3]](role, match[2], data)
     except (UnicodeDecodeError, ProofError) as error:
         raise TrustFileMalformed(f"{shown} cannot be read: {error}", file=name[:80]) from error
-    if not public:
+    if not found:
         raise TrustFileMalformed(f"{shown} holds no key", file=name[:80])
-    return [TrustedKey(role=role, name=label, public=one) for one in public]
+    for key in found:
+        if role in (Role.INSTANCE, Role.WITNESS) and key.public.algorithm != ED25519:
+            text = f"{shown} holds a `{key.public.algorithm}` key; one in role `{role}` is `{ED25519}`"
+            raise TrustFileMalformed(text, file=name[:80], allowed=ED25519)
+    return found
+
+
+def _of_pub(role: Role, label: str | None, data: bytes) -> list[TrustedKey]:
+    text = data.decode("utf-8").strip()
+    public = [PublicKey.from_pem(text)] if text.startswith("-----") else _lines(text)
+    return [TrustedKey(role=role, name=label or role, public=one) for one in public]
+
+
+def _of_vkey(role: Role, label: str | None, data: bytes) -> list[TrustedKey]:
+    key = NoteKey.decode(data.decode("utf-8").strip())
+    return [TrustedKey(role=role, name=label or role, public=key.public, note_name=key.name)]
+
+
+def _of_allowed_signers(role: Role, label: str | None, data: bytes) -> list[TrustedKey]:
+    found = []
+    for signer in allowed_signers.parse(data):
+        plain = all(map(allowed_signers.is_plain, signer.principals))
+        names = signer.principals if plain else (",".join(signer.principals),)
+        if label is not None:
+            if not allowed_signers.matches(signer.principals, label):
+                raise AllowedSignersMalformed(
+                    f"a line is for `{names[0][:64]!a}`, its file for `{label[:64]!a}`"
+                )
+            plain, names = True, (label,)
+        for name in names:
+            found.append(
+                TrustedKey(
+                    role=role,
+                    name=name,
+                    public=signer.public,
+                    principals=None if plain else signer.principals,
+                    namespaces=signer.namespaces,
+                    not_before=signer.not_before,
+                    not_after=signer.not_after,
+                )
+            )
+    return found
 
 
 def _lines(text: str) -> list[PublicKey]:
     """Return the keys of OpenSSH lines; empty lines and `#` remarks are for people."""
-    lines = (line.strip() for line in text.splitlines())
+    lines = (line.strip() for line in text.split("\n"))
     return [PublicKey.from_line(line) for line in lines if line and not line.startswith("#")]
+
+
+_READERS: Final = {"pub": _of_pub, "vkey": _of_vkey, "allowed_signers": _of_allowed_signers}

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TypeAlias, cast
 
 from rexecop.proof.canonical import Json
-from rexecop.proof.publickey import checked_with
+from rexecop.proof.library import checked_with
 from rexecop.proof.times import format_time
 from rexecop.proof.verify.report import RUNGS, Claims, Completeness, Report, Rung
 
