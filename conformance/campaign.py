@@ -40,7 +40,7 @@ class Originals:
     bundles: list[bytes]
     opened: list[BundleContents]
     trust: list[TrustedKeys]
-    meanings: list[Meaning | None]
+    meanings: list[Meaning]
 
 
 @cache
@@ -51,7 +51,9 @@ def originals() -> Originals:
         trust = case.trust if case.files is None else parse_trust(case.files)
         if len(trust.keys) > len(found.get(case.bundle, NO_KEYS).keys):
             found[case.bundle] = trust
-    meanings = [meaning_of(data, trust) for data, trust in found.items()]
+    meanings = [said for data, trust in found.items() if (said := meaning_of(data, trust))]
+    if len(meanings) != len(found):
+        raise SystemExit("an honest bundle cannot be read")
     return Originals([*found], open_all([*found]), [*found.values()], meanings)
 
 
@@ -64,7 +66,7 @@ def judge(seed: int) -> tuple[Altered, Report, str | None]:
     says, said = meaning_of(altered.data, trust), of.meanings[altered.original]
     if not report.holds(Rung.CONSISTENT):
         return altered, report, REFUSED
-    if says is None or said is None or says.says_otherwise(said):
+    if says is None or says.says_otherwise(said):
         return altered, report, None
     return altered, report, UNCHANGED if says == said else LESS
 
