@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -21,10 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from conformance.generate import NOW
 from conformance.honest import STORIES
 from conformance.mutations import Altered, Meaning, alter, meaning_of, open_all
-from conformance.worlds import TRUSTED
 from rexecop.app.verifying import Packs
 from rexecop.proof.bundle import BundleContents
-from rexecop.proof.verify import Report, Rung, verify
+from rexecop.proof.verify import NO_KEYS, Report, Rung, TrustedKeys, parse_trust, verify
 
 JOBS: Final = 2
 CHUNK: Final = 250
@@ -33,21 +33,37 @@ LESS: Final = "says less, and holds"
 REFUSED: Final = "refused"
 
 
+@dataclass(frozen=True)
+class Originals:
+    """Every honest bundle: its bytes, what is in it, who is trusted with it, and what it says."""
+
+    bundles: list[bytes]
+    opened: list[BundleContents]
+    trust: list[TrustedKeys]
+    meanings: list[Meaning]
+
+
 @cache
-def originals() -> tuple[tuple[bytes, ...], list[BundleContents], list[Meaning]]:
-    """Return every honest bundle, opened, and what it says."""
-    found = tuple(dict.fromkeys(story.make().bundle for story in STORIES))
-    meanings = [meaning for data in found if (meaning := meaning_of(data)) is not None]
-    return found, open_all(found), meanings
+def originals() -> Originals:
+    """Return every honest bundle once."""
+    found: dict[bytes, TrustedKeys] = {}
+    for case in (story.make() for story in STORIES):
+        trust = case.trust if case.files is None else parse_trust(case.files)
+        if len(trust.keys) > len(found.get(case.bundle, NO_KEYS).keys):
+            found[case.bundle] = trust
+    meanings = [said for data, trust in found.items() if (said := meaning_of(data, trust))]
+    if len(meanings) != len(found):
+        raise SystemExit("an honest bundle cannot be read")
+    return Originals([*found], open_all([*found]), [*found.values()], meanings)
 
 
 def judge(seed: int) -> tuple[Altered, Report, str | None]:
     """Return the altered bundle of `seed`, its verdict and how it counts; None is a forgery believed."""
-    bundles, opened, meanings = originals()
-    altered = alter(bundles, opened, seed)
-    packs = Packs()
-    report = verify(altered.data, TRUSTED, now=NOW, evaluate=packs.evaluate, members=packs.members)
-    says, said = meaning_of(altered.data), meanings[altered.original]
+    of = originals()
+    altered = alter(of.bundles, of.opened, seed)
+    trust, packs = of.trust[altered.original], Packs()
+    report = verify(altered.data, trust, now=NOW, evaluate=packs.evaluate, members=packs.members)
+    says, said = meaning_of(altered.data, trust), of.meanings[altered.original]
     if not report.holds(Rung.CONSISTENT):
         return altered, report, REFUSED
     if says is None or says.says_otherwise(said):

@@ -26,7 +26,7 @@ from rexecop.app.verifying import Packs
 from rexecop.proof.canonical import Json
 from rexecop.proof.note import NoteKey, SignatureType
 from rexecop.proof.times import format_time
-from rexecop.proof.verify import CODES, Report, Rung, TrustedKeys, verify
+from rexecop.proof.verify import CODES, Report, Rung, TrustedKeys, parse_trust, verify
 from rexecop.proof.verify.words import report_object
 
 CASES: Final = Path(__file__).resolve().parent / "cases"
@@ -35,6 +35,8 @@ NOW: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # A day after the stories; 
 BESIDE: Final = {"checkpoint": "checkpoint.txt", "growth": "growth.txt"}
 FOLDERS_ONLY: Final = {"E01f"}  # Of files beside a bundle; only `rexecop verify FOLDER` looks at any.
 CLAIMS: Final = ("approvals", "approvals_own", "duties", "complete")
+# What no file beside a bundle stands for: these are given to `verify` by callers who know more than a bundle.
+ELSEWHERE: Final = {"beside"}
 CALLBACKS: Final = {"evaluate", "members"}
 
 
@@ -58,6 +60,8 @@ def cases() -> Iterator[Written]:
         if code in FOLDERS_ONLY:
             continue
         case = make()
+        if ELSEWHERE.intersection(case.more or {}):
+            continue
         if code not in _codes(_judged(case, cedar=True)):
             raise SystemExit(f"{name} should earn {code}: {_codes(_judged(case, cedar=True))}")
         words = name.replace("_", " ")
@@ -72,9 +76,10 @@ def _dashed(name: str) -> str:
 def _written(name: str, title: str, case: Case) -> Written:
     files = {"bundle.rxb": case.bundle}
     about: dict[str, Json] = {"title": title, "bundle": "bundle.rxb"}
-    if case.trust.keys:
+    keys = trust_files(case.trust) if case.files is None else case.files
+    if keys:
         about["trust"] = "trust"
-        files |= {f"trust/{path}": data for path, data in trust_files(case.trust).items()}
+        files |= {f"trust/{path}": data for path, data in keys.items()}
     more = dict(case.more or {})
     for key, path in BESIDE.items():
         if key in more:
@@ -123,7 +128,8 @@ def _judged(case: Case, *, cedar: bool) -> Report:
     packs = Packs()
     callbacks = {"evaluate": packs.evaluate, "members": packs.members} if cedar else {}
     given = {key: value for key, value in dict(case.more or {}).items() if key not in CALLBACKS}
-    return verify(case.bundle, case.trust, **{"now": NOW, **given, **callbacks})
+    trust = case.trust if case.files is None else parse_trust(case.files)
+    return verify(case.bundle, trust, **{"now": NOW, **given, **callbacks})
 
 
 def _codes(report: Report) -> set[str]:

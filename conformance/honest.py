@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from conformance.memory_signer import MemorySigner
 from conformance.policies import POLICY, decided_change, with_policy
+from conformance.signers import RsaSigner, rsa_kept, signer_of
 from conformance.tamperings import Case, replace_contents
 from conformance.windows import a_rewound_log, a_week, an_open_window, cut_week
 from conformance.worlds import (
@@ -41,6 +43,7 @@ from conformance.worlds import (
     approved_change,
     cut,
     enrol,
+    enrolled_with,
     instance_chain,
     planned_change,
     read_step,
@@ -58,6 +61,7 @@ from rexecop.proof.records.plan import Retry
 from rexecop.proof.records.receipt import ObligationMet
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.validation import RuleVerdict
+from rexecop.proof.suites import SUITES
 from rexecop.proof.verify import NO_KEYS, Rung, TrustedKey, TrustedKeys
 from rexecop.proof.vocabulary import Effect, Ended, Established, Mode, Role, State, Verdict
 
@@ -438,3 +442,37 @@ def window_from_the_beginning() -> Case:
 @logged("A window in which a change has no outcome yet: it is named as unknown.")
 def window_with_an_open_change() -> Case:
     return Case(bundle=an_open_window().bundle())
+
+
+# --- approvers with keys of every kind ---
+
+
+def _approved_with(suite: str) -> Case:
+    key = RsaSigner(suite=suite, private=rsa_kept()) if suite.startswith("rsa-") else signer_of(suite)
+    files = {
+        "instance.pub": f"{INSTANCE_KEY.public.line}\n".encode(),
+        "approver.allowed_signers": f"mara {key.public.line}\n".encode(),
+    }
+    return Case(bundle=cut(a_change(key), instance=enrolled_with(key)).bundle(), files=files)
+
+
+for _suite in SUITES.entries:
+    _name = f"approved_with_{_suite.id.partition('@')[0].replace('-', '_')}"
+    STORIES.append(
+        Story(
+            rung=Rung.LOGGED,
+            title=f"The approver signed by `{_suite.id}`, with a key listed in an allowed_signers file.",
+            name=_name,
+            make=partial(_approved_with, _suite.id),
+        )
+    )
+
+
+@logged("The approver is trusted by pattern, for approvals alone, and for a time the change lies within.")
+def approver_trusted_for_a_time() -> Case:
+    limits = 'namespaces="approval@rexecop",valid-after="20260101Z",valid-before="20270101Z"'
+    files = {
+        "instance.pub": f"{INSTANCE_KEY.public.line}\n".encode(),
+        "approver.allowed_signers": f"m*,!max {limits} {APPROVER_KEY.public.line}\n".encode(),
+    }
+    return Case(bundle=cut(a_change()).bundle(), files=files)

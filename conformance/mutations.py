@@ -26,6 +26,7 @@ from rexecop.proof.bundle import (
 from rexecop.proof.canonical import Digest, Json, digest_of, load_json, trusted_bytes
 from rexecop.proof.container import pack, unpack
 from rexecop.proof.errors import ProofError
+from rexecop.proof.suites import ED25519
 from rexecop.proof.verify import TrustedKeys
 
 WORDS: Final[tuple[Json, ...]] = (
@@ -83,7 +84,13 @@ def meaning(contents: BundleContents, trust: TrustedKeys) -> Meaning:
         ProofError: the checkpoint, an envelope or a signature cannot be read.
     """
     known = {key.public.fingerprint for key in trust.keys}
-    loose: set[tuple[object, ...]] = {("of", contents.instance, contents.operation, contents.window)}
+    window = contents.window
+    loose: set[tuple[object, ...]] = {("of", contents.instance, contents.operation)}
+    if window is not None:
+        # What holds all changes of all targets holds all of any one of them.
+        heads = contents.heads.end if contents.heads and window.target is None else ()
+        loose |= {("all of", window.start, window.end, window.target)}
+        loose |= {("all of", window.start, window.end, entry.head.target) for entry in heads}
     found = note.parse(contents.checkpoint)
     loose.add(("checkpoint", found.text))
     loose |= {
@@ -104,16 +111,16 @@ def meaning(contents: BundleContents, trust: TrustedKeys) -> Meaning:
     loose |= {("blob", name, blob.key, blob.data) for name, blob in contents.blobs.items()}
     if contents.heads is not None:
         loose.add(("heads", contents.heads))
-    complete = contents.window is not None
-    return Meaning(contents.records, contents.instance_records, frozenset(loose), complete)
+    return Meaning(contents.records, contents.instance_records, frozenset(loose), window is not None)
 
 
 def _trusted(line: note.NoteSignature, trust: TrustedKeys) -> bool:
-    kinds = tuple(note.SignatureType)
+    """Return whether `line` says that it is by a key in `trust`."""
+    able = [key.public for key in trust.keys if key.public.algorithm == ED25519]
     keys = [
-        note.NoteKey(name=line.name, public=key.public, type=kind) for key in trust.keys for kind in kinds
+        note.NoteKey(name=line.name, public=one, type=kind) for one in able for kind in note.SignatureType
     ]
-    return line.key_id in {key.key_id for key in keys}
+    return line.key_id in [key.key_id for key in keys]
 
 
 # --- small changes ---

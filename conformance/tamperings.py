@@ -83,12 +83,16 @@ from rexecop.proof.vocabulary import (
 
 @dataclass(frozen=True)
 class Case:
-    """A bundle to verify, what the verifier has beside it, and the rung it must reach."""
+    """A bundle to verify, what the verifier has beside it, and the rung it must reach.
+
+    `files` are the trust folder, where it is not simply one with the keys of `trust`.
+    """
 
     bundle: bytes
     trust: TrustedKeys = TRUSTED
     more: Mapping[str, Any] | None = None
     require: Rung = Rung.LOGGED
+    files: Mapping[str, bytes] | None = None
 
 
 REPLACED: Final = (AFTER, INSTANCE_KEY, SECOND_KEY)

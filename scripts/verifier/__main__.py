@@ -19,12 +19,12 @@ from typing import Final, NoReturn
 
 from rexecop.proof.container import CONTAINER_BYTES_MAX
 from rexecop.proof.errors import RexecopError
-from rexecop.proof.growth import GROWTH_BYTES_MAX
+from rexecop.proof.logproof import PROOF_BYTES_MAX
 from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.plaintext import escape
 from rexecop.proof.times import parse_time
 from rexecop.proof.verify import NO_KEYS, Report, Rung, TrustedKeys, parse_trust, verify
-from rexecop.proof.verify.trusted import TRUST_FILE_BYTES_MAX, TRUST_FILES_MAX
+from rexecop.proof.verify.trusted import TRUST_ENDINGS, TRUST_FILE_BYTES_MAX, TRUST_FILES_MAX
 from rexecop.proof.verify.words import report_object, report_rows
 
 DONE: Final = 0
@@ -123,7 +123,7 @@ def trusted(folder: str | None) -> TrustedKeys:
     found: dict[str, bytes] = {}
     for at, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in names if name.endswith((".pub", ".vkey"))):
+        for name in sorted(name for name in names if name.endswith(TRUST_ENDINGS)):
             if len(found) > TRUST_FILES_MAX:
                 break
             path = os.path.join(at, name)
@@ -142,7 +142,7 @@ def judge(words: argparse.Namespace) -> tuple[Report, Rung]:
         raise Refused("name a bundle, or `-` for standard input")
     trust = trusted(words.trust)
     earlier = None if words.checkpoint is None else read(words.checkpoint, NOTE_BYTES_MAX)
-    growth = None if words.growth is None else read(words.growth, GROWTH_BYTES_MAX)
+    growth = None if words.growth is None else read(words.growth, PROOF_BYTES_MAX)
     try:
         now = datetime.now(UTC) if words.now is None else parse_time(words.now)
     except RexecopError as error:

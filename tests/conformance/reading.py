@@ -60,18 +60,18 @@ class CaseFolder:
 
     def judged(self, *, evaluate: Evaluate | None = None, members: Members | None = None) -> Report:
         """The verdict of `verify` itself."""
-        held = {
-            key: (self.folder / str(self.about[key])).read_bytes() if key in self.about else None
-            for key in ("checkpoint", "growth")
-        }
+
+        def held(key: str) -> bytes | None:
+            return (self.folder / str(self.about[key])).read_bytes() if key in self.about else None
+
         return verify(
             (self.folder / "bundle.rxb").read_bytes(),
             self.trust,
             now=parse_time(str(self.about["now"])),
             evaluate=evaluate,
             members=members,
-            checkpoint=held["checkpoint"],
-            growth=held["growth"],
+            checkpoint=held("checkpoint"),
+            growth=held("growth"),
         )
 
 

@@ -24,7 +24,8 @@ BYTES_MAX = 6 * 1024 * 1024  # What everybody who clones the project carries.
 def test_every_code_has_a_case_and_every_refusal_names_a_code() -> None:
     named = {case.verdict for case in CASES}
 
-    assert named - set(Rung) == set(CODES) - generate.FOLDERS_ONLY
+    # What lies in a folder beside a bundle is judged by whoever writes such folders.
+    assert named - set(Rung) == set(CODES) - {"E01f"}
     assert {Rung.CONSISTENT, Rung.LOGGED, Rung.WITNESSED} <= named
     assert len(CASES) >= MANY
 

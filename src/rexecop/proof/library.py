@@ -16,15 +16,6 @@ from rexecop.proof.errors import SignatureWrong
 CURVE_HASHES: Final[Mapping[str, str]] = {"nistp256": "sha256", "nistp384": "sha384", "nistp521": "sha512"}
 
 
-def checked_with() -> str:
-    """Return what checks signatures on this machine: `cryptography`, or `plain` Python."""
-    try:
-        import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401 - whether it is there
-    except ImportError:
-        return "plain"
-    return "cryptography"
-
-
 def verify_ed25519(public: bytes, message: bytes, signature: bytes) -> None:
     """Return or raise as `ed25519.verify`."""
 
@@ -78,6 +69,15 @@ def verify_rsa(modulus: int, exponent: int, hash_name: str, message: bytes, sign
     rsa.require_form(modulus, hash_name, signature)
     if not _answered(ask):
         rsa.verify(modulus, exponent, hash_name, message, signature)
+
+
+def checked_with() -> str:
+    """Return what checks signatures on this machine: `cryptography`, or `plain` Python."""
+    try:
+        import cryptography.exceptions  # noqa: F401 - whether it is there is all that is asked
+    except ImportError:
+        return "plain"
+    return "cryptography"
 
 
 def _answered(ask: Callable[[], None]) -> bool:
