@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Final
 
+from conformance.worlds import INSTANCE, Book, cut, instance_chain, judged
 from rexecop.app.offline import packaged
 from rexecop.app.report.page import page
 from rexecop.app.report.story import Dossier, Told
@@ -16,7 +17,6 @@ from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode, from_json, to_json
 from rexecop.proof.errors import ProofError
 from rexecop.proof.verify import Report
-from tests.proof.worlds import INSTANCE, Book, cut, instance_chain, judged
 
 STYLE: Final = packaged("report.css")
 VOID: Final = frozenset({"br", "meta"})

@@ -12,6 +12,8 @@ import pytest
 from cwt import COSE, COSEKey
 from cwt.exceptions import VerifyError
 
+from conformance.memory_signer import MemorySigner
+from conformance.worlds import INSTANCE_KEY, OPERATIONS, ORIGIN, STRANGER_KEY, a_change, cut
 from rexecop.app.cose_export import transparent_statements
 from rexecop.proof import checkpoint, note
 from rexecop.proof.canonical import digest_of
@@ -21,8 +23,6 @@ from rexecop.proof.errors import SignatureUnsupported
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
 from rexecop.proof.sshwire import ssh_string
-from tests.proof.memory_signer import MemorySigner
-from tests.proof.worlds import INSTANCE_KEY, OPERATIONS, ORIGIN, STRANGER_KEY, a_change, cut
 from tests.spec import merkle as rfc
 
 # The base point of P-256: a key as good as any that is not used.

@@ -12,14 +12,15 @@ from pathlib import Path
 import apsw
 import pytest
 
+from conformance.worlds import ROOT
 from rexecop.app.accesses import access_chain
 from rexecop.app.errors import FileRefused, NotYet, RecordUnknown
 from rexecop.app.evidence import Asked
 from rexecop.app.instance import Instance
 from rexecop.app.looking import HOLDS
-from rexecop.app.offline import verify_bundle
 from rexecop.app.reading import open_reading
 from rexecop.app.report import page as pages
+from rexecop.app.verifying import verify_bundle
 from rexecop.operations.errors import StoreUnavailable
 from rexecop.operations.ports import Batch
 from rexecop.proof.canonical import digest_of
@@ -29,7 +30,6 @@ from rexecop.proof.verify import Rung
 from rexecop.store.sqlite import SqliteStore
 from tests.app.pages import Read
 from tests.app.support import bob, change, made, opened, records, scratch, settings
-from tests.proof.worlds import ROOT
 
 
 @pytest.fixture(scope="module")

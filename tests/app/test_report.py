@@ -13,24 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecop.app.report.markup import TEXT_LENGTH_MAX
-from rexecop.app.report.page import EMBEDDED_BYTES_MAX, FOLDED_FROM, TOLD_MAX, page
-from rexecop.app.report.parts import CARDS_MAX, OUTPUT_LENGTH_MAX
-from rexecop.app.report.timeline import ROWS_MAX
-from rexecop.proof.canonical import digest_of
-from rexecop.proof.chain import seal
-from rexecop.proof.plaintext import escape
-from rexecop.proof.preview import preview, preview_digest
-from rexecop.proof.records import Erasure
-from rexecop.proof.records.decision import Obligations
-from rexecop.proof.records.receipt import ObligationMet
-from rexecop.proof.verify import Finding, NotChecked, Report
-from rexecop.proof.vocabulary import Effect, Ended, Mode, State, Verdict
-from tests.app.pages import STYLE, Read, dossier, hostile, shown, told
-from tests.browser import Browser, browser
-from tests.house.source import CORE, python_files
-from tests.needs import needs
-from tests.proof.worlds import (
+from conformance.worlds import (
     APPROVER_KEY,
     INSTANCE,
     MARA,
@@ -48,6 +31,23 @@ from tests.proof.worlds import (
     planned_change,
     read_step,
 )
+from rexecop.app.report.markup import TEXT_LENGTH_MAX
+from rexecop.app.report.page import EMBEDDED_BYTES_MAX, FOLDED_FROM, TOLD_MAX, page
+from rexecop.app.report.parts import CARDS_MAX, OUTPUT_LENGTH_MAX
+from rexecop.app.report.timeline import ROWS_MAX
+from rexecop.proof.canonical import digest_of
+from rexecop.proof.chain import seal
+from rexecop.proof.plaintext import escape
+from rexecop.proof.preview import preview, preview_digest
+from rexecop.proof.records import Erasure
+from rexecop.proof.records.decision import Obligations
+from rexecop.proof.records.receipt import ObligationMet
+from rexecop.proof.verify import Finding, NotChecked, Report
+from rexecop.proof.vocabulary import Effect, Ended, Mode, State, Verdict
+from tests.app.pages import STYLE, Read, dossier, hostile, shown, told
+from tests.browser import Browser, browser
+from tests.house.source import CORE, python_files
+from tests.needs import needs
 
 ATTACK = (
     "</pre></style></title><script>pwned=1</script><img src=http://127.0.0.1:9/x onerror=pwned=1>"

@@ -13,28 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecop.app.errors import FileMissing, FileRefused, GuardKeyRefused
-from rexecop.app.files import write_folder
-from rexecop.app.offline import verify_bundle
-from rexecop.app.sclite.artifacts import ROLES, descriptor
-from rexecop.app.sclite.exchange import FILES_MAX, guard_key, open_folder
-from rexecop.app.sclite.folder import CHAIN, FILES, GUARD, make_folder
-from rexecop.app.sclite.review import CHECKS
-from rexecop.proof.bundle import build
-from rexecop.proof.canonical import Digest, digest_of
-from rexecop.proof.chain import unseal
-from rexecop.proof.codec import encode
-from rexecop.proof.errors import ProofError
-from rexecop.proof.receipts import record_envelope
-from rexecop.proof.records import Decision, Intent, Receipt, Record
-from rexecop.proof.records.decision import Obligations
-from rexecop.proof.records.plan import Retry
-from rexecop.proof.records.receipt import ObligationMet
-from rexecop.proof.verify import CODES, STEPS, Report, Rung
-from rexecop.proof.vocabulary import Effect, Ended, Grade, Mode, State, Verdict
-from tests.app.forging import CARRIER, REVIEW, Roles, forged, roles_of, seed_accepts
-from tests.proof.strategies import records, values
-from tests.proof.worlds import (
+from conformance.worlds import (
     APPROVER_KEY,
     INSTANCE_KEY,
     JAN,
@@ -54,6 +33,27 @@ from tests.proof.worlds import (
     process,
     read_step,
 )
+from rexecop.app.errors import FileMissing, FileRefused, GuardKeyRefused
+from rexecop.app.files import write_folder
+from rexecop.app.sclite.artifacts import ROLES, descriptor
+from rexecop.app.sclite.exchange import FILES_MAX, guard_key, open_folder
+from rexecop.app.sclite.folder import CHAIN, FILES, GUARD, make_folder
+from rexecop.app.sclite.review import CHECKS
+from rexecop.app.verifying import verify_bundle
+from rexecop.proof.bundle import build
+from rexecop.proof.canonical import Digest, digest_of
+from rexecop.proof.chain import unseal
+from rexecop.proof.codec import encode
+from rexecop.proof.errors import ProofError
+from rexecop.proof.receipts import record_envelope
+from rexecop.proof.records import Decision, Intent, Receipt, Record
+from rexecop.proof.records.decision import Obligations
+from rexecop.proof.records.plan import Retry
+from rexecop.proof.records.receipt import ObligationMet
+from rexecop.proof.verify import CODES, STEPS, Report, Rung
+from rexecop.proof.vocabulary import Effect, Ended, Grade, Mode, State, Verdict
+from tests.app.forging import CARRIER, REVIEW, Roles, forged, roles_of, seed_accepts
+from tests.proof.strategies import records, values
 
 KEY: Final = "correct horse battery staple, twice over"
 CHANGE: Final = cut(a_change()).bundle()

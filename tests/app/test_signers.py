@@ -13,6 +13,8 @@ from typing import Final
 
 import pytest
 
+from conformance.memory_signer import MemorySigner
+from conformance.signers import signer_of
 from rexecop.app.errors import IdentityRefused
 from rexecop.app.identity import identify
 from rexecop.app.signers import listing
@@ -27,9 +29,7 @@ from rexecop.proof.verify import Rung
 from rexecop.proof.vocabulary import Established, Role
 from tests.app.support import change, made, opened, records, scratch, verified
 from tests.needs import needs
-from tests.proof.memory_signer import MemorySigner
 from tests.proof.processes import exit_code, run
-from tests.proof.signers import signer_of
 
 NAMESPACE: Final = "approval@rexecop"
 ROOT: Final = Principal(person="root", established=Established.OS_USER, credential="uid:0")

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from conformance.memory_signer import MemorySigner
+from conformance.signers import SK_ECDSA, SK_ED25519, SecurityKey, signer_of
 from rexecop.keys import agent_signers, create_key, read_public_key
 from rexecop.keys.agent import FRAME_BYTES_MAX, IDENTITIES_MAX, AgentSigner
 from rexecop.keys.errors import AgentAnswerMalformed, AgentRefused, AgentUnreachable
 from rexecop.proof import publickey, sshsig
 from rexecop.proof.sshwire import ssh_mpint, ssh_string, ssh_uint32
 from tests.needs import needs
-from tests.proof.memory_signer import MemorySigner
 from tests.proof.processes import run
-from tests.proof.signers import SK_ECDSA, SK_ED25519, SecurityKey, signer_of
 
 SIGNER = MemorySigner(1)
 

@@ -15,6 +15,26 @@ from typing import Final, Union, get_args, get_origin, get_type_hints
 import pytest
 from scripts.vectors import FILE, page, previews
 
+from conformance.tamperings import TABLE
+from conformance.windows import an_open_window
+from conformance.worlds import (
+    APPROVER_KEY,
+    INSTANCE,
+    JAN,
+    MARA,
+    OPERATIONS,
+    START,
+    TRUSTED,
+    WITNESS_KEY,
+    Book,
+    a_change,
+    a_read,
+    cut,
+    instance_chain,
+    judged,
+    planned_change,
+    read_step,
+)
 from rexecop.proof import (
     allowed_signers,
     bundle,
@@ -64,26 +84,6 @@ from rexecop.proof.verify.evidence import KIND_LIMITS, pack_groups
 from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS
 from rexecop.proof.vocabulary import Established, Role, Verdict
 from tests.house.source import ROOT
-from tests.proof.tamperings import TABLE
-from tests.proof.windows import an_open_window
-from tests.proof.worlds import (
-    APPROVER_KEY,
-    INSTANCE,
-    JAN,
-    MARA,
-    OPERATIONS,
-    START,
-    TRUSTED,
-    WITNESS_KEY,
-    Book,
-    a_change,
-    a_read,
-    cut,
-    instance_chain,
-    judged,
-    planned_change,
-    read_step,
-)
 
 PAGES: Final = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs/formats").glob("*.md")}
 BLOCK: Final = re.compile(r"^```([\w-]+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -337,6 +337,10 @@ LIMITS: Final = {
     "files of a trust folder": trusted.TRUST_FILES_MAX,
     "bytes of a trust file": trusted.TRUST_FILE_BYTES_MAX,
     "characters of an OpenSSH line, of a PEM block": publickey.LINE_LENGTH_MAX,
+    "patterns in one list of an `allowed_signers` line": allowed_signers.PATTERNS_MAX,
+    "characters of such a pattern": allowed_signers.PATTERN_LENGTH_MAX,
+    "bits of an RSA modulus": rsa.MODULUS_BITS_MAX,
+    "bits of an RSA exponent": rsa.EXPONENT_BITS_MAX,
 }
 
 
@@ -452,7 +456,7 @@ def test_the_suites_and_names_on_the_page_are_those_of_the_code() -> None:
 
 
 def test_the_signature_and_the_allowed_signers_shown_are_what_the_page_says() -> None:
-    signature, allowed = [text for page, text in examples("text") if page == "signatures.md"]
+    signature, _, allowed = [text for page, text in examples("text") if page == "signatures.md"]
     signed = sshsig.verify(signature, b"yes\n", APPROVAL_NAMESPACE)
     mara, pattern = allowed_signers.parse(allowed.encode())
 

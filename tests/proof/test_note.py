@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.memory_signer import MemorySigner
 from rexecop.proof import checkpoint, note
 from rexecop.proof.checkpoint import Checkpoint
 from rexecop.proof.errors import (
@@ -20,7 +21,6 @@ from rexecop.proof.errors import (
 )
 from rexecop.proof.merkle import leaf_hash
 from rexecop.proof.note import Note, NoteKey, NoteSignature, SignatureType
-from tests.proof.memory_signer import MemorySigner
 
 # The example of the reference implementation (golang.org/x/mod/sumdb/note), with its private key.
 NEUMANN_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"

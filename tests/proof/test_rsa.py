@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa as library
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.signers import rsa_private
 from rexecop.proof import rsa
 from rexecop.proof.canonical import hash_bytes
 from rexecop.proof.errors import (
@@ -21,7 +22,6 @@ from rexecop.proof.errors import (
     SignatureUnsupported,
     SignatureWrong,
 )
-from tests.proof.signers import rsa_private
 from tests.proof.vectors import responses
 
 HASHES: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.memory_signer import MemorySigner
+from conformance.signers import SK_ECDSA, SK_ED25519, RsaSigner, SecurityKey, signer_of
 from rexecop.proof import sshsig
 from rexecop.proof.base64text import encode_base64
 from rexecop.proof.errors import (
@@ -23,9 +25,7 @@ from rexecop.proof.publickey import PublicKey
 from rexecop.proof.sshwire import ssh_string, ssh_uint32
 from rexecop.proof.suites import SUITES
 from tests.needs import needs
-from tests.proof.memory_signer import MemorySigner
 from tests.proof.processes import exit_code, run
-from tests.proof.signers import SK_ECDSA, SK_ED25519, RsaSigner, SecurityKey, signer_of
 
 IDS: Final = [suite.id for suite in SUITES.entries]
 NAMESPACE = "approval@rexecop"

@@ -9,8 +9,8 @@ import pytest
 
 from rexecop.app.build import open_instance
 from rexecop.app.evidence import Asked
-from rexecop.app.offline import verify_bundle
 from rexecop.app.settings import Settings
+from rexecop.app.verifying import verify_bundle
 from rexecop.proof import dsse
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE

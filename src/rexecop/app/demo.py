@@ -22,9 +22,9 @@ from rexecop.app.evidence import Asked
 from rexecop.app.files import reason_of, write_new
 from rexecop.app.identity import os_user
 from rexecop.app.instance import Instance
-from rexecop.app.offline import verify_bundle
 from rexecop.app.planner import PlanInput
 from rexecop.app.settings import Settings, load_settings
+from rexecop.app.verifying import verify_bundle
 from rexecop.app.views import OperationView
 from rexecop.engines.caller import Caller
 from rexecop.engines.driver import Driver

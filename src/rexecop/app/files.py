@@ -17,8 +17,8 @@ Stamp = tuple[int, int, int, int, int] | None
 IGNORED: Final = frozenset({"__pycache__", ".git"})
 
 
-def read_file(path: Path, *, bytes_max: int = FILE_BYTES_MAX) -> bytes:
-    """Return the bytes of a regular file of at most `bytes_max`.
+def read_file(path: Path, *, bytes_max: int = FILE_BYTES_MAX, whole: bool = True) -> bytes:
+    """Return the bytes of a regular file of at most `bytes_max`; without `whole`, as many of a larger one.
 
     Raises:
         FileMissing, FileRefused.
@@ -36,9 +36,9 @@ def read_file(path: Path, *, bytes_max: int = FILE_BYTES_MAX) -> bytes:
         raise FileMissing(f"no file `{path}`", path=str(path)) from error
     except (OSError, ValueError) as error:
         raise FileRefused(f"`{path}` cannot be read: {reason_of(error)}", path=str(path)) from error
-    if len(data) > bytes_max:
+    if len(data) > bytes_max and whole:
         raise FileRefused(f"`{path}` holds more than {bytes_max} bytes", path=str(path))
-    return data
+    return data[:bytes_max]
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

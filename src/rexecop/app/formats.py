@@ -52,9 +52,10 @@ def _bundle(cut: Cut, target: Path) -> Mapping[Path, bytes]:
 
 def _report(cut: Cut, target: Path) -> Mapping[Path, bytes]:
     """Return the page for people; a bundle too large to lie in it lies beside it."""
-    from rexecop.app.offline import packaged, verify_own
+    from rexecop.app.offline import packaged
     from rexecop.app.report.page import is_embedded, page
     from rexecop.app.report.story import Dossier, told
+    from rexecop.app.verifying import verify_own
     from rexecop.proof.chain import unseal
 
     contents = cut.contents
@@ -76,7 +77,7 @@ def _report(cut: Cut, target: Path) -> Mapping[Path, bytes]:
 def _controls(cut: Cut, target: Path) -> Mapping[Path, bytes]:
     """Return the rows, and beside them the bundle that they were read from."""
     from rexecop.app.controls import controls_page
-    from rexecop.app.offline import verify_own
+    from rexecop.app.verifying import verify_own
     from rexecop.proof.canonical import canonical_bytes, digest_of
     from rexecop.proof.chain import unseal
     from rexecop.proof.codec import to_json

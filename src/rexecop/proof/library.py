@@ -16,6 +16,15 @@ from rexecop.proof.errors import SignatureWrong
 CURVE_HASHES: Final[Mapping[str, str]] = {"nistp256": "sha256", "nistp384": "sha384", "nistp521": "sha512"}
 
 
+def checked_with() -> str:
+    """Return what checks signatures on this machine: `cryptography`, or `plain` Python."""
+    try:
+        import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401 - whether it is there
+    except ImportError:
+        return "plain"
+    return "cryptography"
+
+
 def verify_ed25519(public: bytes, message: bytes, signature: bytes) -> None:
     """Return or raise as `ed25519.verify`."""
 

@@ -182,7 +182,7 @@ def _extras(
         for change in all_of_it
         if window.target in (None, target) and between[0] < change.leaf < between[1]
     ]
-    for operation in opened.operations.keys() - {change.record.operation for change in about}:
+    for operation in sorted(opened.operations.keys() - {change.record.operation for change in about}):
         notes.fault("E11i", f"operation `{operation:.64}` changed nothing in the window")
 
 

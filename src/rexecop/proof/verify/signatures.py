@@ -16,12 +16,11 @@ from rexecop.proof.errors import (
 )
 from rexecop.proof.note import NoteKey, SignatureType
 from rexecop.proof.principal import Principal
-from rexecop.proof.publickey import PublicKey
+from rexecop.proof.publickey import ED25519, PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
 from rexecop.proof.records import Approval, Intent, Receipt
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.intent import INTENT_NAMESPACE
-from rexecop.proof.suites import ED25519
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened, place
 from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS, TrustedKey
 from rexecop.proof.vocabulary import Established, Role
@@ -38,7 +37,7 @@ def check_bundle(opened: Opened, notes: Notes) -> None:
     check_checkpoint(opened, notes)
     _envelopes(opened, notes)
     intents = {sealed.digest for sealed, _ in opened.of(Intent)}
-    for digest in opened.contents.signatures.keys() - intents:
+    for digest in sorted(opened.contents.signatures.keys() - intents):
         notes.fault("E04g", f"a signature lies beside `{digest}`, which is not an intent here")
 
 
@@ -169,7 +168,12 @@ def _signed(
         if public.fingerprint != who.credential:
             raise SignatureWrong("it is signed by another key than it names")
     except SignatureUnsupported as error:
-        notes.skip(f"the signature of {place(sealed)}", error.message)
+        # Which key signs is settled by the record, and by which hash by the format: otherwise
+        # naming what nobody can check would take a signature away.
+        if "hash" in error.facts or sshsig.key_named(armored).fingerprint != who.credential:
+            notes.when(True, code, sealed, f"has a wrong signature: {error.message}")
+        else:
+            notes.skip(f"the signature of {place(sealed)}", error.message)
     except SignatureUserAbsent as error:
         notes.when(True, "E04q", sealed, f"is signed without anybody there: {error.message}")
     except ProofError as error:
