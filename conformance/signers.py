@@ -25,6 +25,7 @@ CURVES: Final = {
     "nistp384": (ec.SECP384R1(), hashes.SHA384()),
     "nistp521": (ec.SECP521R1(), hashes.SHA512()),
 }
+EXPONENT: Final = 65537
 SK_ED25519: Final = "sk-ssh-ed25519@openssh.com"
 SK_ECDSA: Final = "sk-ecdsa-sha2-nistp256@openssh.com"
 
@@ -52,15 +53,15 @@ class EcdsaSigner:
 
 
 @cache
-def rsa_private(bits: int, exponent: int = 65537) -> rsa.RSAPrivateKey:
+def rsa_private(bits: int) -> rsa.RSAPrivateKey:
     """Return a key that is the same every day: its primes are published."""
     p, q = next(
         (int(fields["p"], 16), int(fields["q"], 16))
         for section, fields in responses("RSA/FIPS_186-2/SigVer15_186-3.rsp")
         if section == f"mod = {bits}"
     )
-    d = pow(exponent, -1, (p - 1) * (q - 1))
-    public = rsa.RSAPublicNumbers(exponent, p * q)
+    d = pow(EXPONENT, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(EXPONENT, p * q)
     numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public)
     return numbers.private_key()
 

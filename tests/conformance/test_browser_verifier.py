@@ -18,8 +18,8 @@ pytestmark = needs("chromium")
 ROOT: Final = Path(__file__).resolve().parents[2]
 FORMATS: Final = ROOT / "docs" / "formats"
 CASES: Final = ROOT / "conformance" / "cases"
-# Where the page and the case say different things: "lines that follow one another with the same operation" are
-# its records (verification.md, Several operations), and here lines of another operation stand in between.
+# Where the page and the case say different things: "lines that follow one another with the same operation"
+# are its records (verification.md, Several operations), and here lines of others stand in between.
 DISPUTED: Final = {
     "E03a_records-of-one-operation-that-stand-apart": [
         'codes: ["E03a", "E03e", "E05d", "E11i"], expected ["E03a", "E03g", "E05d"]'

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, Union, get_args, get_origin, get_type_hints
 
 import pytest
@@ -35,6 +36,9 @@ from conformance.worlds import (
     planned_change,
     read_step,
 )
+from rexecop.app.root import Root
+from rexecop.app.sinks import read_sinks
+from rexecop.lanes.program import PASSED_ON
 from rexecop.proof import (
     allowed_signers,
     bundle,
@@ -58,8 +62,9 @@ from rexecop.proof.call import Slot
 from rexecop.proof.canonical import DEPTH_MAX, INTEGER_MAX, Digest, Json, canonical_bytes, parse_json
 from rexecop.proof.chain import seal, unseal
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode
-from rexecop.proof.errors import KindUnknown
+from rexecop.proof.errors import ChainBroken, HeadsProofWrong, KindUnknown, LogError, ProofError
 from rexecop.proof.heads import Head, HeadsProofs
+from rexecop.proof.logproof import ConsistencyProof, InclusionProof, read_proof
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX, STATEMENT_TYPE
 from rexecop.proof.records import KINDS, Approval, read_record
@@ -83,7 +88,9 @@ from rexecop.proof.verify import (
 from rexecop.proof.verify.evidence import KIND_LIMITS, pack_groups
 from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS
 from rexecop.proof.vocabulary import Established, Role, Verdict
+from rexecop.proof.witness import Request, judge
 from tests.house.source import ROOT
+from tests.proof.logs import at, bodies, log_keys
 
 PAGES: Final = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs/formats").glob("*.md")}
 BLOCK: Final = re.compile(r"^```([\w-]+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -125,6 +132,9 @@ def test_every_example_is_what_the_code_reads(page: str, text: str) -> None:
     others: dict[Json, type] = {kind.kind: kind for kind in (Manifest, Proofs, Head, HeadsProofs)}
     if value["kind"] == "policy-pack/1":
         assert pack_groups([body]) == {"ops": frozenset({"mara", "otto"})}
+    elif value["kind"] in (InclusionProof.kind, ConsistencyProof.kind):
+        proof = read_proof(text.encode())
+        proof.require(checkpoint.verify(proof.checkpoint.encode(), log_keys).checkpoint)
     elif value["kind"] in others:
         decode(others[value["kind"]], body)
     else:
@@ -503,6 +513,44 @@ def test_the_checkpoint_and_the_key_shown_are_such() -> None:
 
 def slug(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+# --- the ledger ---
+
+
+def test_the_checkpoint_and_the_request_shown_are_of_the_keys_on_the_page() -> None:
+    signed, request = [text.encode() for page, text in examples("text") if page == "ledger.md"]
+    vkeys = re.findall(r"`(\S+\+[0-9a-f]{8}\+\S+)`", PAGES["ledger.md"])
+    log, witness = (note.NoteKey.decode(key) for key in vkeys)
+
+    shown = checkpoint.verify(signed, lambda origin: [log] if origin == log.name else [], [witness])
+    assert [entry.key for entry in shown.witnesses] == [witness]
+    agreed = judge(Request.parse(request), at(bodies(2)), log_keys)
+    assert agreed.checkpoint == shown.checkpoint == at(bodies(3))
+    assert Request.parse(request).encode() == request
+
+
+def test_every_error_of_the_log_is_on_the_page_and_every_code_there_is_one() -> None:
+    shown = set(re.findall(r"^\| `([a-z-]+-[a-z]+)` \|", PAGES["ledger.md"], re.MULTILINE))
+    raised = {kind.code for kind in below(LogError)} | {kind.code for kind in below(ChainBroken)}
+
+    assert raised - {LogError.code, HeadsProofWrong.code} <= shown
+    assert shown <= {kind.code for kind in below(ProofError)}
+
+
+def below(kind: type[ProofError]) -> Iterator[type[ProofError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from below(child)
+
+
+def test_the_sinks_shown_are_read(tmp_path: Path) -> None:
+    (text,) = [text for page, text in examples("yaml") if page == "ledger.md"]
+    (tmp_path / "sinks.yaml").write_text(text)
+    (tmp_path / "sinks.yaml").chmod(0o600)
+
+    assert [sink.kind for sink in read_sinks(Root(tmp_path))] == ["file", "git", "command", "witness"]
+    assert all(f"`{name}`" in PAGES["ledger.md"] for name in PASSED_ON)
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:

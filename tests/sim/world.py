@@ -346,6 +346,7 @@ class House:
             signer=SIGNER,
             runner=runner or dead_runner(self._lives),
             permit_seconds=30,
+            sound=lambda: None,
         )
         self.lifecycle = Lifecycle(self.world, Driver(self.world), MARGIN)
         return self.lifecycle

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rexecop.app.errors import CheckpointForeign
 from rexecop.operations.errors import InputMissing
 from rexecop.operations.ports import Signature, TargetHead
 from rexecop.proof import note
 from rexecop.proof.bundle import BundleBlob, BundleContents, BundleInput, Window, pack_proofs
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
-from rexecop.proof.checkpoint import parse
-from rexecop.proof.errors import ProofError
+from rexecop.proof.checkpoint import parse, require_continued
+from rexecop.proof.errors import CheckpointForeign
 from rexecop.proof.heads import Head, HeadProof, HeadsProofs, prove_target, whole_map
 from rexecop.proof.merkle import consistency_proof, inclusion_proof
 from rexecop.proof.receipts import record_envelope
@@ -93,20 +92,13 @@ class Cutter:
         """Return the size of a checkpoint somebody kept, which this log continues.
 
         Raises:
-            CheckpointForeign: it is no checkpoint, or one of another log, or of this one with other records.
+            NoteMalformed, CheckpointMalformed: it is no checkpoint. CheckpointForeign: it is of another log.
+            LogTruncated, LogForked, LogRewound: this log does not continue it.
         """
-        try:
-            held = parse(note.parse(note_held).text)
-        except ProofError as error:
-            raise CheckpointForeign(f"the checkpoint given cannot be read: {error.message}") from error
-        size = self._store.size()
-        if held.origin.split("/")[1:2] != [self._instance]:
-            raise CheckpointForeign(f"the checkpoint given is of `{held.origin:.80}`", found=held.origin[:80])
-        if held.size > size or self._store.root(held.size) != held.root:
-            raise CheckpointForeign(
-                f"the checkpoint given has {held.size} records that this log of {size} does not begin with",
-                next_steps=("rexecop log verify",),
-            )
+        held, log = parse(note.parse(note_held).text), f"rexecop/{self._instance}"
+        if held.log != log:
+            raise CheckpointForeign(f"the checkpoint given is of {held.log[:80]!a}, not of `{log}`")
+        require_continued(held, self._store.size(), self._store.root)
         return held.size
 
     def _contents(

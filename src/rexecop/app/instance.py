@@ -24,7 +24,9 @@ from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
 from rexecop.app.settings import Settings
 from rexecop.app.signers import enrol_file, listing
+from rexecop.app.sinks import Sinks
 from rexecop.app.views import (
+    CheckView,
     DoctorView,
     ExportView,
     KeyView,
@@ -33,12 +35,14 @@ from rexecop.app.views import (
     ValidationView,
     WhyView,
 )
+from rexecop.app.witness import CosignedView, Witnesses
 from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.session import Session
 from rexecop.proof.canonical import Json
 from rexecop.proof.records.command import Verb
 from rexecop.proof.vocabulary import Role, Verdict
+from rexecop.store.sqlite import SqliteStore
 
 
 class Closing(Protocol):
@@ -54,6 +58,7 @@ class Parts:
     """What an instance is put together from; `build` is the only maker."""
 
     settings: Settings
+    store: SqliteStore
     world: World
     authority: RootAuthority
     keyring: Keyring
@@ -62,6 +67,8 @@ class Parts:
     approving: Approving
     evidence: Evidence
     heads: HeadsKeeper
+    witnesses: Witnesses
+    sinks: Sinks
     doctor: Doctor
     closing: tuple[Closing, ...]
 
@@ -245,7 +252,9 @@ class Instance(Reading):
 
     def export(self, operation: str, asked: Asked) -> ExportView:
         """Write evidence a stranger can verify offline, in one of the forms of `formats`."""
-        return self._parts.evidence.export(self.resolve(operation), asked, self._clock.now())
+        name, parts = self.resolve(operation), self._parts
+        at = parts.witnesses.covering(name) if asked.witnessed else None
+        return parts.evidence.export(name, asked, self._clock.now(), at)
 
     async def export_window(self, target: str | None, asked: Asked) -> ExportView:
         """Write the evidence of all changes, of `target` or of any, that were recorded in a window."""
@@ -255,9 +264,28 @@ class Instance(Reading):
         """Return the newest signed checkpoint, covering everything appended."""
         return self._parts.evidence.checkpoint()
 
-    def log_verify(self) -> Mapping[str, Json]:
-        """Recompute the log from its bytes and name the first bad record."""
-        return self._parts.evidence.verify_log()
+    def log_export(self, folder: Path, progress: Callable[[int, int], None]) -> Mapping[str, Json]:
+        """Write the log as tiles into `folder`, or add to them what is new."""
+        from rexecop.app.logs import export_tiles
+
+        return export_tiles(self._parts.store, self._parts.evidence.covering(), folder, progress)
+
+    def log_publish(self) -> tuple[CheckView, ...]:
+        """Give the newest checkpoint to every sink."""
+        return self._parts.sinks.publish()
+
+    def witness_request(self, since: int | None = None) -> str:
+        """Return what to send to a witness so that it cosigns the newest checkpoint."""
+        return self._parts.witnesses.request(since).decode()
+
+    def witness_add(self, answer: bytes) -> CosignedView:
+        """Keep what a witness answered."""
+        return self._parts.witnesses.add(answer)
+
+    @property
+    def unpublished(self) -> tuple[str, ...]:
+        """Once closed: which sinks did not take the newest checkpoint, and why."""
+        return self._parts.sinks.failures
 
     def log_prove(self, operation: str, n: int) -> Mapping[str, Json]:
         """Prove that one record is in the log."""

@@ -12,11 +12,14 @@ from rexecop.engines.session import Session
 from rexecop.keys import create_key, read_public_key
 from rexecop.operations.ports import Clock, Store
 from rexecop.proof.chain import Sealed
+from rexecop.proof.note import NoteKey, SignatureType
+from rexecop.proof.note import require_name as require_note_name
 from rexecop.proof.principal import Principal
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.records import Record
 from rexecop.proof.records.instance import Note, Trust
-from rexecop.proof.trust import enrolments
+from rexecop.proof.suites import ED25519
+from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.vocabulary import Role
 
 PERSON_LENGTH_MAX = 128  # As long as policy packs take names.
@@ -52,6 +55,7 @@ class Keyring:
                 enrolled_by=item.by.person,
                 revoked=item.revoked is not None,
                 expires=item.expires,
+                vkey=_vkey(item),
             )
             for item in enrolments(self._records())
         )
@@ -88,9 +92,12 @@ class Keyring:
         Raises:
             IdentityRefused: the key speaks for somebody else, or the name cannot be one.
             SignatureUnsupported: instances, witnesses and nodes sign with Ed25519 keys alone.
+            NoteMalformed: a witness cannot sign under the name.
         """
         if role not in (Role.APPROVER, Role.REQUESTER):
             _ = public.raw
+        if role is Role.WITNESS:
+            require_note_name(person)
         require_name(person)
         for item in enrolments(self._records()):
             if item.fingerprint == public.fingerprint and item.revoked is None and item.person != person:
@@ -155,3 +162,11 @@ class Keyring:
             session = Session(self._store, self._clock, self._instance)
         session.add(kind, by, **fields)
         await session.flush()
+
+
+def _vkey(item: Enrolment) -> str | None:
+    """Return a witness's key as verifiers of notes take it (a C2SP vkey), None for other roles."""
+    public = PublicKey.from_line(item.public)
+    if item.role is not Role.WITNESS or public.algorithm != ED25519:
+        return None
+    return NoteKey(name=item.person, public=public, type=SignatureType.COSIGNATURE).encode()

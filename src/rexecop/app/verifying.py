@@ -62,10 +62,7 @@ def verify_bundle(
     else:
         data = read_file(path, bytes_max=_READ_MAX, whole=False)
     earlier = read_file(checkpoint, bytes_max=NOTE_BYTES_MAX) if checkpoint is not None else None
-    if trust_dir is not None:
-        trusted = parse_trust(read_folder(trust_dir))
-    else:
-        trusted = _root_keys(Root(root)) if root is not None else NO_KEYS
+    trusted = trusted_keys(trust_dir, root)
     packs = Packs()
     return verify(
         data,
@@ -77,6 +74,17 @@ def verify_bundle(
         members=packs.members,
         beside=beside,
     )
+
+
+def trusted_keys(trust_dir: Path | None, root: Path | None) -> TrustedKeys:
+    """Return the keys in `trust_dir`, else those of the runtime root, else none.
+
+    Raises:
+        FileMissing, FileRefused, TrustFileMalformed: a file is not there or not what it should be.
+    """
+    if trust_dir is not None:
+        return parse_trust(read_folder(trust_dir))
+    return _root_keys(Root(root)) if root is not None else NO_KEYS
 
 
 def verify_own(data: bytes, instance: Iterable[Sealed]) -> Report:

@@ -261,6 +261,7 @@ class KeyView:
     revoked: bool
     expires: datetime | None = None
     path: str | None = None
+    vkey: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,4 +275,5 @@ class InitView:
     instance_key: str
     approver_key: str | None
     notice: str | None = None
+    sinks: str | None = None
     next: tuple[str, ...] = ()

@@ -76,13 +76,20 @@ def _entry_lines(top: click.Context, entry: Entry) -> Iterator[str]:
     yield from ("```console", f"$ {entry.example}", "```", "")
     if isinstance(command, click.Group):
         yield f"{_text(command)}"
-        for name in command.list_commands(ctx):
-            below = command.get_command(ctx, name)
-            if below is not None:
-                inner = click.Context(below, info_name=name, parent=ctx)
-                yield from ("", f"#### {entry.name} {name}", "", *_usage_lines(inner, below))
+        yield from _verbs_below(ctx, command)
     else:
         yield from _usage_lines(ctx, command)
+
+
+def _verbs_below(ctx: click.Context, group: click.Group) -> Iterator[str]:
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        if command is not None:
+            inner = click.Context(command, info_name=name, parent=ctx)
+            title = inner.command_path.removeprefix("rexecop ")
+            yield from ("", f"#### {title}", "", *_usage_lines(inner, command))
+            if isinstance(command, click.Group):
+                yield from _verbs_below(inner, command)
 
 
 def _usage_lines(ctx: click.Context, command: click.Command) -> Iterator[str]:
