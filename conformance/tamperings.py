@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
+from conformance.epoch_worlds import SECOND, restored, without_epoch
 from conformance.policies import PEOPLE, POLICY, decided_change, input_of, pack_of, with_policy
 from conformance.signers import SK_ECDSA, SK_ED25519, SecurityKey
 from conformance.succession import AFTER, BEFORE, SECOND_KEY, THIRD_KEY, rotated
@@ -62,7 +63,7 @@ from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations
-from rexecop.proof.records.instance import Erasure, Note, Trust
+from rexecop.proof.records.instance import Epoch, Erasure, Note, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.records.receipt import ObligationMet, Receipt
@@ -611,6 +612,28 @@ def a_checkpoint_of_another_instance() -> Case:
     return of(made, checkpoint=made.log.checkpoint(origin="rexecop/inst_other/1"))
 
 
+@earns("E05f")
+def an_epoch_that_no_record_begins() -> Case:
+    made = cut(a_read())
+    return of(made, checkpoint=made.log.checkpoint(origin=SECOND))
+
+
+@earns("E05f")
+def a_restore_hidden_by_leaving_its_record_out() -> Case:
+    return Case(bundle=without_epoch(restored().made).bundle())
+
+
+@earns("E05f")
+def a_checkpoint_of_the_epoch_that_is_over() -> Case:
+    return Case(bundle=restored(origin=ORIGIN).made.bundle())
+
+
+@earns("E05f")
+def an_origin_without_an_epoch() -> Case:
+    made = cut(a_read())
+    return of(made, checkpoint=made.log.checkpoint(origin=f"rexecop/{INSTANCE}/one"))
+
+
 @earns("E06a")
 def a_forked_log() -> Case:
     made = cut(a_read())
@@ -637,6 +660,38 @@ def a_checkpoint_held_of_another_log() -> Case:
 @earns("E06d")
 def a_checkpoint_held_that_is_junk() -> Case:
     return Case(bundle=cut(a_read()).bundle(), more={"checkpoint": b"junk"})
+
+
+@earns("E06f")
+def a_log_restored_to_before_what_was_held() -> Case:
+    world = restored()
+    return Case(bundle=world.made.bundle(), more={"checkpoint": world.lost})
+
+
+@earns("E06g")
+def an_epoch_that_names_another_root() -> Case:
+    def other(record: Epoch) -> Epoch:
+        return replace(record, continues=replace(record.continues, root="11" * 32))
+
+    return Case(bundle=restored(change=other).made.bundle())
+
+
+@earns("E06g")
+def an_epoch_that_begins_later_than_it_says() -> Case:
+    return Case(bundle=restored(late=True).made.bundle())
+
+
+@earns("E06g")
+def an_epoch_that_skips_a_number() -> Case:
+    return Case(bundle=restored(change=lambda record: replace(record, epoch=3)).made.bundle())
+
+
+@earns("E06g")
+def an_epoch_that_continues_another_instance() -> Case:
+    def other(record: Epoch) -> Epoch:
+        return replace(record, continues=replace(record.continues, origin="rexecop/inst_other/1"))
+
+    return Case(bundle=restored(change=other).made.bundle())
 
 
 # --- step 7: a false history under the instance's own key ---

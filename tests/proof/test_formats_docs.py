@@ -38,8 +38,10 @@ from conformance.worlds import (
     planned_change,
     read_step,
 )
+from rexecop.app.backup import BackupManifest
 from rexecop.app.root import Root
 from rexecop.app.sinks import read_sinks
+from rexecop.app.support import SupportManifest
 from rexecop.lanes.program import PASSED_ON
 from rexecop.proof import (
     allowed_signers,
@@ -136,7 +138,8 @@ def section(name: str, heading: str) -> str:
 def test_every_example_is_what_the_code_reads(page: str, text: str) -> None:
     value = parsed(text)
     body = canonical_bytes(value)
-    others: dict[Json, type] = {kind.kind: kind for kind in (Manifest, Proofs, Head, HeadsProofs)}
+    kinds: tuple[type, ...] = (Manifest, Proofs, Head, HeadsProofs, BackupManifest, SupportManifest)
+    others: dict[Json, type] = {kind.__dict__["kind"]: kind for kind in kinds}
     if value["kind"] == "policy-pack/1":
         assert pack_groups([body]) == {"ops": frozenset({"mara", "otto"})}
     elif value["kind"] in (InclusionProof.kind, ConsistencyProof.kind):

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from rexecop.app.files import FolderWatch, read_folder, require_private
 from rexecop.app.root import Root
+from rexecop.engines.errors import JournalDamaged
 from rexecop.governance.admission import Policy
 from rexecop.governance.pack import Pack
 from rexecop.operations.ports import PinnedInput, Store
@@ -87,7 +88,11 @@ class RootAuthority:
         )
 
     def enrolments(self) -> tuple[Enrolment, ...]:
-        """Return the keys this instance trusts or trusted."""
+        """Return the keys this instance trusts or trusted.
+
+        Raises:
+            JournalDamaged: see `trust_records`.
+        """
         size = self._store.records_of(self._instance)
         if size != self._trust_size:
             self._enrolments = enrolments(self.trust_records())
@@ -95,8 +100,20 @@ class RootAuthority:
         return self._enrolments
 
     def trust_records(self) -> tuple[Sealed, ...]:
-        """Return the instance's own records."""
-        return self._store.journal(self._instance).records
+        """Return the instance's own records.
+
+        Raises:
+            JournalDamaged: one of them is lost; it may be the one that revoked a key.
+        """
+        journal = self._store.journal(self._instance)
+        if journal.damaged:
+            raise JournalDamaged(
+                f"record {journal.damaged[0].n} of the instance's own chain cannot be read: "
+                "whether it revoked a key is not known, so no key counts",
+                n=journal.damaged[0].n,
+                next_steps=("rexecop recover --from BACKUP",),
+            )
+        return journal.records
 
 
 def _read_packs(folder: Path) -> tuple[tuple[Pack, ...], tuple[str, ...]]:

@@ -27,6 +27,7 @@ from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.planner import Planner
 from rexecop.app.profiles import built_in_folder
 from rexecop.app.root import Root
+from rexecop.app.rootid import Remembering, doubt, mark_of
 from rexecop.app.secrets import secret_resolver
 from rexecop.app.settings import Settings, project_file_text
 from rexecop.app.sinks import UNSEEN, Sinks, sinks_file
@@ -39,7 +40,7 @@ from rexecop.governance.entities import read_entities
 from rexecop.governance.starter import files as starter_files
 from rexecop.keys import create_key
 from rexecop.operations.ports import Store
-from rexecop.proof.checkpoint import Checkpoint, sign
+from rexecop.proof.checkpoint import Checkpoint, origin_of, sign
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.principal import Principal
 from rexecop.proof.signer import Signer
@@ -186,21 +187,37 @@ async def _enrol(store: SqliteStore, root: Root, signer: Signer, person: str, me
 
 
 def _create(root: Root, key: InstanceKey) -> SqliteStore:
-    instance = "in_" + uuid7_hex()
-    return SqliteStore.create(root.ledger, instance, checkpointer=_checkpoints(instance, 1, key))
+    SqliteStore.create(root.ledger, "in_" + uuid7_hex()).close()
+    return _open(root, key)
+
+
+def open_ledger(root: Root, key: InstanceKey) -> SqliteStore:
+    """Open the ledger of `root`, for what works on it beside an instance.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+    return _open(root, key)
 
 
 def _open(root: Root, key: InstanceKey) -> SqliteStore:
+    """Open the ledger; one that may be a copy of the one last written signs nothing, and takes reads only."""
     with SqliteStore.open(root.ledger, read_only=True) as ledger:
-        instance, epoch = ledger.instance_id, ledger.epoch
-    return SqliteStore.open(root.ledger, checkpointer=_checkpoints(instance, epoch, key))
+        instance, epoch, kept = ledger.instance_id, ledger.epoch, ledger.identity
+        here = mark_of(root, instance)
+        reason = doubt(root, ledger, here)
+    signing = Remembering(_checkpoints(instance, epoch, key), root.newest_checkpoint)
+    store = SqliteStore.open(root.ledger, checkpointer=signing, doubt=reason)
+    if reason is None and kept != here.text():
+        store.mark(here.text())
+    return store
 
 
 class _checkpoints:
     """Signs checkpoints of one log with the instance's key in force."""
 
     def __init__(self, instance: str, epoch: int, key: InstanceKey) -> None:
-        self._origin = f"rexecop/{instance}/{epoch}"
+        self._origin = origin_of(instance, epoch)
         self._key = key
 
     def __call__(self, size: int, root: bytes) -> bytes:
@@ -275,6 +292,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             witnesses=witnesses,
             sinks=sinks,
             doctor=Doctor(root, store, world, authority, isolations.probes, sinks.check),
+            ledger=store,
             closing=(lanes, sinks, store),
         )
     )

@@ -24,6 +24,11 @@ from rexecop.store.sqlite import SQLITE_FIXED, SqliteStore
 
 DISK_FREE_MIN = 64 * 1024 * 1024  # Below it a day of records may not fit.
 EXPIRY_NOTICE = timedelta(days=30)  # Long enough to hand out a new key and have it compared.
+REMEDIES = {
+    "identity": "rexecop recover --new-epoch --reason TEXT",
+    "log": "rexecop recover",
+    "index": "rexecop doctor --fix",
+}
 LOCKS_SHOWN_MAX = 20  # Enough to see what is stuck; a busy site holds more.
 
 
@@ -50,6 +55,7 @@ class Doctor:
         """Return every check; with `fix` the index is rebuilt from the records."""
         checks = [
             self._guard("root", self._private),
+            self._guard("identity", self._identity),
             self._guard("storage", self._storage),
             self._guard("log", self._log),
             self._guard("sinks", self._sinks),
@@ -63,12 +69,12 @@ class Doctor:
         ]
         statuses = {item.status for item in checks}
         status = next((name for name in ("failed", "warning") if name in statuses), "ok")
-        wrong_index = any(item.name == "index" and item.status == "failed" for item in checks)
+        wrong = {item.name for item in checks if item.status == "failed"}
         return DoctorView(
             status=status,
             root=str(self._root.path),
             checks=tuple(checks),
-            next=("rexecop doctor --fix",) if wrong_index else (),
+            next=tuple(command for name, command in REMEDIES.items() if name in wrong),
         )
 
     @staticmethod
@@ -85,6 +91,12 @@ class Doctor:
         for path in (self._root.path, self._root.ledger, self._root.instance_key, self._root.policy):
             require_private(path)
         return CheckView(name="root", status="ok", message="only its owner can write it")
+
+    def _identity(self) -> CheckView:
+        self._store.require_sure()
+        return CheckView(
+            name="identity", status="ok", message=f"last written here, epoch {self._store.epoch}"
+        )
 
     def _storage(self) -> CheckView:
         version = self._store.sqlite_version()
@@ -104,6 +116,10 @@ class Doctor:
         if report.bad is not None:
             message = f"record {report.bad.n} of {report.bad.operation_id}: {report.bad.reason}"
             return CheckView(name="log", status="failed", message=message)
+        if report.quarantined:
+            shown = ", ".join(f"record {item.n} of {item.operation_id}" for item in report.quarantined[:3])
+            message = f"{len(report.quarantined)} quarantined ({shown}), all else recomputed"
+            return CheckView(name="log", status="warning", message=message)
         return CheckView(
             name="log", status="ok", message=f"{report.size} records recomputed, chains and log agree"
         )

@@ -22,6 +22,10 @@ RexecopError
     ├── LedgerForked       a sink holds another ledger of the same name
     ├── WitnessStateDamaged  what a witness remembers cannot be read
     ├── FormatRefused      a form that is not of an operation, or not of a window
+    ├── BackupRefused      a backup is not whole, or not what it says
+    ├── RestoreRefused     a backup cannot be restored there, or not without a key
+    ├── ErasureRefused     outputs that may still be needed are not erased
+    ├── SupportUnredacted  a support bundle is only made redacted
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -155,6 +159,30 @@ class FormatRefused(AppError):
     """What is asked for does not go into that form."""
 
     code = "format-refused"
+
+
+class BackupRefused(AppError):
+    """A backup is not whole, or not what it says it is."""
+
+    code = "backup-refused"
+
+
+class RestoreRefused(AppError):
+    """A backup cannot be restored to that place, or not without the instance's key."""
+
+    code = "restore-refused"
+
+
+class ErasureRefused(AppError):
+    """The outputs may still be needed, or there are none."""
+
+    code = "erasure-refused"
+
+
+class SupportUnredacted(AppError):
+    """A support bundle leaves the house, so it is only made redacted."""
+
+    code = "support-unredacted"
 
 
 class RequestConflict(AppError):

@@ -206,6 +206,7 @@ class Evidence:
         """Return the newest checkpoint, over everything appended, or raise NotYet."""
         found = self._store.checkpoint()
         if found is None:
+            self._store.require_sure()
             raise NotYet("the ledger is empty")
         return found
 

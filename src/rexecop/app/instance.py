@@ -14,6 +14,7 @@ from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
 from rexecop.app.describe import operation_view
 from rexecop.app.doctor import Doctor
+from rexecop.app.erasing import ErasureView, erase_outputs
 from rexecop.app.evidence import Asked, Evidence
 from rexecop.app.explain import explain, explain_before
 from rexecop.app.files import read_file
@@ -77,6 +78,7 @@ class Parts:
     witnesses: Witnesses
     sinks: Sinks
     doctor: Doctor
+    ledger: SqliteStore
     closing: tuple[Closing, ...]
 
 
@@ -268,6 +270,12 @@ class Instance(Reading):
         """Write the evidence of all changes, of `target` or of any, that were recorded in a window."""
         return await self._parts.evidence.export_window(target, asked, self._clock.now())
 
+    def erase(self, operation: str, *, step: str | None, rule: str, reason: str) -> ErasureView:
+        """Erase kept outputs for good, by a record that says who, why and by which rule."""
+        store, op = self._parts.ledger, self.operation(operation)
+        by = self.identity().principal
+        return erase_outputs(store, self._parts.world.clock, op, step, by, rule, reason)
+
     def log_checkpoint(self) -> str:
         """Return the newest signed checkpoint, covering everything appended."""
         return self._parts.evidence.checkpoint()
@@ -319,6 +327,7 @@ class Instance(Reading):
 
     async def key_new(self, person: str, role: str, path: Path, expires: str | None = None) -> KeyView:
         """Make a key pair at `path` and enrol it."""
+        self._parts.ledger.require_sure()  # A key that nothing enrols should not be left behind.
         return await self._parts.keyring.create(path, person, Role(role), os_user(), expires)
 
     async def key_trust(self, source: str, person: str, role: str, expires: str | None = None) -> KeyView:

@@ -48,9 +48,10 @@ def log_view(
     return {
         "size": report.size,
         "root": report.root.hex(),
-        "verdict": "damaged" if report.bad else good,
+        "verdict": "damaged" if report.bad else "quarantined" if report.quarantined else good,
         "signer": signer,
         "bad": to_json(report.bad) if report.bad else None,
+        "quarantined": tuple(to_json(lost) for lost in report.quarantined),
         "not_checked": _not_checked(signed, held),
     }
 

@@ -21,6 +21,11 @@ class Root:
         return self.path / "ledger.sqlite"
 
     @property
+    def newest_checkpoint(self) -> Path:
+        """The newest checkpoint signed here: an older ledger in its place is noticed by it."""
+        return self.path / "newest.checkpoint"
+
+    @property
     def instance_key(self) -> Path:
         """The private key that signs checkpoints and receipts."""
         return self.path / "keys" / "instance"

@@ -33,7 +33,7 @@ class Serving:
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._world = instance.parts.world
-        self._chain = instance.parts.authority.trust_records()[0].record.operation
+        self._chain = instance.parts.ledger.instance_id
         self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
         self._executor = Executor(self._world, self._authority)
 

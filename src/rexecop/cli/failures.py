@@ -49,6 +49,7 @@ CODE_EXITS: Final[Mapping[str, Exit]] = {
     "too-early": Exit.UNKNOWN,
     # Evidence that does not hold, and input that merely looks like it.
     "proof-error": Exit.EVIDENCE,
+    "backup-refused": Exit.EVIDENCE,
     "not-canonical": Exit.USAGE,
     "public-key-malformed": Exit.USAGE,
     "trust-file-malformed": Exit.USAGE,

@@ -9,7 +9,10 @@ from rexecop.cli.exits import STATE_EXITS, Exit
 from rexecop.cli.render import Page, as_json, clipped, minute, moment, short
 
 if TYPE_CHECKING:
+    from rexecop.app.backup import BackupView, RestoreView
+    from rexecop.app.erasing import ErasureView
     from rexecop.app.offline import ProfileView
+    from rexecop.app.recovering import RecoverView
     from rexecop.app.views import (
         CheckView,
         DecisionView,
@@ -247,6 +250,60 @@ def rows_page(page: Page, found: Mapping[str, object]) -> None:
         items = items if isinstance(items, list | tuple) else [items]
         for index, item in enumerate(items):
             page.row(str(name) if index == 0 else "", _value(item))
+
+
+def backup_page(page: Page, view: BackupView) -> None:
+    """Draw a backup and what is wrong with it."""
+    page.verdict(f"{view.path}: {view.wrong or view.verdict}", good=view.wrong is None)
+    if (held := view.manifest) is not None:
+        keys = "with" if held.private_keys else "without"
+        page.row(
+            "holds", f"{view.size} records of {view.origin}, {len(held.members)} files, {keys} private keys"
+        )
+        page.row("left out", ", ".join(held.left_out) or "nothing")
+        page.row("signed by", view.signer or "")
+    if view.quarantined:
+        page.row("damaged", f"{view.quarantined} records that were quarantined before")
+    for text in view.not_checked:
+        page.row("unchecked", text)
+
+
+def restore_page(page: Page, view: RestoreView) -> None:
+    """Draw a restored root."""
+    page.title(view.root, "ok")
+    page.row("epoch", f"{view.epoch}, continues from {view.continues} records: {view.reason}")
+    new = ", which is new: whoever verifies has to be given it" if view.key_is_new else ""
+    page.row("its key", f"{view.instance_key}{new}")
+    next_rows(page, view.next)
+
+
+def recover_page(page: Page, view: RecoverView) -> None:
+    """Draw what was damaged and what was done about it."""
+    epoch = f"epoch {view.epoch}, begun now" if view.began else f"epoch {view.epoch}"
+    page.title(f"{view.size} records checked, {epoch}", "" if view.damaged or view.unfit else "ok")
+    rows = [(str(d.leaf), d.operation_id or "unknown", str(d.n), d.done, d.reason) for d in view.damaged]
+    if rows:
+        page.table(("leaf", "operation", "n", "is", "because"), rows, indent=2, wrap=True)
+    if view.nodes:
+        page.row("tree", f"{view.nodes} rows of nodes computed again")
+    if view.recorded is not None:
+        page.row("noted", f"as record {view.recorded} of the instance")
+    for text in view.unfit:
+        page.row("unfit", text)
+    if view.problem is not None:
+        page.row("problem", view.problem)
+    next_rows(page, view.next)
+
+
+def erasure_page(page: Page, view: ErasureView) -> None:
+    """Draw which outputs are gone."""
+    page.title(view.operation_id)
+    for digest in view.erased:
+        page.row("erased", digest)
+    page.row("before", f"{len(view.before)} outputs were erased earlier")
+    if not view.cleared:
+        page.row("left", "a reader still holds an older state of the ledger; run this again when it is gone")
+    next_rows(page, (f"rexecop export {view.operation_id}",))
 
 
 def _value(value: object) -> str:

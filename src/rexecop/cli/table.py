@@ -89,6 +89,12 @@ ENTRIES: Final = (
     ),
     _entry("profile", MORE, "look at profiles and check them", "rexecop profile list"),
     _entry("env", MORE, "check environments", "rexecop env lint environment.yaml"),
+    _entry("backup", MORE, "copies that prove themselves, and roots from them", "rexecop backup create b1"),
+    _entry("recover", MORE, "name damaged records; let a moved root go on", "rexecop recover"),
+    _entry(
+        "evidence", MORE, "erase outputs, by a record", "rexecop evidence erase @ --rule 30d --reason asked"
+    ),
+    _entry("support", MORE, "a signed file for whoever helps", "rexecop support bundle --redacted"),
     _entry("serve", MORE, "the HTTP service", "rexecop serve --port 5000"),
     _entry("version", MORE, "the version", "rexecop version"),
     _entry("help", MORE, "help on a command, or `help all`", "rexecop help all"),

@@ -89,6 +89,11 @@ class Policy:
         self._timeless = not any(_NOW.search(pack.data) for pack in self._all)
         self._answers: dict[PolicyRequest, Answer] = {}
 
+    @property
+    def rule_ids(self) -> tuple[str, ...]:
+        """The names of all rules and requirements in force, each with its pack."""
+        return tuple(sorted(self._by_name))
+
     def groups(self) -> Mapping[str, frozenset[str]]:
         """Return each group with the persons in it, as quorums need it."""
         return self.entities.members()

@@ -137,6 +137,8 @@ class Batch:
     `heads` advance the per-target chain of change attempts: `n` must follow the stored one,
     and the attempt be among `records`. `after_change`, when given, must still be the leaf of
     the newest change (-1 for none).
+    `heads` advance the per-target chain of change attempts: `n` must follow the stored one.
+    `erased` outputs are gone with their keys once the batch is durable; others are left alone.
     """
 
     operation: str
@@ -153,6 +155,7 @@ class Batch:
     lease: Lease | None = None
     release: bool = False
     after_change: int | None = None
+    erased: tuple[Digest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

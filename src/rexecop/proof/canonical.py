@@ -164,6 +164,14 @@ def digest_of(data: bytes) -> Digest:
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())
 
 
+def digest_of_pieces(pieces: Iterable[bytes]) -> Digest:
+    """Return `sha256:<hex>` over `pieces` joined, for what is too large to be held whole."""
+    state = hashlib.sha256()
+    for piece in pieces:
+        state.update(piece)
+    return Digest("sha256:" + state.hexdigest())
+
+
 def is_digest(text: str) -> bool:
     """Return whether `text` has the form of a digest."""
     return _DIGEST.fullmatch(text) is not None

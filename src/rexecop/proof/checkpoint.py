@@ -27,6 +27,7 @@ EXTENSIONS_MAX: Final = 16  # We write none; other logs write a few.
 LogKeys: TypeAlias = Callable[[str], Sequence[NoteKey]]
 """Returns the keys that may sign for the log of an origin; none for a log that is not known."""
 
+_EPOCH: Final = re.compile(r"[1-9][0-9]{0,8}")
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
@@ -61,6 +62,17 @@ class Witnessed:
     checkpoint: Checkpoint
     signer: NoteKey
     witnesses: tuple[Verified, ...]
+
+
+def origin_of(instance: str, epoch: int) -> str:
+    """Return the origin of the log of `instance` in its `epoch`."""
+    return f"rexecop/{instance}/{epoch}"
+
+
+def epoch_of(origin: str, instance: str) -> int | None:
+    """Return the epoch that `origin` is of, None where it is no origin of `instance`."""
+    epoch = origin.removeprefix(f"rexecop/{instance}/")
+    return int(epoch) if _EPOCH.fullmatch(epoch) and origin == origin_of(instance, int(epoch)) else None
 
 
 def sign(checkpoint: Checkpoint, signer: Signer) -> bytes:

@@ -175,6 +175,15 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
         )
 
 
+def root_before(index: int, size: int, proof: Sequence[bytes]) -> bytes:
+    """Return the root of the tree of the leaves before leaf `index`, by its verified inclusion `proof`.
+
+    Whatever stands left of the leaf on its path are the full subtrees that tree splits into.
+    """
+    _, siblings = _way(index, size, whole=False)
+    return _join([step for (start, _), step in zip(siblings, proof, strict=True) if start < index][::-1])
+
+
 def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
     """Return only if the tree (`new`, `new_root`) continues the tree (`old`, `old_root`).
 

@@ -58,11 +58,18 @@ class Applier:
         self._frontier = Frontier.empty()
 
     def start(self) -> None:
-        """Read where the log ends, right after the transaction began."""
+        """Read where the log ends, right after the transaction began.
+
+        Raises:
+            StoreDamaged: nodes of the tree are lost, so nothing can be added to it.
+        """
         self._fresh = {}
         size = size_in(self.connection)
         if size != self._kept.size:
-            self._kept = Frontier.load(size, nodes_in(self.connection))
+            try:
+                self._kept = Frontier.load(size, nodes_in(self.connection))
+            except ProofError as error:
+                raise StoreDamaged(f"nothing can follow the log: {error.message}") from error
         self._frontier = self._kept
 
     def keep(self) -> None:
@@ -245,6 +252,8 @@ class Applier:
             )
         for blob in batch.blobs:
             self._keep_blob(blob)
+        for commitment in batch.erased:
+            self._erase(commitment)
 
     def _claim(self, number: int, claim: Claim) -> None:
         try:
@@ -306,6 +315,15 @@ class Applier:
             "INSERT INTO chunks(place, data) VALUES(?,?)",
             [(place + i, blob.data[start : start + CHUNK_BYTES]) for i, start in enumerate(pieces)],
         )
+
+    def _erase(self, commitment: Digest) -> None:
+        key = pack_digest(commitment)
+        row = self.connection.execute("SELECT number FROM blobs WHERE commitment=?", (key,)).fetchone()
+        if row is None:
+            return
+        places = (row[0] * CHUNKS_MAX, (row[0] + 1) * CHUNKS_MAX)
+        self.connection.execute("DELETE FROM chunks WHERE place>=? AND place<?", places)
+        self.connection.execute("DELETE FROM blobs WHERE number=?", (row[0],))
 
 
 def is_released(lease: Lease) -> bool:

@@ -12,13 +12,13 @@ from typing import Final, TypeAlias
 
 from rexecop.proof import note as notes
 from rexecop.proof.errors import ProofError, RexecopError
-from rexecop.proof.merkle import Frontier, leaf_hash
+from rexecop.proof.merkle import HASH_BYTES, Frontier, leaf_hash
 from rexecop.proof.note import NoteSignature
 from rexecop.proof.witness import with_lines
 from rexecop.store.apply import Applier
 from rexecop.store.connection import Readers
-from rexecop.store.errors import StoreDamaged
-from rexecop.store.log import Log, StoredCheckpoint, checkpoint_in
+from rexecop.store.errors import EpochOver, StoreDamaged
+from rexecop.store.log import Log, StoredCheckpoint, checkpoint_in, epoch_in
 from rexecop.store.packing import unpack_body
 from rexecop.store.reading import OpenedRecords
 from rexecop.store.writer import Writer
@@ -114,7 +114,8 @@ class Checkpointer:
                 row = connection.execute(_PAGE, (frontier.size, end)).fetchone()
             texts = str(row[0]).split(",") if row is not None and row[0] else []
             found = [text.split(":") for text in texts]
-            frontier, completed = frontier.extend([self._leaf(bytes.fromhex(body)) for _, _, body in found])
+            leaves = [self._leaf(int(leaf), *map(bytes.fromhex, rest)) for leaf, *rest in found]
+            frontier, completed = frontier.extend(leaves)
             for place, (leaf, nodes, _), expected in zip(
                 range(end - len(found), end), found, completed, strict=True
             ):
@@ -124,10 +125,18 @@ class Checkpointer:
                 raise self._damaged(f"leaf {frontier.size} is missing")
         return frontier
 
-    def _leaf(self, stored: bytes) -> bytes:
-        """Return the hash of the leaf that `stored` is read back as."""
+    def _leaf(self, leaf: int, nodes: bytes, stored: bytes) -> bytes:
+        """Return the hash that `stored`, beside which `nodes` lie, is read back as."""
         # What these very bytes open to was computed when they were written, or read before.
-        return self._opened.leaf(stored) or leaf_hash(unpack_body(stored))
+        found, kept = self._opened.leaf(stored), nodes[:HASH_BYTES]
+        if found is None:
+            try:
+                found = leaf_hash(unpack_body(stored))
+            except StoreDamaged:
+                found = b""
+        if found != kept and leaf in self._log.quarantined():
+            return kept  # Lost and named as lost; its hash is still what was logged.
+        return found
 
     def _damaged(self, reason: str) -> StoreDamaged:
         error = StoreDamaged(f"the ledger cannot be vouched for: {reason}")
@@ -141,6 +150,11 @@ class Checkpointer:
         if stored is not None and stored.size >= frontier.size:
             return stored
         note = self._sign(frontier.size, frontier.root())
+        # Whoever opened the ledger before an epoch began would sign for the one before: a fork.
+        if epoch_in(note) != self._log.epoch:
+            over = EpochOver("another process began a new epoch of the log; open the root again")
+            self._writer.refuse(over)
+            raise over
         found = StoredCheckpoint(size=frontier.size, note=note)
         self._writer.run(lambda applier: keep(applier, found), durable=False)
         return found

@@ -42,6 +42,7 @@ _WRITER: Final[_Pragmas] = (
     ("journal_size_limit", WAL_BYTES_KEPT),
     ("temp_store", "memory"),
     ("cache_size", -CACHE_KIB),
+    ("secure_delete", 1),  # What was erased leaves no copy in the file's free pages.
     ("trusted_schema", 0),
 )
 _READER: Final[_Pragmas] = (

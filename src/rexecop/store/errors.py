@@ -3,7 +3,8 @@
 StoreError
 ├── StoreUnavailable
 │   ├── StoreMissing  StoreExists  StoreForeign  StoreNewer  StoreDamaged
-│   └── StoreBusy  StoreReadOnly
+│   ├── StoreBusy  StoreReadOnly
+│   └── RootIdentityDoubtful  EpochOver
 ├── BatchRefused  ClockSteppedBack
 └── StorageRefused
     └── ExtraMissing  StoragePassword
@@ -54,6 +55,18 @@ class StoreReadOnly(StoreUnavailable):
     """The ledger can be read here, not written."""
 
     code = "store-read-only"
+
+
+class RootIdentityDoubtful(StoreUnavailable):
+    """This ledger may be a copy of the one that was last written: nothing changing is appended."""
+
+    code = "root-identity-doubtful"
+
+
+class EpochOver(StoreUnavailable):
+    """Another process began a new epoch of the log: this one signs and writes nothing more."""
+
+    code = "epoch-over"
 
 
 class BatchRefused(StoreError):

@@ -15,12 +15,22 @@ from rexecop.proof.checkpoint import Checkpoint, LogKeys
 from rexecop.proof.errors import CheckpointForeign, CheckpointForged, LogLeafUnreadable, ProofError
 from rexecop.proof.logcheck import Leaf as CheckedLeaf
 from rexecop.proof.logcheck import LogReport, check_log
-from rexecop.proof.merkle import HASH_BYTES, LEAVES_MAX, Frontier, NodeReader, Place, completing, nodes_from
+from rexecop.proof.merkle import (
+    HASH_BYTES,
+    LEAVES_MAX,
+    Frontier,
+    NodeReader,
+    Place,
+    completing,
+    leaf_hash,
+    nodes_from,
+)
 from rexecop.store.connection import Readers
 from rexecop.store.errors import StoreDamaged
 from rexecop.store.packing import pack_operation, unpack_body, unpack_operation
 
 PAGE_LEAVES: Final = 512  # Leaves read at a time: a reader that is slow must not pin the file's history.
+QUARANTINE: Final = "quarantine:"  # What stands before a leaf in `meta` when its damage is known.
 
 _PAGE: Final = """
 SELECT leaf, id, n, body, nodes FROM records LEFT JOIN operations ON number=op
@@ -106,8 +116,35 @@ class Log:
             raise OperationUnknown(f"operation `{operation}` has no record {n}", operation=operation)
         return int(row[0])
 
-    def leaves(self, start: int, stop: int) -> Iterator[Leaf]:
+    @property
+    def epoch(self) -> int:
+        """Return the epoch of the log: 1, and one more for each restored copy."""
+        return int(self._meta("epoch"))
+
+    @property
+    def identity(self) -> str | None:
+        """Return the mark of the root that this ledger was last written in, None before it has one."""
+        with self._readers.borrow() as connection:
+            row = connection.execute("SELECT value FROM meta WHERE name='identity'").fetchone()
+        return None if row is None else str(row[0])
+
+    def _meta(self, name: str) -> str | int:
+        with self._readers.borrow() as connection:
+            row = connection.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
+        if row is None or not isinstance(row[0], str | int):
+            raise StoreDamaged(f"the ledger does not say its `{name}`")
+        return row[0]
+
+    def quarantined(self) -> frozenset[int]:
+        """Return the leaves that are known to be damaged: `recover` named them and set them aside."""
+        with self._readers.borrow() as connection:
+            found = connection.execute("SELECT name FROM meta WHERE name GLOB ?", (f"{QUARANTINE}[0-9]*",))
+            return frozenset(int(name.removeprefix(QUARANTINE)) for (name,) in found)
+
+    def leaves(self, start: int, stop: int, lost: frozenset[int] = frozenset()) -> Iterator[Leaf]:
         """Yield the leaves from `start` up to and without `stop`, reading a page at a time.
+
+        Those that are known to be `lost` have an empty body unless it is what was logged after all.
 
         Raises:
             StoreDamaged: the next leaf is missing, or cannot be read or unpacked.
@@ -126,7 +163,9 @@ class Log:
             for leaf, key, n, body, nodes in rows:
                 if leaf != start:
                     break
-                yield Leaf(leaf, "" if key is None else unpack_operation(key), n, unpack_body(body), nodes)
+                known = leaf in lost and not _is_logged(body, nodes)
+                opened = b"" if known else unpack_body(body)
+                yield Leaf(leaf, "" if key is None else unpack_operation(key), n, opened, nodes)
                 start += 1
             if start != end:
                 raise _no_leaf(start)
@@ -175,9 +214,13 @@ class Log:
         return report
 
     def _checked_leaves(self, size: int) -> Iterator[CheckedLeaf]:
+        known = self.quarantined()
         try:
-            for leaf in self.leaves(0, size):
-                yield CheckedLeaf(body=leaf.body, kept=leaf.kept, operation=leaf.operation, n=leaf.n)
+            for leaf in self.leaves(0, size, known):
+                lost = leaf.kept(0)[:HASH_BYTES] if not leaf.body else None
+                yield CheckedLeaf(
+                    body=leaf.body, kept=leaf.kept, operation=leaf.operation, n=leaf.n, lost=lost
+                )
         except StoreDamaged as error:
             raise LogLeafUnreadable(error.message) from error
 
@@ -188,6 +231,14 @@ class Log:
                 "SELECT id, n FROM records LEFT JOIN operations ON number=op WHERE leaf=?", (leaf,)
             ).fetchone()
         return ("", 0) if row is None or row[0] is None else (unpack_operation(row[0]), int(row[1]))
+
+
+def _is_logged(stored: bytes, nodes: bytes) -> bool:
+    """Return whether the body `stored` is the one whose leaf hash stands first in `nodes`."""
+    try:
+        return leaf_hash(unpack_body(stored)) == nodes[:HASH_BYTES]
+    except StoreDamaged:
+        return False
 
 
 def size_in(connection: apsw.Connection) -> int:
@@ -226,6 +277,15 @@ def checkpoint_in(size: int, note: bytes, log_keys: LogKeys | None = None) -> Ch
     if found.size != size:
         raise CheckpointForged(f"the checkpoint kept for {size} records says it is of {found.size}")
     return found
+
+
+def epoch_in(note: bytes) -> int:
+    """Return the epoch that the checkpoint `note` is of, or raise StoreDamaged."""
+    try:
+        epoch = checkpoints.parse(notes.parse(note).text).origin.rpartition("/")[2]
+    except ProofError as error:
+        raise StoreDamaged(f"the checkpoint cannot be read: {error.message}") from error
+    return int(epoch) if epoch.isdecimal() else 0
 
 
 def _no_leaf(leaf: int) -> StoreDamaged:

@@ -257,18 +257,6 @@ class Reading(Log):
         """Return the id of the instance this ledger is of."""
         return str(self._meta("instance"))
 
-    @property
-    def epoch(self) -> int:
-        """Return the epoch of the log: 1, and one more for each restored copy."""
-        return int(self._meta("epoch"))
-
-    def _meta(self, name: str) -> str | int:
-        with self._readers.borrow() as connection:
-            row = connection.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
-        if row is None or not isinstance(row[0], str | int):
-            raise StoreDamaged(f"the ledger does not say its `{name}`")
-        return row[0]
-
 
 def last_change_in(connection: apsw.Connection) -> int:
     """Return the leaf of the newest change, -1 where there is none."""

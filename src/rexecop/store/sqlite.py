@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
 import apsw
 
-from rexecop.operations.errors import OperationUnknown
+from rexecop.operations.errors import AppendConflict, OperationUnknown
 from rexecop.operations.ports import Appended, Batch, Lease
+from rexecop.proof.errors import ProofError
 from rexecop.proof.note import NoteSignature
+from rexecop.proof.vocabulary import Mode
 from rexecop.store import connection as connections
-from rexecop.store import index
+from rexecop.store import index, repair
 from rexecop.store.apply import RELEASED, Applier, is_released
 from rexecop.store.checkpoints import Checkpointer, Sign, give
-from rexecop.store.errors import StoreReadOnly
+from rexecop.store.errors import RootIdentityDoubtful, StoreReadOnly
 from rexecop.store.index import Difference, Fold
-from rexecop.store.log import StoredCheckpoint
+from rexecop.store.log import Leaf, Log, StoredCheckpoint, size_in
 from rexecop.store.packing import pack_operation
 from rexecop.store.prepare import prepare
 from rexecop.store.reading import Reading, lease_in, number_in
+from rexecop.store.repair import Damage, Examination, Examiner
 from rexecop.store.writer import Writer
 
 SQLITE_FIXED: Final = (3, 51, 3)  # Before it, two writers at the wrong moment could damage the file.
+CHANGING: Final = frozenset({Mode.APPLY, Mode.RECOVERY})
 FAULTS_MAX: Final = 20  # Of the faults SQLite finds in its pages, so many are told.
 
 
@@ -34,11 +40,14 @@ class SqliteStore(Reading):
     the others. Reading works on a damaged or read-only ledger as far as its bytes allow.
     """
 
-    def __init__(self, path: Path, readers: connections.Readers, writer: Writer | None) -> None:
+    def __init__(
+        self, path: Path, readers: connections.Readers, writer: Writer | None, doubt: str | None = None
+    ) -> None:
         super().__init__(readers)
         self._path = path
         self._writer = writer
         self._checkpointer: Checkpointer | None = None
+        self.doubt: Final = doubt
 
     # --- making, opening, closing ---
 
@@ -60,10 +69,12 @@ class SqliteStore(Reading):
         read_only: bool = False,
         checkpointer: Sign | None = None,
         vfs: str | None = None,
+        doubt: str | None = None,
     ) -> Self:
         """Open the ledger at `path`; with `checkpointer`, commits are covered within 50 ms.
 
-        `vfs` names another SQLite file layer than the system's.
+        `vfs` names another SQLite file layer than the system's. `doubt` says why this may be
+        a copy of the ledger that was last written: then nothing changing is appended, and nothing signed.
 
         Raises:
             StoreMissing, StoreForeign, StoreNewer, StoreDamaged, StoreReadOnly, StoreUnavailable.
@@ -74,8 +85,8 @@ class SqliteStore(Reading):
                 return cls(path, readers, None)
         patience = connections.Patience()
         writer = Writer(connections.open_writer(path, patience, vfs), patience, path)
-        store = cls(path, readers, writer)
-        if checkpointer is not None:
+        store = cls(path, readers, writer, doubt)
+        if checkpointer is not None and doubt is None:
             store._checkpointer = Checkpointer(checkpointer, readers, writer, store._opened)
             writer.on_commit = store._checkpointer.wake
         return store
@@ -103,6 +114,7 @@ class SqliteStore(Reading):
         Raises:
             BatchRefused, ClockSteppedBack: beside the port's errors.
         """
+        self._require_harmless(batch)
         prepared = prepare(batch)
         appended = await self._writing.run_async(
             lambda applier: applier.append(prepared), weight=prepared.weight
@@ -113,8 +125,64 @@ class SqliteStore(Reading):
 
     def append_sync(self, batch: Batch) -> Appended:
         """Do as `append` for a caller without an event loop."""
+        self._require_harmless(batch)
         prepared = prepare(batch)
         return self._writing.run(lambda applier: applier.append(prepared), weight=prepared.weight)
+
+    def require_sure(self) -> None:
+        """Return only if this is without doubt the ledger that was last written.
+
+        Raises:
+            RootIdentityDoubtful: it may be a copy.
+        """
+        if self.doubt is not None:
+            raise RootIdentityDoubtful(
+                f"{self.doubt}; nothing changing is done here until a new epoch says that this root goes on",
+                next_steps=("rexecop recover --new-epoch --reason TEXT",),
+            )
+
+    def _require_harmless(self, batch: Batch) -> None:
+        """Return only if `batch` may be appended to what may be a copy: reads and dry runs may."""
+        if batch.records and (batch.row is None or batch.row.mode in CHANGING):
+            self.require_sure()
+
+    def begin_epoch(self, batch: Batch, epoch: int, identity: str, size: int) -> None:
+        """Append `batch`, which begins `epoch`, to the log of `size`; from then on it is the root's own.
+
+        Raises:
+            AppendConflict: the log has another size; somebody else writes to it.
+        """
+        prepared = prepare(batch)
+
+        def work(applier: Applier) -> None:
+            found = size_in(applier.connection)
+            if found != size:
+                what = f"the log has {found} records and had {size}: somebody else is writing to it"
+                raise AppendConflict(what, operation=batch.operation)
+            applier.append(prepared)
+            rows = [("epoch", epoch), ("identity", identity)]
+            applier.connection.executemany("INSERT OR REPLACE INTO meta(name, value) VALUES(?,?)", rows)
+
+        self._writing.run(work)
+
+    def mark(self, identity: str) -> None:
+        """Say which root this ledger is written in; lost in a power cut, it is said again."""
+        self._writing.run(
+            lambda applier: applier.connection.execute(
+                "INSERT OR REPLACE INTO meta(name, value) VALUES('identity', ?)", (identity,)
+            ),
+            durable=False,
+        )
+
+    def clear_wal(self) -> bool:
+        """Leave nothing in the write-ahead log; False while a reader still needs what is in it."""
+        connection = connections.open_writer(self._path, connections.Patience())
+        try:
+            with connections.translated(self._path):
+                busy, _, _ = next(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+            return not busy
+        finally:
+            connection.close()
 
     def acquire(self, operation: str, runner: str, until: datetime, now: datetime) -> Lease | None:
         """Take or renew the lease of `operation`; None while another live runner holds it.
@@ -163,11 +231,13 @@ class SqliteStore(Reading):
     def checkpoint(self, sign: Sign | None = None) -> StoredCheckpoint | None:
         """Return a checkpoint over all that is committed, signed by `sign` or the store's own signer.
 
-        None while the log is empty.
+        None while the log is empty. Where it may be a copy, the newest one kept: another would be a fork.
 
         Raises:
             StoreReadOnly: nothing signs here. StoreDamaged: what was read back is not what was logged.
         """
+        if self.doubt is not None:
+            return self.kept_checkpoint()
         if sign is not None:
             return Checkpointer(sign, self._readers, self._writing, self._opened).cover()
         if self._checkpointer is None:
@@ -178,6 +248,47 @@ class SqliteStore(Reading):
         """Keep `checkpoint` for good, because a witness is given it or answered with `lines`."""
         self._writing.run(lambda applier: give(applier, checkpoint, lines))
 
+    # --- repair ---
+
+    def examine(self) -> Examination:
+        """Return everything that is damaged, and what of it the tree determines."""
+        return Examiner(self._readers).run()
+
+    def agrees_with(self, other: Log) -> int:
+        """Return up to which leaf the log `other` is proved to be this one: the trees have one root there."""
+        ours, _ = repair.kept_roots(self._readers)
+        with suppress(ProofError):
+            ours.setdefault(other.size(), self.root(other.size()))
+        shared = (size for size, root in ours.items() if size <= other.size() and other.root(size) == root)
+        return max(shared, default=0)
+
+    def mend(self, found: Examination) -> None:
+        """Put tree nodes right that `found` determines."""
+        with self._repairing() as connection:
+            repair.mend(connection, found)
+
+    def put_back(self, records: Sequence[Leaf]) -> None:
+        """Store the bytes of `records` where they were lost; the caller has compared them with the tree."""
+        with self._repairing() as connection:
+            repair.put_back(connection, records)
+
+    def quarantine(self, damaged: Sequence[Damage], by: str, at: str) -> None:
+        """Remember `damaged` records as known, who named them, and when."""
+        with self._repairing() as connection:
+            repair.quarantine(connection, damaged, by, at)
+
+    @contextmanager
+    def _repairing(self) -> Iterator[apsw.Connection]:
+        """Lend a transaction; unlike the writer's it needs no sound tree, and no store opened for writing."""
+        connection = connections.open_writer(self._path, connections.Patience())
+        try:
+            with connections.translated(self._path):
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+        finally:
+            connection.close()
+
     # --- doctor ---
 
     @property
@@ -185,6 +296,19 @@ class SqliteStore(Reading):
         """Return why nothing is written or vouched for any more, or None."""
         stopped = self._writer.stopped if self._writer is not None else None
         return stopped or (self._checkpointer.failure if self._checkpointer is not None else None)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many rows each table has, how many operations each state, and the file's pages."""
+        with self._readers.borrow() as connection:
+            names = [
+                name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type='table'")
+            ]
+            rows = {name: next(connection.execute(f"SELECT count(*) FROM {name}"))[0] for name in names}
+            states = (
+                "SELECT state, count(*) FROM operations WHERE number>0 AND state IS NOT NULL GROUP BY state"
+            )
+            pages = {name: int(connection.pragma(name)) for name in ("page_count", "freelist_count")}
+            return {"rows": rows, "states": dict(connection.execute(states)), "pages": pages}
 
     def integrity(self) -> tuple[str, ...]:
         """Return what SQLite finds wrong with its own pages; nothing if they are sound."""

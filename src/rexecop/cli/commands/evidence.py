@@ -1,4 +1,4 @@
-"""`rexecop evidence show`: records as evidence."""
+"""`rexecop evidence`: records as evidence, and the end of outputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from rexecop.cli.errors import Usage
 from rexecop.cli.operands import takes_operation
+from rexecop.cli.pages import erasure_page
 from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.records import evidence_page, record_page
 from rexecop.cli.session import Session
@@ -41,3 +42,21 @@ def show(session: Session, operation: str, record: str | None, step: str | None)
         )
     quiet = "\n".join(line.record.digest for line in found.records)
     session.answer(found, lambda page: evidence_page(page, found), quiet=quiet)
+
+
+@command.command(
+    name="erase", epilog="rexecop evidence erase @ --rule keep-30-days --reason 'asked by its owner'"
+)
+@takes_operation
+@click.option("--step", help="Only the outputs of this step.")
+@click.option("--rule", required=True, help="The rule it is done under; recorded.")
+@click.option("--reason", required=True, help="Why; recorded.")
+@click.pass_obj
+def erase(session: Session, operation: str, step: str | None, rule: str, reason: str) -> None:
+    """Erase the kept outputs of an ended operation for good.
+
+    Every proof stays whole; a verifier says who erased them.
+    """
+    with session.instance() as instance:
+        view = instance.erase(operation, step=step, rule=rule, reason=reason)
+    session.answer(view, lambda page: erasure_page(page, view), quiet="\n".join(view.erased))

@@ -1,4 +1,4 @@
-"""Records of the instance itself: keys, heads, erasures, accesses, notes.
+"""Records of the instance itself: keys, heads, erasures, accesses, epochs, notes.
 
 They form the chain of a reserved operation whose id is the instance's own.
 """
@@ -64,6 +64,29 @@ class Access(Record):
     subject: str
     action: str
     digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogState:
+    """That the log `origin` had `size` leaves under `root` (64 hex digits): what a checkpoint says."""
+
+    origin: str
+    size: int
+    root: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch(Record):
+    """`by` began epoch `epoch` of the log, in a restored or copied root.
+
+    It is the first record of its epoch: leaf `continues.size` of the same tree.
+    """
+
+    kind: ClassVar[str] = "epoch/1"
+
+    epoch: int
+    continues: LogState
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,35 @@
+"""`rexecop recover`: name damaged records, and let a moved root go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rexecop.cli.errors import Usage
+from rexecop.cli.exits import Exit
+from rexecop.cli.pages import recover_page
+from rexecop.cli.parsing import VerbCommand
+from rexecop.cli.session import Session
+
+
+@click.command(cls=VerbCommand, name="recover")
+@click.option("--from", "backup", metavar="BACKUP", help="Put back what this backup has of damaged records.")
+@click.option("--new-epoch", is_flag=True, help="Let this copied or restored root go on as its own.")
+@click.option("--reason", help="Why; recorded with the new epoch.")
+@click.pass_obj
+def command(session: Session, backup: str | None, new_epoch: bool, reason: str | None) -> int:
+    """Check every record against its hash in the log.
+
+    A damaged one is named and set aside, and everything else keeps working.
+    """
+    from rexecop.app.recovering import recover
+
+    if new_epoch != (reason is not None):
+        raise Usage(
+            "a new epoch needs a reason, and only a new epoch takes one",
+            next_steps=("rexecop recover --new-epoch --reason TEXT",),
+        )
+    view = recover(session.settings, backup=None if backup is None else Path(backup), new_epoch=reason)
+    session.answer(view, lambda page: recover_page(page, view), quiet=str(len(view.damaged)))
+    return Exit.FAILED if view.unfit or view.problem else Exit.DONE
