@@ -326,8 +326,9 @@ def a_change_without_a_number() -> Case:
 @earns("E11h")
 def a_change_numbered_for_before_the_window() -> Case:
     world = World()
-    start = world.mark([Head(target=TARGET, n=1, attempt=PACK.digest)])
-    world.change()
+    book = a_write("op_0", TARGET, 1, None)
+    start = world.mark([Head(target=TARGET, n=1, attempt=attempts(book)[0].digest)])
+    world.write(book)
     return Case(bundle=world.cut(start, world.mark()).bundle())
 
 
