@@ -18,13 +18,6 @@ pytestmark = needs("chromium")
 ROOT: Final = Path(__file__).resolve().parents[2]
 FORMATS: Final = ROOT / "docs" / "formats"
 CASES: Final = ROOT / "conformance" / "cases"
-# Where the page and the case say different things: "lines that follow one another with the same operation"
-# are its records (verification.md, Several operations), and here lines of others stand in between.
-DISPUTED: Final = {
-    "E03a_records-of-one-operation-that-stand-apart": [
-        'codes: ["E03a", "E03e", "E05d", "E11i"], expected ["E03a", "E03g", "E05d"]'
-    ]
-}
 ALTERED: Final = 60  # Enough to reach every member of a bundle; each costs the browser some milliseconds.
 
 
@@ -41,7 +34,7 @@ def test_the_page_answers_every_case_as_it_should(page: Page) -> None:
         said = Said(exit=0 if report.get("verdict") == "verified" else 7, answer=report)
         if found := differences(case, said):
             wrong[case.name] = found
-    assert wrong == DISPUTED
+    assert wrong == {}
 
 
 def test_every_vector_and_table_of_the_format_pages_holds_in_the_page(page: Page) -> None:

@@ -130,10 +130,10 @@ def _end(
 def _changes(opened: Opened) -> dict[str, list[_Change]]:
     """Return all counted changes by target, in the order of their numbers."""
     found: dict[str, list[_Change]] = defaultdict(list)
-    for sealed, place in zip(opened.records, opened.contents.proofs.operation, strict=False):
+    for sealed, leaf in opened.leaves:
         record = sealed.record
         if isinstance(record, Attempt) and record.target_n is not None:
-            found[record.target].append(_Change(sealed, record, record.target_n, place.leaf))
+            found[record.target].append(_Change(sealed, record, record.target_n, leaf))
     for changes in found.values():
         changes.sort(key=lambda change: change.n)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -66,6 +66,14 @@ class Opened:
     def records(self) -> Iterator[Sealed]:
         """The records of all operations, in order."""
         return (sealed for records in self.operations.values() for sealed in records)
+
+    @property
+    def leaves(self) -> Iterator[tuple[Sealed, int]]:
+        """The records of all operations as in `records`, each with the leaf its line is said to be."""
+        said: dict[bytes, deque[int]] = defaultdict(deque)
+        for line, place in zip(self.contents.records, self.contents.proofs.operation, strict=False):
+            said[line].append(place.leaf)
+        return ((sealed, said[sealed.body].popleft()) for sealed in self.records if said[sealed.body])
 
     @property
     def newest(self) -> datetime | None:

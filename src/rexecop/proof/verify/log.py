@@ -71,10 +71,10 @@ def check_inclusion(opened: Opened, notes: Notes) -> None:
 def _order(opened: Opened, notes: Notes) -> None:
     """Records of a chain stand in the log in their order, and operations by their first records."""
     proofs = opened.contents.proofs
-    places = iter([proof.leaf for proof in proofs.operation])
+    places = (leaf for _, leaf in opened.leaves)
     chains = [(name, list(islice(places, len(records)))) for name, records in opened.operations.items()]
     # Records that cannot be read count as one chain.
-    chains = chains or [("the operation", list(places))]
+    chains = chains or [("the operation", [proof.leaf for proof in proofs.operation])]
     for name, leaves in (*chains, ("the instance", [proof.leaf for proof in proofs.instance])):
         for number, (before, after) in enumerate(pairwise(leaves), 1):
             if after <= before:
