@@ -9,10 +9,10 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench dist soak docs clean .venv
+.PHONY: help demo test check bench dist verifier corpus soak fuzz docs clean .venv
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## sixty-second tour on this machine: allowed, approved, refused, tampered, verified
 	@$(BIN)/rexecop demo
@@ -25,7 +25,7 @@ check: $(STAMP)  ## everything a change must pass: format, lint, types, layers, 
 	@echo "lint";   $(BIN)/ruff check --quiet --output-format concise
 	@echo "types";  $(BIN)/mypy --no-error-summary
 	@echo "layers"; $(BIN)/lint-imports --no-logo > $(VENV)/layers.txt || { cat $(VENV)/layers.txt; exit 1; }
-	@echo "size     $$($(BIN)/python -m tests.house.source) (20,000 of code is the wall)"
+	@echo "size     $$($(BIN)/python -m tests.house.source) (25,000 of code is the wall)"
 	@echo "tests";  $(BIN)/pytest -q -n $(JOBS)
 
 bench: $(STAMP)  ## the figures of docs/architecture.md, as ratios beside a floor measured in the same run
@@ -34,21 +34,31 @@ bench: $(STAMP)  ## the figures of docs/architecture.md, as ratios beside a floo
 soak: $(STAMP)  ## what only time or luck finds (minutes)
 	@REXECOP_HYPOTHESIS=soak $(BIN)/pytest -q -m soak
 
+fuzz: $(STAMP)  ## 20,000 altered bundles: none whose meaning changed may pass (minutes)
+	@$(BIN)/python conformance/campaign.py --bundles 20000
+
 docs: $(STAMP)  ## write docs/reference and the vectors of docs/formats anew from the code
 	@$(BIN)/python scripts/reference.py && $(BIN)/python -m scripts.vectors
 
-dist: $(STAMP)  ## wheels and source archives of both distributions, checked, digested and tried
+verifier:  ## dist/rexecop-verify.pyz: the verifier as one file, for Python >= 3.11 and nothing else
+	@$(PYTHON) -I scripts/build_verifier.py dist/rexecop-verify.pyz
+
+corpus: $(STAMP)  ## write conformance/cases anew, after a change of a format or a code
+	@$(BIN)/python conformance/generate.py
+
+dist: $(STAMP)  ## wheels, source archives and the verifier, checked, digested and tried
 	@rm -rf dist
 	@for folder in . profiles/tecrax; do \
 		$(BIN)/python -m build --outdir dist $$folder > $(VENV)/build.txt 2>&1 || { cat $(VENV)/build.txt; exit 1; }; \
 	done
 	@$(BIN)/twine --no-color check --strict dist/*
-	@cd dist && sha256sum *.whl *.tar.gz > SHA256SUMS && cat SHA256SUMS
+	@$(MAKE) verifier PYTHON=$(BIN)/python
+	@cd dist && sha256sum *.whl *.tar.gz *.pyz > SHA256SUMS && cat SHA256SUMS
 	@PYTHON=$(PYTHON) bash scripts/quickstart-from-wheels dist
 
 clean:  ## remove what the targets made
 	@rm -rf dist build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	@find src profiles tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find src profiles tests bench scripts conformance -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .venv: $(STAMP)  ## the virtual environment, with everything installed into it (PYTHON=python3.12 picks another)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from conformance.worlds import TRUSTED, Book, cut, read_step
 from rexecop.proof.bundle import from_members
 from rexecop.proof.container import unpack
 from rexecop.proof.verify import Rung, verify
 from rexecop.proof.vocabulary import Effect, Ended, Mode, State, Verdict
-from tests.proof.worlds import TRUSTED, Book, cut, read_step
 
 RECORDS = 10_000
 ROUNDS = 3

@@ -57,6 +57,7 @@ PROBES: Final[Mapping[str, Callable[[], str | None]]] = {
     "sshd": lambda: _there("sshd"),
     "openssl": lambda: _runs("openssl", "version"),
     "curl": lambda: _there("curl"),
+    "chromium": lambda: _there("chromium"),
     "git": lambda: _runs("git", "--version"),
     "root": _root,
     "landlock": _landlock,

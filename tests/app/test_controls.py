@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from conformance.windows import World, a_week, attempts
+from conformance.worlds import TRUSTED, Made
 from rexecop.app.controls import CHECKS, ControlsPage, Standing, controls_page, frameworks
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.chain import Sealed
 from rexecop.proof.quorum import ProvedBy
 from rexecop.proof.records import Approval
 from rexecop.proof.verify import NO_KEYS, TrustedKeys, verify
-from tests.proof.windows import World, a_week, attempts
-from tests.proof.worlds import TRUSTED, Made
 
 
 def page(made: Made, trust: TrustedKeys = TRUSTED) -> ControlsPage:

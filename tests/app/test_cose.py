@@ -12,6 +12,8 @@ import pytest
 from cwt import COSE, COSEKey
 from cwt.exceptions import VerifyError
 
+from conformance.memory_signer import MemorySigner
+from conformance.worlds import INSTANCE_KEY, OPERATIONS, ORIGIN, STRANGER_KEY, a_change, cut
 from rexecop.app.cose_export import transparent_statements
 from rexecop.proof import checkpoint, note
 from rexecop.proof.canonical import digest_of
@@ -21,12 +23,15 @@ from rexecop.proof.errors import SignatureUnsupported
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
 from rexecop.proof.sshwire import ssh_string
-from tests.proof.memory_signer import MemorySigner
-from tests.proof.worlds import INSTANCE_KEY, OPERATIONS, ORIGIN, STRANGER_KEY, a_change, cut
 from tests.spec import merkle as rfc
 
+# The base point of P-256: a key as good as any that is not used.
+POINT: Final = bytes.fromhex(
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+)
 MADE: Final = cut(a_change())
-STATEMENTS: Final = transparent_statements(MADE.bundle(), INSTANCE_KEY)
+STATEMENTS: Final = transparent_statements(MADE.contents, INSTANCE_KEY)
 ROOT: Final = checkpoint.parse(note.parse(MADE.contents.checkpoint).text).root
 
 
@@ -70,7 +75,7 @@ def test_every_published_record_is_a_statement_another_library_verifies(name: st
     made = cut(OPERATIONS[name]())
     sealed = [one for one in map(unseal, made.contents.records) if isinstance(one.record, PUBLISHED)]
 
-    statements = transparent_statements(made.bundle(), INSTANCE_KEY)
+    statements = transparent_statements(made.contents, INSTANCE_KEY)
 
     payloads = [COSE.new().decode(data, key_of(INSTANCE_KEY)) for data in statements]
     assert payloads == [record_statement(one) for one in sealed] and payloads
@@ -114,7 +119,7 @@ def test_the_file_is_a_sequence_that_is_read_item_by_item() -> None:
 
 
 def test_the_same_evidence_is_the_same_bytes() -> None:
-    assert transparent_statements(MADE.bundle(), INSTANCE_KEY) == STATEMENTS
+    assert transparent_statements(MADE.contents, INSTANCE_KEY) == STATEMENTS
 
 
 def altered(statement: bytes, place: int, value: object) -> bytes:
@@ -134,7 +139,7 @@ def test_what_was_changed_or_signed_by_another_key_does_not_verify() -> None:
     for data in changed:
         with pytest.raises(VerifyError):
             COSE.new().decode(data, key_of(INSTANCE_KEY))
-    forged = transparent_statements(MADE.bundle(), STRANGER_KEY)[-1]
+    forged = transparent_statements(MADE.contents, STRANGER_KEY)[-1]
     with pytest.raises((VerifyError, ValueError)):
         COSE.new().decode(forged, key_of(INSTANCE_KEY))
     with pytest.raises(VerifyError):
@@ -152,7 +157,7 @@ def test_only_ed25519_keys_sign() -> None:
         @property
         def public(self) -> PublicKey:
             name = "ecdsa-sha2-nistp256"
-            return PublicKey.from_wire(b"".join(map(ssh_string, (name.encode(), b"nistp256", b"\x04"))))
+            return PublicKey.from_wire(b"".join(map(ssh_string, (name.encode(), b"nistp256", POINT))))
 
     entry = Entry(log=ORIGIN, name="op/1", leaf=0, size=1, path=(), root=bytes(32))
     with pytest.raises(SignatureUnsupported):
@@ -168,6 +173,6 @@ def test_a_signature_over_a_statement_is_none_over_anything_else_we_sign() -> No
             signed.append(data)
             return super().sign(data)
 
-    transparent_statements(MADE.bundle(), Listening(1))
+    transparent_statements(MADE.contents, Listening(1))
 
     assert signed and all(data.startswith(b"\x84\x6aSignature1") for data in signed)

@@ -12,6 +12,7 @@ import pytest
 
 from rexecop.app import build
 from rexecop.app.build import init_root, open_instance
+from rexecop.app.evidence import Asked
 from rexecop.app.instance import Instance
 from rexecop.app.root import Root
 from rexecop.operations.fold import fold
@@ -65,7 +66,7 @@ def test_a_damaged_record_is_named_and_everything_else_keeps_working(n: int) -> 
                     instance.why,
                     instance.preview,
                     instance.validate,
-                    lambda name: instance.export(name, folder / "broken.rxb"),
+                    lambda name: instance.export(name, Asked(path=folder / "broken.rxb")),
                 ):
                     try:
                         look(broken)

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from conformance.tamperings import TABLE
+from conformance.worlds import OPERATIONS, TRUSTED, a_change, cut
 from rexecop.app.schemas import DIALECT, PREFIX, schemas
-from rexecop.cli.evidence import report_object
 from rexecop.cli.render import as_json
 from rexecop.proof.bundle import Manifest, Proofs, expected_manifest
 from rexecop.proof.canonical import Json
@@ -26,11 +27,10 @@ from rexecop.proof.errors import ProofError
 from rexecop.proof.records import KINDS, Approval
 from rexecop.proof.records.approval import ApprovalStatement
 from rexecop.proof.verify import NO_KEYS, Rung, verify
+from rexecop.proof.verify.words import report_object
 from tests.house.source import ROOT
 from tests.proof.strategies import records, values
-from tests.proof.tamperings import TABLE
 from tests.proof.test_formats_docs import examples
-from tests.proof.worlds import OPERATIONS, TRUSTED, a_change, cut
 
 CLASSES: Final[dict[str, type]] = {
     **KINDS,

@@ -13,28 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecop.app.errors import FileMissing, FileRefused, GuardKeyRefused
-from rexecop.app.files import write_folder
-from rexecop.app.offline import verify_bundle
-from rexecop.app.sclite.artifacts import ROLES, descriptor
-from rexecop.app.sclite.exchange import FILES_MAX, guard_key, open_folder
-from rexecop.app.sclite.folder import CHAIN, FILES, GUARD, make_folder
-from rexecop.app.sclite.review import CHECKS
-from rexecop.proof.bundle import build
-from rexecop.proof.canonical import Digest, digest_of
-from rexecop.proof.chain import unseal
-from rexecop.proof.codec import encode
-from rexecop.proof.errors import ProofError
-from rexecop.proof.receipts import record_envelope
-from rexecop.proof.records import Decision, Intent, Receipt, Record
-from rexecop.proof.records.decision import Obligations
-from rexecop.proof.records.plan import Retry
-from rexecop.proof.records.receipt import ObligationMet
-from rexecop.proof.verify import CODES, STEPS, Report, Rung
-from rexecop.proof.vocabulary import Effect, Ended, Grade, Mode, State, Verdict
-from tests.app.forging import CARRIER, REVIEW, Roles, forged, roles_of, seed_accepts
-from tests.proof.strategies import records, values
-from tests.proof.worlds import (
+from conformance.worlds import (
     APPROVER_KEY,
     INSTANCE_KEY,
     JAN,
@@ -54,6 +33,27 @@ from tests.proof.worlds import (
     process,
     read_step,
 )
+from rexecop.app.errors import FileMissing, FileRefused, GuardKeyRefused
+from rexecop.app.files import write_folder
+from rexecop.app.sclite.artifacts import ROLES, descriptor
+from rexecop.app.sclite.exchange import FILES_MAX, guard_key, open_folder
+from rexecop.app.sclite.folder import CHAIN, FILES, GUARD, make_folder
+from rexecop.app.sclite.review import CHECKS
+from rexecop.app.verifying import verify_bundle
+from rexecop.proof.bundle import build
+from rexecop.proof.canonical import Digest, digest_of
+from rexecop.proof.chain import unseal
+from rexecop.proof.codec import encode
+from rexecop.proof.errors import ProofError
+from rexecop.proof.receipts import record_envelope
+from rexecop.proof.records import Decision, Intent, Receipt, Record
+from rexecop.proof.records.decision import Obligations
+from rexecop.proof.records.plan import Retry
+from rexecop.proof.records.receipt import ObligationMet
+from rexecop.proof.verify import CODES, STEPS, Report, Rung
+from rexecop.proof.vocabulary import Effect, Ended, Grade, Mode, State, Verdict
+from tests.app.forging import CARRIER, REVIEW, Roles, forged, roles_of, seed_accepts
+from tests.proof.strategies import records, values
 
 KEY: Final = "correct horse battery staple, twice over"
 CHANGE: Final = cut(a_change()).bundle()
@@ -230,6 +230,23 @@ def test_the_decision_shown_is_the_one_the_ticket_rests_on() -> None:
     assert roles["policy_decision"]["decision"] == "owner_approval_required"
 
 
+def test_a_receipt_speaks_of_what_stands_before_it_and_the_review_says_that_more_followed() -> None:
+    whole = a_change()
+    closed = next(n for n, sealed in enumerate(whole.records) if isinstance(sealed.record, Receipt)) + 1
+    stories = [
+        make_folder(
+            cut(Book("op_change", records=whole.records[:count], signatures=whole.signatures)).bundle(), None
+        )
+        for count in (closed, len(whole.records) - 1)
+    ]
+    before, reopened = (roles_of(files)["execution_receipt"] for files in stories)
+    review = review_of(stories[1])
+
+    assert {**before, "links": {}} == {**reopened, "links": {}}
+    assert [review_of(files)["verdict"] for files in stories] == ["pass", "review"]
+    assert review["checks"][-1]["detail"] == "no receipt of the end: records follow the newest"
+
+
 # --- operations that never got that far ---
 
 
@@ -304,7 +321,7 @@ def test_every_step_and_code_of_the_verifier_belongs_to_one_check() -> None:
 def test_a_review_names_what_the_verifier_found_and_fails() -> None:
     book, look, change = approved_change()
     book.run(look, facts=PATHS)
-    book.attempt(change, process(Effect.CHANGE, "/usr/bin/rm", "-rf", "/"), values=VALUES)
+    book.attempt(change, process(Effect.CHANGE, "/usr/bin/rm", "-rf", "/"), values=VALUES, target_n=1)
     files = make_folder(cut(book).bundle(), None)
     failed = [check for check in review_of(files)["checks"] if check["status"] == "fail"]
 

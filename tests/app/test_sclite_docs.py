@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from conformance.worlds import OPERATIONS, Book, cut, read_step
 from rexecop.app.sclite.folder import make_folder
 from rexecop.app.sclite.review import CHECKS, SCOPE_CODES
 from rexecop.proof.canonical import digest_of
@@ -18,7 +19,6 @@ from rexecop.proof.records.receipt import ObligationMet
 from rexecop.proof.vocabulary import Effect, State, Verdict
 from tests.app.test_sclite import FALSE_RECORDS, FORGERIES
 from tests.house.source import ROOT
-from tests.proof.worlds import OPERATIONS, Book, cut, read_step
 
 PAGE: Final = (ROOT / "docs" / "formats" / "sclite.md").read_text(encoding="utf-8")
 COMMON: Final = {"artifact_type", "schema_version", "schema_ref", "created_at", "made_from"}

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from rexecop.app.evidence import Asked
 from rexecop.app.instance import Instance
 from rexecop.keys import load_signer
 from rexecop.proof import note
@@ -57,7 +58,7 @@ def test_a_stamp_asked_for_and_taken_in_is_in_the_bundle_and_believed() -> None:
                 size, query = await instance.stamp_request()
                 view = await instance.stamp_add(_file(folder, answer(b"", CLOCK, query=query)))
                 assert (view.checkpoint_size, view.authority) == (size, "the clock")
-                exported = instance.export(operation, folder / "now.rxb")
+                exported = instance.export(operation, Asked(path=folder / "now.rxb"))
                 assert (exported.stamps, exported.checkpoint_size) == (1, size)
                 report = seen(folder / "now.rxb", key)
                 assert report.findings == () and report.holds(Rung.LOGGED)
@@ -67,12 +68,12 @@ def test_a_stamp_asked_for_and_taken_in_is_in_the_bundle_and_believed() -> None:
 
                 # The log goes on: the newest checkpoint has no stamp, the newest stamped one has.
                 later = await a_read(instance, folder)
-                assert instance.export(operation, folder / "bare.rxb").stamps == 0
-                stamped = instance.export(operation, folder / "stamped.rxb", stamped=True)
+                assert instance.export(operation, Asked(path=folder / "bare.rxb")).stamps == 0
+                stamped = instance.export(operation, Asked(path=folder / "stamped.rxb", stamped=True))
                 assert (stamped.stamps, stamped.checkpoint_size) == (1, size)
                 assert seen(folder / "stamped.rxb", key).claims.stamped == report.claims.stamped
                 with pytest.raises(RexecopError) as none:
-                    instance.export(later, folder / "none.rxb", stamped=True)
+                    instance.export(later, Asked(path=folder / "none.rxb", stamped=True))
                 assert none.value.code == "not-yet" and not (folder / "none.rxb").exists()
 
     asyncio.run(story())
@@ -98,14 +99,17 @@ def test_a_stamp_outlives_the_checkpoint_that_the_log_drops_and_the_key_that_sig
                 kept = instance.parts.world.store.kept_checkpoint(size)  # type: ignore[attr-defined]
                 assert kept.size > size
                 await taken(instance, folder, data)
-                instance.export(operation, folder / "old.rxb", stamped=True)
+                instance.export(operation, Asked(path=folder / "old.rxb", stamped=True))
                 report = seen(folder / "old.rxb", first)
                 assert report.findings == () and report.holds(Rung.LOGGED) and report.claims.stamped
                 assert report.signer == first.fingerprint
                 # Asked again now: the new key's checkpoint, whom the old key's owner can follow.
                 size, query = await instance.stamp_request()
                 await taken(instance, folder, answer(b"", CLOCK, query=query))
-                assert instance.export(operation, folder / "new.rxb", stamped=True).checkpoint_size == size
+                assert (
+                    instance.export(operation, Asked(path=folder / "new.rxb", stamped=True)).checkpoint_size
+                    == size
+                )
                 assert seen(folder / "new.rxb", first).claims.stamped
 
     asyncio.run(story())
@@ -134,7 +138,7 @@ def test_what_is_no_answer_to_a_request_of_ours_is_not_taken() -> None:
                     assert refused.value.code == code
                 operation = await a_read(instance, folder)
                 with pytest.raises(RexecopError):
-                    instance.export(operation, folder / "x.rxb", stamped=True)
+                    instance.export(operation, Asked(path=folder / "x.rxb", stamped=True))
 
     asyncio.run(story())
 
@@ -150,13 +154,13 @@ def test_a_stamp_without_a_nonce_over_a_longer_hash_is_taken_once() -> None:
                 assert first == again
                 operation = await a_read(instance, folder)
                 with pytest.raises(RexecopError):
-                    instance.export(operation, folder / "x.rxb", stamped=True)
+                    instance.export(operation, Asked(path=folder / "x.rxb", stamped=True))
                 await instance.stamp_request()
                 for second in range(10):
                     at = datetime.now(UTC) + timedelta(seconds=second)
                     await taken(instance, folder, token(info(text_of(instance), at=at), LOCAL))
                 # A bundle has room for eight: the newest go along.
-                assert instance.export(operation, folder / "x.rxb").stamps == 8
+                assert instance.export(operation, Asked(path=folder / "x.rxb")).stamps == 8
                 key = load_signer(folder / "root" / "keys" / "instance").public
                 assert len(seen(folder / "x.rxb", key).claims.stamped) == 8
 

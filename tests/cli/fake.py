@@ -8,17 +8,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from rexecop.app.evidence import Asked
 from rexecop.app.views import (
+    BlobLine,
     CheckView,
     DecisionView,
     DoctorView,
+    EvidenceLine,
+    EvidenceView,
     ExportView,
     KeyView,
     OperationLine,
     OperationView,
     OutputView,
+    ReceiptView,
+    RecordEvidence,
     RecordView,
     RuleView,
+    SignatureLine,
     StepView,
     ValidationView,
     WhyView,
@@ -231,28 +238,70 @@ class FakeInstance:
     def why_before(self, asks: object) -> WhyView:
         return WhyView(operation_id=None, state=None, lines=("policy would say: allowed",))
 
-    def export(
-        self,
-        name: str,
-        path: Path | None,
-        with_outputs: bool = False,
-        since: object = None,
-        stamped: bool = False,
-    ) -> ExportView:
-        self.calls.append(("export", path))
+    def export(self, name: str, asked: Asked) -> ExportView:
+        self.calls.append(("export", asked.path))
         found = self.resolve(name)
+        page = asked.form == "report"
         return ExportView(
             operation_id=found,
             target=None,
-            path=str(path or f"{found}.rxb"),
+            path=str(asked.path or f"{found}.{'html' if page else 'rxb'}"),
+            format=asked.form,
+            beside=(f"{found}.html.rxb",) if page else (),
+            unrecorded="the disk is full" if page else None,
             bytes=4096,
             records=10,
             digest=ZERO,
             checkpoint_size=10,
         )
 
-    def receipt(self, name: str) -> Mapping[str, Json]:
-        return {"operation_id": self.resolve(name), "state": "completed"}
+    def receipt(self, name: str) -> ReceiptView:
+        receipt: dict[str, Json] = {
+            "at": "2026-08-01T12:00:00.000Z",
+            "attempts": 2,
+            "head": ZERO,
+            "obligations": [
+                {"name": "receipt", "met": True, "how": "this receipt"},
+                {"name": "no_network", "met": False, "how": "measured host"},
+            ],
+            "outcomes": {"ok": 1, "failed": 1},
+            "reason": "step `greet` ended failed",
+            "state": "failed",
+        }
+        return ReceiptView(
+            operation_id=self.resolve(name),
+            number=1,
+            state="failed",
+            digest=ZERO,
+            receipt=receipt,
+            envelope={"payload": "", "payloadType": "", "signatures": []},
+            signatures=(SignatureLine(form="dsse", by="SHA256:instance", verdict="holds"),),
+        )
+
+    def evidence(self, name: str, step: str | None = None) -> EvidenceView:
+        lines = [
+            EvidenceLine(record=record, rests_on=(0,) if record.n else (), depth=record.n, leaf=7 + record.n)
+            for record in self.history(name)
+        ]
+        access: dict[str, Json] = {"at": "2026-08-01T12:00:00.000Z", "by": {"person": "alice"}}
+        return EvidenceView(
+            operation_id=self.resolve(name),
+            number=1,
+            verdict="verified: logged, in a log of 57 records, by this instance's own keys",
+            records=tuple(lines) if step in (None, "greet") else (),
+            damaged=("record 2: its bytes are not those that were logged",),
+            accesses=({**access, "action": "export", "digest": ZERO},),
+        )
+
+    def evidence_record(self, name: str, which: str) -> RecordEvidence:
+        first = self.outputs(name)[0]
+        return RecordEvidence(
+            operation_id=self.resolve(name),
+            line=self.evidence(name).records[int(which)],
+            included="holds: leaf 7 of a log of 57 records",
+            signatures=(SignatureLine(form="sshsig", by="SHA256:alice", verdict="WRONG: \x1b[2J"),),
+            blobs=(BlobLine(name="stdout", ref=first.ref, state="erased by mara under keep-30-days"),),
+        )
 
     def trusted_keys(self) -> tuple[KeyView, ...]:
         return (
@@ -273,13 +322,19 @@ class FakeInstance:
     def log_checkpoint(self) -> str:
         return "rexecop/test/1\n10\nAAAA\n\n— rexecop/test AAAA\n"
 
-    def log_verify(self) -> Mapping[str, Json]:
-        return {"records": 10, "verified": True}
+    def log_verify(self, *, trust: object, held: object) -> Mapping[str, Json]:
+        return {"size": 10, "verdict": "consistent", "bad": None}
+
+    def log_publish(self) -> tuple[CheckView, ...]:
+        return (CheckView(name="file /mnt/kept", status="ok", message="checkpoint of 10 records"),)
+
+    def witness_request(self, since: int | None) -> str:
+        return f"old {since or 0}\n\nrexecop/test/1\n10\nAAAA\n\n— rexecop/test AAAA\n"
 
     def log_prove(self, name: str, n: int) -> Mapping[str, Json]:
         return {"operation_id": self.resolve(name), "n": n, "path": []}
 
-    def log_consistency(self, old: int, new: int) -> Mapping[str, Json]:
+    def log_consistency(self, old: int, new: int | None) -> Mapping[str, Json]:
         return {"old": old, "new": new, "path": []}
 
     def check(self, fix: bool = False) -> DoctorView:

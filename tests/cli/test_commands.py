@@ -25,10 +25,16 @@ READING = (
     ("keys", "list"),
     ("keys", "list", "--allowed-signers"),
     ("receipt", "show", "1"),
+    ("evidence", "show", "1"),
+    ("evidence", "show", "1", "--record", "1"),
+    ("evidence", "show", "1", "--step", "greet"),
     ("log", "verify"),
     ("log", "checkpoint"),
     ("log", "prove", "1", "0"),
     ("log", "consistency", "1", "2"),
+    ("log", "consistency", "1"),
+    ("log", "publish"),
+    ("log", "witness", "request"),
     ("export", "1"),
 )
 
@@ -45,7 +51,12 @@ def test_every_reading_command_ends_with_nought_and_speaks_all_three_formats(
 
 
 @pytest.mark.parametrize(
-    "words", [w for w in READING if w[0] in {"show", "status", "history", "logs", "why", "export", "receipt"}]
+    "words",
+    [
+        w
+        for w in READING
+        if w[0] in {"show", "status", "history", "logs", "why", "export", "receipt", "evidence"}
+    ],
 )
 def test_json_about_an_operation_names_it(
     rexecop: Rexecop, fake: FakeInstance, words: tuple[str, ...]
@@ -197,6 +208,29 @@ def test_export_takes_a_path_and_a_format_word_is_a_format(rexecop: Rexecop, fak
     assert rexecop("export", "1", "--output", "json").found["path"] == f"{operation_id(1)}.rxb"
     assert rexecop("export", "1", "--output", "./json", "--quiet").out == "json\n"
     assert [path for _, path in fake.calls] == [Path("proof.rxb"), None, Path("json")]
+
+
+def test_an_export_that_could_not_be_recorded_says_so(rexecop: Rexecop, fake: FakeInstance) -> None:
+    ended = rexecop("export", "1", "--format", "report", "--json")
+
+    assert ended.found["unrecorded"] == "the disk is full" and "no record of this export" in ended.err
+    assert "record" not in rexecop("export", "1", "--json").err
+    assert rexecop("export", "1", "--format", "leaflet").code == 2
+
+
+def test_the_bare_envelope_is_all_that_is_printed_when_asked_for(
+    rexecop: Rexecop, fake: FakeInstance
+) -> None:
+    assert rexecop("receipt", "show", "1", "--envelope").found.keys() == {
+        "payload",
+        "payloadType",
+        "signatures",
+    }
+
+
+def test_evidence_is_of_one_record_or_of_one_step_that_there_is(rexecop: Rexecop, fake: FakeInstance) -> None:
+    assert rexecop("evidence", "show", "1", "--record", "0", "--step", "greet").code == 2
+    assert "no record is about a step" in rexecop("evidence", "show", "1", "--step", "nothing").err
 
 
 def test_a_list_that_goes_on_says_how(rexecop: Rexecop, fake: FakeInstance) -> None:

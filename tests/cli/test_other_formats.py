@@ -80,17 +80,23 @@ def test_a_folder_is_written_verified_and_refused_once_a_file_in_it_was_edited(d
     assert refused.code == 7 and "E01f" in refused.out and "REVIEW.md" in refused.out
 
 
-def test_the_same_evidence_is_the_same_folder_and_the_same_file(do: Do, root: Path) -> None:
-    for form in ("sclite", "cose"):
-        for copy in ("one", "two"):
-            assert do(f"export @ --format {form} --output {form}-{copy}").code == 0
+def test_the_roles_of_one_operation_are_the_same_bytes_whenever_they_are_exported(do: Do, root: Path) -> None:
+    for copy in ("one", "two"):
+        assert do(f"export @ --format sclite --output sclite-{copy}").code == 0
 
     one, two = (
         {path.name: path.read_bytes() for path in (root / f"sclite-{copy}").iterdir()}
         for copy in ("one", "two")
     )
-    assert one == two
-    assert (root / "cose-one").read_bytes() == (root / "cose-two").read_bytes()
+    # The export itself is recorded, so the second is cut at a later checkpoint.
+    assert one.keys() == two.keys()
+    assert {name for name in one if one[name] != two[name]} <= {
+        "carrier_profile_ref.json",
+        "trust_profile_ref.json",
+        "verification_receipt.json",
+        "REVIEW.md",
+        next(name for name in one if name.endswith(".rxb")),
+    }
 
 
 def test_a_folder_with_outputs_has_them_in_its_bundle(do: Do, root: Path) -> None:
@@ -190,4 +196,4 @@ def test_schemas_are_written_without_an_operation(do: Do, root: Path) -> None:
 def test_an_export_of_nothing_is_a_mistake(do: Do) -> None:
     refused = do("export")
 
-    assert refused.code == 2 and "no operation is named" in refused.err and "rexecop export @" in refused.err
+    assert refused.code == 2 and "name one operation" in refused.err and "rexecop export @" in refused.err

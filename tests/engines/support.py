@@ -88,6 +88,7 @@ def second_process(house: House) -> Lifecycle:
         signing=world.signing,
         runner="elsewhere:1:1",
         permit_seconds=world.permit_seconds,
+        sound=world.sound,
     )
     return Lifecycle(other, Driver(other), MARGIN)
 

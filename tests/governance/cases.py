@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from conformance.memory_signer import MemorySigner
 from rexecop.governance.admission import Answer
 from rexecop.proof import sshsig
 from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, Slot
@@ -28,7 +29,6 @@ from rexecop.proof.records.intent import EnvironmentRef, Intent, Origin, Profile
 from rexecop.proof.records.plan import CallStep, Plan, PlannedTarget, Probe
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Effect, Established, Gate, Isolation, Mode, Role, Verdict
-from tests.proof.memory_signer import MemorySigner
 
 NOW: Final = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)

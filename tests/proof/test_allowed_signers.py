@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conformance.memory_signer import MemorySigner
+from conformance.signers import signer_of
 from rexecop.proof import allowed_signers, sshsig
 from rexecop.proof.allowed_signers import ANY, AllowedSigner, is_plain, matches, parse, write
 from rexecop.proof.errors import AllowedSignersMalformed
 from rexecop.proof.verify import TrustedKey
 from rexecop.proof.vocabulary import Role
 from tests.needs import needs
-from tests.proof.memory_signer import MemorySigner
 from tests.proof.processes import exit_code, run
-from tests.proof.signers import signer_of
 
 SIGNER: Final = MemorySigner(1)
 LINE: Final = SIGNER.public.line

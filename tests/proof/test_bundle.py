@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.worlds import OPERATIONS, Made, a_change, a_read, cut
 from rexecop.proof import bundle, container
 from rexecop.proof.bundle import BundleContents, build, expected_manifest
 from rexecop.proof.container import pack, unpack
 from rexecop.proof.errors import BundleMalformed, ContainerMalformed, ProofError
 from rexecop.proof.verify.evidence import Notes, open_container
-from tests.proof.worlds import OPERATIONS, Made, a_change, a_read, cut
 
 NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
 

@@ -10,6 +10,7 @@ from securesystemslib.dsse import Envelope as OtherEnvelope
 from securesystemslib.signer._crypto_signer import CryptoSigner
 from securesystemslib.signer._key import SSlibKey
 
+from conformance.memory_signer import MemorySigner
 from rexecop.proof import dsse
 from rexecop.proof.dsse import Envelope, EnvelopeSignature
 from rexecop.proof.errors import (
@@ -19,7 +20,6 @@ from rexecop.proof.errors import (
     SignerUnknown,
 )
 from rexecop.proof.publickey import PublicKey
-from tests.proof.memory_signer import MemorySigner
 
 SIGNER = MemorySigner(1)
 TYPE = "application/vnd.in-toto+json"

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.signers import CURVES, point_of
 from rexecop.proof import ecdsa
 from rexecop.proof.canonical import sha256
 from rexecop.proof.errors import (
@@ -26,7 +27,6 @@ from rexecop.proof.errors import (
     SignatureUnsupported,
     SignatureWrong,
 )
-from tests.proof.signers import CURVES, point_of
 from tests.proof.vectors import responses
 
 NIST: Final = {"P-256": "nistp256", "P-384": "nistp384", "P-521": "nistp521"}

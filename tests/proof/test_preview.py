@@ -10,6 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.worlds import (
+    START,
+    Book,
+    a_change,
+    change_step,
+    process,
+    read_step,
+    scripted_step,
+)
 from rexecop.proof.call import Hole, ProcessRequest, SecretRef
 from rexecop.proof.canonical import Json, digest_of, parse_json
 from rexecop.proof.chain import Sealed, seal
@@ -20,15 +29,6 @@ from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.plan import Expectation, Pinned, Plan, Retry
 from rexecop.proof.vocabulary import Effect, Isolation
-from tests.proof.worlds import (
-    START,
-    Book,
-    a_change,
-    change_step,
-    process,
-    read_step,
-    scripted_step,
-)
 
 GOLDEN = """\
 step 2 of 2: set

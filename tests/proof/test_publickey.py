@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.memory_signer import MemorySigner
 from rexecop.proof import ed25519, publickey
 from rexecop.proof.errors import (
     PublicKeyMalformed,
@@ -20,7 +21,6 @@ from rexecop.proof.errors import (
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.sshwire import ssh_string
 from tests.needs import needs
-from tests.proof.memory_signer import MemorySigner
 from tests.proof.processes import run
 from tests.proof.vectors import FOLDER
 

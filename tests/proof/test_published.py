@@ -10,6 +10,8 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 from securesystemslib.signer._key import SSlibKey
 
+from conformance.memory_signer import MemorySigner
+from conformance.worlds import INSTANCE_KEY, STRANGER_KEY, a_change
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RecordMalformed
@@ -21,8 +23,6 @@ from rexecop.proof.receipts import (
     record_envelope,
     record_statement,
 )
-from tests.proof.memory_signer import MemorySigner
-from tests.proof.worlds import INSTANCE_KEY, STRANGER_KEY, a_change
 
 RECORDS: Final = {sealed.record.kind: sealed for sealed in a_change().records}
 KINDS: Final = [kind.kind for kind in PUBLISHED]

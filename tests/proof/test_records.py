@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.worlds import APPROVER_KEY, INSTANCE_KEY, OPERATIONS, a_change, a_read
 from rexecop.proof import dsse
 from rexecop.proof.canonical import canonical_bytes, parse_json
 from rexecop.proof.chain import check_chain, seal, unseal
@@ -21,7 +22,6 @@ from rexecop.proof.records import KINDS, Record, read_record
 from rexecop.proof.records.instance import Note
 from rexecop.proof.records.plan import CallStep
 from tests.proof.strategies import records, values
-from tests.proof.worlds import APPROVER_KEY, INSTANCE_KEY, OPERATIONS, a_change, a_read
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa as library
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.signers import rsa_private
 from rexecop.proof import rsa
 from rexecop.proof.canonical import hash_bytes
 from rexecop.proof.errors import (
@@ -21,7 +22,6 @@ from rexecop.proof.errors import (
     SignatureUnsupported,
     SignatureWrong,
 )
-from tests.proof.signers import rsa_private
 from tests.proof.vectors import responses
 
 HASHES: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
@@ -171,7 +171,7 @@ def test_a_key_too_weak_or_too_costly_is_malformed(modulus: int, exponent: int) 
 
 
 def test_the_smallest_exponent_is_taken() -> None:
-    key = rsa_private(2048, 3)
+    key = library.generate_private_key(3, 2048)
     signature = key.sign(b"yes", padding.PKCS1v15(), hashes.SHA512())
 
     rsa.verify(key.public_key().public_numbers().n, 3, "sha512", b"yes", signature)

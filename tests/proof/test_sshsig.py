@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.memory_signer import MemorySigner
+from conformance.signers import SK_ECDSA, SK_ED25519, RsaSigner, SecurityKey, signer_of
 from rexecop.proof import sshsig
 from rexecop.proof.base64text import encode_base64
 from rexecop.proof.errors import (
@@ -23,9 +25,7 @@ from rexecop.proof.publickey import PublicKey
 from rexecop.proof.sshwire import ssh_string, ssh_uint32
 from rexecop.proof.suites import SUITES
 from tests.needs import needs
-from tests.proof.memory_signer import MemorySigner
-from tests.proof.processes import exit_code, run
-from tests.proof.signers import SK_ECDSA, SK_ED25519, RsaSigner, SecurityKey, signer_of
+from tests.proof.processes import exit_code, make_key, run
 
 IDS: Final = [suite.id for suite in SUITES.entries]
 NAMESPACE = "approval@rexecop"
@@ -118,7 +118,7 @@ KEYGEN: Final = [
 @pytest.mark.parametrize(("kind", "bits"), KEYGEN)
 def test_we_accept_what_ssh_keygen_signs(tmp_path: Path, kind: str, bits: str, backend: list[str]) -> None:
     key, file = tmp_path / "key", tmp_path / "message"
-    run("ssh-keygen", "-q", "-t", kind, "-b", bits, "-N", "", "-f", str(key))
+    make_key(key, kind, bits)
     public = PublicKey.from_line((tmp_path / "key.pub").read_text())
     for message in (b"", b"approve\n", bytes(range(256)) * 100):
         file.write_bytes(message)

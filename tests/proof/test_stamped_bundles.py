@@ -8,13 +8,8 @@ from typing import Final
 
 import pytest
 
-from rexecop.proof import note
-from rexecop.proof.container import pack, unpack
-from rexecop.proof.errors import TrustFileMalformed
-from rexecop.proof.verify import Report, Rung, TrustedKeys, parse_trust
-from tests.proof.authority import IS_AUTHORITY, STAMPS, Holder, certify, info, new_key, token
-from tests.proof.succession import AFTER, SECOND_KEY, rotated, trusting
-from tests.proof.worlds import (
+from conformance.succession import AFTER, SECOND_KEY, rotated, trusting
+from conformance.worlds import (
     INSTANCE_KEY,
     START,
     TRUSTED,
@@ -26,6 +21,11 @@ from tests.proof.worlds import (
     cut,
     judged,
 )
+from rexecop.proof import note
+from rexecop.proof.container import pack, unpack
+from rexecop.proof.errors import TrustFileMalformed
+from rexecop.proof.verify import Report, Rung, TrustedKeys, parse_trust
+from tests.proof.authority import IS_AUTHORITY, STAMPS, Holder, certify, info, new_key, token
 
 YEARS: Final = timedelta(days=3 * 365)
 ROOT: Final = certify("the root", IS_AUTHORITY, begins=-YEARS, lasts=2 * YEARS)

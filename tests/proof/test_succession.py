@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecop.proof import dsse, note
-from rexecop.proof.bundle import build
-from rexecop.proof.chain import unseal
-from rexecop.proof.receipts import record_envelope
-from rexecop.proof.records import Receipt
-from rexecop.proof.trust import enrolments, in_force, retired
-from rexecop.proof.verify import Rung, TrustedKey, TrustedKeys, verify
-from rexecop.proof.vocabulary import Role
-from tests.proof.memory_signer import MemorySigner
-from tests.proof.succession import AFTER, BEFORE, SECOND_KEY, THIRD_KEY, rotated, trusting, vouch
-from tests.proof.worlds import (
+from conformance.memory_signer import MemorySigner
+from conformance.succession import AFTER, BEFORE, SECOND_KEY, THIRD_KEY, rotated, trusting, vouch
+from conformance.worlds import (
     ENROLMENTS,
     INSTANCE_KEY,
     ORIGIN,
@@ -33,6 +25,14 @@ from tests.proof.worlds import (
     instance_chain,
     judged,
 )
+from rexecop.proof import dsse, note
+from rexecop.proof.bundle import build
+from rexecop.proof.chain import unseal
+from rexecop.proof.receipts import record_envelope
+from rexecop.proof.records import Receipt
+from rexecop.proof.trust import enrolments, in_force, retired
+from rexecop.proof.verify import Rung, TrustedKey, TrustedKeys, verify
+from rexecop.proof.vocabulary import Role
 
 ONE_LATER = (AFTER, INSTANCE_KEY, SECOND_KEY)
 TWO_LATER = (AFTER + timedelta(hours=1), SECOND_KEY, THIRD_KEY)

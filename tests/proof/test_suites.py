@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, M
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.memory_signer import MemorySigner
+from conformance.signers import SK_ECDSA, SK_ED25519, EcdsaSigner, RsaSigner, SecurityKey, signer_of
 from rexecop.proof import ecdsa, ed25519, library, publickey, rsa, sshsig
 from rexecop.proof.errors import (
     ProofError,
@@ -24,8 +26,6 @@ from rexecop.proof.publickey import PublicKey
 from rexecop.proof.signer import Signer, sign_bare
 from rexecop.proof.sshwire import SshReader, ssh_mpint, ssh_string, ssh_uint32
 from rexecop.proof.suites import SUITES, KeyFlags, Suite, Suites
-from tests.proof.memory_signer import MemorySigner
-from tests.proof.signers import SK_ECDSA, SK_ED25519, EcdsaSigner, RsaSigner, SecurityKey, signer_of
 
 IDS: Final = [suite.id for suite in SUITES.entries]
 every_suite: Final = pytest.mark.parametrize("suite", IDS)

@@ -10,30 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tests.proof.windows  # noqa: F401 - it adds to the table
-from rexecop.proof import note
-from rexecop.proof.canonical import Digest
-from rexecop.proof.errors import TrustFileMalformed
-from rexecop.proof.principal import Principal
-from rexecop.proof.quorum import ProvedBy
-from rexecop.proof.records.instance import Erasure
-from rexecop.proof.suites import SUITES
-from rexecop.proof.trust import enrolments
-from rexecop.proof.verify import (
-    CODES,
-    NO_KEYS,
-    STEPS,
-    Rung,
-    TrustedKey,
-    TrustedKeys,
-    parse_trust,
-    trust_of,
-    verify,
-)
-from rexecop.proof.vocabulary import Effect, Established, Role, State, Verdict
-from tests.proof.signers import RsaSigner, signer_of
-from tests.proof.tamperings import TABLE, Tampering
-from tests.proof.worlds import (
+import conformance.windows  # noqa: F401 - it adds to the table
+from conformance.signers import RsaSigner, signer_of
+from conformance.tamperings import TABLE, Tampering
+from conformance.worlds import (
     APPROVER_KEY,
     ENROLMENTS,
     INSTANCE,
@@ -59,6 +39,26 @@ from tests.proof.worlds import (
     planned_change,
     read_step,
 )
+from rexecop.proof import note
+from rexecop.proof.canonical import Digest
+from rexecop.proof.errors import TrustFileMalformed
+from rexecop.proof.principal import Principal
+from rexecop.proof.quorum import ProvedBy
+from rexecop.proof.records.instance import Erasure
+from rexecop.proof.suites import SUITES
+from rexecop.proof.trust import enrolments
+from rexecop.proof.verify import (
+    CODES,
+    NO_KEYS,
+    STEPS,
+    Rung,
+    TrustedKey,
+    TrustedKeys,
+    parse_trust,
+    trust_of,
+    verify,
+)
+from rexecop.proof.vocabulary import Effect, Established, Role, State, Verdict
 
 MARA_LINE = APPROVER_KEY.public.line
 CHANGED = cut(a_change()).bundle()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from conformance.signers import SK_ECDSA, SK_ED25519, SecurityKey, signer_of
+from conformance.worlds import APPROVER_KEY, INSTANCE_KEY, a_change, cut, enrolled_with
 from tests.house.source import CORE
-from tests.proof.signers import SK_ECDSA, SK_ED25519, SecurityKey, signer_of
-from tests.proof.worlds import APPROVER_KEY, INSTANCE_KEY, a_change, cut, enrolled_with
 
 SCRIPT = """
 import sys

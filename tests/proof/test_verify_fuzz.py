@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conformance.worlds import OPERATIONS, TRUSTED, Book, change_step, cut, judged, planned_change, read_step
 from rexecop.proof.canonical import Json, canonical_bytes, digest_of, parse_json
 from rexecop.proof.chain import seal, unseal
 from rexecop.proof.errors import ProofError
 from rexecop.proof.verify import verify
 from rexecop.proof.verify.patterns import affordable
 from tests.proof.strategies import records
-from tests.proof.worlds import OPERATIONS, TRUSTED, Book, change_step, cut, judged, planned_change, read_step
 
 WORDS: list[Json] = [
     *("", "x", "0", "../..", "[", "(a+)+$", "\u202e", "sha256:" + "0" * 64, "1970-01-01T00:00:00.000Z"),

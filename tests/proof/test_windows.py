@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.windows import OTHER, World, a_rewound_log, a_week, attempts, cut_week
+from conformance.worlds import PACK, TARGET, TRUSTED, judged
 from rexecop.proof.codec import from_json
 from rexecop.proof.errors import HeadsProofWrong
 from rexecop.proof.heads import (
@@ -23,8 +25,6 @@ from rexecop.proof.heads import (
     whole_map,
 )
 from rexecop.proof.verify import CODES, Rung, verify
-from tests.proof.windows import OTHER, World, a_rewound_log, a_week, attempts, cut_week
-from tests.proof.worlds import PACK, TARGET, TRUSTED, judged
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 maps = st.lists(names, unique=True, max_size=9).map(

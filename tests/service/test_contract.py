@@ -8,8 +8,9 @@ from typing import Final
 import pytest
 
 from rexecop.app.build import open_instance
-from rexecop.app.offline import verify_bundle
+from rexecop.app.evidence import Asked
 from rexecop.app.settings import Settings
+from rexecop.app.verifying import verify_bundle
 from rexecop.proof import dsse
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE
@@ -167,7 +168,7 @@ def test_a_request_takes_eight_records_and_its_bundle_verifies(service: Running,
     with open_instance(settings) as instance:
         kinds = [record.kind for record in instance.history(operation)]
         path = settings.root.parent / "one.rxb"
-        instance.export(operation, path)
+        instance.export(operation, Asked(path=path))
 
     assert kinds == [
         *("intent/1", "plan/1", "decision/1", "ticket/1", "attempt/1"),

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from rexecop.app.evidence import Asked
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import TERMINAL
 from rexecop.proof.chain import Sealed, check_chain, unseal
@@ -48,7 +49,7 @@ def check_ended(house: House, operation: str) -> None:
 
 async def check_complete(house: House, path: Path) -> None:
     """Hold that a window over the whole life of the house holds every effect that reached the world."""
-    await house.evidence.export_window(None, path, with_outputs=False, since=None, until=None)
+    await house.evidence.export_window(None, Asked(path=path), house.clock.now())
     report = verify(path.read_bytes(), trust_of(house.authority.enrolments()), now=house.clock.now() + LATER)
     assert report.findings == (), report.findings
     complete = report.claims.complete

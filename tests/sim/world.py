@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from conformance.memory_signer import MemorySigner
 from rexecop.app.cutting import Cutter
 from rexecop.app.evidence import Evidence
 from rexecop.app.heads import HeadsKeeper
@@ -43,7 +44,6 @@ from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.vocabulary import Effect, Ended, Established, Grade, Isolation, Phase, Role
 from rexecop.store.sqlite import SqliteStore
 from tests.operations.folders import HELLO, folder
-from tests.proof.memory_signer import MemorySigner
 
 START: Final = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 ALICE: Final = Principal(person="alice", established=Established.OS_USER, credential="uid:1000")
@@ -321,7 +321,8 @@ class House:
         self.keyring = Keyring(self.store, self.clock, INSTANCE)
         self.authority = FakeAuthority(lambda: enrolments(self.store.journal(INSTANCE).records))
         heads = HeadsKeeper(self.store, self.clock, INSTANCE)
-        self.evidence = Evidence(self.store, Cutter(self.store, INSTANCE, lambda: SIGNER), heads)
+        cutter = Cutter(self.store, INSTANCE, lambda: SIGNER)
+        self.evidence = Evidence(self.store, cutter, heads, lambda: SIGNER, None)
         self._lives = 0
         self.life()
 
@@ -345,6 +346,7 @@ class House:
             signing=lambda: SIGNER,
             runner=runner or dead_runner(self._lives),
             permit_seconds=30,
+            sound=lambda: None,
         )
         self.lifecycle = Lifecycle(self.world, Driver(self.world), MARGIN)
         return self.lifecycle

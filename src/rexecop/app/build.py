@@ -29,8 +29,10 @@ from rexecop.app.profiles import built_in_folder
 from rexecop.app.root import Root
 from rexecop.app.secrets import secret_resolver
 from rexecop.app.settings import Settings, project_file_text
+from rexecop.app.sinks import UNSEEN, Sinks, sinks_file
 from rexecop.app.stamps import Stamps
 from rexecop.app.views import InitView
+from rexecop.app.witness import Witnesses
 from rexecop.engines.driver import Driver, World
 from rexecop.engines.runner import runner_id
 from rexecop.governance.entities import read_entities
@@ -62,12 +64,14 @@ async def init_root(
     *,
     others: tuple[str, ...] = (),
     approver: str | None = None,
+    sinks: tuple[str, ...] = (),
     hello: bool = True,
 ) -> InitView:
     """Make a runtime root, or complete one; what is there is never overwritten.
 
     `others` are further people of the starter pack, `approver` whose key is made
-    (the caller's without one). Without `hello` nothing is written beside the root.
+    (the caller's without one), `sinks` where checkpoints go, as `file:PATH` or `git:PATH`.
+    Without `hello` nothing is written beside the root.
 
     Raises:
         RootUnwritable: it cannot be made. RootUnsafe: somebody else could write it.
@@ -86,7 +90,8 @@ async def init_root(
     require_private(root.path)
     person = approver or me.person
     people = tuple(name for name in (*others, person) if name != me.person)
-    for path, data in _initial_files(root, me.person, people, hello=hello).items():
+    named = {root.sinks: sinks_file(sinks)} if sinks else {}
+    for path, data in (_initial_files(root, me.person, people, hello=hello) | named).items():
         (made if write_new(path, data) else kept).append(_shown(path, root))
     key, fresh_key = _instance_key(root)
     (made if fresh_key else kept).append(_shown(root.instance_key, root))
@@ -115,9 +120,11 @@ async def init_root(
         instance_key=signer.public.fingerprint,
         approver_key=str(approver_key) if approver_key.exists() else None,
         notice=None if requesters else ALONE.format(_shown(root.policy / "starter" / "entities.yaml", root)),
+        sinks=None if root.sinks.exists() else UNSEEN,
         next=(
             "rexecop run host_facts --mode read_only",
             "rexecop doctor",
+            *(() if root.sinks.exists() else ("rexecop init --sink file:/mnt/elsewhere/checkpoints",)),
             "rexecop demo",
             f"rexecop keys new {asker}.key --person {asker} --role requester",
             f"rexecop plan --identity {asker}.key --intent set_greeting --mode apply -p greeting=hi",
@@ -233,6 +240,8 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     instance = store.instance_id
     key.follow(store, instance)
     authority = RootAuthority(root, store, instance, contents)
+    witnesses = Witnesses(store, authority.enrolments)
+    sinks = Sinks(root, store, witnesses, authority.enrolments, environ)
     port: Store = store
     heads = HeadsKeeper(store, SystemClock(), instance)
     world = World(
@@ -245,10 +254,12 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         signing=key.signer,
         runner=runner_id(),
         permit_seconds=settings.permit_seconds,
+        sound=sinks.require_agreement,
     )
     return Instance(
         Parts(
             settings=settings,
+            store=store,
             world=world,
             authority=authority,
             keyring=Keyring(store, world.clock, instance),
@@ -256,10 +267,14 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             planner=Planner(world, authority, contents, isolations.reached),
             lifecycle=Lifecycle(world, Driver(world), timedelta(milliseconds=settings.reconcile_margin_ms)),
             approving=Approving(world, authority, environ),
-            evidence=Evidence(store, Cutter(store, instance, key.signer), heads),
-            heads=heads,
+            evidence=Evidence(
+                store, Cutter(store, instance, key.signer), heads, key.signer, settings.kernel_guard_key
+            ),
             stamps=Stamps(store, instance, world.ids),
-            doctor=Doctor(root, store, world, authority, isolations.probes),
-            closing=(lanes, store),
+            heads=heads,
+            witnesses=witnesses,
+            sinks=sinks,
+            doctor=Doctor(root, store, world, authority, isolations.probes, sinks.check),
+            closing=(lanes, sinks, store),
         )
     )

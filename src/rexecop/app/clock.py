@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -31,17 +31,17 @@ class SystemIds:
 
     def nonce(self) -> str:
         """Return 32 fresh hex digits."""
-        return secrets.token_hex(16)
+        return os.urandom(16).hex()
 
     def key(self) -> bytes:
         """Return 32 fresh random bytes."""
-        return secrets.token_bytes(32)
+        return os.urandom(32)
 
 
 def uuid7_hex() -> str:
     """Return a UUIDv7: 48 bits of milliseconds, then version, variant and 74 random bits."""
     milliseconds = time.time_ns() // 1_000_000
-    random = secrets.randbits(74)
+    random = int.from_bytes(os.urandom(10)) >> 6
     high = (milliseconds << 16) | (0x7 << 12) | (random >> 62)
     low = (0b10 << 62) | (random & ((1 << 62) - 1))
     return f"{high:016x}{low:016x}"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rexecop.app.errors import NotYet
-from rexecop.app.files import write_over
-from rexecop.app.views import ExportView
 from rexecop.proof import note
 from rexecop.proof.bundle import BundleContents, from_members, path_of
-from rexecop.proof.canonical import digest_of
 from rexecop.proof.chain import unseal
 from rexecop.proof.checkpoint import parse
 from rexecop.proof.container import unpack
@@ -19,31 +15,18 @@ from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
 from rexecop.proof.signer import Signer
 
 if TYPE_CHECKING:
-    from rexecop.app.instance import Instance
+    pass
 
 
-def export_cose(instance: Instance, operation: str, path: Path | None) -> ExportView:
-    """Write the published records of `operation` to `path`, by default `<operation>.cose` here.
-
-    Raises:
-        NotYet: nothing of it is published. FileRefused: the file cannot be written.
-    """
-    bundle = instance.parts.evidence.bundle(operation)
-    statements = transparent_statements(bundle, instance.parts.world.signer)
-    if not statements:
-        raise NotYet(f"operation `{operation}` has no plan, approval or receipt to publish")
-    data, target = b"".join(statements), path or Path(f"{operation}.cose")
-    write_over(target, data)
-    return export_view(bundle, target, data, records=len(statements))
-
-
-def transparent_statements(bundle: bytes, signer: Signer) -> tuple[bytes, ...]:
-    """Return each published record of `bundle`, in order, signed and with the receipt of its place.
+def transparent_statements(contents: BundleContents, signer: Signer) -> tuple[bytes, ...]:
+    """Return each published record of a bundle, in order, signed and with the receipt of its place.
 
     The entry whose inclusion a receipt proves is the record: the canonical bytes of the
     statement's predicate.
+
+    Raises:
+        NotYet: nothing in it is published.
     """
-    contents = contents_of(bundle)
     checkpoint, hashes = parse(note.parse(contents.checkpoint).text), contents.proofs.hashes()
     made = []
     for body, place in zip(contents.records, contents.proofs.operation, strict=True):
@@ -58,6 +41,8 @@ def transparent_statements(bundle: bytes, signer: Signer) -> tuple[bytes, ...]:
                 root=checkpoint.root,
             )
             made.append(transparent_statement(signer, record_statement(sealed), PAYLOAD_TYPE, entry))
+    if not made:
+        raise NotYet(f"operation `{contents.operation}` has no plan, approval or receipt to publish")
     return tuple(made)
 
 
@@ -68,17 +53,3 @@ def contents_of(bundle: bytes) -> BundleContents:
         ContainerMalformed, BundleMalformed: it is no bundle.
     """
     return from_members(unpack(bundle).members)[0]
-
-
-def export_view(bundle: bytes, path: Path, data: bytes, *, records: int) -> ExportView:
-    """Return what is said of `data`, written to `path` out of `bundle`."""
-    contents = contents_of(bundle)
-    return ExportView(
-        target=None,
-        operation_id=contents.operation,
-        path=str(path),
-        bytes=len(data),
-        records=records,
-        digest=digest_of(data),
-        checkpoint_size=parse(note.parse(contents.checkpoint).text).size,
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from rexecop.app.errors import CheckpointForeign
 from rexecop.app.stamps import stamps_of
 from rexecop.operations.errors import InputMissing
 from rexecop.operations.ports import Signature, TargetHead
@@ -13,8 +12,8 @@ from rexecop.proof import dsse, note
 from rexecop.proof.bundle import STAMPS_MAX, BundleBlob, BundleContents, BundleInput, Window, pack_proofs
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
-from rexecop.proof.checkpoint import parse
-from rexecop.proof.errors import ProofError
+from rexecop.proof.checkpoint import parse, require_continued
+from rexecop.proof.errors import CheckpointForeign
 from rexecop.proof.heads import Head, HeadProof, HeadsProofs, prove_target, whole_map
 from rexecop.proof.merkle import consistency_proof, inclusion_proof
 from rexecop.proof.receipts import record_envelope
@@ -28,7 +27,7 @@ from rexecop.proof.signer import Signer
 from rexecop.proof.trust import Enrolment, enrolments, retired
 from rexecop.proof.vocabulary import Role
 from rexecop.store.log import StoredCheckpoint
-from rexecop.store.sqlite import SqliteStore
+from rexecop.store.reading import Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +51,16 @@ class PlacedHeads:
 
 
 class Cutter:
-    """Cuts the bundles of one ledger."""
+    """Cuts the bundles of one ledger; without a signer plans and approvals are not published anew."""
 
-    def __init__(self, store: SqliteStore, instance: str, signing: Callable[[], Signer]) -> None:
+    def __init__(self, store: Reading, instance: str, signing: Callable[[], Signer] | None) -> None:
         self._store = store
         self._instance = instance
         self._signing = signing
 
-    def operation(self, operation: str, cutting: Cutting) -> BundleContents:
-        """Return the bundle of one operation."""
-        return self._contents(operation, self._store.journal(operation).records, cutting)
+    def contents(self, operation: str, cutting: Cutting) -> BundleContents:
+        """Return the bundle of one operation: the records that the checkpoint covers."""
+        return self._contents(operation, self._covered(operation, cutting.checkpoint.size), cutting)
 
     def window(
         self, target: str | None, start: PlacedHeads | None, end: PlacedHeads, cutting: Cutting
@@ -69,7 +68,8 @@ class Cutter:
         """Return the bundle of all operations that changed `target`, or anything, between two heads."""
         begin = -1 if start is None else start.leaf
         operations = self._store.changed_between(begin, end.leaf, target)
-        records = tuple(sealed for name in operations for sealed in self._store.journal(name).records)
+        size = cutting.checkpoint.size
+        records = tuple(sealed for name in operations for sealed in self._covered(name, size))
         window = Window(
             target=target, start=None if start is None else start.sealed.digest, end=end.sealed.digest
         )
@@ -95,20 +95,13 @@ class Cutter:
         """Return the size of a checkpoint somebody kept, which this log continues.
 
         Raises:
-            CheckpointForeign: it is no checkpoint, or one of another log, or of this one with other records.
+            NoteMalformed, CheckpointMalformed: it is no checkpoint. CheckpointForeign: it is of another log.
+            LogTruncated, LogForked, LogRewound: this log does not continue it.
         """
-        try:
-            held = parse(note.parse(note_held).text)
-        except ProofError as error:
-            raise CheckpointForeign(f"the checkpoint given cannot be read: {error.message}") from error
-        size = self._store.size()
-        if held.origin.split("/")[1:2] != [self._instance]:
-            raise CheckpointForeign(f"the checkpoint given is of `{held.origin:.80}`", found=held.origin[:80])
-        if held.size > size or self._store.root(held.size) != held.root:
-            raise CheckpointForeign(
-                f"the checkpoint given has {held.size} records that this log of {size} does not begin with",
-                next_steps=("rexecop log verify",),
-            )
+        held, log = parse(note.parse(note_held).text), f"rexecop/{self._instance}"
+        if held.log != log:
+            raise CheckpointForeign(f"the checkpoint given is of {held.log[:80]!a}, not of `{log}`")
+        require_continued(held, self._store.size(), self._store.root)
         return held.size
 
     def _contents(
@@ -146,10 +139,13 @@ class Cutter:
 
     def _judging(self, size: int) -> tuple[Sealed, ...]:
         """Return the instance's own records: signatures, revocations and erasures are judged by them."""
+        return self._covered(self._instance, size)
+
+    def _covered(self, operation: str, size: int) -> tuple[Sealed, ...]:
         return tuple(
             sealed
-            for sealed in self._store.journal(self._instance).records
-            if self._store.leaf_of(self._instance, sealed.record.n) < size
+            for sealed in self._store.journal(operation).records
+            if self._store.leaf_of(operation, sealed.record.n) < size
         )
 
     def _proofs(self, records: Iterable[Sealed], size: int) -> Sequence[tuple[int, Sequence[bytes]]]:
@@ -166,13 +162,13 @@ class Cutter:
         records up to the checkpoint do not name.
         """
         found: dict[Digest, bytes] = {}
-        signer = self._signing()
-        named = any(one.fingerprint == signer.public.fingerprint for one in enrolled)
+        signer = None if self._signing is None else self._signing()
+        named = any(signer and one.fingerprint == signer.public.fingerprint for one in enrolled)
         for sealed in records:
             kept = self.kept(sealed.digest, "dsse") if isinstance(sealed.record, Receipt) else None
             if kept is not None and not _outlived(kept.data, sealed, enrolled):
                 found[sealed.digest] = kept.data
-            elif named and (kept is not None or isinstance(sealed.record, Plan | Approval)):
+            elif signer and named and (kept is not None or isinstance(sealed.record, Plan | Approval)):
                 found[sealed.digest] = record_envelope(sealed, signer)
         return found
 

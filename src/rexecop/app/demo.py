@@ -18,12 +18,13 @@ from typing import Final
 
 from rexecop.app.build import init_root, open_instance
 from rexecop.app.errors import RootUnwritable
+from rexecop.app.evidence import Asked
 from rexecop.app.files import reason_of, write_new
 from rexecop.app.identity import os_user
 from rexecop.app.instance import Instance
-from rexecop.app.offline import verify_bundle
 from rexecop.app.planner import PlanInput
 from rexecop.app.settings import Settings, load_settings
+from rexecop.app.verifying import verify_bundle
 from rexecop.app.views import OperationView
 from rexecop.engines.caller import Caller
 from rexecop.engines.driver import Driver
@@ -407,7 +408,7 @@ class _Tour:
 
     def _prove(self, instance: Instance, operation: str) -> Path:
         path = self._folder / "change.rxb"
-        view = instance.export(operation, path)
+        view = instance.export(operation, Asked(path=path))
         trust = self._folder / "trust"
         trust.mkdir()
         for key in instance.trusted_keys():

@@ -37,12 +37,14 @@ class Doctor:
         world: World,
         authority: RootAuthority,
         probes: Callable[[], Mapping[Isolation, Probe]],
+        sinks: Callable[[], CheckView],
     ) -> None:
         self._root = root
         self._store = store
         self._world = world
         self._authority = authority
         self._probes = probes
+        self._sinks = sinks
 
     def check(self, *, fix: bool) -> DoctorView:
         """Return every check; with `fix` the index is rebuilt from the records."""
@@ -50,6 +52,7 @@ class Doctor:
             self._guard("root", self._private),
             self._guard("storage", self._storage),
             self._guard("log", self._log),
+            self._guard("sinks", self._sinks),
             self._guard("index", lambda: self._index(fix)),
             self._guard("locks", self._locks),
             self._guard("keys", self._keys),
@@ -99,7 +102,7 @@ class Doctor:
     def _log(self) -> CheckView:
         report = self._store.verify_log()
         if report.bad is not None:
-            message = f"record {report.bad.n} of {report.bad.operation}: {report.bad.reason}"
+            message = f"record {report.bad.n} of {report.bad.operation_id}: {report.bad.reason}"
             return CheckView(name="log", status="failed", message=message)
         return CheckView(
             name="log", status="ok", message=f"{report.size} records recomputed, chains and log agree"

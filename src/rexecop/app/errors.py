@@ -14,8 +14,14 @@ RexecopError
     ├── SecretMissing      a secret reference resolves nowhere
     ├── GuardKeyRefused    the kernel guard's key is too short
     ├── NotYet             what is asked for does not exist yet
+    ├── RecordUnknown      no one record of an operation is meant
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
-    ├── CheckpointForeign  a checkpoint that this log does not continue
+    ├── SinksRefused       the file of checkpoint sinks is not what its format says
+    ├── SinkFailed         a checkpoint sink did not take a checkpoint
+    ├── LedgerRewound      a sink holds more of this ledger than there is
+    ├── LedgerForked       a sink holds another ledger of the same name
+    ├── WitnessStateDamaged  what a witness remembers cannot be read
+    ├── FormatRefused      a form that is not of an operation, or not of a window
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -103,16 +109,52 @@ class NotYet(AppError):
     code = "not-yet"
 
 
+class RecordUnknown(AppError):
+    """No one record of an operation is meant, or it cannot be read."""
+
+    code = "record-unknown"
+
+
 class SizeRefused(AppError):
     """Sizes of the log that are not in order, or beyond it."""
 
     code = "size-refused"
 
 
-class CheckpointForeign(AppError):
-    """The checkpoint given is not one that this log continues."""
+class SinksRefused(AppError):
+    """The file that names checkpoint sinks is not what its format says."""
 
-    code = "checkpoint-foreign"
+    code = "sinks-refused"
+
+
+class SinkFailed(AppError):
+    """A checkpoint sink did not take a checkpoint."""
+
+    code = "sink-failed"
+
+
+class LedgerRewound(AppError):
+    """A checkpoint sink holds records that this ledger lost; nothing changing begins."""
+
+    code = "ledger-rewound"
+
+
+class LedgerForked(AppError):
+    """A checkpoint sink holds another ledger of the same size; nothing changing begins."""
+
+    code = "ledger-forked"
+
+
+class WitnessStateDamaged(AppError):
+    """The file in which a witness remembers what it saw cannot be read; it signs nothing."""
+
+    code = "witness-state-damaged"
+
+
+class FormatRefused(AppError):
+    """What is asked for does not go into that form."""
+
+    code = "format-refused"
 
 
 class RequestConflict(AppError):

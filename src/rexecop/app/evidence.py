@@ -1,74 +1,119 @@
-"""Evidence leaves the house: bundles, receipts, checkpoints and proofs."""
+"""Evidence leaves the house: bundles and what is made of them, checkpoints and proofs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from rexecop.app.accesses import EXPORT, record_access
 from rexecop.app.cutting import Cutter, Cutting
-from rexecop.app.errors import FileRefused, NotYet, SizeRefused
-from rexecop.app.files import reason_of
+from rexecop.app.errors import FormatRefused, NotYet, SizeRefused
+from rexecop.app.files import write_folder, write_over
+from rexecop.app.formats import FORMATS, Cut
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.stamps import newest_stamped
 from rexecop.app.views import ExportView
-from rexecop.operations.fold import fold
+from rexecop.proof import note
 from rexecop.proof.bundle import BundleContents, build
-from rexecop.proof.canonical import Json, digest_of, parse_json
+from rexecop.proof.canonical import Json, digest_of
+from rexecop.proof.chain import unseal
+from rexecop.proof.checkpoint import parse, sign
 from rexecop.proof.codec import to_json
-from rexecop.proof.merkle import consistency_proof, inclusion_proof
+from rexecop.proof.logproof import ConsistencyProof, InclusionProof
+from rexecop.proof.merkle import consistency_proof, inclusion_proof, verify_consistency
+from rexecop.proof.signer import Signer
 from rexecop.store.log import StoredCheckpoint
+from rexecop.store.reading import Reading
 from rexecop.store.sqlite import SqliteStore
 
-ENVELOPE_BYTES_MAX: Final = 1 << 20
+EVERYTHING: Final = "all-changes"  # What a window over all targets is called.
 
 Bound: TypeAlias = int | bytes | None
 """Where a window begins or ends: a size of the log, or a checkpoint that somebody kept."""
 
 
-class Evidence:
-    """Cuts evidence from one ledger."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How evidence is to leave: its form, where to, and what goes with it.
 
-    def __init__(self, store: SqliteStore, cutter: Cutter, heads: HeadsKeeper) -> None:
+    It proves that the log grew from `since`, where a window begins; one ends at `until`.
+    Evidence of an operation is cut where a witness cosigned last if it is to be `witnessed`,
+    where the log was stamped last if `stamped`.
+    """
+
+    form: str = "bundle"
+    path: Path | None = None
+    with_outputs: bool = False
+    since: Bound = None
+    until: Bound = None
+    witnessed: bool = False
+    stamped: bool = False
+
+
+class Evidence:
+    """Hands evidence of one ledger out."""
+
+    def __init__(
+        self,
+        store: SqliteStore,
+        cutter: Cutter,
+        heads: HeadsKeeper,
+        signing: Callable[[], Signer],
+        guard_key: str | None,
+    ) -> None:
         self._store = store
         self._cutter = cutter
         self._heads = heads
+        self._signing = signing
+        self._guard_key = guard_key
+
+    @property
+    def log(self) -> Reading:
+        """The ledger it hands evidence out of."""
+        return self._store
 
     def export(
-        self,
-        operation: str,
-        path: Path | None,
-        *,
-        with_outputs: bool,
-        since: Bound = None,
-        stamped: bool = False,
+        self, operation: str, asked: Asked, now: datetime, at: StoredCheckpoint | None = None
     ) -> ExportView:
-        """Write the bundle of `operation` to `path`, by default `<operation>.rxb` here.
+        """Write the evidence of `operation`, by default to `<operation>.<ending>` here.
 
-        With `since` it proves that the log grew from there; it is cut at the newest
-        checkpoint, or at the newest one that was `stamped`.
+        It is cut at the checkpoint `at`, which covers the operation, or at one over everything.
 
         Raises:
-            FileRefused: the file cannot be written. CheckpointForeign, SizeRefused: see `_size`.
-            NotYet: no stamped checkpoint covers the operation.
+            FileRefused: it cannot be written. FormatRefused: the form is not of one operation.
+            CheckpointForeign, SizeRefused: see `_size`.
         """
-        cutting = self._cutting(with_outputs, since)
-        if stamped:
-            cutting = replace(cutting, checkpoint=self._stamped(operation))
-        return _write(self._cutter.operation(operation, cutting), path or Path(f"{operation}.rxb"), cutting)
+        if not FORMATS[asked.form].of_operations:
+            raise FormatRefused(
+                f"`{asked.form}` is of a window; give `--target` or `--all` instead of an operation",
+                next_steps=(f"rexecop export --all --format {asked.form}",),
+            )
+        cutting = self._cutting(asked.with_outputs, asked.since)
+        cutting = cutting if at is None else replace(cutting, checkpoint=at)
+        contents = self._cutter.contents(operation, cutting)
+        return self._hand_out(contents, operation, asked, cutting, now)
 
-    async def export_window(
-        self, target: str | None, path: Path | None, *, with_outputs: bool, since: Bound, until: Bound
-    ) -> ExportView:
-        """Write the bundle of all changes, of `target` or of any, between two sizes of the log.
+    async def export_window(self, target: str | None, asked: Asked, now: datetime) -> ExportView:
+        """Write the evidence of all changes, of `target` or of any, between two sizes of the log.
 
         The window is as wide as heads were recorded around it; without `until` it ends now.
 
         Raises:
-            FileRefused, CheckpointForeign, SizeRefused: as `export`.
+            FileRefused, FormatRefused, CheckpointForeign, SizeRefused: as `export`.
         """
-        first, last = self._size(since) or 0, self._size(until) or self._store.size()
+        if asked.witnessed or asked.stamped:
+            raise FormatRefused(
+                "a window ends where heads were recorded, not where it was cosigned or stamped"
+            )
+        if not FORMATS[asked.form].of_windows:
+            raise FormatRefused(
+                f"`{asked.form}` is of one operation", next_steps=(f"rexecop export @ --format {asked.form}",)
+            )
+        first, last = self._size(asked.since) or 0, self._size(asked.until) or self._store.size()
         if first > last:
             raise SizeRefused(f"the window begins at {first} records and ends at {last}", size=last)
         if not any(placed.leaf >= last for placed in self._cutter.heads_records()):
@@ -76,11 +121,54 @@ class Evidence:
         records = self._cutter.heads_records()
         start = next((placed for placed in reversed(records) if placed.leaf < first), None)
         end = next(placed for placed in records if placed.leaf >= last)
-        cutting = self._cutting(with_outputs, since, until)
+        cutting = self._cutting(asked.with_outputs, asked.since, asked.until)
         contents = self._cutter.window(target, start, end, cutting)
-        return _write(contents, path or Path(f"{target or 'all-changes'}.rxb"), cutting)
+        return self._hand_out(contents, target or EVERYTHING, asked, cutting, now)
 
-    def _stamped(self, operation: str) -> StoredCheckpoint:
+    def _hand_out(
+        self, contents: BundleContents, name: str, asked: Asked, cutting: Cutting, now: datetime
+    ) -> ExportView:
+        """Write `contents` in the form asked for.
+
+        It is recorded first: what then cannot be written is recorded all the same. What
+        cannot be recorded is written all the same, and the answer says so, since a full
+        disk or a damaged record is when evidence is wanted most.
+        """
+        form, data = FORMATS[asked.form], build(contents)
+        if asked.with_outputs and not form.outputs:
+            raise FormatRefused(f"`{asked.form}` holds published records and no outputs")
+        safe = name.replace("/", "_")
+        target = asked.path or Path(f"{safe}{form.ending}")
+        cut = Cut(contents=contents, data=data, name=safe, signer=self._signing(), guard_key=self._guard_key)
+        files = form.files(cut, target)
+        main = files.get(target, data)
+        digest = digest_of(main)
+        unrecorded = record_access(self._store, subject=name, action=EXPORT, digest=digest, now=now)
+        if form.folder:
+            write_folder(target, {file.name: found for file, found in files.items()})
+        else:
+            for file, found in files.items():
+                write_over(file, found)
+        return ExportView(
+            operation_id=contents.operation,
+            target=contents.window.target if contents.window else None,
+            path=str(target),
+            bytes=len(main),
+            records=len(contents.records),
+            digest=digest,
+            checkpoint_size=cutting.checkpoint.size,
+            format=asked.form,
+            beside=tuple(str(file) for file in files if file != target and not form.folder),
+            unrecorded=unrecorded,
+            stamps=len(contents.stamps),
+        )
+
+    def stamped(self, operation: str) -> StoredCheckpoint:
+        """Return the newest stamped checkpoint that covers `operation`.
+
+        Raises:
+            NotYet: there is none.
+        """
         size = 1 + self._store.leaf_of(operation, self._store.records_of(operation) - 1)
         found = newest_stamped(self._store, size)
         if found is None:
@@ -92,7 +180,7 @@ class Evidence:
 
     def _cutting(self, with_outputs: bool, *held: Bound) -> Cutting:
         sizes = tuple(size for bound in held if (size := self._size(bound)) is not None)
-        return Cutting(checkpoint=self._covering(), with_outputs=with_outputs, held=sizes)
+        return Cutting(checkpoint=self.covering(), with_outputs=with_outputs, held=sizes)
 
     def _size(self, bound: Bound) -> int | None:
         """Return the size of the log that `bound` names: itself, or a checkpoint somebody kept.
@@ -108,105 +196,69 @@ class Evidence:
 
     def bundle(self, operation: str, *, with_outputs: bool = False) -> bytes:
         """Return the bundle of `operation` as bytes."""
-        return build(self._cutter.operation(operation, self._cutting(with_outputs)))
-
-    def receipt(self, operation: str) -> Mapping[str, Json]:
-        """Return the newest receipt of `operation`, its digest, and its envelope.
-
-        Raises:
-            NotYet: the operation has not ended.
-        """
-        op = fold(self._store.journal(operation).records)
-        if not op.receipts:
-            raise NotYet(
-                f"operation `{operation}` is `{op.state}` and has no receipt yet", state=str(op.state)
-            )
-        sealed = op.receipts[-1]
-        kept = self._cutter.kept(sealed.digest, "dsse")
-        envelope = parse_json(kept.data, bytes_max=ENVELOPE_BYTES_MAX) if kept is not None else None
-        return {
-            "operation_id": operation,
-            "state": str(op.state),
-            "digest": sealed.digest,
-            "receipt": to_json(sealed.record),
-            "envelope": envelope,
-        }
+        return build(self._cutter.contents(operation, self._cutting(with_outputs)))
 
     def checkpoint(self) -> str:
         """Return a signed checkpoint over everything appended."""
-        return self._covering().note.decode()
+        return self.covering().note.decode()
 
-    def _covering(self) -> StoredCheckpoint:
+    def covering(self) -> StoredCheckpoint:
+        """Return the newest checkpoint, over everything appended, or raise NotYet."""
         found = self._store.checkpoint()
         if found is None:
             raise NotYet("the ledger is empty")
         return found
 
-    def verify_log(self) -> Mapping[str, Json]:
-        """Recompute the log from its bytes."""
-        report = self._store.verify_log()
-        bad = report.bad
-        return {
-            "size": report.size,
-            "root": report.root.hex(),
-            "verdict": "consistent" if bad is None else "damaged",
-            "bad": None
-            if bad is None
-            else {"leaf": bad.leaf, "operation_id": bad.operation, "n": bad.n, "reason": bad.reason},
-        }
-
     def prove(self, operation: str, n: int) -> Mapping[str, Json]:
-        """Return the inclusion proof of one record."""
-        checkpoint = self._covering()
+        """Return the inclusion proof of one record, with the record: `log check` needs nothing else."""
+        checkpoint = self.covering()
         leaf = self._store.leaf_of(operation, n)
-        path = self._store.with_nodes(lambda node: inclusion_proof(leaf, checkpoint.size, node))
-        return {
-            "operation_id": operation,
-            "n": n,
-            "leaf": leaf,
-            "size": checkpoint.size,
-            "digest": digest_of(self._store.body_at(leaf)),
-            "path": [item.hex() for item in path],
-            "checkpoint": checkpoint.note.decode(),
-        }
+        sealed = unseal(self._store.body_at(leaf))
+        path = self._store.with_nodes(partial(inclusion_proof, leaf, checkpoint.size))
+        return to_json(
+            InclusionProof(
+                operation_id=operation,
+                n=n,
+                leaf=leaf,
+                size=checkpoint.size,
+                digest=sealed.digest,
+                record=to_json(sealed.record),
+                path=tuple(item.hex() for item in path),
+                checkpoint=checkpoint.note.decode(),
+            )
+        )
 
     def consistency(self, old: int, new: int | None) -> Mapping[str, Json]:
-        """Return the proof that the log of `new` records extends that of `old`.
+        """Return the proof that the log of `new` records extends that of `old`, with a checkpoint of `new`.
 
         Raises:
             SizeRefused: the sizes are not in order, or beyond the log.
         """
-        checkpoint = self._covering()
-        size = new if new is not None else checkpoint.size
-        if not 0 < old <= size <= checkpoint.size:
+        covering = self.covering()
+        size = new if new is not None else covering.size
+        if not 0 < old <= size <= covering.size:
             raise SizeRefused(
-                f"sizes go from 1 to the {checkpoint.size} records of the log, the older first; "
+                f"sizes go from 1 to the {covering.size} records of the log, the older first; "
                 f"found {old} and {size}",
-                size=checkpoint.size,
+                size=covering.size,
             )
-        path = self._store.with_nodes(lambda node: consistency_proof(old, size, node))
-        return {
-            "old": old,
-            "new": size,
-            "old_root": self._store.root(old).hex(),
-            "new_root": self._store.root(size).hex(),
-            "path": [item.hex() for item in path],
-        }
+        path = self._store.with_nodes(partial(consistency_proof, old, size))
+        return to_json(
+            ConsistencyProof(
+                old=old,
+                new=size,
+                old_root=self._store.root(old).hex(),
+                new_root=self._store.root(size).hex(),
+                path=tuple(item.hex() for item in path),
+                checkpoint=self._at(size, covering).decode(),
+            )
+        )
 
-
-def _write(contents: BundleContents, path: Path, cutting: Cutting) -> ExportView:
-    data = build(contents)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise FileRefused(f"`{path}` cannot be written: {reason_of(error)}", path=str(path)) from error
-    return ExportView(
-        operation_id=contents.operation,
-        target=contents.window.target if contents.window else None,
-        path=str(path),
-        bytes=len(data),
-        records=len(contents.records),
-        digest=digest_of(data),
-        checkpoint_size=cutting.checkpoint.size,
-        stamps=len(contents.stamps),
-    )
+    def _at(self, size: int, covering: StoredCheckpoint) -> bytes:
+        """Return a checkpoint of `size`, signed only because `covering`, read back, shows its root."""
+        if size == covering.size:
+            return covering.note
+        found, root = parse(note.parse(covering.note).text), self._store.root(size)
+        path = self._store.with_nodes(partial(consistency_proof, size, covering.size))
+        verify_consistency(size, covering.size, root, found.root, path)
+        return sign(replace(found, size=size, root=root), self._signing())

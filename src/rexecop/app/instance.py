@@ -14,7 +14,7 @@ from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
 from rexecop.app.describe import operation_view
 from rexecop.app.doctor import Doctor
-from rexecop.app.evidence import Bound, Evidence
+from rexecop.app.evidence import Asked, Evidence
 from rexecop.app.explain import explain, explain_before
 from rexecop.app.files import read_file
 from rexecop.app.heads import HeadsKeeper
@@ -26,8 +26,10 @@ from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
 from rexecop.app.settings import Settings
 from rexecop.app.signers import enrol_file, listing
+from rexecop.app.sinks import Sinks
 from rexecop.app.stamps import Stamps
 from rexecop.app.views import (
+    CheckView,
     DoctorView,
     ExportView,
     KeyView,
@@ -37,6 +39,7 @@ from rexecop.app.views import (
     ValidationView,
     WhyView,
 )
+from rexecop.app.witness import CosignedView, Witnesses
 from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.session import Session
@@ -44,6 +47,7 @@ from rexecop.proof.canonical import Json
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.records.command import Verb
 from rexecop.proof.vocabulary import Role, Verdict
+from rexecop.store.sqlite import SqliteStore
 
 
 class Closing(Protocol):
@@ -59,6 +63,7 @@ class Parts:
     """What an instance is put together from; `build` is the only maker."""
 
     settings: Settings
+    store: SqliteStore
     world: World
     authority: RootAuthority
     keyring: Keyring
@@ -69,6 +74,8 @@ class Parts:
     evidence: Evidence
     stamps: Stamps
     heads: HeadsKeeper
+    witnesses: Witnesses
+    sinks: Sinks
     doctor: Doctor
     closing: tuple[Closing, ...]
 
@@ -77,7 +84,7 @@ class Instance(Reading):
     """One runtime root, opened."""
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.world.store, parts.world.clock)
+        super().__init__(parts.world.store, parts.world.clock, parts.evidence.log)
         self._parts = parts
 
     def __enter__(self) -> Instance:
@@ -250,45 +257,43 @@ class Instance(Reading):
 
     # --- proof ---
 
-    def export(
-        self,
-        operation: str,
-        path: Path | None = None,
-        *,
-        with_outputs: bool = False,
-        since: Bound = None,
-        stamped: bool = False,
-    ) -> ExportView:
-        """Write a bundle a stranger can verify offline."""
-        return self._parts.evidence.export(
-            self.resolve(operation), path, with_outputs=with_outputs, since=since, stamped=stamped
-        )
+    def export(self, operation: str, asked: Asked) -> ExportView:
+        """Write evidence a stranger can verify offline, in one of the forms of `formats`."""
+        name, parts = self.resolve(operation), self._parts
+        at = parts.witnesses.covering(name) if asked.witnessed else None
+        at = parts.evidence.stamped(name) if asked.stamped else at
+        return parts.evidence.export(name, asked, self._clock.now(), at)
 
-    async def export_window(
-        self,
-        target: str | None,
-        path: Path | None = None,
-        *,
-        with_outputs: bool = False,
-        since: Bound = None,
-        until: Bound = None,
-    ) -> ExportView:
-        """Write a bundle with all changes, of `target` or of any, that were recorded in a window."""
-        return await self._parts.evidence.export_window(
-            target, path, with_outputs=with_outputs, since=since, until=until
-        )
-
-    def receipt(self, operation: str) -> Mapping[str, Json]:
-        """Return the newest receipt with its signed envelope."""
-        return self._parts.evidence.receipt(self.resolve(operation))
+    async def export_window(self, target: str | None, asked: Asked) -> ExportView:
+        """Write the evidence of all changes, of `target` or of any, that were recorded in a window."""
+        return await self._parts.evidence.export_window(target, asked, self._clock.now())
 
     def log_checkpoint(self) -> str:
         """Return the newest signed checkpoint, covering everything appended."""
         return self._parts.evidence.checkpoint()
 
-    def log_verify(self) -> Mapping[str, Json]:
-        """Recompute the log from its bytes and name the first bad record."""
-        return self._parts.evidence.verify_log()
+    def log_export(self, folder: Path, progress: Callable[[int, int], None]) -> Mapping[str, Json]:
+        """Write the log as tiles into `folder`, or add to them what is new."""
+        from rexecop.app.logs import export_tiles
+
+        return export_tiles(self._parts.store, self._parts.evidence.covering(), folder, progress)
+
+    def log_publish(self) -> tuple[CheckView, ...]:
+        """Give the newest checkpoint to every sink."""
+        return self._parts.sinks.publish()
+
+    def witness_request(self, since: int | None = None) -> str:
+        """Return what to send to a witness so that it cosigns the newest checkpoint."""
+        return self._parts.witnesses.request(since).decode()
+
+    def witness_add(self, answer: bytes) -> CosignedView:
+        """Keep what a witness answered."""
+        return self._parts.witnesses.add(answer)
+
+    @property
+    def unpublished(self) -> tuple[str, ...]:
+        """Once closed: which sinks did not take the newest checkpoint, and why."""
+        return self._parts.sinks.failures
 
     def log_prove(self, operation: str, n: int) -> Mapping[str, Json]:
         """Prove that one record is in the log."""

@@ -16,9 +16,12 @@ from rexecop.keys import create_key, read_public_key
 from rexecop.operations.ports import Clock, Signature, Store
 from rexecop.proof import sshsig
 from rexecop.proof.chain import Sealed
+from rexecop.proof.note import NoteKey, SignatureType
+from rexecop.proof.note import require_name as require_note_name
 from rexecop.proof.principal import Principal
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.records.instance import TRUST_NAMESPACE, Note, Trust
+from rexecop.proof.suites import ED25519
 from rexecop.proof.times import YEAR_MAX, whole_milliseconds
 from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.vocabulary import Role
@@ -48,6 +51,7 @@ class Keyring:
                 enrolled_by=item.by.person,
                 revoked=item.revoked is not None,
                 expires=item.expires,
+                vkey=_vkey(item),
                 state=_state(item, found, now),
             )
             for item in found
@@ -96,6 +100,7 @@ class Keyring:
         Raises:
             IdentityRefused: the key speaks for somebody else, or the name cannot be one.
             SignatureUnsupported: instances, witnesses and nodes sign with Ed25519 keys alone.
+            NoteMalformed: a witness cannot sign under the name.
         """
         self._require_free(public, person, role)
         session = self._session()
@@ -181,6 +186,7 @@ class Keyring:
             _revoke(session, by, item)
         _say_why(session, by, reason)
         await session.flush()
+
         return self._found(public.fingerprint, role)
 
     async def note(self, topic: str, text: str, by: Principal) -> None:
@@ -196,6 +202,8 @@ class Keyring:
     def _require_free(self, public: PublicKey, person: str, role: Role) -> None:
         if role not in (Role.APPROVER, Role.REQUESTER):
             _ = public.raw
+        if role is Role.WITNESS:
+            require_note_name(person)
         require_name(person)
         for item in self._standing():
             if item.fingerprint == public.fingerprint and item.person != person:
@@ -268,3 +276,11 @@ def _state(item: Enrolment, found: Sequence[Enrolment], now: datetime) -> str:
         after = any(one.role is Role.INSTANCE and item.since < one.since <= item.revoked for one in found)
         return "retired" if item.role is Role.INSTANCE and after else "revoked"
     return "expired" if item.expires is not None and item.expires <= now else "standing"
+
+
+def _vkey(item: Enrolment) -> str | None:
+    """Return a witness's key as verifiers of notes take it (a C2SP vkey), None for other roles."""
+    public = PublicKey.from_line(item.public)
+    if item.role is not Role.WITNESS or public.algorithm != ED25519:
+        return None
+    return NoteKey(name=item.person, public=public, type=SignatureType.COSIGNATURE).encode()

@@ -1,39 +1,21 @@
-"""What needs no runtime root: verifying bundles, linting, and the examples that travel in the wheel."""
+"""What needs no runtime root: linting, profiles, and the examples that travel in the wheel."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
 
-from rexecop.app.clock import SystemClock
 from rexecop.app.files import read_file, read_folder, write_new
 from rexecop.app.profiles import find_profile, installed_profiles
-from rexecop.app.root import Root
-from rexecop.app.sclite.exchange import guard_key, open_folder
-from rexecop.governance.admission import Policy, decide
-from rexecop.governance.errors import PackRefused
-from rexecop.governance.pack import PACK_BYTES_MAX, Pack, PackText
 from rexecop.operations import lint
 from rexecop.operations.golden import golden_cases, run_case
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
-from rexecop.proof.canonical import Digest, Json
-from rexecop.proof.codec import decode
-from rexecop.proof.errors import ProofError, RecordMalformed
-from rexecop.proof.growth import GROWTH_BYTES_MAX
-from rexecop.proof.note import NOTE_BYTES_MAX
-from rexecop.proof.quorum import Groups
-from rexecop.proof.records.decision import Decision, Terms
-from rexecop.proof.trust import enrolments
-from rexecop.proof.verify import NO_KEYS, Report, TrustedKeys, parse_trust, trust_of, verify
+from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import EFFECT_ORDER, Effect
-from rexecop.store.sqlite import SqliteStore
-
-BUNDLE_BYTES_MAX: Final = 256 << 20  # Larger than any bundle `export` writes.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,93 +60,6 @@ class CaseLine:
 
     name: str
     differences: tuple[str, ...]
-
-
-def verify_bundle(
-    path: Path,
-    *,
-    trust_dir: Path | None,
-    checkpoint: Path | None,
-    root: Path | None,
-    growth: Path | None = None,
-    kernel_guard_key: str | None = None,
-) -> Report:
-    """Verify the bundle at `path` by the keys in `trust_dir`, else by those of the runtime root.
-
-    A folder is verified by the bundle in it, and each file there by what the bundle yields.
-
-    Raises:
-        FileMissing, FileRefused, TrustFileMalformed: a file is not there or not what it should be.
-        GuardKeyRefused: the kernel guard's key is too short.
-    """
-    beside = None
-    if path.is_dir():
-        data, beside = open_folder(path, guard_key(kernel_guard_key))
-    else:
-        data = read_file(path, bytes_max=BUNDLE_BYTES_MAX)
-    earlier = read_file(checkpoint, bytes_max=NOTE_BYTES_MAX) if checkpoint is not None else None
-    if trust_dir is not None:
-        trusted = parse_trust(read_folder(trust_dir))
-    else:
-        trusted = _root_keys(Root(root)) if root is not None else NO_KEYS
-    return verify(
-        data,
-        trusted,
-        checkpoint=earlier,
-        growth=read_file(growth, bytes_max=GROWTH_BYTES_MAX) if growth is not None else None,
-        now=SystemClock().now(),
-        evaluate=evaluate,
-        members=members,
-        beside=beside,
-    )
-
-
-def _root_keys(root: Root) -> TrustedKeys:
-    """Return the keys a root has enrolled: what its owner verifies by."""
-    if not root.ledger.exists():
-        return NO_KEYS
-    with SqliteStore.open(root.ledger, read_only=True) as store:
-        records = store.journal(store.instance_id).records
-    return trust_of(enrolments(records))
-
-
-def evaluate(decision: Decision, packs: Mapping[Digest, bytes]) -> Terms:
-    """Decide a recorded request again, under the packs that came with it.
-
-    Raises:
-        PackRefused, YamlRefused, InputMissing: a pack cannot be read.
-    """
-    named = [packs[ref.digest] for ref in decision.packs]
-    return decide(_policy(named), decision.request).terms
-
-
-def members(packs: Mapping[Digest, bytes]) -> Groups:
-    """Return who is in which group by the packs that came with a bundle.
-
-    Raises:
-        PackRefused, YamlRefused: a pack cannot be read.
-    """
-    return _policy(list(packs.values())).groups()
-
-
-def _policy(packs: Sequence[bytes]) -> Policy:
-    return Policy([_pack(data) for data in packs])
-
-
-def _pack(data: bytes) -> Pack:
-    """Return the pack that `data` pins.
-
-    Raises:
-        PackRefused, YamlRefused: it cannot be read. RecordMalformed: it says other groups than its files.
-    """
-    try:
-        files = decode(PackText, data, bytes_max=2 * PACK_BYTES_MAX).files
-    except ProofError as error:
-        raise PackRefused(error.message, source="pack") from error
-    pack = Pack.parse({path: text.encode() for path, text in files.items()})
-    if pack.data != data:
-        raise RecordMalformed(f"pack `{pack.ref.id}` says other groups than its own files")
-    return pack
 
 
 def list_profiles() -> tuple[ProfileLine, ...]:
@@ -257,6 +152,11 @@ def copy_examples(destination: Path) -> tuple[str, ...]:
         if write_new(path, data, mode=0o644):
             written.append(str(path))
     return tuple(written)
+
+
+def packaged(name: str) -> str:
+    """Return the text of a file that travels with the code."""
+    return (files("rexecop.app") / "data" / name).read_text(encoding="utf-8")
 
 
 def _examples() -> Path:

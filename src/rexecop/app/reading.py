@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rexecop.app.clock import SystemClock
 from rexecop.app.describe import operation_view, record_view
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
-from rexecop.app.views import OperationLine, OperationView, OutputView, RecordView
+from rexecop.app.views import (
+    EvidenceView,
+    OperationLine,
+    OperationView,
+    OutputView,
+    ReceiptView,
+    RecordEvidence,
+    RecordView,
+)
 from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.runner import is_alive
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.ports import Clock, Journal, Ledger
+from rexecop.proof.canonical import Json
 from rexecop.proof.preview import preview
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.outcome import BlobRef, Outcome
 from rexecop.store.connection import Readers
 from rexecop.store.reading import Reading as LedgerReading
 from rexecop.store.uri import parse_storage
+
+if TYPE_CHECKING:
+    from rexecop.proof.verify.trusted import TrustedKeys
 
 
 @contextmanager
@@ -36,7 +49,7 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
     try:
         with readers.borrow():
             ledger = LedgerReading(readers)  # What is no ledger of ours is refused here.
-        yield Reading(ledger, SystemClock())
+        yield Reading(ledger, SystemClock(), ledger)
     finally:
         readers.close()
 
@@ -44,9 +57,11 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
 class Reading:
     """The reading half of an instance, over its ledger alone."""
 
-    def __init__(self, store: Ledger, clock: Clock) -> None:
+    def __init__(self, store: Ledger, clock: Clock, log: LedgerReading) -> None:
+        """Read operations in `store`, and what they prove in `log`, the same ledger."""
         self._store = store
         self._clock = clock
+        self._log = log
 
     def resolve(self, name: str) -> str:
         """Return the operation id for an id, a prefix, a short number or `@`.
@@ -105,6 +120,24 @@ class Reading:
             text=None if blob is None else blob.data.decode("utf-8", "replace"),
         )
 
+    def receipt(self, operation: str) -> ReceiptView:
+        """Return the newest receipt, its envelope, and whether its signature holds."""
+        from rexecop.app.looking import Looking
+
+        return Looking(self._log).receipt(self.resolve(operation))
+
+    def evidence(self, operation: str, step: str | None = None) -> EvidenceView:
+        """Return the records as evidence, or those about one step."""
+        from rexecop.app.looking import Looking
+
+        return Looking(self._log).records(self.resolve(operation), step)
+
+    def evidence_record(self, operation: str, which: str) -> RecordEvidence:
+        """Return one record, by its place or the beginning of its digest, and what stands behind it."""
+        from rexecop.app.looking import Looking
+
+        return Looking(self._log).record(self.resolve(operation), which)
+
     def list(
         self, *, state: str | None = None, after: int = 0, limit: int = 100
     ) -> tuple[OperationLine, ...]:
@@ -123,6 +156,24 @@ class Reading:
             )
             for number, row in self._store.rows(state=state, after=after, limit=limit)
         )
+
+    def log_verify(
+        self, *, trust: TrustedKeys | None = None, held: bytes | None = None
+    ) -> Mapping[str, Json]:
+        """Recompute the log from its bytes; it must continue the checkpoint `held`.
+
+        With `trust` its own checkpoints, and the one held, must be signed by these keys.
+
+        Raises:
+            ProofError: a checkpoint is of another log, or not signed by a trusted key.
+        """
+        from rexecop.app.logs import CONSISTENT, log_view
+        from rexecop.proof.logproof import instance_keys, open_checkpoint
+        from rexecop.proof.verify.trusted import NO_KEYS
+
+        earlier = [open_checkpoint(held, trust or NO_KEYS)[0]] if held is not None else []
+        report = self._store.verify_log(held=earlier, log_keys=instance_keys(trust) if trust else None)
+        return log_view(report, held, None, good=CONSISTENT, signed=trust is not None)
 
     def preview(self, operation: str) -> str:
         """Return the plan as its approvers see and sign it."""

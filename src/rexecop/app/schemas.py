@@ -20,6 +20,7 @@ from rexecop.proof.canonical import INTEGER_MAX, Digest, Json
 from rexecop.proof.records import KINDS
 from rexecop.proof.records.approval import ApprovalStatement
 from rexecop.proof.verify import Claims, NotChecked, Rung
+from rexecop.proof.verify.report import OperationVerdict
 from rexecop.proof.vocabulary import State
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -45,6 +46,7 @@ class VerificationReport:
 
     operation_id: str
     state: State | None
+    operations: tuple[OperationVerdict, ...]
     verdict: str
     answer: str
     required: Rung
@@ -56,6 +58,7 @@ class VerificationReport:
     findings: tuple[ReportFinding, ...]
     claims: Claims
     not_checked: tuple[NotChecked, ...]
+    crypto: str
 
 
 class _FreeForm:

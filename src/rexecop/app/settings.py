@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -308,6 +307,8 @@ def _from_file(path: Path, *, project: bool) -> dict[str, Value]:
     content = _read(path)
     if content is None:
         return {}
+    import tomllib  # Most runs find no file to read.
+
     try:
         table: dict[str, object] = tomllib.loads(content)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

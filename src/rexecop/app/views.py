@@ -147,7 +147,10 @@ class WhyView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportView:
-    """A bundle that was written: of an operation, or of all changes (of `target`) in a window."""
+    """Evidence that was written, of an operation or of all changes (of `target`) in a window.
+
+    `unrecorded` is why the ledger holds no record of it.
+    """
 
     operation_id: str | None
     target: str | None
@@ -156,7 +159,74 @@ class ExportView:
     records: int
     digest: str
     checkpoint_size: int
+    format: str = "bundle"
+    beside: tuple[str, ...] = ()
+    unrecorded: str | None = None
     stamps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureLine:
+    """A signature over a record, the key it says it is by, and whether it holds."""
+
+    form: str
+    by: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptView:
+    """A receipt, and what signs it."""
+
+    operation_id: str
+    number: int
+    state: str
+    digest: str
+    receipt: Mapping[str, Json]
+    envelope: Json
+    signatures: tuple[SignatureLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceLine:
+    """One record as evidence: its leaf in the log, and the records of its operation it names."""
+
+    record: RecordView
+    rests_on: tuple[int, ...]
+    depth: int
+    leaf: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceView:
+    """The records of an operation as evidence, and who was given them."""
+
+    operation_id: str
+    number: int
+    verdict: str
+    records: tuple[EvidenceLine, ...]
+    damaged: tuple[str, ...]
+    accesses: tuple[Mapping[str, Json], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobLine:
+    """An output that a record names, and whether it is still there."""
+
+    name: str
+    ref: BlobRef
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordEvidence:
+    """One record, whole, and everything that stands behind it."""
+
+    operation_id: str
+    line: EvidenceLine
+    included: str
+    signatures: tuple[SignatureLine, ...]
+    blobs: tuple[BlobLine, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +273,7 @@ class KeyView:
     expires: datetime | None = None
     state: str = "standing"
     path: str | None = None
+    vkey: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,4 +287,5 @@ class InitView:
     instance_key: str
     approver_key: str | None
     notice: str | None = None
+    sinks: str | None = None
     next: tuple[str, ...] = ()

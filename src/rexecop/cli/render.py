@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
@@ -112,6 +111,13 @@ def clipped(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
+def _filled(text: str, width: int, *, whole_words: bool) -> list[str]:
+    import textwrap  # Its patterns take time that an answer which fits need not wait for.
+
+    broken = not whole_words
+    return textwrap.wrap(text, width, break_on_hyphens=broken, break_long_words=broken) or [""]
+
+
 class Page:
     """An answer for people: a title, labelled rows and tables, fitted to the terminal if there is one."""
 
@@ -186,7 +192,7 @@ class Page:
         if any(headers):
             self._lines.append(self._styled((margin + self._joined(headers, widths)).rstrip(), 2))
         for row in cells:
-            parts = textwrap.wrap(row[-1], widths[-1]) or [""] if wrap else [row[-1]]
+            parts = _filled(row[-1], widths[-1], whole_words=False) if wrap else [row[-1]]
             for index, part in enumerate(parts):
                 shown = [*row[:-1], part] if index == 0 else [""] * (len(row) - 1) + [part]
                 self._lines.append((margin + self._joined(shown, widths, words=True)).rstrip())
@@ -210,4 +216,4 @@ class Page:
         if self._width is None or len(text) <= room:
             return [text]
         # A digest or a path that is longer than the line stays in one piece, so that it can be copied.
-        return textwrap.wrap(text, max(20, room), break_on_hyphens=False, break_long_words=False) or [""]
+        return _filled(text, max(20, room), whole_words=True)

@@ -73,6 +73,7 @@ ENTRIES: Final = (
     ),
     _entry("verify", "prove", "check a bundle, offline", "rexecop verify proof.rxb"),
     _entry("receipt", "prove", "the signed receipt of an operation", "rexecop receipt show @"),
+    _entry("evidence", "prove", "records as evidence: what rests on what", "rexecop evidence show @"),
     _entry("log", "prove", "the ledger's log: checkpoints and proofs", "rexecop log verify"),
     _entry("keys", "prove", "keys of this instance and of its people", "rexecop keys list"),
     _entry("pause", MORE, "stop before the next step", "rexecop pause @ --reason 'wait for the day shift'"),

@@ -42,7 +42,7 @@ from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.signer import Signer
 from rexecop.proof.trust import Enrolment, retired
-from rexecop.proof.vocabulary import Effect, Ended, Mode, Role, Verdict
+from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Mode, Role, Verdict
 from rexecop.proof.vocabulary import Gate as GateName
 
 LEASE: Final = timedelta(seconds=30)  # Long enough not to flush often, short enough to notice a dead machine.
@@ -81,6 +81,7 @@ class World:
     signing: Callable[[], Signer]
     runner: str
     permit_seconds: int
+    sound: Callable[[], None]  # Raises where nothing that changes something may begin.
 
     @property
     def signer(self) -> Signer:
@@ -112,9 +113,12 @@ class Driver:
         Raises:
             RunnerBusy: another live runner has it.
             TicketRefused: approvals that were counted were revoked or ran out since.
+            LedgerRewound, LedgerForked: it changes something, and this ledger is in doubt.
             InstanceKeyExpired: what is next changes something, and the instance's key has expired.
             StoreUnavailable, StoreUncertain: the ledger cannot be written.
         """
+        if _changes(session.op):
+            self._world.sound()
         with self._alone(session.id):
             drive = _Drive(self._world, session, self._caller)
             drive.take_lease()
@@ -359,6 +363,10 @@ class _Drive:
         op = self._session.op
         verdict, rules, facts = validate(op, self._world.contents.profile(op.the_plan.profile))
         self._session.add(Validation, verdict=verdict, rules=rules, facts=facts)
+
+
+def _changes(op: Operation) -> bool:
+    return op.the_intent.mode not in READ_MODES and bool(changed_targets(op.the_plan))
 
 
 def _shown(op: Operation) -> Digest:

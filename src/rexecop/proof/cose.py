@@ -13,7 +13,7 @@ from typing import Final
 
 from rexecop.proof.cbor import Cbor, Tag, encode
 from rexecop.proof.errors import SignatureUnsupported
-from rexecop.proof.signer import Signer
+from rexecop.proof.signer import Signer, sign_bare
 from rexecop.proof.suites import ED25519
 
 # Header parameters, CWT claims and values as IANA has registered them.
@@ -64,5 +64,5 @@ def transparent_statement(signer: Signer, payload: bytes, content_type: str, ent
 
 def _sign1(signer: Signer, protected: Headers, more: Headers, payload: bytes, *, carried: bool) -> bytes:
     header = encode(protected)
-    signature = signer.sign(encode(("Signature1", header, b"", payload)))
+    signature = sign_bare(signer, encode(("Signature1", header, b"", payload)))
     return encode(Tag(SIGN1, (header, more, payload if carried else None, signature)))

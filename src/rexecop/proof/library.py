@@ -71,6 +71,15 @@ def verify_rsa(modulus: int, exponent: int, hash_name: str, message: bytes, sign
         rsa.verify(modulus, exponent, hash_name, message, signature)
 
 
+def checked_with() -> str:
+    """Return what checks signatures on this machine: `cryptography`, or `plain` Python."""
+    try:
+        import cryptography.exceptions  # noqa: F401 - whether it is there is all that is asked
+    except ImportError:
+        return "plain"
+    return "cryptography"
+
+
 def _answered(ask: Callable[[], None]) -> bool:
     """Return whether the library took the question and said yes.
 

@@ -77,6 +77,11 @@ def preview_digest(text: str) -> Digest:
     return digest_of(text.encode())
 
 
+def call_text(call: Call) -> str:
+    """Return `call` in the words a preview has for it."""
+    return "\n".join(_call("", call))
+
+
 def _line(label: str, *words: str) -> str:
     return f"{label:<{_LABEL_WIDTH}}{' '.join(words)}".rstrip()
 

@@ -135,6 +135,20 @@ def _decode_blob(blob: bytes) -> SshSignature:
     return SshSignature(public=public, namespace=namespace, signature=signature)
 
 
+def key_named(armored: str) -> PublicKey:
+    """Return the key that the armored SSHSIG says it is by, which shows nothing of it.
+
+    Raises:
+        SignatureMalformed: it names none.
+    """
+    try:
+        reader = SshReader(decode_base64("".join(armored.split()[3:-3])))
+        reader.take(len(_MAGIC) + 4)
+        return PublicKey.from_wire(reader.string())
+    except (ValueError, PublicKeyMalformed) as error:
+        raise SignatureMalformed(f"SSH signature cannot be read: {error}") from error
+
+
 def _require_namespace(name: str) -> None:
     if not 0 < len(name) <= NAMESPACE_LENGTH_MAX or not (name.isascii() and name.isprintable()):
         text = f"namespace `{name[:64]!a}` is not 1 to {NAMESPACE_LENGTH_MAX} ASCII letters"

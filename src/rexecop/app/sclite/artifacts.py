@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from rexecop.app.sclite.story import Story
@@ -210,6 +211,8 @@ def _receipt(story: Story, made: Artifacts) -> Artifact | None:
     if (found := story.last(Receipt)) is None:
         return None
     sealed, receipt = found
+    # The operation may have been opened again: a receipt speaks of what stands before it.
+    story = replace(story, records=story.records[: story.records.index(sealed)])
     times = [other.record.at for other in story.records if isinstance(other.record, Attempt | Outcome)]
     between = {"started_at": format_time(times[0]), "ended_at": format_time(times[-1])} if times else {}
     networks = {end.measured.network if end and end.measured else "unknown" for end in story.made}

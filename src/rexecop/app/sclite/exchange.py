@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rexecop.app.cose_export import contents_of, export_view
 from rexecop.app.errors import FileRefused, GuardKeyRefused
-from rexecop.app.files import read_file, reason_of, write_folder
+from rexecop.app.files import read_file, reason_of
 from rexecop.app.sclite.folder import GUARD, make_folder
-from rexecop.app.views import ExportView
 from rexecop.proof.container import CONTAINER_BYTES_MAX
 from rexecop.proof.errors import ProofError
 from rexecop.proof.verify import Beside
 
 if TYPE_CHECKING:
-    from rexecop.app.instance import Instance
+    pass
 
 GUARD_KEY_BYTES_MIN: Final = 32  # As long as what HMAC-SHA256 puts out: less could be guessed at.
 FILES_MAX: Final = 32  # Twice what any folder of ours holds; what is more is not one.
@@ -39,21 +37,6 @@ def guard_key(text: str | None) -> bytes | None:
             next_steps=("unset REXECOP_KERNEL_GUARD_KEY", "openssl rand -hex 32"),
         )
     return key
-
-
-def export_folder(instance: Instance, operation: str, path: Path | None, *, with_outputs: bool) -> ExportView:
-    """Write the folder of `operation` to `path`, by default `<operation>.sclite` here.
-
-    Raises:
-        GuardKeyRefused: the guard's key is too short. FileRefused: the folder is there and holds
-            something, or cannot be written.
-    """
-    key = guard_key(instance.settings.kernel_guard_key)
-    bundle = instance.parts.evidence.bundle(operation, with_outputs=with_outputs)
-    files = make_folder(bundle, key)
-    target = path or Path(f"{operation}.sclite")
-    write_folder(target, files)
-    return export_view(bundle, target, bundle, records=len(contents_of(bundle).records))
 
 
 def open_folder(folder: Path, key: bytes | None) -> tuple[bytes, Beside]:

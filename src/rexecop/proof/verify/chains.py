@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
 from rexecop.proof.records import Access, Command, Erasure, Heads, Intent, Note, Plan, Receipt, Trust
+from rexecop.proof.times import format_time
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened
 
 OF_INSTANCES = (Trust, Heads, Erasure, Access, Note)  # All other kinds, and notes, are of operations.
@@ -62,6 +63,9 @@ def _receipts(records: Sequence[Sealed], notes: Notes) -> None:
         why = "its last record is not a receipt; more records may have followed"
         which = "the operation" if notes.operation is None else f"`{notes.operation:.64}`"
         notes.skip(f"the end of {which}", why)
+    else:
+        why = "a command may have reopened the operation after its last record here"
+        notes.skip("that nothing followed the receipt", why)
 
 
 def _instance_slice(records: Sequence[Sealed], instance: str, notes: Notes) -> None:
@@ -81,3 +85,7 @@ def _instance_slice(records: Sequence[Sealed], instance: str, notes: Notes) -> N
             notes.when(True, "E03b", sealed, "of the instance does not name the record before it")
         early = record.at < before.record.at - CLOCK_TOLERANCE
         notes.when(early, "E03d", sealed, "of the instance is dated before the one it follows")
+    if records:
+        last = records[-1].record
+        why = f"the instance's chain is included up to its record {last.n}"
+        notes.skip(f"revocations of keys after {format_time(last.at)}", why)

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
-from rexecop.proof.errors import ProofError, RexecopError
+from rexecop.proof.errors import ProofError, RecordMalformed, RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
 from rexecop.proof.records import Approval, Decision, Intent, Plan, Ticket
@@ -128,11 +128,13 @@ def _groups(
     packs = {digest: included[digest] for digest in named if digest in included}
     groups: Groups | None = None
     if named and len(packs) == len(named):
+        groups = pack_groups(list(packs.values()))
         try:
-            read = evidence.bundle.members
-            groups = read(packs) if read else pack_groups(list(packs.values()))
-        except RexecopError:
+            groups = evidence.bundle.members(packs) if evidence.bundle.members else groups
+        except RecordMalformed:  # What it lists is not what its own files say.
             groups = None
+        except RexecopError:
+            pass  # Unreadable to this reader: what it lists stands, as for whoever has no reader.
     for sealed, approval in evidence.of(Approval):
         if groups is None:
             notes.skip("who is in which group", "no policy pack that lists its groups is included")

@@ -127,7 +127,7 @@ class Notes:
     """
 
     findings: list[Finding] = field(default_factory=list)
-    not_checked: list[NotChecked] = field(default_factory=list)
+    not_checked: dict[NotChecked, None] = field(default_factory=dict)
     operation: str | None = None
     signed: set[Digest] = field(default_factory=set)
     signer: str | None = None
@@ -151,10 +151,8 @@ class Notes:
             self.fault(code, f"{place(sealed)} {text}", sealed.digest)
 
     def skip(self, what: str, why: str) -> None:
-        """Note that something was not checked."""
-        entry = NotChecked(what=what, why=why)
-        if entry not in self.not_checked:
-            self.not_checked.append(entry)
+        """Note, once, that something was not checked."""
+        self.not_checked[NotChecked(what=what, why=why)] = None
 
 
 def place(sealed: Sealed) -> str:

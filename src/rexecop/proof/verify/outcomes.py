@@ -255,7 +255,7 @@ def check_outputs(opened: Opened, notes: Notes) -> None:
             notes.fault("E10a", f"output `{commitment}` is not what its outcome names")
         if commitment in erased:
             notes.fault("E10c", f"output `{commitment}` is recorded as erased")
-    for commitment in named.keys() - opened.contents.blobs.keys():
+    for commitment in sorted(named.keys() - opened.contents.blobs.keys()):
         if (found := erased.get(commitment)) is None:
             notes.skip("outputs", "not all are included")
         else:

@@ -25,6 +25,7 @@ CHECKPOINTS: Final = "checkpoint@rexecop"
 RECEIPTS: Final = "receipt@rexecop"
 
 _ENDINGS: Final = (".pub", ".vkey", ".allowed_signers")
+TRUST_ENDINGS: Final = (*_ENDINGS, ".pem")  # What a trust folder is read for; all else in it is let be.
 _AUTHORITY: Final = re.compile(r"tsa(?:[-/](.+))?\.pem", re.DOTALL)
 _NAME: Final = re.compile(r"([a-z]+)(?:[-/](.+))?\.(pub|vkey|allowed_signers)", re.DOTALL)
 

@@ -1,0 +1,478 @@
+"""Stories in which nothing is wrong, of every shape a bundle can have, and the rung each reaches."""
+
+# ruff: noqa: ANN401 - see worlds
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+from conformance.memory_signer import MemorySigner
+from conformance.policies import POLICY, decided_change, with_policy
+from conformance.signers import RsaSigner, rsa_kept, signer_of
+from conformance.tamperings import Case, replace_contents
+from conformance.windows import a_rewound_log, a_week, an_open_window, cut_week
+from conformance.worlds import (
+    APPROVER_KEY,
+    ENROLMENTS,
+    INSTANCE,
+    INSTANCE_KEY,
+    JAN,
+    MARA,
+    ONE_OF_OPS,
+    ORIGIN,
+    OTTO,
+    PATHS,
+    ROOT,
+    SECOND_APPROVER_KEY,
+    START,
+    TARGET,
+    TRUSTED,
+    VALUES,
+    WITNESS_KEY,
+    Book,
+    Made,
+    a_change,
+    a_dry_run,
+    a_lost_call,
+    a_read,
+    a_refusal,
+    approved_change,
+    cut,
+    enrol,
+    enrolled_with,
+    instance_chain,
+    planned_change,
+    read_step,
+    scripted_step,
+)
+from rexecop.proof import note
+from rexecop.proof.canonical import Digest
+from rexecop.proof.chain import seal
+from rexecop.proof.principal import Principal
+from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.command import Command, Verb
+from rexecop.proof.records.decision import ApprovalRule, Obligations
+from rexecop.proof.records.instance import Erasure
+from rexecop.proof.records.plan import Retry
+from rexecop.proof.records.receipt import ObligationMet
+from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.records.validation import RuleVerdict
+from rexecop.proof.suites import SUITES
+from rexecop.proof.verify import NO_KEYS, Rung, TrustedKey, TrustedKeys
+from rexecop.proof.vocabulary import Effect, Ended, Established, Mode, Role, State, Verdict
+
+DORA_KEY: Final = MemorySigner(7)
+DORA: Final = Principal(person="dora", established=Established.KEY, credential=DORA_KEY.key_id)
+INSTANCE_ALONE: Final = TrustedKeys(keys=TRUSTED.keys[:1])
+
+
+@dataclass(frozen=True)
+class Story:
+    """A case in which nothing is wrong: `rung` is the highest it reaches."""
+
+    rung: Rung
+    title: str
+    name: str
+    make: Callable[[], Case]
+
+
+STORIES: Final[list[Story]] = []
+
+
+def reaches(rung: Rung, title: str) -> Callable[[Callable[[], Case]], Callable[[], Case]]:
+    def listed(make: Callable[[], Case]) -> Callable[[], Case]:
+        STORIES.append(Story(rung=rung, title=title, name=make.__name__, make=make))
+        return make
+
+    return listed
+
+
+def logged(title: str) -> Callable[[Callable[[], Case]], Callable[[], Case]]:
+    return reaches(Rung.LOGGED, title)
+
+
+def bundled(book: Book, **more: Any) -> Case:
+    return Case(bundle=cut(book, **more).bundle())
+
+
+# --- operations from their first record to their last ---
+
+
+@logged("Somebody read a line, one step computed from it, and the output is in the bundle.")
+def read_with_outputs() -> Case:
+    return bundled(a_read())
+
+
+@logged("The same read, exported without its outputs: that they were not checked is said.")
+def read_without_outputs() -> Case:
+    return bundled(a_read(), with_outputs=False)
+
+
+@logged("A change that one person of a group approved with a key the verifier knows.")
+def change_with_approval() -> Case:
+    book, look, change = approved_change()
+    book.run(look, facts=PATHS)
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1))
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
+@logged("A change that was done, closed, and then undone on command: two receipts.")
+def change_undone() -> Case:
+    return bundled(a_change())
+
+
+@logged("Two of one group and one of another had to approve, and three different people did.")
+def change_with_two_of_ops_and_one_of_security() -> Case:
+    book = Book("op_three")
+    look = read_step()
+    book.intent()
+    book.plan((look,), Effect.READ)
+    book.decision(
+        Verdict.APPROVAL_REQUIRED,
+        ApprovalRule(count=2, group="ops"),
+        ApprovalRule(count=1, group="security"),
+    )
+    book.approve(MARA, APPROVER_KEY)
+    book.approve(OTTO, SECOND_APPROVER_KEY)
+    record = book.approve(DORA, DORA_KEY).record
+    assert isinstance(record, Approval)
+    book.records[-1] = seal(replace(record, groups=("security",)))
+    book.ticket()
+    book.run(look, facts=PATHS)
+    book.validation()
+    book.receipt(State.COMPLETED)
+    chain = instance_chain((*ENROLMENTS, enrol("dora", Role.APPROVER, DORA_KEY)))
+    keys = (
+        *TRUSTED.keys,
+        TrustedKey(role=Role.APPROVER, name="otto", public=SECOND_APPROVER_KEY.public),
+        TrustedKey(role=Role.APPROVER, name="dora", public=DORA_KEY.public),
+    )
+    # No pack says who is in `security`, so what the instance recorded stands.
+    made = cut(book, instance=chain)
+    others = tuple(item for item in made.contents.inputs if item.role != "policy-pack")
+    return Case(bundle=replace_contents(made, inputs=others).bundle(), trust=TrustedKeys(keys=keys))
+
+
+@logged("A dry run: one scripted answer, one call previewed, nothing judged that was not looked at.")
+def dry_run() -> Case:
+    return bundled(a_dry_run())
+
+
+@logged("Policy said no; the refusal is recorded and has its receipt.")
+def blocked_by_policy() -> Case:
+    return bundled(a_refusal())
+
+
+@logged("A person entitled to approve said no, and nothing was done.")
+def refused_by_a_person() -> Case:
+    book, _, _ = planned_change()
+    book.approve(OTTO, SECOND_APPROVER_KEY, approves=False, reason="not before the audit")
+    book.receipt(State.BLOCKED)
+    return bundled(book)
+
+
+@logged("An approved change was given up before it acted.")
+def cancelled_before_it_acted() -> Case:
+    book, _, _ = approved_change()
+    book.add(Command, by=JAN, verb=Verb.CANCEL, reason="not needed any more")
+    book.receipt(State.CANCELLED)
+    return bundled(book)
+
+
+@logged("The answer to a change was lost; a probe found that it had happened.")
+def unknown_settled_by_a_probe() -> Case:
+    return bundled(a_lost_call())
+
+
+@logged("The answer to a change was lost; a person stated that it had not happened, and it was made again.")
+def unknown_settled_by_a_person() -> Case:
+    book, look, change = approved_change()
+    book.run(look, facts=PATHS)
+    lost = book.attempt(change, values=VALUES, target_n=1)
+    book.outcome("set", lost, Ended.UNKNOWN, message="no answer", measured=None)
+    book.add(Reconciliation, by=JAN, attempt=lost.digest, happened=False, reason="the file is unchanged")
+    book.add(Command, by=JAN, verb=Verb.RETRY)
+    again = book.attempt(change, values=VALUES, number=2, target_n=2, target_prev=lost.digest)
+    book.outcome("set", again)
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
+@logged("The answer to a change was lost and nobody could tell: it is handed to people, still unknown.")
+def unknown_and_escalated() -> Case:
+    book, look, change = approved_change()
+    book.run(look, facts=PATHS)
+    lost = book.attempt(change, values=VALUES, target_n=1)
+    book.outcome("set", lost, Ended.UNKNOWN, measured=None)
+    book.add(Command, by=JAN, verb=Verb.ESCALATE, reason="the console is down")
+    book.receipt(State.ESCALATED)
+    return bundled(book)
+
+
+@logged("A step failed and was tried again within its plan.")
+def read_that_worked_the_second_time() -> Case:
+    book = Book("op_retry")
+    look = read_step(retry=Retry(attempts=3, on=("timeout",)))
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan((look,), Effect.READ)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.outcome("look", book.attempt(look), Ended.FAILED, error_class="timeout")
+    book.outcome("look", book.attempt(look, number=2), facts=PATHS)
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
+@logged("A step failed for good, and the receipt says so.")
+def failed() -> Case:
+    book, look, _ = approved_change()
+    book.outcome("look", book.attempt(look), Ended.FAILED, error_class="exit", status=1)
+    book.receipt(State.FAILED)
+    return bundled(book)
+
+
+@logged("Everything ran and the validation failed, and the receipt says so.")
+def failed_by_validation() -> Case:
+    book = a_read()
+    del book.records[-2:]
+    book.validation(RuleVerdict.FAILED)
+    book.receipt(State.FAILED)
+    return bundled(book)
+
+
+@logged("A scripted connector answered for real: it can do no I/O and is no less an outcome.")
+def scripted() -> Case:
+    book = Book("op_scripted")
+    ask = scripted_step()
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan((ask,), Effect.READ)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.run(ask, facts={"up": True})
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
+@logged("Policy asked for bounds on top, and the receipt says how each was kept.")
+def obligations_kept() -> Case:
+    book = Book("op_obliged")
+    look = read_step()
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan((look,), Effect.READ)
+    kept = Obligations(output_bytes=4096, steps_max=5, isolation="bubblewrap", no_network=True, receipt=True)
+    book.decision(Verdict.ALLOWED, obligations=kept)
+    book.ticket()
+    book.run(look, output=b"line\n", facts=PATHS)
+    book.validation()
+    named = ("output_bytes", "steps", "isolation", "no_network", "receipt")
+    met = tuple(ObligationMet(name=name, met=True, how="kept") for name in named)
+    book.receipt(State.COMPLETED, obligations=met)
+    return bundled(book)
+
+
+@logged("A change that may only be made within a window was made within it.")
+def change_within_its_window() -> Case:
+    book, look, change = planned_change(
+        not_before=START + timedelta(minutes=30), not_after=START + timedelta(hours=4)
+    )
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+    book.run(look, facts=PATHS)
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1))
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
+@logged("An operation that has not ended: its plan waits for approval, there is no receipt yet.")
+def no_receipt_yet() -> Case:
+    return bundled(planned_change()[0])
+
+
+@logged("An output was erased by a recorded rule: it is named as erased, not as missing.")
+def output_erased() -> Case:
+    book = a_read()
+    (commitment,) = book.blobs
+
+    def erased(n: int, prev: Digest | None) -> Erasure:
+        return Erasure(
+            operation=INSTANCE,
+            n=n,
+            prev=prev,
+            at=START + timedelta(hours=3),
+            by=ROOT,
+            commitment=commitment,
+            rule="30d",
+            reason="retention",
+        )
+
+    return bundled(book, instance=instance_chain((*ENROLMENTS, erased)), with_outputs=False)
+
+
+# --- who asked, who approved, and whom the verifier knows ---
+
+
+@logged("The requester is known by the operating system only: the instance vouches for who asked.")
+def requester_known_by_session() -> Case:
+    paul = Principal(person="paul", established=Established.OS_USER, credential="uid:1000")
+    book = Book("op_session")
+    look = read_step()
+    book.intent(by=paul)
+    book.plan((look,), Effect.READ)
+    book.decision(Verdict.APPROVAL_REQUIRED, ONE_OF_OPS)
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+    book.run(look, facts=PATHS)
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
+@logged("The verifier trusts the instance alone: approvals count by the instance's word.")
+def approver_unknown_to_the_verifier() -> Case:
+    return replace(bundled(a_change()), trust=INSTANCE_ALONE)
+
+
+@logged("The instance's key is trusted for one log by its note key, and this is that log.")
+def key_kept_to_this_log() -> Case:
+    kept = TrustedKey(role=Role.INSTANCE, name="instance", public=INSTANCE_KEY.public, note_name=ORIGIN)
+    return replace(bundled(a_change()), trust=TrustedKeys(keys=(kept, *TRUSTED.keys[1:])))
+
+
+@reaches(Rung.CONSISTENT, "No key is trusted: the records fit one another, and that is all that is shown.")
+def no_trusted_key() -> Case:
+    return replace(bundled(a_change()), trust=NO_KEYS)
+
+
+@reaches(Rung.CONSISTENT, "No key is trusted and none is asked for: consistent is enough.")
+def no_trusted_key_and_none_required() -> Case:
+    return replace(bundled(a_change()), trust=NO_KEYS, require=Rung.CONSISTENT)
+
+
+# --- the log ---
+
+
+@logged("The verifier held a checkpoint from earlier, and the log is shown to extend it.")
+def extends_a_checkpoint_held() -> Case:
+    made = cut(a_change())
+    return Case(bundle=made.bundle(), more={"checkpoint": made.held})
+
+
+@logged("The verifier holds the very checkpoint of the bundle.")
+def the_very_checkpoint_held() -> Case:
+    made = cut(a_change())
+    return Case(bundle=made.bundle(), more={"checkpoint": made.contents.checkpoint})
+
+
+@logged("The checkpoint held is newer than the bundle's, and a proof shows that the log only grew.")
+def older_than_the_checkpoint_held() -> Case:
+    made, held, proof = a_rewound_log()
+    return Case(bundle=made.bundle(), more={"checkpoint": held, "growth": proof})
+
+
+@logged("The checkpoint held is of another epoch of the log: whether it was rewound is not shown.")
+def a_checkpoint_held_of_another_epoch() -> Case:
+    made = cut(a_change())
+    other = made.log.checkpoint(origin=f"rexecop/{INSTANCE}/2")
+    return Case(bundle=made.bundle(), more={"checkpoint": other})
+
+
+def _witnessed() -> Made:
+    made = cut(a_change())
+    found = note.parse(made.contents.checkpoint)
+    seen = note.cosign(found.text, "witness.example", WITNESS_KEY, at_seconds=1_772_000_000)
+    return replace_contents(made, checkpoint=replace(found, signatures=(*found.signatures, seen)).encode())
+
+
+@reaches(Rung.WITNESSED, "A witness the verifier trusts co-signed the checkpoint.")
+def witnessed() -> Case:
+    witness = TrustedKey(role=Role.WITNESS, name="witness.example", public=WITNESS_KEY.public)
+    trust = TrustedKeys(keys=(*TRUSTED.keys, witness))
+    return Case(bundle=_witnessed().bundle(), trust=trust, require=Rung.WITNESSED)
+
+
+@logged("A witness co-signed whom the verifier does not know: witnessed was required, logged is reached.")
+def witnessed_by_a_stranger() -> Case:
+    return Case(bundle=_witnessed().bundle(), require=Rung.WITNESSED)
+
+
+# --- a policy pack that can be asked again ---
+
+
+@logged("The pack is in the bundle: whoever has a Cedar evaluator decides again, and finds the same.")
+def decided_by_the_policy_included() -> Case:
+    book, look, change = decided_change()
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket(packs=(POLICY.digest,))
+    book.run(look, facts=PATHS)
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1))
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return Case(bundle=with_policy(book).bundle())
+
+
+# --- windows ---
+
+
+@logged("Every change between two marks of the log, of all targets: none is missing, none is one too many.")
+def window_of_all_targets() -> Case:
+    return Case(bundle=cut_week().bundle())
+
+
+@logged("Every change of one target between two marks of the log.")
+def window_of_one_target() -> Case:
+    return Case(bundle=cut_week(target=TARGET).bundle())
+
+
+@logged("Every change from the beginning of the log to a mark.")
+def window_from_the_beginning() -> Case:
+    world, _, end = a_week()
+    return Case(bundle=world.cut(None, end).bundle())
+
+
+@logged("A window in which a change has no outcome yet: it is named as unknown.")
+def window_with_an_open_change() -> Case:
+    return Case(bundle=an_open_window().bundle())
+
+
+# --- approvers with keys of every kind ---
+
+
+def _approved_with(suite: str) -> Case:
+    key = RsaSigner(suite=suite, private=rsa_kept()) if suite.startswith("rsa-") else signer_of(suite)
+    files = {
+        "instance.pub": f"{INSTANCE_KEY.public.line}\n".encode(),
+        "approver.allowed_signers": f"mara {key.public.line}\n".encode(),
+    }
+    return Case(bundle=cut(a_change(key), instance=enrolled_with(key)).bundle(), files=files)
+
+
+for _suite in SUITES.entries:
+    _name = f"approved_with_{_suite.id.partition('@')[0].replace('-', '_')}"
+    STORIES.append(
+        Story(
+            rung=Rung.LOGGED,
+            title=f"The approver signed by `{_suite.id}`, with a key listed in an allowed_signers file.",
+            name=_name,
+            make=partial(_approved_with, _suite.id),
+        )
+    )
+
+
+@logged("The approver is trusted by pattern, for approvals alone, and for a time the change lies within.")
+def approver_trusted_for_a_time() -> Case:
+    limits = 'namespaces="approval@rexecop",valid-after="20260101Z",valid-before="20270101Z"'
+    files = {
+        "instance.pub": f"{INSTANCE_KEY.public.line}\n".encode(),
+        "approver.allowed_signers": f"m*,!max {limits} {APPROVER_KEY.public.line}\n".encode(),
+    }
+    return Case(bundle=cut(a_change()).bundle(), files=files)

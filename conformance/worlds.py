@@ -1,0 +1,607 @@
+"""Small instances made by hand: keys in memory, one log, operations record by record.
+
+Nothing here uses the engine, so what the verifier accepts is held to the formats and
+not to whatever the engine happens to write.
+"""
+
+# ruff: noqa: ANN401 - fields of many record kinds are passed through, and the records check them
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from conformance.memory_signer import MemorySigner
+from rexecop.proof import checkpoint, sshsig
+from rexecop.proof.bundle import BundleBlob, BundleContents, BundleInput, build, pack_proofs
+from rexecop.proof.call import (
+    Call,
+    Hole,
+    Limits,
+    ProcessRequest,
+    Scalar,
+    ScriptedReply,
+    ScriptedRequest,
+    Slot,
+    call_digest,
+    fill,
+)
+from rexecop.proof.canonical import Digest, Json, canonical_bytes, commit, digest_of
+from rexecop.proof.chain import Sealed, seal
+from rexecop.proof.checkpoint import Checkpoint
+from rexecop.proof.codec import encode
+from rexecop.proof.merkle import Frontier, inclusion_proof, leaf_hash, node_reader
+from rexecop.proof.merkle import consistency_proof as prove_growth
+from rexecop.proof.permit import Permit
+from rexecop.proof.preview import preview, preview_digest
+from rexecop.proof.principal import ENGINE, Principal
+from rexecop.proof.receipts import record_envelope, totals
+from rexecop.proof.records import Record
+from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval, ApprovalStatement
+from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.command import Command, Verb
+from rexecop.proof.records.decision import (
+    ApprovalRule,
+    Decision,
+    Obligations,
+    PackRef,
+    RuleRef,
+    Terms,
+    terms_digest,
+)
+from rexecop.proof.records.instance import Trust
+from rexecop.proof.records.intent import INTENT_NAMESPACE, EnvironmentRef, Intent, Origin, ProfileRef
+from rexecop.proof.records.outcome import BlobRef, Measured, Outcome
+from rexecop.proof.records.plan import CallStep, DeriveStep, Plan, PlannedTarget, Probe, Step
+from rexecop.proof.records.receipt import Receipt
+from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
+from rexecop.proof.request import policy_request
+from rexecop.proof.scope import scope_root, undo_scope_root
+from rexecop.proof.signer import Signer
+from rexecop.proof.verify import Report, TrustedKey, TrustedKeys, verify
+from rexecop.proof.vocabulary import (
+    Effect,
+    Ended,
+    Established,
+    Gate,
+    Grade,
+    Isolation,
+    Mode,
+    Phase,
+    Role,
+    State,
+    Verdict,
+)
+
+INSTANCE: Final = "inst_demo"
+ORIGIN: Final = f"rexecop/{INSTANCE}/1"
+START: Final = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+TARGET: Final = "host-1"
+
+INSTANCE_KEY: Final = MemorySigner(1)
+REQUESTER_KEY: Final = MemorySigner(2)
+APPROVER_KEY: Final = MemorySigner(3)
+SECOND_APPROVER_KEY: Final = MemorySigner(4)
+STRANGER_KEY: Final = MemorySigner(5)
+WITNESS_KEY: Final = MemorySigner(6)
+
+ROOT: Final = Principal(person="root", established=Established.OS_USER, credential="uid:0")
+JAN: Final = Principal(person="jan", established=Established.KEY, credential=REQUESTER_KEY.key_id)
+MARA: Final = Principal(person="mara", established=Established.KEY, credential=APPROVER_KEY.key_id)
+OTTO: Final = Principal(person="otto", established=Established.KEY, credential=SECOND_APPROVER_KEY.key_id)
+
+PROFILE: Final = BundleInput(role="profile", data=b'{"kind":"profile-pin/1"}')
+ENVIRONMENT: Final = BundleInput(role="environment", data=b'{"kind":"environment-pin/1"}')
+PACK: Final = BundleInput(
+    role="policy-pack",
+    data=canonical_bytes(
+        {"kind": "policy-pack/1", "files": {"a.cedar": "permit;"}, "groups": {"ops": ["mara", "otto"]}}
+    ),
+)
+
+T = TypeVar("T", bound=Record)
+
+
+@dataclass
+class Book:
+    """One operation being written; `at` advances a tenth of a second with each record."""
+
+    operation: str
+    at: datetime = START + timedelta(hours=1)
+    records: list[Sealed] = field(default_factory=list)
+    signatures: dict[Digest, bytes] = field(default_factory=dict)
+    blobs: dict[Digest, BundleBlob] = field(default_factory=dict)
+    target: str = TARGET
+
+    def add(self, kind: Callable[..., Record], by: Principal = ENGINE, **fields: Any) -> Sealed:
+        self.at += timedelta(milliseconds=100)
+        head = self.records[-1].digest if self.records else None
+        record = kind(operation=self.operation, n=len(self.records), prev=head, at=self.at, by=by, **fields)
+        sealed = seal(record)
+        self.records.append(sealed)
+        return sealed
+
+    def last(self, kind: type[T]) -> tuple[Sealed, T]:
+        return next((s, s.record) for s in reversed(self.records) if isinstance(s.record, kind))
+
+    # --- the usual records ---
+
+    def intent(self, *, by: Principal = JAN, mode: Mode = Mode.APPLY, **more: Any) -> Sealed:
+        sealed = self.add(
+            Intent,
+            by=by,
+            profile=ProfileRef(name="hello", version="1.0.0", digest=PROFILE.digest),
+            environment=EnvironmentRef(id="here", digest=ENVIRONMENT.digest),
+            intent="set_line",
+            target=self.target,
+            mode=mode,
+            origin=more.pop("origin", Origin(channel="cli")),
+            **more,
+        )
+        if by.established is Established.KEY:
+            armored = sshsig.sign(REQUESTER_KEY, INTENT_NAMESPACE, sealed.body)
+            self.signatures[sealed.digest] = armored.encode()
+        return sealed
+
+    def plan(self, steps: Sequence[Step], effect: Effect, **more: Any) -> Sealed:
+        return self.add(
+            Plan,
+            intent=self.records[0].digest,
+            profile=PROFILE.digest,
+            environment=ENVIRONMENT.digest,
+            effect=effect,
+            risk="low",
+            targets=(PlannedTarget(id=self.target, type="host", criticality="low"),),
+            steps=tuple(steps),
+            **more,
+        )
+
+    def decision(self, verdict: Verdict, *approvals: ApprovalRule, **more: Any) -> Sealed:
+        intent = self.records[0].record
+        plan, planned = self.last(Plan)
+        assert isinstance(intent, Intent)
+        request = policy_request(intent, planned, gate=Gate.PLAN, now=self.at)
+        terms = Terms(
+            verdict=verdict, approvals=approvals, obligations=more.pop("obligations", Obligations())
+        )
+        return self.add(
+            Decision,
+            plan=plan.digest,
+            request=request,
+            terms=replace(terms, **more),
+            rules=(RuleRef(id="r1", digest=digest_of(b"r1")),),
+            packs=(PackRef(id="starter", version="1", digest=PACK.digest),),
+            errors=(),
+            reason="because",
+        )
+
+    def approve(self, by: Principal, key: Signer, *, approves: bool = True, **more: Any) -> Sealed:
+        plan, _ = self.last(Plan)
+        _, decision = self.last(Decision)
+        statement = ApprovalStatement(
+            operation=self.operation,
+            plan=plan.digest,
+            terms=terms_digest(decision.terms),
+            preview=preview_digest(preview(self.records[0], plan)),
+            approves=approves,
+            nonce=f"nonce-{len(self.records)}",
+            expires=self.at + timedelta(hours=8),
+            approver=by,
+        )
+        statement = replace(statement, **more)
+        signature = sshsig.sign(key, APPROVAL_NAMESPACE, encode(statement))
+        return self.add(Approval, by=by, statement=statement, signature=signature, groups=("ops",))
+
+    def ticket(self, **more: Any) -> Sealed:
+        plan, planned = self.last(Plan)
+        decision, decided = self.last(Decision)
+        intent = self.records[0].record
+        assert isinstance(intent, Intent)
+        fields: dict[str, Any] = {
+            "plan": plan.digest,
+            "decision": decision.digest,
+            "terms": terms_digest(decided.terms),
+            "approvals": tuple(
+                s.digest
+                for s in self.records
+                if isinstance(s.record, Approval) and s.record.statement.approves
+            ),
+            "mode": intent.mode,
+            "scope": scope_root(planned),
+            "undo_scope": undo_scope_root(planned),
+            "packs": (PACK.digest,),
+            "not_before": self.at,
+            "expires": self.at + timedelta(hours=1),
+        }
+        return self.add(Ticket, **(fields | more))
+
+    def attempt(
+        self,
+        step: CallStep,
+        template: Call | None = None,
+        *,
+        phase: Phase = Phase.DO,
+        number: int = 1,
+        values: Mapping[str, Scalar] | None = None,
+        permit: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Sealed:
+        ticket, _ = self.last(Ticket)
+        template = template or step.call
+        fields: dict[str, Any] = {
+            "ticket": ticket.digest,
+            "call": call_digest(fill(template, values or {})),
+            "step": step.id,
+            "attempt": number,
+            "fence": 1,
+            "expires": self.at + timedelta(seconds=30),
+        }
+        given = Permit(**(fields | dict(permit or {})))
+        fields = {
+            "phase": phase,
+            "target": step.target,
+            "template": call_digest(template),
+            "permit": given,
+            "lane": "process",
+            "placement": "local",
+            "isolation": step.isolation,
+            "grade": step.grade if template.effect is Effect.READ else None,
+            "values": values,
+        }
+        return self.add(Attempt, **(fields | more))
+
+    def outcome(
+        self, step: str, attempt: Sealed | None, ended: Ended = Ended.OK, *, output: bytes = b"", **more: Any
+    ) -> Sealed:
+        blobs = None
+        if output:
+            key = bytes([len(self.records)]) * 32
+            ref = BlobRef(commitment=commit(key, output), raw_bytes=len(output), kept_bytes=len(output))
+            self.blobs[ref.commitment] = BundleBlob(key=key, data=output)
+            blobs = {"stdout": ref}
+        record = attempt.record if attempt is not None else None
+        if isinstance(record, Attempt) and "measured" not in more:
+            more["measured"] = Measured(isolation=record.isolation, network="none", protection="fence")
+        return self.add(
+            Outcome,
+            step=step,
+            attempt=attempt.digest if attempt else None,
+            ended=ended,
+            duration_ms=3,
+            blobs=blobs,
+            **more,
+        )
+
+    def validation(self, verdict: RuleVerdict = RuleVerdict.PASSED, **more: Any) -> Sealed:
+        rules = (RuleResult(rule="line_is_set", verdict=verdict, path="line", expected="a", found="a"),)
+        return self.add(
+            Validation,
+            **({"verdict": verdict, "rules": rules, "facts": digest_of(b"{}")} | more),
+        )
+
+    def receipt(self, state: State, **more: Any) -> Sealed:
+        attempts, outcomes = totals(self.records)
+        fields: dict[str, Any] = {
+            "state": state,
+            "head": self.records[-1].digest,
+            "attempts": attempts,
+            "outcomes": outcomes,
+            "reason": "done",
+        }
+        return self.add(Receipt, **(fields | more))
+
+    def run(self, step: CallStep, *, values: Mapping[str, Scalar] | None = None, **more: Any) -> Sealed:
+        return self.outcome(step.id, self.attempt(step, values=values), **more)
+
+
+# --- steps ---
+
+LIMITS: Final = Limits(timeout_ms=2000, output_bytes=4096)
+
+
+def process(effect: Effect, *argv: Any, **more: Any) -> Call:
+    return Call(
+        target=TARGET,
+        connector="shell",
+        action="run",
+        effect=effect,
+        request=ProcessRequest(argv=argv, **more),
+    )
+
+
+def read_step(name: str = "look", **more: Any) -> CallStep:
+    fields: dict[str, Any] = {
+        "id": name,
+        "target": TARGET,
+        "call": process(Effect.READ, "/usr/bin/cat", "/srv/line"),
+        "limits": LIMITS,
+        "isolation": Isolation.BUBBLEWRAP,
+        "idempotent": True,
+        "grade": Grade.CONTAINED,
+    }
+    return CallStep(**(fields | more))
+
+
+def change_step(name: str = "set", **more: Any) -> CallStep:
+    fields: dict[str, Any] = {
+        "id": name,
+        "target": TARGET,
+        "call": process(
+            Effect.CHANGE, "/usr/bin/tee", (Hole(slot="path"),), stdin="new line\n", writable=("/srv",)
+        ),
+        "limits": LIMITS,
+        "isolation": Isolation.RLIMITS,
+        "idempotent": True,
+        "slots": {
+            "path": Slot(step="look", fact="path", type="string", pattern="/srv/[a-z]+", length_max=64)
+        },
+        "undo": process(Effect.CHANGE, "/usr/bin/tee", "/srv/line", stdin="old line\n"),
+        "probe": Probe(
+            call=process(Effect.READ, "/usr/bin/cat", "/srv/line"),
+            normalizer="line",
+            fact="line",
+            equals="new",
+        ),
+    }
+    return CallStep(**(fields | more))
+
+
+def scripted_step(name: str = "ask", **more: Any) -> CallStep:
+    call = Call(
+        target=TARGET,
+        connector="mock",
+        action="status",
+        effect=Effect.READ,
+        request=ScriptedRequest(
+            arguments={"n": 1}, replies=(ScriptedReply(ended=Ended.OK, data={"up": True}),)
+        ),
+    )
+    fields: dict[str, Any] = {
+        "id": name,
+        "target": TARGET,
+        "call": call,
+        "limits": LIMITS,
+        "isolation": Isolation.NOT_APPLICABLE,
+        "idempotent": True,
+        "grade": Grade.CONTAINED,
+    }
+    return CallStep(**(fields | more))
+
+
+DERIVE: Final = DeriveStep(id="sum_up", target=TARGET, normalizer="sum", needs=("look",))
+PATHS: Final[Mapping[str, Json]] = {"path": "/srv/line"}
+VALUES: Final[Mapping[str, Scalar]] = {"path": "/srv/line"}
+ONE_OF_OPS: Final = ApprovalRule(count=1, group="ops")
+
+
+# --- operations ---
+
+
+def a_read() -> Book:
+    book = Book("op_read")
+    look = read_step()
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan((look, DERIVE), Effect.READ)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.run(look, output=b"old line\n", facts=PATHS)
+    book.outcome("sum_up", None, facts={"lines": 1})
+    book.validation()
+    book.receipt(State.COMPLETED, facts=digest_of(b"{}"))
+    return book
+
+
+def planned_change(**decision: Any) -> tuple[Book, CallStep, CallStep]:
+    book = Book("op_change")
+    look, change = read_step(), change_step()
+    book.intent()
+    book.plan((look, change), Effect.CHANGE)
+    book.decision(Verdict.APPROVAL_REQUIRED, ONE_OF_OPS, **decision)
+    return book, look, change
+
+
+def approved_change(key: Signer = APPROVER_KEY) -> tuple[Book, CallStep, CallStep]:
+    book, look, change = planned_change()
+    book.approve(replace(MARA, credential=key.public.fingerprint), key)
+    book.ticket()
+    return book, look, change
+
+
+def a_change(key: Signer = APPROVER_KEY) -> Book:
+    """Approved by Mara with `key`, done, validated, closed, and then undone."""
+    book, look, change = approved_change(key)
+    book.run(look, output=b"old line\n", facts=PATHS)
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1))
+    book.validation()
+    book.receipt(State.COMPLETED)
+    book.add(Command, by=JAN, verb=Verb.UNDO, reason="not wanted")
+    undo = change.undo
+    assert undo is not None
+    before = next(s.digest for s in book.records if isinstance(s.record, Attempt) and s.record.target_n == 1)
+    lost = book.attempt(change, undo, phase=Phase.UNDO, values=VALUES, target_n=2, target_prev=before)
+    book.outcome("set", lost)
+    book.receipt(State.UNDONE)
+    return book
+
+
+def a_refusal() -> Book:
+    book = Book("op_blocked")
+    book.intent()
+    book.plan((read_step(),), Effect.READ)
+    book.decision(Verdict.BLOCKED)
+    book.receipt(State.BLOCKED)
+    return book
+
+
+def a_lost_call() -> Book:
+    """The runner died after the attempt; a probe found that the change had happened."""
+    book, look, change = approved_change()
+    book.run(look, facts=PATHS)
+    lost = book.attempt(change, values=VALUES, target_n=1)
+    book.outcome("set", lost, Ended.UNKNOWN, message="no answer", measured=None)
+    assert change.probe is not None
+    probe = book.attempt(change, change.probe.call, phase=Phase.PROBE, values=VALUES)
+    seen = book.outcome("set", probe, facts={"line": "new"})
+    book.add(Reconciliation, by=JAN, attempt=lost.digest, happened=True, reason="seen", probe=seen.digest)
+    book.add(Command, by=JAN, verb=Verb.RESUME)
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return book
+
+
+def a_dry_run() -> Book:
+    book = Book("op_dry")
+    ask, look = scripted_step(), read_step()
+    book.intent(mode=Mode.DRY_RUN)
+    book.plan((ask, look), Effect.READ)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.run(ask, ended=Ended.SIMULATED, facts={"up": True})
+    book.run(look, ended=Ended.PREVIEWED)
+    book.validation(RuleVerdict.NOT_EVALUATED)
+    book.receipt(State.COMPLETED)
+    return book
+
+
+OPERATIONS: Final[Mapping[str, Callable[[], Book]]] = {
+    "read": a_read,
+    "change": a_change,
+    "refusal": a_refusal,
+    "lost-call": a_lost_call,
+    "dry-run": a_dry_run,
+}
+
+
+# --- the instance, its log, and bundles ---
+
+
+def enrol(
+    person: str, role: Role, key: Signer, *, by: Principal = ROOT, at: datetime = START, **more: Any
+) -> Callable[[int, Digest | None], Trust]:
+    def made(n: int, prev: Digest | None) -> Trust:
+        fields: dict[str, Any] = {
+            "person": person,
+            "role": role,
+            "public": key.public.line,
+            "fingerprint": key.public.fingerprint,
+            "revoked": False,
+        }
+        return Trust(operation=INSTANCE, n=n, prev=prev, at=at, by=by, **(fields | more))
+
+    return made
+
+
+ENROLMENTS: Final = (
+    enrol("instance", Role.INSTANCE, INSTANCE_KEY),
+    enrol("mara", Role.APPROVER, APPROVER_KEY),
+    enrol("otto", Role.APPROVER, SECOND_APPROVER_KEY),
+)
+
+
+def enrolled_with(key: Signer) -> list[Sealed]:
+    """Return the instance's own chain where `key` is Mara's."""
+    return instance_chain((ENROLMENTS[0], enrol("mara", Role.APPROVER, key), ENROLMENTS[2]))
+
+
+def instance_chain(made: Sequence[Callable[[int, Digest | None], Record]] = ENROLMENTS) -> list[Sealed]:
+    records: list[Sealed] = []
+    for n, one in enumerate(made):
+        records.append(seal(one(n, records[-1].digest if records else None)))
+    return records
+
+
+class Log:
+    """A Merkle log in memory."""
+
+    def __init__(self) -> None:
+        self.frontier = Frontier.empty()
+        self.rows: list[bytes] = []
+
+    def append(self, body: bytes) -> int:
+        self.frontier, completed = self.frontier.append(leaf_hash(body))
+        self.rows.append(b"".join(completed))
+        return len(self.rows) - 1
+
+    def prove(self, leaf: int) -> tuple[int, Sequence[bytes]]:
+        return leaf, inclusion_proof(leaf, len(self.rows), node_reader(self.rows.__getitem__))
+
+    def grown(self, size: int) -> tuple[int, Sequence[bytes]]:
+        return size, prove_growth(size, len(self.rows), node_reader(self.rows.__getitem__))
+
+    def checkpoint(self, key: MemorySigner = INSTANCE_KEY, origin: str = ORIGIN) -> bytes:
+        note = Checkpoint(origin=origin, size=len(self.rows), root=self.frontier.root())
+        return checkpoint.sign(note, key)
+
+
+@dataclass
+class Made:
+    """A bundle's contents and the log they were cut from."""
+
+    contents: BundleContents
+    log: Log
+    held: bytes
+
+    def bundle(self) -> bytes:
+        return build(self.contents)
+
+
+def cut(
+    book: Book,
+    *,
+    instance: Sequence[Sealed] | None = None,
+    key: MemorySigner = INSTANCE_KEY,
+    with_outputs: bool = True,
+    noise: int = 5,
+) -> Made:
+    """Put `book` in a log among other records, and cut a bundle; `held` is a checkpoint from half-way."""
+    log, instance = Log(), list(instance_chain() if instance is None else instance)
+    trust_leaves = [log.append(sealed.body) for sealed in instance]
+    leaves, held, held_size = [], b"", 0
+    for index, sealed in enumerate(book.records):
+        for other in range(noise if index == 0 else 1):
+            log.append(b"another record %d %d" % (index, other))
+        leaves.append(log.append(sealed.body))
+        if index == 1:
+            held = log.checkpoint(key)
+            held_size = len(log.rows)
+    log.append(b"one more")
+    contents = BundleContents(
+        instance=INSTANCE,
+        operation=book.operation,
+        records=tuple(sealed.body for sealed in book.records),
+        instance_records=tuple(sealed.body for sealed in instance),
+        proofs=pack_proofs(
+            [log.prove(leaf) for leaf in leaves],
+            [log.prove(leaf) for leaf in trust_leaves],
+            [log.grown(held_size)] if held else [],
+        ),
+        checkpoint=log.checkpoint(key),
+        envelopes={s.digest: record_envelope(s, key) for s in book.records if isinstance(s.record, Receipt)},
+        signatures=dict(book.signatures),
+        inputs=(ENVIRONMENT, PACK, PROFILE)
+        if any(isinstance(s.record, Decision) for s in book.records)
+        else (ENVIRONMENT, PROFILE),
+        blobs=dict(book.blobs) if with_outputs else {},
+    )
+    return Made(contents=contents, log=log, held=held)
+
+
+TRUSTED: Final = TrustedKeys(
+    keys=(
+        TrustedKey(role=Role.INSTANCE, name="instance", public=INSTANCE_KEY.public),
+        TrustedKey(role=Role.APPROVER, name="mara", public=APPROVER_KEY.public),
+        TrustedKey(role=Role.REQUESTER, name=JAN.person, public=REQUESTER_KEY.public),
+    )
+)
+
+
+def judged(made: Made, **more: Any) -> Report:
+    return verify(made.bundle(), more.pop("trust", TRUSTED), **more)
+
+
+def codes(report: Report) -> set[str]:
+    return {finding.code for finding in report.findings}

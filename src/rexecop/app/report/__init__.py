@@ -1,0 +1,1 @@
+"""The page people read: evidence as one HTML file without scripts, without a network."""
