@@ -38,6 +38,10 @@ ONE_LATER = (AFTER, INSTANCE_KEY, SECOND_KEY)
 TWO_LATER = (AFTER + timedelta(hours=1), SECOND_KEY, THIRD_KEY)
 
 
+def limited(key: MemorySigner, **limits: object) -> TrustedKey:
+    return replace(trusting(key).keys[0], **limits)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("pinned", [INSTANCE_KEY, SECOND_KEY], ids=["the first key", "the second key"])
 def test_an_operation_from_before_a_rotation_is_believed_by_whoever_trusts_either_key(
     pinned: MemorySigner,
@@ -106,9 +110,12 @@ def test_a_retired_key_publishes_nothing_that_was_written_after_its_end() -> Non
 def test_a_key_that_follows_publishes_nothing_from_before_its_time_unless_it_signs_the_checkpoint() -> None:
     made = rotated(a_change(), ONE_LATER, TWO_LATER, key=THIRD_KEY, receipts=SECOND_KEY)
 
-    assert codes(judged(made, trust=trusting(INSTANCE_KEY))) == {"E04d"}
+    for pinned in (INSTANCE_KEY, THIRD_KEY):
+        assert codes(judged(made, trust=trusting(pinned))) == {"E04d"}
+    mine = limited(THIRD_KEY, namespaces=("checkpoint@rexecop",))
     own = rotated(a_change(), ONE_LATER, TWO_LATER, key=THIRD_KEY, receipts=THIRD_KEY)
     assert judged(own, trust=trusting(INSTANCE_KEY)).findings == ()
+    assert codes(judged(own, trust=TrustedKeys(keys=(mine,)))) == {"E04d"}
 
 
 def test_an_expired_key_neither_signs_nor_vouches() -> None:
@@ -236,10 +243,6 @@ def test_a_key_trusted_for_one_log_only_is_followed_within_that_log_only() -> No
         assert codes(report) == expected
 
 
-def limited(key: MemorySigner, **limits: object) -> TrustedKey:
-    return replace(trusting(key).keys[0], **limits)  # type: ignore[arg-type]
-
-
 def test_a_key_is_followed_within_the_limits_its_verifier_set_and_no_further() -> None:
     made = rotated(a_change(), ONE_LATER, key=SECOND_KEY)
     hour = timedelta(hours=1)
@@ -249,6 +252,7 @@ def test_a_key_is_followed_within_the_limits_its_verifier_set_and_no_further() -
         ({"namespaces": ("checkpoint@rexecop", "receipt@rexecop")}, {"E04a"}),  # It may name none.
         ({"namespaces": ("*@rexecop",)}, set()),
         ({"namespaces": ("trust@rexecop", "checkpoint@rexecop")}, {"E04d"}),  # It may publish nothing.
+        ({"namespaces": ("trust@rexecop", "receipt@rexecop")}, {"E04a"}),  # It may sign no checkpoint.
     ):
         report = judged(made, trust=TrustedKeys(keys=(limited(INSTANCE_KEY, **limits),)))
         assert codes(report) == expected, limits

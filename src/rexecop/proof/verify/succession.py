@@ -135,7 +135,7 @@ class Speakers:
         return retired(self.enrolled, Role.INSTANCE, fingerprint, at)
 
     def may(self, fingerprint: str, at: datetime) -> bool:
-        """Return whether the key may publish a record of that time.
+        """Return whether the key, one that `key` knows, may publish a record of that time.
 
         A key the verifier trusts itself may within its limits; the checkpoint's signer
         publishes whatever the log holds; any other key only what was written in its time.
@@ -143,7 +143,7 @@ class Speakers:
         in_time = in_force(self.enrolled, Role.INSTANCE, fingerprint, at)
         links = [link for link in self.links if link.path[-1] == fingerprint]
         if not links:
-            return self.signer is not None and in_time
+            return in_time
         return any(
             (link.key.counts(RECEIPTS, at) and (len(link.path) == 1 or in_time))
             or (fingerprint == self.signer and link.key.counts(RECEIPTS, self.newest))
