@@ -33,6 +33,7 @@ CASES: Final = Path(__file__).resolve().parent / "cases"
 NOW: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # A day after the stories; see `worlds.START`.
 # What a case may lie beside its bundle, by the name `verify` knows it by. Callbacks are the verifier's own.
 BESIDE: Final = {"checkpoint": "checkpoint.txt", "growth": "growth.txt"}
+FOLDERS_ONLY: Final = {"E01f"}  # Of files beside a bundle; only `rexecop verify FOLDER` looks at any.
 CLAIMS: Final = ("approvals", "approvals_own", "duties", "complete")
 # What no file beside a bundle stands for: these are given to `verify` by callers who know more than a bundle.
 ELSEWHERE: Final = {"beside"}
@@ -56,6 +57,8 @@ def cases() -> Iterator[Written]:
             raise SystemExit(f"{story.name} should reach {story.rung}: {report.answer(case.require)}")
         yield _written(f"{story.rung}_{_dashed(story.name)}", story.title, case)
     for code, name, make in TABLE:
+        if code in FOLDERS_ONLY:
+            continue
         case = make()
         if ELSEWHERE.intersection(case.more or {}):
             continue

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from conformance.policies import PEOPLE, POLICY, decided_change, input_of, pack_of, with_policy
 from conformance.signers import SK_ECDSA, SK_ED25519, SecurityKey
+from conformance.succession import AFTER, BEFORE, SECOND_KEY, THIRD_KEY, rotated
 from conformance.worlds import (
     APPROVER_KEY,
     INSTANCE,
@@ -93,6 +94,8 @@ class Case:
     require: Rung = Rung.LOGGED
     files: Mapping[str, bytes] | None = None
 
+
+REPLACED: Final = (AFTER, INSTANCE_KEY, SECOND_KEY)
 
 Tampering = Callable[[], Case]
 TABLE: Final[list[tuple[str, str, Tampering]]] = []
@@ -497,6 +500,42 @@ def a_new_key_for_a_requester_the_verifier_knows() -> Case:
     jan = TrustedKey(role=Role.REQUESTER, name="jan", public=STRANGER_KEY.public)
     others = tuple(key for key in TRUSTED.keys if key.role is not Role.REQUESTER)
     return Case(bundle=cut(a_read()).bundle(), trust=TrustedKeys(keys=(*others, jan)))
+
+
+@earns("E04m")
+def a_checkpoint_by_a_key_that_had_been_replaced() -> Case:
+    return Case(bundle=rotated(a_read(), REPLACED, key=INSTANCE_KEY).bundle())
+
+
+@earns("E04m")
+def a_receipt_by_a_key_that_had_been_replaced() -> Case:
+    return Case(bundle=rotated(a_read(), (BEFORE, INSTANCE_KEY, SECOND_KEY), key=SECOND_KEY).bundle())
+
+
+@earns("E04n")
+def a_new_key_that_a_stranger_vouches_for() -> Case:
+    return Case(bundle=rotated(a_read(), REPLACED, (AFTER, STRANGER_KEY, THIRD_KEY), key=SECOND_KEY).bundle())
+
+
+@earns("E04o")
+def a_time_stamp_that_is_none() -> Case:
+    return of(cut(a_read()), stamps=(b"\x30\x03\x02\x01\x00",))
+
+
+@earns("E04p")
+def a_receipt_signed_twice_by_one_key() -> Case:
+    def changed(digest: Digest, data: bytes) -> bytes:
+        envelope = dsse.decode(data)
+        return dsse.encode(replace(envelope, signatures=envelope.signatures * 2))
+
+    return _envelopes(cut(a_read()), changed)
+
+
+@earns("E04p")
+def a_checkpoint_signed_twice_by_one_key() -> Case:
+    made = cut(a_read())
+    text, _, line = made.contents.checkpoint.rpartition(b"\n\n")
+    return of(made, checkpoint=text + b"\n\n" + line * 2)
 
 
 @earns("E04q")

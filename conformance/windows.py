@@ -34,7 +34,9 @@ from conformance.worlds import (
 from rexecop.proof.bundle import BundleContents, Window, pack_proofs
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed, seal
+from rexecop.proof.codec import encode
 from rexecop.proof.heads import Head, HeadProof, HeadsProofs, heads_root, prove_target, whole_map
+from rexecop.proof.logproof import ConsistencyProof
 from rexecop.proof.principal import ENGINE
 from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records import Attempt, Receipt
@@ -251,6 +253,15 @@ def a_target_that_lost_changes_between_the_heads() -> Case:
     return Case(bundle=world.cut(start, world.mark([]), None, []).bundle())
 
 
+@earns("E11c")
+def heads_that_name_another_change_of_the_same_number() -> Case:
+    world = World()
+    book = world.change()
+    start = world.mark()
+    false = replace(world.heads[TARGET], attempt=book.records[0].digest)
+    return Case(bundle=world.cut(start, world.mark([false]), None, []).bundle())
+
+
 @earns("E11d")
 def a_number_given_to_two_changes() -> Case:
     world = World()
@@ -349,15 +360,19 @@ def operations_in_another_order() -> Case:
 def a_rewound_log() -> tuple[Made, bytes, bytes]:
     """A bundle cut from a log, and a checkpoint and proof of growth of the same log grown on."""
     made = cut_week()
-    size = len(made.log.rows)
+    size, old = len(made.log.rows), made.log.frontier.root()
     made.log.append(b"one more")
     _, path = made.log.grown(size)
-    proof = (
-        f'{{"old":{size},"new":{size + 1},"old_root":"","new_root":"","path":['
-        + ",".join(f'"{step.hex()}"' for step in path)
-        + "]}"
+    held = made.log.checkpoint()
+    proof = ConsistencyProof(
+        old=size,
+        new=size + 1,
+        old_root=old.hex(),
+        new_root=made.log.frontier.root().hex(),
+        path=tuple(step.hex() for step in path),
+        checkpoint=held.decode(),
     )
-    return made, made.log.checkpoint(), proof.encode()
+    return made, held, encode(proof)
 
 
 @earns("E06e")

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from conformance.signers import SK_ED25519, SecurityKey, signer_of
 from conformance.worlds import (
     DERIVE,
     INSTANCE_KEY,
@@ -58,6 +59,7 @@ from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.decision import ApprovalRule, Obligations, Terms, terms_digest
 from rexecop.proof.records.plan import CallStep, Expectation, Pinned, PlannedTarget, Probe, Retry
 from rexecop.proof.scope import scope_entries, scope_root, undo_scope_root
+from rexecop.proof.suites import SUITES
 from rexecop.proof.times import format_time, parse_time
 from rexecop.proof.verify.patterns import affordable
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation, Phase, Verdict
@@ -466,6 +468,22 @@ def sshsigs() -> Json:
     }
 
 
+def suites() -> Json:
+    """Return a signature by a key of every suite, and one by a security key that nobody touched."""
+    signers = {suite.id: signer_of(suite.id) for suite in SUITES.entries}
+    untouched = SecurityKey(SK_ED25519, 11, flags=0)
+    return [
+        {
+            "suite": suite,
+            "key": signer.public.line,
+            "fingerprint": signer.public.fingerprint,
+            "armored": sshsig.sign(signer, APPROVAL_NAMESPACE, b"a message"),
+            "touched": signer is not untouched,
+        }
+        for suite, signer in (*signers.items(), (SK_ED25519, untouched))
+    ]
+
+
 def shown() -> str:
     """Return the characters that previews show as they are: ranges of code points in hex."""
     found: list[list[int]] = []
@@ -505,6 +523,7 @@ def vectors() -> dict[str, Json]:
         "notes": notes(),
         "envelopes": envelopes(),
         "sshsig": sshsigs(),
+        "suites": suites(),
         "shown": shown(),
     }
 

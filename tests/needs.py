@@ -55,6 +55,7 @@ PROBES: Final[Mapping[str, Callable[[], str | None]]] = {
     "ssh-keygen": lambda: _there("ssh-keygen"),
     "ssh-agent": lambda: _there("ssh-agent"),
     "sshd": lambda: _there("sshd"),
+    "openssl": lambda: _runs("openssl", "version"),
     "curl": lambda: _there("curl"),
     "chromium": lambda: _there("chromium"),
     "git": lambda: _runs("git", "--version"),

@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 
 from rexecop.proof.container import CONTAINER_BYTES_MAX
 from rexecop.proof.errors import RexecopError
-from rexecop.proof.growth import GROWTH_BYTES_MAX
+from rexecop.proof.logproof import PROOF_BYTES_MAX
 from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.plaintext import escape
 from rexecop.proof.times import parse_time
@@ -142,7 +142,7 @@ def judge(words: argparse.Namespace) -> tuple[Report, Rung]:
         raise Refused("name a bundle, or `-` for standard input")
     trust = trusted(words.trust)
     earlier = None if words.checkpoint is None else read(words.checkpoint, NOTE_BYTES_MAX)
-    growth = None if words.growth is None else read(words.growth, GROWTH_BYTES_MAX)
+    growth = None if words.growth is None else read(words.growth, PROOF_BYTES_MAX)
     try:
         now = datetime.now(UTC) if words.now is None else parse_time(words.now)
     except RexecopError as error:

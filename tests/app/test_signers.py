@@ -29,7 +29,7 @@ from rexecop.proof.verify import Rung
 from rexecop.proof.vocabulary import Established, Role
 from tests.app.support import change, made, opened, records, scratch, verified
 from tests.needs import needs
-from tests.proof.processes import exit_code, run
+from tests.proof.processes import exit_code, make_key, run
 
 NAMESPACE: Final = "approval@rexecop"
 ROOT: Final = Principal(person="root", established=Established.OS_USER, credential="uid:0")
@@ -61,7 +61,7 @@ def test_an_approval_by_a_persons_own_ssh_key_counts_here_and_verifies_with_ssh_
         with scratch() as folder:
             await made(folder)
             key = folder / "carols"
-            run("ssh-keygen", "-q", "-t", kind, "-b", bits, "-N", "", "-f", str(key))
+            make_key(key, kind, bits)
             (folder / "team").write_text(f"carol {key.with_name('carols.pub').read_text()}")
             with opened(folder, None) as instance:
                 (enrolled,) = await instance.keys_trust(folder / "team", "approver")

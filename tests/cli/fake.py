@@ -322,13 +322,19 @@ class FakeInstance:
     def log_checkpoint(self) -> str:
         return "rexecop/test/1\n10\nAAAA\n\n— rexecop/test AAAA\n"
 
-    def log_verify(self) -> Mapping[str, Json]:
-        return {"records": 10, "verified": True}
+    def log_verify(self, *, trust: object, held: object) -> Mapping[str, Json]:
+        return {"size": 10, "verdict": "consistent", "bad": None}
+
+    def log_publish(self) -> tuple[CheckView, ...]:
+        return (CheckView(name="file /mnt/kept", status="ok", message="checkpoint of 10 records"),)
+
+    def witness_request(self, since: int | None) -> str:
+        return f"old {since or 0}\n\nrexecop/test/1\n10\nAAAA\n\n— rexecop/test AAAA\n"
 
     def log_prove(self, name: str, n: int) -> Mapping[str, Json]:
         return {"operation_id": self.resolve(name), "n": n, "path": []}
 
-    def log_consistency(self, old: int, new: int) -> Mapping[str, Json]:
+    def log_consistency(self, old: int, new: int | None) -> Mapping[str, Json]:
         return {"old": old, "new": new, "path": []}
 
     def check(self, fix: bool = False) -> DoctorView:

@@ -32,6 +32,9 @@ READING = (
     ("log", "checkpoint"),
     ("log", "prove", "1", "0"),
     ("log", "consistency", "1", "2"),
+    ("log", "consistency", "1"),
+    ("log", "publish"),
+    ("log", "witness", "request"),
     ("export", "1"),
 )
 

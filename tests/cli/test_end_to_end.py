@@ -19,6 +19,7 @@ from rexecop.cli.main import run
 from rexecop.cli.table import ENTRIES
 from tests.cli.conftest import Ended, Rexecop
 from tests.needs import needs
+from tests.proof.processes import make_key
 from tests.proof.processes import run as run_tool
 
 READ = "plan --intent host_facts --mode read_only"
@@ -188,8 +189,8 @@ def test_people_are_enrolled_from_an_allowed_signers_file_and_written_down_as_on
     do: object, root: Path
 ) -> None:
     assert callable(do)
-    for kind in ("ecdsa", "rsa"):
-        run_tool("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", f"theirs-{kind}")
+    for kind, bits in (("ecdsa", "256"), ("rsa", "3072")):
+        make_key(Path(f"theirs-{kind}"), kind, bits)
     keys = [Path(f"theirs-{kind}.pub").read_text() for kind in ("ecdsa", "rsa")]
     Path("team").write_text(f'# team\ndora {keys[0]}emil valid-before="20900101Z" {keys[1]}')
 

@@ -161,8 +161,8 @@ def _refusal(line: str) -> str | None:
         return f"no command `{verb}`"
     command = program.get_command(click.Context(program), ALIASES.get(verb, verb))
     rest = words[words.index(verb) + 1 :]
-    if isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-        command = command.get_command(click.Context(command), rest[0])
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        command, rest = command.get_command(click.Context(command), rest[0]), rest[1:] or rest
     if command is None:
         return f"`{verb}` has no command `{rest[0]}`"
     known = _options(command) | {name for option in global_options(hidden=False) for name in option.opts}
@@ -180,11 +180,13 @@ def _all_options() -> frozenset[str]:
     for verb in BY_NAME:
         command = program.get_command(click.Context(program), verb)
         assert command is not None
-        found |= _options(command)
-        if isinstance(command, click.Group):
-            for below in command.commands.values():
-                found |= _options(below)
+        found |= _options_below(command)
     return frozenset(found)
+
+
+def _options_below(command: click.Command) -> set[str]:
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return _options(command).union(*(_options_below(each) for each in below))
 
 
 def _has(name: str) -> bool:

@@ -85,9 +85,10 @@ def second_process(house: House) -> Lifecycle:
         contents=world.contents,
         clock=world.clock,
         ids=world.ids,
-        signer=world.signer,
+        signing=world.signing,
         runner="elsewhere:1:1",
         permit_seconds=world.permit_seconds,
+        sound=world.sound,
     )
     return Lifecycle(other, Driver(other), MARGIN)
 

@@ -7,7 +7,8 @@ from tests.house.source import CORE, code_lines, product, python_files
 
 FUNCTION_LINES_MAX: Final = 70  # one screen; past it nobody checks a function against its docstring
 FILE_LINES_MAX: Final = 600  # the wall; 400 is the aim
-CORE_LINES_MAX: Final = 20_000  # of code (docs/decisions/0008): what one person can still know
+CORE_LINES_MAX: Final = 25_000  # of code (docs/decisions/0009): what one person can still know
+PROOF_LINES_MAX: Final = 8_000  # what an auditor reads who trusts nothing else
 
 
 def test_every_function_fits_on_a_screen() -> None:
@@ -32,3 +33,9 @@ def test_the_core_stays_small_enough_to_know() -> None:
     total = sum(code_lines(source.text, source.tree) for source in python_files(CORE))
 
     assert total < CORE_LINES_MAX
+
+
+def test_the_proof_stays_small_enough_to_audit() -> None:
+    total = sum(code_lines(source.text, source.tree) for source in python_files(CORE / "proof"))
+
+    assert total < PROOF_LINES_MAX

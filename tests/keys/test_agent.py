@@ -19,7 +19,7 @@ from rexecop.keys.errors import AgentAnswerMalformed, AgentRefused, AgentUnreach
 from rexecop.proof import publickey, sshsig
 from rexecop.proof.sshwire import ssh_mpint, ssh_string, ssh_uint32
 from tests.needs import needs
-from tests.proof.processes import run
+from tests.proof.processes import make_key, run
 
 SIGNER = MemorySigner(1)
 
@@ -104,7 +104,7 @@ def test_a_key_in_the_agent_signs_and_its_comment_is_known(agent: Path, tmp_path
 def test_a_key_of_every_kind_in_the_agent_signs_and_never_with_sha1(
     agent: Path, tmp_path: Path, kind: str, bits: str, suite: str
 ) -> None:
-    run("ssh-keygen", "-q", "-t", kind, "-b", bits, "-N", "", "-f", str(tmp_path / "id"))
+    make_key(tmp_path / "id", kind, bits)
     run("ssh-add", "-q", str(tmp_path / "id"))
 
     (signer,) = agent_signers(agent)

@@ -26,7 +26,7 @@ from rexecop.keys.file import KEY_FILE_BYTES_MAX
 from rexecop.proof import publickey, sshsig
 from rexecop.proof.errors import AllowedSignersMalformed, PublicKeyMalformed
 from tests.needs import needs
-from tests.proof.processes import run
+from tests.proof.processes import make_key, run
 from tests.proof.vectors import FOLDER
 
 
@@ -107,7 +107,7 @@ def test_a_persons_key_of_every_kind_signs_what_ssh_keygen_accepts_and_an_instan
     tmp_path: Path, kind: str, bits: str
 ) -> None:
     path = tmp_path / "id"
-    run("ssh-keygen", "-q", "-t", kind, "-b", bits, "-N", "", "-C", "ada", "-f", str(path))
+    make_key(path, kind, bits)
     signer = load_ssh_signer(path)
     armored = sshsig.sign(signer, "approval@rexecop", b"yes")
 

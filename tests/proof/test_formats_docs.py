@@ -8,18 +8,21 @@ import re
 import types
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from scripts.vectors import FILE, page, previews
 
+from conformance.succession import AFTER, SECOND_KEY, rotated, trusting
 from conformance.tamperings import TABLE
 from conformance.windows import an_open_window
 from conformance.worlds import (
     APPROVER_KEY,
     INSTANCE,
+    INSTANCE_KEY,
     JAN,
     MARA,
     OPERATIONS,
@@ -35,6 +38,9 @@ from conformance.worlds import (
     planned_change,
     read_step,
 )
+from rexecop.app.root import Root
+from rexecop.app.sinks import read_sinks
+from rexecop.lanes.program import PASSED_ON
 from rexecop.proof import (
     allowed_signers,
     bundle,
@@ -43,29 +49,33 @@ from rexecop.proof import (
     checkpoint,
     codec,
     container,
+    der,
     dsse,
-    growth,
     heads,
+    logproof,
     merkle,
     note,
     publickey,
     quorum,
     rsa,
     sshsig,
+    stamp,
+    x509,
 )
 from rexecop.proof.bundle import Manifest, Proofs, Window
 from rexecop.proof.call import Slot
 from rexecop.proof.canonical import DEPTH_MAX, INTEGER_MAX, Digest, Json, canonical_bytes, parse_json
 from rexecop.proof.chain import seal, unseal
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode
-from rexecop.proof.errors import KindUnknown
+from rexecop.proof.errors import ChainBroken, HeadsProofWrong, KindUnknown, LogError, ProofError
 from rexecop.proof.heads import Head, HeadsProofs
+from rexecop.proof.logproof import ConsistencyProof, InclusionProof, read_proof
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX, STATEMENT_TYPE
 from rexecop.proof.records import KINDS, Approval, read_record
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.base import Record
-from rexecop.proof.records.instance import Erasure
+from rexecop.proof.records.instance import TRUST_NAMESPACE, Erasure
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.suites import SUITES
 from rexecop.proof.verify import (
@@ -77,13 +87,17 @@ from rexecop.proof.verify import (
     TrustedKeys,
     fit_calls,
     patterns,
+    succession,
     trusted,
     verify,
 )
 from rexecop.proof.verify.evidence import KIND_LIMITS, pack_groups
 from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS
 from rexecop.proof.vocabulary import Established, Role, Verdict
+from rexecop.proof.witness import Request, judge
 from tests.house.source import ROOT
+from tests.proof.authority import STAMPS, certify, info, token
+from tests.proof.logs import at, bodies, log_keys
 
 PAGES: Final = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs/formats").glob("*.md")}
 BLOCK: Final = re.compile(r"^```([\w-]+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -125,6 +139,9 @@ def test_every_example_is_what_the_code_reads(page: str, text: str) -> None:
     others: dict[Json, type] = {kind.kind: kind for kind in (Manifest, Proofs, Head, HeadsProofs)}
     if value["kind"] == "policy-pack/1":
         assert pack_groups([body]) == {"ops": frozenset({"mara", "otto"})}
+    elif value["kind"] in (InclusionProof.kind, ConsistencyProof.kind):
+        proof = read_proof(text.encode())
+        proof.require(checkpoint.verify(proof.checkpoint.encode(), log_keys).checkpoint)
     elif value["kind"] in others:
         decode(others[value["kind"]], body)
     else:
@@ -313,15 +330,18 @@ LIMITS: Final = {
     "bytes of an envelope": dsse.ENVELOPE_BYTES_MAX,
     "bytes of an `.sshsig` member, characters of any armored signature": sshsig.ARMOR_LENGTH_MAX,
     "bytes of a `.key`": bundle.KEY_BYTES,
+    "time stamps": bundle.STAMPS_MAX,
+    "bytes of a `.tsr` member, of any value in DER": der.BYTES_MAX,
     "lines of a `.jsonl`": bundle.RECORDS_MAX,
     "bytes of a record": codec.RECORD_BYTES_MAX,
     "bytes of `heads.json`": bundle.HEADS_BYTES_MAX,
     "targets of a `heads/1` record": heads.TARGETS_MAX,
-    "bytes of a proof of growth": growth.GROWTH_BYTES_MAX,
+    "bytes of a proof of growth": logproof.PROOF_BYTES_MAX,
     "magnitude of an integer": INTEGER_MAX,
     "levels of nesting in a json value": DEPTH_MAX,
     **{f"`{kind.kind}` records in one section": most for kind, most in KIND_LIMITS.items()},
     "milliseconds a clock may step back": int(chain.CLOCK_TOLERANCE.total_seconds() * 1000),
+    "successions followed": succession.SUCCESSIONS_MAX,
     "signatures of an envelope": dsse.SIGNATURES_MAX,
     "characters of `payloadType` and `keyid`": dsse.TEXT_LENGTH_MAX,
     "characters of a namespace": sshsig.NAMESPACE_LENGTH_MAX,
@@ -329,6 +349,9 @@ LIMITS: Final = {
     "characters of the name of a note key": note.NAME_LENGTH_MAX,
     "more lines of a checkpoint": checkpoint.EXTENSIONS_MAX,
     "leaves of a log": merkle.LEAVES_MAX,
+    "certificates of a time stamp that are looked at": stamp.CERTIFICATES_MAX,
+    "certificates from that of an authority to a trusted one, both counted": x509.CHAIN_MAX,
+    "bytes of an object identifier": der.OID_BYTES_MAX,
     "characters of a slot's pattern": patterns.PATTERN_LENGTH_MAX,
     "ways to match a pattern": patterns.WAYS_MAX,
     "characters of a slot's value": call.SLOT_LENGTH_MAX,
@@ -337,6 +360,11 @@ LIMITS: Final = {
     "files of a trust folder": trusted.TRUST_FILES_MAX,
     "bytes of a trust file": trusted.TRUST_FILE_BYTES_MAX,
     "characters of an OpenSSH line, of a PEM block": publickey.LINE_LENGTH_MAX,
+    "patterns in one list of an `allowed_signers` line": allowed_signers.PATTERNS_MAX,
+    "characters of such a pattern": allowed_signers.PATTERN_LENGTH_MAX,
+    "bits of an RSA modulus": rsa.MODULUS_BITS_MAX,
+    "bits of an RSA exponent": rsa.EXPONENT_BITS_MAX,
+    "certificates of a `.pem`": x509.PEM_CERTIFICATES_MAX,
 }
 
 
@@ -356,7 +384,7 @@ def test_names_and_places_on_the_pages_are_those_of_the_code() -> None:
         bundle.CHECKPOINT,
     ):
         assert f"`{member}`" in PAGES["bundle.md"]
-    for word in (INTENT_NAMESPACE, APPROVAL_NAMESPACE, PAYLOAD_TYPE):
+    for word in (INTENT_NAMESPACE, APPROVAL_NAMESPACE, TRUST_NAMESPACE, PAYLOAD_TYPE):
         assert f"`{word}`" in PAGES["records.md"]
     for word in (PREDICATE_PREFIX, STATEMENT_TYPE):
         assert f'"{word}"' in PAGES["records.md"]
@@ -373,7 +401,7 @@ def pattern(cell: str) -> re.Pattern[str]:
 def unchecked() -> list[tuple[str, re.Pattern[str], re.Pattern[str]]]:
     """The rows of what is not checked: letter, what, why."""
     rows = tables(section("verification.md", "## What is not checked"))
-    return [(row[0], pattern(row[1]), pattern(row[2])) for row in rows if re.fullmatch("[a-z]", row[0])]
+    return [(row[0], pattern(row[1]), pattern(row[2])) for row in rows if re.fullmatch("[a-zA-Z]", row[0])]
 
 
 def incomplete() -> list[Report]:
@@ -398,7 +426,14 @@ def incomplete() -> list[Report]:
     growing.log.append(b"more")
     no_growth = replace(made.contents, proofs=replace(made.contents.proofs, growth=()))
     witness = TrustedKey(role=Role.WITNESS, name="w", public=WITNESS_KEY.public)
+    unfollowed = rotated(read, (AFTER, INSTANCE_KEY, SECOND_KEY), key=SECOND_KEY, vouched=False)
+    clock = certify("a clock", STAMPS, lasts=timedelta(days=10_000))
+    text = note.parse(made.contents.checkpoint).text.encode()
+    stamped = replace(made, contents=replace(made.contents, stamps=(token(info(text), clock),)))
     return [
+        judged(unfollowed, trust=trusting(INSTANCE_KEY)),
+        judged(stamped),
+        judged(stamped, trust=replace(TRUSTED, authorities=(clock.trusted(),))),
         judged(cut(book)),
         judged(an_open_window()),
         judged(replace(cut(book), contents=replace(cut(book).contents, inputs=()))),
@@ -429,7 +464,7 @@ def test_whatever_is_said_to_be_unchecked_is_on_the_page_and_nothing_else_is() -
 def test_every_letter_of_what_is_unchecked_is_led_to_by_a_rule() -> None:
     page = PAGES["verification.md"]
 
-    assert set(re.findall(r"\[([a-z])\]\(#what-is-not-checked\)", page)) == {row[0] for row in unchecked()}
+    assert set(re.findall(r"\[([a-zA-Z])\]\(#what-is-not-checked\)", page)) == {row[0] for row in unchecked()}
 
 
 # --- signatures ---
@@ -452,7 +487,7 @@ def test_the_suites_and_names_on_the_page_are_those_of_the_code() -> None:
 
 
 def test_the_signature_and_the_allowed_signers_shown_are_what_the_page_says() -> None:
-    signature, allowed = [text for page, text in examples("text") if page == "signatures.md"]
+    signature, _, allowed = [text for page, text in examples("text") if page == "signatures.md"]
     signed = sshsig.verify(signature, b"yes\n", APPROVAL_NAMESPACE)
     mara, pattern = allowed_signers.parse(allowed.encode())
 
@@ -499,6 +534,44 @@ def test_the_checkpoint_and_the_key_shown_are_such() -> None:
 
 def slug(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+# --- the ledger ---
+
+
+def test_the_checkpoint_and_the_request_shown_are_of_the_keys_on_the_page() -> None:
+    signed, request = [text.encode() for page, text in examples("text") if page == "ledger.md"]
+    vkeys = re.findall(r"`(\S+\+[0-9a-f]{8}\+\S+)`", PAGES["ledger.md"])
+    log, witness = (note.NoteKey.decode(key) for key in vkeys)
+
+    shown = checkpoint.verify(signed, lambda origin: [log] if origin == log.name else [], [witness])
+    assert [entry.key for entry in shown.witnesses] == [witness]
+    agreed = judge(Request.parse(request), at(bodies(2)), log_keys)
+    assert agreed.checkpoint == shown.checkpoint == at(bodies(3))
+    assert Request.parse(request).encode() == request
+
+
+def test_every_error_of_the_log_is_on_the_page_and_every_code_there_is_one() -> None:
+    shown = set(re.findall(r"^\| `([a-z-]+-[a-z]+)` \|", PAGES["ledger.md"], re.MULTILINE))
+    raised = {kind.code for kind in below(LogError)} | {kind.code for kind in below(ChainBroken)}
+
+    assert raised - {LogError.code, HeadsProofWrong.code} <= shown
+    assert shown <= {kind.code for kind in below(ProofError)}
+
+
+def below(kind: type[ProofError]) -> Iterator[type[ProofError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from below(child)
+
+
+def test_the_sinks_shown_are_read(tmp_path: Path) -> None:
+    (text,) = [text for page, text in examples("yaml") if page == "ledger.md"]
+    (tmp_path / "sinks.yaml").write_text(text)
+    (tmp_path / "sinks.yaml").chmod(0o600)
+
+    assert [sink.kind for sink in read_sinks(Root(tmp_path))] == ["file", "git", "command", "witness"]
+    assert all(f"`{name}`" in PAGES["ledger.md"] for name in PASSED_ON)
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:

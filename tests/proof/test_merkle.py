@@ -150,7 +150,7 @@ def test_every_full_node_is_in_the_row_of_the_leaf_that_completes_it(size: int) 
     assert [len(row) // 32 for row in rows] == completed
     for level in range(size.bit_length()):
         for index in range(size >> level):
-            assert node(level, index) == naive_root(hashes[index << level : (index + 1) << level])
+            assert node([(level, index)]) == [naive_root(hashes[index << level : (index + 1) << level])]
 
 
 def test_every_inclusion_proof_is_the_naive_one_and_verifies() -> None:
@@ -232,7 +232,7 @@ def test_a_place_outside_the_tree_is_malformed(index: int, size: int) -> None:
     with pytest.raises(LogProofMalformed):
         merkle.verify_inclusion(ROOTS[0], index, size, (), ROOTS[0])
     with pytest.raises(LogProofMalformed):
-        merkle.inclusion_proof(index, size, lambda level, index: ROOTS[0])
+        merkle.inclusion_proof(index, size, lambda places: [ROOTS[0]])
 
 
 def test_sizes_out_of_order_and_hashes_of_another_length_are_malformed() -> None:
@@ -243,7 +243,7 @@ def test_sizes_out_of_order_and_hashes_of_another_length_are_malformed() -> None
     with pytest.raises(LogProofMalformed):
         merkle.verify_inclusion(ROOTS[0][:31], 0, 1, (), ROOTS[0])
     with pytest.raises(LogProofMalformed):
-        merkle.consistency_proof(5, 4, lambda level, index: ROOTS[0])
+        merkle.consistency_proof(5, 4, lambda places: [ROOTS[0]])
 
 
 def test_one_size_with_two_roots_is_a_fork() -> None:

@@ -171,7 +171,7 @@ def test_a_key_too_weak_or_too_costly_is_malformed(modulus: int, exponent: int) 
 
 
 def test_the_smallest_exponent_is_taken() -> None:
-    key = rsa_private(2048, 3)
+    key = library.generate_private_key(3, 2048)
     signature = key.sign(b"yes", padding.PKCS1v15(), hashes.SHA512())
 
     rsa.verify(key.public_key().public_numbers().n, 3, "sha512", b"yes", signature)

@@ -25,7 +25,7 @@ from rexecop.proof.publickey import PublicKey
 from rexecop.proof.sshwire import ssh_string, ssh_uint32
 from rexecop.proof.suites import SUITES
 from tests.needs import needs
-from tests.proof.processes import exit_code, run
+from tests.proof.processes import exit_code, make_key, run
 
 IDS: Final = [suite.id for suite in SUITES.entries]
 NAMESPACE = "approval@rexecop"
@@ -118,7 +118,7 @@ KEYGEN: Final = [
 @pytest.mark.parametrize(("kind", "bits"), KEYGEN)
 def test_we_accept_what_ssh_keygen_signs(tmp_path: Path, kind: str, bits: str, backend: list[str]) -> None:
     key, file = tmp_path / "key", tmp_path / "message"
-    run("ssh-keygen", "-q", "-t", kind, "-b", bits, "-N", "", "-f", str(key))
+    make_key(key, kind, bits)
     public = PublicKey.from_line((tmp_path / "key.pub").read_text())
     for message in (b"", b"approve\n", bytes(range(256)) * 100):
         file.write_bytes(message)

@@ -321,8 +321,8 @@ class House:
         self.keyring = Keyring(self.store, self.clock, INSTANCE)
         self.authority = FakeAuthority(lambda: enrolments(self.store.journal(INSTANCE).records))
         heads = HeadsKeeper(self.store, self.clock, INSTANCE)
-        cutter = Cutter(self.store, INSTANCE, SIGNER)
-        self.evidence = Evidence(self.store, cutter, heads, SIGNER, None)
+        cutter = Cutter(self.store, INSTANCE, lambda: SIGNER)
+        self.evidence = Evidence(self.store, cutter, heads, lambda: SIGNER, None)
         self._lives = 0
         self.life()
 
@@ -343,9 +343,10 @@ class House:
             contents=CONTENTS,
             clock=self.clock,
             ids=self.ids,
-            signer=SIGNER,
+            signing=lambda: SIGNER,
             runner=runner or dead_runner(self._lives),
             permit_seconds=30,
+            sound=lambda: None,
         )
         self.lifecycle = Lifecycle(self.world, Driver(self.world), MARGIN)
         return self.lifecycle

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -195,7 +196,7 @@ def test_the_root_is_that_of_all_bodies_in_order(
         report = store.verify_log()
         assert (report.bad, report.root) == (None, naive_root(bodies))
         for leaf, body in enumerate(bodies):
-            proof = inclusion_proof(leaf, len(bodies), store.node)
+            proof = store.with_nodes(partial(inclusion_proof, leaf, len(bodies)))
             verify_inclusion(leaf_hash(body), leaf, len(bodies), proof, store.root(len(bodies)))
 
 
@@ -342,7 +343,7 @@ def test_the_first_bad_record_is_named(damaged: Path) -> None:
         bad = store.verify_log().bad
 
         assert bad is not None
-        assert (bad.leaf, bad.operation, bad.n) == (1, A, 1)
+        assert (bad.leaf, bad.operation_id, bad.n) == (1, A, 1)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +373,7 @@ def test_a_tree_node_that_is_not_that_of_its_log_is_found(whole: Path) -> None:
     with SqliteStore.open(whole, read_only=True) as store:
         bad = store.verify_log().bad
         assert bad is not None
-        assert (bad.leaf, bad.operation, bad.n) == (1, A, 1)
+        assert (bad.leaf, bad.operation_id, bad.n) == (1, A, 1)
 
 
 def test_the_first_record_on_a_page_that_cannot_be_read_is_named(path: Path) -> None:
@@ -387,7 +388,7 @@ def test_the_first_record_on_a_page_that_cannot_be_read_is_named(path: Path) -> 
         bad = store.verify_log().bad
         assert bad is not None
         assert bad.leaf in range(1, 151)
-        assert (bad.operation, bad.n) == (A, bad.leaf)
+        assert (bad.operation_id, bad.n) == (A, bad.leaf)
 
 
 def test_nothing_follows_a_last_record_that_cannot_be_read(path: Path) -> None:

@@ -20,6 +20,7 @@ from rexecop.app.files import read_file, reason_of, require_private, write_new
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import os_user
 from rexecop.app.instance import Instance, Parts
+from rexecop.app.instance_key import INSTANCE_PERSON, InstanceKey
 from rexecop.app.isolation import Isolations, LazyLanes
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
@@ -28,12 +29,15 @@ from rexecop.app.profiles import built_in_folder
 from rexecop.app.root import Root
 from rexecop.app.secrets import secret_resolver
 from rexecop.app.settings import Settings, project_file_text
+from rexecop.app.sinks import UNSEEN, Sinks, sinks_file
+from rexecop.app.stamps import Stamps
 from rexecop.app.views import InitView
+from rexecop.app.witness import Witnesses
 from rexecop.engines.driver import Driver, World
 from rexecop.engines.runner import runner_id
 from rexecop.governance.entities import read_entities
 from rexecop.governance.starter import files as starter_files
-from rexecop.keys import create_key, load_signer
+from rexecop.keys import create_key
 from rexecop.operations.ports import Store
 from rexecop.proof.checkpoint import Checkpoint, sign
 from rexecop.proof.errors import RexecopError
@@ -60,12 +64,14 @@ async def init_root(
     *,
     others: tuple[str, ...] = (),
     approver: str | None = None,
+    sinks: tuple[str, ...] = (),
     hello: bool = True,
 ) -> InitView:
     """Make a runtime root, or complete one; what is there is never overwritten.
 
     `others` are further people of the starter pack, `approver` whose key is made
-    (the caller's without one). Without `hello` nothing is written beside the root.
+    (the caller's without one), `sinks` where checkpoints go, as `file:PATH` or `git:PATH`.
+    Without `hello` nothing is written beside the root.
 
     Raises:
         RootUnwritable: it cannot be made. RootUnsafe: somebody else could write it.
@@ -84,14 +90,17 @@ async def init_root(
     require_private(root.path)
     person = approver or me.person
     people = tuple(name for name in (*others, person) if name != me.person)
-    for path, data in _initial_files(root, me.person, people, hello=hello).items():
+    named = {root.sinks: sinks_file(sinks)} if sinks else {}
+    for path, data in (_initial_files(root, me.person, people, hello=hello) | named).items():
         (made if write_new(path, data) else kept).append(_shown(path, root))
-    signer, fresh_key = _instance_key(root)
+    key, fresh_key = _instance_key(root)
     (made if fresh_key else kept).append(_shown(root.instance_key, root))
     fresh = not root.ledger.exists()
-    store = _create(root, signer) if fresh else _open(root, signer)
+    store = _create(root, key) if fresh else _open(root, key)
     (made if fresh else kept).append(_shown(root.ledger, root))
     try:
+        key.follow(store, store.instance_id)
+        signer = key.signer()
         approver_key = root.keys / "approver"
         await _enrol(store, root, signer, person, me)
         instance = store.instance_id
@@ -111,9 +120,11 @@ async def init_root(
         instance_key=signer.public.fingerprint,
         approver_key=str(approver_key) if approver_key.exists() else None,
         notice=None if requesters else ALONE.format(_shown(root.policy / "starter" / "entities.yaml", root)),
+        sinks=None if root.sinks.exists() else UNSEEN,
         next=(
             "rexecop run host_facts --mode read_only",
             "rexecop doctor",
+            *(() if root.sinks.exists() else ("rexecop init --sink file:/mnt/elsewhere/checkpoints",)),
             "rexecop demo",
             f"rexecop keys new {asker}.key --person {asker} --role requester",
             f"rexecop plan --identity {asker}.key --intent set_greeting --mode apply -p greeting=hi",
@@ -156,11 +167,12 @@ def _shown(path: Path, root: Root) -> str:
     return str(path.relative_to(root.path.parent)) if path.is_relative_to(root.path.parent) else str(path)
 
 
-def _instance_key(root: Root) -> tuple[Signer, bool]:
-    if root.instance_key.exists():
-        return load_signer(root.instance_key), False
-    root.keys.mkdir(mode=0o700, exist_ok=True)
-    return create_key(root.instance_key, "rexecop instance"), True
+def _instance_key(root: Root) -> tuple[InstanceKey, bool]:
+    fresh = not root.instance_key.exists()
+    if fresh:
+        root.keys.mkdir(mode=0o700, exist_ok=True)
+        create_key(root.instance_key, "rexecop instance")
+    return InstanceKey(root), fresh
 
 
 async def _enrol(store: SqliteStore, root: Root, signer: Signer, person: str, me: Principal) -> None:
@@ -168,31 +180,31 @@ async def _enrol(store: SqliteStore, root: Root, signer: Signer, person: str, me
     keyring = Keyring(store, SystemClock(), store.instance_id)
     known = {view.role for view in keyring.view()}
     if str(Role.INSTANCE) not in known:
-        await keyring.enrol(signer.public, "instance", Role.INSTANCE, me)
+        await keyring.enrol(signer.public, INSTANCE_PERSON, Role.INSTANCE, me)
     if str(Role.APPROVER) not in known and not (root.keys / "approver").exists():
         await keyring.create(root.keys / "approver", person, Role.APPROVER, me)
 
 
-def _create(root: Root, signer: Signer) -> SqliteStore:
+def _create(root: Root, key: InstanceKey) -> SqliteStore:
     instance = "in_" + uuid7_hex()
-    return SqliteStore.create(root.ledger, instance, checkpointer=_checkpoints(instance, 1, signer))
+    return SqliteStore.create(root.ledger, instance, checkpointer=_checkpoints(instance, 1, key))
 
 
-def _open(root: Root, signer: Signer) -> SqliteStore:
+def _open(root: Root, key: InstanceKey) -> SqliteStore:
     with SqliteStore.open(root.ledger, read_only=True) as ledger:
         instance, epoch = ledger.instance_id, ledger.epoch
-    return SqliteStore.open(root.ledger, checkpointer=_checkpoints(instance, epoch, signer))
+    return SqliteStore.open(root.ledger, checkpointer=_checkpoints(instance, epoch, key))
 
 
 class _checkpoints:
-    """Signs checkpoints of one log with the instance key."""
+    """Signs checkpoints of one log with the instance's key in force."""
 
-    def __init__(self, instance: str, epoch: int, signer: Signer) -> None:
+    def __init__(self, instance: str, epoch: int, key: InstanceKey) -> None:
         self._origin = f"rexecop/{instance}/{epoch}"
-        self._signer = signer
+        self._key = key
 
     def __call__(self, size: int, root: bytes) -> bytes:
-        return sign(Checkpoint(origin=self._origin, size=size, root=root), self._signer)
+        return sign(Checkpoint(origin=self._origin, size=size, root=root), self._key.signer())
 
 
 async def ensure_root(settings: Settings) -> InitView | None:
@@ -219,14 +231,17 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     parse_storage(settings.storage)
     root = Root(settings.root)
     root.require()
-    signer = load_signer(root.instance_key)
-    store = _open(root, signer)
+    key = InstanceKey(root)
+    store = _open(root, key)
     isolations = Isolations(root.path / "isolation.json")
     hidden = (str(root.path.resolve()), *([environ["SSH_AUTH_SOCK"]] if environ.get("SSH_AUTH_SOCK") else []))
     lanes = LazyLanes(isolations, secret_resolver(environ), hidden)
     contents = PinnedContents(store)
     instance = store.instance_id
+    key.follow(store, instance)
     authority = RootAuthority(root, store, instance, contents)
+    witnesses = Witnesses(store, authority.enrolments)
+    sinks = Sinks(root, store, witnesses, authority.enrolments, environ)
     port: Store = store
     heads = HeadsKeeper(store, SystemClock(), instance)
     world = World(
@@ -236,24 +251,30 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         contents=contents,
         clock=SystemClock(),
         ids=SystemIds(),
-        signer=signer,
+        signing=key.signer,
         runner=runner_id(),
         permit_seconds=settings.permit_seconds,
+        sound=sinks.require_agreement,
     )
     return Instance(
         Parts(
             settings=settings,
+            store=store,
             world=world,
             authority=authority,
             keyring=Keyring(store, world.clock, instance),
+            key=key,
             planner=Planner(world, authority, contents, isolations.reached),
             lifecycle=Lifecycle(world, Driver(world), timedelta(milliseconds=settings.reconcile_margin_ms)),
             approving=Approving(world, authority, environ),
             evidence=Evidence(
-                store, Cutter(store, instance, signer), heads, signer, settings.kernel_guard_key
+                store, Cutter(store, instance, key.signer), heads, key.signer, settings.kernel_guard_key
             ),
+            stamps=Stamps(store, instance, world.ids),
             heads=heads,
-            doctor=Doctor(root, store, world, authority, isolations.probes),
-            closing=(lanes, store),
+            witnesses=witnesses,
+            sinks=sinks,
+            doctor=Doctor(root, store, world, authority, isolations.probes, sinks.check),
+            closing=(lanes, sinks, store),
         )
     )

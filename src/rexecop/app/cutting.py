@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from rexecop.app.errors import CheckpointForeign
+from rexecop.app.stamps import stamps_of
 from rexecop.operations.errors import InputMissing
 from rexecop.operations.ports import Signature, TargetHead
-from rexecop.proof import note
-from rexecop.proof.bundle import BundleBlob, BundleContents, BundleInput, Window, pack_proofs
+from rexecop.proof import dsse, note
+from rexecop.proof.bundle import STAMPS_MAX, BundleBlob, BundleContents, BundleInput, Window, pack_proofs
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
-from rexecop.proof.checkpoint import parse
-from rexecop.proof.errors import ProofError
+from rexecop.proof.checkpoint import parse, require_continued
+from rexecop.proof.errors import CheckpointForeign
 from rexecop.proof.heads import Head, HeadProof, HeadsProofs, prove_target, whole_map
 from rexecop.proof.merkle import consistency_proof, inclusion_proof
 from rexecop.proof.receipts import record_envelope
@@ -24,6 +24,8 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.signer import Signer
+from rexecop.proof.trust import Enrolment, enrolments, retired
+from rexecop.proof.vocabulary import Role
 from rexecop.store.log import StoredCheckpoint
 from rexecop.store.reading import Reading
 
@@ -51,10 +53,10 @@ class PlacedHeads:
 class Cutter:
     """Cuts the bundles of one ledger; without a signer plans and approvals are not published anew."""
 
-    def __init__(self, store: Reading, instance: str, signer: Signer | None) -> None:
+    def __init__(self, store: Reading, instance: str, signing: Callable[[], Signer] | None) -> None:
         self._store = store
         self._instance = instance
-        self._signer = signer
+        self._signing = signing
 
     def contents(self, operation: str, cutting: Cutting) -> BundleContents:
         """Return the bundle of one operation: the records that the checkpoint covers."""
@@ -93,20 +95,13 @@ class Cutter:
         """Return the size of a checkpoint somebody kept, which this log continues.
 
         Raises:
-            CheckpointForeign: it is no checkpoint, or one of another log, or of this one with other records.
+            NoteMalformed, CheckpointMalformed: it is no checkpoint. CheckpointForeign: it is of another log.
+            LogTruncated, LogForked, LogRewound: this log does not continue it.
         """
-        try:
-            held = parse(note.parse(note_held).text)
-        except ProofError as error:
-            raise CheckpointForeign(f"the checkpoint given cannot be read: {error.message}") from error
-        size = self._store.size()
-        if held.origin.split("/")[1:2] != [self._instance]:
-            raise CheckpointForeign(f"the checkpoint given is of `{held.origin:.80}`", found=held.origin[:80])
-        if held.size > size or self._store.root(held.size) != held.root:
-            raise CheckpointForeign(
-                f"the checkpoint given has {held.size} records that this log of {size} does not begin with",
-                next_steps=("rexecop log verify",),
-            )
+        held, log = parse(note.parse(note_held).text), f"rexecop/{self._instance}"
+        if held.log != log:
+            raise CheckpointForeign(f"the checkpoint given is of {held.log[:80]!a}, not of `{log}`")
+        require_continued(held, self._store.size(), self._store.root)
         return held.size
 
     def _contents(
@@ -135,10 +130,11 @@ class Cutter:
             proofs=pack_proofs(self._proofs(records, size), self._proofs(trust, size), growth),
             checkpoint=cutting.checkpoint.note,
             instance_records=tuple(sealed.body for sealed in trust),
-            envelopes=self._envelopes(records),
-            signatures=self._signatures(records),
+            envelopes=self._envelopes(records, enrolments(trust)),
+            signatures=self._signatures((*records, *trust)),
             inputs=self._inputs(records),
             blobs=self._blobs(records) if cutting.with_outputs else {},
+            stamps=stamps_of(self._store, cutting.checkpoint.note)[-STAMPS_MAX:],
         )
 
     def _judging(self, size: int) -> tuple[Sealed, ...]:
@@ -158,16 +154,22 @@ class Cutter:
             lambda node: [(leaf, inclusion_proof(leaf, size, node)) for leaf in leaves]
         )
 
-    def _envelopes(self, records: Sequence[Sealed]) -> dict[Digest, bytes]:
-        """Return the published records in their envelopes; receipts were signed when they were written."""
+    def _envelopes(self, records: Sequence[Sealed], enrolled: Sequence[Enrolment]) -> dict[Digest, bytes]:
+        """Return the published records in their envelopes.
+
+        Receipts were signed when they were written; one signed by a process that had not
+        heard of a new key is signed again by that. Nothing is signed by a key that the
+        records up to the checkpoint do not name.
+        """
         found: dict[Digest, bytes] = {}
+        signer = None if self._signing is None else self._signing()
+        named = any(signer and one.fingerprint == signer.public.fingerprint for one in enrolled)
         for sealed in records:
-            if isinstance(sealed.record, Receipt):
-                kept = self.kept(sealed.digest, "dsse")
-                if kept is not None:
-                    found[sealed.digest] = kept.data
-            elif isinstance(sealed.record, Plan | Approval) and self._signer is not None:
-                found[sealed.digest] = record_envelope(sealed, self._signer)
+            kept = self.kept(sealed.digest, "dsse") if isinstance(sealed.record, Receipt) else None
+            if kept is not None and not _outlived(kept.data, sealed, enrolled):
+                found[sealed.digest] = kept.data
+            elif signer and named and (kept is not None or isinstance(sealed.record, Plan | Approval)):
+                found[sealed.digest] = record_envelope(sealed, signer)
         return found
 
     def _signatures(self, records: Sequence[Sealed]) -> dict[Digest, bytes]:
@@ -208,6 +210,12 @@ class Cutter:
                     if blob is not None:
                         found[ref.commitment] = BundleBlob(key=blob.key, data=blob.data)
         return found
+
+
+def _outlived(envelope: bytes, sealed: Sealed, enrolled: Sequence[Enrolment]) -> bool:
+    """Return whether the key that signed `envelope` had been retired when its record was written."""
+    keys = [entry.key_id for entry in dsse.decode(envelope).signatures]
+    return all(retired(enrolled, Role.INSTANCE, key, sealed.record.at) for key in keys)
 
 
 def map_of(heads: Iterable[TargetHead]) -> tuple[Head, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 from rexecop.app.authority import RootAuthority
 from rexecop.app.files import require_private
@@ -17,10 +18,12 @@ from rexecop.operations.index import row_of
 from rexecop.operations.ports import Journal, Row
 from rexecop.proof.canonical import Json
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Isolation, Role
 from rexecop.store.sqlite import SQLITE_FIXED, SqliteStore
 
 DISK_FREE_MIN = 64 * 1024 * 1024  # Below it a day of records may not fit.
+EXPIRY_NOTICE = timedelta(days=30)  # Long enough to hand out a new key and have it compared.
 LOCKS_SHOWN_MAX = 20  # Enough to see what is stuck; a busy site holds more.
 
 
@@ -34,12 +37,14 @@ class Doctor:
         world: World,
         authority: RootAuthority,
         probes: Callable[[], Mapping[Isolation, Probe]],
+        sinks: Callable[[], CheckView],
     ) -> None:
         self._root = root
         self._store = store
         self._world = world
         self._authority = authority
         self._probes = probes
+        self._sinks = sinks
 
     def check(self, *, fix: bool) -> DoctorView:
         """Return every check; with `fix` the index is rebuilt from the records."""
@@ -47,6 +52,7 @@ class Doctor:
             self._guard("root", self._private),
             self._guard("storage", self._storage),
             self._guard("log", self._log),
+            self._guard("sinks", self._sinks),
             self._guard("index", lambda: self._index(fix)),
             self._guard("locks", self._locks),
             self._guard("keys", self._keys),
@@ -96,7 +102,7 @@ class Doctor:
     def _log(self) -> CheckView:
         report = self._store.verify_log()
         if report.bad is not None:
-            message = f"record {report.bad.n} of {report.bad.operation}: {report.bad.reason}"
+            message = f"record {report.bad.n} of {report.bad.operation_id}: {report.bad.reason}"
             return CheckView(name="log", status="failed", message=message)
         return CheckView(
             name="log", status="ok", message=f"{report.size} records recomputed, chains and log agree"
@@ -121,23 +127,28 @@ class Doctor:
         )
 
     def _keys(self) -> CheckView:
+        now = self._world.clock.now()
         trusted = [item for item in self._authority.enrolments() if item.revoked is None]
         mine = self._world.signer.public.fingerprint
-        if not any(item.role is Role.INSTANCE and item.fingerprint == mine for item in trusted):
-            return CheckView(
-                name="keys", status="failed", message="the instance key is not enrolled in its ledger"
-            )
+        own = [item for item in trusted if item.role is Role.INSTANCE and item.fingerprint == mine]
+        if not own or not any(item.valid_at(now) for item in own):
+            text = "has expired: `rexecop keys rotate`" if own else "is not enrolled in its ledger"
+            return CheckView(name="keys", status="failed", message=f"the instance key {text}")
         approvers = sorted({item.person for item in trusted if item.role is Role.APPROVER})
-        return CheckView(
-            name="keys",
-            status="ok" if len(approvers) > 1 else "warning",
-            message=f"approvers: {', '.join(approvers) or 'none'}"
-            + (
-                ""
-                if len(approvers) > 1
-                else "; nobody approves their own operation, so enrol a second person"
-            ),
+        alone = len(approvers) < 2
+        ending = [
+            f"{item.role} key of {item.person} expires {format_time(item.expires)[:10]}"
+            for item in trusted
+            if item.role in (Role.INSTANCE, Role.APPROVER) and item.expires is not None
+            if item.expires <= now + EXPIRY_NOTICE
+        ]
+        parts = (
+            f"approvers: {', '.join(approvers) or 'none'}",
+            *(("nobody approves their own operation, so enrol a second person",) if alone else ()),
+            *ending,
         )
+        status = "warning" if alone or ending else "ok"
+        return CheckView(name="keys", status=status, message="; ".join(parts))
 
     def _policy(self) -> CheckView:
         policy = self._authority.policy()

@@ -8,12 +8,19 @@ RexecopError
     ├── FileMissing        a file named by the caller is not there
     ├── FileRefused        a file is too large, a symlink, or unreadable
     ├── IdentityRefused    the key does not establish anybody here
+    ├── InstanceKeyMissing no file of the root holds the key its ledger names
+    ├── ExpiryRefused      a time at which a key is to expire that is none, or is over
+    ├── StampRefused       a time stamp of something else, or for another request
     ├── SecretMissing      a secret reference resolves nowhere
     ├── GuardKeyRefused    the kernel guard's key is too short
     ├── NotYet             what is asked for does not exist yet
     ├── RecordUnknown      no one record of an operation is meant
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
-    ├── CheckpointForeign  a checkpoint that this log does not continue
+    ├── SinksRefused       the file of checkpoint sinks is not what its format says
+    ├── SinkFailed         a checkpoint sink did not take a checkpoint
+    ├── LedgerRewound      a sink holds more of this ledger than there is
+    ├── LedgerForked       a sink holds another ledger of the same name
+    ├── WitnessStateDamaged  what a witness remembers cannot be read
     ├── FormatRefused      a form that is not of an operation, or not of a window
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
@@ -66,6 +73,24 @@ class IdentityRefused(AppError):
     code = "identity-refused"
 
 
+class InstanceKeyMissing(AppError):
+    """No file of the root holds the key that the ledger names for this instance."""
+
+    code = "instance-key-missing"
+
+
+class ExpiryRefused(AppError):
+    """A time at which a key is to expire is none, or is over."""
+
+    code = "expiry-refused"
+
+
+class StampRefused(AppError):
+    """A time stamp is of something else than a checkpoint of this log, or answers another request."""
+
+    code = "stamp-refused"
+
+
 class SecretMissing(AppError):
     """A secret reference resolves nowhere."""
 
@@ -96,10 +121,34 @@ class SizeRefused(AppError):
     code = "size-refused"
 
 
-class CheckpointForeign(AppError):
-    """The checkpoint given is not one that this log continues."""
+class SinksRefused(AppError):
+    """The file that names checkpoint sinks is not what its format says."""
 
-    code = "checkpoint-foreign"
+    code = "sinks-refused"
+
+
+class SinkFailed(AppError):
+    """A checkpoint sink did not take a checkpoint."""
+
+    code = "sink-failed"
+
+
+class LedgerRewound(AppError):
+    """A checkpoint sink holds records that this ledger lost; nothing changing begins."""
+
+    code = "ledger-rewound"
+
+
+class LedgerForked(AppError):
+    """A checkpoint sink holds another ledger of the same size; nothing changing begins."""
+
+    code = "ledger-forked"
+
+
+class WitnessStateDamaged(AppError):
+    """The file in which a witness remembers what it saw cannot be read; it signs nothing."""
+
+    code = "witness-state-damaged"
 
 
 class FormatRefused(AppError):

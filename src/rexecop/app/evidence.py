@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -14,10 +15,16 @@ from rexecop.app.errors import FormatRefused, NotYet, SizeRefused
 from rexecop.app.files import write_folder, write_over
 from rexecop.app.formats import FORMATS, Cut
 from rexecop.app.heads import HeadsKeeper
+from rexecop.app.stamps import newest_stamped
 from rexecop.app.views import ExportView
+from rexecop.proof import note
 from rexecop.proof.bundle import BundleContents, build
 from rexecop.proof.canonical import Json, digest_of
-from rexecop.proof.merkle import consistency_proof, inclusion_proof
+from rexecop.proof.chain import unseal
+from rexecop.proof.checkpoint import parse, sign
+from rexecop.proof.codec import to_json
+from rexecop.proof.logproof import ConsistencyProof, InclusionProof
+from rexecop.proof.merkle import consistency_proof, inclusion_proof, verify_consistency
 from rexecop.proof.signer import Signer
 from rexecop.store.log import StoredCheckpoint
 from rexecop.store.reading import Reading
@@ -34,6 +41,8 @@ class Asked:
     """How evidence is to leave: its form, where to, and what goes with it.
 
     It proves that the log grew from `since`, where a window begins; one ends at `until`.
+    Evidence of an operation is cut where a witness cosigned last if it is to be `witnessed`,
+    where the log was stamped last if `stamped`.
     """
 
     form: str = "bundle"
@@ -41,18 +50,25 @@ class Asked:
     with_outputs: bool = False
     since: Bound = None
     until: Bound = None
+    witnessed: bool = False
+    stamped: bool = False
 
 
 class Evidence:
     """Hands evidence of one ledger out."""
 
     def __init__(
-        self, store: SqliteStore, cutter: Cutter, heads: HeadsKeeper, signer: Signer, guard_key: str | None
+        self,
+        store: SqliteStore,
+        cutter: Cutter,
+        heads: HeadsKeeper,
+        signing: Callable[[], Signer],
+        guard_key: str | None,
     ) -> None:
         self._store = store
         self._cutter = cutter
         self._heads = heads
-        self._signer = signer
+        self._signing = signing
         self._guard_key = guard_key
 
     @property
@@ -60,8 +76,12 @@ class Evidence:
         """The ledger it hands evidence out of."""
         return self._store
 
-    def export(self, operation: str, asked: Asked, now: datetime) -> ExportView:
+    def export(
+        self, operation: str, asked: Asked, now: datetime, at: StoredCheckpoint | None = None
+    ) -> ExportView:
         """Write the evidence of `operation`, by default to `<operation>.<ending>` here.
+
+        It is cut at the checkpoint `at`, which covers the operation, or at one over everything.
 
         Raises:
             FileRefused: it cannot be written. FormatRefused: the form is not of one operation.
@@ -73,6 +93,7 @@ class Evidence:
                 next_steps=(f"rexecop export --all --format {asked.form}",),
             )
         cutting = self._cutting(asked.with_outputs, asked.since)
+        cutting = cutting if at is None else replace(cutting, checkpoint=at)
         contents = self._cutter.contents(operation, cutting)
         return self._hand_out(contents, operation, asked, cutting, now)
 
@@ -84,6 +105,10 @@ class Evidence:
         Raises:
             FileRefused, FormatRefused, CheckpointForeign, SizeRefused: as `export`.
         """
+        if asked.witnessed or asked.stamped:
+            raise FormatRefused(
+                "a window ends where heads were recorded, not where it was cosigned or stamped"
+            )
         if not FORMATS[asked.form].of_windows:
             raise FormatRefused(
                 f"`{asked.form}` is of one operation", next_steps=(f"rexecop export @ --format {asked.form}",)
@@ -114,7 +139,7 @@ class Evidence:
             raise FormatRefused(f"`{asked.form}` holds published records and no outputs")
         safe = name.replace("/", "_")
         target = asked.path or Path(f"{safe}{form.ending}")
-        cut = Cut(contents=contents, data=data, name=safe, signer=self._signer, guard_key=self._guard_key)
+        cut = Cut(contents=contents, data=data, name=safe, signer=self._signing(), guard_key=self._guard_key)
         files = form.files(cut, target)
         main = files.get(target, data)
         digest = digest_of(main)
@@ -135,11 +160,27 @@ class Evidence:
             format=asked.form,
             beside=tuple(str(file) for file in files if file != target and not form.folder),
             unrecorded=unrecorded,
+            stamps=len(contents.stamps),
         )
+
+    def stamped(self, operation: str) -> StoredCheckpoint:
+        """Return the newest stamped checkpoint that covers `operation`.
+
+        Raises:
+            NotYet: there is none.
+        """
+        size = 1 + self._store.leaf_of(operation, self._store.records_of(operation) - 1)
+        found = newest_stamped(self._store, size)
+        if found is None:
+            raise NotYet(
+                f"no stamped checkpoint covers operation `{operation}`",
+                next_steps=("rexecop log stamp request > q.tsq",),
+            )
+        return found
 
     def _cutting(self, with_outputs: bool, *held: Bound) -> Cutting:
         sizes = tuple(size for bound in held if (size := self._size(bound)) is not None)
-        return Cutting(checkpoint=self._covering(), with_outputs=with_outputs, held=sizes)
+        return Cutting(checkpoint=self.covering(), with_outputs=with_outputs, held=sizes)
 
     def _size(self, bound: Bound) -> int | None:
         """Return the size of the log that `bound` names: itself, or a checkpoint somebody kept.
@@ -159,61 +200,65 @@ class Evidence:
 
     def checkpoint(self) -> str:
         """Return a signed checkpoint over everything appended."""
-        return self._covering().note.decode()
+        return self.covering().note.decode()
 
-    def _covering(self) -> StoredCheckpoint:
+    def covering(self) -> StoredCheckpoint:
+        """Return the newest checkpoint, over everything appended, or raise NotYet."""
         found = self._store.checkpoint()
         if found is None:
             raise NotYet("the ledger is empty")
         return found
 
-    def verify_log(self) -> Mapping[str, Json]:
-        """Recompute the log from its bytes."""
-        report = self._store.verify_log()
-        bad = report.bad
-        return {
-            "size": report.size,
-            "root": report.root.hex(),
-            "verdict": "consistent" if bad is None else "damaged",
-            "bad": None
-            if bad is None
-            else {"leaf": bad.leaf, "operation_id": bad.operation, "n": bad.n, "reason": bad.reason},
-        }
-
     def prove(self, operation: str, n: int) -> Mapping[str, Json]:
-        """Return the inclusion proof of one record."""
-        checkpoint = self._covering()
+        """Return the inclusion proof of one record, with the record: `log check` needs nothing else."""
+        checkpoint = self.covering()
         leaf = self._store.leaf_of(operation, n)
-        path = self._store.with_nodes(lambda node: inclusion_proof(leaf, checkpoint.size, node))
-        return {
-            "operation_id": operation,
-            "n": n,
-            "leaf": leaf,
-            "size": checkpoint.size,
-            "digest": digest_of(self._store.body_at(leaf)),
-            "path": [item.hex() for item in path],
-            "checkpoint": checkpoint.note.decode(),
-        }
+        sealed = unseal(self._store.body_at(leaf))
+        path = self._store.with_nodes(partial(inclusion_proof, leaf, checkpoint.size))
+        return to_json(
+            InclusionProof(
+                operation_id=operation,
+                n=n,
+                leaf=leaf,
+                size=checkpoint.size,
+                digest=sealed.digest,
+                record=to_json(sealed.record),
+                path=tuple(item.hex() for item in path),
+                checkpoint=checkpoint.note.decode(),
+            )
+        )
 
     def consistency(self, old: int, new: int | None) -> Mapping[str, Json]:
-        """Return the proof that the log of `new` records extends that of `old`.
+        """Return the proof that the log of `new` records extends that of `old`, with a checkpoint of `new`.
 
         Raises:
             SizeRefused: the sizes are not in order, or beyond the log.
         """
-        checkpoint = self._covering()
-        size = new if new is not None else checkpoint.size
-        if not 0 < old <= size <= checkpoint.size:
+        covering = self.covering()
+        size = new if new is not None else covering.size
+        if not 0 < old <= size <= covering.size:
             raise SizeRefused(
-                f"sizes go from 1 to the {checkpoint.size} records of the log, the older first; "
+                f"sizes go from 1 to the {covering.size} records of the log, the older first; "
                 f"found {old} and {size}",
-                size=checkpoint.size,
+                size=covering.size,
             )
-        path = self._store.with_nodes(lambda node: consistency_proof(old, size, node))
-        return {
-            "old": old,
-            "new": size,
-            "old_root": self._store.root(old).hex(),
-            "new_root": self._store.root(size).hex(),
-            "path": [item.hex() for item in path],
-        }
+        path = self._store.with_nodes(partial(consistency_proof, old, size))
+        return to_json(
+            ConsistencyProof(
+                old=old,
+                new=size,
+                old_root=self._store.root(old).hex(),
+                new_root=self._store.root(size).hex(),
+                path=tuple(item.hex() for item in path),
+                checkpoint=self._at(size, covering).decode(),
+            )
+        )
+
+    def _at(self, size: int, covering: StoredCheckpoint) -> bytes:
+        """Return a checkpoint of `size`, signed only because `covering`, read back, shows its root."""
+        if size == covering.size:
+            return covering.note
+        found, root = parse(note.parse(covering.note).text), self._store.root(size)
+        path = self._store.with_nodes(partial(consistency_proof, size, covering.size))
+        verify_consistency(size, covering.size, root, found.root, path)
+        return sign(replace(found, size=size, root=root), self._signing())

@@ -57,7 +57,8 @@ def identify(key: Path | None, trusted: tuple[Enrolment, ...], now: datetime) ->
         )
     if not enrolment.valid_at(now):
         text = f"key `{enrolment.fingerprint}` of `{enrolment.person}` has expired"
-        raise IdentityRefused(text, fingerprint=enrolment.fingerprint, next_steps=("rexecop keys list",))
+        steps = (f"rexecop keys rotate --person {enrolment.person} --role {enrolment.role} --key NEW.pub",)
+        raise IdentityRefused(text, fingerprint=enrolment.fingerprint, next_steps=steps)
     principal = Principal(
         person=enrolment.person, established=Established.KEY, credential=enrolment.fingerprint
     )
@@ -65,8 +66,8 @@ def identify(key: Path | None, trusted: tuple[Enrolment, ...], now: datetime) ->
 
 
 def enrolled(fingerprint: str, roles: tuple[Role, ...], trusted: tuple[Enrolment, ...]) -> Enrolment | None:
-    """Return the standing enrolment of a key in one of `roles`."""
-    for enrolment in trusted:
+    """Return the newest standing enrolment of a key in one of `roles`."""
+    for enrolment in reversed(trusted):
         if enrolment.fingerprint == fingerprint and enrolment.role in roles and enrolment.revoked is None:
             return enrolment
     return None

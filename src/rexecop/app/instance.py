@@ -16,29 +16,38 @@ from rexecop.app.describe import operation_view
 from rexecop.app.doctor import Doctor
 from rexecop.app.evidence import Asked, Evidence
 from rexecop.app.explain import explain, explain_before
+from rexecop.app.files import read_file
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import Identity, identify, os_user
+from rexecop.app.instance_key import InstanceKey
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
 from rexecop.app.settings import Settings
 from rexecop.app.signers import enrol_file, listing
+from rexecop.app.sinks import Sinks
+from rexecop.app.stamps import Stamps
 from rexecop.app.views import (
+    CheckView,
     DoctorView,
     ExportView,
     KeyView,
     OperationView,
     RuleView,
+    StampView,
     ValidationView,
     WhyView,
 )
+from rexecop.app.witness import CosignedView, Witnesses
 from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.session import Session
 from rexecop.proof.canonical import Json
+from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.records.command import Verb
 from rexecop.proof.vocabulary import Role, Verdict
+from rexecop.store.sqlite import SqliteStore
 
 
 class Closing(Protocol):
@@ -54,14 +63,19 @@ class Parts:
     """What an instance is put together from; `build` is the only maker."""
 
     settings: Settings
+    store: SqliteStore
     world: World
     authority: RootAuthority
     keyring: Keyring
+    key: InstanceKey
     planner: Planner
     lifecycle: Lifecycle
     approving: Approving
     evidence: Evidence
+    stamps: Stamps
     heads: HeadsKeeper
+    witnesses: Witnesses
+    sinks: Sinks
     doctor: Doctor
     closing: tuple[Closing, ...]
 
@@ -245,7 +259,10 @@ class Instance(Reading):
 
     def export(self, operation: str, asked: Asked) -> ExportView:
         """Write evidence a stranger can verify offline, in one of the forms of `formats`."""
-        return self._parts.evidence.export(self.resolve(operation), asked, self._clock.now())
+        name, parts = self.resolve(operation), self._parts
+        at = parts.witnesses.covering(name) if asked.witnessed else None
+        at = parts.evidence.stamped(name) if asked.stamped else at
+        return parts.evidence.export(name, asked, self._clock.now(), at)
 
     async def export_window(self, target: str | None, asked: Asked) -> ExportView:
         """Write the evidence of all changes, of `target` or of any, that were recorded in a window."""
@@ -255,9 +272,28 @@ class Instance(Reading):
         """Return the newest signed checkpoint, covering everything appended."""
         return self._parts.evidence.checkpoint()
 
-    def log_verify(self) -> Mapping[str, Json]:
-        """Recompute the log from its bytes and name the first bad record."""
-        return self._parts.evidence.verify_log()
+    def log_export(self, folder: Path, progress: Callable[[int, int], None]) -> Mapping[str, Json]:
+        """Write the log as tiles into `folder`, or add to them what is new."""
+        from rexecop.app.logs import export_tiles
+
+        return export_tiles(self._parts.store, self._parts.evidence.covering(), folder, progress)
+
+    def log_publish(self) -> tuple[CheckView, ...]:
+        """Give the newest checkpoint to every sink."""
+        return self._parts.sinks.publish()
+
+    def witness_request(self, since: int | None = None) -> str:
+        """Return what to send to a witness so that it cosigns the newest checkpoint."""
+        return self._parts.witnesses.request(since).decode()
+
+    def witness_add(self, answer: bytes) -> CosignedView:
+        """Keep what a witness answered."""
+        return self._parts.witnesses.add(answer)
+
+    @property
+    def unpublished(self) -> tuple[str, ...]:
+        """Once closed: which sinks did not take the newest checkpoint, and why."""
+        return self._parts.sinks.failures
 
     def log_prove(self, operation: str, n: int) -> Mapping[str, Json]:
         """Prove that one record is in the log."""
@@ -267,19 +303,44 @@ class Instance(Reading):
         """Prove that the log of `new` records extends the one of `old`."""
         return self._parts.evidence.consistency(old, new)
 
+    async def stamp_request(self) -> tuple[int, bytes]:
+        """Return the size of the newest checkpoint, and what to send to a time stamp authority for it."""
+        return await self._parts.stamps.request()
+
+    async def stamp_add(self, path: Path) -> StampView:
+        """Keep what the authority answered, beside the checkpoint it is of."""
+        return await self._parts.stamps.add(read_file(path, bytes_max=STAMP_BYTES_MAX))
+
     # --- keys and health ---
 
     def trusted_keys(self) -> Sequence[KeyView]:
         """Return every key this instance trusts or trusted."""
         return self._parts.keyring.view()
 
-    async def key_new(self, person: str, role: str, path: Path) -> KeyView:
+    async def key_new(self, person: str, role: str, path: Path, expires: str | None = None) -> KeyView:
         """Make a key pair at `path` and enrol it."""
-        return await self._parts.keyring.create(path, person, Role(role), os_user())
+        return await self._parts.keyring.create(path, person, Role(role), os_user(), expires)
 
-    async def key_trust(self, source: str, person: str, role: str) -> KeyView:
+    async def key_trust(self, source: str, person: str, role: str, expires: str | None = None) -> KeyView:
         """Enrol a public key, from a file or as a line."""
-        return await self._parts.keyring.trust(source, person, Role(role), os_user())
+        return await self._parts.keyring.trust(source, person, Role(role), os_user(), expires)
+
+    async def key_rotate(
+        self, *, forget: bool = False, reason: str | None = None, expires: str | None = None
+    ) -> KeyView:
+        """Give the instance a new key; the view's `path` is where the old one is kept, unless forgotten."""
+        key = self._parts.key
+        view = await self._parts.keyring.rotate_instance(key, os_user(), reason, expires)
+        if key.kept is not None and forget:
+            key.kept.unlink()
+        return view if key.kept is None or forget else replace(view, path=str(key.kept))
+
+    async def key_replace(
+        self, source: str, person: str, role: str, reason: str | None = None, expires: str | None = None
+    ) -> KeyView:
+        """Enrol a public key of a person in the place of what they have in that role."""
+        keyring = self._parts.keyring
+        return await keyring.rotate_person(source, person, Role(role), os_user(), reason, expires)
 
     async def keys_trust(self, source: Path, role: str) -> tuple[KeyView, ...]:
         """Enrol the keys of an `allowed_signers` file, each for the person its line names."""

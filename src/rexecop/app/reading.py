@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rexecop.app.clock import SystemClock
 from rexecop.app.describe import operation_view, record_view
@@ -22,12 +23,16 @@ from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.runner import is_alive
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.ports import Clock, Journal, Ledger
+from rexecop.proof.canonical import Json
 from rexecop.proof.preview import preview
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.outcome import BlobRef, Outcome
 from rexecop.store.connection import Readers
 from rexecop.store.reading import Reading as LedgerReading
 from rexecop.store.uri import parse_storage
+
+if TYPE_CHECKING:
+    from rexecop.proof.verify.trusted import TrustedKeys
 
 
 @contextmanager
@@ -151,6 +156,24 @@ class Reading:
             )
             for number, row in self._store.rows(state=state, after=after, limit=limit)
         )
+
+    def log_verify(
+        self, *, trust: TrustedKeys | None = None, held: bytes | None = None
+    ) -> Mapping[str, Json]:
+        """Recompute the log from its bytes; it must continue the checkpoint `held`.
+
+        With `trust` its own checkpoints, and the one held, must be signed by these keys.
+
+        Raises:
+            ProofError: a checkpoint is of another log, or not signed by a trusted key.
+        """
+        from rexecop.app.logs import CONSISTENT, log_view
+        from rexecop.proof.logproof import instance_keys, open_checkpoint
+        from rexecop.proof.verify.trusted import NO_KEYS
+
+        earlier = [open_checkpoint(held, trust or NO_KEYS)[0]] if held is not None else []
+        report = self._store.verify_log(held=earlier, log_keys=instance_keys(trust) if trust else None)
+        return log_view(report, held, None, good=CONSISTENT, signed=trust is not None)
 
     def preview(self, operation: str) -> str:
         """Return the plan as its approvers see and sign it."""

@@ -36,6 +36,11 @@ class Root:
         return self.path / "policy"
 
     @property
+    def sinks(self) -> Path:
+        """Where checkpoints go; a root without the file has no sinks."""
+        return self.path / "sinks.yaml"
+
+    @property
     def environment(self) -> Path:
         """The environment of the built-in `hello` profile."""
         return self.path / "hello.environment.yaml"

@@ -18,7 +18,7 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.container import CONTAINER_BYTES_MAX
 from rexecop.proof.errors import ProofError, RecordMalformed
-from rexecop.proof.growth import GROWTH_BYTES_MAX
+from rexecop.proof.logproof import PROOF_BYTES_MAX
 from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.quorum import Groups
 from rexecop.proof.records.decision import Decision, Terms
@@ -62,21 +62,29 @@ def verify_bundle(
     else:
         data = read_file(path, bytes_max=_READ_MAX, whole=False)
     earlier = read_file(checkpoint, bytes_max=NOTE_BYTES_MAX) if checkpoint is not None else None
-    if trust_dir is not None:
-        trusted = parse_trust(read_folder(trust_dir))
-    else:
-        trusted = _root_keys(Root(root)) if root is not None else NO_KEYS
+    trusted = trusted_keys(trust_dir, root)
     packs = Packs()
     return verify(
         data,
         trusted,
         checkpoint=earlier,
-        growth=read_file(growth, bytes_max=GROWTH_BYTES_MAX) if growth is not None else None,
+        growth=read_file(growth, bytes_max=PROOF_BYTES_MAX) if growth is not None else None,
         now=now or SystemClock().now(),
         evaluate=packs.evaluate,
         members=packs.members,
         beside=beside,
     )
+
+
+def trusted_keys(trust_dir: Path | None, root: Path | None) -> TrustedKeys:
+    """Return the keys in `trust_dir`, else those of the runtime root, else none.
+
+    Raises:
+        FileMissing, FileRefused, TrustFileMalformed: a file is not there or not what it should be.
+    """
+    if trust_dir is not None:
+        return parse_trust(read_folder(trust_dir))
+    return _root_keys(Root(root)) if root is not None else NO_KEYS
 
 
 def verify_own(data: bytes, instance: Iterable[Sealed]) -> Report:
@@ -85,8 +93,10 @@ def verify_own(data: bytes, instance: Iterable[Sealed]) -> Report:
     Raises:
         PublicKeyMalformed: one of them cannot be read.
     """
-    trusted, packs = trust_of(enrolments(instance)), Packs()
-    return verify(data, trusted, now=SystemClock().now(), evaluate=packs.evaluate, members=packs.members)
+    packs = Packs()
+    trusted = trust_of(enrolments(instance))
+    now = SystemClock().now()
+    return verify(data, trusted, now=now, evaluate=packs.evaluate, members=packs.members)
 
 
 def _root_keys(root: Root) -> TrustedKeys:

@@ -162,6 +162,7 @@ class ExportView:
     format: str = "bundle"
     beside: tuple[str, ...] = ()
     unrecorded: str | None = None
+    stamps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +230,16 @@ class RecordEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StampView:
+    """A time stamp that was kept: `authority` is what its certificate says, not whom to trust."""
+
+    authority: str
+    at: datetime
+    checkpoint_size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckView:
     """One line of `doctor`: `status` is `ok`, `warning` or `failed`."""
 
@@ -250,7 +261,7 @@ class DoctorView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyView:
-    """A key this instance has or trusts."""
+    """A key this instance has or trusts: `state` is `standing`, `retired`, `revoked` or `expired`."""
 
     person: str
     role: str
@@ -260,7 +271,9 @@ class KeyView:
     enrolled_by: str
     revoked: bool
     expires: datetime | None = None
+    state: str = "standing"
     path: str | None = None
+    vkey: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,4 +287,5 @@ class InitView:
     instance_key: str
     approver_key: str | None
     notice: str | None = None
+    sinks: str | None = None
     next: tuple[str, ...] = ()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 import click
 
-from rexecop.cli.errors import OperationNameBad, ParameterBad, Usage
+from rexecop.cli.errors import FileUnreadable, OperationNameBad, ParameterBad, Usage
 from rexecop.proof.canonical import Json, parse_json
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.note import NOTE_BYTES_MAX
 
 F = TypeVar("F", bound=Callable[..., int | None])
 
@@ -127,6 +129,36 @@ def _text(name: str, text: str) -> str:
     if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
         raise ParameterBad(f"parameter `{name}` is not UTF-8", parameter=name)
     return text
+
+
+def takes_trust(function: F) -> F:
+    """Give a checking command `--trust` and `--checkpoint`."""
+    trust = click.option(
+        "--trust", metavar="DIR", help="The keys you trust; without it those of the root, if any."
+    )
+    held = click.option("--checkpoint", metavar="FILE", help="A checkpoint you kept: the log must extend it.")
+    return trust(held(function))
+
+
+def held(checkpoint: str | None) -> bytes | None:
+    """Return the note of the checkpoint that was kept, if one is named."""
+    return None if checkpoint is None else given(checkpoint, NOTE_BYTES_MAX)
+
+
+def given(file: str, bytes_max: int) -> bytes:
+    """Return what is in `file`, or for `-` what is piped in.
+
+    Raises:
+        FileUnreadable: more than `bytes_max` is piped in. FileMissing, FileRefused: see `app.files`.
+    """
+    if file != "-":
+        from rexecop.app.files import read_file
+
+        return read_file(Path(file), bytes_max=bytes_max)
+    data = sys.stdin.buffer.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise FileUnreadable(f"more than {bytes_max} bytes are piped in")
+    return data
 
 
 def log_bound(value: str | None) -> int | bytes | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rexecop.cli.exits import STATE_EXITS, Exit
@@ -11,6 +11,7 @@ from rexecop.cli.render import Page, as_json, clipped, minute, moment, short
 if TYPE_CHECKING:
     from rexecop.app.offline import ProfileView
     from rexecop.app.views import (
+        CheckView,
         DecisionView,
         DoctorView,
         ExportView,
@@ -184,6 +185,8 @@ def init_page(page: Page, view: InitView) -> None:
         page.row("kept" if index == 0 else "", name)
     if view.notice:
         page.row("alone", view.notice)
+    if view.sinks:
+        page.row("sinks", view.sinks)
     next_rows(page, view.next)
 
 
@@ -196,17 +199,20 @@ def doctor_page(page: Page, view: DoctorView) -> None:
 
 
 def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
-    """Draw keys, revoked ones named."""
+    """Draw keys and where each stands."""
     heads = ["person", "role", "fingerprint", "is", "since (UTC)", "enrolled by"]
     rows = [[k.person, k.role, k.fingerprint, _standing(k), minute(k.since), k.enrolled_by] for k in keys]
     shown = 6 if page.fits(ROOMY) else 4
     page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("fingerprint", "role", "is"))
+    for key in keys:
+        if key.vkey is not None:
+            page.row("vkey", key.vkey, whole=True)
 
 
 def _standing(key: KeyView) -> str:
-    if key.revoked:
-        return "revoked"
-    return "valid" if key.expires is None else f"until {minute(key.expires)}"
+    if key.expires is None or key.state != "standing":
+        return key.state
+    return f"until {minute(key.expires)}"
 
 
 def export_page(page: Page, view: ExportView) -> None:
@@ -218,8 +224,29 @@ def export_page(page: Page, view: ExportView) -> None:
         page.row("beside it", file)
     page.row("digest", view.digest)
     page.row("checkpoint", f"log of {view.checkpoint_size} records")
+    if view.stamps:
+        page.row("stamps", str(view.stamps))
     if view.format in ("bundle", "sclite"):
         next_rows(page, (f"rexecop verify {view.path}",))
+
+
+def sinks_page(page: Page, views: Sequence[CheckView]) -> None:
+    """Draw what became of a checkpoint at each sink."""
+    if not views:
+        page.line("no sinks; `rexecop init --sink file:PATH` names one")
+        return
+    page.table(("sink", "status", "says"), [(v.name, v.status, v.message) for v in views], wrap=True)
+
+
+def rows_page(page: Page, found: Mapping[str, object]) -> None:
+    """Draw an object as labelled rows."""
+    for name, value in found.items():
+        if value is None:
+            continue
+        items = value.splitlines() if isinstance(value, str) else value
+        items = items if isinstance(items, list | tuple) else [items]
+        for index, item in enumerate(items):
+            page.row(str(name) if index == 0 else "", _value(item))
 
 
 def _value(value: object) -> str:

@@ -74,15 +74,20 @@ def _entry_lines(top: click.Context, entry: Entry) -> Iterator[str]:
     ctx = click.Context(command, info_name=entry.name, parent=top)
     yield from ("", f"### {entry.name}", "", f"{entry.summary.capitalize()}.", "")
     yield from ("```console", f"$ {entry.example}", "```", "")
-    if isinstance(command, click.Group):
-        yield f"{_text(command)}"
-        for name in command.list_commands(ctx):
-            below = command.get_command(ctx, name)
-            if below is not None:
-                inner = click.Context(below, info_name=name, parent=ctx)
-                yield from ("", f"#### {entry.name} {name}", "", *_usage_lines(inner, below))
-    else:
+    yield from _command_lines(ctx, command)
+
+
+def _command_lines(ctx: click.Context, command: click.Command) -> Iterator[str]:
+    if not isinstance(command, click.Group):
         yield from _usage_lines(ctx, command)
+        return
+    yield _text(command)
+    for name in command.list_commands(ctx):
+        below = command.get_command(ctx, name)
+        if below is not None:
+            inner = click.Context(below, info_name=name, parent=ctx)
+            words = inner.command_path.partition(" ")[2]
+            yield from ("", f"#### {words}", "", *_command_lines(inner, below))
 
 
 def _usage_lines(ctx: click.Context, command: click.Command) -> Iterator[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rexecop.app.instance import Instance
     from rexecop.app.reading import Reading
     from rexecop.app.settings import Settings, Value
+    from rexecop.proof.verify.trusted import TrustedKeys
 
 T = TypeVar("T")
 
@@ -58,6 +59,8 @@ class Session:
 
         with open_instance(self.settings) as instance:
             yield instance
+        for reason in instance.unpublished:
+            self.note(f"the newest checkpoint was not published: {reason}")
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
@@ -66,6 +69,25 @@ class Session:
 
         with open_reading(self.settings) as reading:
             yield reading
+
+    def trusted(self, folder: str | None) -> TrustedKeys:
+        """The keys in `folder`, else those of the root in force if there is one."""
+        from rexecop.app.verifying import trusted_keys
+
+        root = self.settings.root
+        return trusted_keys(None if folder is None else Path(folder), root if root.is_dir() else None)
+
+    @contextmanager
+    def counting(self, done: str) -> Iterator[Callable[[int, int], None]]:
+        """What hears how many of how many records are `done`; a terminal shows it."""
+        if not self.at_terminal():
+            yield lambda count, total: None
+            return
+        from rich.console import Console
+
+        console = Console(stderr=True, no_color=not self.settings.color, highlight=False, markup=False)
+        with console.status("") as shown:
+            yield lambda count, total: shown.update(f"{count:,} of {total:,} records {done}")
 
     def drive(self, work: Callable[[Instance], Awaitable[T]], *, begins: bool = False) -> T:
         """Open the instance and run `work` with it to its end.

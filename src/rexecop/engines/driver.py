@@ -6,7 +6,7 @@ ports; what may be done is decided elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from rexecop.engines.asking import ask, record_decision
 from rexecop.engines.caller import Caller
 from rexecop.engines.closing import changed_targets, close, stored_output, validate
-from rexecop.engines.errors import RunnerBusy
+from rexecop.engines.errors import InstanceKeyExpired, RunnerBusy
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer, Policy
@@ -41,8 +41,8 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.signer import Signer
-from rexecop.proof.trust import Enrolment
-from rexecop.proof.vocabulary import Effect, Ended, Verdict
+from rexecop.proof.trust import Enrolment, retired
+from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Mode, Role, Verdict
 from rexecop.proof.vocabulary import Gate as GateName
 
 LEASE: Final = timedelta(seconds=30)  # Long enough not to flush often, short enough to notice a dead machine.
@@ -78,9 +78,15 @@ class World:
     contents: Contents
     clock: Clock
     ids: Ids
-    signer: Signer
+    signing: Callable[[], Signer]
     runner: str
     permit_seconds: int
+    sound: Callable[[], None]  # Raises where nothing that changes something may begin.
+
+    @property
+    def signer(self) -> Signer:
+        """Who signs for the instance now: its key may be replaced while others run."""
+        return self.signing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +113,12 @@ class Driver:
         Raises:
             RunnerBusy: another live runner has it.
             TicketRefused: approvals that were counted were revoked or ran out since.
+            LedgerRewound, LedgerForked: it changes something, and this ledger is in doubt.
+            InstanceKeyExpired: what is next changes something, and the instance's key has expired.
             StoreUnavailable, StoreUncertain: the ledger cannot be written.
         """
+        if _changes(session.op):
+            self._world.sound()
         with self._alone(session.id):
             drive = _Drive(self._world, session, self._caller)
             drive.take_lease()
@@ -230,6 +240,8 @@ class _Drive:
             raise
 
     async def _perform(self, effect: Mint | Make | Derive | Decline | Validate | Close) -> None:
+        if isinstance(effect, Mint | Make) and self._changes():
+            self._require_key()
         if isinstance(effect, Make):
             await self.make(effect)
         elif isinstance(effect, Mint):
@@ -244,6 +256,20 @@ class _Drive:
             close(self._session, self._world.signer)
 
     # --- leave ---
+
+    def _changes(self) -> bool:
+        op = self._session.op
+        return op.the_plan.effect is not Effect.READ and op.the_intent.mode in (Mode.APPLY, Mode.RECOVERY)
+
+    def _require_key(self) -> None:
+        """Return only if the receipt of a change would be signed by a key that counts.
+
+        Raises:
+            InstanceKeyExpired: the instance's key has expired.
+        """
+        key, now = self._world.signer.public.fingerprint, self._session.judged_now()
+        if retired(self._world.authority.enrolments(), Role.INSTANCE, key, now):
+            raise InstanceKeyExpired(key)
 
     def _mint(self) -> None:
         session, op = self._session, self._session.op
@@ -337,6 +363,10 @@ class _Drive:
         op = self._session.op
         verdict, rules, facts = validate(op, self._world.contents.profile(op.the_plan.profile))
         self._session.add(Validation, verdict=verdict, rules=rules, facts=facts)
+
+
+def _changes(op: Operation) -> bool:
+    return op.the_intent.mode not in READ_MODES and bool(changed_targets(op.the_plan))
 
 
 def _shown(op: Operation) -> Digest:

@@ -4,6 +4,7 @@ RexecopError
 └── EngineError
     ├── ClockSteppedBack     the clock is before what is already recorded
     ├── JournalDamaged       a record cannot be read, so what is next cannot be known
+    ├── InstanceKeyExpired   what would be done could not be vouched for
     ├── RunnerBusy           another live runner drives the operation
     ├── TooEarly             an unknown outcome may still be changing
     └── NothingToSettle      no attempt is unknown
@@ -40,6 +41,19 @@ class JournalDamaged(EngineError):
     """A record of the operation cannot be read: it can be looked at, and not go on."""
 
     code = "journal-damaged"
+
+
+class InstanceKeyExpired(EngineError):
+    """The instance's key has expired: nothing that changes something is begun under it."""
+
+    code = "instance-key-expired"
+
+    def __init__(self, fingerprint: str) -> None:
+        super().__init__(
+            f"the instance's key `{fingerprint}` has expired; nothing is changed until it is replaced",
+            fingerprint=fingerprint,
+            next_steps=("rexecop keys rotate",),
+        )
 
 
 class RunnerBusy(EngineError):

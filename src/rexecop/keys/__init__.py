@@ -8,6 +8,7 @@ from rexecop.keys.file import (
     load_ssh_signer,
     read_allowed_signers,
     read_public_key,
+    replace_key,
 )
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "load_ssh_signer",
     "read_allowed_signers",
     "read_public_key",
+    "replace_key",
 ]

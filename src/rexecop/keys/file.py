@@ -124,6 +124,27 @@ def create_key(path: Path, comment: str) -> KeyFileSigner:
     return signer
 
 
+def replace_key(path: Path, fresh: Path, kept: Path) -> None:
+    """Put the key pair `fresh` in the place of the pair `path`, which stays as `kept`.
+
+    There is a whole private key at `path` all the time; cut off anywhere, it can be asked for again.
+
+    Raises:
+        KeyFileMissing: the folder cannot be written to.
+    """
+    try:
+        # The private key goes last: as long as it lies at `fresh` there is something to be done.
+        for ending in (".pub", ""):
+            new, old, copy = (Path(f"{file}{ending}") for file in (fresh, path, kept))
+            if new.exists():
+                if old.exists() and not copy.exists():
+                    os.link(old, copy)
+                new.replace(old)
+    except OSError as error:
+        raise KeyFileMissing(f"key file `{path}` cannot be replaced", path=str(path)) from error
+    _flush_folder(path.parent)
+
+
 def read_public_key(path_or_line: Path | str) -> PublicKey:
     """Return the public key in a file, or given as an OpenSSH line or PEM block.
 

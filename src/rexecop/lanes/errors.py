@@ -3,7 +3,8 @@
 LaneError
 ├── RequestRefused          nothing happened
 │   └── ClearanceRefused
-└── SpawnerLost
+├── SpawnerLost
+└── ProgramFailed
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ class ClearanceRefused(RequestRefused):
     """Fence, permit expiry or deadline said no right before the call. It has not happened."""
 
     code = "clearance-refused"
+
+
+class ProgramFailed(LaneError):
+    """A program of the operator's own did not start, took too long, or put out too much."""
+
+    code = "program-failed"
 
 
 class SpawnerLost(LaneError):

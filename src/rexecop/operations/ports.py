@@ -9,6 +9,8 @@ from typing import Protocol
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
+from rexecop.proof.checkpoint import Checkpoint, LogKeys
+from rexecop.proof.logcheck import LogReport
 from rexecop.proof.records.outcome import BlobRef
 
 
@@ -242,6 +244,16 @@ class Ledger(Protocol):
 
     def locked_by(self, target: str) -> Sequence[str]:
         """Return the operations that hold a lock on `target`."""
+        ...
+
+    def verify_log(self, *, held: Sequence[Checkpoint] = (), log_keys: LogKeys | None = None) -> LogReport:
+        """Recompute the log from its bytes, up to the first thing wrong.
+
+        It must continue the checkpoints `held`; with `log_keys` its own must be signed by them.
+
+        Raises:
+            ProofError: a checkpoint is of another log, or not signed.
+        """
         ...
 
 

@@ -18,6 +18,7 @@ from typing import ClassVar, Final, TypeVar
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode, encode
 from rexecop.proof.container import CONTAINER_BYTES_MAX, pack
+from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.dsse import ENVELOPE_BYTES_MAX
 from rexecop.proof.errors import BundleMalformed, ProofError
 from rexecop.proof.heads import HeadsProofs
@@ -30,6 +31,7 @@ PROOFS_BYTES_MAX: Final = 32 * 1024 * 1024  # Shared nodes and paths of RECORDS_
 HEADS_BYTES_MAX: Final = 64 * 1024 * 1024  # Both maps of TARGETS_MAX targets.
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024  # One line for each of the members a container may have.
 KEY_BYTES: Final = 32
+STAMPS_MAX: Final = 8  # Each costs a chain of signatures; two or three authorities are asked by the careful.
 
 T = TypeVar("T")
 
@@ -41,13 +43,13 @@ CHECKPOINT: Final = "checkpoint.txt"
 HEADS: Final = "heads.json"
 
 REQUIRED: Final = (MANIFEST, RECORDS, PROOFS, CHECKPOINT)
-OPTIONAL: Final = (INSTANCE_RECORDS, "envelopes", "signatures", "inputs", "blobs")
+OPTIONAL: Final = (INSTANCE_RECORDS, "envelopes", "signatures", "inputs", "blobs", "stamps")
 
 _HEX: Final = "[0-9a-f]{64}"
 _NODE: Final = re.compile(_HEX)
 _PLACE: Final = re.compile(
-    rf"(?P<part>envelopes|signatures|inputs/(?P<role>[a-z][a-z0-9-]{{0,31}})|blobs)/(?P<hex>{_HEX})"
-    r"(?P<ending>\.dsse\.json|\.sshsig|\.bin|\.key|)"
+    rf"(?P<part>envelopes|signatures|inputs/(?P<role>[a-z][a-z0-9-]{{0,31}})|blobs|stamps)/(?P<hex>{_HEX})"
+    r"(?P<ending>\.dsse\.json|\.sshsig|\.bin|\.key|\.tsr|)"
 )
 # What of each part is kept, by the ending of its members, and the most bytes one may have.
 _ENDINGS: Final = {
@@ -55,6 +57,7 @@ _ENDINGS: Final = {
     "signatures": {".sshsig": ARMOR_LENGTH_MAX},
     "inputs": {"": CONTAINER_BYTES_MAX},
     "blobs": {".bin": CONTAINER_BYTES_MAX, ".key": KEY_BYTES},
+    "stamps": {".tsr": STAMP_BYTES_MAX},
 }
 
 
@@ -154,7 +157,7 @@ class BundleContents:
     `records` are canonical, operation by operation, each from its first record on;
     `instance_records` those of the instance `instance` that signatures are judged by, ascending.
     `envelopes` and `signatures` (DSSE, armored SSHSIG) are keyed by the record they
-    belong to, `blobs` by commitment.
+    belong to, `blobs` by commitment. `stamps` are over the text of the checkpoint.
     """
 
     instance: str
@@ -167,6 +170,7 @@ class BundleContents:
     signatures: Mapping[Digest, bytes] = field(default_factory=dict)
     inputs: tuple[BundleInput, ...] = ()
     blobs: Mapping[Digest, BundleBlob] = field(default_factory=dict)
+    stamps: tuple[bytes, ...] = ()
     window: Window | None = None
     heads: HeadsProofs | None = None
 
@@ -259,6 +263,7 @@ def from_members(members: Mapping[str, bytes]) -> tuple[BundleContents, Manifest
         signatures=found[".sshsig"],
         inputs=_inputs(members),
         blobs={digest: BundleBlob(key=keys[digest], data=data[digest]) for digest in data},
+        stamps=_stamps(found[".tsr"]),
         window=manifest.window,
         heads=_decoded(HeadsProofs, members, HEADS, HEADS_BYTES_MAX) if HEADS in members else None,
     )
@@ -289,6 +294,8 @@ def _members(contents: BundleContents) -> dict[str, bytes]:
     for digest, blob in contents.blobs.items():
         members[f"blobs/{_hex(digest)}.bin"] = blob.data
         members[f"blobs/{_hex(digest)}.key"] = blob.key
+    for data in contents.stamps:
+        members[f"stamps/{_hex(digest_of(data))}.tsr"] = data
     return members
 
 
@@ -330,6 +337,16 @@ def _inputs(members: Mapping[str, bytes]) -> tuple[BundleInput, ...]:
                 raise BundleMalformed(f"member `{name}` is not what its name says", member=name)
             found.append(item)
     return tuple(found)
+
+
+def _stamps(found: Mapping[Digest, bytes]) -> tuple[bytes, ...]:
+    if len(found) > STAMPS_MAX:
+        raise BundleMalformed(f"{len(found)} time stamps, at most {STAMPS_MAX} are read", limit=STAMPS_MAX)
+    for digest, data in found.items():
+        if digest_of(data) != digest:
+            name = f"stamps/{_hex(digest)}.tsr"
+            raise BundleMalformed(f"member `{name}` is not what its name says", member=name)
+    return tuple(found.values())
 
 
 def _lines(data: bytes, name: str) -> tuple[bytes, ...]:

@@ -149,6 +149,11 @@ def sha512(data: bytes) -> bytes:
     return hashlib.sha512(data).digest()
 
 
+def sha1(data: bytes) -> bytes:
+    """Return the 20 bytes of SHA-1 over `data`: how older formats name a thing, and never what is signed."""
+    return hashlib.sha1(data, usedforsecurity=False).digest()
+
+
 def hash_bytes(name: str, data: bytes) -> bytes:
     """Return the hash `name` over `data`; `name` is one of `HASHES`."""
     return HASHES[name](data).digest()

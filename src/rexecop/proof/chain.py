@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.codec import RECORD_BYTES_MAX, encode
-from rexecop.proof.errors import ChainBroken, RecordMalformed
+from rexecop.proof.errors import ChainBroken, ChainPlaceRepeated, ChainTimeReversed, RecordMalformed
 from rexecop.proof.records import Record, read_record
 
 CLOCK_TOLERANCE: Final = timedelta(seconds=5)  # `at` may step back this far; no clock is perfect.
@@ -22,6 +22,22 @@ class Sealed:
     record: Record
     body: bytes
     digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a chain ends so far: all that is needed to tell what may follow."""
+
+    operation: str
+    n: int
+    digest: Digest
+    at: datetime
+
+    @classmethod
+    def of(cls, sealed: Sealed) -> End:
+        """Return the end of a chain whose last record is `sealed`."""
+        record = sealed.record
+        return cls(record.operation, record.n, sealed.digest, record.at)
 
 
 def seal(record: Record) -> Sealed:
@@ -64,15 +80,25 @@ def check_link(last: Sealed | None, sealed: Sealed, index: int) -> None:
     Raises:
         ChainBroken: see `check_chain`.
     """
+    check_follows(None if last is None else End.of(last), sealed, index)
+
+
+def check_follows(last: End | None, sealed: Sealed, index: int) -> None:
+    """Return only if `sealed` is record number `index`, right after the chain that ends with `last`.
+
+    Raises:
+        ChainPlaceRepeated, ChainTimeReversed, ChainBroken: see `check_chain`.
+    """
     record = sealed.record
     place = f"record {index} of `{record.operation}`"
     if record.n != index:
-        raise ChainBroken(f"{place} says it is number {record.n}", n=index)
+        kind = ChainPlaceRepeated if record.n < index else ChainBroken
+        raise kind(f"{place} says it is number {record.n}", n=index)
     if record.prev != (last.digest if last else None):
         raise ChainBroken(f"{place} does not name the record before it", n=index)
     if last is None:
         return
-    if record.operation != last.record.operation:
+    if record.operation != last.operation:
         raise ChainBroken(f"{place} belongs to another operation than record {index - 1}", n=index)
-    if record.at < last.record.at - CLOCK_TOLERANCE:
-        raise ChainBroken(f"{place} is dated more than 5 s before record {index - 1}", n=index)
+    if record.at < last.at - CLOCK_TOLERANCE:
+        raise ChainTimeReversed(f"{place} is dated more than 5 s before record {index - 1}", n=index)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from rexecop.proof import note
 from rexecop.proof.base64text import decode_base64, encode_base64
-from rexecop.proof.errors import CheckpointMalformed, SignerUnknown
+from rexecop.proof.errors import (
+    CheckpointForeign,
+    CheckpointMalformed,
+    CheckpointUnsigned,
+    LogForked,
+    LogRewound,
+    LogTruncated,
+    SignerUnknown,
+)
 from rexecop.proof.merkle import HASH_BYTES, LEAVES_MAX
 from rexecop.proof.note import Note, NoteKey, SignatureType, Verified
 from rexecop.proof.signer import Signer
 
 EXTENSIONS_MAX: Final = 16  # We write none; other logs write a few.
+
+LogKeys: TypeAlias = Callable[[str], Sequence[NoteKey]]
+"""Returns the keys that may sign for the log of an origin; none for a log that is not known."""
 
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 
@@ -31,6 +42,11 @@ class Checkpoint:
     root: bytes
     extensions: tuple[str, ...] = ()
 
+    @property
+    def log(self) -> str:
+        """What the origin says without the epoch: two epochs of one log may be compared."""
+        return self.origin.rpartition("/")[0]
+
     def text(self) -> str:
         """Return the text of the checkpoint's note."""
         lines = (self.origin, str(self.size), encode_base64(self.root), *self.extensions)
@@ -39,9 +55,11 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witnessed:
-    """A checkpoint by its log, and the witnesses (of those asked for) that saw it."""
+    """A checkpoint by its log, the key that signed it, and the witnesses (of those asked for) that saw it."""
 
+    note: Note
     checkpoint: Checkpoint
+    signer: NoteKey
     witnesses: tuple[Verified, ...]
 
 
@@ -57,23 +75,43 @@ def sign(checkpoint: Checkpoint, signer: Signer) -> bytes:
     return Note(text=text, signatures=(note.sign(text, checkpoint.origin, signer),)).encode()
 
 
-def verify(data: bytes, origin: str, log_key: NoteKey, witnesses: Sequence[NoteKey]) -> Witnessed:
-    """Return the checkpoint in the note `data`, which the log `origin` signed with `log_key`.
+def verify(data: bytes, log_keys: LogKeys, witnesses: Sequence[NoteKey] = ()) -> Witnessed:
+    """Return the checkpoint in the note `data`, which its log signed with one of `log_keys`.
 
     Raises:
         NoteMalformed, CheckpointMalformed: `data` is not a checkpoint.
-        SignerUnknown: it is of another log, or `log_key` did not sign it.
+        CheckpointForeign: it is of a log that is not known. CheckpointUnsigned: no key of its log signed it.
         SignatureWrong, SignatureMalformed: a line by one of the keys does not verify.
     """
     found = note.parse(data)
     checkpoint = parse(found.text)
-    if checkpoint.origin != origin:
-        raise SignerUnknown(f"checkpoint is of `{checkpoint.origin[:64]!a}`, not of `{origin}`")
-    verified = note.verify(found, (log_key, *witnesses))
-    if all(entry.key != log_key for entry in verified):
-        raise SignerUnknown(f"checkpoint is not signed by the key of its log, `{log_key.name}`")
+    known = log_keys(checkpoint.origin)
+    if not known:
+        raise CheckpointForeign(f"no key is trusted for the log {checkpoint.origin[:64]!a}")
+    try:
+        verified = note.verify(found, (*known, *witnesses))
+        signer = next(entry.key for entry in verified if entry.key in known)
+    except (SignerUnknown, StopIteration) as error:
+        raise CheckpointUnsigned("checkpoint is not signed by a key that is trusted for its log") from error
     seen = tuple(entry for entry in verified if entry.key.type is SignatureType.COSIGNATURE)
-    return Witnessed(checkpoint=checkpoint, witnesses=seen)
+    return Witnessed(note=found, checkpoint=checkpoint, signer=signer, witnesses=seen)
+
+
+def require_continued(held: Checkpoint, size: int, root_at: Callable[[int], bytes]) -> None:
+    """Return only if the log of `size` leaves, with `root_at` its root at each size, continues `held`.
+
+    Raises:
+        LogTruncated: it is shorter. LogForked: it is of the same size, with another root.
+        LogRewound: it is longer, and does not begin with the leaves that `held` is over.
+    """
+    if held.size > size:
+        raise LogTruncated(f"a checkpoint covers {held.size} records, the log holds {size}", size=size)
+    if held.root != root_at(held.size):
+        if held.size == size:
+            raise LogForked(f"there are two logs of {size} records with different roots", size=size)
+        raise LogRewound(
+            f"the log of {size} records does not continue the checkpoint of {held.size}", size=held.size
+        )
 
 
 def parse(text: str) -> Checkpoint:

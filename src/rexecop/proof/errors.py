@@ -6,19 +6,38 @@ RexecopError
     ├── RecordMalformed             a record that does not fit its kind
     ├── KindUnknown                 a kind nobody here can read
     ├── ChainBroken                 records that do not follow one another
+    │   ├── ChainPlaceRepeated      two records claim one place
+    │   └── ChainTimeReversed       a record dated further back than any clock may step
     ├── TemplateMismatch            a call that its template does not yield
     ├── ContainerMalformed          bytes that are not a container, or break a limit
     ├── BundleMalformed             a container whose members do not make up a bundle
     ├── TrustFileMalformed          a file of a trust folder that names no key and role
     ├── AllowedSignersMalformed     a text that is no allowed_signers file we can hold to
+    ├── DerMalformed                bytes that are not DER, or not of the structure they should be
+    ├── StampError                  a time stamp that shows nothing
+    │   ├── StampWrong              it contradicts itself, what it should be of, or its certificate
+    │   └── StampUntrusted          its certificate leads to none that is trusted
     ├── LogError                    the log does not show what it should
     │   ├── LogProofMalformed       a proof that fits no such place or size
+    │   │   └── LogProofEmpty       no proof where one is needed
     │   ├── InclusionProofWrong     a proof that leads to another root
     │   ├── ConsistencyProofWrong   a proof that does not join the two roots
     │   ├── NodeMissing             a tree node the store should hold and does not
     │   ├── HeadsProofWrong         a map of target heads that is not what its root says
+    │   ├── LogLeafUnreadable       a leaf, or the tile it should be in, is not there or cannot be read
+    │   ├── LogRecordAltered        a record whose bytes are not those that were logged
+    │   ├── LogNodeWrong            a kept tree node that is not the one of its leaves
+    │   ├── LogTruncated            the log is shorter than a checkpoint of it
+    │   ├── LogRewound              the log was cut back behind a checkpoint and grew again
+    │   ├── LogForked               two logs of one size
     │   ├── NoteMalformed           text that is no signed note
-    │   └── CheckpointMalformed     a note that is no checkpoint
+    │   │   └── NoteSignatureRepeated   a note that one key signs twice
+    │   ├── CheckpointMalformed     a note that is no checkpoint
+    │   ├── CheckpointForged        a checkpoint whose size or root is not that of its log
+    │   ├── CheckpointForeign       a checkpoint of another log
+    │   ├── WitnessRequestMalformed bytes that are no request to a witness
+    │   ├── WitnessStale            a request from another size than the witness last saw
+    │   └── CosignatureUnmatched    lines that cosign no checkpoint known here
     └── SignatureError              something that should be signed is not shown to be
         ├── PublicKeyMalformed      bytes that are no usable public key
         ├── SignatureMalformed      bytes that are no signature, or break a limit
@@ -28,6 +47,7 @@ RexecopError
         ├── SignatureNamespaceMismatch  signed for another purpose
         ├── SignatureRepeated       one key counted twice
         └── SignerUnknown           no signature by the key that was asked for
+            └── CheckpointUnsigned  a checkpoint that no trusted key of its log signed
 """
 
 from __future__ import annotations
@@ -81,6 +101,18 @@ class ChainBroken(ProofError):
     code = "chain-broken"
 
 
+class ChainPlaceRepeated(ChainBroken):
+    """Two records claim one place of an operation."""
+
+    code = "chain-place-repeated"
+
+
+class ChainTimeReversed(ChainBroken):
+    """A record is dated further before the one it follows than a clock may step back."""
+
+    code = "chain-time-reversed"
+
+
 class TemplateMismatch(ProofError):
     """A filled call is not what its template and values yield."""
 
@@ -111,6 +143,30 @@ class AllowedSignersMalformed(ProofError):
     code = "allowed-signers-malformed"
 
 
+class DerMalformed(ProofError):
+    """Bytes are not DER, or not of the structure they should be."""
+
+    code = "der-malformed"
+
+
+class StampError(ProofError):
+    """A time stamp shows nothing."""
+
+    code = "stamp-error"
+
+
+class StampWrong(StampError):
+    """A time stamp is of something else, not signed by its certificate, or that is none for time stamps."""
+
+    code = "stamp-wrong"
+
+
+class StampUntrusted(StampError):
+    """The certificate of a time stamp leads to none that is trusted."""
+
+    code = "stamp-untrusted"
+
+
 class LogError(ProofError):
     """The log does not show what it should."""
 
@@ -121,6 +177,12 @@ class LogProofMalformed(LogError):
     """A Merkle proof has the wrong shape for the place and sizes it is given for."""
 
     code = "log-proof-malformed"
+
+
+class LogProofEmpty(LogProofMalformed):
+    """There is no proof at all where only a proof can show it."""
+
+    code = "log-proof-empty"
 
 
 class InclusionProofWrong(LogError):
@@ -147,16 +209,88 @@ class HeadsProofWrong(LogError):
     code = "heads-proof-wrong"
 
 
+class LogLeafUnreadable(LogError):
+    """A leaf, or the tile or bundle it should be in, is missing or cannot be read."""
+
+    code = "log-leaf-unreadable"
+
+
+class LogRecordAltered(LogError):
+    """The bytes of a record are not those that were logged."""
+
+    code = "log-record-altered"
+
+
+class LogNodeWrong(LogError):
+    """A tree node that was kept is not the one of the leaves below it."""
+
+    code = "log-node-wrong"
+
+
+class LogTruncated(LogError):
+    """The log is shorter than a checkpoint of it."""
+
+    code = "log-truncated"
+
+
+class LogRewound(LogError):
+    """The log does not continue a checkpoint of it: it was cut back and grew again."""
+
+    code = "log-rewound"
+
+
+class LogForked(LogError):
+    """There are two logs of one size with different roots."""
+
+    code = "log-forked"
+
+
 class NoteMalformed(LogError):
     """A signed note breaks its format or a limit."""
 
     code = "note-malformed"
 
 
+class NoteSignatureRepeated(NoteMalformed):
+    """A signed note has two signatures by one key."""
+
+    code = "note-signature-repeated"
+
+
 class CheckpointMalformed(LogError):
     """The text of a note is not a checkpoint."""
 
     code = "checkpoint-malformed"
+
+
+class CheckpointForged(LogError):
+    """The size or the root that a checkpoint states is not that of its log."""
+
+    code = "checkpoint-forged"
+
+
+class CheckpointForeign(LogError):
+    """A checkpoint is of another log."""
+
+    code = "checkpoint-foreign"
+
+
+class WitnessRequestMalformed(LogError):
+    """A request to a witness breaks its format or a limit."""
+
+    code = "witness-request-malformed"
+
+
+class WitnessStale(LogError):
+    """A request to a witness starts from another size than the one it last cosigned."""
+
+    code = "witness-stale"
+
+
+class CosignatureUnmatched(LogError):
+    """Signature lines cosign no checkpoint that was given to a witness here."""
+
+    code = "cosignature-unmatched"
 
 
 class SignatureError(ProofError):
@@ -211,3 +345,9 @@ class SignerUnknown(SignatureError):
     """None of the signatures is by the key that was asked for."""
 
     code = "signer-unknown"
+
+
+class CheckpointUnsigned(SignerUnknown):
+    """No trusted key of its log signed a checkpoint."""
+
+    code = "checkpoint-unsigned"

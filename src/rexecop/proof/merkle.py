@@ -9,19 +9,29 @@ row (`node_reader`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import INTEGER_MAX, sha256
-from rexecop.proof.errors import ConsistencyProofWrong, InclusionProofWrong, LogProofMalformed, NodeMissing
+from rexecop.proof.errors import (
+    ConsistencyProofWrong,
+    InclusionProofWrong,
+    LogProofEmpty,
+    LogProofMalformed,
+    NodeMissing,
+)
 
 HASH_BYTES: Final = 32
 LEAVES_MAX: Final = INTEGER_MAX  # A size stands in evidence as an integer.
 EMPTY_ROOT: Final = sha256(b"")
 
-NodeReader: TypeAlias = Callable[[int, int], bytes]
-"""Returns the hash of the full node at (level, index)."""
+Place: TypeAlias = tuple[int, int]
+"""Level and index of a node."""
+
+NodeReader: TypeAlias = Callable[[Sequence[Place]], Sequence[bytes]]
+"""Returns the hashes of the full nodes at some places, in their order: all that one proof needs, at once."""
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -34,21 +44,33 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right)
 
 
+def completing(places: Sequence[Place]) -> list[int]:
+    """Return for each of `places` the leaf that completes its node."""
+    return [((index + 1) << level) - 1 for level, index in places]
+
+
+def nodes_from(rows: Iterable[bytes | None], places: Sequence[Place]) -> list[bytes]:
+    """Return the nodes at `places`, each from its row: the nodes its completing leaf completed, joined.
+
+    Raises:
+        NodeMissing: a row is not there, or too short for the node it should hold.
+    """
+    found = []
+    for (level, index), row in zip(places, rows, strict=True):
+        node = (row or b"")[level * HASH_BYTES : (level + 1) * HASH_BYTES]
+        if len(node) != HASH_BYTES:
+            leaf = ((index + 1) << level) - 1
+            raise NodeMissing(f"leaf `{leaf}` lacks its node of level {level}", leaf=leaf, level=level)
+        found.append(node)
+    return found
+
+
 def node_reader(row: Callable[[int], bytes]) -> NodeReader:
     """Return a reader of nodes over rows that hold the nodes each leaf completed, joined.
 
-    Raises:
-        NodeMissing: (when read) the row is too short for the node it should hold.
+    When read it raises NodeMissing for a node that its row does not hold.
     """
-
-    def node(level: int, index: int) -> bytes:
-        leaf = ((index + 1) << level) - 1  # The one that completes the node.
-        found = row(leaf)[level * HASH_BYTES : (level + 1) * HASH_BYTES]
-        if len(found) != HASH_BYTES:
-            raise NodeMissing(f"leaf `{leaf}` lacks its node of level {level}", leaf=leaf, level=level)
-        return found
-
-    return node
+    return lambda places: nodes_from(map(row, completing(places)), places)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,21 +94,28 @@ class Frontier:
         return cls(size=0, peaks=())
 
     @classmethod
-    def load(cls, size: int, node: NodeReader) -> Frontier:
+    def load(cls, size: int, nodes: NodeReader) -> Frontier:
         """Return the frontier of the tree of `size`, read from stored nodes."""
-        return cls(size=size, peaks=tuple(node(level, start >> level) for level, start in _full(0, size)))
+        return cls(size=size, peaks=tuple(nodes(_full(0, size))))
 
     def append(self, leaf: bytes) -> tuple[Frontier, tuple[bytes, ...]]:
         """Return the frontier with the leaf hash `leaf`, and the nodes it completed, level 0 first."""
-        size = self.size
-        peaks = list(self.peaks)
-        completed = [leaf]
-        while size & 1:
-            leaf = node_hash(peaks.pop(), leaf)
-            completed.append(leaf)
-            size >>= 1
-        peaks.append(leaf)
-        return Frontier(size=self.size + 1, peaks=tuple(peaks)), tuple(completed)
+        grown, (row,) = self.extend((leaf,))
+        return grown, tuple(row[at : at + HASH_BYTES] for at in range(0, len(row), HASH_BYTES))
+
+    def extend(self, leaves: Iterable[bytes]) -> tuple[Frontier, list[bytes]]:
+        """Return the frontier with the leaf hashes `leaves`, and for each the nodes it completed, joined."""
+        size, peaks, rows = self.size, list(self.peaks), []
+        for leaf in leaves:
+            node, row, bits = leaf, leaf, size
+            while bits & 1:
+                node = node_hash(peaks.pop(), node)
+                row += node
+                bits >>= 1
+            peaks.append(node)
+            rows.append(row)
+            size += 1
+        return Frontier(size=size, peaks=tuple(peaks)), rows
 
     def root(self) -> bytes:
         """Return the root of the tree."""
@@ -95,13 +124,10 @@ class Frontier:
 
 def root_of(leaf_hashes: Sequence[bytes]) -> bytes:
     """Return the root over `leaf_hashes`, computed from all of them."""
-    frontier = Frontier.empty()
-    for leaf in leaf_hashes:
-        frontier, _ = frontier.append(leaf)
-    return frontier.root()
+    return Frontier.empty().extend(leaf_hashes)[0].root()
 
 
-def inclusion_proof(index: int, size: int, node: NodeReader) -> tuple[bytes, ...]:
+def inclusion_proof(index: int, size: int, nodes: NodeReader) -> tuple[bytes, ...]:
     """Return the path from leaf `index` to the root of the tree of `size`.
 
     Raises:
@@ -109,10 +135,10 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> tuple[bytes, ...
     """
     _require_place(index, size)
     _, siblings = _way(index, size, whole=False)
-    return tuple(_subtree(start, end, node) for start, end in siblings)
+    return _subtrees(siblings, nodes)
 
 
-def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]:
+def consistency_proof(old: int, new: int, nodes: NodeReader) -> tuple[bytes, ...]:
     """Return the proof that the tree of size `new` begins with the tree of size `old`.
 
     It is empty when `old` is 0 or equals `new`.
@@ -126,7 +152,7 @@ def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]
     first, siblings = _way(old - 1, new, whole=True)
     # A verifier already holds the old root; when that is the subtree itself it is not repeated.
     shared = [(first, old)] if first else []
-    return tuple(_subtree(start, end, node) for start, end in (*shared, *siblings))
+    return _subtrees([*shared, *siblings], nodes)
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
@@ -190,18 +216,22 @@ def _way(leaf: int, size: int, *, whole: bool) -> tuple[int, list[tuple[int, int
     return start, siblings[::-1]
 
 
-def _full(start: int, end: int) -> list[tuple[int, int]]:
-    """Split the subtree [start, end) into full nodes: (level, first leaf), left first."""
+def _full(start: int, end: int) -> list[Place]:
+    """Split the subtree [start, end) into full nodes, left first."""
     found = []
     while start < end:
         level = (end - start).bit_length() - 1
-        found.append((level, start))
+        found.append((level, start >> level))
         start += 1 << level
     return found
 
 
-def _subtree(start: int, end: int, node: NodeReader) -> bytes:
-    return _join([node(level, first >> level) for level, first in _full(start, end)])
+def _subtrees(spans: Sequence[tuple[int, int]], nodes: NodeReader) -> tuple[bytes, ...]:
+    """Return the hash over each subtree [start, end), all their nodes read at once."""
+    parts = [_full(start, end) for start, end in spans]
+    found = iter(nodes([place for part in parts for place in part]))
+    # Of all subtrees only the one at the right edge is made of more than one node.
+    return tuple(next(found) if len(part) == 1 else _join(tuple(islice(found, len(part)))) for part in parts)
 
 
 def _join(peaks: Sequence[bytes]) -> bytes:
@@ -224,5 +254,7 @@ def _require_growth(old: int, new: int) -> None:
 
 
 def _require_hashes(hashes: Sequence[bytes], count: int) -> None:
+    if len(hashes) == 2 < count:
+        raise LogProofEmpty(f"there is no proof where one of {count - 2} hashes is needed")
     if len(hashes) != count or any(len(value) != HASH_BYTES for value in hashes):
         raise LogProofMalformed(f"a proof is not made of {count - 2} hashes of {HASH_BYTES} bytes")

@@ -8,9 +8,10 @@ line by a known key that does not verify spoils the note.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import Final
 
 from rexecop.proof import publickey
@@ -18,6 +19,7 @@ from rexecop.proof.base64text import decode_base64, encode_base64
 from rexecop.proof.canonical import sha256
 from rexecop.proof.errors import (
     NoteMalformed,
+    NoteSignatureRepeated,
     PublicKeyMalformed,
     SignatureMalformed,
     SignatureUnsupported,
@@ -31,7 +33,7 @@ SIGNATURES_MAX: Final = 64  # The format asks for at least 16.
 NAME_LENGTH_MAX: Final = 256
 KEY_ID_BYTES: Final = 4
 
-_LINE_START: Final = "\u2014 "
+LINE_START: Final = "\u2014 "
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _TIMESTAMP_BYTES: Final = 8
 _TIMESTAMP_MAX: Final = 2**63 - 1
@@ -52,6 +54,15 @@ class NoteSignature:
     key_id: bytes
     signature: bytes
 
+    def encode(self) -> str:
+        """Return the line as it is written down, with its line break.
+
+        Raises:
+            NoteMalformed: the name breaks the format.
+        """
+        require_name(self.name)
+        return f"{LINE_START}{self.name} {encode_base64(self.key_id + self.signature)}\n"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
@@ -67,7 +78,7 @@ class Note:
             NoteMalformed: the text or a name breaks the format.
         """
         _require_text(self.text)
-        return (self.text + "\n" + "".join(_line(entry) for entry in self.signatures)).encode()
+        return (self.text + "\n" + "".join(entry.encode() for entry in self.signatures)).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +109,7 @@ class NoteKey:
         name, _, rest = text.partition("+")
         key_id, _, material = rest.partition("+")
         try:
-            _require_name(name)
+            require_name(name)
             kind, *_ = data = decode_base64(material)
         except (NoteMalformed, ValueError) as error:
             raise PublicKeyMalformed("note key is not like `name+01234567+base64`") from error
@@ -157,7 +168,7 @@ def parse(data: bytes) -> Note:
     """Return the note that `data` is.
 
     Raises:
-        NoteMalformed: breaks the format or a limit, or one key has two lines.
+        NoteMalformed: breaks the format or a limit. NoteSignatureRepeated: one key has two lines.
     """
     if len(data) > NOTE_BYTES_MAX:
         raise NoteMalformed(f"note has {len(data)} bytes, at most {NOTE_BYTES_MAX} are read")
@@ -170,13 +181,38 @@ def parse(data: bytes) -> Note:
         raise NoteMalformed("note has no signature lines after an empty line")
     text += "\n"
     _require_text(text)
-    lines = below[:-1].split("\n")
-    if len(lines) > SIGNATURES_MAX:
-        raise NoteMalformed(f"note has {len(lines)} signatures, at most {SIGNATURES_MAX} are read")
-    signatures = tuple(_parse_line(line, number) for number, line in enumerate(lines, 1))
-    if len({(entry.name, entry.key_id) for entry in signatures}) != len(signatures):
-        raise NoteMalformed("note has two signatures by one key")
-    return Note(text=text, signatures=signatures)
+    return Note(text=text, signatures=parse_lines(below))
+
+
+def parse_lines(text: str) -> tuple[NoteSignature, ...]:
+    """Return the signature lines that `text` is, each ended by a line break: what a witness answers.
+
+    Raises:
+        NoteMalformed, NoteSignatureRepeated: as `parse`.
+    """
+    *lines, rest = text.split("\n")
+    if rest or not lines or len(lines) > SIGNATURES_MAX:
+        raise NoteMalformed(f"{len(lines)} whole signature lines, from 1 to {SIGNATURES_MAX} are read")
+    found = tuple(_parse_line(line, number) for number, line in enumerate(lines, 1))
+    if len({(entry.name, entry.key_id) for entry in found}) != len(found):
+        raise NoteSignatureRepeated("there are two signatures by one key")
+    return found
+
+
+def split(data: bytes) -> tuple[bytes, ...]:
+    """Return the notes of a file of several, each followed by an empty line; what is no note is left out."""
+    blocks = data.split(b"\n\n")
+    signed = LINE_START.encode()
+    return tuple(
+        text + b"\n\n" + lines.removesuffix(b"\n") + b"\n"
+        for text, lines in pairwise(blocks)
+        if lines.startswith(signed) and not text.startswith(signed)
+    )
+
+
+def join(notes: Iterable[bytes]) -> bytes:
+    """Return `notes` as `split` reads them."""
+    return b"".join(note + b"\n" for note in notes)
 
 
 def _verify_line(text: str, entry: NoteSignature, key: NoteKey) -> Verified:
@@ -194,20 +230,15 @@ def _cosigned(text: str, at_seconds: int) -> bytes:
     return f"cosignature/v1\ntime {at_seconds}\n{text}".encode()
 
 
-def _line(entry: NoteSignature) -> str:
-    _require_name(entry.name)
-    return f"{_LINE_START}{entry.name} {encode_base64(entry.key_id + entry.signature)}\n"
-
-
 def _parse_line(line: str, number: int) -> NoteSignature:
-    name, _, encoded = line.removeprefix(_LINE_START).partition(" ")
+    name, _, encoded = line.removeprefix(LINE_START).partition(" ")
     try:
         data = decode_base64(encoded)
     except ValueError:
         data = b""
-    if not line.startswith(_LINE_START) or len(data) <= KEY_ID_BYTES:
-        raise NoteMalformed(f"signature line {number} is not like `{_LINE_START}name base64`", line=number)
-    _require_name(name)
+    if not line.startswith(LINE_START) or len(data) <= KEY_ID_BYTES:
+        raise NoteMalformed(f"signature line {number} is not like `{LINE_START}name base64`", line=number)
+    require_name(name)
     return NoteSignature(name=name, key_id=data[:KEY_ID_BYTES], signature=data[KEY_ID_BYTES:])
 
 
@@ -216,7 +247,12 @@ def _require_text(text: str) -> None:
         raise NoteMalformed("text of a note is empty, has no final line break, or holds control characters")
 
 
-def _require_name(name: str) -> None:
+def require_name(name: str) -> None:
+    """Return only if a key may sign notes under `name`.
+
+    Raises:
+        NoteMalformed: it is empty, too long, or holds a space, `+` or controls.
+    """
     bad = "+" in name or _CONTROL.search(name) or any(letter.isspace() for letter in name)
     if bad or not 0 < len(name) <= NAME_LENGTH_MAX:
         raise NoteMalformed(f"key name `{name[:64]!a}` is empty, too long, or holds a space, `+` or controls")

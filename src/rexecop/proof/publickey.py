@@ -11,13 +11,14 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from rexecop.proof import ed25519, library
+from rexecop.proof import ed25519, library, suites
 from rexecop.proof.base64text import decode_base64, encode_base64
 from rexecop.proof.canonical import sha256
 from rexecop.proof.errors import PublicKeyMalformed, SignatureUnsupported
 from rexecop.proof.sshwire import SshReader, ssh_string
-from rexecop.proof.suites import ED25519, SUITES, Shown, Suites
+from rexecop.proof.suites import SUITES, Shown, Suites
 
+ED25519: Final = suites.ED25519
 LINE_LENGTH_MAX: Final = 16 * 1024  # An RSA key of 16,384 bits takes under 3 KiB.
 PEM_LENGTH_MAX: Final = 16 * 1024
 
@@ -131,13 +132,13 @@ class PublicKey:
         return f"{_PEM_BEGIN}\n{encode_base64(_SPKI_ED25519 + self.raw)}\n{_PEM_END}\n"
 
 
-def verify(public: PublicKey, message: bytes, blob: bytes, suites: Suites = SUITES) -> Shown:
+def verify(public: PublicKey, message: bytes, blob: bytes, table: Suites = SUITES) -> Shown:
     """Return what the SSH signature `blob` shows; by it `public` signed `message`.
 
     Raises:
         SignatureUnsupported, SignatureMalformed, SignatureWrong, SignatureUserAbsent: see `Suites.verify`.
     """
-    return suites.verify(public.wire, message, blob)
+    return table.verify(public.wire, message, blob)
 
 
 def verify_bare(public: PublicKey, message: bytes, signature: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -57,3 +57,18 @@ def enrolments(records: Iterable[Sealed]) -> tuple[Enrolment, ...]:
             if (item.fingerprint, item.role, item.revoked) == (record.fingerprint, record.role, None):
                 found[index] = replace(item, revoked=record.at)
     return tuple(found)
+
+
+def in_force(enrolled: Sequence[Enrolment], role: Role, fingerprint: str, at: datetime) -> bool:
+    """Return whether the key spoke in `role` at that moment."""
+    return any(one.valid_at(at) for one in _of(enrolled, role, fingerprint))
+
+
+def retired(enrolled: Sequence[Enrolment], role: Role, fingerprint: str, at: datetime) -> bool:
+    """Return whether the key had been enrolled by that moment, and revoked or expired since."""
+    begun = [one for one in _of(enrolled, role, fingerprint) if one.since <= at]
+    return bool(begun) and not any(one.valid_at(at) for one in begun)
+
+
+def _of(enrolled: Sequence[Enrolment], role: Role, fingerprint: str) -> list[Enrolment]:
+    return [one for one in enrolled if one.role is role and one.fingerprint == fingerprint]

@@ -172,13 +172,12 @@ class Applier:
             )
 
     def _insert_records(self, number: int, prepared: Prepared) -> None:
-        frontier, rows = self._frontier, []
-        for n, (body, leaf) in enumerate(
-            zip(prepared.bodies, prepared.leaves, strict=True), start=prepared.batch.expected
-        ):
-            place = frontier.size
-            frontier, completed = frontier.append(leaf)
-            rows.append((place, number, n, body, b"".join(completed)))
+        first, n = self._frontier.size, prepared.batch.expected
+        frontier, nodes = self._frontier.extend(prepared.leaves)
+        rows = [
+            (first + at, number, n + at, body, row)
+            for at, (body, row) in enumerate(zip(prepared.bodies, nodes, strict=True))
+        ]
         try:
             self.connection.executemany(
                 "INSERT INTO records(leaf, op, n, body, nodes) VALUES(?,?,?,?,?)", rows

@@ -10,19 +10,25 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from rexecop.proof import note as notes
 from rexecop.proof.errors import ProofError, RexecopError
 from rexecop.proof.merkle import Frontier, leaf_hash
+from rexecop.proof.note import NoteSignature
+from rexecop.proof.witness import with_lines
 from rexecop.store.apply import Applier
 from rexecop.store.connection import Readers
 from rexecop.store.errors import StoreDamaged
-from rexecop.store.log import Log, StoredCheckpoint, root_in
+from rexecop.store.log import Log, StoredCheckpoint, checkpoint_in
 from rexecop.store.packing import unpack_body
+from rexecop.store.reading import OpenedRecords
 from rexecop.store.writer import Writer
 
 Sign: TypeAlias = Callable[[int, bytes], bytes]
 """Returns the signed note of a checkpoint for (size, root)."""
 
-INTERVAL_SECONDS: Final = 0.04  # With the signing itself, a record is covered within 50 ms.
+# A record waits for this and for two covers at most, the one it came too late for and its own: within
+# 50 ms (bench/bench_log.py).
+INTERVAL_SECONDS: Final = 0.02
 PAGE_LEAVES: Final = 256  # Read back in one statement: each hand-over between threads costs more than a row.
 KEPT_PER_LEAVES: Final = 1024  # Of each so many leaves the newest checkpoint is kept for good.
 
@@ -38,8 +44,9 @@ class Checkpointer:
     `failure` is why the last attempt failed, or None.
     """
 
-    def __init__(self, sign: Sign, readers: Readers, writer: Writer) -> None:
+    def __init__(self, sign: Sign, readers: Readers, writer: Writer, opened: OpenedRecords) -> None:
         self._sign = sign
+        self._opened = opened
         self._readers = readers
         self._log = Log(readers)
         self._writer = writer
@@ -93,8 +100,8 @@ class Checkpointer:
         stored = self._log.kept_checkpoint()
         if stored is None:
             return Frontier.empty()
-        frontier = self._log.with_nodes(lambda node: Frontier.load(stored.size, node))
-        if frontier.root() != root_in(stored.size, stored.note):
+        frontier = self._log.with_nodes(lambda nodes: Frontier.load(stored.size, nodes))
+        if frontier.root() != checkpoint_in(stored.size, stored.note).root:
             raise self._damaged(f"the log does not continue its checkpoint of size {stored.size}")
         return frontier
 
@@ -105,17 +112,22 @@ class Checkpointer:
             end = min(frontier.size + PAGE_LEAVES, size)
             with self._readers.borrow() as connection:
                 row = connection.execute(_PAGE, (frontier.size, end)).fetchone()
-            for text in str(row[0]).split(",") if row is not None and row[0] else ():
-                frontier = self._take_in(frontier, *text.split(":"))
+            texts = str(row[0]).split(",") if row is not None and row[0] else []
+            found = [text.split(":") for text in texts]
+            frontier, completed = frontier.extend([self._leaf(bytes.fromhex(body)) for _, _, body in found])
+            for place, (leaf, nodes, _), expected in zip(
+                range(end - len(found), end), found, completed, strict=True
+            ):
+                if int(leaf) != place or bytes.fromhex(nodes) != expected:
+                    raise self._damaged(f"leaf {place} was read back as something else than was logged")
             if frontier.size != end:
                 raise self._damaged(f"leaf {frontier.size} is missing")
         return frontier
 
-    def _take_in(self, frontier: Frontier, leaf: str, nodes: str, body: str) -> Frontier:
-        grown, completed = frontier.append(leaf_hash(unpack_body(bytes.fromhex(body))))
-        if int(leaf) != frontier.size or bytes.fromhex(nodes) != b"".join(completed):
-            raise self._damaged(f"leaf {leaf} was read back as something else than was logged")
-        return grown
+    def _leaf(self, stored: bytes) -> bytes:
+        """Return the hash of the leaf that `stored` is read back as."""
+        # What these very bytes open to was computed when they were written, or read before.
+        return self._opened.leaf(stored) or leaf_hash(unpack_body(stored))
 
     def _damaged(self, reason: str) -> StoreDamaged:
         error = StoreDamaged(f"the ledger cannot be vouched for: {reason}")
@@ -151,11 +163,25 @@ class Checkpointer:
 
 
 def keep(applier: Applier, checkpoint: StoredCheckpoint) -> None:
-    """Store `checkpoint`, and drop the older ones of its block of leaves."""
+    """Store `checkpoint`, and drop the older ones of its block of leaves that no witness was given."""
+    # One of this size that is there already may carry what witnesses answered.
     applier.connection.execute(
-        "INSERT OR REPLACE INTO checkpoints(size, note) VALUES(?,?)", (checkpoint.size, checkpoint.note)
+        "INSERT OR IGNORE INTO checkpoints(size, note, given) VALUES(?,?,0)",
+        (checkpoint.size, checkpoint.note),
     )
     block = checkpoint.size - checkpoint.size % KEPT_PER_LEAVES
     applier.connection.execute(
-        "DELETE FROM checkpoints WHERE size>=? AND size<?", (max(block, 1), checkpoint.size)
+        "DELETE FROM checkpoints WHERE size>=? AND size<? AND NOT given", (max(block, 1), checkpoint.size)
+    )
+
+
+def give(applier: Applier, checkpoint: StoredCheckpoint, lines: tuple[NoteSignature, ...]) -> None:
+    """Keep `checkpoint` for good, with `lines` beside the signatures it has: a witness was, or is, asked."""
+    row = applier.connection.execute(
+        "SELECT note FROM checkpoints WHERE size=?", (checkpoint.size,)
+    ).fetchone()
+    found = notes.parse(checkpoint.note if row is None else row[0])
+    applier.connection.execute(
+        "INSERT OR REPLACE INTO checkpoints(size, note, given) VALUES(?,?,1)",
+        (checkpoint.size, with_lines(found, lines).encode()),
     )

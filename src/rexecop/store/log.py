@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import apsw
@@ -11,15 +11,16 @@ import apsw
 from rexecop.operations.errors import OperationUnknown
 from rexecop.proof import checkpoint as checkpoints
 from rexecop.proof import note as notes
-from rexecop.proof.chain import Sealed, check_link, unseal
-from rexecop.proof.errors import ProofError
-from rexecop.proof.merkle import HASH_BYTES, Frontier, NodeReader, leaf_hash, node_reader
+from rexecop.proof.checkpoint import Checkpoint, LogKeys
+from rexecop.proof.errors import CheckpointForeign, CheckpointForged, LogLeafUnreadable, ProofError
+from rexecop.proof.logcheck import Leaf as CheckedLeaf
+from rexecop.proof.logcheck import LogReport, check_log
+from rexecop.proof.merkle import HASH_BYTES, LEAVES_MAX, Frontier, NodeReader, Place, completing, nodes_from
 from rexecop.store.connection import Readers
 from rexecop.store.errors import StoreDamaged
 from rexecop.store.packing import pack_operation, unpack_body, unpack_operation
 
 PAGE_LEAVES: Final = 512  # Leaves read at a time: a reader that is slow must not pin the file's history.
-TAILS_MAX: Final = 20_000  # Ends of chains remembered while checking; others are read again.
 
 _PAGE: Final = """
 SELECT leaf, id, n, body, nodes FROM records LEFT JOIN operations ON number=op
@@ -39,24 +40,11 @@ class Leaf:
     body: bytes
     nodes: bytes
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BadRecord:
-    """The first record that is not what the log says."""
-
-    leaf: int
-    operation: str
-    n: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogReport:
-    """What checking found: the log's `size` and `root` as recomputed, and the first bad record."""
-
-    size: int
-    root: bytes
-    bad: BadRecord | None
+    def kept(self, level: int) -> bytes:
+        """Return what is stored as the node of `level` that this leaf completes."""
+        # Of the last one all that is left, so that bytes too many are noticed.
+        end = None if (self.leaf >> level) & 1 == 0 else (level + 1) * HASH_BYTES
+        return self.nodes[level * HASH_BYTES : end]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +67,17 @@ class Log:
             return size_in(connection)
 
     def with_nodes(self, use: Callable[[NodeReader], T]) -> T:
-        """Return `use(node)`, all nodes read over one connection; NodeMissing for one that is not there."""
+        """Return `use(nodes)`, all nodes read over one connection; NodeMissing for one that is not there."""
         with self._readers.borrow() as connection:
             return use(nodes_in(connection))
 
-    def node(self, level: int, index: int) -> bytes:
-        """Return the hash of the full tree node at (`level`, `index`), or raise NodeMissing."""
-        return self.with_nodes(lambda node: node(level, index))
+    def nodes(self, places: Sequence[Place]) -> Sequence[bytes]:
+        """Return the hashes of the full tree nodes at `places`, or raise NodeMissing."""
+        return self.with_nodes(lambda nodes: nodes(places))
 
     def root(self, size: int) -> bytes:
         """Return the root of the tree of the first `size` leaves; NodeMissing when the log is shorter."""
-        return self.with_nodes(lambda node: Frontier.load(size, node).root())
+        return self.with_nodes(lambda nodes: Frontier.load(size, nodes).root())
 
     def body_at(self, leaf: int) -> bytes:
         """Return the bytes of the record at `leaf`.
@@ -153,13 +141,45 @@ class Log:
             ).fetchone()
         return None if row is None else StoredCheckpoint(size=row[0], note=row[1])
 
-    def verify_log(self) -> LogReport:
-        """Recompute the log, its chains and checkpoints' roots from bytes, up to the first bad record."""
+    def given_checkpoints(self) -> Iterator[StoredCheckpoint]:
+        """Yield the checkpoints that were given to witnesses, with what they answered, newest first."""
+        given = "SELECT size, note FROM checkpoints WHERE given AND size<? ORDER BY size DESC LIMIT ?"
+        size, rows = LEAVES_MAX + 1, [(0, b"")]
+        while rows:
+            with self._readers.borrow() as connection:
+                rows = list(connection.execute(given, (size, PAGE_LEAVES)))
+            for size, note in rows:
+                yield StoredCheckpoint(size=size, note=note)
+
+    def verify_log(self, *, held: Sequence[Checkpoint] = (), log_keys: LogKeys | None = None) -> LogReport:
+        """Recompute the log, its chains and checkpoints' roots from bytes, up to the first thing wrong.
+
+        The log must continue the checkpoints `held`, and with `log_keys` its own must be signed by them.
+
+        Raises:
+            CheckpointForeign: one of `held` is of another log.
+            ProofError, StoreDamaged: one of its own is no checkpoint, or not signed.
+        """
         with self._readers.borrow() as connection:
             notes_kept = list(connection.execute("SELECT size, note FROM checkpoints"))
-        check = _Check(self, {size: root_in(size, note) for size, note in notes_kept})
-        bad = check.run(self.size())
-        return LogReport(size=check.frontier.size, root=check.frontier.root(), bad=bad)
+        own = [checkpoint_in(size, note, log_keys) for size, note in notes_kept]
+        for checkpoint in held:
+            if own and checkpoint.log != own[-1].log:
+                words = f"the checkpoint held is of {checkpoint.log[:64]!a}, not of `{own[-1].log}`"
+                raise CheckpointForeign(words)
+        size = self.size()
+        report = check_log(self._checked_leaves(size), size, own=own, held=held)
+        if report.bad is not None and not report.bad.operation_id and report.bad.leaf < size:
+            operation, n = self.place_of(report.bad.leaf)
+            report = replace(report, bad=replace(report.bad, operation_id=operation, n=n))
+        return report
+
+    def _checked_leaves(self, size: int) -> Iterator[CheckedLeaf]:
+        try:
+            for leaf in self.leaves(0, size):
+                yield CheckedLeaf(body=leaf.body, kept=leaf.kept, operation=leaf.operation, n=leaf.n)
+        except StoreDamaged as error:
+            raise LogLeafUnreadable(error.message) from error
 
     def place_of(self, leaf: int) -> tuple[str, int]:
         """Return the operation and place of the record at `leaf` without reading it; ("", 0) for none."""
@@ -168,58 +188,6 @@ class Log:
                 "SELECT id, n FROM records LEFT JOIN operations ON number=op WHERE leaf=?", (leaf,)
             ).fetchone()
         return ("", 0) if row is None or row[0] is None else (unpack_operation(row[0]), int(row[1]))
-
-
-class _Check:
-    """One walk over the whole log; `frontier` is the tree of what was found good, `roots` of checkpoints."""
-
-    def __init__(self, log: Log, roots: dict[int, bytes]) -> None:
-        self.frontier = Frontier.empty()
-        self._log = log
-        self._roots = roots
-        self._tails: dict[str, Sealed] = {}
-
-    def run(self, size: int) -> BadRecord | None:
-        try:
-            for leaf in self._log.leaves(0, size):
-                reason = self._fault(leaf)
-                if reason is not None:
-                    return BadRecord(leaf=leaf.leaf, operation=leaf.operation, n=leaf.n, reason=reason)
-        except StoreDamaged as error:
-            operation, n = self._log.place_of(self.frontier.size)
-            return BadRecord(leaf=self.frontier.size, operation=operation, n=n, reason=error.message)
-        if any(found > size for found in self._roots):
-            reason = "a checkpoint covers more than the log holds"
-            return BadRecord(leaf=size, operation="", n=0, reason=reason)
-        return None
-
-    def _fault(self, leaf: Leaf) -> str | None:
-        """Return what is wrong with `leaf`, which is the next; or take it in."""
-        frontier, completed = self.frontier.append(leaf_hash(leaf.body))
-        if leaf.nodes[:HASH_BYTES] != completed[0]:
-            return "the record's bytes are not those that were logged"
-        if leaf.nodes != b"".join(completed):
-            return "the tree nodes stored beside it are not those of its log"
-        if frontier.size in self._roots and self._roots[frontier.size] != frontier.root():
-            return "a checkpoint was signed over another log"
-        try:
-            self._link(leaf)
-        except (ProofError, StoreDamaged, OperationUnknown) as error:
-            return error.message
-        self.frontier = frontier
-        return None
-
-    def _link(self, leaf: Leaf) -> None:
-        sealed = unseal(leaf.body)
-        if sealed.record.operation != leaf.operation:
-            raise StoreDamaged(f"it says it belongs to `{sealed.record.operation}`, not `{leaf.operation}`")
-        last = self._tails.pop(leaf.operation, None)
-        if last is None and leaf.n > 0:
-            last = unseal(self._log.body_at(self._log.leaf_of(leaf.operation, leaf.n - 1)))
-        check_link(last, sealed, leaf.n)
-        self._tails[leaf.operation] = sealed
-        while len(self._tails) > TAILS_MAX:
-            del self._tails[next(iter(self._tails))]
 
 
 def size_in(connection: apsw.Connection) -> int:
@@ -231,26 +199,33 @@ def size_in(connection: apsw.Connection) -> int:
 def nodes_in(connection: apsw.Connection) -> NodeReader:
     """Return the reader of the tree's nodes, which raises NodeMissing for one that is not there."""
 
-    def row(leaf: int) -> bytes:
-        found = connection.execute("SELECT nodes FROM records WHERE leaf=?", (leaf,)).fetchone()
-        return b"" if found is None else bytes(found[0])
+    def read(places: Sequence[Place]) -> Sequence[bytes]:
+        if not places:
+            return ()
+        # One statement, one row: measured, each statement costs more than the node it finds.
+        sql = ",".join(["(SELECT nodes FROM records WHERE leaf=?)"] * len(places))
+        row = connection.execute(f"SELECT {sql}", completing(places)).fetchone() or ()
+        return nodes_from(row, places)
 
-    return node_reader(row)
+    return read
 
 
-def root_in(size: int, note: bytes) -> bytes:
-    """Return the root that the checkpoint `note`, kept for `size`, names.
+def checkpoint_in(size: int, note: bytes, log_keys: LogKeys | None = None) -> Checkpoint:
+    """Return the checkpoint in `note`, kept for `size`, signed by its log where `log_keys` are given.
 
     Raises:
-        StoreDamaged: it is no checkpoint of that size.
+        StoreDamaged: it is no checkpoint. CheckpointForged: it is of another size.
+        CheckpointForeign, CheckpointUnsigned, SignatureWrong: its log did not sign it.
     """
     try:
         found = checkpoints.parse(notes.parse(note).text)
     except ProofError as error:
         raise StoreDamaged(f"the checkpoint of size {size} cannot be read: {error.message}") from error
+    if log_keys is not None:
+        checkpoints.verify(note, log_keys)
     if found.size != size:
-        raise StoreDamaged(f"the checkpoint of size {size} says it is of size {found.size}")
-    return found.root
+        raise CheckpointForged(f"the checkpoint kept for {size} records says it is of {found.size}")
+    return found
 
 
 def _no_leaf(leaf: int) -> StoreDamaged:

@@ -65,6 +65,11 @@ class OpenedRecords:
             self._kept.clear()
         self._kept[stored] = (leaf, sealed)
 
+    def leaf(self, stored: bytes) -> bytes | None:
+        """Return the leaf hash of what `stored` opens to, if these very bytes were opened before."""
+        found = self._kept.get(stored)
+        return None if found is None else found[0]
+
     def get(self, stored: bytes, leaf: bytes) -> Sealed | None:
         """Return the record if these very bytes were opened before."""
         found = self._kept.get(stored)

@@ -57,6 +57,6 @@ CREATE TABLE changes(
 ) STRICT;
 CREATE UNIQUE INDEX heads ON changes(target, n);
 CREATE TABLE checkpoints(
-  size INTEGER PRIMARY KEY, note BLOB NOT NULL
+  size INTEGER PRIMARY KEY, note BLOB NOT NULL, given INTEGER NOT NULL
 ) STRICT;
 """

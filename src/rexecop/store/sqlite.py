@@ -10,10 +10,11 @@ import apsw
 
 from rexecop.operations.errors import OperationUnknown
 from rexecop.operations.ports import Appended, Batch, Lease
+from rexecop.proof.note import NoteSignature
 from rexecop.store import connection as connections
 from rexecop.store import index
 from rexecop.store.apply import RELEASED, Applier, is_released
-from rexecop.store.checkpoints import Checkpointer, Sign
+from rexecop.store.checkpoints import Checkpointer, Sign, give
 from rexecop.store.errors import StoreReadOnly
 from rexecop.store.index import Difference, Fold
 from rexecop.store.log import StoredCheckpoint
@@ -75,7 +76,7 @@ class SqliteStore(Reading):
         writer = Writer(connections.open_writer(path, patience, vfs), patience, path)
         store = cls(path, readers, writer)
         if checkpointer is not None:
-            store._checkpointer = Checkpointer(checkpointer, readers, writer)
+            store._checkpointer = Checkpointer(checkpointer, readers, writer, store._opened)
             writer.on_commit = store._checkpointer.wake
         return store
 
@@ -168,10 +169,14 @@ class SqliteStore(Reading):
             StoreReadOnly: nothing signs here. StoreDamaged: what was read back is not what was logged.
         """
         if sign is not None:
-            return Checkpointer(sign, self._readers, self._writing).cover()
+            return Checkpointer(sign, self._readers, self._writing, self._opened).cover()
         if self._checkpointer is None:
             raise StoreReadOnly(f"the ledger `{self._path}` was opened without a key to sign checkpoints")
         return self._checkpointer.cover()
+
+    def give_checkpoint(self, checkpoint: StoredCheckpoint, lines: tuple[NoteSignature, ...] = ()) -> None:
+        """Keep `checkpoint` for good, because a witness is given it or answered with `lines`."""
+        self._writing.run(lambda applier: give(applier, checkpoint, lines))
 
     # --- doctor ---
 

@@ -26,6 +26,8 @@ from rexecop.cli.session import Session
 )
 @click.option("--output", metavar="PATH", help="Where to write it (named after what it is of).")
 @click.option("--with-outputs", is_flag=True, help="Put the kept outputs in as well.")
+@click.option("--witnessed", is_flag=True, help="Cut it at the newest checkpoint that a witness cosigned.")
+@click.option("--stamped", is_flag=True, help="Cut it at the newest checkpoint that has a time stamp.")
 @click.option(
     "--schemas", metavar="DIR", help="Write the JSON Schemas of all formats there, and nothing else."
 )
@@ -40,6 +42,8 @@ def command(
     form: str,
     output: str | None,
     with_outputs: bool,
+    witnessed: bool,
+    stamped: bool,
     schemas: str | None,
 ) -> None:
     """Write what a stranger can check offline with `rexecop verify`; every export is recorded.
@@ -61,12 +65,17 @@ def command(
         raise Usage("name one operation, or `--target`, or `--all`", next_steps=("rexecop export @",))
     if operation is not None and until is not None:
         raise Usage("`--until` bounds a window; an operation is exported whole")
+    if witnessed and stamped:
+        raise Usage("it is cut at one checkpoint: give `--witnessed` or `--stamped`")
+    begin, end = log_bound(since), log_bound(until)
     asked = Asked(
         form=form,
         path=path(output),
         with_outputs=with_outputs,
-        since=log_bound(since),
-        until=log_bound(until),
+        since=begin,
+        until=end,
+        witnessed=witnessed,
+        stamped=stamped,
     )
     if operation is not None:
         with session.instance() as instance:

@@ -16,9 +16,12 @@ from rexecop.cli.session import Session
 @click.command(cls=VerbCommand, name="init")
 @click.option("--approver", metavar="NAME", help="Whose approver key is made; without it your own.")
 @click.option("--other", multiple=True, metavar="NAME", help="One more person who works here; may repeat.")
+@click.option("--sink", multiple=True, metavar="file:PATH|git:PATH", help="Where checkpoints go; may repeat.")
 @click.option("--guided", is_flag=True, help="Ask for all of this.")
 @click.pass_obj
-def command(session: Session, approver: str | None, other: tuple[str, ...], guided: bool) -> None:
+def command(
+    session: Session, approver: str | None, other: tuple[str, ...], sink: tuple[str, ...], guided: bool
+) -> None:
     """Make a runtime root: an instance key, an approver's key, a starter pack and a `hello` profile.
 
     What is already there stays as it is.
@@ -27,7 +30,12 @@ def command(session: Session, approver: str | None, other: tuple[str, ...], guid
 
     if guided:
         approver, other = _ask(session, approver, other)
-    view = asyncio.run(init_root(session.settings, others=other, approver=approver))
+    view = asyncio.run(init_root(session.settings, others=other, approver=approver, sinks=sink))
+    if sink:
+        with session.instance() as instance:
+            for item in instance.log_publish():
+                if item.status == "failed":
+                    session.note(f"{item.name} does not take checkpoints yet: {item.message}")
     session.answer(view, lambda page: init_page(page, view), quiet=view.root)
 
 

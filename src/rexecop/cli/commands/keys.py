@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rexecop.cli.commands.keys_rotate import rotate, takes_expiry
 from rexecop.cli.enrolling import note_unknown
 from rexecop.cli.pages import keys_page
 from rexecop.cli.parsing import VerbGroup
@@ -14,7 +15,7 @@ from rexecop.cli.session import Session
 _ROLES = click.Choice(["approver", "requester", "instance", "witness", "node"])
 
 
-@click.group(cls=VerbGroup, name="keys")
+@click.group(cls=VerbGroup, name="keys", commands=[rotate])
 def command() -> None:
     """Keys: who may sign for what. Keys enrolled by a requester never count for his own operation."""
 
@@ -36,13 +37,14 @@ def list_keys(session: Session, allowed_signers: bool) -> None:
 @click.argument("file")
 @click.option("--person", required=True, help="Whose key it is.")
 @click.option("--role", type=_ROLES, default="approver", help="What it may sign (approver).")
+@takes_expiry
 @click.pass_obj
-def new(session: Session, file: str, person: str, role: str) -> None:
+def new(session: Session, file: str, person: str, role: str, expires: str | None) -> None:
     """Make a key pair and enrol it.
 
     FILE is where the private key goes (mode 0600).
     """
-    key = session.drive(lambda instance: instance.key_new(person, role, Path(file)))
+    key = session.drive(lambda instance: instance.key_new(person, role, Path(file), expires))
     note_unknown(session, person, role)
     session.answer(key, lambda page: keys_page(page, (key,)), quiet=key.fingerprint)
 
@@ -51,8 +53,9 @@ def new(session: Session, file: str, person: str, role: str) -> None:
 @click.argument("public")
 @click.option("--person", help="Whose key it is; without it PUBLIC is an allowed_signers file.")
 @click.option("--role", type=_ROLES, default="approver", help="What it may sign (approver).")
+@takes_expiry
 @click.pass_obj
-def trust(session: Session, public: str, person: str | None, role: str) -> None:
+def trust(session: Session, public: str, person: str | None, role: str, expires: str | None) -> None:
     """Enrol a public key.
 
     PUBLIC is a file, or the line that stands in it. Each line of an allowed_signers file names its person.
@@ -60,7 +63,7 @@ def trust(session: Session, public: str, person: str | None, role: str) -> None:
     if person is None:
         found = session.drive(lambda instance: instance.keys_trust(Path(public), role))
     else:
-        found = (session.drive(lambda instance: instance.key_trust(public, person, role)),)
+        found = (session.drive(lambda instance: instance.key_trust(public, person, role, expires)),)
     for key in found:
         note_unknown(session, key.person, role)
     value = {"keys": found} if person is None else found[0]

@@ -40,9 +40,9 @@ def command(
 ) -> int:
     """Check BUNDLE (`-`: what comes on standard input) and print how far it can be believed.
 
-    No root and no network are needed. BUNDLE may be a folder that `export --format sclite`
-    wrote: then every file in it is checked too. Ends with 7 unless the required rung is
-    reached and nothing is wrong.
+    It may be a folder that `export --format sclite` wrote: then every file in it is checked
+    too. No root and no network are needed. Ends with 7 unless the required rung is reached
+    and nothing is wrong.
     """
     from rexecop.app.verifying import verify_bundle
     from rexecop.proof.errors import RecordMalformed
@@ -62,8 +62,8 @@ def command(
         checkpoint=path(checkpoint),
         growth=path(growth),
         root=root if root.is_dir() else None,
-        now=moment,
         kernel_guard_key=session.settings.kernel_guard_key,
+        now=moment,
     )
     session.answer(
         report_object(report, required),

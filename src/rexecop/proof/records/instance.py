@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.records.base import Record
 from rexecop.proof.vocabulary import Role
+
+TRUST_NAMESPACE: Final = "trust@rexecop"
+"""The namespace in which the instance's key signs the enrolment of the key that follows it (SSHSIG)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

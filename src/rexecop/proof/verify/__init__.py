@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rexecop.proof.verify.codes import CODES, STEPS
 from rexecop.proof.verify.evidence import Beside, Evaluate, Members
-from rexecop.proof.verify.report import Claims, Finding, NotChecked, Report, Rung
+from rexecop.proof.verify.report import Claims, Finding, NotChecked, Report, Rung, Stamp
 from rexecop.proof.verify.run import verify
 from rexecop.proof.verify.trusted import NO_KEYS, TrustedKey, TrustedKeys, parse_trust, trust_of
 
@@ -24,6 +24,7 @@ __all__ = [
     "NotChecked",
     "Report",
     "Rung",
+    "Stamp",
     "TrustedKey",
     "TrustedKeys",
     "parse_trust",

@@ -142,8 +142,11 @@ def _changes(opened: Opened) -> dict[str, list[_Change]]:
 def _target(target: str, changes: list[_Change], start: _End, end: _End, notes: Notes) -> None:
     """The changes of `target` are all that lie between its two heads."""
     (first, before), (count, last) = start.of(target), end.of(target)
-    if count < first:
-        notes.fault("E11c", f"`{target:.64}` had {first} changes at the start, and {count} at the end")
+    if count < first or (count == first and last != before):
+        text = (
+            f"of `{target:.64}` the heads name change {first} at the start, and {count} at the end, another"
+        )
+        notes.fault("E11c", text)
         return
     inside = {change.n: change for change in changes if first < change.n <= count}
     numbers = (first, *inside)

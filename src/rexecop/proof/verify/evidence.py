@@ -21,7 +21,7 @@ from rexecop.proof.records import Approval, Decision, Intent, Plan, Receipt, Rec
 from rexecop.proof.records.decision import Terms
 from rexecop.proof.records.plan import CallStep, Step
 from rexecop.proof.trust import Enrolment
-from rexecop.proof.verify.report import Completeness, Finding, NotChecked
+from rexecop.proof.verify.report import Completeness, Finding, NotChecked, Stamp
 from rexecop.proof.verify.trusted import TrustedKeys
 
 PACK_ROLE: Final = "policy-pack"
@@ -66,6 +66,11 @@ class Opened:
     def records(self) -> Iterator[Sealed]:
         """The records of all operations, in order."""
         return (sealed for records in self.operations.values() for sealed in records)
+
+    @property
+    def newest(self) -> datetime | None:
+        """When the newest record was written that the checkpoint covers, of those that are here."""
+        return max((sealed.record.at for sealed in (*self.records, *self.instance)), default=None)
 
     def of(self, kind: type[R]) -> list[tuple[Sealed, R]]:
         """Return the records of `kind` of all operations, in order."""
@@ -126,6 +131,8 @@ class Notes:
     operation: str | None = None
     signed: set[Digest] = field(default_factory=set)
     signer: str | None = None
+    signer_path: tuple[str, ...] = ()
+    stamped: tuple[Stamp, ...] = ()
     witnesses: tuple[str, ...] = ()
     counted: set[Digest] = field(default_factory=set)
     approvals_own: set[Digest] = field(default_factory=set)

@@ -9,8 +9,15 @@ from rexecop.proof import note as notes_format
 from rexecop.proof.bundle import path_of
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.checkpoint import Checkpoint, parse
-from rexecop.proof.errors import BundleMalformed, InclusionProofWrong, LogProofMalformed, ProofError
-from rexecop.proof.growth import read_growth
+from rexecop.proof.errors import (
+    BundleMalformed,
+    InclusionProofWrong,
+    LogProofMalformed,
+    NoteSignatureRepeated,
+    ProofError,
+    SignatureRepeated,
+)
+from rexecop.proof.logproof import ConsistencyProof, hashes_of, read_proof
 from rexecop.proof.merkle import leaf_hash, verify_consistency, verify_inclusion
 from rexecop.proof.note import Note
 from rexecop.proof.verify.evidence import Notes, Opened
@@ -24,7 +31,9 @@ def open_checkpoint(data: bytes, notes: Notes) -> tuple[Note, Checkpoint] | tupl
         note = notes_format.parse(data)
         return note, parse(note.text)
     except ProofError as error:
-        notes.fault("E05a", error.message)
+        notes.fault(
+            "E04p" if isinstance(error, NoteSignatureRepeated | SignatureRepeated) else "E05a", error.message
+        )
         return None, None
 
 
@@ -122,9 +131,9 @@ def _shorter(held: Checkpoint, current: Checkpoint, growth: bytes | None, notes:
         notes.fault("E06e", f"{text}; {step}")
         return
     try:
-        proof = read_growth(growth)
-        if (proof.old, proof.new) != (current.size, held.size):
-            raise LogProofMalformed(f"the proof given is from {proof.old} to {proof.new} records")
-        verify_consistency(current.size, held.size, current.root, held.root, proof.hashes)
+        proof = read_proof(growth)
+        if not isinstance(proof, ConsistencyProof) or (proof.old, proof.new) != (current.size, held.size):
+            raise LogProofMalformed(f"the proof given is not from {current.size} to {held.size} records")
+        verify_consistency(current.size, held.size, current.root, held.root, hashes_of(proof.path))
     except ProofError as error:
         notes.fault("E06e", f"the log held is not shown to continue this one: {error.message}")

@@ -53,6 +53,14 @@ class NotChecked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """That the log had this size and root `at` that time at the latest, says `authority`."""
+
+    authority: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completeness:
     """That these are all changes of `target` (None: of any target) the instance recorded in a window.
 
@@ -79,6 +87,9 @@ class Claims:
     `attestations` are how the targets of attempts were attested, each once.
     `instance_keys` are fingerprints the bundle names for its instance: a hint what to
     compare, never a reason to trust. `complete` is what a window is shown to hold all of.
+    `signer_path` are fingerprints from a trusted key to the checkpoint's signer, one where
+    it is trusted itself. `stamped` is what trusted time stamp authorities say of the
+    checkpoint, oldest first.
     """
 
     approvals: int = 0
@@ -88,6 +99,8 @@ class Claims:
     witnesses: tuple[str, ...] = ()
     instance_keys: tuple[str, ...] = ()
     complete: Completeness | None = None
+    signer_path: tuple[str, ...] = ()
+    stamped: tuple[Stamp, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +116,8 @@ class OperationVerdict:
 class Report:
     """The verdict on one bundle.
 
-    `rungs` are those reached, lowest first; `signer` is the trusted key that signed the
-    checkpoint.
+    `rungs` are those reached, lowest first; `signer` is the key that signed the
+    checkpoint, trusted or followed from one that is.
     """
 
     operations: tuple[OperationVerdict, ...]

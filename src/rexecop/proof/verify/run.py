@@ -20,6 +20,7 @@ from rexecop.proof.verify import (
     log,
     outcomes,
     signatures,
+    stamps,
 )
 from rexecop.proof.verify.codes import STEPS
 from rexecop.proof.verify.evidence import (
@@ -53,6 +54,7 @@ OPERATION_CHECKS: Final = (
 BUNDLE_CHECKS: Final = (
     chains.check_bundle,
     signatures.check_bundle,
+    stamps.check,
     log.check_inclusion,
     log.check_consistency,
     fit_plan.check_bundle,
@@ -60,7 +62,7 @@ BUNDLE_CHECKS: Final = (
     completeness.check_bundle,
 )
 # These need no record to be readable.
-BARE_CHECKS: Final = (signatures.check_checkpoint, log.check_inclusion, log.check_consistency)
+BARE_CHECKS: Final = (signatures.check_checkpoint, stamps.check, log.check_inclusion, log.check_consistency)
 
 
 def verify(
@@ -163,6 +165,8 @@ def _report(
             witnesses=notes.witnesses,
             instance_keys=_instance_keys(opened.instance if opened else ()),
             complete=notes.complete,
+            signer_path=notes.signer_path,
+            stamped=notes.stamped,
         ),
         not_checked=tuple(notes.not_checked),
     )

@@ -14,7 +14,7 @@ from rexecop.proof.errors import (
     SignatureWrong,
     SignerUnknown,
 )
-from rexecop.proof.note import NoteKey, SignatureType
+from rexecop.proof.note import Note, NoteKey, SignatureType
 from rexecop.proof.principal import Principal
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
@@ -22,8 +22,10 @@ from rexecop.proof.records import Approval, Intent, Receipt
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.suites import ED25519
+from rexecop.proof.trust import retired
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened, place
-from rexecop.proof.verify.trusted import CHECKPOINTS, RECEIPTS, TrustedKey
+from rexecop.proof.verify.succession import Link, Speakers, Succession, succeeds
+from rexecop.proof.verify.trusted import CHECKPOINTS, TrustedKey
 from rexecop.proof.vocabulary import Established, Role
 
 
@@ -35,34 +37,60 @@ def check(evidence: Evidence, notes: Notes) -> None:
 
 def check_bundle(opened: Opened, notes: Notes) -> None:
     """Step 4 for what the instance signed."""
-    check_checkpoint(opened, notes)
-    _envelopes(opened, notes)
-    intents = {sealed.digest for sealed, _ in opened.of(Intent)}
-    for digest in sorted(opened.contents.signatures.keys() - intents):
-        notes.fault("E04g", f"a signature lies beside `{digest}`, which is not an intent here")
+    links = check_checkpoint(opened, notes)
+    _envelopes(opened, links, notes)
+    signed = {sealed.digest for sealed, _ in opened.of(Intent)}
+    signed |= {sealed.digest for sealed in opened.instance if succeeds(sealed)}
+    for digest in sorted(opened.contents.signatures.keys() - signed):
+        notes.fault("E04g", f"a signature lies beside `{digest}`, which is nothing here that is signed so")
 
 
-def check_checkpoint(opened: Opened, notes: Notes) -> None:
-    """Note the trusted key that signed the checkpoint, or what is wrong with it, and its witnesses."""
+def check_checkpoint(opened: Opened, notes: Notes) -> Sequence[Link]:
+    """Note the key that signed the checkpoint, or what is wrong with it, and its witnesses.
+
+    The keys accepted for the instance are returned.
+    """
     found, checkpoint = opened.note, opened.checkpoint
-    if found is None or checkpoint is None:
-        return
-    # When it was signed is nobody's word; the newest record it covers says when at the earliest.
-    covered = max((sealed.record.at for sealed in (*opened.records, *opened.instance)), default=None)
     instance = opened.trust.of(Role.INSTANCE)
+    succession = Succession(instance, opened.instance, opened.contents.signatures)
+    for sealed, text in succession.wrong:
+        notes.when(True, "E04n", sealed, text)
+    if found is None or checkpoint is None:
+        return succession.links
     if not instance:
         notes.skip("the signature of the checkpoint", "no key is trusted for instances")
     else:
-        valid = [key for key in instance if key.counts(CHECKPOINTS, covered)]
-        keys = _note_keys(valid, checkpoint.origin, SignatureType.ED25519)
-        try:
-            notes.signer = note.verify(found, keys)[0].key.public.fingerprint
-        except SignerUnknown:
-            within = "" if len(valid) == len(instance) else " within its validity"
-            notes.fault("E04a", f"the checkpoint is not signed by a key trusted for instances{within}")
-        except ProofError as error:
-            notes.fault("E04b", f"the checkpoint: {error.message}")
-    trusted = [key for key in opened.trust.of(Role.WITNESS) if key.counts(CHECKPOINTS, covered)]
+        for fingerprint, why in succession.lost:
+            notes.skip(f"whether `{fingerprint}` follows a trusted key", why)
+        _signer(found, checkpoint.origin, succession.links, opened, notes)
+    _witnesses(found, opened, notes)
+    return succession.links
+
+
+def _signer(found: Note, origin: str, links: Sequence[Link], opened: Opened, notes: Notes) -> None:
+    newest, known = opened.newest, opened.enrolments
+    valid = [link for link in links if link.key.counts(CHECKPOINTS, newest)]
+    keys = _note_keys([link.key for link in valid], origin, SignatureType.ED25519)
+    try:
+        signers = [entry.key.public.fingerprint for entry in note.verify(found, keys)]
+    except SignerUnknown:
+        within = "" if len(valid) == len(links) else " within its validity"
+        notes.fault("E04a", f"the checkpoint is not signed by a key trusted for instances{within}")
+        return
+    except ProofError as error:
+        notes.fault("E04b", f"the checkpoint: {error.message}")
+        return
+    standing = [one for one in signers if newest is None or not retired(known, Role.INSTANCE, one, newest)]
+    if not standing:
+        notes.fault("E04m", f"the checkpoint is signed by `{signers[0]}`, which had been retired under it")
+        return
+    notes.signer = standing[0]
+    notes.signer_path = next(link.path for link in valid if link.path[-1] == standing[0])
+
+
+def _witnesses(found: Note, opened: Opened, notes: Notes) -> None:
+    # When it was signed is nobody's word; the newest record it covers says when at the earliest.
+    trusted = [key for key in opened.trust.of(Role.WITNESS) if key.counts(CHECKPOINTS, opened.newest)]
     if not trusted:
         notes.skip("witnesses", "no key is trusted for witnesses")
         return
@@ -85,23 +113,24 @@ def _note_keys(trusted: Sequence[TrustedKey], name: str, kind: SignatureType) ->
     return found
 
 
-def _envelopes(opened: Opened, notes: Notes) -> None:
+def _envelopes(opened: Opened, links: Sequence[Link], notes: Notes) -> None:
     records = {sealed.digest: sealed for sealed in opened.records}
-    envelopes, trusted = opened.contents.envelopes, opened.trust.of(Role.INSTANCE)
-    if not trusted and envelopes:
+    envelopes = opened.contents.envelopes
+    if not links and envelopes:
         notes.skip("the signatures of receipts", "no key is trusted for instances")
+    speakers = Speakers(links=links, signer=notes.signer, newest=opened.newest, enrolled=opened.enrolments)
     for digest, data in envelopes.items():
         sealed = records.get(digest)
         if sealed is None or not isinstance(sealed.record, PUBLISHED):
             notes.fault("E04g", f"an envelope lies beside `{digest}`, which is not published here")
-        elif _envelope(data, sealed, trusted, notes):
+        elif _envelope(data, sealed, speakers, notes):
             notes.signed.add(digest)
     for sealed, _ in opened.of(Receipt):
         notes.when(sealed.digest not in envelopes, "E04c", sealed, "has no envelope")
 
 
-def _envelope(data: bytes, sealed: Sealed, trusted: Sequence[TrustedKey], notes: Notes) -> bool:
-    """Return whether a trusted key published `sealed` in the envelope `data`."""
+def _envelope(data: bytes, sealed: Sealed, speakers: Speakers, notes: Notes) -> bool:
+    """Return whether a key that may do so published `sealed` in the envelope `data`."""
     try:
         envelope = dsse.decode(data)
     except ProofError as error:
@@ -110,18 +139,27 @@ def _envelope(data: bytes, sealed: Sealed, trusted: Sequence[TrustedKey], notes:
     if envelope.payload_type != PAYLOAD_TYPE or envelope.payload != record_statement(sealed):
         notes.when(True, "E04f", sealed, "has an envelope that publishes something else")
         return False
-    valid = [key for key in trusted if key.counts(RECEIPTS, sealed.record.at)]
-    for key in valid:
+    names = [entry.key_id for entry in envelope.signatures]
+    repeated = len(set(names)) < len(names)
+    notes.when(repeated, "E04p", sealed, "has an envelope with two signatures by one key")
+    if repeated:
+        return False
+    code, text = "E04d", "has an envelope not signed by a trusted key"
+    for name in names:
         try:
-            dsse.verify(envelope, key.public, payload_type=PAYLOAD_TYPE)
-        except SignerUnknown:
-            continue
+            key = speakers.key(name)
+            if key is None:
+                continue
+            dsse.verify(envelope, key, payload_type=PAYLOAD_TYPE)
         except ProofError as error:
             notes.when(True, "E04e", sealed, f"has a wrong envelope: {error.message}")
             return False
-        return True
-    within = "" if len(valid) == len(trusted) else " within its validity"
-    notes.when(trusted, "E04d", sealed, f"has an envelope not signed by a trusted key{within}")
+        if speakers.retired(name, sealed.record.at):
+            code, text = "E04m", f"has an envelope signed by `{name}`, which had been retired"
+        elif speakers.may(name, sealed.record.at):
+            return True
+    within = " within its validity" if any(map(speakers.key, names)) and code == "E04d" else ""
+    notes.when(speakers.links, code, sealed, f"{text}{within}")
     return False
 
 

@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import Final
 
 from rexecop.proof import allowed_signers
-from rexecop.proof.errors import AllowedSignersMalformed, ProofError, TrustFileMalformed
+from rexecop.proof.errors import AllowedSignersMalformed, DerMalformed, ProofError, TrustFileMalformed
 from rexecop.proof.note import NoteKey
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.suites import ED25519
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Role
+from rexecop.proof.x509 import Authority, parse_pem
 
 TRUST_FILES_MAX: Final = 10_000  # One per person of a large house.
 TRUST_FILE_BYTES_MAX: Final = allowed_signers.FILE_BYTES_MAX  # No key line or PEM block is as long.
@@ -23,7 +24,9 @@ TRUST_FILE_BYTES_MAX: Final = allowed_signers.FILE_BYTES_MAX  # No key line or P
 CHECKPOINTS: Final = "checkpoint@rexecop"
 RECEIPTS: Final = "receipt@rexecop"
 
-TRUST_ENDINGS: Final = (".pub", ".vkey", ".allowed_signers")
+_ENDINGS: Final = (".pub", ".vkey", ".allowed_signers")
+TRUST_ENDINGS: Final = (*_ENDINGS, ".pem")  # What a trust folder is read for; all else in it is let be.
+_AUTHORITY: Final = re.compile(r"tsa(?:[-/](.+))?\.pem", re.DOTALL)
 _NAME: Final = re.compile(r"([a-z]+)(?:[-/](.+))?\.(pub|vkey|allowed_signers)", re.DOTALL)
 
 
@@ -65,9 +68,10 @@ class TrustedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustedKeys:
-    """All keys of one verifier. None are trusted unless given."""
+    """All keys of one verifier, and the time stamp authorities. None are trusted unless given."""
 
     keys: tuple[TrustedKey, ...]
+    authorities: tuple[Authority, ...] = ()
 
     def of(self, role: Role) -> tuple[TrustedKey, ...]:
         """Return the keys trusted for `role`."""
@@ -97,17 +101,31 @@ def parse_trust(files: Mapping[str, bytes]) -> TrustedKeys:
     A name is `ROLE.pub`, `ROLE-NAME.pub` or `ROLE/NAME.pub`, with OpenSSH lines or one PEM
     block in it; or ends in `.vkey` and holds one line `name+id+base64`; or ends in
     `.allowed_signers`, whose lines name persons, all of which match NAME where there is
-    one. Files with other endings are left alone.
+    one. `tsa.pem`, `tsa-NAME.pem` and `tsa/NAME.pem` hold certificates of time stamp
+    authorities. Other files are left alone.
 
     Raises:
         TrustFileMalformed: a file names no role, or holds no key that can be read or used in it.
     """
     if len(files) > TRUST_FILES_MAX:
         raise TrustFileMalformed(f"{len(files)} files, at most {TRUST_FILES_MAX} are read")
-    found = [
-        key for name in sorted(files) if name.endswith(TRUST_ENDINGS) for key in _keys(name, files[name])
-    ]
-    return TrustedKeys(keys=tuple(found))
+    found = [key for name in sorted(files) if name.endswith(_ENDINGS) for key in _keys(name, files[name])]
+    stamping = [one for name in sorted(files) for one in _authorities(name, files[name])]
+    return TrustedKeys(keys=tuple(found), authorities=tuple(stamping))
+
+
+def _authorities(name: str, data: bytes) -> list[Authority]:
+    match = _AUTHORITY.fullmatch(name)
+    if match is None:
+        return []
+    try:
+        if len(data) > TRUST_FILE_BYTES_MAX:
+            raise DerMalformed(f"it has {len(data)} bytes")
+        found = parse_pem(data.decode("utf-8"))
+    except (UnicodeDecodeError, ProofError) as error:
+        text = f"trust file `{name[:80]!a}` cannot be read: {error}"
+        raise TrustFileMalformed(text, file=name[:80]) from error
+    return [Authority(name=match[1] or "tsa", certificate=one) for one in found]
 
 
 def _keys(name: str, data: bytes) -> list[TrustedKey]:

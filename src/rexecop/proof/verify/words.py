@@ -69,7 +69,7 @@ def report_rows(report: Report, required: Rung) -> Iterator[Row]:
     for index, finding in enumerate(report.findings):
         where = f" (record {finding.record})" if finding.record else ""
         yield ("wrong" if index == 0 else "", f"{finding.code}  {finding.message}{where}", "")
-    yield from _claims(report.claims, report.signer)
+    yield from _claims(report.claims, report)
     reasons: dict[str, list[str]] = {}
     for item in report.not_checked:
         reasons.setdefault(item.why, []).append(item.what)
@@ -77,7 +77,7 @@ def report_rows(report: Report, required: Rung) -> Iterator[Row]:
         yield ("unchecked" if index == 0 else "", f"{'; '.join(what)}: {why}", "")
 
 
-def _claims(claims: Claims, signer: str | None) -> Iterator[Row]:
+def _claims(claims: Claims, report: Report) -> Iterator[Row]:
     if claims.approvals:
         own = f"{claims.approvals_own} of {claims.approvals}"
         yield ("approvals", f"signed by keys you trust: {own}", "")
@@ -89,8 +89,13 @@ def _claims(claims: Claims, signer: str | None) -> Iterator[Row]:
         yield ("complete", _complete(claims.complete), "")
     if claims.witnesses:
         yield ("witnesses", ", ".join(claims.witnesses), "")
-    if signer is not None:
-        yield ("signed by", signer, "")
+    for index, stamp in enumerate(claims.stamped):
+        said = f"the log had {report.log_size} records at {format_time(stamp.at)}, says {stamp.authority}"
+        yield ("stamped" if index == 0 else "", said, "")
+    if report.signer is not None:
+        yield ("signed by", report.signer, "")
+        for index, key in enumerate(claims.signer_path[:-1]):
+            yield ("trusted by" if index == 0 else "", f"{key}, whose holder named the next", "")
     elif claims.instance_keys:
         yield ("names key", ", ".join(claims.instance_keys), "")
         hint = "compare it with the owner, put the public key into a folder, name that with `--trust`"
