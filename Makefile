@@ -34,8 +34,9 @@ bench: $(STAMP)  ## the figures of docs/architecture.md, as ratios beside a floo
 soak: $(STAMP)  ## what only time or luck finds (minutes)
 	@REXECOP_HYPOTHESIS=soak $(BIN)/pytest -q -m soak
 
-fuzz: $(STAMP)  ## 20,000 altered bundles: none whose meaning changed may pass (minutes)
+fuzz: $(STAMP)  ## 20,000 altered bundles, of which none may be believed, and a coverage-guided minute
 	@$(BIN)/python conformance/campaign.py --bundles 20000
+	@$(BIN)/python conformance/fuzz_verify.py --seconds 60 2>&1 | tail -n 1
 
 docs: $(STAMP)  ## write docs/reference and the vectors of docs/formats anew from the code
 	@$(BIN)/python scripts/reference.py && $(BIN)/python -m scripts.vectors
