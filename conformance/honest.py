@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from conformance.memory_signer import MemorySigner
 from conformance.policies import POLICY, decided_change, with_policy
-from conformance.signers import RsaSigner, rsa_kept, signer_of
+from conformance.signers import signer_of
 from conformance.tamperings import Case, replace_contents
 from conformance.windows import a_rewound_log, a_week, an_open_window, cut_week
 from conformance.worlds import (
@@ -448,7 +448,7 @@ def window_with_an_open_change() -> Case:
 
 
 def _approved_with(suite: str) -> Case:
-    key = RsaSigner(suite=suite, private=rsa_kept()) if suite.startswith("rsa-") else signer_of(suite)
+    key = signer_of(suite)
     files = {
         "instance.pub": f"{INSTANCE_KEY.public.line}\n".encode(),
         "approver.allowed_signers": f"mara {key.public.line}\n".encode(),

@@ -123,9 +123,9 @@ class SecurityKey:
 
 @cache
 def signer_of(suite: str, seed: int = 11) -> Signer:
-    """Return a signer whose signatures are of `suite`."""
+    """Return a signer whose signatures are of `suite`, of a key that is always the same."""
     if suite in (SK_ED25519, SK_ECDSA):
         return SecurityKey(suite, seed)
     if suite.startswith("ecdsa-"):
         return EcdsaSigner(suite.rpartition("-")[2], seed)
-    return RsaSigner(suite=suite) if suite.startswith("rsa-") else MemorySigner(seed)
+    return RsaSigner(suite=suite, private=rsa_kept()) if suite.startswith("rsa-") else MemorySigner(seed)

@@ -295,6 +295,7 @@ def test_a_restored_root_goes_on_where_the_backup_ended_and_remembers_what_was_u
             shutil.copy(folder / "alice", place / "alice")
             view = restore_backup(backup, place / "root", own_keys(folder), reason="the disk died", key=None)
             assert (view.epoch, view.reason, view.key_is_new) == (2, "the disk died", False)
+            assert view.not_checked == (NEWER,)
             with opened(place) as instance:
                 assert instance.parts.ledger.doubt is None
                 assert {line.state for line in instance.list()} == {"completed", "waiting_for_approval"}
@@ -330,7 +331,7 @@ def test_without_private_keys_the_instances_own_key_or_a_new_one_is_needed(folde
             reason=None,
             key=folder / "root" / "keys" / "instance",
         )
-        assert not own.key_is_new
+        assert not own.key_is_new and own.not_checked == (UNKNOWN_KEY, NEWER)
 
         create_key(place / "new", "instance")
         view = restore_backup(folder / "keyless", place / "other", NO_KEYS, reason=None, key=place / "new")

@@ -427,6 +427,8 @@ def incomplete() -> list[Report]:
     )  # fmt: skip
     made, growing = cut(read), cut(read)
     growing.log.append(b"more")
+    partial = cut(read, instance=[enrolled[0], enrolled[2]])
+    later = partial.log.checkpoint(origin=f"rexecop/{INSTANCE}/2")
     no_growth = replace(made.contents, proofs=replace(made.contents.proofs, growth=()))
     witness = TrustedKey(role=Role.WITNESS, name="w", public=WITNESS_KEY.public)
     unfollowed = rotated(read, (AFTER, INSTANCE_KEY, SECOND_KEY), key=SECOND_KEY, vouched=False)
@@ -442,7 +444,10 @@ def incomplete() -> list[Report]:
         judged(replace(cut(book), contents=replace(cut(book).contents, inputs=()))),
         judged(cut(patterned)),
         judged(cut(read, instance=[*enrolled, seal(gone)], with_outputs=False)),
-        judged(cut(read, instance=[enrolled[0], enrolled[2]])),
+        judged(partial),
+        judged(
+            replace(partial, contents=replace(partial.contents, checkpoint=later)), checkpoint=partial.held
+        ),
         judged(made, trust=TrustedKeys(keys=(*TRUSTED.keys, witness))),
         judged(made, checkpoint=made.log.checkpoint(origin=f"rexecop/{INSTANCE}/2")),
         judged(replace(made, contents=no_growth), checkpoint=made.held),

@@ -96,6 +96,7 @@ class RestoreView:
     instance_key: str
     key_is_new: bool
     next: tuple[str, ...]
+    not_checked: tuple[str, ...] = ()
 
 
 def create_backup(settings: Settings, path: Path, *, with_keys: bool) -> BackupView:
@@ -255,7 +256,7 @@ def restore_backup(
             raise RestoreRefused(f"`{target}` is not empty; a backup makes a new root", path=str(target))
         target.parent.mkdir(parents=True, exist_ok=True)
         with _beside(target) as folder:
-            opened_backup(path, folder, trust)
+            view = opened_backup(path, folder, trust)
             root = Root(folder / "root")
             made = _begun(root, folder / LEDGER, reason or f"restored from `{path.name}`", key)
             for file in (*root.path.rglob("*"), root.path):
@@ -264,7 +265,7 @@ def restore_backup(
             flush(target.parent)
     except OSError as error:
         raise RootUnwritable(f"`{target}` cannot be made: {reason_of(error)}", path=str(target)) from error
-    return replace(made, root=str(target))
+    return replace(made, root=str(target), not_checked=view.not_checked)
 
 
 def _begun(root: Root, ledger: Path, reason: str, key: Path | None) -> RestoreView:

@@ -274,6 +274,8 @@ def restore_page(page: Page, view: RestoreView) -> None:
     page.row("epoch", f"{view.epoch}, continues from {view.continues} records: {view.reason}")
     new = ", which is new: whoever verifies has to be given it" if view.key_is_new else ""
     page.row("its key", f"{view.instance_key}{new}")
+    for text in view.not_checked:
+        page.row("unchecked", text)
     next_rows(page, view.next)
 
 

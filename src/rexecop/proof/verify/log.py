@@ -70,12 +70,17 @@ def check_inclusion(opened: Opened, notes: Notes) -> None:
 
 def _order(opened: Opened, notes: Notes) -> None:
     """Records of a chain stand in the log in their order, and operations by their first records."""
-    proofs = opened.contents.proofs
-    places = (leaf for _, leaf in opened.leaves)
-    chains = [(name, list(islice(places, len(records)))) for name, records in opened.operations.items()]
-    # Records that cannot be read count as one chain.
-    chains = chains or [("the operation", [proof.leaf for proof in proofs.operation])]
-    for name, leaves in (*chains, ("the instance", [proof.leaf for proof in proofs.instance])):
+    contents, proofs = opened.contents, opened.contents.proofs
+    chains, own = [], []
+    # Proofs that are not as many as the lines are of no line in particular.
+    if len(proofs.operation) == len(contents.records):
+        places = (leaf for _, leaf in opened.leaves)
+        chains = [(name, list(islice(places, len(records)))) for name, records in opened.operations.items()]
+        # Records that cannot be read count as one chain.
+        chains = chains or [("the operation", [proof.leaf for proof in proofs.operation])]
+    if len(proofs.instance) == len(contents.instance_records):
+        own = [proof.leaf for proof in proofs.instance]
+    for name, leaves in (*chains, ("the instance", own)):
         for number, (before, after) in enumerate(pairwise(leaves), 1):
             if after <= before:
                 text = f"record {number} of {name:.64} stands in the log before the one it follows"
