@@ -18,12 +18,14 @@ from rexecop.proof.canonical import sha256
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.signer import Signer
 from rexecop.proof.sshwire import ssh_mpint, ssh_string, ssh_uint32
+from tests.proof.vectors import responses
 
 CURVES: Final = {
     "nistp256": (ec.SECP256R1(), hashes.SHA256()),
     "nistp384": (ec.SECP384R1(), hashes.SHA384()),
     "nistp521": (ec.SECP521R1(), hashes.SHA512()),
 }
+EXPONENT: Final = 65537
 SK_ED25519: Final = "sk-ssh-ed25519@openssh.com"
 SK_ECDSA: Final = "sk-ecdsa-sha2-nistp256@openssh.com"
 
@@ -51,39 +53,24 @@ class EcdsaSigner:
 
 
 @cache
-def rsa_private(bits: int, exponent: int = 65537) -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(exponent, bits)
-
-
-@cache
-def rsa_kept() -> rsa.RSAPrivateKey:
-    """Return a key of 2,048 bits that is always the same."""
-    p, q, e = int("".join(_P), 16), int("".join(_Q), 16), 65537
-    d = pow(e, -1, (p - 1) * (q - 1))
-    public = rsa.RSAPublicNumbers(e, p * q)
+def rsa_private(bits: int) -> rsa.RSAPrivateKey:
+    """Return a key that is the same every day: its primes are published."""
+    p, q = next(
+        (int(fields["p"], 16), int(fields["q"], 16))
+        for section, fields in responses("RSA/FIPS_186-2/SigVer15_186-3.rsp")
+        if section == f"mod = {bits}"
+    )
+    d = pow(EXPONENT, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(EXPONENT, p * q)
     numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public)
     return numbers.private_key()
 
 
-_P: Final = (
-    "eb70d440af81238c0e05a97d4363b0f0a1ccd2803189683c64144725ca2e2627b3bc5bac0b1a6fe8a528b4",
-    "2bc66af8fbe3121e40036efbee0c953878812e99e057a26d4032cb96b6db3ed0844e811303e96f51a221f8",
-    "22eb021a8a4401f60fcb57d332717e3acedded2369d2de77879040ef9002af5d85948b6972269fe21f5b",
-)
-_Q: Final = (
-    "bcf2eced18f7d07e74294d038e294bb011b740d108616dc0adddd5ce4259190c0e2ab40902ee97ded5fe88",
-    "1b140e42fde9154490faeda3858ef96bf885bc5c8ce33b4d249747bd55757b861e09d002733ec47436e187",
-    "b24189a9fd6e7d18c7844d71874f479dd839aff45c9bf7d269d34a82b1b86004c08384f9f74756c198a1",
-)
-
-
 class RsaSigner:
-    """An RSA key, fresh unless `private` is one; `suite` is how it signs."""
+    """An RSA key; `suite` is how it signs."""
 
-    def __init__(
-        self, bits: int = 2048, suite: str = "rsa-sha2-512", private: rsa.RSAPrivateKey | None = None
-    ) -> None:
-        self.private, self.suite = private or rsa_private(bits), suite
+    def __init__(self, bits: int = 2048, suite: str = "rsa-sha2-512") -> None:
+        self.private, self.suite = rsa_private(bits), suite
         numbers = self.private.public_key().public_numbers()
         fields = (ssh_string(b"ssh-rsa"), ssh_mpint(numbers.e), ssh_mpint(numbers.n))
         self.public = PublicKey("ssh-rsa", b"".join(fields))
@@ -128,4 +115,4 @@ def signer_of(suite: str, seed: int = 11) -> Signer:
         return SecurityKey(suite, seed)
     if suite.startswith("ecdsa-"):
         return EcdsaSigner(suite.rpartition("-")[2], seed)
-    return RsaSigner(suite=suite, private=rsa_kept()) if suite.startswith("rsa-") else MemorySigner(seed)
+    return RsaSigner(suite=suite) if suite.startswith("rsa-") else MemorySigner(seed)

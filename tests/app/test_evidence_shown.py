@@ -19,6 +19,7 @@ from rexecop.app.evidence import Asked
 from rexecop.app.instance import Instance
 from rexecop.app.looking import HOLDS
 from rexecop.app.reading import open_reading
+from rexecop.app.recovering import recover
 from rexecop.app.report import page as pages
 from rexecop.app.verifying import verify_bundle
 from rexecop.operations.errors import StoreUnavailable
@@ -54,6 +55,7 @@ def root(kept: tuple[Path, str]) -> Iterator[tuple[Path, str]]:
     """A copy of that root, to be damaged."""
     with scratch() as folder:
         shutil.copytree(kept[0], folder, dirs_exist_ok=True)
+        recover(settings(folder), backup=None, new_epoch="a copy for a test")
         yield folder, kept[1]
 
 

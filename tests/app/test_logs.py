@@ -167,10 +167,12 @@ def test_another_epoch_of_the_same_tree_goes_on_in_the_same_folder(small: Path, 
     exported(small, tmp_path / "log")
     held = (tmp_path / "log" / "checkpoint").read_bytes()
     with SqliteStore.open(small, checkpointer=signing("rexecop/lab/2")) as store:
+        store.begin_epoch(batch(notes("lab", 1)), 2, "here", store.size())
+    with SqliteStore.open(small, checkpointer=signing("rexecop/lab/2")) as store:
         grow(store, range(2, 4))
     exported(small, tmp_path / "log")
 
-    assert (tmp_path / "log" / "checkpoint").read_bytes().startswith(b"rexecop/lab/2\n40\n")
+    assert (tmp_path / "log" / "checkpoint").read_bytes().startswith(b"rexecop/lab/2\n41\n")
     assert checked(tmp_path / "log", held=held) == "consistent"
 
 

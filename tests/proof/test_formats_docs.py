@@ -66,7 +66,15 @@ from rexecop.proof import (
 )
 from rexecop.proof.bundle import Manifest, Proofs, Window
 from rexecop.proof.call import Slot
-from rexecop.proof.canonical import DEPTH_MAX, INTEGER_MAX, Digest, Json, canonical_bytes, parse_json
+from rexecop.proof.canonical import (
+    CONTAINERS_MAX,
+    DEPTH_MAX,
+    INTEGER_MAX,
+    Digest,
+    Json,
+    canonical_bytes,
+    parse_json,
+)
 from rexecop.proof.chain import seal, unseal
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode
 from rexecop.proof.errors import ChainBroken, HeadsProofWrong, KindUnknown, LogError, ProofError
@@ -340,6 +348,7 @@ LIMITS: Final = {
     "bytes of `heads.json`": bundle.HEADS_BYTES_MAX,
     "targets of a `heads/1` record": heads.TARGETS_MAX,
     "bytes of a proof of growth": logproof.PROOF_BYTES_MAX,
+    "`[` and `{` in `manifest.json`, `proofs.json`, `heads.json`": CONTAINERS_MAX,
     "magnitude of an integer": INTEGER_MAX,
     "levels of nesting in a json value": DEPTH_MAX,
     **{f"`{kind.kind}` records in one section": most for kind, most in KIND_LIMITS.items()},

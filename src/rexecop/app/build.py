@@ -101,10 +101,8 @@ async def init_root(
     (made if fresh else kept).append(_shown(root.ledger, root))
     try:
         key.follow(store, store.instance_id)
-        signer = key.signer()
-        approver_key = root.keys / "approver"
+        signer, approver_key, instance = key.signer(), root.keys / "approver", store.instance_id
         await _enrol(store, root, signer, person, me)
-        instance = store.instance_id
         keys = Keyring(store, SystemClock(), instance).view()
     finally:
         store.close()

@@ -95,6 +95,8 @@ class Evidence:
         cutting = self._cutting(asked.with_outputs, asked.since)
         cutting = cutting if at is None else replace(cutting, checkpoint=at)
         contents = self._cutter.contents(operation, cutting)
+        if at is None and len(contents.records) < self._store.records_of(operation):
+            self._store.require_sure()  # Only a ledger that may be a copy has no newer checkpoint.
         return self._hand_out(contents, operation, asked, cutting, now)
 
     async def export_window(self, target: str | None, asked: Asked, now: datetime) -> ExportView:

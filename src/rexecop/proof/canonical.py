@@ -22,6 +22,7 @@ Digest = NewType("Digest", str)
 
 INTEGER_MAX: Final = 2**53  # The largest magnitude every JSON reader keeps exactly.
 DEPTH_MAX: Final = 64  # Deeper nesting serves no evidence and exhausts stacks.
+CONTAINERS_MAX: Final = 1_000_000  # Arrays and objects of a text: in memory each is thirty times its bytes.
 
 HASHES: Final = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
@@ -115,6 +116,8 @@ def load_json(data: bytes | str, *, bytes_max: int) -> Json:
         raise NotCanonical(f"{len(data)} bytes, at most {bytes_max} are read", limit=bytes_max)
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
+        if len(text) > CONTAINERS_MAX and text.count("[") + text.count("{") > CONTAINERS_MAX:
+            raise ValueError(f"it has more than {CONTAINERS_MAX} arrays and objects")
         value: Json = _decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise NotCanonical(f"not strict JSON: {error}") from error

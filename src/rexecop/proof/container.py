@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +47,11 @@ def pack(members: Mapping[str, bytes]) -> bytes:
     Raises:
         ContainerMalformed: a name or number that the container cannot hold.
     """
+    return b"".join(_parts(members))
+
+
+def _parts(members: Mapping[str, bytes]) -> tuple[bytes, ...]:
+    """Return what the container of `members` is made of; no member is copied."""
     if len(members) > MEMBERS_MAX:
         raise ContainerMalformed(f"{len(members)} members, at most {MEMBERS_MAX} fit", limit=MEMBERS_MAX)
     body: list[bytes] = []
@@ -67,7 +72,7 @@ def pack(members: Mapping[str, bytes]) -> bytes:
     listing = b"".join(directory)
     count = len(members)
     end = _END.pack(_END_MAGIC, 0, 0, count, count, len(listing), offset, 0)
-    return b"".join((*body, listing, end))
+    return (*body, listing, end)
 
 
 def unpack(data: bytes) -> Unpacked:
@@ -92,7 +97,17 @@ def unpack(data: bytes) -> Unpacked:
             damaged.append(name)
     if not members:
         raise ContainerMalformed("file does not begin with a member of a zip")
-    return Unpacked(members=members, damaged=tuple(damaged), exact=pack(members) == data)
+    return Unpacked(members=members, damaged=tuple(damaged), exact=_is_joined(data, _parts(members)))
+
+
+def _is_joined(data: bytes, parts: Sequence[bytes]) -> bool:
+    """Return whether `data` is `parts` one after the other, without joining what may be large."""
+    offset, view = 0, memoryview(data)
+    for part in parts:
+        if view[offset : offset + len(part)] != part:
+            return False
+        offset += len(part)
+    return offset == len(data)
 
 
 def _member(data: bytes, offset: int) -> tuple[str, bytes, int, int]:

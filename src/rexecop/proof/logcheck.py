@@ -26,15 +26,13 @@ from rexecop.proof.merkle import Frontier, leaf_hash
 class Leaf:
     """The bytes of the next leaf; `kept` returns what is kept beside it for the node of a level, if anything.
 
-    `operation` and `n` are where an index says the record belongs. `lost` is what a record
-    hashed to whose bytes are known to be lost.
+    `operation` and `n` are where an index says the record belongs.
     """
 
     body: bytes
     kept: Callable[[int], bytes | None]
     operation: str | None = None
     n: int | None = None
-    lost: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +79,7 @@ def check_log(
     except ProofError as error:
         at = walk.frontier.size
         bad = BadRecord(code=error.code, reason=error.message, leaf=at, operation_id=operation, n=n)
-    return LogReport(
-        size=walk.frontier.size, root=walk.frontier.root(), bad=bad, quarantined=tuple(walk.lost)
-    )
+    return LogReport(size=walk.frontier.size, root=walk.frontier.root(), bad=bad)
 
 
 class _Walk:
@@ -91,8 +87,6 @@ class _Walk:
 
     def __init__(self, size: int, own: Iterable[Checkpoint], held: Iterable[Checkpoint]) -> None:
         self.frontier = Frontier.empty()
-        self.lost: list[BadRecord] = []
-        self._after_loss: set[str | None] = set()
         self._size = size
         self._due: dict[int, list[tuple[Checkpoint, bool]]] = {}
         for checkpoint, earlier in (*((one, False) for one in own), *((one, True) for one in held)):
@@ -107,7 +101,7 @@ class _Walk:
         Raises:
             ProofError: what is wrong with it.
         """
-        frontier, completed = self.frontier.append(leaf.lost or leaf_hash(leaf.body))
+        frontier, completed = self.frontier.append(leaf_hash(leaf.body))
         for level, node in enumerate(completed):
             kept = leaf.kept(level)
             if kept is not None and kept != node:
@@ -115,19 +109,8 @@ class _Walk:
                     raise LogRecordAltered("the record's bytes are not those that were logged")
                 raise LogNodeWrong(f"the tree node of level {level} that is kept is not the one of its log")
         self.compare(frontier)
-        if leaf.lost is None:
-            self._link(leaf)
-        else:
-            self._lose(leaf)
+        self._link(leaf)
         self.frontier = frontier
-
-    def _lose(self, leaf: Leaf) -> None:
-        """Name a lost record; what follows it in its chain follows something nobody can read."""
-        reason = "its bytes are lost, and it was quarantined"
-        place = {"leaf": self.frontier.size, "n": leaf.n or 0}
-        code = LogRecordAltered.code
-        self.lost.append(BadRecord(code=code, reason=reason, operation_id=leaf.operation or "", **place))
-        self._after_loss.add(leaf.operation)
 
     def _link(self, leaf: Leaf) -> None:
         sealed = unseal(leaf.body)
@@ -135,9 +118,7 @@ class _Walk:
         if leaf.n is not None and (leaf.operation, leaf.n) != (record.operation, record.n):
             raise ChainBroken(f"it is record {record.n} of `{record.operation}`, filed as another one")
         last = self._ends.get(record.operation)
-        if record.operation not in self._after_loss:
-            check_follows(last, sealed, last.n + 1 if last else 0)
-        self._after_loss.discard(record.operation)
+        check_follows(last, sealed, last.n + 1 if last else 0)
         self._ends[record.operation] = End.of(sealed)
 
     def compare(self, frontier: Frontier) -> None:

@@ -112,7 +112,7 @@ def tally(
         terms=terms_digest(terms),
         required=tuple(dict.fromkeys(rule.group for rule in terms.approvals)),
         preview=preview,
-        enrolments=enrolments,
+        register=_Register(asked, enrolments),
         groups=groups,
         at=at,
     )
@@ -164,7 +164,47 @@ def approver_objection(
         ChainBroken: `plan` is not the plan of `intent`.
     """
     asked, planned = _pair(intent, plan)
-    return _person_objection(approver, asked) or _key_objection(approver, asked, planned, enrolments, at)
+    register = _Register(asked, enrolments)
+    return _person_objection(approver, asked) or _key_objection(approver, planned, register, at)
+
+
+class _Register:
+    """Enrolments as those who ask are kin to them: each is looked at once, however many approve."""
+
+    def __init__(self, asked: Intent, enrolments: Sequence[Enrolment]) -> None:
+        askers = {person_key(asked.by.person), person_key(asked.sponsor or asked.by.person)}
+        approving = (one for one in enrolments if one.role is Role.APPROVER)
+        # Of several enrolments of one key for one person the newest is what holds.
+        self._newest = {(one.fingerprint, one.person): one for one in approving}
+        self._shared = {one.fingerprint: one.person for one in enrolments if person_key(one.person) in askers}
+        made: dict[str, list[Enrolment]] = {}
+        for one in enrolments:
+            made.setdefault(one.by.credential, []).append(one)
+        waiting = [
+            one
+            for one in enrolments
+            if person_key(one.by.person) in askers or one.by.credential == asked.by.credential
+        ]
+        self._rests_on = {id(one): one.by.person for one in waiting}
+        while waiting:
+            other = waiting.pop()
+            for one in made.get(other.fingerprint, ()):
+                if id(one) not in self._rests_on:
+                    self._rests_on[id(one)] = self._rests_on[id(other)]
+                    waiting.append(one)
+
+    def enrolment_of(self, approver: Principal) -> Enrolment | None:
+        """Return the enrolment by which `approver` approves, if there is one."""
+        return self._newest.get((approver.credential, approver.person))
+
+    def kinship_objection(self, enrolment: Enrolment) -> Objection | None:
+        """Object when who asked (or sponsors the agent) holds the key, or enrolled it, directly or not."""
+        key = f"key `{enrolment.fingerprint}`"
+        if (person := self._shared.get(enrolment.fingerprint)) is not None:
+            return Objection("key-shared-with-requester", f"{key} is also enrolled for `{person}`")
+        if (person := self._rests_on.get(id(enrolment))) is not None:
+            return Objection("key-enrolled-by-requester", f"{key} rests on an enrolment by `{person}`")
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +217,7 @@ class _Case:
     terms: Digest
     required: tuple[str, ...]
     preview: Digest
-    enrolments: Sequence[Enrolment]
+    register: _Register
     groups: Groups | None
     at: datetime
 
@@ -206,8 +246,8 @@ def _judge(case: _Case, sealed: Sealed, nonces: set[str], persons: set[str]) -> 
     wrong = (
         _statement_objection(case, record)
         or _person_objection(said.approver, case.intent)
-        or _key_objection(said.approver, case.intent, case.plan, case.enrolments, moment)
-        or _signature_objection(record, case.enrolments)
+        or _key_objection(said.approver, case.plan, case.register, moment)
+        or _signature_objection(record, case.register)
     )
     if wrong is not None:
         return wrong
@@ -264,52 +304,24 @@ def _person_objection(approver: Principal, asked: Intent) -> Objection | None:
 
 
 def _key_objection(
-    approver: Principal, asked: Intent, planned: Plan, enrolments: Sequence[Enrolment], moment: datetime
+    approver: Principal, planned: Plan, register: _Register, moment: datetime
 ) -> Objection | None:
     person, key = approver.person, f"key `{approver.credential}`"
     if approver.established is not Established.KEY:
         why = f"`{person}` is known by {approver.established}, not by a key"
         return Objection("approver-not-established", why)
-    enrolment = _enrolment_of(approver, enrolments)
+    enrolment = register.enrolment_of(approver)
     if enrolment is None:
         return Objection("approver-unknown", f"{key} is not enrolled as an approver's key of `{person}`")
     if not enrolment.valid_at(moment):
         return Objection("approver-key-invalid", f"{key} had expired or was revoked")
     if enrolment.since >= planned.at:
         return Objection("key-enrolled-after-plan", f"{key} was enrolled only after the plan was made")
-    return _kinship_objection(enrolment, asked, enrolments)
+    return register.kinship_objection(enrolment)
 
 
-def _kinship_objection(
-    enrolment: Enrolment, asked: Intent, enrolments: Sequence[Enrolment]
-) -> Objection | None:
-    """Object when who asked (or sponsors the asking agent) holds the key, or enrolled it, directly or not."""
-    askers = {person_key(asked.by.person), person_key(asked.sponsor or asked.by.person)}
-    key = f"key `{enrolment.fingerprint}`"
-    for other in enrolments:
-        if other.fingerprint == enrolment.fingerprint and person_key(other.person) in askers:
-            return Objection("key-shared-with-requester", f"{key} is also enrolled for `{other.person}`")
-    seen: set[str] = set()
-    waiting = [enrolment]
-    while waiting:
-        by = waiting.pop().by
-        if person_key(by.person) in askers or by.credential == asked.by.credential:
-            return Objection("key-enrolled-by-requester", f"{key} rests on an enrolment by `{by.person}`")
-        if by.credential not in seen:
-            seen.add(by.credential)
-            waiting.extend(other for other in enrolments if other.fingerprint == by.credential)
-    return None
-
-
-def _enrolment_of(approver: Principal, enrolments: Sequence[Enrolment]) -> Enrolment | None:
-    # Of several enrolments of one key for one person the newest is what holds.
-    wanted = (Role.APPROVER, approver.credential, approver.person)
-    found = (one for one in reversed(enrolments) if (one.role, one.fingerprint, one.person) == wanted)
-    return next(found, None)
-
-
-def _signature_objection(record: Approval, enrolments: Sequence[Enrolment]) -> Objection | None:
-    enrolment = _enrolment_of(record.statement.approver, enrolments)
+def _signature_objection(record: Approval, register: _Register) -> Objection | None:
+    enrolment = register.enrolment_of(record.statement.approver)
     signed_by = _signed_by(record.signature, record.statement)
     try:
         enrolled = None if enrolment is None else PublicKey.from_line(enrolment.public)

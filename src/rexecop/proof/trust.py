@@ -35,11 +35,14 @@ class Enrolment:
 def enrolments(records: Iterable[Sealed]) -> tuple[Enrolment, ...]:
     """Return every enrolment ever made, in order; a revocation ends those that stand for the key and role."""
     found: list[Enrolment] = []
+    standing: dict[tuple[str, Role], list[int]] = {}
     for sealed in records:
         record = sealed.record
         if not isinstance(record, Trust):
             continue
+        key = (record.fingerprint, record.role)
         if not record.revoked:
+            standing.setdefault(key, []).append(len(found))
             found.append(
                 Enrolment(
                     person=record.person,
@@ -53,9 +56,8 @@ def enrolments(records: Iterable[Sealed]) -> tuple[Enrolment, ...]:
                 )
             )
             continue
-        for index, item in enumerate(found):
-            if (item.fingerprint, item.role, item.revoked) == (record.fingerprint, record.role, None):
-                found[index] = replace(item, revoked=record.at)
+        for index in standing.pop(key, ()):
+            found[index] = replace(found[index], revoked=record.at)
     return tuple(found)
 
 

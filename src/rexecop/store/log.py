@@ -22,7 +22,6 @@ from rexecop.proof.merkle import (
     NodeReader,
     Place,
     completing,
-    leaf_hash,
     nodes_from,
 )
 from rexecop.store.connection import Readers
@@ -141,10 +140,8 @@ class Log:
             found = connection.execute("SELECT name FROM meta WHERE name GLOB ?", (f"{QUARANTINE}[0-9]*",))
             return frozenset(int(name.removeprefix(QUARANTINE)) for (name,) in found)
 
-    def leaves(self, start: int, stop: int, lost: frozenset[int] = frozenset()) -> Iterator[Leaf]:
+    def leaves(self, start: int, stop: int) -> Iterator[Leaf]:
         """Yield the leaves from `start` up to and without `stop`, reading a page at a time.
-
-        Those that are known to be `lost` have an empty body unless it is what was logged after all.
 
         Raises:
             StoreDamaged: the next leaf is missing, or cannot be read or unpacked.
@@ -163,9 +160,7 @@ class Log:
             for leaf, key, n, body, nodes in rows:
                 if leaf != start:
                     break
-                known = leaf in lost and not _is_logged(body, nodes)
-                opened = b"" if known else unpack_body(body)
-                yield Leaf(leaf, "" if key is None else unpack_operation(key), n, opened, nodes)
+                yield Leaf(leaf, "" if key is None else unpack_operation(key), n, unpack_body(body), nodes)
                 start += 1
             if start != end:
                 raise _no_leaf(start)
@@ -202,10 +197,7 @@ class Log:
         with self._readers.borrow() as connection:
             notes_kept = list(connection.execute("SELECT size, note FROM checkpoints"))
         own = [checkpoint_in(size, note, log_keys) for size, note in notes_kept]
-        for checkpoint in held:
-            if own and checkpoint.log != own[-1].log:
-                words = f"the checkpoint held is of {checkpoint.log[:64]!a}, not of `{own[-1].log}`"
-                raise CheckpointForeign(words)
+        require_same_log(own, held)
         size = self.size()
         report = check_log(self._checked_leaves(size), size, own=own, held=held)
         if report.bad is not None and not report.bad.operation_id and report.bad.leaf < size:
@@ -214,13 +206,9 @@ class Log:
         return report
 
     def _checked_leaves(self, size: int) -> Iterator[CheckedLeaf]:
-        known = self.quarantined()
         try:
-            for leaf in self.leaves(0, size, known):
-                lost = leaf.kept(0)[:HASH_BYTES] if not leaf.body else None
-                yield CheckedLeaf(
-                    body=leaf.body, kept=leaf.kept, operation=leaf.operation, n=leaf.n, lost=lost
-                )
+            for leaf in self.leaves(0, size):
+                yield CheckedLeaf(body=leaf.body, kept=leaf.kept, operation=leaf.operation, n=leaf.n)
         except StoreDamaged as error:
             raise LogLeafUnreadable(error.message) from error
 
@@ -233,12 +221,12 @@ class Log:
         return ("", 0) if row is None or row[0] is None else (unpack_operation(row[0]), int(row[1]))
 
 
-def _is_logged(stored: bytes, nodes: bytes) -> bool:
-    """Return whether the body `stored` is the one whose leaf hash stands first in `nodes`."""
-    try:
-        return leaf_hash(unpack_body(stored)) == nodes[:HASH_BYTES]
-    except StoreDamaged:
-        return False
+def require_same_log(own: Sequence[Checkpoint], held: Sequence[Checkpoint]) -> None:
+    """Return only if the checkpoints `held` are of the log of `own`, else raise CheckpointForeign."""
+    for checkpoint in held:
+        if own and checkpoint.log != own[-1].log:
+            words = f"the checkpoint held is of {checkpoint.log[:64]!a}, not of `{own[-1].log}`"
+            raise CheckpointForeign(words)
 
 
 def size_in(connection: apsw.Connection) -> int:

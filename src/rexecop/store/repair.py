@@ -7,7 +7,7 @@ everything and a checkpoint. What is not sure is never overwritten.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +18,9 @@ import apsw
 from rexecop.operations.errors import OperationUnknown
 from rexecop.proof.canonical import Json, canonical_bytes
 from rexecop.proof.chain import Sealed, check_link, unseal
-from rexecop.proof.errors import ProofError
+from rexecop.proof.checkpoint import Checkpoint, require_continued
+from rexecop.proof.errors import LogRecordAltered, ProofError
+from rexecop.proof.logcheck import BadRecord, LogReport
 from rexecop.proof.merkle import (
     HASH_BYTES,
     Frontier,
@@ -34,6 +36,8 @@ from rexecop.store.packing import pack_body, pack_operation, unpack_body, unpack
 
 TAILS_MAX: Final = 20_000  # Ends of chains remembered while checking; others are read again.
 UNKNOWN_PLACE: Final = -1  # Where even the place of a lost record cannot be told.
+NODES: Final = "the tree nodes stored beside it are not those of its log"
+UNREAD: Final = "the checkpoint of this size cannot be read"
 BEYOND: Final = "a checkpoint covers more than the log holds"
 FORKED: Final = "a checkpoint was signed over another log"
 
@@ -286,6 +290,41 @@ def kept_roots(readers: Readers) -> tuple[dict[int, bytes], tuple[int, ...]]:
             except (ProofError, StoreDamaged):
                 bad.append(size)
     return roots, tuple(bad)
+
+
+def report_around(readers: Readers, known: frozenset[int], held: Sequence[Checkpoint]) -> LogReport:
+    """Return what checking the log finds beside the leaves that are `known` to be damaged.
+
+    Raises:
+        StoreDamaged: a checkpoint cannot be read.
+    """
+    found = Examiner(readers).run()
+    wrong = [
+        *((item.leaf, item.operation, item.n, item.reason) for item in (*found.damaged, *found.unfit)),
+        *((item.leaf, item.operation, item.n, NODES) for item in found.nodes if item.leaf not in known),
+        *((size, "", UNKNOWN_PLACE, UNREAD) for size in found.notes),
+        *((item.size, "", UNKNOWN_PLACE, why) for item in held if (why := _discontinued(readers, item))),
+    ]
+    bad = [
+        BadRecord(code=LogRecordAltered.code, leaf=leaf, operation_id=of, n=n, reason=why)
+        for leaf, of, n, why in sorted(wrong)
+    ]
+    return LogReport(
+        size=found.size,
+        root=found.root or b"",
+        bad=next((item for item in bad if item.leaf not in known), None),
+        quarantined=tuple(item for item in bad if item.leaf in known),
+    )
+
+
+def _discontinued(readers: Readers, held: Checkpoint) -> str | None:
+    """Return why the log does not continue `held`, None if it does."""
+    log = Log(readers)
+    try:
+        require_continued(held, log.size(), log.root)
+    except (ProofError, StoreDamaged) as error:
+        return error.message
+    return None
 
 
 def put_back(connection: apsw.Connection, records: Iterable[Leaf]) -> None:

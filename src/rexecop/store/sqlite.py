@@ -12,7 +12,9 @@ import apsw
 
 from rexecop.operations.errors import AppendConflict, OperationUnknown
 from rexecop.operations.ports import Appended, Batch, Lease
+from rexecop.proof.checkpoint import Checkpoint, LogKeys
 from rexecop.proof.errors import ProofError
+from rexecop.proof.logcheck import LogReport
 from rexecop.proof.note import NoteSignature
 from rexecop.proof.vocabulary import Mode
 from rexecop.store import connection as connections
@@ -21,7 +23,7 @@ from rexecop.store.apply import RELEASED, Applier, is_released
 from rexecop.store.checkpoints import Checkpointer, Sign, give
 from rexecop.store.errors import RootIdentityDoubtful, StoreReadOnly
 from rexecop.store.index import Difference, Fold
-from rexecop.store.log import Leaf, Log, StoredCheckpoint, size_in
+from rexecop.store.log import Leaf, Log, StoredCheckpoint, checkpoint_in, require_same_log, size_in
 from rexecop.store.packing import pack_operation
 from rexecop.store.prepare import prepare
 from rexecop.store.reading import Reading, lease_in, number_in
@@ -271,6 +273,16 @@ class SqliteStore(Reading):
         """Store the bytes of `records` where they were lost; the caller has compared them with the tree."""
         with self._repairing() as connection:
             repair.put_back(connection, records)
+
+    def verify_log(self, *, held: Sequence[Checkpoint] = (), log_keys: LogKeys | None = None) -> LogReport:
+        """Recompute the log as `Log.verify_log` does, or around the records that are known to be lost."""
+        known = self.quarantined()
+        if not known:
+            return super().verify_log(held=held, log_keys=log_keys)
+        with self._readers.borrow() as connection:
+            notes = list(connection.execute("SELECT size, note FROM checkpoints"))
+        require_same_log([checkpoint_in(size, note, log_keys) for size, note in notes], held)
+        return repair.report_around(self._readers, known, held)
 
     def quarantine(self, damaged: Sequence[Damage], by: str, at: str) -> None:
         """Remember `damaged` records as known, who named them, and when."""

@@ -28,9 +28,7 @@ from rexecop.cli.session import Session
 @click.option("--with-outputs", is_flag=True, help="Put the kept outputs in as well.")
 @click.option("--witnessed", is_flag=True, help="Cut it at the newest checkpoint that a witness cosigned.")
 @click.option("--stamped", is_flag=True, help="Cut it at the newest checkpoint that has a time stamp.")
-@click.option(
-    "--schemas", metavar="DIR", help="Write the JSON Schemas of all formats there, and nothing else."
-)
+@click.option("--schemas", metavar="DIR", help="Write the JSON Schemas of all formats there, no evidence.")
 @click.pass_obj
 def command(
     session: Session,
@@ -48,32 +46,27 @@ def command(
 ) -> None:
     """Write what a stranger can check offline with `rexecop verify`; every export is recorded.
 
-    It holds one OPERATION; or, with --target or --all, every change that was recorded
-    between two checkpoints, and the proof that there were no others. `--format report`
-    writes a page for people, with the bundle in it.
+    It holds one OPERATION; or, with --target or --all, every change recorded between two
+    checkpoints, and proof that there were no others. `--format report` is a page for people.
     """
     from rexecop.app.evidence import Asked
 
-    # `--output json` means the format here too; a file of that name is written `./json`.
-    if output in {"table", "json", "yaml"}:
-        session.flags["output"] = output
-        output = None
+    if output in {"table", "json", "yaml"}:  # The format, here too; a file of that name is `./json`.
+        session.flags["output"], output = output, None
     if schemas is not None:
-        _schemas(session, Path(schemas))
-        return
+        return _schemas(session, Path(schemas))
     if (operation is not None) + (target is not None) + everything != 1:
         raise Usage("name one operation, or `--target`, or `--all`", next_steps=("rexecop export @",))
     if operation is not None and until is not None:
         raise Usage("`--until` bounds a window; an operation is exported whole")
     if witnessed and stamped:
         raise Usage("it is cut at one checkpoint: give `--witnessed` or `--stamped`")
-    begin, end = log_bound(since), log_bound(until)
     asked = Asked(
         form=form,
         path=path(output),
         with_outputs=with_outputs,
-        since=begin,
-        until=end,
+        since=log_bound(since),
+        until=log_bound(until),
         witnessed=witnessed,
         stamped=stamped,
     )
@@ -94,5 +87,4 @@ def _schemas(session: Session, folder: Path) -> None:
     files = {name: as_json(schema).encode() for name, schema in schemas().items()}
     write_folder(folder, files)
     names = [str(folder / name) for name in files]
-    text = "\n".join(names)
-    session.answer({"schemas": names}, lambda page: page.block(text), quiet=text)
+    session.answer({"schemas": names}, lambda page: page.block("\n".join(names)), quiet="\n".join(names))

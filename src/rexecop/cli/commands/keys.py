@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from rexecop.cli.commands.keys_rotate import rotate, takes_expiry
 from rexecop.cli.enrolling import note_unknown
 from rexecop.cli.pages import keys_page
 from rexecop.cli.parsing import VerbGroup
+from rexecop.cli.rotating import rotate, takes_expiry
 from rexecop.cli.session import Session
 
 _ROLES = click.Choice(["approver", "requester", "instance", "witness", "node"])

@@ -173,6 +173,14 @@ def steps_by_key(plan: Plan) -> dict[tuple[str, str], Step]:
     return {(step.target, step.id): step for step in plan.steps}
 
 
+def steps_by_id(plan: Plan) -> dict[str, list[Step]]:
+    """Return the plan's steps by id: one for each target."""
+    found: dict[str, list[Step]] = {}
+    for step in plan.steps:
+        found.setdefault(step.id, []).append(step)
+    return found
+
+
 def call_steps(plan: Plan) -> list[CallStep]:
     """Return the steps that make calls."""
     return [step for step in plan.steps if isinstance(step, CallStep)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -12,9 +12,9 @@ from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import TemplateMismatch
 from rexecop.proof.records import Attempt, Command, Outcome, Receipt, Reconciliation, Ticket, Verb
-from rexecop.proof.records.plan import CallStep, Plan, Step
+from rexecop.proof.records.plan import CallStep, Step
 from rexecop.proof.scope import template_for
-from rexecop.proof.verify.evidence import Evidence, Notes, place, steps_by_key
+from rexecop.proof.verify.evidence import Evidence, Notes, place, steps_by_id, steps_by_key
 from rexecop.proof.verify.patterns import affordable
 from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
 
@@ -30,7 +30,7 @@ def check(evidence: Evidence, notes: Notes) -> None:
     plan, intent = evidence.plan, evidence.intent
     if plan is None or intent is None:
         return
-    walk = _Walk(plan=plan, steps=steps_by_key(plan), mode=intent.mode, notes=notes)
+    walk = _Walk(steps=steps_by_key(plan), named=steps_by_id(plan), mode=intent.mode, notes=notes)
     for sealed in evidence.records:
         record = sealed.record
         if isinstance(record, Ticket):
@@ -55,8 +55,8 @@ def _key(attempt: Attempt) -> Key:
 class _Walk:
     """Where a walk through the records has got to."""
 
-    plan: Plan
     steps: Mapping[tuple[str, str], Step]
+    named: Mapping[str, Sequence[Step]]
     mode: Mode
     notes: Notes
     ticket: tuple[Digest, Ticket] | None = None
@@ -188,7 +188,7 @@ class _Walk:
 
     def _computed(self, sealed: Sealed, record: Outcome) -> None:
         """An outcome without attempt is a computation, or a call that was not made."""
-        when, steps = self.notes.when, [step for step in self.plan.steps if step.id == record.step]
+        when, steps = self.notes.when, self.named.get(record.step, ())
         when(not steps, "E07t", sealed, f"is of step `{record.step:.64}`, not in the plan")
         if any(isinstance(step, CallStep) for step in steps):
             made = record.ended not in _UNMADE

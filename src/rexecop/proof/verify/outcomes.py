@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,7 +10,6 @@ from typing import Final
 from rexecop.proof.call import ScriptedRequest
 from rexecop.proof.canonical import Digest, commit, same
 from rexecop.proof.chain import Sealed
-from rexecop.proof.receipts import totals
 from rexecop.proof.records import (
     Approval,
     Attempt,
@@ -26,8 +26,8 @@ from rexecop.proof.records import (
     Verb,
 )
 from rexecop.proof.records.decision import Obligations
-from rexecop.proof.records.plan import CallStep
-from rexecop.proof.verify.evidence import Evidence, Notes, Opened, call_steps, steps_by_key
+from rexecop.proof.records.plan import CallStep, Step
+from rexecop.proof.verify.evidence import Evidence, Notes, Opened, call_steps, steps_by_id, steps_by_key
 from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Grade, Isolation, Mode, Phase, State, Verdict
 
 _STRENGTH: Final[tuple[str, ...]] = tuple(Isolation)[:-1]  # Weakest first; without `not-applicable`.
@@ -51,7 +51,10 @@ class _Story:
     """What the records say happened, up to one place."""
 
     plan: Plan | None
+    steps: Mapping[str, Sequence[Step]]
     attempts: dict[Digest, Attempt] = field(default_factory=dict)
+    made: int = 0
+    ends: Counter[str] = field(default_factory=Counter)
     unanswered: set[Digest] = field(default_factory=set)
     unknown: set[Digest] = field(default_factory=set)
     work: dict[Key, Ended | None] = field(default_factory=dict)
@@ -67,7 +70,9 @@ class _Story:
         record = sealed.record
         if isinstance(record, Attempt):
             self.attempts[sealed.digest] = record
-            self.unanswered.add(sealed.digest)
+            self.made += 1
+            if record.phase is not Phase.PROBE:
+                self.unanswered.add(sealed.digest)
         elif isinstance(record, Outcome):
             self._outcome(record)
         elif isinstance(record, Reconciliation):
@@ -86,6 +91,7 @@ class _Story:
             self.undoing = False
 
     def _outcome(self, record: Outcome) -> None:
+        self.ends[record.ended] += 1
         attempt = self.attempts.get(record.attempt) if record.attempt is not None else None
         if record.attempt is not None and attempt is not None:
             self._ended(record.attempt, record.ended)
@@ -93,9 +99,8 @@ class _Story:
                 self.unknown.add(record.attempt)
             return
         table = self.undone if self.undoing else self.work
-        for step in self.plan.steps if self.plan else ():
-            if step.id == record.step:
-                table[(step.target, step.id)] = record.ended
+        for step in self.steps.get(record.step, ()):
+            table[(step.target, step.id)] = record.ended
 
     def _ended(self, digest: Digest, ended: Ended | None) -> None:
         self.unanswered.discard(digest)
@@ -107,11 +112,11 @@ class _Story:
 
 def check(evidence: Evidence, notes: Notes) -> None:
     """Step 9."""
-    story = _Story(plan=evidence.plan)
-    for index, sealed in enumerate(evidence.records):
+    story = _Story(plan=evidence.plan, steps=steps_by_id(evidence.plan) if evidence.plan else {})
+    for sealed in evidence.records:
         record = sealed.record
         if isinstance(record, Receipt):
-            _receipt(sealed, record, story, evidence.records[:index], notes)
+            _receipt(sealed, record, story, notes)
         elif isinstance(record, Validation):
             _validation(sealed, record, notes)
         story.take(sealed)
@@ -122,11 +127,12 @@ def check(evidence: Evidence, notes: Notes) -> None:
             _obligations(decisions[ticket.decision].terms.obligations, evidence, notes)
 
 
-def _receipt(sealed: Sealed, record: Receipt, story: _Story, before: Sequence[Sealed], notes: Notes) -> None:
+def _receipt(sealed: Sealed, record: Receipt, story: _Story, notes: Notes) -> None:
     when = notes.when
-    other = (record.attempts, dict(record.outcomes)) != totals(before)
+    # As `receipts.totals` counts, kept up so that many receipts do not count all over again.
+    other = (record.attempts, dict(record.outcomes)) != (story.made, dict(story.ends))
     when(other, "E09b", sealed, "counts other attempts or outcomes than there are")
-    lost = [digest for digest in story.unanswered if story.attempts[digest].phase is not Phase.PROBE]
+    lost = story.unanswered
     when(lost, "E09c", sealed, f"closes {len(lost)} attempts that have no outcome")
     unsettled = story.unknown if record.state is not State.ESCALATED else ()
     when(unsettled, "E09d", sealed, f"closes {len(unsettled)} unknown outcomes unsettled")
