@@ -457,6 +457,15 @@ def an_intent_under_the_signature_of_another() -> Case:
     return of(made, signatures={digest: armored})
 
 
+@earns("E04j")
+def an_intent_signature_that_names_an_algorithm_its_key_has_not() -> Case:
+    made = cut(a_read())
+    ((digest, armored),) = made.contents.signatures.items()
+    found = sshsig.decode(armored.decode())
+    renamed = replace(found, signature=found.signature.replace(b"ssh-ed25519", b"ssh-ed2u519", 1))
+    return of(made, signatures={digest: sshsig.encode(renamed).encode()})
+
+
 def _resealed(changed: Callable[[bytes], bytes]) -> Case:
     """An intent whose signature, taken out of its armor, was changed and put back."""
     made = cut(a_read())

@@ -25,7 +25,7 @@ from rexecop.proof.errors import (
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.signer import Signer, sign_bare
 from rexecop.proof.sshwire import SshReader, ssh_mpint, ssh_string, ssh_uint32
-from rexecop.proof.suites import SUITES, KeyFlags, Suite, Suites
+from rexecop.proof.suites import NOT_TAKEN, SUITES, KeyFlags, Suite, Suites
 
 IDS: Final = [suite.id for suite in SUITES.entries]
 every_suite: Final = pytest.mark.parametrize("suite", IDS)
@@ -107,15 +107,39 @@ def test_a_signature_of_one_suite_by_a_key_of_another_type_is_malformed(suite: s
                 publickey.verify(signer_of(suite).public, b"message", signer.sign(b"message"))
 
 
+WEBAUTHN = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com"
+
+
 @pytest.mark.parametrize(
-    "name", ["ssh-rsa", "ssh-dss", "webauthn-sk-ecdsa-sha2-nistp256@openssh.com", "none", ""]
+    ("suite", "name"), [("rsa-sha2-512", "ssh-rsa"), ("sk-ecdsa-sha2-nistp256@openssh.com", WEBAUTHN)]
 )
-def test_a_suite_that_is_not_in_the_table_is_unsupported_and_says_what_is(name: str) -> None:
-    for suite in IDS:
-        blob = ssh_string(name.encode()) + ssh_string(bytes(64))
-        with pytest.raises(SignatureUnsupported) as caught:
-            publickey.verify(signer_of(suite).public, b"message", blob)
-        assert caught.value.facts["allowed"] == ", ".join(IDS)
+def test_what_a_known_key_signs_with_and_nobody_checks_is_unsupported_and_says_what_is(
+    suite: str, name: str
+) -> None:
+    with pytest.raises(SignatureUnsupported) as caught:
+        publickey.verify(signer_of(suite).public, b"message", _named(name))
+    assert caught.value.facts["allowed"] == ", ".join(IDS)
+
+
+@every_suite
+@pytest.mark.parametrize("name", ["ssh-rsa", "ssh-dss", WEBAUTHN, "ssh-ed2u519", "none", ""])
+def test_a_name_that_the_type_of_the_key_has_not_is_malformed(suite: str, name: str) -> None:
+    public = signer_of(suite).public
+    if NOT_TAKEN.get(public.algorithm) == name:
+        name += "x"
+    with pytest.raises(SignatureMalformed):
+        publickey.verify(public, b"message", _named(name))
+
+
+def test_any_name_by_a_key_of_no_suite_is_unsupported() -> None:
+    public = PublicKey("ssh-dss", ssh_string(b"ssh-dss") + ssh_string(b"p"))
+    for name in ("ssh-dss", "none", ""):
+        with pytest.raises(SignatureUnsupported):
+            publickey.verify(public, b"message", _named(name))
+
+
+def _named(name: str) -> bytes:
+    return ssh_string(name.encode()) + ssh_string(bytes(64))
 
 
 def test_a_right_sha1_signature_is_not_taken() -> None:

@@ -21,6 +21,9 @@ from rexecop.proof.sshwire import SshReader, ssh_string, ssh_uint32
 ED25519: Final = "ssh-ed25519"
 RSA: Final = "ssh-rsa"  # Of keys; signatures of this name are SHA-1 and in no table.
 RSA_SHA512: Final = "rsa-sha2-512"
+SK_ECDSA: Final = "sk-ecdsa-sha2-nistp256@openssh.com"
+# What else the keys of a known type sign with. Any other name is no signature of theirs.
+NOT_TAKEN: Final = {RSA: RSA, SK_ECDSA: "webauthn-" + SK_ECDSA}
 
 K = TypeVar("K")
 
@@ -90,7 +93,7 @@ class Suites:
         """Return what `blob` shows, which is a signature over `message` by the key `wire`.
 
         Raises:
-            SignatureUnsupported: no suite here has its name.
+            SignatureUnsupported: no suite here has its name, and a key of this type may sign so.
             SignatureMalformed, PublicKeyMalformed: the bytes break their format.
             SignatureWrong: the key did not sign `message`.
             SignatureUserAbsent: a security key signed without its user.
@@ -99,11 +102,11 @@ class Suites:
             key, signature = SshReader(wire), SshReader(blob)
             key_type, name = key.text(), signature.text()
             suite = next((one for one in self.entries if one.id == name), None)
-            if suite is None:
+            if suite is None and (not self.of_key(key_type) or NOT_TAKEN.get(key_type) == name):
                 text = f"signatures `{name[:64]!a}` cannot be checked here"
                 raise SignatureUnsupported(text, algorithm=name[:64], allowed=self.ids)
-            if suite.key_type != key_type:
-                raise ValueError(f"it is a `{name}` signature by a `{key_type[:64]!a}` key")
+            if suite is None or suite.key_type != key_type:
+                raise ValueError(f"it is a `{name[:64]!a}` signature by a `{key_type[:64]!a}` key")
             flags = suite.check(key, message, signature)
             key.end()
             signature.end()
@@ -191,7 +194,7 @@ SUITES: Final = Suites(
         _suite("rsa-sha2-256", RSA, _rsa_key, partial(_check_rsa, "sha256")),
         _security_key_suite("sk-ssh-ed25519@openssh.com", _ed25519_key, library.verify_ed25519),
         _security_key_suite(
-            "sk-ecdsa-sha2-nistp256@openssh.com",
+            SK_ECDSA,
             partial(_ecdsa_key, "nistp256"),
             partial(_check_ecdsa, "nistp256"),
         ),
