@@ -23,7 +23,7 @@ from rexecop.proof.bundle import (
     build,
     from_members,
 )
-from rexecop.proof.canonical import Digest, Json, digest_of, load_json, trusted_bytes
+from rexecop.proof.canonical import Digest, Json, commit, digest_of, load_json, trusted_bytes
 from rexecop.proof.container import pack, unpack
 from rexecop.proof.errors import ProofError
 from rexecop.proof.suites import ED25519
@@ -108,7 +108,12 @@ def meaning(contents: BundleContents, trust: TrustedKeys) -> Meaning:
         signature = sshsig.decode(data.decode("ascii", "replace"))
         loose.add(("signature", digest, signature.public, signature.namespace, signature.signature))
     loose |= {("input", item.role, item.data) for item in contents.inputs}
-    loose |= {("blob", name, blob.key, blob.data) for name, blob in contents.blobs.items()}
+    # What opens a commitment was said by the record that holds the commitment.
+    loose |= {
+        ("blob", name, blob.key, blob.data)
+        for name, blob in contents.blobs.items()
+        if commit(blob.key, blob.data) != name
+    }
     if contents.heads is not None:
         loose.add(("heads", contents.heads))
     return Meaning(contents.records, contents.instance_records, frozenset(loose), window is not None)
@@ -318,14 +323,13 @@ def the_instances_own_records_are_changed(
         case 0:
             lines[place] = edited(lines[place], chance)
         case 1:
-            del lines[place]
-            del places[place]
+            del lines[place], places[place : place + 1]
         case 2:
             lines.reverse()
             places.reverse()
         case _:
             lines.append(lines[place])
-            places.append(places[place])
+            places += places[place : place + 1]
     return replace(of, instance_records=tuple(lines), proofs=replace(of.proofs, instance=tuple(places)))
 
 
