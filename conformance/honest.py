@@ -14,7 +14,7 @@ from conformance.memory_signer import MemorySigner
 from conformance.policies import POLICY, decided_change, with_policy
 from conformance.signers import signer_of
 from conformance.tamperings import Case, replace_contents
-from conformance.windows import a_rewound_log, a_week, an_open_window, cut_week
+from conformance.windows import a_rewound_log, a_silent_window, a_week, an_open_window, cut_week
 from conformance.worlds import (
     APPROVER_KEY,
     ENROLMENTS,
@@ -442,6 +442,11 @@ def window_from_the_beginning() -> Case:
 @logged("A window in which a change has no outcome yet: it is named as unknown.")
 def window_with_an_open_change() -> Case:
     return Case(bundle=an_open_window().bundle())
+
+
+@logged("A window whose heads do not say which operations had not ended.")
+def window_with_silent_heads() -> Case:
+    return Case(bundle=a_silent_window().bundle())
 
 
 # --- approvers with keys of every kind ---

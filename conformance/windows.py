@@ -31,16 +31,27 @@ from conformance.worlds import (
     instance_chain,
     read_step,
 )
-from rexecop.proof.bundle import BundleContents, Window, pack_proofs
-from rexecop.proof.canonical import Digest
-from rexecop.proof.chain import Sealed, seal
+from rexecop.proof.bundle import BundleContents, Window, build, pack_proofs
+from rexecop.proof.canonical import Digest, digest_of
+from rexecop.proof.chain import Sealed, seal, unseal
 from rexecop.proof.codec import encode
-from rexecop.proof.heads import Head, HeadProof, HeadsProofs, heads_root, prove_target, whole_map
+from rexecop.proof.heads import (
+    Head,
+    HeadProof,
+    HeadsProofs,
+    Unfinished,
+    has_ended,
+    heads_root,
+    prove_target,
+    prove_unfinished,
+    unfinished_root,
+    whole_map,
+)
 from rexecop.proof.logproof import ConsistencyProof
 from rexecop.proof.principal import ENGINE
 from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records import Attempt, Receipt
-from rexecop.proof.records.instance import Heads
+from rexecop.proof.records.instance import Heads, UnfinishedList
 from rexecop.proof.records.plan import CallStep
 from rexecop.proof.vocabulary import Effect, State, Verdict
 
@@ -90,6 +101,7 @@ class World:
     heads: dict[str, Head] = field(default_factory=dict)
     books: list[Book] = field(default_factory=list)
     maps: dict[Digest, tuple[Head, ...]] = field(default_factory=dict)
+    unfinished: dict[Digest, tuple[Unfinished, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for sealed in self.chain:
@@ -115,9 +127,25 @@ class World:
         n, prev = (1, None) if head is None else (head.n + 1, head.attempt)
         return self.write(a_write(f"op_{len(self.books)}", target, n, prev))
 
-    def mark(self, heads: Sequence[Head] | None = None) -> Digest:
-        """Record the heads, or others than there are; return the record's digest."""
+    def open_ones(self) -> tuple[Unfinished, ...]:
+        return tuple(
+            Unfinished(operation=book.operation, record=book.records[-1].digest)
+            for book in self.books
+            if attempts(book) and not has_ended(book.records)
+        )
+
+    def mark(self, heads: Sequence[Head] | None = None, *, silent: bool = False, **unfinished: Any) -> Digest:
+        """Record the heads, or others than there are; return the record's digest.
+
+        `silent` ones do not say what had not ended.
+        """
         entries = tuple(self.heads.values()) if heads is None else tuple(heads)
+        open_ones = self.open_ones()
+        said: dict[str, Any] = {
+            "size": len(self.log.rows),
+            "operations": len(open_ones),
+            "root": unfinished_root(open_ones),
+        }
         last = self.chain[-1]
         record = Heads(
             operation=INSTANCE,
@@ -127,11 +155,12 @@ class World:
             by=ENGINE,
             root=heads_root(entries),
             targets=len(entries),
+            unfinished=None if silent else UnfinishedList(**said | unfinished),
         )
         sealed = seal(record)
         self.chain.append(sealed)
         self.put(sealed)
-        self.maps[sealed.digest] = entries
+        self.maps[sealed.digest], self.unfinished[sealed.digest] = entries, open_ones
         return sealed.digest
 
     def cut(
@@ -148,7 +177,11 @@ class World:
             instance=INSTANCE,
             operation=None,
             window=Window(start=start, end=end, target=target),
-            heads=HeadsProofs(start=self.proofs(start, target), end=self.proofs(end, target)),
+            heads=HeadsProofs(
+                start=self.proofs(start, target),
+                end=self.proofs(end, target),
+                unfinished=prove_unfinished(self.unfinished[end], [book.operation for book in chosen]),
+            ),
             records=tuple(sealed.body for sealed in records),
             instance_records=tuple(sealed.body for sealed in self.chain),
             proofs=pack_proofs(
@@ -206,12 +239,26 @@ def leaving_out(missing: int) -> Case:
     return Case(bundle=world.cut(start, end, None, [*books[:missing], *books[missing + 1 :]]).bundle())
 
 
-def an_open_window() -> Made:
-    """A window in which a change has no outcome yet."""
+def an_open_world(after: int = 1) -> World:
+    """A change that ended, and one of which there are records up to its attempt, or so many from there on."""
     world = World()
-    book = world.change()
-    cut_off = replace(book, records=book.records[: attempts(book)[0].record.n + 1])
-    return world.cut(None, world.mark(), None, [cut_off])
+    world.change(OTHER)
+    book = a_write("op_open", TARGET, 1, None)
+    world.write(replace(book, records=book.records[: attempts(book)[0].record.n + after]))
+    return world
+
+
+def an_open_window() -> Made:
+    """A window in which a change has no outcome yet, beside one that ended."""
+    world = an_open_world()
+    return world.cut(None, world.mark())
+
+
+def a_silent_window() -> Made:
+    """A window whose heads do not say what had not ended, as they did not before they could."""
+    world = World()
+    world.change()
+    return world.cut(None, world.mark(silent=True))
 
 
 # --- what somebody who holds the instance's key might leave out, add or move ---
@@ -336,6 +383,80 @@ def a_change_numbered_for_before_the_window() -> Case:
 def an_operation_that_changed_nothing_in_the_window() -> Case:
     world, start, end = a_week()
     return Case(bundle=world.cut(start, end, None, world.books).bundle())
+
+
+def shortened(contents: BundleContents, operation: str, by: int) -> bytes:
+    """Return the bundle of `contents` without the last `by` records of `operation` and their signatures."""
+    theirs = [at for at, line in enumerate(contents.records) if unseal(line).record.operation == operation]
+    kept = [at for at in range(len(contents.records)) if at not in theirs[len(theirs) - by :]]
+    records = tuple(contents.records[at] for at in kept)
+    operations = tuple(contents.proofs.operation[at] for at in kept)
+    digests = {digest_of(line) for line in records}
+    envelopes = {digest: data for digest, data in contents.envelopes.items() if digest in digests}
+    proofs = replace(contents.proofs, operation=operations)
+    return build(replace(contents, records=records, proofs=proofs, envelopes=envelopes))
+
+
+@earns("E11j")
+def a_receipt_cut_off() -> Case:
+    return Case(bundle=shortened(cut_week().contents, "op_4", 1))
+
+
+@earns("E11j")
+def an_outcome_cut_off_and_all_after_it() -> Case:
+    return Case(bundle=shortened(cut_week(target=TARGET).contents, "op_5", 3))
+
+
+@earns("E11j")
+def the_outcome_of_an_unfinished_operation_cut_off() -> Case:
+    world = an_open_world(after=2)
+    return Case(bundle=shortened(world.cut(None, world.mark()).contents, "op_open", 1))
+
+
+@earns("E11j")
+def an_unfinished_operation_that_the_heads_do_not_name() -> Case:
+    made = an_open_window()
+    heads = made.contents.heads
+    assert heads is not None
+    contents = replace(made.contents, heads=replace(heads, unfinished=()))
+    return Case(bundle=replace(made, contents=contents).bundle())
+
+
+@earns("E11e")
+def an_unfinished_operation_that_is_not_in_the_list() -> Case:
+    made = an_open_window()
+    heads = made.contents.heads
+    assert heads is not None
+    entry = heads.unfinished[0]
+    false = replace(entry, unfinished=replace(entry.unfinished, record=PACK.digest))
+    contents = replace(made.contents, heads=replace(heads, unfinished=(false,)))
+    return Case(bundle=replace(made, contents=contents).bundle())
+
+
+@earns("E11e")
+def an_unfinished_operation_that_is_not_in_the_window() -> Case:
+    world = an_open_world()
+    end = world.mark()
+    made = world.cut(None, end, OTHER)
+    heads = made.contents.heads
+    assert heads is not None
+    extra = prove_unfinished(world.unfinished[end], ["op_open"])
+    contents = replace(made.contents, heads=replace(heads, unfinished=extra))
+    return Case(bundle=replace(made, contents=contents).bundle())
+
+
+@earns("E11e")
+def heads_that_look_at_less_than_the_changes_before_them() -> Case:
+    world = World()
+    world.change()
+    return Case(bundle=world.cut(None, world.mark(size=3)).bundle())
+
+
+@earns("E11e")
+def heads_that_look_at_more_than_there_was_before_them() -> Case:
+    world = World()
+    world.change()
+    return Case(bundle=world.cut(None, world.mark(size=999)).bundle())
 
 
 @earns("E03a")

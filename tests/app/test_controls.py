@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from conformance.windows import World, a_week, attempts
-from conformance.worlds import TRUSTED, Made
+from conformance.windows import World, a_week, a_write, attempts
+from conformance.worlds import TARGET, TRUSTED, Made
 from rexecop.app.controls import CHECKS, ControlsPage, Standing, controls_page, frameworks
 from rexecop.proof.canonical import digest_of
-from rexecop.proof.chain import Sealed
 from rexecop.proof.quorum import ProvedBy
 from rexecop.proof.records import Approval
 from rexecop.proof.verify import NO_KEYS, TrustedKeys, verify
@@ -89,11 +88,10 @@ def test_a_window_without_changes_is_complete_and_shows_no_change_under_control(
 
 def test_a_change_of_unknown_outcome_leaves_what_rests_on_outcomes_partly_shown() -> None:
     world = World()
-    book = world.change()
-    attempt: Sealed = attempts(book)[0]
-    cut_off = replace(book, records=book.records[: attempt.record.n + 1])
+    book = a_write("op_open", TARGET, 1, None)
+    world.write(replace(book, records=book.records[: attempts(book)[0].record.n + 1]))
 
-    found = page(world.cut(None, world.mark(), None, [cut_off]))
+    found = page(world.cut(None, world.mark()))
 
     assert check(found, "settled") == (Standing.PARTLY, 1)
     assert check(found, "tested")[0] is Standing.NOT_SHOWN

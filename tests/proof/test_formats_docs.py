@@ -18,7 +18,7 @@ from scripts.vectors import FILE, page, previews
 
 from conformance.succession import AFTER, SECOND_KEY, rotated, trusting
 from conformance.tamperings import TABLE
-from conformance.windows import an_open_window
+from conformance.windows import a_silent_window, an_open_window
 from conformance.worlds import (
     APPROVER_KEY,
     INSTANCE,
@@ -78,7 +78,7 @@ from rexecop.proof.canonical import (
 from rexecop.proof.chain import seal, unseal
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode
 from rexecop.proof.errors import ChainBroken, HeadsProofWrong, KindUnknown, LogError, ProofError
-from rexecop.proof.heads import Head, HeadsProofs
+from rexecop.proof.heads import Head, HeadsProofs, Unfinished
 from rexecop.proof.logproof import ConsistencyProof, InclusionProof, read_proof
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX, STATEMENT_TYPE
@@ -146,7 +146,15 @@ def section(name: str, heading: str) -> str:
 def test_every_example_is_what_the_code_reads(page: str, text: str) -> None:
     value = parsed(text)
     body = canonical_bytes(value)
-    kinds: tuple[type, ...] = (Manifest, Proofs, Head, HeadsProofs, BackupManifest, SupportManifest)
+    kinds: tuple[type, ...] = (
+        Manifest,
+        Proofs,
+        Head,
+        HeadsProofs,
+        Unfinished,
+        BackupManifest,
+        SupportManifest,
+    )
     others: dict[Json, type] = {kind.__dict__["kind"]: kind for kind in kinds}
     if value["kind"] == "policy-pack/1":
         assert pack_groups([body]) == {"ops": frozenset({"mara", "otto"})}
@@ -346,7 +354,7 @@ LIMITS: Final = {
     "lines of a `.jsonl`": bundle.RECORDS_MAX,
     "bytes of a record": codec.RECORD_BYTES_MAX,
     "bytes of `heads.json`": bundle.HEADS_BYTES_MAX,
-    "targets of a `heads/1` record": heads.TARGETS_MAX,
+    "targets and unfinished operations of a `heads/1` record": heads.TARGETS_MAX,
     "bytes of a proof of growth": logproof.PROOF_BYTES_MAX,
     "`[` and `{` in `manifest.json`, `proofs.json`, `heads.json`": CONTAINERS_MAX,
     "magnitude of an integer": INTEGER_MAX,
@@ -450,6 +458,7 @@ def incomplete() -> list[Report]:
         judged(stamped, trust=replace(TRUSTED, authorities=(clock.trusted(),))),
         judged(cut(book)),
         judged(an_open_window()),
+        judged(a_silent_window()),
         judged(replace(cut(book), contents=replace(cut(book).contents, inputs=()))),
         judged(cut(patterned)),
         judged(cut(read, instance=[*enrolled, seal(gone)], with_outputs=False)),

@@ -11,17 +11,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.windows import OTHER, World, a_rewound_log, a_week, attempts, cut_week
+from conformance.windows import (
+    OTHER,
+    World,
+    a_rewound_log,
+    a_week,
+    a_write,
+    an_open_world,
+    attempts,
+    cut_week,
+    shortened,
+)
 from conformance.worlds import PACK, TARGET, TRUSTED, judged
 from rexecop.proof.codec import from_json
 from rexecop.proof.errors import HeadsProofWrong
 from rexecop.proof.heads import (
     Head,
     HeadsProofs,
+    Unfinished,
     check_target,
+    check_unfinished,
     check_whole,
     heads_root,
     prove_target,
+    prove_unfinished,
+    unfinished_root,
     whole_map,
 )
 from rexecop.proof.verify import CODES, Rung, verify
@@ -75,18 +89,67 @@ def test_windows_that_meet_hold_together_what_one_over_both_holds() -> None:
 
 
 def test_a_change_of_which_nothing_is_known_is_named() -> None:
-    world = World()
-    book = world.change()
+    world = an_open_world()
+    book = world.books[-1]
     attempt = attempts(book)[0]
-    cut_off = replace(book, records=book.records[: attempt.record.n + 1])
 
-    report = judged(world.cut(None, world.mark(), None, [cut_off]))
+    report = judged(world.cut(None, world.mark()))
 
     assert report.findings == ()
     assert report.claims.complete is not None
     assert report.claims.complete.unknown == (attempt.digest,)
-    assert report.claims.complete.ended == {"open": 1}
+    assert report.claims.complete.ended == {"ok": 1, "open": 1}
     assert f"the end of `{book.operation}`" in {skipped.what for skipped in report.not_checked}
+
+
+@pytest.mark.parametrize("after", range(1, 5))
+def test_no_record_that_an_operation_had_at_the_end_can_be_left_out_of_its_tail(after: int) -> None:
+    world = an_open_world(after)
+    end = world.mark()
+    contents = world.cut(None, end).contents
+    for book in world.books:
+        for by in range(1, len(book.records)):
+            report = verify(shortened(contents, book.operation, by), TRUSTED)
+
+            assert report.claims.complete is None and not report.holds(Rung.CONSISTENT)
+    assert judged(world.cut(None, end)).findings == ()
+
+
+def test_what_was_recorded_behind_the_end_of_the_window_may_be_left_out() -> None:
+    world = an_open_world()
+    end = world.mark()
+    book = a_write("op_open", TARGET, 1, None)
+    world.books[-1] = book
+    for sealed in book.records[attempts(book)[0].record.n + 1 :]:
+        world.put(sealed)
+    contents = world.cut(None, end).contents
+
+    for by, ended in ((0, {"ok": 2}), (2, {"ok": 2}), (3, {"ok": 1, "open": 1})):
+        report = verify(shortened(contents, "op_open", by), TRUSTED)
+
+        assert report.findings == ()
+        assert report.claims.complete is not None and report.claims.complete.ended == ended
+    assert verify(shortened(contents, "op_open", 4 + 1), TRUSTED).claims.complete is None
+
+
+def test_heads_that_do_not_say_what_had_not_ended_leave_that_unchecked() -> None:
+    released = Path("conformance/released/0.1.0/logged_window-of-one-target/bundle.rxb").read_bytes()
+
+    unchecked = {row.what for row in verify(released, TRUSTED).not_checked}
+
+    assert "whether the newest records of the window's operations are here" in unchecked
+    assert not any("newest" in row.what for row in judged(cut_week()).not_checked)
+
+
+def test_a_list_shows_of_each_operation_asked_about_its_last_record_and_nothing_else() -> None:
+    entries = [Unfinished(operation=f"op_{n}", record=PACK.digest) for n in range(7)]
+    proofs = prove_unfinished(entries, ["op_2", "op_6", "op_9"])
+
+    assert check_unfinished(proofs, 7, unfinished_root(entries)).keys() == {"op_2", "op_6"}
+    with pytest.raises(HeadsProofWrong):
+        check_unfinished((proofs[0], proofs[0]), 7, unfinished_root(entries))
+    with pytest.raises(HeadsProofWrong):
+        check_unfinished(proofs, 8, unfinished_root(entries))
 
 
 def test_nothing_claims_to_be_complete_once_anything_is_wrong_with_the_window() -> None:
@@ -146,7 +209,9 @@ def test_a_map_is_not_believed_short_of_an_entry_or_about_another_target(
 
 def test_the_examples_of_the_formats_page_are_read_as_what_they_say() -> None:
     page = (Path(__file__).parents[2] / "docs" / "formats" / "windows.md").read_text(encoding="utf-8")
-    entry, proofs = (json.loads(block) for block in re.findall(r"```json\n(.+?)```", page, re.DOTALL))
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.+?)```", page, re.DOTALL)]
+    entry, unfinished, proofs = blocks
 
     assert from_json(Head, entry) == from_json(HeadsProofs, proofs).end[0].head
+    assert from_json(Unfinished, unfinished).operation == "op_1"
     assert set(re.findall(r"E11[a-z]", page)) == {code for code in CODES if code.startswith("E11")}

@@ -8,12 +8,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from conformance.windows import shortened
 from rexecop.app.evidence import Asked
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import TERMINAL
+from rexecop.proof.bundle import from_members
 from rexecop.proof.chain import Sealed, check_chain, unseal
+from rexecop.proof.container import unpack
+from rexecop.proof.records import Note
 from rexecop.proof.records.receipt import Receipt
-from rexecop.proof.verify import Rung, verify
+from rexecop.proof.verify import NO_KEYS, Rung, verify
 from rexecop.proof.verify.trusted import trust_of
 from rexecop.proof.vocabulary import Phase, State
 from tests.sim.world import House
@@ -56,6 +60,11 @@ async def check_complete(house: House, path: Path) -> None:
     assert complete is not None
     assert complete.changes >= len(house.reality.effects) > 0
     assert {of for of, _, _ in house.reality.effects} <= {one.operation for one in report.operations}
+    contents, _ = from_members(unpack(path.read_bytes()).members)
+    for one in report.operations:
+        last = house.store.journal(one.operation).records[-1].record
+        if not isinstance(last, Note):  # A note behind a receipt says nothing of a change.
+            assert verify(shortened(contents, one.operation, 1), NO_KEYS).claims.complete is None
 
 
 def one_receipt_per_arrival(records: Sequence[Sealed]) -> None:

@@ -14,7 +14,17 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.checkpoint import parse, require_continued
 from rexecop.proof.errors import CheckpointForeign
-from rexecop.proof.heads import Head, HeadProof, HeadsProofs, prove_target, whole_map
+from rexecop.proof.heads import (
+    Head,
+    HeadProof,
+    HeadsProofs,
+    Unfinished,
+    UnfinishedProof,
+    has_ended,
+    prove_target,
+    prove_unfinished,
+    whole_map,
+)
 from rexecop.proof.merkle import consistency_proof, inclusion_proof
 from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records.approval import Approval
@@ -74,7 +84,9 @@ class Cutter:
             target=target, start=None if start is None else start.sealed.digest, end=end.sealed.digest
         )
         heads = HeadsProofs(
-            start=() if start is None else self._heads(start, target), end=self._heads(end, target)
+            start=() if start is None else self._heads(start, target),
+            end=self._heads(end, target),
+            unfinished=self._unfinished(end, operations),
         )
         return self._contents(None, records, cutting, window, heads)
 
@@ -82,6 +94,12 @@ class Cutter:
         found, _ = self._store.heads(placed.leaf)
         heads = map_of(found)
         return whole_map(heads) if target is None else prove_target(heads, target)
+
+    def _unfinished(self, end: PlacedHeads, operations: Sequence[str]) -> tuple[UnfinishedProof, ...]:
+        record = end.sealed.record
+        if not isinstance(record, Heads) or record.unfinished is None:
+            return ()
+        return prove_unfinished(unfinished_at(self._store, record.unfinished.size), operations)
 
     def heads_records(self) -> tuple[PlacedHeads, ...]:
         """Return every `heads` record of the instance, oldest first."""
@@ -142,11 +160,7 @@ class Cutter:
         return self._covered(self._instance, size)
 
     def _covered(self, operation: str, size: int) -> tuple[Sealed, ...]:
-        return tuple(
-            sealed
-            for sealed in self._store.journal(operation).records
-            if self._store.leaf_of(operation, sealed.record.n) < size
-        )
+        return _covered(self._store, operation, size)
 
     def _proofs(self, records: Iterable[Sealed], size: int) -> Sequence[tuple[int, Sequence[bytes]]]:
         leaves = [self._store.leaf_of(sealed.record.operation, sealed.record.n) for sealed in records]
@@ -216,6 +230,24 @@ def _outlived(envelope: bytes, sealed: Sealed, enrolled: Sequence[Enrolment]) ->
     """Return whether the key that signed `envelope` had been retired when its record was written."""
     keys = [entry.key_id for entry in dsse.decode(envelope).signatures]
     return all(retired(enrolled, Role.INSTANCE, key, sealed.record.at) for key in keys)
+
+
+def _covered(store: Reading, operation: str, size: int) -> tuple[Sealed, ...]:
+    return tuple(
+        sealed
+        for sealed in store.journal(operation).records
+        if store.leaf_of(operation, sealed.record.n) < size
+    )
+
+
+def unfinished_at(store: Reading, size: int) -> tuple[Unfinished, ...]:
+    """Return the operations that had changed something and not ended when the log had `size` records."""
+    covered = {name: _covered(store, name, size) for name in store.perhaps_unfinished(size)}
+    return tuple(
+        Unfinished(operation=name, record=records[-1].digest)
+        for name, records in covered.items()
+        if records and not has_ended(records)
+    )
 
 
 def map_of(heads: Iterable[TargetHead]) -> tuple[Head, ...]:

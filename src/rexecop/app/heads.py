@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from rexecop.app.cutting import map_of
+from rexecop.app.cutting import map_of, unfinished_at
 from rexecop.engines.session import Session
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import Clock
-from rexecop.proof.heads import heads_root
-from rexecop.proof.records.instance import Heads
+from rexecop.proof.heads import heads_root, unfinished_root
+from rexecop.proof.records.instance import Heads, UnfinishedList
 from rexecop.store.sqlite import SqliteStore
 
 DUE_AFTER: Final = timedelta(days=1)
@@ -37,7 +37,11 @@ class HeadsKeeper:
             heads, newest = self._store.heads()
             session = Session.load(self._store, self._clock, self._instance)
             entries = map_of(heads)
-            session.add(Heads, root=heads_root(entries), targets=len(entries))
+            # All changes so far stand below this size, as the record is taken only if no other came.
+            size = self._store.size()
+            open_ones = unfinished_at(self._store, size)
+            listed = UnfinishedList(size=size, operations=len(open_ones), root=unfinished_root(open_ones))
+            session.add(Heads, root=heads_root(entries), targets=len(entries), unfinished=listed)
             session.attached.after_change = newest
             try:
                 await session.flush()

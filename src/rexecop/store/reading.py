@@ -222,6 +222,21 @@ class Reading(Log):
         heads = [TargetHead(target=row[0], n=row[1], attempt=unpack_digest(row[2])) for row in rows]
         return heads, max((row[3] for row in rows), default=-1)
 
+    def perhaps_unfinished(self, size: int) -> Sequence[str]:
+        """Return the operations with a change among the first `size` records that may not have ended there.
+
+        That is those whose newest record is no receipt, which lies here signed, or that have records since.
+        """
+        with self._readers.borrow() as connection:
+            found = connection.execute(
+                "SELECT id FROM operations WHERE number>0"
+                " AND (NOT EXISTS(SELECT 1 FROM signatures WHERE digest=head AND form='dsse')"
+                "  OR number IN (SELECT op FROM records WHERE leaf>=?1))"
+                " AND EXISTS(SELECT 1 FROM records JOIN changes USING(leaf) WHERE op=number AND leaf<?1)",
+                (size,),
+            )
+            return [unpack_operation(key) for (key,) in found]
+
     def last_change(self) -> int:
         """Return the leaf of the newest change, -1 where there is none."""
         with self._readers.borrow() as connection:

@@ -35,6 +35,18 @@ class Trust(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedList:
+    """What had changed something and not ended when the log had `size` records: how many `operations`.
+
+    `root` is the Merkle root of the sorted list (operation, digest of its last record).
+    """
+
+    size: int
+    operations: int
+    root: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heads(Record):
     """The Merkle root of the sorted map target → (count, digest of its last change attempt)."""
 
@@ -42,6 +54,7 @@ class Heads(Record):
 
     root: Digest
     targets: int
+    unfinished: UnfinishedList | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

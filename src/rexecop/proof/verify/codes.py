@@ -128,4 +128,5 @@ CODES: Final[Mapping[str, str]] = {
     "E11g": "a change is not counted",
     "E11h": "a change stands elsewhere in the log than its number says",
     "E11i": "an operation in the window changed nothing there",
+    "E11j": "the newest records of an operation are cut off",
 }

@@ -3,13 +3,14 @@
 Each change of a target has the next number, and names the change before it. A `heads`
 record commits to the number and the last change of every target at its place in the log.
 So between two of them a missing change leaves a gap, a cut tail disagrees with the end,
-and one too many has no number left.
+and one too many has no number left. The record at the end also says which operations had
+not ended, so what came of a change cannot be left out either.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -19,8 +20,18 @@ from rexecop.proof.bundle import Window
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import HeadsProofWrong
-from rexecop.proof.heads import TARGETS_MAX, Head, HeadProof, check_target, check_whole
+from rexecop.proof.heads import (
+    TARGETS_MAX,
+    Head,
+    HeadProof,
+    UnfinishedProof,
+    check_target,
+    check_unfinished,
+    check_whole,
+    has_ended,
+)
 from rexecop.proof.records import Attempt, Heads, Outcome, Reconciliation
+from rexecop.proof.records.instance import UnfinishedList
 from rexecop.proof.records.plan import CallStep
 from rexecop.proof.scope import template_for
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened, steps_by_key
@@ -40,11 +51,12 @@ class _Change:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """One end of a window: the heads there, by target, and its place in the log."""
+    """One end of a window: the heads there, by target, its place in the log, and what had not ended."""
 
     heads: Mapping[str, Head]
     leaf: int
     at: datetime
+    unfinished: UnfinishedList | None = None
 
     def of(self, target: str) -> tuple[int, Digest | None]:
         """Return how many changes `target` had had, and the last."""
@@ -99,6 +111,11 @@ def check_bundle(opened: Opened, notes: Notes) -> None:
     for target in sorted({*start.heads, *end.heads, *changes} if window.target is None else {window.target}):
         _target(target, changes.get(target, []), start, end, notes)
     _extras(opened, changes, window, (start.leaf, end.leaf), notes)
+    if end.unfinished is None:
+        why = "the heads at its end do not say which had not ended"
+        notes.skip("whether the newest records of the window's operations are here", why)
+    else:
+        _tails(opened, end.unfinished, end.leaf, heads.unfinished, notes)
     if len(notes.findings) == before:
         notes.complete = _claim(opened, changes, window, (start, end))
 
@@ -124,7 +141,7 @@ def _end(
     except HeadsProofWrong as error:
         notes.fault("E11e", error.message, found[0].digest)
         return None
-    return _End(heads, found[1], record.at)
+    return _End(heads, found[1], record.at, record.unfinished)
 
 
 def _changes(opened: Opened) -> dict[str, list[_Change]]:
@@ -187,6 +204,35 @@ def _extras(
     ]
     for operation in sorted(opened.operations.keys() - {change.record.operation for change in about}):
         notes.fault("E11i", f"operation `{operation:.64}` changed nothing in the window")
+
+
+def _tails(
+    opened: Opened, said: UnfinishedList, end: int, proofs: Sequence[UnfinishedProof], notes: Notes
+) -> None:
+    """An operation has either ended or all the records it had when the log was of the size that is said."""
+    try:
+        if not 0 <= said.operations <= TARGETS_MAX:
+            raise HeadsProofWrong(f"a list of {said.operations} operations, at most {TARGETS_MAX} are read")
+        if said.size > end:
+            raise HeadsProofWrong(f"it was looked at {said.size} records, and stands at {end}")
+        unfinished = check_unfinished(proofs, said.operations, said.root)
+    except HeadsProofWrong as error:
+        notes.fault("E11e", f"of what had not ended: {error.message}")
+        return
+    covered: dict[str, list[Sealed]] = defaultdict(list)
+    for sealed, leaf in opened.leaves:
+        if leaf < said.size:
+            covered[sealed.record.operation].append(sealed)
+        counted = isinstance(sealed.record, Attempt) and sealed.record.target_n is not None
+        notes.when(
+            counted and said.size <= leaf < end, "E11e", sealed, "is not looked at by the heads behind it"
+        )
+    for operation, records in sorted(covered.items()):
+        last = unfinished.pop(operation, records[-1].digest if has_ended(records) else None)
+        if last != records[-1].digest:
+            notes.fault("E11j", f"records of operation `{operation:.64}` are cut off")
+    for operation in sorted(unfinished):
+        notes.fault("E11e", f"operation `{operation:.64}` had not ended, and is not here")
 
 
 def _claim(
