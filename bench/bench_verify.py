@@ -1,15 +1,25 @@
-"""How long a stranger waits: verify a bundle of 10,000 records, beside hashing and parsing the same lines."""
+"""How long a stranger waits: for a bundle of 10,000 records, and for one operation as a whole process.
+
+The large one beside hashing and parsing the same lines, by the installed package with `cryptography` and by
+the single file without it (`python3 -I -S`). The small one is a change that was approved and undone, its
+policy decided again, beside the start of a bare interpreter. Medians; the last column is the best.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(ROOT := Path(__file__).resolve().parents[1]))
+
+from scripts.build_verifier import build
 
 from conformance.worlds import TRUSTED, Book, cut, read_step
 from rexecop.proof.bundle import from_members
@@ -19,6 +29,8 @@ from rexecop.proof.vocabulary import Effect, Ended, Mode, State, Verdict
 
 RECORDS = 10_000
 ROUNDS = 3
+STARTS = 21
+SMALL = ROOT / "conformance" / "released" / "0.1.0" / "logged_change-approved-and-undone"
 
 
 def long_operation(records: int) -> Book:
@@ -37,18 +49,29 @@ def long_operation(records: int) -> Book:
     return book
 
 
-def best(work: Callable[[], object]) -> float:
-    """Return the shortest of a few runs, in seconds."""
-    times = []
-    for _ in range(ROUNDS):
+def times(work: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
+    """Return how long each of some runs took, in seconds."""
+    found = []
+    for _ in range(rounds):
         begun = time.perf_counter()
         work()
-        times.append(time.perf_counter() - begun)
-    return min(times)
+        found.append(time.perf_counter() - begun)
+    return found
+
+
+def run(*words: object) -> None:
+    """Run a program to its end, which is to be 0."""
+    subprocess.run([str(word) for word in words], check=True, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:
-    """Print one row."""
+    """Print both tables."""
+    large()
+    small()
+
+
+def large() -> None:
+    """Print how long 10,000 records take."""
     data = cut(long_operation(RECORDS), noise=1).bundle()
     lines = from_members(unpack(data).members)[0].records
     report = verify(data, TRUSTED)
@@ -60,11 +83,32 @@ def main() -> None:
             hashlib.sha256(line).digest()
             json.loads(line)
 
-    at_floor, took = best(floor), best(lambda: verify(data, TRUSTED))
-    print(
-        f"verify  {len(lines)} records, {len(data) / 1e6:.1f} MB: {took:.2f} s, "
-        f"{took / at_floor:.1f} x sha256 + json of the same lines ({at_floor * 1000:.0f} ms); reach: 3 s"
-    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for index, key in enumerate(TRUSTED.keys):
+            (folder / f"{key.role}-{index}.pub").write_text(key.public.line + "\n")
+        (folder / "bundle.rxb").write_bytes(data)
+        (folder / "verify.pyz").write_bytes(build())
+        plain = (sys.executable, "-I", "-S", folder / "verify.pyz", folder / "bundle.rxb", "--trust", folder)
+        ways = {
+            "with `cryptography`": times(lambda: verify(data, TRUSTED)),
+            "without, the single file": times(lambda: run(*plain)),
+        }
+        at_floor = statistics.median(times(floor))
+    print(f"{len(lines)} records, {len(data) / 1e6:.1f} MB     s   sha256 + json  ratio   best  (reach: 3 s)")
+    for way, took in ways.items():
+        middle = statistics.median(took)
+        print(f"{way:<25}{middle:5.2f}  {at_floor:14.3f}  {middle / at_floor:5.1f}  {min(took):5.2f}")
+
+
+def small() -> None:
+    """Print how long the process of `rexecop verify` takes for one operation."""
+    verb = Path(sys.executable).with_name("rexecop")
+    took = times(lambda: run(verb, "verify", SMALL / "bundle.rxb", "--trust", SMALL / "trust"), STARTS)
+    bare = statistics.median(times(lambda: run(sys.executable, "-I", "-c", "pass"), STARTS)) * 1000
+    middle, best = statistics.median(took) * 1000, min(took) * 1000
+    print("one operation             ms  bare interpreter  ratio   best  (reach: 250 ms)")
+    print(f"{'`rexecop verify`':<24}{middle:4.0f}  {bare:16.0f}  {middle / bare:5.1f}  {best:5.0f}")
 
 
 if __name__ == "__main__":

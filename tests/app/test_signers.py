@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,7 +26,7 @@ from rexecop.proof.verify import Rung
 from rexecop.proof.vocabulary import Established, Role
 from tests.app.support import change, made, opened, records, scratch, verified
 from tests.needs import needs
-from tests.proof.processes import exit_code, make_key, run
+from tests.proof.processes import exit_code, make_key, run, ssh_agent
 
 NAMESPACE: Final = "approval@rexecop"
 ROOT: Final = Principal(person="root", established=Established.OS_USER, credential="uid:0")
@@ -41,14 +38,9 @@ KINDS: Final = [("ed25519", "256"), ("ecdsa", "384"), ("rsa", "3072")]
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The socket of a running ssh-agent without keys."""
     path = tmp_path / "agent"
-    said = run("ssh-agent", "-s", "-a", str(path))
-    found = re.search(r"SSH_AGENT_PID=(\d+)", said)
-    assert found is not None
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
-    try:
+    with ssh_agent(path):
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         yield path
-    finally:
-        os.kill(int(found[1]), signal.SIGTERM)
 
 
 @needs("ssh-keygen", "ssh-agent")

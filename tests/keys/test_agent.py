@@ -1,8 +1,5 @@
 """The agent signer, with the real ssh-agent and with agents that misbehave."""
 
-import os
-import re
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +16,7 @@ from rexecop.keys.errors import AgentAnswerMalformed, AgentRefused, AgentUnreach
 from rexecop.proof import publickey, sshsig
 from rexecop.proof.sshwire import ssh_mpint, ssh_string, ssh_uint32
 from tests.needs import needs
-from tests.proof.processes import make_key, run
+from tests.proof.processes import make_key, run, ssh_agent
 
 SIGNER = MemorySigner(1)
 
@@ -28,14 +25,9 @@ SIGNER = MemorySigner(1)
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The socket of a running ssh-agent without keys."""
     path = tmp_path / "agent"
-    said = run("ssh-agent", "-s", "-a", str(path))
-    found = re.search(r"SSH_AGENT_PID=(\d+)", said)
-    assert found is not None
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
-    try:
+    with ssh_agent(path):
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         yield path
-    finally:
-        os.kill(int(found[1]), signal.SIGTERM)
 
 
 @pytest.fixture

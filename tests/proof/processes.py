@@ -1,6 +1,11 @@
 """Runs a tool to its end and returns what it printed."""
 
+import os
+import re
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -43,3 +48,14 @@ def make_key(path: Path, kind: str, bits: str) -> None:
     path.chmod(0o600)
     line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     path.with_name(f"{path.name}.pub").write_bytes(line + b"\n")
+
+
+@contextmanager
+def ssh_agent(path: Path) -> Iterator[None]:
+    """Run an ssh-agent without keys, with its socket at `path`."""
+    found = re.search(r"SSH_AGENT_PID=(\d+)", run("ssh-agent", "-s", "-a", str(path)))
+    assert found is not None
+    try:
+        yield
+    finally:
+        os.kill(int(found[1]), signal.SIGTERM)

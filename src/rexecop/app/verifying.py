@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -103,9 +104,12 @@ def _root_keys(root: Root) -> TrustedKeys:
     """Return the keys a root has enrolled: what its owner verifies by."""
     if not root.ledger.exists():
         return NO_KEYS
-    from rexecop.store.sqlite import SqliteStore
+    # A ledger that is only read: its writer's machinery takes as long to load as a signature to check.
+    from rexecop.store.connection import Readers
+    from rexecop.store.reading import Reading
 
-    with SqliteStore.open(root.ledger, read_only=True) as store:
+    with closing(Readers(root.ledger, None)) as readers:
+        store = Reading(readers)
         records = store.journal(store.instance_id).records
     return trust_of(enrolments(records))
 
