@@ -26,7 +26,6 @@ from conformance.worlds import (
     ORIGIN,
     OTTO,
     PATHS,
-    ROOT,
     SECOND_APPROVER_KEY,
     START,
     TARGET,
@@ -44,19 +43,18 @@ from conformance.worlds import (
     cut,
     enrol,
     enrolled_with,
+    erasing,
     instance_chain,
     planned_change,
     read_step,
     scripted_step,
 )
 from rexecop.proof import note
-from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import seal
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import ApprovalRule, Obligations
-from rexecop.proof.records.instance import Erasure
 from rexecop.proof.records.plan import Retry
 from rexecop.proof.records.receipt import ObligationMet
 from rexecop.proof.records.reconciliation import Reconciliation
@@ -303,19 +301,11 @@ def output_erased() -> Case:
     book = a_read()
     (commitment,) = book.blobs
 
-    def erased(n: int, prev: Digest | None) -> Erasure:
-        return Erasure(
-            operation=INSTANCE,
-            n=n,
-            prev=prev,
-            at=START + timedelta(hours=3),
-            by=ROOT,
-            commitment=commitment,
-            rule="30d",
-            reason="retention",
-        )
-
-    return bundled(book, instance=instance_chain((*ENROLMENTS, erased)), with_outputs=False)
+    return bundled(
+        book,
+        instance=instance_chain((*ENROLMENTS, erasing(commitment, START + timedelta(hours=3)))),
+        with_outputs=False,
+    )
 
 
 # --- who asked, who approved, and whom the verifier knows ---

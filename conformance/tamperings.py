@@ -28,7 +28,6 @@ from conformance.worlds import (
     OTTO,
     PATHS,
     REQUESTER_KEY,
-    ROOT,
     SECOND_APPROVER_KEY,
     START,
     STRANGER_KEY,
@@ -45,6 +44,7 @@ from conformance.worlds import (
     cut,
     enrol,
     enrolled_with,
+    erasing,
     instance_chain,
     planned_change,
     process,
@@ -63,7 +63,7 @@ from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations
-from rexecop.proof.records.instance import Epoch, Erasure, Note, Trust
+from rexecop.proof.records.instance import Epoch, Note, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.records.receipt import ObligationMet, Receipt
@@ -1369,19 +1369,7 @@ def an_output_that_should_be_gone() -> Case:
     book = a_read()
     (commitment,) = book.blobs
 
-    def erased(n: int, prev: Digest | None) -> Erasure:
-        return Erasure(
-            operation=INSTANCE,
-            n=n,
-            prev=prev,
-            at=START,
-            by=ROOT,
-            commitment=commitment,
-            rule="30d",
-            reason="r",
-        )
-
-    return cutting(book, instance=instance_chain((*ROOT_CHAIN, erased)))
+    return cutting(book, instance=instance_chain((*ROOT_CHAIN, erasing(commitment))))
 
 
 @earns("E11a")

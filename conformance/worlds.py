@@ -51,7 +51,7 @@ from rexecop.proof.records.decision import (
     Terms,
     terms_digest,
 )
-from rexecop.proof.records.instance import Trust
+from rexecop.proof.records.instance import Erasure, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE, EnvironmentRef, Intent, Origin, ProfileRef
 from rexecop.proof.records.outcome import BlobRef, Measured, Outcome
 from rexecop.proof.records.plan import CallStep, DeriveStep, Plan, PlannedTarget, Probe, Step
@@ -505,6 +505,24 @@ ENROLMENTS: Final = (
 def enrolled_with(key: Signer) -> list[Sealed]:
     """Return the instance's own chain where `key` is Mara's."""
     return instance_chain((ENROLMENTS[0], enrol("mara", Role.APPROVER, key), ENROLMENTS[2]))
+
+
+def erasing(commitment: Digest, at: datetime = START) -> Callable[[int, Digest | None], Record]:
+    """The erasure of an output."""
+
+    def erased(n: int, prev: Digest | None) -> Record:
+        return Erasure(
+            operation=INSTANCE,
+            n=n,
+            prev=prev,
+            at=at,
+            by=ROOT,
+            commitment=commitment,
+            rule="30d",
+            reason="retention",
+        )
+
+    return erased
 
 
 def instance_chain(made: Sequence[Callable[[int, Digest | None], Record]] = ENROLMENTS) -> list[Sealed]:

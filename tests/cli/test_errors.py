@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecop.cli.exits import STATE_EXITS, Exit
-from rexecop.cli.failures import CODE_EXITS, exit_of
+from rexecop.cli.failures import CODE_EXITS, DAMAGE_CODES, as_known, exit_of
 from rexecop.cli.main import run
 from rexecop.cli.reference import error_codes
-from rexecop.proof.errors import RexecopError
+from rexecop.proof.errors import NodeMissing, RexecopError
 from rexecop.proof.vocabulary import State
+from rexecop.store.errors import StoreDamaged
 from tests.cli.conftest import Rexecop
 from tests.cli.fake import FakeInstance
 
@@ -34,6 +35,13 @@ HOSTILE = (
     " ",
     "",
 )
+
+
+@pytest.mark.parametrize("kind", [NodeMissing, StoreDamaged])
+def test_damage_met_by_any_command_leads_to_what_mends_it(kind: type[RexecopError]) -> None:
+    assert kind.code in DAMAGE_CODES
+    assert as_known(kind("gone")).next_steps == ("rexecop recover",)
+    assert as_known(kind("gone", next_steps=("other",))).next_steps == ("other",)
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))

@@ -46,6 +46,21 @@ def test_help_and_a_mistyped_command_load_no_command() -> None:
     assert ended.stdout.endswith("[] False\n")
 
 
+def test_a_stranger_verifies_without_the_machinery_of_stores_and_services() -> None:
+    case = (
+        Path(__file__).parents[2] / "conformance" / "released" / "0.1.0" / "logged_change-approved-and-undone"
+    )
+    words = ["verify", str(case / "bundle.rxb"), "--trust", str(case / "trust"), "--quiet"]
+    heavy = ("asyncio", "apsw", "rich", "jinja2", "ssl", "rexecop.lanes", "rexecop.engines", "rexecop.store")
+    asked = (
+        f"import sys; from rexecop.cli.main import run; run({words});"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+
+    assert ended.stdout == "verified: logged\n[]\n"
+
+
 def test_the_module_is_the_command() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "rexecop", "version", "--json"], capture_output=True, text=True, check=True

@@ -23,7 +23,6 @@ from conformance.worlds import (
     OPERATIONS,
     ORIGIN,
     REQUESTER_KEY,
-    ROOT,
     START,
     STRANGER_KEY,
     TRUSTED,
@@ -34,17 +33,16 @@ from conformance.worlds import (
     codes,
     cut,
     enrolled_with,
+    erasing,
     instance_chain,
     judged,
     planned_change,
     read_step,
 )
 from rexecop.proof import note
-from rexecop.proof.canonical import Digest
 from rexecop.proof.errors import TrustFileMalformed
 from rexecop.proof.principal import Principal
 from rexecop.proof.quorum import ProvedBy
-from rexecop.proof.records.instance import Erasure
 from rexecop.proof.suites import SUITES
 from rexecop.proof.trust import enrolments
 from rexecop.proof.verify import (
@@ -189,19 +187,9 @@ def test_an_erased_output_is_named_as_erased_and_not_as_missing() -> None:
     book = a_read()
     (commitment,) = book.blobs
 
-    def erased(n: int, prev: Digest | None) -> Erasure:
-        return Erasure(
-            operation=INSTANCE,
-            n=n,
-            prev=prev,
-            at=START,
-            by=ROOT,
-            commitment=commitment,
-            rule="30d",
-            reason="r",
-        )
-
-    report = judged(cut(book, instance=instance_chain((*ENROLMENTS, erased)), with_outputs=False))
+    report = judged(
+        cut(book, instance=instance_chain((*ENROLMENTS, erasing(commitment))), with_outputs=False)
+    )
 
     assert report.findings == ()
     assert (f"output `{commitment}`", "erased by `root` under `30d`") in {

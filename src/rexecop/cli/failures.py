@@ -56,6 +56,8 @@ CODE_EXITS: Final[Mapping[str, Exit]] = {
     "allowed-signers-malformed": Exit.USAGE,
 }
 
+DAMAGE_CODES: Final = ("log-node-missing", "store-damaged")
+
 
 def exit_of(error: RexecopError | type[RexecopError]) -> Exit:
     """Return the exit code for `error`."""
@@ -72,6 +74,8 @@ def exit_of(error: RexecopError | type[RexecopError]) -> Exit:
 def as_known(error: BaseException) -> RexecopError:
     """Return `error` as one with a code: what the parser says, Ctrl-C, and what nobody expected."""
     if isinstance(error, RexecopError):
+        if error.code in DAMAGE_CODES and not error.next_steps:
+            error.next_steps = ("rexecop recover",)
         return error
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt | EOFError):
         return Interrupted(
