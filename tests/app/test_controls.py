@@ -124,6 +124,8 @@ def test_the_page_for_people_says_of_every_control_what_the_rows_say() -> None:
         at = text.index(f'<th scope="row">{row.control}</th>')
         assert row.title in text[at : at + 2000] and f">{row.standing}<" in text[at : at + 2000]
     assert "all-&lt;changes&gt;.rxb" in text and found.bundle in text
+    assert 'class="verdict"' in text
+    assert 'class="verdict odd"' in html(page(world.cut(start, end), NO_KEYS), "", "b.rxb").decode()
     assert "<script" not in text and "default-src 'none'" in unescape(text)
 
 

@@ -22,12 +22,13 @@ def page(found: ControlsPage, style: str, bundle_name: str) -> bytes:
     counts = ", ".join(
         f"{sum(row.standing is standing for row in found.rows)} {standing}" for standing in Standing
     )
+    verdict = "verdict" if found.answer.startswith("verified") else "verdict odd"
     main = tag(
         "main",
         tag("h1", title),
         tag("p", f"Instance {found.instance}. Read from {bundle_name}, {found.bundle}.", class_="of"),
         tag("p", strong(f"Of {len(found.rows)} controls: {counts}."), class_="sentence"),
-        tag("p", f"The evidence by the instance's own keys: {found.answer}. ", class_="verdict"),
+        tag("p", f"The evidence by the instance's own keys: {found.answer}.", class_=verdict),
         tag(
             "p",
             "A row says what records show, not that a control is met; what they cannot show stands in it.",
