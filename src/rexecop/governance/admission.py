@@ -122,7 +122,7 @@ class Policy:
         self._answers[key] = answer
 
     def merged(self, names: frozenset[str]) -> Answer:
-        """Return the answer to a request that the rules and requirements `names` match, and nothing denies."""
+        """Return the answer to a request that `names` match and nothing denies."""
         found = self._merged.get(names)
         if found is None:
             found = _merged(self, sorted(names))

@@ -203,7 +203,7 @@ def _require_heard(
     if silent is not None:
         what = (
             f"policy `{annotations['id']}` does not match where {silent} absent; "
-            'write `!(... has ...) || ...`, or `@absent("permits")` if that is meant'
+            'write `if ... has ... then ... else true`, or `@absent("permits")` if that is meant'
         )
         raise statement.refused(AnnotationWrong, what)
 

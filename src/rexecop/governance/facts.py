@@ -37,7 +37,7 @@ class _Fact(NamedTuple):
     """One attribute of the context: its type, where it is found, and whether a request may lack it."""
 
     kind: type
-    of: Callable[[PolicyRequest], object]
+    of: Callable[[PolicyRequest], Json]
     optional: bool = False
 
 

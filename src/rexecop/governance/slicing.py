@@ -20,8 +20,8 @@ from cedarpy import pst
 Uid: TypeAlias = tuple[str, str]
 Head: TypeAlias = str | Uid  # `OPEN`, the name of a type, or type and id of an entity.
 Heads: TypeAlias = frozenset[Head]
-Reach: TypeAlias = tuple[Heads, Heads, Heads]  # What principal, action and resource can be found by.
-Cell: TypeAlias = tuple[Head, Head, Head]
+Reach: TypeAlias = tuple[Heads, Heads, Heads]  # What principal, action and resource are found by.
+Cell: TypeAlias = tuple[Head, ...]  # One head of each.
 
 OPEN: Final = ""
 CELL_MERGED_MAX: Final = 64  # To ask about more takes longer than to ask twice, and copies would fill memory.
