@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final
 
 import cedarpy
@@ -205,25 +206,25 @@ def _ask(policy: Policy, asked: Asked, targets: Sequence[RequestTarget]) -> _Fou
     for place, reach in enumerate(asked.reaches):
         for policies in policy.index.slice(reach):
             waiting.setdefault(policies, []).append(place)
-    permits: list[set[str]] = [set() for _ in targets]
-    forbids: list[set[str]] = [set() for _ in targets]
+    permits: list[list[str]] = [[] for _ in targets]
+    forbids: list[list[str]] = [[] for _ in targets]
     errors: set[str] = set()
     for policies, places in waiting.items():
         questions = [asked.questions[place] for place in places]
         results = cedarpy.is_authorized_batch(questions, policies, asked.entities)
         for place, result in zip(places, results, strict=True):
-            errors.update(map(_one_line, result.diagnostics.errors))
-            if result.decision is cedarpy.Decision.NoDecision:
+            said, decision = result.diagnostics, result.decision
+            errors.update(map(_one_line, said.errors))
+            if decision is cedarpy.Decision.NoDecision:
                 errors.add(f"the policy engine gave no answer about `{targets[place].id}`")
-            matching = permits if result.decision is cedarpy.Decision.Allow else forbids
-            matching[place].update(result.diagnostics.reasons)
+            (permits if decision is cedarpy.Decision.Allow else forbids)[place] += said.reasons
     # What a requirement says is that it applies; it takes a rule to allow.
-    denied = (
-        place for place in range(len(targets)) if forbids[place] or policy.permits.isdisjoint(permits[place])
-    )
-    first = next(denied, None)
+    allowed = [
+        not no and not policy.permits.isdisjoint(yes) for yes, no in zip(permits, forbids, strict=True)
+    ]
+    first = None if all(allowed) else allowed.index(False)
     return _Found(
-        names=frozenset().union(*permits),
+        names=frozenset(chain.from_iterable(permits)),
         errors=tuple(sorted(errors)),
         denied=None if first is None else targets[first],
         denied_by=() if first is None else tuple(sorted(forbids[first])),

@@ -55,22 +55,21 @@ class Index:
             for action in _action_heads(policy.action):
                 cell = (_head(policy.principal), action, _head(policy.resource))
                 self._cells.setdefault(cell, []).append(name)
-        self._heads: tuple[Heads, ...] = tuple(
-            frozenset(cell[place] for cell in self._cells) for place in range(3)
-        )
+        self._heads = [frozenset(cell[place] for cell in self._cells) for place in range(3)]
         self._large: dict[Cell, cedarpy.PolicySet] = {}
-        self._kept: dict[tuple[Heads, ...], tuple[cedarpy.PolicySet, ...]] = {}
+        self._kept: dict[Reach, tuple[cedarpy.PolicySet, ...]] = {}
         self._kept_policies = 0
 
     def slice(self, reach: Reach) -> tuple[cedarpy.PolicySet, ...]:
         """Return all policies that can match within `reach`, in as few sets as pays."""
-        key = tuple(known & heads for known, heads in zip(self._heads, reach, strict=True))
+        principals, actions, resources = self._heads
+        key = (principals & reach[0], actions & reach[1], resources & reach[2])
         found = self._kept.get(key)
         if found is None:
             found = self._kept[key] = self._sliced(key)
         return found
 
-    def _sliced(self, key: tuple[Heads, ...]) -> tuple[cedarpy.PolicySet, ...]:
+    def _sliced(self, key: Reach) -> tuple[cedarpy.PolicySet, ...]:
         # Somebody in many groups has more combinations of heads than there are policies.
         few = prod(map(len, key)) <= len(self._cells)
         cells = product(*key) if few else (cell for cell in self._cells if all(map(contains, key, cell)))
