@@ -10,6 +10,7 @@ import cedarpy
 from cedarpy import pst
 
 from rexecop.governance import grammar
+from rexecop.governance.conditions import Sight, sight_of, silenced_by
 from rexecop.governance.errors import (
     AnnotationWrong,
     PackRefused,
@@ -19,6 +20,7 @@ from rexecop.governance.errors import (
 )
 from rexecop.governance.obligations import NO_OBLIGATIONS
 from rexecop.governance.schema import schema
+from rexecop.governance.slicing import Uid, uid_of
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.records.decision import ApprovalRule, Obligations
 
@@ -42,7 +44,8 @@ class Rule:
     obligations: Obligations
     reason: str | None
     template: pst.Template
-    names: frozenset[tuple[str, str]]
+    names: frozenset[Uid]
+    sight: Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,7 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         raise statement.refused(PolicyMalformed, what)
     annotations = dict(template.annotations)
     rule_id, reason = _annotated(annotations, statement, forbids=forbids, requirement=requirement)
+    _require_heard(template, annotations, statement, binds=forbids or requirement)
     try:
         asked, kept_to = annotations.get("approvals"), annotations.get("obligations")
         approvals = () if asked is None else grammar.read_approvals(asked)
@@ -147,7 +151,8 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         obligations=obligations,
         reason=reason,
         template=template,
-        names=frozenset((str(uid.type.basename), uid.id) for uid in pst.entity_uids(template)),
+        names=frozenset(map(uid_of, pst.entity_uids(template))),
+        sight=sight_of(template.clauses),
     )
 
 
@@ -184,6 +189,23 @@ def _annotated(
     if what is not None:
         raise statement.refused(AnnotationWrong, what)
     return rule_id, reason
+
+
+def _require_heard(
+    template: pst.Template, annotations: Mapping[str, str], statement: Statement, *, binds: bool
+) -> None:
+    """Return only if a policy that `binds` matches without the attributes it guards, or says it need not."""
+    absent = annotations.get("absent")
+    if absent is not None and not (absent == "permits" and binds):
+        what = '`@absent("permits")` is all that can be said, and of a forbid or a requirement only'
+        raise statement.refused(AnnotationWrong, what)
+    silent = silenced_by(template.clauses) if binds and absent is None else None
+    if silent is not None:
+        what = (
+            f"policy `{annotations['id']}` does not match where {silent} absent; "
+            'write `if ... has ... then ... else true`, or `@absent("permits")` if that is meant'
+        )
+        raise statement.refused(AnnotationWrong, what)
 
 
 def _one_line(text: str) -> str:

@@ -1,7 +1,8 @@
 """The grammar of annotations: one key, one list, understood at load or refused.
 
 `@approvals("1 of approvers, 2 of sre")`, `@obligations("output_bytes<=8192, timeout<=10s,
-steps<=20, targets<=5, isolation>=bubblewrap, no_network, receipt")`, `@reason("...")`.
+steps<=20, targets<=5, isolation>=bubblewrap, no_network, receipt")`, `@reason("...")`,
+`@absent("permits")` on what may stay silent where an attribute it guards is absent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from rexecop.governance.obligations import ISOLATION_ORDER, merge_approvals, mer
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.records.decision import ApprovalRule, Obligations
 
-KNOWN: Final = frozenset({"id", "reason", "approvals", "obligations"})
+KNOWN: Final = frozenset({"id", "reason", "absent", "approvals", "obligations"})
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 GROUP: Final = ID
 REASON_LENGTH_MAX: Final = 200  # One line of words for a person, not a document.

@@ -7,6 +7,8 @@ context.parameters.getTag("service") == "cache"`.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
@@ -51,3 +53,15 @@ action "read", "change", "destroy" appliesTo {
 def schema() -> cedarpy.Schema:
     """Return the parsed schema."""
     return cedarpy.Schema.from_str(SCHEMA)
+
+
+@cache
+def actions() -> Mapping[tuple[str, str], tuple[tuple[str, str], ...]]:
+    """Return each action the schema has with the groups it is directly in, as the engine sees them."""
+    listed = json.loads(str(cedarpy.Entities.from_json_str("[]", schema())))
+    return {
+        (entry["uid"]["type"], entry["uid"]["id"]): tuple(
+            (parent["type"], parent["id"]) for parent in entry["parents"]
+        )
+        for entry in listed
+    }
