@@ -27,6 +27,7 @@ from conformance.worlds import (
     ORIGIN,
     OTTO,
     PATHS,
+    PINNED,
     REQUESTER_KEY,
     SECOND_APPROVER_KEY,
     START,
@@ -46,6 +47,7 @@ from conformance.worlds import (
     enrolled_with,
     erasing,
     instance_chain,
+    pinned_change,
     planned_change,
     process,
     read_step,
@@ -1004,6 +1006,16 @@ ROOT_CHAIN: Final = (
     enrol("instance", Role.INSTANCE, INSTANCE_KEY),
     enrol("mara", Role.APPROVER, APPROVER_KEY),
 )
+
+
+@earns("E07z")
+def a_change_on_other_facts_than_were_pinned() -> Case:
+    book, change = pinned_change()
+    other = replace(PINNED, facts=digest_of(b"what is there now"))
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1, observed=other))
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return of(cut(book))
 
 
 @earns("E08a")

@@ -54,7 +54,7 @@ from rexecop.proof.records.decision import (
 from rexecop.proof.records.instance import Erasure, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE, EnvironmentRef, Intent, Origin, ProfileRef
 from rexecop.proof.records.outcome import BlobRef, Measured, Outcome
-from rexecop.proof.records.plan import CallStep, DeriveStep, Plan, PlannedTarget, Probe, Step
+from rexecop.proof.records.plan import CallStep, DeriveStep, Pinned, Plan, PlannedTarget, Probe, Step
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
@@ -426,6 +426,22 @@ def a_change(key: Signer = APPROVER_KEY) -> Book:
     book.outcome("set", lost)
     book.receipt(State.UNDONE)
     return book
+
+
+PINNED: Final = Pinned(operation="op_seen", observation=digest_of(b"seen"), facts=digest_of(b"what was seen"))
+
+
+def pinned_change() -> tuple[Book, CallStep]:
+    """A change on pinned facts, up to its attempt; what it reads itself it read twice."""
+    book = Book("op_pinned")
+    look, change = read_step(), change_step()
+    book.intent()
+    book.plan((look, change), Effect.CHANGE, pinned=PINNED)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.run(look, facts=PATHS)
+    book.outcome("look", book.attempt(look, phase=Phase.PROBE), facts=PATHS)
+    return book, change
 
 
 def a_refusal() -> Book:

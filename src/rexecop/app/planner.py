@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from rexecop.app.authority import RootAuthority
@@ -25,15 +26,15 @@ from rexecop.operations.ports import Claim, PinnedInput, Signature
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Json
+from rexecop.proof.chain import Sealed
 from rexecop.proof.records.decision import PolicyRequest
-from rexecop.proof.records.intent import Intent, Origin
+from rexecop.proof.records.intent import INTENT_NAMESPACE, Intent, Origin
 from rexecop.proof.records.plan import Pinned, Plan
 from rexecop.proof.request import policy_request
 from rexecop.proof.sshsig import sign
 from rexecop.proof.vocabulary import Gate, Isolation, Mode
 
 DRAFTS_MAX = 256  # Plans kept in memory, a few kilobytes each; a busy instance sees few kinds of request.
-INTENT_NAMESPACE = "intent@rexecop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +139,12 @@ class Planner:
             kept = self._environments[path] = (data, load_environment(files), environment_snapshot(files))
         return kept[1], kept[2]
 
-    def observation(self, asked: PlanInput) -> PlanInput | None:
-        """Return the read that a change should rest on: what its intent names under `observe`."""
-        if asked.observe is False or _mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY):
+    def observation(self, asked: PlanInput) -> tuple[PlanInput, timedelta] | None:
+        """Return the read that a change should rest on, and how old what it found may be.
+
+        That is what the intent names under `observe`, with its `observe_max_age`.
+        """
+        if _mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY):
             return None
         profile, _ = self._profile(asked.profile)
         intent = profile.intents.get(asked.intent)
@@ -149,7 +153,7 @@ class Planner:
         look = profile.intents.get(intent.observe)
         takes = look.parameters.names if look is not None and look.parameters is not None else frozenset()
         given = {name: value for name, value in (asked.parameters or {}).items() if name in takes}
-        return replace(
+        read = replace(
             asked,
             intent=intent.observe,
             mode=Mode.READ_ONLY.value,
@@ -157,6 +161,7 @@ class Planner:
             idempotency_key=None,
             observe=False,
         )
+        return read, timedelta(milliseconds=intent.observe_max_age_ms or 0)
 
     def foresee(self, asked: PlanInput, identity: Identity) -> tuple[Answer, PolicyRequest]:
         """Return what policy would answer to `asked`, and what it would be asked; nothing is stored.
@@ -256,11 +261,7 @@ class Planner:
             reason=asked.reason,
             idempotency_key=asked.idempotency_key,
         )
-        if identity.signer is not None:
-            armored = sign(identity.signer, INTENT_NAMESPACE, sealed.body)
-            session.attached.signatures.append(
-                Signature(digest=sealed.digest, form="sshsig", data=armored.encode())
-            )
+        sign_intent(session, sealed, identity)
         if asked.idempotency_key is not None:
             session.attached.claims.append(_key_claim(asked.idempotency_key, identity))
 
@@ -283,6 +284,15 @@ class Planner:
                 next_steps=(f"rexecop show {operation}",),
             )
         return session
+
+
+def sign_intent(session: Session, sealed: Sealed, identity: Identity) -> None:
+    """Keep beside the intent the signature of who asks, where a key established them."""
+    if identity.signer is not None:
+        armored = sign(identity.signer, INTENT_NAMESPACE, sealed.body)
+        session.attached.signatures.append(
+            Signature(digest=sealed.digest, form="sshsig", data=armored.encode())
+        )
 
 
 def _mode(name: str) -> Mode:

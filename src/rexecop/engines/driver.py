@@ -16,12 +16,13 @@ from rexecop.engines.asking import ask, record_decision
 from rexecop.engines.caller import Caller
 from rexecop.engines.closing import changed_targets, close, stored_output, validate
 from rexecop.engines.errors import InstanceKeyExpired, RunnerBusy
+from rexecop.engines.rereading import Drift, Observe, Standing, still_standing
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer, Policy
 from rexecop.governance.errors import ApprovalsMissing
 from rexecop.governance.obligations import tighter
-from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place, require_fits
+from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place, require_fits, stricter_in_words
 from rexecop.governance.tickets import mint as mint_ticket
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import Lane
@@ -38,6 +39,7 @@ from rexecop.proof.errors import RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE
 from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.plan import Pinned
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.signer import Signer
@@ -82,6 +84,7 @@ class World:
     runner: str
     permit_seconds: int
     sound: Callable[[], None]  # Raises where nothing that changes something may begin.
+    observe: Observe | None = None  # Without it no change that rests on pinned facts is made.
 
     @property
     def signer(self) -> Signer:
@@ -322,17 +325,34 @@ class _Drive:
     # --- calls ---
 
     async def make(self, make: Make) -> None:
-        """Ask policy again where the call changes something, then make it."""
+        """Make a call. Before a change what it rests on is read again and policy is asked again."""
+        if make.after_ms and not await self._caller.wait(make.after_ms):
+            return
         packs: tuple[Digest, ...] = ()
+        observed: Pinned | None = None
         if make.call.effect is not Effect.READ:
+            stands = await still_standing(
+                self._caller,
+                self._session,
+                make,
+                observe=self._world.observe,
+                profile=self._profile,
+                outputs=self._outputs,
+                output=self._output,
+            )
+            if isinstance(stands, Drift):
+                self._caller.decline(make.step.id, Failure.DRIFTED, stands.message, facts=stands.facts)
+            if not isinstance(stands, Standing):
+                return
+            observed = stands.observed
             answer = self._ask(GateName.CALL, make.step.id)
             stricter = tighter(self._session.op.terms_in_force, answer.terms)
             if stricter is not None:
                 self._record_decision(GateName.CALL, answer, make.step.id)
-                self._caller.decline(make.step.id, Failure.POLICY_DENIED, f"{stricter}: {answer.reason}")
+                self._caller.decline(make.step.id, Failure.POLICY_DENIED, stricter_in_words(stricter, answer))
                 return
             packs = tuple(pack.digest for pack in answer.packs)
-        output = await self._caller.call(make, packs)
+        output = await self._caller.call(make, packs, observed)
         if output is not None:
             self._outputs[make.step.id] = output
 
@@ -356,12 +376,13 @@ class _Drive:
         return self._outputs[step]
 
     def _normalize(self, name: str, inputs: Mapping[str, StepOutput]) -> Mapping[str, Json]:
-        profile = self._world.contents.profile(self._session.op.the_plan.profile)
-        return run_normalizer(profile.normalizers[name], inputs)
+        return run_normalizer(self._profile().normalizers[name], inputs)
+
+    def _profile(self) -> Profile:
+        return self._world.contents.profile(self._session.op.the_plan.profile)
 
     def _validate(self) -> None:
-        op = self._session.op
-        verdict, rules, facts = validate(op, self._world.contents.profile(op.the_plan.profile))
+        verdict, rules, facts = validate(self._session.op, self._profile())
         self._session.add(Validation, verdict=verdict, rules=rules, facts=facts)
 
 

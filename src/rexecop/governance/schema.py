@@ -30,7 +30,7 @@ type Context = {
     environment: String,
     simulated: Bool,         // every call of the plan is scripted and cannot do I/O
     pinned: Bool,            // observed facts back the plan
-    origin: String,          // cli | api | mcp | trigger | schedule | reaction
+    origin: String,          // cli | api | mcp | trigger | schedule | reaction | recheck
     principal_established: String,  // key | oidc | token | os-user | engine
     now: datetime,
     parameters: Parameters,

@@ -78,8 +78,7 @@ def mint(case: Case, place: Place, *, valid_for: timedelta) -> Ticket:
         raise DecisionBlocked(f"policy now blocks this operation: {case.answer.reason}")
     stricter = tighter(terms, case.answer.terms)
     if stricter is not None:
-        because = ", ".join(f"`{rule.id}`" for rule in case.answer.rules)
-        raise TermsStricter(f"policy now asks for more: {stricter}; by {because}")
+        raise TermsStricter(stricter_in_words(stricter, case.answer))
     short = unmet(terms.obligations, planned)
     if short:
         raise ObligationUnmet(f"the plan cannot keep an obligation: {short[0]}")
@@ -102,6 +101,14 @@ def mint(case: Case, place: Place, *, valid_for: timedelta) -> Ticket:
         not_before=not_before,
         expires=expires,
     )
+
+
+def stricter_in_words(what: str, answer: Answer) -> str:
+    """Return `what` policy asks now beyond what it asked, and the rules that do."""
+    if answer.terms.verdict is Verdict.BLOCKED:
+        return f"{what}: {answer.reason}"
+    because = ", ".join(f"`{rule.id}`" for rule in answer.rules)
+    return f"policy now asks for more: {what}; by {because}; plan it again to be asked anew"
 
 
 def require_fits(ticket: Sealed, plan: Sealed) -> None:

@@ -70,10 +70,10 @@ class Progress:
 
     @property
     def _denied(self) -> bool:
-        """Whether the step was declined because policy says no, before anything was tried."""
+        """Whether the step was declined because policy or drift says no, before anything was tried."""
         record = self.outcome.record if self.outcome is not None else None
         declined = isinstance(record, Outcome) and record.attempt is None
-        return declined and self.failure == Failure.POLICY_DENIED
+        return declined and self.failure in (Failure.POLICY_DENIED, Failure.DRIFTED)
 
     def may_retry(self) -> bool:
         """Whether its retry rule gives the last failure another try."""

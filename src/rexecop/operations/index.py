@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rexecop.operations.fold import Operation
-from rexecop.operations.ports import Row
+from rexecop.operations.ports import READ_AGAIN, Row
+from rexecop.proof.records.intent import RECHECK
 from rexecop.proof.vocabulary import State
 
 
@@ -25,7 +26,7 @@ def row_of(op: Operation) -> Row:
         updated=head.record.at,
         records=op.count,
         head=head.digest,
-        waiting=waiting_for(op),
+        waiting=READ_AGAIN if intent.origin.channel == RECHECK else waiting_for(op),
     )
 
 

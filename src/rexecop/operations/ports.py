@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.checkpoint import Checkpoint, LogKeys
 from rexecop.proof.logcheck import LogReport
 from rexecop.proof.records.outcome import BlobRef
+
+
+READ_AGAIN: Final = "read again for a change"
+"""What stands under `waiting` in the row of an operation that another one made for itself."""
 
 
 class Clock(Protocol):

@@ -8,7 +8,17 @@ from typing import Final
 import apsw
 
 from rexecop.operations.errors import InputMissing, OperationUnknown
-from rexecop.operations.ports import Blob, Claim, Damaged, Journal, Lease, Row, Signature, TargetHead
+from rexecop.operations.ports import (
+    READ_AGAIN,
+    Blob,
+    Claim,
+    Damaged,
+    Journal,
+    Lease,
+    Row,
+    Signature,
+    TargetHead,
+)
 from rexecop.proof.canonical import Digest, commit, digest_of
 from rexecop.proof.chain import Sealed, unseal
 from rexecop.proof.errors import ProofError
@@ -346,8 +356,11 @@ def _require_number(connection: apsw.Connection, operation: str) -> int:
 def _named(connection: apsw.Connection, name: str) -> list[Packed]:
     """Return the packed ids `name` may mean: an id before a number before a beginning; two if unclear."""
     if name == "@":
-        newest = "SELECT id FROM operations WHERE number>0 ORDER BY number DESC LIMIT 1"
-        return [key for (key,) in connection.execute(newest)]
+        # What an operation read again for itself is not what somebody did last.
+        asked = "number>0 AND coalesce(waiting, '')<>? ORDER BY number DESC LIMIT 1"
+        return [
+            key for (key,) in connection.execute(f"SELECT id FROM operations WHERE {asked}", (READ_AGAIN,))
+        ]
     key = pack_operation(name)
     if number_in(connection, key) is not None:
         return [key]

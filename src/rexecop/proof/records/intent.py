@@ -11,6 +11,7 @@ from rexecop.proof.records.base import Record
 from rexecop.proof.vocabulary import Mode
 
 INTENT_NAMESPACE = "intent@rexecop"
+RECHECK = "recheck"  # The channel of an observation that a change makes again; its event is that plan.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

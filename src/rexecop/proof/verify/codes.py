@@ -93,6 +93,7 @@ CODES: Final[Mapping[str, str]] = {
     "E07w": "an input is not named by any record",
     "E07x": "an attempt is made after the operation was closed",
     "E07y": "a call is made by somebody who lost the operation",
+    "E07z": "a change rests on other facts than its plan pinned",
     "E08a": "the requester approved",
     "E08b": "an approver's key was not enrolled in time",
     "E08c": "approvals required are missing",
