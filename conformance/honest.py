@@ -18,6 +18,7 @@ from conformance.windows import a_rewound_log, a_silent_window, a_week, an_open_
 from conformance.worlds import (
     APPROVER_KEY,
     ENROLMENTS,
+    FURTHER,
     INSTANCE,
     INSTANCE_KEY,
     JAN,
@@ -35,6 +36,8 @@ from conformance.worlds import (
     WITNESS_KEY,
     Book,
     Made,
+    a_bound_read,
+    a_broken_glass,
     a_change,
     a_dry_run,
     a_lost_call,
@@ -297,6 +300,18 @@ def obligations_kept() -> Case:
     met = tuple(ObligationMet(name=name, met=True, how="kept") for name in named)
     book.receipt(State.COMPLETED, obligations=met)
     return bundled(book)
+
+
+@logged(
+    "Policy asked for digests, hosts, redaction, waves, telling, a review and budgets: all is said and kept."
+)
+def further_obligations_kept() -> Case:
+    return bundled(a_bound_read(FURTHER))
+
+
+@logged("An emergency: the glass was broken with a reason, and somebody else reviewed it afterwards.")
+def glass_broken_and_reviewed() -> Case:
+    return bundled(a_broken_glass(by=MARA))
 
 
 @logged("A change that may only be made within a window was made within it.")

@@ -26,6 +26,7 @@ from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.observing import Observing
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
+from rexecop.app.reviewing import record_review
 from rexecop.app.settings import Settings
 from rexecop.app.signers import enrol_file, listing
 from rexecop.app.sinks import Sinks
@@ -224,6 +225,13 @@ class Instance(Reading):
     async def may_approve(self, operation: str, *, key: Path | None, agent: bool = False) -> None:
         """Return only if `approve` would take this key's yes or no now; raises what it raises."""
         await self._parts.approving.may_approve(self.resolve(operation), key=key, agent=agent)
+
+    async def review(self, operation: str, reason: str) -> OperationView:
+        """Record the caller's review of what was done, and what they found."""
+        parts, by = self._parts, self.identity().principal
+        return self._view(
+            await record_review(parts.world, parts.authority, self.resolve(operation), by, reason)
+        )
 
     # --- looking ---
 

@@ -12,6 +12,7 @@ from rexecop.app.planner import sign_intent
 from rexecop.engines.asking import ask, record_decision
 from rexecop.engines.closing import close, pinned_facts
 from rexecop.engines.driver import Driver, World
+from rexecop.engines.recent import counted
 from rexecop.engines.rereading import FRESH
 from rexecop.engines.session import Session
 from rexecop.operations.fold import Operation
@@ -49,6 +50,7 @@ class Observing:
             session.op.the_intent, session.op.the_plan, gate=Gate.PLAN, now=session.judged_now()
         )
         policy = world.authority.policy(session.op.the_plan.profile)
+        request = counted(policy, world.store, session.id, request)
         record_decision(session, request, ask(policy, request, session.op.the_plan))
         if session.op.receipt_due:
             close(session, world.signer)

@@ -13,9 +13,11 @@ from rexecop.app.errors import RequestConflict
 from rexecop.app.files import FolderWatch, read_file, read_folder
 from rexecop.app.identity import Identity
 from rexecop.app.profiles import find_profile
-from rexecop.engines.asking import ask, record_decision
+from rexecop.app.reviewing import overdue_of
+from rexecop.engines.asking import ask, block, record_decision
 from rexecop.engines.closing import close
 from rexecop.engines.driver import World
+from rexecop.engines.recent import counted
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer
 from rexecop.operations.environment import Environment, load_environment
@@ -27,11 +29,13 @@ from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Json
 from rexecop.proof.chain import Sealed
+from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import PolicyRequest
 from rexecop.proof.records.intent import INTENT_NAMESPACE, Intent, Origin
 from rexecop.proof.records.plan import Pinned, Plan
 from rexecop.proof.request import policy_request
 from rexecop.proof.sshsig import sign
+from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Gate, Isolation, Mode
 
 DRAFTS_MAX = 256  # Plans kept in memory, a few kilobytes each; a busy instance sees few kinds of request.
@@ -39,7 +43,10 @@ DRAFTS_MAX = 256  # Plans kept in memory, a few kilobytes each; a busy instance 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInput:
-    """What somebody asks for, by names and paths. `channel` is the door it came through."""
+    """What somebody asks for, by names and paths. `channel` is the door it came through.
+
+    `break_glass` is why it cannot wait for what policy usually asks.
+    """
 
     profile: str
     env: str
@@ -53,6 +60,7 @@ class PlanInput:
     sponsor: str | None = None
     observe: bool | None = None
     catalog: str | None = None
+    break_glass: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +168,7 @@ class Planner:
             parameters=given or None,
             idempotency_key=None,
             observe=False,
+            break_glass=None,
         )
         return read, timedelta(milliseconds=intent.observe_max_age_ms or 0)
 
@@ -238,13 +247,20 @@ class Planner:
             pinned=pinned,
             notes=draft.notes,
         )
+        if asked.break_glass is not None:
+            session.add(Command, identity.principal, verb=Verb.BREAK_GLASS, reason=asked.break_glass)
 
     def decide(self, session: Session, draft: PlanDraft) -> tuple[Answer, PolicyRequest]:
         """Return the policy's answer to the plan in `session`, and what it was asked."""
-        op = session.op
+        op, store, policy = session.op, self._world.store, self._authority.policy(draft.profile.digest)
         request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
-        policy = self._authority.policy(draft.profile.digest)
-        return ask(policy, request, session.op.the_plan), request
+        request = counted(policy, store, session.id, request)
+        answer = ask(policy, request, op.the_plan)
+        overdue = overdue_of(store, request.principal.person, request.now) if request.break_glass else None
+        if overdue is not None:
+            words = f"the review of operation {overdue.number} is overdue since {format_time(overdue.by)}"
+            answer = block(answer, f"no glass is broken while {words}")
+        return answer, request
 
     def _ask(self, session: Session, asked: PlanInput, draft: PlanDraft, identity: Identity) -> None:
         sealed = session.add(
@@ -258,8 +274,9 @@ class Planner:
             origin=Origin(channel=asked.channel),
             parameters=draft.parameters,
             sponsor=asked.sponsor,
-            reason=asked.reason,
+            reason=asked.reason or asked.break_glass,
             idempotency_key=asked.idempotency_key,
+            break_glass=asked.break_glass is not None,
         )
         sign_intent(session, sealed, identity)
         if asked.idempotency_key is not None:
@@ -275,9 +292,8 @@ class Planner:
         session = Session.load(self._world.store, self._world.clock, operation)
         known = session.op.the_intent
         same = (known.profile, known.environment, known.intent, known.target, known.mode, known.parameters)
-        if same != (
-            draft.profile, draft.environment, draft.intent, draft.target, draft.mode, draft.parameters
-        ):  # fmt: skip
+        meant = (draft.profile, draft.environment, draft.intent, draft.target, draft.mode, draft.parameters)
+        if (*same, known.break_glass) != (*meant, asked.break_glass is not None):
             raise RequestConflict(
                 f"idempotency key `{asked.idempotency_key[:60]}` stands for another request",
                 operation_id=operation,

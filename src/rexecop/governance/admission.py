@@ -37,6 +37,7 @@ ERROR_LENGTH_MAX: Final = 300  # One line of a decision record; the engine's wor
 
 # A pack is one JSON text: a line break stands in it as `\\n`. An escape in a Cedar string could hide a name.
 _NOW: Final = re.compile(rb"(?:\b|\\[nrt])now\b|\\\\[ux]")
+_RECENT: Final = re.compile(rb"(?:\b|\\[nrt])recent\b|\\\\[ux]")
 _ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -54,6 +55,7 @@ class Answer:
 class Policy:
     """The packs in force, parsed once and ready to answer.
 
+    `counts` says whether a pack so much as names `recent`, so that others pay nothing for it.
     `operator` packs grant; `profile` packs can only forbid and require, and their people
     and groups count for nothing. `unreadable` are packs that should be in force and
     cannot be read, in words: while there is one, everything is denied.
@@ -87,6 +89,7 @@ class Policy:
         named = frozenset(name for rule in self._by_name.values() for name in rule.names)
         self.facts: Final = Facts(self.entities, named)
         self._timeless = not any(_NOW.search(pack.data) for pack in self._all)
+        self.counts: Final = any(_RECENT.search(pack.data) for pack in self._all)
         self._answers: dict[PolicyRequest, Answer] = {}
 
     @property
@@ -254,13 +257,22 @@ def _allowed(
     rules = [policy.rule(name) for name in names]
     obligations = merge_obligations(rule.obligations for rule in rules)
     approvals = merge_approvals(rule.approvals for rule in rules)
+    if request.break_glass:
+        broken = [rule.break_glass for rule in rules if rule.break_glass is not None]
+        if not broken:
+            words = f"no rule that takes part has a `@break_glass`: {_quoted(names)}"
+            return _blocked(policy, names, (), words)
+        # Rules without one ask for what they always ask for.
+        usual = (rule.approvals for rule in rules if rule.break_glass is None)
+        approvals = merge_approvals((*(asked for asked, _ in broken), *usual))
+        obligations = merge_obligations((obligations, *(kept for _, kept in broken)))
     targets = len(request.targets)
     if obligations.targets_max is not None and targets > obligations.targets_max:
         words = f"{targets} targets are asked for, at most {obligations.targets_max} are allowed"
         return _blocked(policy, names, (), words)
-    reason = f"allowed by {_quoted(permits)}"
+    reason = f"allowed{' in an emergency' if request.break_glass else ''} by {_quoted(permits)}"
     if approvals:
-        asking = [name for name, rule in zip(names, rules, strict=True) if rule.approvals]
+        asking = [name for name, rule in zip(names, rules, strict=True) if rule.approvals or rule.break_glass]
         reason += f", needs approval by {approvals_in_words(approvals)} because of {_quoted(asking)}"
     verdict = Verdict.APPROVAL_REQUIRED if approvals else Verdict.ALLOWED
     terms = Terms(verdict=verdict, approvals=approvals, obligations=obligations)

@@ -8,14 +8,15 @@ does not grow with the number of people.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
 from typing import Final, TypeAlias
 
 import cedarpy
 
 from rexecop.governance.entities import Entities
 from rexecop.governance.schema import schema
-from rexecop.proof.canonical import Json, canonical_bytes, trusted_bytes
-from rexecop.proof.records.decision import PolicyRequest, RequestTarget
+from rexecop.proof.canonical import INTEGER_MAX, Json, canonical_bytes, trusted_bytes
+from rexecop.proof.records.decision import PolicyRequest, Recent, RequestTarget
 from rexecop.proof.times import format_time
 
 Uid: TypeAlias = dict[str, str]
@@ -96,6 +97,8 @@ class Facts:
 
 
 _PARAMETERS: Final = "request"
+# What was not counted may have been often; only packs that do not ask see this.
+_UNCOUNTED: Final[Mapping[str, Json]] = dict.fromkeys((field.name for field in fields(Recent)), INTEGER_MAX)
 
 
 def _entity(
@@ -126,6 +129,8 @@ def _context(request: PolicyRequest) -> str:
         "principal_established": str(request.principal.established),
         "now": {"__extn": {"fn": "datetime", "arg": format_time(request.now)}},
         "parameters": {"__entity": {"type": "Parameters", "id": _PARAMETERS}},
+        "break_glass": request.break_glass,
+        "recent": _UNCOUNTED if request.recent is None else asdict(request.recent),
     }
     optional = {"grade": request.grade, "sponsor": request.sponsor, "step": request.step}
     found |= {name: value for name, value in optional.items() if value is not None}

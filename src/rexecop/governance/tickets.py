@@ -25,7 +25,7 @@ from rexecop.proof.quorum import Groups, Tally, tally
 from rexecop.proof.records.decision import Decision, Terms, terms_digest
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.plan import Plan
-from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.records.ticket import BudgetUse, Ticket
 from rexecop.proof.scope import scope_root, undo_scope_root
 from rexecop.proof.times import whole_milliseconds
 from rexecop.proof.trust import Enrolment
@@ -46,6 +46,7 @@ class Case:
     approvals: Sequence[Sealed]
     enrolments: Sequence[Enrolment]
     groups: Groups
+    uses: tuple[BudgetUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,7 @@ def mint(case: Case, place: Place, *, valid_for: timedelta) -> Ticket:
         packs=tuple(pack.digest for pack in case.answer.packs),
         not_before=not_before,
         expires=expires,
+        uses=case.uses,
     )
 
 

@@ -41,7 +41,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent(Record):
-    """`by` asks for `intent` on `target` in `mode`; an agent names its human `sponsor`."""
+    """`by` asks for `intent` on `target` in `mode`; an agent names its human `sponsor`.
+
+    With `break_glass` it is asked for by the rules that policy has for emergencies.
+    """
 
     kind: ClassVar[str] = "intent/1"
 
@@ -55,3 +58,4 @@ class Intent(Record):
     sponsor: str | None = None
     reason: str | None = None
     idempotency_key: str | None = None
+    break_glass: bool = False
