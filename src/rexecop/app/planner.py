@@ -259,7 +259,7 @@ class Planner:
         overdue = overdue_of(store, request.principal.person, request.now) if request.break_glass else None
         if overdue is not None:
             words = f"the review of operation {overdue.number} is overdue since {format_time(overdue.by)}"
-            answer = block(answer, f"no glass is broken while {words}")
+            answer = block(answer, f"no glass is broken while {words}: `rexecop review list`")
         return answer, request
 
     def _ask(self, session: Session, asked: PlanInput, draft: PlanDraft, identity: Identity) -> None:

@@ -59,7 +59,9 @@ def request(
     """
     from rexecop.app.planner import PlanInput
 
-    settings = session.settings
+    settings, emergency = session.settings, asked["break_glass"]
+    if emergency is not None and not emergency.strip():
+        raise Usage("`--break-glass` needs a reason: why can it not wait", missing="break-glass")
     return PlanInput(
         profile=_named("profile", asked["profile"] or settings.profile),
         env=_named("env", asked["env"] or settings.env),
@@ -71,7 +73,7 @@ def request(
         idempotency_key=asked["idempotency_key"],
         channel="cli",
         observe=asked["observe"],
-        break_glass=asked["break_glass"],
+        break_glass=emergency,
         catalog=None,
     )
 
