@@ -17,6 +17,7 @@ from rexecop.engines.closing import close
 from rexecop.engines.driver import World
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer
+from rexecop.governance.windows import is_held
 from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import ClaimTaken, ModeRefused
 from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
@@ -50,6 +51,7 @@ class PlanInput:
     idempotency_key: str | None = None
     channel: str = "cli"
     sponsor: str | None = None
+    override_window: str | None = None
     observe: bool | None = None
     catalog: str | None = None
 
@@ -136,6 +138,7 @@ class Planner:
         if kept is None or kept[0] != data:
             files = {path.name: data}
             kept = self._environments[path] = (data, load_environment(files), environment_snapshot(files))
+            self._contents.remember_schedule(kept[1].digest, kept[1].safety.schedule)
         return kept[1], kept[2]
 
     def observation(self, asked: PlanInput) -> PlanInput | None:
@@ -155,6 +158,7 @@ class Planner:
             mode=Mode.READ_ONLY.value,
             parameters=given or None,
             idempotency_key=None,
+            override_window=None,
             observe=False,
         )
 
@@ -239,7 +243,8 @@ class Planner:
         op = session.op
         request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
         policy = self._authority.policy(draft.profile.digest)
-        return ask(policy, request, session.op.the_plan), request
+        schedule = self._contents.schedule(draft.environment.digest) if is_held(request) else None
+        return ask(policy, request, session.op.the_plan, schedule), request
 
     def _ask(self, session: Session, asked: PlanInput, draft: PlanDraft, identity: Identity) -> None:
         sealed = session.add(
@@ -255,6 +260,7 @@ class Planner:
             sponsor=asked.sponsor,
             reason=asked.reason,
             idempotency_key=asked.idempotency_key,
+            override_window=asked.override_window,
         )
         if identity.signer is not None:
             armored = sign(identity.signer, INTENT_NAMESPACE, sealed.body)

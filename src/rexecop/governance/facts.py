@@ -125,6 +125,7 @@ def _context(request: PolicyRequest) -> str:
         "origin": request.origin,
         "principal_established": str(request.principal.established),
         "now": {"__extn": {"fn": "datetime", "arg": format_time(request.now)}},
+        "override_window": request.override_window,
         "parameters": {"__entity": {"type": "Parameters", "id": _PARAMETERS}},
     }
     optional = {"grade": request.grade, "sponsor": request.sponsor, "step": request.step}

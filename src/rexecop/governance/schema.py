@@ -33,6 +33,7 @@ type Context = {
     origin: String,          // cli | api | mcp | trigger | schedule | reaction
     principal_established: String,  // key | oidc | token | os-user | engine
     now: datetime,
+    override_window: Bool,   // it asks to be held to no maintenance window and no freeze
     parameters: Parameters,
     grade?: String,          // contained | method | shape: how well a read is known to be one
     sponsor?: String,

@@ -46,4 +46,5 @@ def policy_request(
         grade=str(max(grades, key=_GRADES.index)) if grades else None,
         parameters=intent.parameters,
         step=step,
+        override_window=intent.override_window is not None,
     )

@@ -40,7 +40,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent(Record):
-    """`by` asks for `intent` on `target` in `mode`; an agent names its human `sponsor`."""
+    """`by` asks for `intent` on `target` in `mode`; an agent names its human `sponsor`.
+
+    With `override_window`, the reason, it asks to be held to no window and no freeze.
+    """
 
     kind: ClassVar[str] = "intent/1"
 
@@ -54,3 +57,4 @@ class Intent(Record):
     sponsor: str | None = None
     reason: str | None = None
     idempotency_key: str | None = None
+    override_window: str | None = None
