@@ -141,6 +141,14 @@ class Planner:
             self._contents.remember_schedule(kept[1].digest, kept[1].safety.schedule)
         return kept[1], kept[2]
 
+    def environment(self, path: Path) -> Environment:
+        """Return the environment in the file at `path`.
+
+        Raises:
+            OperationsError: it is none.
+        """
+        return self._environment(path)[0]
+
     def observation(self, asked: PlanInput) -> PlanInput | None:
         """Return the read that a change should rest on: what its intent names under `observe`."""
         if asked.observe is False or _mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY):

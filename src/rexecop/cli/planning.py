@@ -27,6 +27,7 @@ class Asked(TypedDict):
     param: tuple[str, ...]
     idempotency_key: str | None
     observe: bool | None
+    override_window: str | None
 
 
 _OPTIONS: Final = (
@@ -35,6 +36,7 @@ _OPTIONS: Final = (
     click.option("--mode", type=click.Choice([m.value for m in Mode]), help="How far it may go: dry_run."),
     click.option("--param", "-p", multiple=True, metavar="K=V", help="`name=text`, or `name:=json`."),
     click.option("--idempotency-key", help="The same key and request give the same operation."),
+    click.option("--override-window", metavar="REASON", help="Ask to be held to no window and no freeze."),
     click.option("--observe/--no-observe", default=None, help="Look at the target before planning a change."),
 )
 
@@ -69,6 +71,7 @@ def request(
         idempotency_key=asked["idempotency_key"],
         channel="cli",
         observe=asked["observe"],
+        override_window=asked["override_window"],
         catalog=None,
     )
 

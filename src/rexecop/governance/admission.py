@@ -79,6 +79,9 @@ class Policy:
             *(pack.schedule for pack in operator),
             *(replace(pack.schedule, override=(), lift_halt=()) for pack in profile),
         )
+        self.lift_halt: tuple[str, ...] = tuple(
+            sorted({group for pack in operator for group in pack.schedule.lift_halt})
+        )
         self._by_name: dict[str, Rule] = {}
         rules, requirements, problems = self._collect(operator, profile)
         standing = (

@@ -192,6 +192,15 @@ def opening(schedules: Iterable[Schedule], request: PolicyRequest) -> Opening | 
     return None
 
 
+def state_at(schedules: Iterable[Schedule], request: PolicyRequest) -> str:
+    """Return whether `request` could start at its time: `open`, `closed` or `frozen`."""
+    freezes = [freeze for schedule in schedules for freeze in schedule.freezes_of(request)]
+    if around(freezes, request.now, wide=True, started=False)[0] is not None:
+        return "frozen"
+    groups = [group for schedule in schedules for group in schedule.windows_of(request)]
+    return "open" if _closed_until(groups, (), request.now, False) is None else "closed"
+
+
 def _closed_until(
     groups: Sequence[Sequence[Entry]], freezes: Sequence[Entry], moment: datetime, started: bool
 ) -> datetime | None:
