@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from rexecop.governance.admission import Policy, decide
@@ -31,6 +31,8 @@ CHANGES: Final = (
     ("Pacific/Apia", datetime(2011, 12, 24, tzinfo=UTC)),
     ("UTC", datetime(2026, 1, 1, tzinfo=UTC)),
 )
+# Every look at a table of minutes takes a while, so what was found is not made smaller.
+_SETTINGS: Final = settings(max_examples=20, phases=(Phase.explicit, Phase.generate))
 TIMES: Final = st.one_of(st.sampled_from([0, 60, 90, 120, 150, 180, 1380]), st.integers(0, 1439))
 
 
@@ -57,7 +59,7 @@ def entry(toy: spec.ToyWindow, zone: str) -> Entry:
     )
 
 
-@settings(max_examples=60)
+@_SETTINGS
 @given(st.sampled_from(CHANGES), toys(), st.booleans(), st.booleans(), st.lists(st.integers(2880, 17280)))
 def test_a_stretch_covers_the_minutes_that_looking_at_each_of_them_finds(
     change: tuple[str, datetime], toy: spec.ToyWindow, wide: bool, started: bool, looks: list[int]
@@ -71,7 +73,7 @@ def test_a_stretch_covers_the_minutes_that_looking_at_each_of_them_finds(
         assert (until is not None) == covered[n], n
 
 
-@settings(max_examples=60)
+@_SETTINGS
 @given(
     st.sampled_from(CHANGES),
     st.lists(toys(), max_size=2),

@@ -43,7 +43,9 @@ class Minutes:
         return next((n for n, here in enumerate(self.local) if here > local), len(self.local))
 
     def dates(self) -> list[date]:
-        return sorted({local.date() for local in self.local})[1:-1]
+        """All days of the calendar within, also one that a place left out."""
+        first, last = self.local[0].date(), self.local[-1].date()
+        return [first + timedelta(days=n) for n in range(1, (last - first).days)]
 
     def covered(self, windows: Iterable[ToyWindow], *, wide: bool, started: bool) -> list[bool]:
         """Say for each minute whether one of `windows` covers it; `started` lets work finish."""

@@ -99,7 +99,7 @@ def _change(environment: Environment | None, target: str | None, now: datetime) 
 
 def _line(kind: str, schedule: Schedule, entry: Entry, now: datetime) -> WindowLine:
     stretches = entry.stretches(now, wide=kind == "freeze", started=False)
-    start, end = next(((start, end) for start, end in stretches if end > now), (None, None))
+    start, end = next(((start, end) for start, end in stretches if end > max(start, now)), (None, None))
     place, local = zone(entry.zone), ""
     if start is not None and end is not None:
         local = f"{start.astimezone(place):%a %d %b %H:%M} to {end.astimezone(place):%a %d %b %H:%M}"

@@ -85,7 +85,10 @@ class Entry:
         return here and (not self.targets or not self.targets.isdisjoint((target.id, *target.groups)))
 
     def stretches(self, since: datetime, *, wide: bool, started: bool) -> Iterator[Stretch]:
-        """Yield (start, end) in UTC, in order, from those on that may not be over at `since`."""
+        """Yield (start, end) in UTC, in order, from those on that may not be over at `since`.
+
+        One that ends where it starts, or before, is empty.
+        """
         place = zone(self.zone)
         back = max(self.lasts, _DAY) + self.finish + 2 * _DAY
         for begins, ends in self._local(since.astimezone(place).replace(tzinfo=None) - back):
@@ -97,8 +100,7 @@ class Entry:
                 start += self.finish
             elif started:
                 end += self.finish
-            if start < end:
-                yield start, end
+            yield start, end
 
     def _local(self, since: datetime) -> Iterator[tuple[datetime, datetime | None]]:
         first, last = self.first or _FIRST, self.last or _LAST
@@ -238,10 +240,10 @@ def around(
     upcoming: datetime | None = None
     for entry in entries:
         for start, end in entry.stretches(moment, wide=wide, started=started):
-            if start > moment:
+            if start > moment + REACH or (moment < start < end):
                 upcoming = start if upcoming is None else min(upcoming, start)
                 break
-            if end > moment:
+            if start <= moment < end:
                 until = end if until is None else max(until, end)
     return until, upcoming
 
