@@ -4,12 +4,15 @@ import pytest
 
 from rexecop.execution.errors import YamlRefused
 from rexecop.governance import demo_pack, starter
-from rexecop.governance.errors import EntitiesWrong, PackRefused
-from rexecop.governance.pack import FILE_BYTES_MAX, FILES_MAX, Pack
+from rexecop.governance.errors import EntitiesWrong, PackRefused, PackTooLarge, PackUnsigned
+from rexecop.governance.pack import FILE_BYTES_MAX, FILES_MAX, POLICY_NAMESPACE, RULES_MAX, Pack
 from rexecop.governance.schema import SCHEMA
+from rexecop.proof import sshsig
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.records.decision import ApprovalRule, Obligations
-from tests.governance.cases import pack_files
+from rexecop.proof.trust import Enrolment
+from rexecop.proof.vocabulary import Role
+from tests.governance.cases import KEYS, MINUTE, NOW, enrolled, pack_files
 
 GOOD = '@id("a") permit (principal, action, resource);'
 WHEN = '@id("a") permit (principal, action, resource) when {{ {} }};'
@@ -65,7 +68,16 @@ RULES = [
     ("policy-malformed", GOOD + '\n@id("b', "rules.cedar:2"),
     ("policy-malformed", GOOD + ")", "rules.cedar:1"),
     ("policy-malformed", WHEN.format("(" * 5000 + "true" + ")" * 5000), "deeper"),
-    ("policy-malformed", WHEN.format(" && ".join(["true"] * 1000)), "nesting"),
+    ("policy-malformed", WHEN.format(" && ".join(["true"] * 200)), "nesting"),
+    ("policy-malformed", WHEN.format("context" + ".a" * 7000), "more than 500 dots"),
+    ("policy-malformed", WHEN.format("context has " + ".".join(["a"] * 7000)), "more than 500 dots"),
+    ("policy-malformed", WHEN.format(" + ".join(["1"] * 3000) + " == 1"), "more than 500 dots"),
+    ("policy-annotation-wrong", '@absent("permits") ' + GOOD, "stands at forbids"),
+    (
+        "policy-annotation-wrong",
+        '@absent("yes") @id("f") forbid (principal, action, resource);',
+        "says no more",
+    ),
     ("policy-malformed", '@id("a") permit (principal == ?principal, action, resource);', "templates"),
     ("policy-malformed", GOOD.replace('"a"', '"a\u202e"'), "U+202E"),
     ("pack-too-large", WHEN.format(f'context.intent == "{"x" * 20_000}"'), "characters"),
@@ -209,3 +221,58 @@ def test_a_pack_needs_its_manifest_and_strict_yaml_and_may_carry_the_schema() ->
 def test_the_starter_pack_is_not_written_for_a_name_that_is_none(name: str) -> None:
     with pytest.raises(EntitiesWrong):
         starter.files(name)
+
+
+def test_a_pack_of_too_many_policies_is_refused_before_they_are_parsed() -> None:
+    many = ";" * (RULES_MAX + 1)
+
+    with pytest.raises(PackTooLarge, match=f"{RULES_MAX + 1} policies"):
+        Pack.parse(pack_files(many))
+
+
+# --- signatures ---
+
+
+def signed_pack(by: str, over: str | None = None, namespace: str = POLICY_NAMESPACE) -> Pack:
+    files = pack_files(GOOD)
+    message = over or str(Pack.parse(files).ref.digest)
+    return Pack.parse(files | {"pack.sig": sshsig.sign(KEYS[by], namespace, message.encode()).encode()})
+
+
+def test_a_signature_is_over_the_digest_and_no_part_of_it() -> None:
+    signed = signed_pack("bob")
+
+    assert signed.ref == Pack.parse(pack_files(GOOD)).ref
+    assert signed.signed([enrolled("bob", role=Role.ISSUER)]).signed_by == enrolled("bob", role=Role.ISSUER)
+
+
+@pytest.mark.parametrize(
+    ("pack", "keys", "words"),
+    [
+        (Pack.parse(pack_files(GOOD)), [enrolled("bob", role=Role.ISSUER)], "missing"),
+        (
+            Pack.parse(pack_files(GOOD) | {"pack.sig": b"\xff"}),
+            [enrolled("bob", role=Role.ISSUER)],
+            "no signature",
+        ),
+        (signed_pack("bob", over="sha256:" + "0" * 64), [enrolled("bob", role=Role.ISSUER)], "no signature"),
+        (
+            signed_pack("bob", namespace="approval@rexecop"),
+            [enrolled("bob", role=Role.ISSUER)],
+            "no signature",
+        ),
+        (signed_pack("bob"), [enrolled("bob", role=Role.APPROVER)], "nobody who issues"),
+        (signed_pack("bob"), [enrolled("carol", role=Role.ISSUER)], "nobody who issues"),
+        (signed_pack("bob"), [enrolled("bob", role=Role.ISSUER, revoked=NOW)], "revoked"),
+    ],
+)
+def test_a_pack_that_no_issuer_signed_is_refused(pack: Pack, keys: list[Enrolment], words: str) -> None:
+    with pytest.raises(PackUnsigned, match=words):
+        pack.signed(keys)
+
+
+def test_a_signed_pack_holds_as_long_as_the_key_that_signed_it() -> None:
+    pack = signed_pack("bob").signed([enrolled("bob", role=Role.ISSUER, expires=NOW)])
+
+    assert pack.invalid_at(NOW - MINUTE) is None
+    assert "key of `bob`" in str(pack.invalid_at(NOW))

@@ -9,6 +9,7 @@ from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.settings import Settings
 from rexecop.app.views import OperationView, WhyView
 from rexecop.engines.driver import World
+from rexecop.governance.replay import otherwise
 from rexecop.governance.why import of_answer, of_decision, of_tally
 from rexecop.lanes.failures import Failure, describe
 from rexecop.operations.fold import Operation
@@ -56,11 +57,12 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
 
 
 def explain_before(asked: PlanInput, planner: Planner, identity: Identity) -> WhyView:
-    """Return what policy would answer to `asked`; nothing is stored."""
-    answer, request = planner.foresee(asked, identity)
+    """Return what policy would answer to `asked`, and which difference would help; nothing is stored."""
+    answer, request, policy = planner.foresee(asked, identity)
+    told = of_answer(answer, request)
     return WhyView(
         operation_id=None,
         state=None,
-        lines=of_answer(answer, request),
+        lines=(*told, *otherwise(policy, request), "nothing was recorded"),
         next=(f"rexecop plan --intent {asked.intent} --target {asked.target}",),
     )

@@ -25,6 +25,9 @@ from rexecop.proof.records.decision import ApprovalRule, Obligations
 STATEMENT_LENGTH_MAX: Final = 16 * 1024  # A policy longer than some screens is read by nobody.
 BRACKETS_DEPTH_MAX: Final = 32  # The parser below recurses on brackets and would exhaust the stack.
 
+CHAINED_MAX: Final = 500  # So does it on `a.b.c` and `1 + 2 + 3`, which need no brackets to be deep.
+
+_CHAINING: Final = frozenset(".+-*[&|")
 _OPENING: Final = frozenset("([{")
 _CLOSING: Final = frozenset(")]}")
 
@@ -74,7 +77,7 @@ def split(text: str, *, source: str) -> Iterator[Statement]:
         PolicyMalformed: a string, bracket or statement is not closed, or nesting is too deep.
         PackTooLarge: a statement is longer than `STATEMENT_LENGTH_MAX`.
     """
-    begin, depth, at = -1, 0, 0
+    begin, depth, at, chained, line, seen = -1, 0, 0, 0, 1, 0
     while at < len(text):
         char = text[at]
         if char.isspace():
@@ -88,6 +91,10 @@ def split(text: str, *, source: str) -> Iterator[Statement]:
         if char == '"':
             at = _after_string(text, at, source)
             continue
+        chained += char in _CHAINING
+        if chained > CHAINED_MAX:
+            what = f"more than {CHAINED_MAX} dots and operators in one policy"
+            raise PolicyMalformed(what, source=source, line=_line(text, at))
         depth += (char in _OPENING) - (char in _CLOSING)
         if not 0 <= depth <= BRACKETS_DEPTH_MAX:
             deep = f"brackets are nested deeper than {BRACKETS_DEPTH_MAX}"
@@ -95,12 +102,13 @@ def split(text: str, *, source: str) -> Iterator[Statement]:
             raise PolicyMalformed(what, source=source, line=_line(text, at))
         at += 1
         if char == ";" and depth == 0:
-            statement = Statement(text[begin:at], source, _line(text, begin))
+            line, seen = line + text.count("\n", seen, begin), begin
+            statement = Statement(text[begin:at], source, line)
             if at - begin > STATEMENT_LENGTH_MAX:
                 what = f"policy has {at - begin} characters, at most {STATEMENT_LENGTH_MAX} are read"
                 raise statement.refused(PackTooLarge, what)
             yield statement
-            begin = -1
+            begin, chained = -1, 0
     if begin >= 0:
         what = "a policy begins here and does not end with `;`"
         raise PolicyMalformed(what, source=source, line=_line(text, begin))
@@ -181,6 +189,10 @@ def _annotated(
         what = f"requirement `{rule_id}` asks for nothing: it has neither approvals nor obligations"
     elif reason is not None and not (0 < len(reason) <= grammar.REASON_LENGTH_MAX and reason.isprintable()):
         what = f"policy `{rule_id}`: a reason is one line of {grammar.REASON_LENGTH_MAX} characters"
+    elif "absent" in found and (found["absent"] != "permits" or not (forbids or requirement)):
+        what = (
+            f'policy `{rule_id}`: `@absent("permits")` stands at forbids and requirements, and says no more'
+        )
     if what is not None:
         raise statement.refused(AnnotationWrong, what)
     return rule_id, reason

@@ -14,7 +14,7 @@ from rexecop.governance.obligations import ISOLATION_ORDER, merge_approvals, mer
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.records.decision import ApprovalRule, Obligations
 
-KNOWN: Final = frozenset({"id", "reason", "approvals", "obligations"})
+KNOWN: Final = frozenset({"id", "reason", "approvals", "obligations", "absent"})
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 GROUP: Final = ID
 REASON_LENGTH_MAX: Final = 200  # One line of words for a person, not a document.
