@@ -28,6 +28,7 @@ from conformance.worlds import (
     PATHS,
     SECOND_APPROVER_KEY,
     START,
+    STRANGER_KEY,
     TARGET,
     TRUSTED,
     VALUES,
@@ -155,6 +156,12 @@ def change_with_two_of_ops_and_one_of_security() -> Case:
     made = cut(book, instance=chain)
     others = tuple(item for item in made.contents.inputs if item.role != "policy-pack")
     return Case(bundle=replace_contents(made, inputs=others).bundle(), trust=TrustedKeys(keys=keys))
+
+
+@logged("A change approved as ever, in a log where a key that issues policy packs is enrolled too.")
+def change_beside_an_issuer() -> Case:
+    issuer = enrol("ina", Role.ISSUER, STRANGER_KEY)
+    return bundled(a_change(), instance=instance_chain((*ENROLMENTS, issuer)))
 
 
 @logged("A dry run: one scripted answer, one call previewed, nothing judged that was not looked at.")

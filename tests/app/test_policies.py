@@ -230,7 +230,7 @@ def test_the_pack_of_a_profile_grants_nothing_before_it_is_adopted() -> None:
                 assert "blocked: `bot` is in none of the policy packs" in answer()
                 packs = Policies(instance)
                 await packs.adopt(packs.source(str(profile)))
-                assert answer().startswith("allowed: allowed by `mine/bots`")
+                assert answer().startswith("allowed: by `mine/bots`")
 
     asyncio.run(story())
 
