@@ -190,13 +190,16 @@ def test_a_pack_inside_an_environment_with_issuer_and_validity_is_found() -> Non
         ),
         (
             "  - {rule_id: a, effect: allow, conditions: {}, constraints: [{id: x, kind: timeout}]}",
-            "whole number",
+            "is from 1 to",
         ),
         (
             "  - {rule_id: a, effect: allow, conditions: {}, constraints:"
             " [{id: x, kind: allowed_network_egress, value: [outbound_http]}]}",
             "allowed_network_egress",
         ),
+        ("  - {rule_id: a, effect: allow, conditions: {context.now: today}}", "`today` is no UTC time"),
+        ("  - {rule_id: a, effect: allow, conditions: {resource.group: 'a b'}}", "`a b` cannot be a group"),
+        (f"  - {ALLOW}\n  - {ALLOW}", "seed.yaml:5: `rule_id` `all` is used already"),
         ("  []", "`rules` is a list"),
     ],
 )

@@ -1,10 +1,14 @@
 """What a policy pack may be, and the one line that says what is wrong with one that may not."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rexecop.execution.errors import YamlRefused
 from rexecop.governance import demo_pack, starter
 from rexecop.governance.errors import EntitiesWrong, PackRefused, PackTooLarge, PackUnsigned
+from rexecop.governance.golden import read_cases, run_cases
+from rexecop.governance.lint import lint
 from rexecop.governance.pack import FILE_BYTES_MAX, FILES_MAX, POLICY_NAMESPACE, RULES_MAX, Pack
 from rexecop.governance.schema import SCHEMA
 from rexecop.proof import sshsig
@@ -276,3 +280,35 @@ def test_a_signed_pack_holds_as_long_as_the_key_that_signed_it() -> None:
 
     assert pack.invalid_at(NOW - MINUTE) is None
     assert "key of `bob`" in str(pack.invalid_at(NOW))
+
+
+SNIPPETS = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from(
+        ["(", "{", "[", '"', "//", ";", "@id", "unless {", "has ", "!", "- ", ": ", "&a", "\\u{", "\0"]
+    ),
+)
+
+
+@given(
+    path=st.sampled_from(sorted(starter.commented_files("house", "alice"))),
+    at=st.floats(0, 1),
+    cut=st.integers(0, 40),
+    snippet=SNIPPETS,
+)
+@settings(max_examples=60, deadline=None)
+def test_a_file_that_was_altered_anywhere_is_a_pack_or_one_line(
+    path: str, at: float, cut: int, snippet: str
+) -> None:
+    files = starter.commented_files("house", "alice")
+    text = files[path].decode()
+    place = int(at * len(text))
+    altered = (text[:place] + snippet + text[place + cut :]).encode("utf-8", "surrogatepass")
+    try:
+        pack = Pack.parse(files | {path: altered})
+        lint(pack)
+        run_cases(read_cases(files | {path: altered}, pack), pack)
+    except (PackRefused, YamlRefused) as error:
+        assert "\n" not in error.message
+        assert error.facts["source"] == path or path in error.message or "entities.yaml" in error.message
+        assert error.code

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rexecop.app.errors import FileRefused
 from rexecop.app.files import read_file, read_folder, reason_of, replace_file, write_folder
+from rexecop.app.root import Root
 from rexecop.governance.errors import CasesFailed, LintFailed
 from rexecop.governance.golden import Result, read_cases, run_cases
 from rexecop.governance.importing import convert
@@ -37,6 +38,16 @@ class PackView:
     requirements: tuple[str, ...] = ()
     people: Mapping[str, tuple[str, ...]] | None = None
     cases: int = 0
+
+
+def pack_folders(root: Path) -> tuple[Path, ...]:
+    """Return the folders of the packs in a root.
+
+    Raises:
+        RootMissing, RootUnsafe: there is no usable root.
+    """
+    Root(root).require()
+    return tuple(sorted(path for path in Root(root).policy.iterdir() if path.is_dir()))
 
 
 def check_pack(folder: Path) -> PackView:
@@ -76,7 +87,7 @@ def _signature(pack: Pack) -> str:
 
 
 def test_pack(folder: Path) -> tuple[Result, ...]:
-    """Run the golden cases of the pack `folder`.
+    """Run the golden cases of the pack in `folder`.
 
     Raises:
         PackRefused, YamlRefused: the pack or a case cannot be read. FileMissing, FileRefused.
@@ -95,13 +106,12 @@ def checked(files: Mapping[str, bytes]) -> Pack:
     pack = Pack.parse(files)
     for finding in lint(pack):
         if finding.severity == "error":
-            steps = ("rexecop policy check DIR",)
-            raise LintFailed(finding.message, source=finding.file, line=finding.line, next_steps=steps)
+            raise LintFailed(finding.message, source=finding.file, line=finding.line)
     for result in run_cases(read_cases(files, pack), pack):
         if result.differences:
             what = f"case `{result.name}` fails: {result.differences[0]}"
-            steps = ("rexecop policy test DIR",)
-            raise CasesFailed(what, source=result.file, line=result.line, next_steps=steps)
+            step = "rexecop policy test DIR"
+            raise CasesFailed(what, source=result.file, line=result.line, step=step)
     return pack
 
 

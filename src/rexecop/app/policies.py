@@ -103,11 +103,6 @@ class Policies:
         self._root = instance.parts.settings.root
         self._shadow = self._root / "shadow"
 
-    def check(self) -> tuple[PackView, ...]:
-        """Return every pack that lies in the root, as `check_pack` finds it."""
-        folder = self._root / "policy"
-        return tuple(check_pack(path) for path in sorted(folder.iterdir()) if path.is_dir())
-
     def replay(self, folder: Path) -> ReplayView:
         """Return what the pack in `folder` would have answered to every stored decision.
 
@@ -198,7 +193,8 @@ class Policies:
         notes = [sealed.record for sealed in self._authority.trust_records()]
         said = [note for note in notes if isinstance(note, Note) and note.topic == SHADOW]
         if not said or said[-1].text.split(" ")[0] != str(pack.ref.digest):
-            raise PackRefused("not the candidate that was set; set it again", source=str(self._shadow))
+            what, step = "not the candidate that was set; set it again", "rexecop policy shadow DIR"
+            raise PackRefused(what, source=str(self._shadow), step=step)
         return replace(self._replay(pack, said[-1].at), set_by=said[-1].by.person)
 
     # --- adoption ---

@@ -57,23 +57,16 @@ def replay_page(page: Page, view: ReplayView) -> None:
     page.title(f"under {_named(view.candidate)}")
     if view.since is not None:
         page.row("set", f"{short(view.since)} by {view.set_by}")
-    replay_rows(page, view)
-    rows = [
-        (f"#{line.number}", minute(line.at), line.gate, line.requester, line.kind)
-        for line in view.changes[-CHANGES_SHOWN_MAX:]
-    ]
-    for row, line in zip(rows, view.changes[-CHANGES_SHOWN_MAX:], strict=True):
-        page.line(f"{'  '.join(row)}  {line.asked}")
-        page.row("", line.words)
-
-
-def replay_rows(page: Page, view: ReplayView) -> None:
-    """Draw the counts."""
     page.row("decisions", str(view.decisions))
-    changed = f"{view.stricter} stricter, {view.wider} wider, {view.both} in part either"
-    page.row("otherwise", f"{len(view.changes)}" + (f": {changed}" if view.changes else ""))
+    changed = f": {view.stricter} stricter, {view.wider} wider, {view.both} in part either"
+    page.row("otherwise", f"{len(view.changes)}{changed if view.changes else ''}")
     if view.unread:
         page.row("unread", f"{view.unread} operations have damaged records and were left out")
+    for line in view.changes[-CHANGES_SHOWN_MAX:]:
+        page.line(
+            f"#{line.number}  {minute(line.at)}  {line.gate}  {line.requester}  {line.kind}  {line.asked}"
+        )
+        page.row("", line.words)
 
 
 def adopt_page(page: Page, view: AdoptView) -> None:

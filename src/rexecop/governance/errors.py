@@ -34,10 +34,10 @@ class PackRefused(GovernanceError):
     code = "pack-refused"
 
     def __init__(
-        self, what: str, *, source: str, line: int | None = None, next_steps: tuple[str, ...] = ()
+        self, what: str, *, source: str, line: int | None = None, step: str = "rexecop policy check DIR"
     ) -> None:
         place = source if line is None else f"{source}:{line}"
-        super().__init__(f"{place}: {what}", next_steps=next_steps, source=source, line=line)
+        super().__init__(f"{place}: {what}", next_steps=(step,), source=source, line=line)
 
 
 class PackFileUnknown(PackRefused):

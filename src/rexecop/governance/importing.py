@@ -23,6 +23,7 @@ RULES_MAX: Final = 256  # As many as a pack had there.
 CONDITIONS_MAX: Final = 32
 VALUES_MAX: Final = 256
 CONTROLS_MAX: Final = 64
+LIMIT_MAX: Final = 10**8  # Seconds, steps or bytes: what is more limits nothing.
 VALUE_LENGTH_MAX: Final = 256  # A name or a word; what is longer is no fact policy sees.
 
 _PACK: Final = frozenset(
@@ -57,6 +58,9 @@ _EFFECTS: Final = {"allow": "permit", "allow_with_obligations": "permit", "appro
     "deny": "forbid"
 }
 _NEGATED: Final = {"neq": "eq", "not_in": "in"}
+_TIME: Final = re.compile(
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(T([01]\d|2[0-3]):[0-5]\d:[0-5]\dZ)?", re.ASCII
+)
 _SHAPING: Final = ("read_only_required", "mutation_requires_approval")
 _CHANGES: Final = 'action in [Action::"change", Action::"destroy"]'
 _ENTITIES: Final = {
@@ -153,11 +157,11 @@ _OPERATORS: Final[Mapping[str, frozenset[str]]] = {
 class _Import:
     """One pack being read; `names` gathers who it names, by their type."""
 
-    def __init__(self, document: Document, root: Path, approvers: str) -> None:
+    def __init__(self, document: Document, approvers: str) -> None:
         self._document = document
-        self._root = root
         self._asked = f'@approvals("1 of {approvers}")'
         self.names: dict[str, set[str]] = {"User": set(), "Group": {approvers}, "TargetGroup": set()}
+        self._ids: set[str] = set()
         self.rules: list[str] = []
         self.requirements: list[str] = []
 
@@ -203,6 +207,9 @@ class _Import:
         """Add what the rule at `place` becomes."""
         fields = self.fields(place, _RULE)
         name, effect = self.word((*place, "rule_id")), str(fields.get("effect"))
+        if name in self._ids:
+            self.refuse((*place, "rule_id"), f"`rule_id` `{name}` is used already")
+        self._ids |= {name, f"{name}-changes"}
         if effect not in _EFFECTS:
             here = (*place, "effect")
             self.refuse(here, f"`effect` is {_shown(effect)}, not one of {', '.join(sorted(_EFFECTS))}")
@@ -300,6 +307,10 @@ class _Import:
         if kind == "text" and operand.guard is not None and type(value) in (bool, int):
             return f'{text} == "{str(value).lower()}"'  # Parameters are compared as canonical text.
         word = self._str(here, value)
+        if kind == "time" and not _TIME.fullmatch(word):
+            self.refuse(here, f"{_shown(word)} is no UTC time like `2026-01-31T09:30:00Z`")
+        if kind in ("group", "target group") and not GROUP.fullmatch(word):
+            self.refuse(here, f"{_shown(word)} cannot be a group's name: {GROUP.pattern}")
         if kind == "time":
             return f"{text} == datetime({_text(word)})"
         if kind in _ENTITIES:
@@ -336,8 +347,8 @@ class _Import:
                 elif kind not in _CONTROLS:
                     known = ", ".join(sorted((*_CONTROLS, *_SHAPING)))
                     self.refuse(here, f"control {_shown(kind)} cannot be kept here; what can: {known}")
-                elif "{}" in _CONTROLS[kind] and (type(value) is not int or value < 1):
-                    self.refuse(here, f"`{kind}` takes a whole number from 1, not {_shown(value)}")
+                elif "{}" in _CONTROLS[kind] and (type(value) is not int or not 0 < value <= LIMIT_MAX):
+                    self.refuse(here, f"`{kind}` is from 1 to {LIMIT_MAX}, not {_shown(value)}")
                 else:
                     obligations.append(_CONTROLS[kind].format(value))
         return sorted({one for one in obligations if one}), shaping
@@ -354,7 +365,7 @@ def convert(data: bytes, *, source: str, approvers: str) -> dict[str, bytes]:
     document = load_yaml(data, source=source)
     whole = document.value
     root: Path = ("policy_pack",) if isinstance(whole, dict) and "policy_pack" in whole else ()
-    found = _Import(document, root, approvers)
+    found = _Import(document, approvers)
     fields = found.fields(root, _PACK)
     if not GROUP.fullmatch(approvers):
         found.refuse((), f"{_shown(approvers)} cannot be a group's name")
@@ -414,4 +425,5 @@ def _yaml(word: str) -> str:
 
 
 def _shown(value: Yaml) -> str:
-    return f"`{str(value)[:60]}`"
+    text = str(value)[:60]
+    return f"`{text}`" if text.isprintable() else f"`{text!a}`"

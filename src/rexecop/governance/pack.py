@@ -156,7 +156,7 @@ class Pack:
 
 
 def _unsigned(what: str) -> PackUnsigned:
-    return PackUnsigned(what, source=SIGNATURE, next_steps=("rexecop policy sign DIR --key ISSUER_KEY",))
+    return PackUnsigned(what, source=SIGNATURE, step="rexecop policy sign DIR --key ISSUER_KEY")
 
 
 def _checked_texts(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -23,25 +23,20 @@ def check(session: Session, folder: str | None) -> int:
     """
     from rexecop.app.packs import check_pack
 
-    if folder is not None:
-        return packs_answer(session, (check_pack(Path(folder)),))
-    from rexecop.app.policies import Policies
-
-    with session.instance() as instance:
-        return packs_answer(session, Policies(instance).check())
+    return packs_answer(session, tuple(check_pack(found) for found in _folders(session, folder)))
 
 
 @click.command(cls=VerbCommand, name="test", epilog="rexecop policy test house")
-@click.argument("folder", metavar="DIR")
+@click.argument("folder", metavar="[DIR]", required=False)
 @click.pass_obj
-def test(session: Session, folder: str) -> int:
+def test(session: Session, folder: str | None) -> int:
     """Run the golden cases in `tests/` of a pack: to this request, this answer.
 
-    A pack without cases fails: nothing was tested.
+    Without DIR those of every pack in the root's `policy/`. No case at all fails: nothing was tested.
     """
     from rexecop.app.packs import test_pack
 
-    cases = test_pack(Path(folder))
+    cases = [case for found in _folders(session, folder) for case in test_pack(found)]
     failed = sum(1 for case in cases if case.differences)
     good = bool(cases) and not failed
 
@@ -50,7 +45,7 @@ def test(session: Session, folder: str) -> int:
             page.row("failed" if case.differences else "passed", f"{case.name}  {case.file}:{case.line}")
             for difference in case.differences:
                 page.row("", difference)
-        page.verdict(f"{folder}: {len(cases)} cases, {failed} failed", good=good)
+        page.verdict(f"{folder or 'packs of the root'}: {len(cases)} cases, {failed} failed", good=good)
 
     session.answer({"pack": folder, "cases": cases, "failed": failed}, draw)
     return Exit.DONE if good else Exit.FAILED
@@ -69,3 +64,10 @@ def replay(session: Session, folder: str) -> None:
     with session.instance() as instance:
         view = Policies(instance).replay(Path(folder))
     session.answer(view, lambda page: replay_page(page, view), quiet=str(len(view.changes)))
+
+
+def _folders(session: Session, named: str | None) -> tuple[Path, ...]:
+    """Return the folder that was named, or those of the packs in the root."""
+    from rexecop.app.packs import pack_folders
+
+    return pack_folders(session.settings.root) if named is None else (Path(named),)
