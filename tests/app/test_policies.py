@@ -14,7 +14,7 @@ import pytest
 
 from rexecop.app import policies as policies_module
 from rexecop.app.build import open_instance
-from rexecop.app.files import flush_folder
+from rexecop.app.files import flush_folder, read_folder
 from rexecop.app.packs import check_pack, new_pack, sign_pack
 from rexecop.app.policies import ADOPT_AGAIN, SWAPPING, Policies
 from rexecop.governance.errors import CasesFailed, LintFailed, PackRefused, PackUnsigned
@@ -285,6 +285,58 @@ def test_a_pack_that_expired_or_is_not_valid_yet_denies_everything() -> None:
                 manifest.write_text(f"{before}validity: {validity}\n")
                 assert words in str(denied(folder))
                 assert verdict(folder) == "blocked"
+
+    asyncio.run(story())
+
+
+def test_an_error_of_lint_in_a_pack_in_force_is_a_warning_and_stops_nothing() -> None:
+    async def story() -> None:
+        with scratch() as folder:
+            await made(folder)
+            with (starter(folder) / "rules.cedar").open("a") as rules:
+                rules.write(FORBID.replace("context.intent ==", "context has step && context.step =="))
+            with opened(folder) as instance:
+                (found,) = (check for check in instance.check().checks if check.name == "policy")
+            assert (found.status, "finds 1 errors" in found.message) == ("warning", True)
+            assert verdict(folder) == "approval_required"
+
+    asyncio.run(story())
+
+
+def test_a_pack_that_others_could_write_into_or_that_changes_while_it_is_read_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        with scratch() as folder:
+            await made(folder)
+            (starter(folder) / "requirements").chmod(0o777)
+            assert "can be written by others" in str(denied(folder))
+            (starter(folder) / "requirements").chmod(0o700)
+            late = iter([FORBID])
+
+            def reading(path: Path) -> dict[str, bytes]:
+                found = read_folder(path)
+                if (rule := next(late, None)) is not None:
+                    (path / "late.cedar").write_text(rule)
+                    (path / "late.cedar").chmod(0o600)
+                return found
+
+            monkeypatch.setattr("rexecop.app.authority.read_folder", reading)
+            with opened(folder) as instance:
+                assert "starter/no-greetings" in instance.parts.authority.policy().rule_ids
+
+    asyncio.run(story())
+
+
+def test_a_blocked_operation_says_what_would_have_to_differ() -> None:
+    async def story() -> None:
+        with scratch() as folder:
+            await made(folder)
+            with (starter(folder) / "rules.cedar").open("a") as rules:
+                rules.write(FORBID.replace("};", '&& context.mode == "apply" };'))
+            with opened(folder) as instance:
+                operation = (await instance.plan(change(folder))).operation_id
+                assert "it would be `allowed` in mode `dry_run`" in instance.why(operation).lines
 
     asyncio.run(story())
 

@@ -17,7 +17,7 @@ from rexecop.operations.recover import settle_after
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import tally
 from rexecop.proof.times import format_time
-from rexecop.proof.vocabulary import State
+from rexecop.proof.vocabulary import State, Verdict
 
 
 def explain(op: Operation, view: OperationView, world: World, settings: Settings) -> WhyView:
@@ -29,6 +29,8 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
         # What approval would change is over once it came or was refused.
         settled = op.terms.approvals and op.state is not State.WAITING_FOR_APPROVAL
         lines += of_decision(op.the_decision)[: -1 if settled else None]
+    if op.plan is not None and op.decision is not None and op.terms.verdict is Verdict.BLOCKED:
+        lines += otherwise(world.authority.policy(op.the_plan.profile), op.the_decision.request)
     if op.plan is not None and op.decision is not None and (op.terms.approvals or op.approvals):
         lines += of_tally(
             tally(
