@@ -15,7 +15,6 @@ from itertools import chain
 from typing import Final
 
 import cedarpy
-from cedarpy import pst
 
 from rexecop.governance.cedar import Rule
 from rexecop.governance.entities import NOBODY, Entities, merge_entities
@@ -82,7 +81,7 @@ class Policy:
         )
         self._problem: str | None = next(filter(None, standing), None)
         self.permits: Final = frozenset(name for name, rule in rules.items() if not rule.forbids)
-        self.index: Final = Index(_policies(self._by_name))
+        self.index: Final = Index({name: rule.template for name, rule in self._by_name.items()})
         self.facts: Final = Facts(self.entities, (rule.sight for rule in self._by_name.values()))
         self._merged: dict[frozenset[str], Answer] = {}
         self._answers: dict[PolicyRequest, Answer] = {}
@@ -197,7 +196,7 @@ class _Found:
 
 
 def _ask(policy: Policy, asked: Asked, targets: Sequence[RequestTarget]) -> _Found:
-    """Ask about each target the policies whose scope it can be in, rules and requirements alike.
+    """Ask about each target the policies whose scope it is in, rules and requirements alike.
 
     Raises:
         ValueError: the engine does not understand the question.
@@ -310,19 +309,3 @@ def _quoted(names: Iterable[str]) -> str:
 
 def _refs(policy: Policy, names: Iterable[str]) -> tuple[RuleRef, ...]:
     return tuple(RuleRef(id=name, digest=policy.rule(name).digest) for name in sorted(set(names)))
-
-
-def _policies(rules: Mapping[str, Rule]) -> dict[str, pst.Template]:
-    """Return `rules` as the engine takes them, each under its full name."""
-    return {
-        name: pst.Template(
-            id=name,
-            effect=rule.template.effect,
-            principal=rule.template.principal,
-            action=rule.template.action,
-            resource=rule.template.resource,
-            clauses=rule.template.clauses,
-            annotations=pst.FrozenMap({}),
-        )
-        for name, rule in rules.items()
-    }
