@@ -254,8 +254,8 @@ def _unknown(entities: Entities, request: PolicyRequest) -> str | None:
     for target in request.targets if entities.target_groups else ():
         for group in target.groups:
             if group not in entities.target_groups:
-                where = "`target_groups` of no policy pack in force lists"
-                return f"target `{target.id}` is in group `{group}`, which {where}"
+                where = f"target `{target.id}` is in group `{group}`, which no policy pack in force lists"
+                return f"{where}; add it to `target_groups` in entities.yaml, or correct the environment"
     if request.effect is not Effect.READ and request.mode in READ_MODES and request.mode is not Mode.DRY_RUN:
         return f"mode `{request.mode}` only reads, and this would {request.effect}"
     return None

@@ -19,9 +19,7 @@ import cedarpy
 from cedarpy import pst
 
 Uid: TypeAlias = tuple[str, str]
-Head: TypeAlias = (
-    str | tuple[str, ...]
-)  # `OPEN`, a type, `Uid` for what is in it, with `ITSELF` for it alone.
+Head: TypeAlias = str | tuple[str, ...]  # `OPEN`, a type, a `Uid` and what is in it, with `ITSELF` only it.
 Heads: TypeAlias = frozenset[Head]
 Reach: TypeAlias = tuple[Heads, Heads, Heads]  # What principal, action and resource are found by.
 Cell: TypeAlias = tuple[Head, ...]  # One head of each.
