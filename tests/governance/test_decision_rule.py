@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import cedarpy
 import pytest
@@ -15,8 +15,9 @@ from rexecop.governance.admission import Answer, Policy, decide
 from rexecop.governance.facts import FACTS
 from rexecop.governance.pack import Pack
 from rexecop.governance.schema import schema
+from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.principal import Principal
-from rexecop.proof.records.decision import PolicyRequest, RequestTarget
+from rexecop.proof.records.decision import PolicyRequest, Recent, RequestTarget
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Effect, Established, Mode, Verdict
 from tests.governance.cases import pack_files, request
@@ -308,6 +309,8 @@ def all_facts(asked: PolicyRequest) -> dict[str, object]:
         "principal_established": str(asked.principal.established),
         "now": {"__extn": {"fn": "datetime", "arg": format_time(asked.now)}},
         "parameters": {"__entity": {"type": "Parameters", "id": "p"}},
+        "break_glass": asked.break_glass,
+        "recent": dict.fromkeys((field.name for field in fields(Recent)), INTEGER_MAX),
         "grade": asked.grade,
         "sponsor": asked.sponsor,
         "step": asked.step,

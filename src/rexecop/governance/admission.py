@@ -52,6 +52,7 @@ class Answer:
 class Policy:
     """The packs in force, parsed once and ready to answer.
 
+    `counts` says whether a pack so much as names `recent`, so that others pay nothing for it.
     `operator` packs grant; `profile` packs can only forbid and require, and their people
     and groups count for nothing. `unreadable` are packs that should be in force and
     cannot be read, in words: while there is one, everything is denied.
@@ -83,7 +84,8 @@ class Policy:
         self.permits: Final = frozenset(name for name, rule in rules.items() if not rule.forbids)
         self.index: Final = Index({name: rule.template for name, rule in self._by_name.items()})
         self.facts: Final = Facts(self.entities, (rule.sight for rule in self._by_name.values()))
-        self._merged: dict[frozenset[str], Answer] = {}
+        self.counts: Final = "recent" in self.facts.read
+        self._merged: dict[tuple[frozenset[str], bool], Answer] = {}
         self._answers: dict[PolicyRequest, Answer] = {}
 
     @property
@@ -121,14 +123,14 @@ class Policy:
             self._answers.clear()
         self._answers[key] = answer
 
-    def merged(self, names: frozenset[str]) -> Answer:
+    def merged(self, names: frozenset[str], *, emergency: bool) -> Answer:
         """Return the answer to a request that `names` match and nothing denies."""
-        found = self._merged.get(names)
+        found = self._merged.get((names, emergency))
         if found is None:
-            found = _merged(self, sorted(names))
+            found = _merged(self, sorted(names), emergency=emergency)
             if len(self._merged) >= ANSWERS_MAX:
                 self._merged.clear()
-            self._merged[names] = found
+            self._merged[names, emergency] = found
         return found
 
     def _collect(
@@ -182,7 +184,7 @@ def _decide(policy: Policy, request: PolicyRequest) -> Answer:
         return _failed(policy, found.names, found.errors)
     if found.denied is not None:
         return _blocked(policy, found.denied_by, (), _denial(policy, found, request))
-    return _allowed(policy, found.names, len(request.targets))
+    return _allowed(policy, found.names, request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,22 +263,36 @@ def _unknown(entities: Entities, request: PolicyRequest) -> str | None:
     return None
 
 
-def _allowed(policy: Policy, names: frozenset[str], targets: int) -> Answer:
-    answer = policy.merged(names)
-    most = answer.terms.obligations.targets_max
+def _allowed(policy: Policy, names: frozenset[str], request: PolicyRequest) -> Answer:
+    answer = policy.merged(names, emergency=request.break_glass)
+    most, targets = answer.terms.obligations.targets_max, len(request.targets)
     if most is not None and targets > most:
         words = f"{targets} targets are asked for, at most {most} are allowed"
         return _blocked(policy, names, (), words)
     return answer
 
 
-def _merged(policy: Policy, names: Sequence[str]) -> Answer:
+def _merged(policy: Policy, names: Sequence[str], *, emergency: bool) -> Answer:
     rules = [policy.rule(name) for name in names]
     obligations = merge_obligations(rule.obligations for rule in rules)
     approvals = merge_approvals(rule.approvals for rule in rules)
-    reason = f"allowed by {_quoted(name for name in names if name in policy.permits)}"
+    if emergency:
+        broken = [rule.break_glass for rule in rules if rule.break_glass is not None]
+        if not broken:
+            words = f"no rule that takes part has a `@break_glass`: {_quoted(names)}"
+            return _blocked(policy, names, (), words)
+        # Rules without one ask for what they always ask for.
+        usual = (rule.approvals for rule in rules if rule.break_glass is None)
+        approvals = merge_approvals((*(asked for asked, _ in broken), *usual))
+        obligations = merge_obligations((obligations, *(kept for _, kept in broken)))
+    by = _quoted(name for name in names if name in policy.permits)
+    reason = f"allowed{' in an emergency' if emergency else ''} by {by}"
     if approvals:
-        asking = [name for name, rule in zip(names, rules, strict=True) if rule.approvals]
+        asking = [
+            name
+            for name, rule in zip(names, rules, strict=True)
+            if rule.approvals or (emergency and rule.break_glass)
+        ]
         reason += f", needs approval by {approvals_in_words(approvals)} because of {_quoted(asking)}"
     verdict = Verdict.APPROVAL_REQUIRED if approvals else Verdict.ALLOWED
     terms = Terms(verdict=verdict, approvals=approvals, obligations=obligations)

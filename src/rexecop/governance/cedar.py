@@ -42,6 +42,7 @@ class Rule:
     forbids: bool
     approvals: tuple[ApprovalRule, ...]
     obligations: Obligations
+    break_glass: tuple[tuple[ApprovalRule, ...], Obligations] | None
     reason: str | None
     template: pst.Template
     names: frozenset[Uid]
@@ -135,6 +136,8 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         asked, kept_to = annotations.get("approvals"), annotations.get("obligations")
         approvals = () if asked is None else grammar.read_approvals(asked)
         obligations = NO_OBLIGATIONS if kept_to is None else grammar.read_obligations(kept_to)
+        emergency = annotations.get("break_glass")
+        break_glass = None if emergency is None else grammar.read_break_glass(emergency)
     except ValueError as error:
         raise statement.refused(AnnotationWrong, f"policy `{rule_id}`: {error}") from error
     checked = cedarpy.validate_policies(statement.text, schema())
@@ -149,6 +152,7 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         forbids=forbids,
         approvals=approvals,
         obligations=obligations,
+        break_glass=break_glass,
         reason=reason,
         template=template,
         names=frozenset(map(uid_of, pst.entity_uids(template))),
@@ -173,7 +177,7 @@ def _annotated(
     """Return id and reason of a policy whose annotations go with what it is."""
     rule_id, reason = found.get("id", ""), found.get("reason")
     unknown = sorted(found.keys() - grammar.KNOWN)
-    terms = found.keys() & {"approvals", "obligations"}
+    terms = found.keys() & {"approvals", "obligations", "break_glass"}
     what: str | None = None
     if not grammar.ID.fullmatch(rule_id):
         what = 'every policy has an `@id("...")` of letters, digits, `_`, `.` and `-`'
@@ -182,7 +186,7 @@ def _annotated(
         what = f"policy `{rule_id}` has an unknown annotation `@{unknown[0]}`; known are {known}"
     elif terms and forbids:
         what = f"policy `{rule_id}` forbids, so nothing can be asked on top of it"
-    elif requirement and not terms:
+    elif requirement and not terms - {"break_glass"}:
         what = f"requirement `{rule_id}` asks for nothing: it has neither approvals nor obligations"
     elif reason is not None and not (0 < len(reason) <= grammar.REASON_LENGTH_MAX and reason.isprintable()):
         what = f"policy `{rule_id}`: a reason is one line of {grammar.REASON_LENGTH_MAX} characters"

@@ -9,7 +9,7 @@ people nor with that of facts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
@@ -20,8 +20,8 @@ from rexecop.governance.conditions import WHOLE_CONTEXT, Sight
 from rexecop.governance.entities import Entities
 from rexecop.governance.schema import actions, schema
 from rexecop.governance.slicing import Heads, Reach, Uid, heads_of
-from rexecop.proof.canonical import Json, canonical_bytes, trusted_bytes
-from rexecop.proof.records.decision import PolicyRequest, RequestTarget
+from rexecop.proof.canonical import INTEGER_MAX, Json, canonical_bytes, trusted_bytes
+from rexecop.proof.records.decision import PolicyRequest, Recent, RequestTarget
 from rexecop.proof.times import format_time
 
 Question: TypeAlias = dict[str, dict[str, str] | str]
@@ -31,6 +31,8 @@ KEPT_LENGTH_MAX: Final = 4096  # Larger parameters and target sets are asked abo
 KEPT_TARGETS_MAX: Final = 64  # fill memory.
 
 _PARAMETERS: Final = "request"
+# What was not counted may have been often; only packs that do not ask see this.
+_UNCOUNTED: Final[dict[str, Json]] = dict.fromkeys((field.name for field in fields(Recent)), INTEGER_MAX)
 
 
 class _Fact(NamedTuple):
@@ -55,6 +57,8 @@ FACTS: Final[Mapping[str, _Fact]] = {
     "principal_established": _Fact(str, attrgetter("principal.established")),
     "now": _Fact(dict, lambda request: {"__extn": {"fn": "datetime", "arg": format_time(request.now)}}),
     "parameters": _Fact(dict, lambda _: {"__entity": {"type": "Parameters", "id": _PARAMETERS}}),
+    "break_glass": _Fact(bool, attrgetter("break_glass")),
+    "recent": _Fact(dict, lambda request: _UNCOUNTED if request.recent is None else asdict(request.recent)),
     "grade": _Fact(str, attrgetter("grade"), optional=True),
     "sponsor": _Fact(str, attrgetter("sponsor"), optional=True),
     "step": _Fact(str, attrgetter("step"), optional=True),

@@ -32,10 +32,17 @@ type Context = {
     environment: String,
     simulated: Bool,         // every call of the plan is scripted and cannot do I/O
     pinned: Bool,            // observed facts back the plan
-    origin: String,          // cli | api | mcp | trigger | schedule | reaction
+    origin: String,          // cli | api | mcp | trigger | schedule | reaction | recheck
     principal_established: String,  // key | oidc | token | os-user | engine
     now: datetime,
     parameters: Parameters,
+    break_glass: Bool,       // asked for by the rules for emergencies
+    recent: {                // other operations that changed something in the last hour and day
+        same_hour: Long, same_day: Long,            // this intent on one of these targets
+        intent_hour: Long, intent_day: Long,        // this intent anywhere
+        target_hour: Long, target_day: Long,        // anything on one of these targets
+        principal_hour: Long, principal_day: Long,  // anything, asked for by this principal
+    },
     grade?: String,          // contained | method | shape: how well a read is known to be one
     sponsor?: String,
     step?: String,
