@@ -76,11 +76,11 @@ RULES = [
     ("policy-malformed", WHEN.format("context" + ".a" * 7000), "more than 500 dots"),
     ("policy-malformed", WHEN.format("context has " + ".".join(["a"] * 7000)), "more than 500 dots"),
     ("policy-malformed", WHEN.format(" + ".join(["1"] * 3000) + " == 1"), "more than 500 dots"),
-    ("policy-annotation-wrong", '@absent("permits") ' + GOOD, "stands at forbids"),
+    ("policy-annotation-wrong", '@absent("permits") ' + GOOD, "is all that can be said"),
     (
         "policy-annotation-wrong",
         '@absent("yes") @id("f") forbid (principal, action, resource);',
-        "says no more",
+        "is all that can be said",
     ),
     ("policy-malformed", '@id("a") permit (principal == ?principal, action, resource);', "templates"),
     ("policy-malformed", GOOD.replace('"a"', '"a\u202e"'), "U+202E"),
