@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Protocol
 
-from rexecop.engines.asking import ask, record_decision
+from rexecop.engines.asking import Opinions, ask, consult, record_decision
 from rexecop.engines.caller import Caller
 from rexecop.engines.closing import changed_targets, close, stored_output, validate
 from rexecop.engines.errors import InstanceKeyExpired, RunnerBusy
@@ -82,6 +82,7 @@ class World:
     runner: str
     permit_seconds: int
     sound: Callable[[], None]  # Raises where nothing that changes something may begin.
+    opinions: Opinions | None = None  # None: nobody outside is asked.
 
     @property
     def signer(self) -> Signer:
@@ -245,7 +246,7 @@ class _Drive:
         if isinstance(effect, Make):
             await self.make(effect)
         elif isinstance(effect, Mint):
-            self._mint()
+            await self._mint()
         elif isinstance(effect, Derive):
             self._derive(effect)
         elif isinstance(effect, Decline):
@@ -271,9 +272,9 @@ class _Drive:
         if retired(self._world.authority.enrolments(), Role.INSTANCE, key, now):
             raise InstanceKeyExpired(key)
 
-    def _mint(self) -> None:
+    async def _mint(self) -> None:
         session, op = self._session, self._session.op
-        answer = self._ask(GateName.TICKET)
+        answer = await self._ask(GateName.TICKET)
         if tighter(op.terms, answer.terms) is not None:
             self._record_decision(GateName.TICKET, answer)
             return
@@ -309,10 +310,11 @@ class _Drive:
             valid_for=TICKET_VALID_MAX,
         )
 
-    def _ask(self, gate: GateName, step: str | None = None) -> Answer:
+    async def _ask(self, gate: GateName, step: str | None = None) -> Answer:
         op = self._session.op
         request = replace(op.the_decision.request, gate=gate, step=step, now=self._session.judged_now())
-        return ask(self._world.authority.policy(op.the_plan.profile), request, op.the_plan)
+        answer = ask(self._world.authority.policy(op.the_plan.profile), request, op.the_plan)
+        return await consult(self._world.opinions, answer, request)
 
     def _record_decision(self, gate: GateName, answer: Answer, step: str | None = None) -> None:
         session = self._session
@@ -325,7 +327,7 @@ class _Drive:
         """Ask policy again where the call changes something, then make it."""
         packs: tuple[Digest, ...] = ()
         if make.call.effect is not Effect.READ:
-            answer = self._ask(GateName.CALL, make.step.id)
+            answer = await self._ask(GateName.CALL, make.step.id)
             stricter = tighter(self._session.op.terms_in_force, answer.terms)
             if stricter is not None:
                 self._record_decision(GateName.CALL, answer, make.step.id)

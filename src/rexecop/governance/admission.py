@@ -29,7 +29,7 @@ from rexecop.governance.obligations import (
 from rexecop.governance.pack import Pack
 from rexecop.governance.schema import schema
 from rexecop.proof.errors import NotCanonical
-from rexecop.proof.records.decision import PackRef, PolicyRequest, RequestTarget, RuleRef, Terms
+from rexecop.proof.records.decision import Opinion, PackRef, PolicyRequest, RequestTarget, RuleRef, Terms
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 
 ANSWERS_MAX: Final = 512  # As many kinds of request as a busy instance sees; beyond it all are asked anew.
@@ -49,6 +49,7 @@ class Answer:
     packs: tuple[PackRef, ...]
     errors: tuple[str, ...]
     reason: str
+    opinion: Opinion | None = None
 
 
 class Policy:
