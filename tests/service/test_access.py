@@ -126,7 +126,15 @@ def without(place: str) -> dict[str, object]:
 @pytest.mark.parametrize(
     "place",
     [
-        *("subject", "subject.id", "action", "action.name", "action.properties", "action.properties.intent"),
+        *(
+            "subject",
+            "subject.id",
+            "subject.type",
+            "action",
+            "action.name",
+            "action.properties",
+            "action.properties.intent",
+        ),
         *("resource", "resource.id", "resource.type", "resource.properties.criticality"),
         *("context", "context.mode", "context.risk", "context.environment"),
     ],

@@ -157,6 +157,7 @@ def _request(found: Mapping[str, Value], caller: str, now: datetime) -> PolicyRe
     context = found.get("context", {})
     if not isinstance(context, dict):
         raise EvaluationRefused("`context` is an object", field="context")
+    _text(subject, "subject.type")  # The standard wants it; who the packs know decides by the id.
     profile, _, intent = _text(does, "action.properties.intent").partition("/")
     parameters = context.get("parameters", {})
     if not isinstance(parameters, dict):
