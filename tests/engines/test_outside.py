@@ -24,10 +24,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecop.engines.outside import HEAD_BYTES_MAX, Point, ask_outside
+from rexecop.governance.admission import Answer
 from rexecop.governance.authzen import ANSWER_BYTES_MAX, opinion, question
+from rexecop.governance.obligations import NO_OBLIGATIONS
+from rexecop.governance.why import of_answer
 from rexecop.proof.canonical import digest_of, parse_json
-from rexecop.proof.records.decision import Decision, Opinion, PolicyRequest, RequestTarget
-from rexecop.proof.vocabulary import Gate, State
+from rexecop.proof.records.decision import Decision, Opinion, PolicyRequest, RequestTarget, Terms
+from rexecop.proof.vocabulary import Gate, State, Verdict
 from tests.engines.support import ended, housed, kinds, of_kind, op_of
 from tests.governance.cases import request
 from tests.sim.plans import change, planned
@@ -311,3 +314,14 @@ def test_an_outside_yes_changes_nothing_and_a_no_of_ours_is_not_put_to_it(tmp_pa
             assert there.asked == [] and kinds(house, operation)[-2:] == ["decision", "receipt"]
 
     asyncio.run(story())
+
+
+def test_why_names_who_denied_and_that_no_approval_helps() -> None:
+    blocked = Terms(verdict=Verdict.BLOCKED, approvals=(), obligations=NO_OBLIGATIONS)
+    no = Opinion(source="there", allowed=False, reason="because")
+    answer = Answer(terms=blocked, rules=(), packs=(), errors=(), reason="r", opinion=no)
+
+    lines = of_answer(answer, request())
+
+    assert "asked outside: `there` denies: because" in lines
+    assert lines[-1] == "no approval overrides this; `there` has to agree"

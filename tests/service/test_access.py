@@ -282,6 +282,9 @@ def test_an_operation_is_put_to_the_point_outside_and_its_word_is_in_the_bundle(
         assert {str(body["action"]["name"]) for body in Decider.seen} == {"read", "change"}  # type: ignore[index]
 
         with opened(folder) as instance:
+            assert [c.status for c in instance.check().checks if c.name == "authzen"] == ["ok"]
+            configure(folder / "root", "pdp: {url: 'http://pdp.example'}\n")
+            assert [c.status for c in instance.check().checks if c.name == "authzen"] == ["failed"]
             configure(folder / "root", "pdp: {url: 'http://127.0.0.1:1'}\n")
             lost = await instance.plan(asked(folder, "host_facts", "read_only"))
             assert lost.state == State.BLOCKED

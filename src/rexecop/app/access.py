@@ -152,6 +152,17 @@ class AccessPoint:
         return isinstance(newest, dict) and newest["decision"] is True
 
 
+def described(root: Root) -> str:
+    """Return in words who may ask and who is asked.
+
+    Raises:
+        RootUnsafe, YamlRefused, AccessRefused: the file cannot be followed, which denies.
+    """
+    access = read_access(root)
+    asked = "nobody" if access.pdp is None else _point(access.pdp, lambda _: b"unseen").url
+    return f"{len(access.callers)} may ask for decisions; asked outside: {asked}"
+
+
 def _table(value: Yaml, name: str, known: Sequence[str] | None) -> Mapping[str, Yaml]:
     if not isinstance(value, dict):
         raise AccessRefused(f"`{name or 'authzen.yaml'}` is not a mapping", field=name or None)
@@ -184,12 +195,19 @@ def _point(pdp: Mapping[str, Yaml], secrets: Secrets) -> Point:
     )
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _reached(url: str, ca: str | None) -> tuple[str, int, ssl.SSLContext | None]:
     """Return host, port and TLS of `url`; without TLS it has to be an address of this machine."""
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname or ""
-        local = host == "localhost" or (parts.scheme == "http" and ip_address(host).is_loopback)
+        local = _is_loopback(host)
         tls = ssl.create_default_context(cafile=ca) if parts.scheme == "https" else None
     except (ValueError, OSError) as error:
         raise AccessRefused(f"`pdp.url` or `pdp.ca_file`: {error!s:.120}", field="pdp.url") from error
