@@ -39,7 +39,7 @@ from rexecop.proof.vocabulary import Role
 from tests.app.support import bob, change, made, opened, scratch, settings
 from tests.house.source import ROOT
 
-PLACES = 24  # How many of the places where a command touches a file it is killed at.
+PLACES = 10  # How many of the places where a command touches a file it is killed at.
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import pytest
 
 from conformance.windows import World, a_week, a_write, attempts
-from conformance.worlds import TARGET, TRUSTED, Made
+from conformance.worlds import INSTANCE_KEY, TARGET, TRUSTED, Made
 from rexecop.app.controls import CHECKS, ControlsPage, Standing, controls_page, frameworks
+from rexecop.app.formats import FORMATS, Cut
+from rexecop.app.report.controls import page as html
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.quorum import ProvedBy
 from rexecop.proof.records import Approval
@@ -106,3 +112,34 @@ def test_what_only_the_instance_vouches_for_is_partly_shown() -> None:
     assert verify(made.bundle(), TrustedKeys(keys=TRUSTED.keys[:1])).claims.duties is ProvedBy.ASSERTED
     assert check(foreign, "separated")[0] is Standing.PARTLY
     assert check(page(made, NO_KEYS), "tamper-evident") == (Standing.NOT_SHOWN, 0)
+
+
+def test_the_page_for_people_says_of_every_control_what_the_rows_say() -> None:
+    world, start, end = a_week()
+    found = page(world.cut(start, end))
+
+    text = html(found, "p { margin: 0 }", "all-<changes>.rxb").decode()
+
+    for row in found.rows:
+        at = text.index(f'<th scope="row">{row.control}</th>')
+        assert row.title in text[at : at + 2000] and f">{row.standing}<" in text[at : at + 2000]
+    assert "all-&lt;changes&gt;.rxb" in text and found.bundle in text
+    assert 'class="verdict"' in text
+    assert 'class="verdict odd"' in html(page(world.cut(start, end), NO_KEYS), "", "b.rxb").decode()
+    assert "<script" not in text and "default-src 'none'" in unescape(text)
+
+
+@pytest.mark.parametrize(("name", "other"), [("c.controls.json", "c.controls.html"), ("c.html", "c.json")])
+def test_rows_and_page_lie_beside_the_bundle_they_were_read_from(
+    name: str, other: str, tmp_path: Path
+) -> None:
+    world, start, end = a_week()
+    made = world.cut(start, end)
+    cut = Cut(contents=made.contents, data=made.bundle(), name="all", signer=INSTANCE_KEY, guard_key=None)
+
+    written = FORMATS["controls"].files(cut, tmp_path / name)
+
+    assert {path.name for path in written} == {name, other, "all.rxb"}
+    assert written[tmp_path / "all.rxb"] == made.bundle()
+    assert {data[:1] for path, data in written.items() if path.suffix == ".json"} == {b"{"}
+    assert {data[:9] for path, data in written.items() if path.suffix == ".html"} == {b"<!doctype"}

@@ -7,8 +7,8 @@ from tests.house.source import CORE, code_lines, product, python_files
 
 FUNCTION_LINES_MAX: Final = 70  # one screen; past it nobody checks a function against its docstring
 FILE_LINES_MAX: Final = 600  # the wall; 400 is the aim
-CORE_LINES_MAX: Final = 25_500  # of code (docs/decisions/0009): what one person can still know
-PROOF_LINES_MAX: Final = 8_000  # what an auditor reads who trusts nothing else
+CORE_LINES_MAX: Final = 31_000  # of code (docs/decisions/0016), most of it known by layer
+PROOF_LINES_MAX: Final = 8_500  # what an auditor reads who trusts nothing else
 
 
 def test_every_function_fits_on_a_screen() -> None:

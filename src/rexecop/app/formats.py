@@ -75,16 +75,23 @@ def _report(cut: Cut, target: Path) -> Mapping[Path, bytes]:
 
 
 def _controls(cut: Cut, target: Path) -> Mapping[Path, bytes]:
-    """Return the rows, and beside them the bundle that they were read from."""
+    """Return the rows, a page of them for people, and beside them the bundle that they were read from."""
     from rexecop.app.controls import controls_page
+    from rexecop.app.offline import packaged
+    from rexecop.app.report.controls import page as page_of
     from rexecop.app.verifying import verify_own
     from rexecop.proof.canonical import canonical_bytes, digest_of
     from rexecop.proof.chain import unseal
     from rexecop.proof.codec import to_json
 
     report = verify_own(cut.data, tuple(map(unseal, cut.contents.instance_records)))
-    page = controls_page(cut.contents, digest_of(cut.data), report)
-    return {target: canonical_bytes(to_json(page)) + b"\n", target.with_name(f"{cut.name}.rxb"): cut.data}
+    found = controls_page(cut.contents, digest_of(cut.data), report)
+    beside = target.with_name(f"{cut.name}.rxb")
+    page = page_of(found, packaged("report.css"), beside.name)
+    rows = canonical_bytes(to_json(found)) + b"\n"
+    if target.suffix == ".html":
+        return {target: page, target.with_suffix(".json"): rows, beside: cut.data}
+    return {target: rows, target.with_suffix(".html"): page, beside: cut.data}
 
 
 def _cose(cut: Cut, target: Path) -> Mapping[Path, bytes]:

@@ -12,6 +12,8 @@ from html import escape
 from typing import Final, TypeAlias
 
 from rexecop.proof import plaintext
+from rexecop.proof.base64text import encode_base64
+from rexecop.proof.canonical import sha256
 
 TEXT_LENGTH_MAX: Final = 2000  # Of one value: what is longer is read in the bundle, not on a page.
 
@@ -90,6 +92,11 @@ def terms(*pairs: Pair) -> Html:
 def card(title: str, *pairs: Pair, class_: str | None = None) -> Html:
     """Return one thing that is told at length."""
     return tag("article", tag("h4", title), terms(*pairs), class_=class_)
+
+
+def style_allowed(style: str) -> str:
+    """Return the words of a content security policy that allow `style` and no other."""
+    return f"style-src 'sha256-{encode_base64(sha256(style.encode()))}'"
 
 
 def document(title: str, style: str, policy: str, *body: Html) -> bytes:

@@ -14,12 +14,12 @@ from typing import Final
 from rexecop.app.describe import counted
 from rexecop.app.report import parts
 from rexecop.app.report.ladder import ladder
-from rexecop.app.report.markup import Content, Html, document, table, tag, terms
+from rexecop.app.report.markup import Content, Html, document, style_allowed, table, tag, terms
 from rexecop.app.report.story import Dossier, Story
 from rexecop.app.report.timeline import timeline
 from rexecop.app.report.words import clock, plain, sentence, strong
 from rexecop.proof.base64text import encode_base64
-from rexecop.proof.canonical import Digest, digest_of, sha256
+from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.quorum import ProvedBy
 from rexecop.proof.records import Approval, Erasure, Outcome
 from rexecop.proof.verify import Report, Rung
@@ -45,7 +45,6 @@ def page(dossier: Dossier, style: str) -> bytes:
     """Return the page of `dossier`, dressed in `style`; the same evidence is the same bytes."""
     stories = [Story(told) for told in dossier.operations]
     title = stories[0].title if len(stories) == 1 else counted(len(stories), "operation")
-    allowed = f"style-src 'sha256-{encode_base64(sha256(style.encode()))}'"
     log = f"as of a log of {dossier.report.log_size or 0:,} records"
     main = tag(
         "main",
@@ -57,7 +56,7 @@ def page(dossier: Dossier, style: str) -> bytes:
         *([_overview(stories)] if len(stories) > 1 else []),
         *_accounts(dossier, stories),
     )
-    policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+    policy = f"default-src 'none'; {style_allowed(style)}; base-uri 'none'; form-action 'none'"
     return document(f"Evidence: {title}", style, policy, main)
 
 
