@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -466,6 +467,13 @@ def test_what_is_refused_is_one_line_and_its_exit_code(
         said = capsys.readouterr()
         assert said.err.startswith("recon: error[") and said.err.count("\n") == 1
     assert run([]) == run(["path"]) == run(["compile", "ok.json"]) == EXIT_OK
+    capsys.readouterr()
+    planning = ["plan", "ok.json", "--scope", "scope.toml", "--json", "--address"]
+    assert (run([*planning, "192.0.2.7"]), run([*planning, "192.0.2.70"])) == (EXIT_OK, EXIT_DENIED)
+    said = capsys.readouterr()
+    (command,) = json.loads(said.out)["next"]
+    assert command.startswith("rexecop plan --profile recon ") and "address=192.0.2.7" in command
+    assert json.loads(said.err)["code"] == "out-of-scope"
 
 
 # --- a real probe ---

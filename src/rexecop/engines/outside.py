@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
-from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import Final
@@ -81,9 +80,8 @@ async def _exchange(point: Point, path: str, body: bytes) -> bytes:
             raw += part
         return raw
     finally:
-        writer.close()
-        with suppress(OSError, TimeoutError, asyncio.CancelledError):
-            writer.transport.abort()
+        # Nothing more is said: waiting for a farewell would be waiting for the other side.
+        writer.transport.abort()
 
 
 class _Read:

@@ -6,9 +6,9 @@ import argparse
 import shlex
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, cast
 
 from recon import __version__, profile_root
 from recon.action import ACTION_BYTES_MAX, parse_action
@@ -17,6 +17,9 @@ from recon.errors import ReconRefused
 from recon.gateway import Verdict, evaluate
 from recon.pack import environment, policy_pack
 from recon.scope import SCOPE_BYTES_MAX, parse_scope
+
+if TYPE_CHECKING:
+    from rexecop.proof.canonical import Json
 
 EXIT_OK: Final = 0
 EXIT_USAGE: Final = 2
@@ -36,12 +39,15 @@ def run(arguments: Sequence[str]) -> int:
         asked = _parser().parse_args(arguments or ["status"])
     except SystemExit as ended:
         return int(ended.code or 0)
+    as_json = bool(getattr(asked, "json", False))
     try:
         return _answer(asked)
     except ReconRefused as error:
-        print(f"recon: error[{error.code}]: {error.message}", file=sys.stderr)
+        _complain(error.code, error.message, as_json)
     except OSError as error:
-        print(f"recon: error[file-unreadable]: `{error.filename}`: {error.strerror}", file=sys.stderr)
+        _complain("file-unreadable", f"`{error.filename}`: {error.strerror}", as_json)
+    except ModuleNotFoundError:
+        _complain("runner-missing", "the runner `rexecop` is not installed beside this profile", False)
     return EXIT_USAGE
 
 
@@ -58,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for verb in (compiled, plan):
         verb.add_argument("action", type=Path, metavar="ACTION.json")
+        verb.add_argument("--json", action="store_true", help="answer as JSON")
     scope.add_argument("scope", type=Path, metavar="SCOPE.toml")
     plan.add_argument("--scope", type=Path, required=True, metavar="SCOPE.toml")
     plan.add_argument("--address", metavar="IP", help="reach it there instead of looking its name up")
@@ -71,7 +78,7 @@ def _answer(asked: argparse.Namespace) -> int:
         case "path":
             print(profile_root())
         case "compile":
-            return _compile(asked.action)
+            return _compile(asked)
         case "scope":
             return _put_in_force(asked.scope, asked.root)
         case "plan":
@@ -90,13 +97,20 @@ def _status() -> str:
     )
 
 
-def _compile(file: Path) -> int:
-    compiled = compile_action(parse_action(_read(file, ACTION_BYTES_MAX)))
+def _compile(asked: argparse.Namespace) -> int:
+    compiled = compile_action(parse_action(_read(asked.action, ACTION_BYTES_MAX)))
     at = compiled.endpoint
-    print(f"probe      {at.scheme}://{at.host}:{at.port}{at.path}")
-    print(f"intent     recon/{compiled.recipe.intent} with {compiled.recipe.tool}")
-    print(f"loss       {compiled.loss}: {compiled.response}")
-    print("".join(f"           {words}\n" for words in compiled.lost), end="")
+    found = {
+        "probe": f"{at.scheme}://{at.host}:{at.port}{at.path}",
+        "intent": f"recon/{compiled.recipe.intent}",
+        "tool": compiled.recipe.tool,
+        "loss": compiled.loss.value,
+        "response": compiled.response.value,
+    }
+    if asked.json:
+        print(_as_json({**found, "lost": list(compiled.lost)}))
+    else:
+        print("\n".join((*(f"{name:10} {value}" for name, value in found.items()), *compiled.lost)))
     return EXIT_OK
 
 
@@ -126,10 +140,11 @@ def _plan(asked: argparse.Namespace) -> int:
     scope = parse_scope(_read(asked.scope, SCOPE_BYTES_MAX))
     given = (asked.address,) if asked.address else None
     found = evaluate(action, scope, resolve=lambda host: given or _addresses(host), at=SystemClock().now())
-    if not found.allowed:
-        print(f"recon: error[{found.code}]: {found.reason}", file=sys.stderr)
+    if found.code is not None:
+        _complain(found.code, found.reason, asked.json)
         return EXIT_DENIED
-    print(_command(found, asked.root))
+    command = _command(found, asked.root)
+    print(_as_json({"reason": found.reason, "next": [command]}) if asked.json else command)
     return EXIT_OK
 
 
@@ -140,6 +155,19 @@ def _command(found: Verdict, root: Path) -> str:
     for name, value in found.compiled.parameters(found.address).items():
         words += ["--param", f"{name}:={value}" if isinstance(value, int) else f"{name}={value}"]
     return shlex.join(words)
+
+
+def _complain(code: str, message: str, as_json: bool) -> None:
+    said = f"recon: error[{code}]: {message}"
+    if as_json:
+        said = _as_json({"code": code, "message": message, "facts": {}, "next": []})
+    print(said, file=sys.stderr)
+
+
+def _as_json(value: Mapping[str, object]) -> str:
+    from rexecop.proof.canonical import canonical_bytes
+
+    return canonical_bytes(cast("Json", value)).decode()
 
 
 def _addresses(host: str) -> Sequence[str]:
