@@ -86,10 +86,9 @@ class Outside:
         try:
             access = read_access(self._root)
             point = None if access.pdp is None else _point(access.pdp, self._secrets)
-        except RexecopError as error:
-            return Opinion(
-                source=self._root.authzen.name, allowed=False, reason=" ".join(error.message.split())[:200]
-            )
+        except (RexecopError, OSError) as error:
+            words = " ".join(str(error).split())[:200]
+            return Opinion(source=self._root.authzen.name, allowed=False, reason=words)
         return None if point is None else await ask_outside(point, request)
 
 
