@@ -18,6 +18,7 @@ from conformance.windows import a_rewound_log, a_silent_window, a_week, an_open_
 from conformance.worlds import (
     APPROVER_KEY,
     ENROLMENTS,
+    FURTHER,
     INSTANCE,
     INSTANCE_KEY,
     JAN,
@@ -26,6 +27,7 @@ from conformance.worlds import (
     ORIGIN,
     OTTO,
     PATHS,
+    PINNED,
     SECOND_APPROVER_KEY,
     START,
     TARGET,
@@ -34,6 +36,8 @@ from conformance.worlds import (
     WITNESS_KEY,
     Book,
     Made,
+    a_bound_read,
+    a_broken_glass,
     a_change,
     a_dry_run,
     a_lost_call,
@@ -45,6 +49,7 @@ from conformance.worlds import (
     enrolled_with,
     erasing,
     instance_chain,
+    pinned_change,
     planned_change,
     read_step,
     scripted_step,
@@ -156,6 +161,25 @@ def change_with_two_of_ops_and_one_of_security() -> Case:
     made = cut(book, instance=chain)
     others = tuple(item for item in made.contents.inputs if item.role != "policy-pack")
     return Case(bundle=replace_contents(made, inputs=others).bundle(), trust=TrustedKeys(keys=keys))
+
+
+@logged("A change that rests on pinned facts: they were observed once more just before, and were the same.")
+def change_on_facts_observed_again() -> Case:
+    book, change = pinned_change()
+    again = replace(PINNED, operation="op_again", observation=digest_of(b"again"))
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1, observed=again))
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
+@logged("A change that rests on pinned facts, and nothing says that they still held: that is said.")
+def change_on_facts_not_observed_again() -> Case:
+    book, change = pinned_change()
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1))
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
 
 
 @logged("A dry run: one scripted answer, one call previewed, nothing judged that was not looked at.")
@@ -309,6 +333,18 @@ def obligations_kept() -> Case:
     met = tuple(ObligationMet(name=name, met=True, how="kept") for name in named)
     book.receipt(State.COMPLETED, obligations=met)
     return bundled(book)
+
+
+@logged(
+    "Policy asked for digests, hosts, redaction, waves, telling, a review and budgets: all is said and kept."
+)
+def further_obligations_kept() -> Case:
+    return bundled(a_bound_read(FURTHER))
+
+
+@logged("An emergency: the glass was broken with a reason, and somebody else reviewed it afterwards.")
+def glass_broken_and_reviewed() -> Case:
+    return bundled(a_broken_glass(by=MARA))
 
 
 @logged("A change that may only be made within a window was made within it.")

@@ -20,6 +20,7 @@ from conformance.signers import SK_ECDSA, SK_ED25519, SecurityKey
 from conformance.succession import AFTER, BEFORE, SECOND_KEY, THIRD_KEY, rotated
 from conformance.worlds import (
     APPROVER_KEY,
+    FURTHER,
     INSTANCE,
     INSTANCE_KEY,
     JAN,
@@ -27,6 +28,7 @@ from conformance.worlds import (
     ORIGIN,
     OTTO,
     PATHS,
+    PINNED,
     REQUESTER_KEY,
     SECOND_APPROVER_KEY,
     START,
@@ -36,6 +38,8 @@ from conformance.worlds import (
     WITNESS_KEY,
     Book,
     Made,
+    a_bound_read,
+    a_broken_glass,
     a_change,
     a_read,
     a_refusal,
@@ -46,6 +50,7 @@ from conformance.worlds import (
     enrolled_with,
     erasing,
     instance_chain,
+    pinned_change,
     planned_change,
     process,
     read_step,
@@ -68,6 +73,7 @@ from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.records.ticket import BudgetUse
 from rexecop.proof.records.validation import RuleVerdict
 from rexecop.proof.verify import Beside, Rung, TrustedKey, TrustedKeys
 from rexecop.proof.vocabulary import (
@@ -1006,6 +1012,16 @@ ROOT_CHAIN: Final = (
 )
 
 
+@earns("E07z")
+def a_change_on_other_facts_than_were_pinned() -> Case:
+    book, change = pinned_change()
+    other = replace(PINNED, facts=digest_of(b"what is there now"))
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1, observed=other))
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return of(cut(book))
+
+
 @earns("E08a")
 def a_requester_who_approves() -> Case:
     chain = instance_chain((*ROOT_CHAIN, enrol("jan", Role.APPROVER, REQUESTER_KEY)))
@@ -1284,6 +1300,23 @@ def a_preview_passed_off_as_a_run() -> Case:
     return cutting(book)
 
 
+@earns("E09h")
+def changes_of_more_targets_at_one_time_than_a_wave_has() -> Case:
+    change = change_step(slots=None, call=process(Effect.CHANGE, "/usr/bin/true"), undo=None, probe=None)
+    other = replace(change, target="host-2", call=replace(change.call, target="host-2"))
+    book = Book("op_wave")
+    book.intent()
+    book.plan((change, other), Effect.CHANGE)
+    book.decision(Verdict.ALLOWED, obligations=Obligations(wave_max=1))
+    book.ticket()
+    both = [book.attempt(step, target_n=1) for step in (change, other)]
+    for attempt in both:
+        book.outcome("set", attempt)
+    book.validation()
+    book.receipt(State.COMPLETED, obligations=(ObligationMet(name="wave", met=True, how="kept"),))
+    return of(cut(book))
+
+
 def _obliged(obligations: Obligations, **outcome: Any) -> Book:
     book = Book("op_x")
     look = read_step(isolation=Isolation.RLIMITS, grade=None)
@@ -1294,6 +1327,28 @@ def _obliged(obligations: Obligations, **outcome: Any) -> Book:
     book.run(look, **outcome)
     book.validation()
     return book
+
+
+@earns("E09h")
+def a_ticket_that_claims_another_budget() -> Case:
+    return of(cut(a_bound_read(FURTHER, BudgetUse(scope="intent", subject="hello/other", n=1))))
+
+
+@earns("E09h")
+def a_step_that_no_list_of_hosts_can_hold() -> Case:
+    book = _obliged(Obligations(egress=("db.example",)))
+    book.receipt(State.COMPLETED, obligations=(ObligationMet(name="egress", met=True, how="kept"),))
+    return of(cut(book))
+
+
+@earns("E08n")
+def a_glass_broken_in_silence() -> Case:
+    return of(cut(a_broken_glass(by=MARA, said=False)))
+
+
+@earns("E08n")
+def a_review_by_who_asked() -> Case:
+    return of(cut(a_broken_glass(by=JAN)))
 
 
 @earns("E09h")

@@ -44,6 +44,7 @@ from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import (
     ApprovalRule,
+    Budget,
     Decision,
     Obligations,
     PackRef,
@@ -54,10 +55,10 @@ from rexecop.proof.records.decision import (
 from rexecop.proof.records.instance import Erasure, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE, EnvironmentRef, Intent, Origin, ProfileRef
 from rexecop.proof.records.outcome import BlobRef, Measured, Outcome
-from rexecop.proof.records.plan import CallStep, DeriveStep, Plan, PlannedTarget, Probe, Step
-from rexecop.proof.records.receipt import Receipt
+from rexecop.proof.records.plan import CallStep, DeriveStep, Pinned, Plan, PlannedTarget, Probe, Step
+from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
-from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.records.ticket import BudgetUse, Ticket
 from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
 from rexecop.proof.request import policy_request
 from rexecop.proof.scope import scope_root, undo_scope_root
@@ -427,6 +428,66 @@ def a_change(key: Signer = APPROVER_KEY) -> Book:
     lost = book.attempt(change, undo, phase=Phase.UNDO, values=VALUES, target_n=2, target_prev=before)
     book.outcome("set", lost)
     book.receipt(State.UNDONE)
+    return book
+
+
+PINNED: Final = Pinned(operation="op_seen", observation=digest_of(b"seen"), facts=digest_of(b"what was seen"))
+
+
+def pinned_change() -> tuple[Book, CallStep]:
+    """A change on pinned facts, up to its attempt; what it reads itself it read twice."""
+    book = Book("op_pinned")
+    look, change = read_step(), change_step()
+    book.intent()
+    book.plan((look, change), Effect.CHANGE, pinned=PINNED)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.run(look, facts=PATHS)
+    book.outcome("look", book.attempt(look, phase=Phase.PROBE), facts=PATHS)
+    return book, change
+
+
+FURTHER: Final = Obligations(
+    output_digest=True,
+    egress=("db.example",),
+    redaction=("secrets",),
+    wave_max=1,
+    notify=("oncall",),
+    review_ms=3_600_000,
+    budgets=(Budget(scope="agent", per_ms=1000, count=9), Budget(scope="intent", per_ms=3_600_000, count=5)),
+)
+
+
+def a_bound_read(kept: Obligations, *uses: BudgetUse) -> Book:
+    """A contained read under `kept`, whose receipt names all of `FURTHER`."""
+    book = Book("op_bound")
+    look = read_step()
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan((look,), Effect.READ)
+    book.decision(Verdict.ALLOWED, obligations=kept)
+    book.ticket(uses=uses or (BudgetUse(scope="intent", subject="hello/set_line", n=3),))
+    book.run(look, output=b"line\n", facts=PATHS)
+    book.validation()
+    named = ("output_digest", "egress", "redaction", "wave", "notify", "review", "budget")
+    met = tuple(ObligationMet(name=name, met=True, how="kept") for name in named)
+    book.receipt(State.COMPLETED, obligations=met)
+    return book
+
+
+def a_broken_glass(*, by: Principal, said: bool = True) -> Book:
+    """An emergency read that `by` reviewed; with `said` the command that broke the glass is there."""
+    book = Book("op_glass")
+    look = read_step()
+    book.intent(break_glass=True)
+    book.plan((look,), Effect.READ)
+    if said:
+        book.add(Command, by=JAN, verb=Verb.BREAK_GLASS, reason="the database is down")
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.run(look, facts=PATHS)
+    book.validation()
+    book.receipt(State.COMPLETED)
+    book.add(Command, by=by, verb=Verb.REVIEW, reason="it was needed")
     return book
 
 

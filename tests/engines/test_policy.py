@@ -13,8 +13,8 @@ from rexecop.proof.records.command import Verb
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.receipt import Receipt
-from rexecop.proof.vocabulary import Ended, Gate, Phase, Role, State, Verdict
-from tests.engines.support import approve, ended, housed, kinds, of_kind, op_of
+from rexecop.proof.vocabulary import Ended, Gate, Mode, Phase, Role, State, Verdict
+from tests.engines.support import approve, ended, housed, kinds, live, of_kind, op_of
 from tests.sim.plans import change, planned, read
 from tests.sim.world import (
     ALICE,
@@ -105,6 +105,9 @@ def test_an_approval_that_was_enough_is_not_when_two_are_asked_for(tmp_path: Pat
     asyncio.run(story())
 
 
+LESS_OUTPUT = pack('@id("less")\n@obligations("output_bytes<=5")\npermit (principal, action, resource);\n')
+
+
 def stricter_during(house: House, step: str) -> Callable[[str, Phase, object], str]:
     def fate(of: str, phase: Phase, effect: object) -> str:
         if of == step:
@@ -166,6 +169,49 @@ def test_a_step_whose_failure_is_tolerated_does_not_slip_past_a_policy_that_forb
 
             assert ended(house, operation).state is State.FAILED
             assert {step for _, step, _ in house.reality.effects} == {"one"}
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("path", ["resumed", "restarted", "recovery"])
+def test_a_change_is_asked_about_on_every_path_that_leads_to_it(tmp_path: Path, path: str) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            mode = Mode.RECOVERY if path == "recovery" else Mode.APPLY
+            if path == "resumed":
+                live(house)
+            operation = await planned(house, read("look"), change("one"), change("two"), mode=mode)
+
+            async def stop() -> None:
+                if house.reality.calls[-1][1] != "one":
+                    return
+                if path == "resumed":
+                    await house.lifecycle.command(operation, Verb.PAUSE, ALICE, "wait")
+                elif path == "restarted":
+                    house.store.die()
+                else:
+                    house.authority.packs = (LESS_OUTPUT,)
+
+            house.lane.during = stop
+            try:
+                await house.lifecycle.start(operation)
+            except Crash:
+                house.life()
+            house.lane.during = None
+            house.authority.packs = (LESS_OUTPUT,)
+            if path == "restarted":
+                await house.lifecycle.start(operation)
+                house.clock.move(timedelta(minutes=2))
+                await house.lifecycle.reconcile(operation, ALICE, probe=True, happened=None, reason=None)
+            if path != "recovery":
+                await house.lifecycle.command(operation, Verb.RESUME, ALICE, "go on")
+
+            op = ended(house, operation)
+            assert op.state is State.FAILED
+            assert house.reality.times(operation, "two", Phase.DO) == 0
+            asked = of_kind(house, operation, Decision)[-1].record
+            assert isinstance(asked, Decision) and asked.request.gate is Gate.CALL
+            assert "output_bytes is limited to 5" in op.reason and "starter/less" in op.reason
 
     asyncio.run(story())
 

@@ -1,114 +1,19 @@
-"""The decision rule, held against a second, plain implementation."""
+"""Admission by example: what is known, what is in force, what is named in the answer."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rexecop.governance import demo_pack, starter
-from rexecop.governance.admission import Answer, Policy, decide
+from rexecop.governance.admission import Policy, decide
 from rexecop.governance.pack import Pack
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.decision import ApprovalRule, PolicyRequest, RequestTarget
 from rexecop.proof.vocabulary import Effect, Established, Mode, Verdict
 from tests.governance.cases import ALICE, NOW, SOME, pack_files, request
-from tests.spec import decision as spec
-from tests.spec.decision import ToyRequest, ToyRule
 
-PEOPLE = (
-    "groups: [g, h, k]\ntarget_groups: [t, u]\npeople: {{alice: {{groups: [{}]}}, bob: {{groups: [k]}}}}\n"
-)
 ALL = '@id("all") permit (principal, action, resource);\n'
-
-toy_rules = st.builds(
-    ToyRule,
-    word=st.sampled_from(["permit", "permit", "forbid", "require"]),
-    effect=st.sampled_from([None, None, "read", "change"]),
-    person_in=st.sampled_from([None, None, "g", "h"]),
-    target_in=st.sampled_from([None, None, "t", "u"]),
-    mode=st.sampled_from([None, None, "dry_run", "apply"]),
-    broken=st.sampled_from([False, False, False, False, True]),
-    approvals=st.sampled_from([None, None, (1, "g"), (2, "g"), (1, "h")]),
-    output_bytes=st.sampled_from([None, None, 10, 20]),
-).map(lambda rule: replace(rule, approvals=None, output_bytes=None) if rule.word == "forbid" else rule)
-toy_requests = st.builds(
-    ToyRequest,
-    effect=st.sampled_from(["read", "change"]),
-    groups=st.frozensets(st.sampled_from("gh")),
-    targets=st.lists(st.frozensets(st.sampled_from("tu")), min_size=1, max_size=3).map(tuple),
-    mode=st.sampled_from(["dry_run", "apply"]),
-)
-
-
-def pack(rules: Sequence[ToyRule], groups: frozenset[str], name: str = "test") -> Pack:
-    texts = {True: "", False: ""}
-    for number, rule in enumerate(rules):
-        texts[rule.word == "require"] += spec.cedar(rule, f"r{number}")
-    files = pack_files(texts[False], texts[True], PEOPLE.format(", ".join(sorted(groups))))
-    return Pack.parse(files | {"pack.yaml": f"id: {name}\nversion: '1'\n".encode()})
-
-
-def real(toy: ToyRequest) -> PolicyRequest:
-    targets = tuple(
-        RequestTarget(id=f"host-{n}", type="host", criticality="low", groups=tuple(sorted(groups)))
-        for n, groups in enumerate(toy.targets)
-    )
-    return request(effect=Effect(toy.effect), mode=Mode(toy.mode), targets=targets)
-
-
-def toy(answer: Answer) -> spec.ToyAnswer:
-    return spec.ToyAnswer(
-        verdict=str(answer.terms.verdict),
-        approvals=frozenset((rule.count, rule.group) for rule in answer.terms.approvals),
-        output_bytes=answer.terms.obligations.output_bytes,
-    )
-
-
-@given(st.lists(toy_rules, max_size=6), toy_requests)
-def test_the_answer_is_that_of_the_plain_implementation(rules: list[ToyRule], asked: ToyRequest) -> None:
-    answer = decide(Policy([pack(rules, asked.groups)]), real(asked))
-
-    assert toy(answer) == spec.decide(rules, asked)
-
-
-@given(st.lists(toy_rules, max_size=5), toy_requests, st.data())
-def test_order_and_duplicates_do_not_matter(
-    rules: list[ToyRule], asked: ToyRequest, data: st.DataObject
-) -> None:
-    shuffled = data.draw(st.permutations(rules + rules[:2]))
-
-    one = decide(Policy([pack(rules, asked.groups)]), real(asked))
-    other = decide(Policy([pack(shuffled, asked.groups)]), real(asked))
-
-    assert one.terms == other.terms
-
-
-@given(st.lists(toy_rules, max_size=5), toy_rules, toy_requests)
-def test_a_new_forbid_or_requirement_never_turns_no_into_yes(
-    rules: list[ToyRule], added: ToyRule, asked: ToyRequest
-) -> None:
-    for word in ("forbid", "require"):
-        more = [*rules, replace(added, word=word)]
-        before = decide(Policy([pack(rules, asked.groups)]), real(asked))
-        after = decide(Policy([pack(more, asked.groups)]), real(asked))
-
-        order = (Verdict.BLOCKED, Verdict.APPROVAL_REQUIRED, Verdict.ALLOWED)
-        assert order.index(after.terms.verdict) <= order.index(before.terms.verdict)
-
-
-@given(st.lists(toy_rules, max_size=4), st.lists(toy_rules, max_size=4), toy_requests)
-def test_the_pack_of_a_profile_adds_only_forbids_and_requirements(
-    operator: list[ToyRule], proposed: list[ToyRule], asked: ToyRequest
-) -> None:
-    policy = Policy([pack(operator, asked.groups)], [pack(proposed, frozenset("gh"), "proposed")])
-
-    without_permits = [rule for rule in proposed if rule.word != "permit"]
-    assert toy(decide(policy, real(asked))) == spec.decide([*operator, *without_permits], asked)
-
-
 BROKEN = '@id("broken") {} (principal, action, resource) when {{ 9223372036854775807 + 1 == 0 }};\n'
 
 
@@ -156,6 +61,18 @@ def test_no_packs_and_empty_packs_deny() -> None:
 
 
 AGENT = Principal(person="bot", established=Established.TOKEN, credential="t1")
+WITH_GROUPS = "people: {alice: {}}\ntarget_groups: [prod]\n"
+READS_ALL = Pack.parse(
+    pack_files(
+        '@id("a") permit (principal, action, resource) when { {all: context}.all.simulated == false };'
+    )
+)
+
+
+def misplaced() -> RequestTarget:
+    return replace(request().targets[0], groups=("prdo",))
+
+
 WITH_AGENT = "people: {alice: {}, bob: {}}\nagents: {bot: {sponsor: alice}}\n"
 
 
@@ -173,6 +90,18 @@ WITH_AGENT = "people: {alice: {}, bob: {}}\nagents: {bot: {sponsor: alice}}\n"
         (Policy([allowing(WITH_AGENT)]), request(principal=AGENT), "acts for"),
         (Policy([allowing(WITH_AGENT)]), request(principal=AGENT, sponsor="bob"), "acts for"),
         (Policy([allowing()]), request(parameters={"x": "\ud800"}), "evaluated"),
+        (Policy([allowing()]), request(effect="erase"), "no policy can speak about `erase`"),
+        (Policy([allowing(WITH_GROUPS)]), request(targets=(misplaced(),)), "`host-1` is in group `prdo`"),
+        *(
+            (Policy([READS_ALL]), request(**{fact: value}), f"`{fact}`")
+            for fact, value in (
+                ("risk", 3),
+                ("risk", None),
+                ("simulated", "no"),
+                ("pinned", 1),
+                ("step", True),
+            )
+        ),
     ],
 )
 def test_what_is_unknown_or_contradictory_is_denied_and_named(
@@ -250,6 +179,24 @@ def test_a_policy_sees_the_facts_of_the_request(condition: str, changes: dict[st
     for text, verdict in ((rule, Verdict.ALLOWED), (other, Verdict.BLOCKED)):
         policy = Policy([Pack.parse(pack_files(text, entities=entities))])
         assert decide(policy, request(**changes)).terms.verdict is verdict
+
+
+def test_each_request_is_judged_by_its_own_parameters_and_targets() -> None:
+    policy = Policy([Pack.parse(pack_files(
+        '@id("a") permit (principal, action, resource) when { context.parameters.hasTag("yes") };'
+    ))])  # fmt: skip
+    critical = replace(request().targets[0], criticality="high")
+
+    for parameters, verdict in (({"yes": 1}, Verdict.ALLOWED), ({"no": 1}, Verdict.BLOCKED)) * 2:
+        assert decide(policy, request(parameters=parameters)).terms.verdict is verdict
+    only_low = '@id("a") permit (principal, action, resource) when { resource.criticality == "low" };'
+    policy = Policy([Pack.parse(pack_files(only_low))])
+    assert decide(policy, request()).terms.verdict is Verdict.ALLOWED
+    assert decide(policy, request(targets=(critical,))).terms.verdict is Verdict.BLOCKED
+
+
+def test_groups_of_targets_are_free_where_no_pack_lists_any() -> None:
+    assert decide(Policy([allowing()]), request(targets=(misplaced(),))).terms.verdict is Verdict.ALLOWED
 
 
 def test_a_remembered_answer_is_given_to_the_same_request_only() -> None:

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from rexecop.governance import approvals, permits, tickets, why
 from rexecop.governance.errors import GovernanceError
-from rexecop.governance.obligations import merge_approvals, merge_obligations, tighter
+from rexecop.governance.obligations import merge_approvals, merge_budgets, merge_obligations, tighter
 from rexecop.governance.permits import PERMIT_SECONDS_MAX
 from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place
 from rexecop.proof.call import Call, Scalar, call_digest, fill
 from rexecop.proof.chain import Sealed, seal
 from rexecop.proof.permit import Permit
 from rexecop.proof.principal import ENGINE, Principal
-from rexecop.proof.records.decision import Obligations, Terms
+from rexecop.proof.records.decision import Budget, Obligations, Terms
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.scope import scope_root, undo_scope_root
@@ -308,6 +308,7 @@ counts = st.lists(
     st.tuples(st.integers(1, 3), st.sampled_from("ab")), max_size=2, unique_by=lambda rule: rule[1]
 )
 limits = st.none() | st.integers(1, 3)
+names = st.sets(st.sampled_from(["a", "b", "c"])).map(lambda found: tuple(sorted(found)))
 obligations = st.builds(
     Obligations,
     output_bytes=limits,
@@ -317,6 +318,21 @@ obligations = st.builds(
     isolation=st.sampled_from([None, "none", "rlimits", "bubblewrap"]),
     no_network=st.booleans(),
     receipt=st.booleans(),
+    output_digest=st.booleans(),
+    egress=st.none() | names,
+    redaction=names,
+    wave_max=st.none() | st.integers(1, 5),
+    notify=names,
+    review_ms=st.none() | st.integers(1, 5),
+    budgets=st.lists(
+        st.builds(
+            Budget,
+            scope=st.sampled_from(["agent", "intent"]),
+            per_ms=st.sampled_from([1000, 60_000]),
+            count=st.integers(1, 3),
+        ),
+        max_size=3,
+    ).map(lambda found: merge_budgets([found])),
 )
 
 

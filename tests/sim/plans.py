@@ -8,6 +8,7 @@ from typing import Final
 
 from rexecop.engines.asking import record_decision
 from rexecop.engines.closing import close
+from rexecop.engines.recent import counted
 from rexecop.engines.session import Session
 from rexecop.governance.admission import decide
 from rexecop.operations.ports import PinnedInput
@@ -144,6 +145,7 @@ def drafted(
     )
     op = session.op
     request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
+    request = counted(house.authority.policy(), house.store, session.id, request)
     answer = decide(house.authority.policy(), request)
     record_decision(session, request, answer)
     if session.op.receipt_due:

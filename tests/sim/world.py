@@ -193,6 +193,7 @@ class ScriptLane:
         self._reality = reality
         self.fate: Callable[[str, Phase, Effect], str] = lambda step, phase, effect: "ok"
         self.before: Callable[[], Awaitable[None]] | None = None
+        self.says: dict[str, str] = {}
         self.during: Callable[[], Awaitable[None]] | None = None
 
     @property
@@ -232,7 +233,7 @@ class ScriptLane:
             yield _end(Ended.FAILED, Failure.VALIDATION_FAILED)
         else:
             applied = "yes" if (operation, step) in self._reality.stands else "no"
-            text = f"{applied if phase is Phase.PROBE else step}\n".encode()
+            text = f"{applied if phase is Phase.PROBE else self.says.get(step, step)}\n".encode()
             kept = text[: limits.output_bytes]
             yield LaneResult(
                 ended=Ended.OK, duration_ms=3, measured=SIMULATED, stdout=kept, stdout_bytes=len(text)

@@ -19,12 +19,13 @@ from rexecop.app.errors import RootUnwritable
 from rexecop.app.evidence import Evidence
 from rexecop.app.files import read_file, reason_of, require_private, write_new
 from rexecop.app.heads import HeadsKeeper
-from rexecop.app.identity import os_user
+from rexecop.app.identity import Identity, identify, os_user
 from rexecop.app.instance import Instance, Parts
 from rexecop.app.instance_key import INSTANCE_PERSON, InstanceKey
 from rexecop.app.isolation import Isolations, LazyLanes
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
+from rexecop.app.observing import Observing
 from rexecop.app.planner import Planner
 from rexecop.app.profiles import built_in_folder
 from rexecop.app.root import Root
@@ -261,6 +262,12 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     sinks = Sinks(root, store, witnesses, authority.enrolments, environ)
     port: Store = store
     heads = HeadsKeeper(store, SystemClock(), instance)
+
+    def who() -> Identity:
+        trusted = authority.enrolments() if settings.identity is not None else ()
+        return identify(settings.identity, trusted, world.clock.now())
+
+    observing = Observing(world=lambda: world, identity=who)
     world = World(
         store=port,
         lanes=lanes,
@@ -273,6 +280,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         permit_seconds=settings.permit_seconds,
         sound=sinks.require_agreement,
         opinions=Outside(root, secrets),
+        observe=observing.again,
     )
     return Instance(
         Parts(
@@ -283,6 +291,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             keyring=Keyring(store, world.clock, instance),
             key=key,
             planner=Planner(world, authority, contents, isolations.reached),
+            observing=observing,
             lifecycle=Lifecycle(world, Driver(world), timedelta(milliseconds=settings.reconcile_margin_ms)),
             approving=Approving(world, authority, environ),
             evidence=Evidence(

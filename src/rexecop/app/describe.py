@@ -90,6 +90,8 @@ def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
         State.UNDONE: ("export",),
         State.CANCELLED: ("export",),
     }.get(state, ())
+    if op.review_by is not None:
+        commands = ("review done {} --reason TEXT", *commands)
     return tuple(
         f"rexecop {command.format(number)}" if "{}" in command else f"rexecop {command} {number}"
         for command in commands

@@ -27,6 +27,7 @@ RexecopError
     ├── BackupRefused      a backup is not whole, or not what it says
     ├── RestoreRefused     a backup cannot be restored there, or not without a key
     ├── ErasureRefused     outputs that may still be needed are not erased
+    ├── ReviewRefused      a review by who asked, or by somebody policy does not know
     ├── SupportUnredacted  a support bundle is only made redacted
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
@@ -191,6 +192,12 @@ class ErasureRefused(AppError):
     """The outputs may still be needed, or there are none."""
 
     code = "erasure-refused"
+
+
+class ReviewRefused(AppError):
+    """A review is made by a person whom policy knows and who did not ask for the operation."""
+
+    code = "review-refused"
 
 
 class SupportUnredacted(AppError):

@@ -18,6 +18,7 @@ from rexecop.app.demo_authority import DemoAuthority
 from rexecop.app.execute_plan import DemoPlans
 from rexecop.engines.asking import ask, block, consult, record_decision
 from rexecop.engines.driver import Driver, World
+from rexecop.engines.recent import counted
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.governance import demo_pack
@@ -212,7 +213,9 @@ class Executor:
     async def _decide(self, session: Session, action: str) -> None:
         plan = session.op.the_plan
         request = policy_request(session.op.the_intent, plan, gate=Gate.PLAN, now=session.judged_now())
-        answer = ask(self._authority.policy(plan.profile), request, plan)
+        policy = self._authority.policy(plan.profile)
+        request = counted(policy, self._world.store, session.id, request)
+        answer = ask(policy, request, plan)
         if not plan.steps:
             answer = block(answer, "there is no handler for this action")
         answer = await consult(self._world.opinions, answer, request)

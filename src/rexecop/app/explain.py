@@ -8,6 +8,7 @@ from rexecop.app.identity import Identity
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.settings import Settings
 from rexecop.app.views import OperationView, WhyView
+from rexecop.engines.budgets import in_words
 from rexecop.engines.driver import World
 from rexecop.governance.why import of_answer, of_decision, of_tally
 from rexecop.lanes.failures import Failure, describe
@@ -41,6 +42,10 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
                 at=world.clock.now(),
             )
         )
+    if op.decision is not None:
+        lines += in_words(world.store, world.clock, op, world.clock.now())
+    if op.review_by is not None:
+        lines.append(f"a person who did not ask for it must review it by {format_time(op.review_by)}")
     for step in view.steps:
         if step.error_class:
             lines.append(

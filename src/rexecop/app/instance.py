@@ -19,12 +19,14 @@ from rexecop.app.evidence import Asked, Evidence
 from rexecop.app.explain import explain, explain_before
 from rexecop.app.files import read_file
 from rexecop.app.heads import HeadsKeeper
-from rexecop.app.identity import Identity, identify, os_user
+from rexecop.app.identity import Identity, os_user
 from rexecop.app.instance_key import InstanceKey
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
+from rexecop.app.observing import Observing
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.reading import Reading
+from rexecop.app.reviewing import record_review
 from rexecop.app.settings import Settings
 from rexecop.app.signers import enrol_file, listing
 from rexecop.app.sinks import Sinks
@@ -70,6 +72,7 @@ class Parts:
     keyring: Keyring
     key: InstanceKey
     planner: Planner
+    observing: Observing
     lifecycle: Lifecycle
     approving: Approving
     evidence: Evidence
@@ -116,9 +119,7 @@ class Instance(Reading):
 
     def identity(self) -> Identity:
         """Return who is asking, established by key or as the OS user."""
-        key = self._parts.settings.identity
-        trusted = self._parts.authority.enrolments() if key is not None else ()
-        return identify(key, trusted, self._parts.world.clock.now())
+        return self._parts.observing.identity()
 
     async def plan(self, asked: PlanInput) -> OperationView:
         """Store an intent, its plan and the policy's decision.
@@ -130,10 +131,12 @@ class Instance(Reading):
         earlier = planner.repeated(asked, identity)
         if earlier is not None:
             return self._view(earlier)
-        look = planner.observation(asked)
+        found = planner.observation(asked)
+        if found is not None and asked.observe is False:
+            pinned = self._parts.observing.newest(planner.prepare(found[0]).draft, found[1])
         # What policy blocks anyway is no reason to touch the target, not even with a read.
-        if look is not None and planner.foresee(asked, identity)[0].terms.verdict is not Verdict.BLOCKED:
-            pinned = pinned_facts((await self._observe(look)).op)
+        elif found is not None and planner.foresee(asked, identity)[0].terms.verdict is not Verdict.BLOCKED:
+            pinned = pinned_facts((await self._observe(found[0])).op)
         return self._view(await planner.plan(asked, identity, pinned))
 
     async def _observe(self, look: PlanInput) -> Session:
@@ -222,6 +225,13 @@ class Instance(Reading):
     async def may_approve(self, operation: str, *, key: Path | None, agent: bool = False) -> None:
         """Return only if `approve` would take this key's yes or no now; raises what it raises."""
         await self._parts.approving.may_approve(self.resolve(operation), key=key, agent=agent)
+
+    async def review(self, operation: str, reason: str) -> OperationView:
+        """Record the caller's review of what was done, and what they found."""
+        parts, by = self._parts, self.identity().principal
+        return self._view(
+            await record_review(parts.world, parts.authority, self.resolve(operation), by, reason)
+        )
 
     # --- looking ---
 

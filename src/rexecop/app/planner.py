@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from rexecop.app.authority import RootAuthority
@@ -12,9 +13,11 @@ from rexecop.app.errors import RequestConflict
 from rexecop.app.files import FolderWatch, read_file, read_folder
 from rexecop.app.identity import Identity
 from rexecop.app.profiles import find_profile
-from rexecop.engines.asking import ask, consult, record_decision
+from rexecop.app.reviewing import overdue_of
+from rexecop.engines.asking import ask, block, consult, record_decision
 from rexecop.engines.closing import close
 from rexecop.engines.driver import World
+from rexecop.engines.recent import counted
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer
 from rexecop.operations.environment import Environment, load_environment
@@ -25,20 +28,25 @@ from rexecop.operations.ports import Claim, PinnedInput, Signature
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Json
+from rexecop.proof.chain import Sealed
+from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import PolicyRequest
-from rexecop.proof.records.intent import Intent, Origin
+from rexecop.proof.records.intent import INTENT_NAMESPACE, Intent, Origin
 from rexecop.proof.records.plan import Pinned, Plan
 from rexecop.proof.request import policy_request
 from rexecop.proof.sshsig import sign
+from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Gate, Isolation, Mode
 
 DRAFTS_MAX = 256  # Plans kept in memory, a few kilobytes each; a busy instance sees few kinds of request.
-INTENT_NAMESPACE = "intent@rexecop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInput:
-    """What somebody asks for, by names and paths. `channel` is the door it came through."""
+    """What somebody asks for, by names and paths. `channel` is the door it came through.
+
+    `break_glass` is why it cannot wait for what policy usually asks.
+    """
 
     profile: str
     env: str
@@ -52,6 +60,7 @@ class PlanInput:
     sponsor: str | None = None
     observe: bool | None = None
     catalog: str | None = None
+    break_glass: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +147,12 @@ class Planner:
             kept = self._environments[path] = (data, load_environment(files), environment_snapshot(files))
         return kept[1], kept[2]
 
-    def observation(self, asked: PlanInput) -> PlanInput | None:
-        """Return the read that a change should rest on: what its intent names under `observe`."""
-        if asked.observe is False or _mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY):
+    def observation(self, asked: PlanInput) -> tuple[PlanInput, timedelta] | None:
+        """Return the read that a change should rest on, and how old what it found may be.
+
+        That is what the intent names under `observe`, with its `observe_max_age`.
+        """
+        if _mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY):
             return None
         profile, _ = self._profile(asked.profile)
         intent = profile.intents.get(asked.intent)
@@ -149,14 +161,16 @@ class Planner:
         look = profile.intents.get(intent.observe)
         takes = look.parameters.names if look is not None and look.parameters is not None else frozenset()
         given = {name: value for name, value in (asked.parameters or {}).items() if name in takes}
-        return replace(
+        read = replace(
             asked,
             intent=intent.observe,
             mode=Mode.READ_ONLY.value,
             parameters=given or None,
             idempotency_key=None,
             observe=False,
+            break_glass=None,
         )
+        return read, timedelta(milliseconds=intent.observe_max_age_ms or 0)
 
     def foresee(self, asked: PlanInput, identity: Identity) -> tuple[Answer, PolicyRequest]:
         """Return what policy would answer to `asked`, and what it would be asked; nothing is stored.
@@ -236,13 +250,20 @@ class Planner:
             pinned=pinned,
             notes=draft.notes,
         )
+        if asked.break_glass is not None:
+            session.add(Command, identity.principal, verb=Verb.BREAK_GLASS, reason=asked.break_glass)
 
     def decide(self, session: Session, draft: PlanDraft) -> tuple[Answer, PolicyRequest]:
         """Return the policy's answer to the plan in `session`, and what it was asked."""
-        op = session.op
+        op, store, policy = session.op, self._world.store, self._authority.policy(draft.profile.digest)
         request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
-        policy = self._authority.policy(draft.profile.digest)
-        return ask(policy, request, session.op.the_plan), request
+        request = counted(policy, store, session.id, request)
+        answer = ask(policy, request, op.the_plan)
+        overdue = overdue_of(store, request.principal.person, request.now) if request.break_glass else None
+        if overdue is not None:
+            words = f"the review of operation {overdue.number} is overdue since {format_time(overdue.by)}"
+            answer = block(answer, f"no glass is broken while {words}: `rexecop review list`")
+        return answer, request
 
     def _ask(self, session: Session, asked: PlanInput, draft: PlanDraft, identity: Identity) -> None:
         sealed = session.add(
@@ -256,14 +277,11 @@ class Planner:
             origin=Origin(channel=asked.channel),
             parameters=draft.parameters,
             sponsor=asked.sponsor,
-            reason=asked.reason,
+            reason=asked.reason or asked.break_glass,
             idempotency_key=asked.idempotency_key,
+            break_glass=asked.break_glass is not None,
         )
-        if identity.signer is not None:
-            armored = sign(identity.signer, INTENT_NAMESPACE, sealed.body)
-            session.attached.signatures.append(
-                Signature(digest=sealed.digest, form="sshsig", data=armored.encode())
-            )
+        sign_intent(session, sealed, identity)
         if asked.idempotency_key is not None:
             session.attached.claims.append(_key_claim(asked.idempotency_key, identity))
 
@@ -277,15 +295,23 @@ class Planner:
         session = Session.load(self._world.store, self._world.clock, operation)
         known = session.op.the_intent
         same = (known.profile, known.environment, known.intent, known.target, known.mode, known.parameters)
-        if same != (
-            draft.profile, draft.environment, draft.intent, draft.target, draft.mode, draft.parameters
-        ):  # fmt: skip
+        meant = (draft.profile, draft.environment, draft.intent, draft.target, draft.mode, draft.parameters)
+        if (*same, known.break_glass) != (*meant, asked.break_glass is not None):
             raise RequestConflict(
                 f"idempotency key `{asked.idempotency_key[:60]}` stands for another request",
                 operation_id=operation,
                 next_steps=(f"rexecop show {operation}",),
             )
         return session
+
+
+def sign_intent(session: Session, sealed: Sealed, identity: Identity) -> None:
+    """Keep beside the intent the signature of who asks, where a key established them."""
+    if identity.signer is not None:
+        armored = sign(identity.signer, INTENT_NAMESPACE, sealed.body)
+        session.attached.signatures.append(
+            Signature(digest=sealed.digest, form="sshsig", data=armored.encode())
+        )
 
 
 def _mode(name: str) -> Mode:

@@ -32,6 +32,7 @@ from rexecop.store.reading import Reading as LedgerReading
 from rexecop.store.uri import parse_storage
 
 if TYPE_CHECKING:
+    from rexecop.app.reviewing import ReviewView
     from rexecop.proof.verify.trusted import TrustedKeys
 
 
@@ -156,6 +157,12 @@ class Reading:
             )
             for number, row in self._store.rows(state=state, after=after, limit=limit)
         )
+
+    def reviews(self) -> tuple[ReviewView, ...]:
+        """Return every review that is due, of the newest operation first."""
+        from rexecop.app.reviewing import reviews_due
+
+        return tuple(reviews_due(self._store, self._clock.now()))
 
     def log_verify(
         self, *, trust: TrustedKeys | None = None, held: bytes | None = None

@@ -27,6 +27,7 @@ class Asked(TypedDict):
     param: tuple[str, ...]
     idempotency_key: str | None
     observe: bool | None
+    break_glass: str | None
 
 
 _OPTIONS: Final = (
@@ -35,6 +36,7 @@ _OPTIONS: Final = (
     click.option("--mode", type=click.Choice([m.value for m in Mode]), help="How far it may go: dry_run."),
     click.option("--param", "-p", multiple=True, metavar="K=V", help="`name=text`, or `name:=json`."),
     click.option("--idempotency-key", help="The same key and request give the same operation."),
+    click.option("--break-glass", metavar="REASON", help="Why this emergency cannot wait; is reviewed."),
     click.option("--observe/--no-observe", default=None, help="Look at the target before planning a change."),
 )
 
@@ -57,7 +59,9 @@ def request(
     """
     from rexecop.app.planner import PlanInput
 
-    settings = session.settings
+    settings, emergency = session.settings, asked["break_glass"]
+    if emergency is not None and not emergency.strip():
+        raise Usage("`--break-glass` needs a reason: why can it not wait", missing="break-glass")
     return PlanInput(
         profile=_named("profile", asked["profile"] or settings.profile),
         env=_named("env", asked["env"] or settings.env),
@@ -69,6 +73,7 @@ def request(
         idempotency_key=asked["idempotency_key"],
         channel="cli",
         observe=asked["observe"],
+        break_glass=emergency,
         catalog=None,
     )
 

@@ -24,7 +24,7 @@ from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.outcome import Outcome
-from rexecop.proof.records.plan import CallStep, Expectation
+from rexecop.proof.records.plan import CallStep, Expectation, Pinned
 from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
 
 RENEW_SECONDS: Final = 10.0  # A third of the lease: two renewals may be missed.
@@ -44,11 +44,14 @@ class Caller:
     normalize: Normalize
     renew: Callable[[], None]
 
-    async def call(self, make: Make, packs: tuple[Digest, ...]) -> StepOutput | None:
-        """Make the call once and hold its outcome; None when it was declined or overtaken."""
+    async def call(
+        self, make: Make, packs: tuple[Digest, ...], observed: Pinned | None = None
+    ) -> StepOutput | None:
+        """Make the call once and hold its outcome; None when it was declined or overtaken.
+
+        `packs` allowed a change again, and `observed` is what it rests on as read again.
+        """
         session = self.session
-        if make.after_ms and not await self._wait(make.after_ms):
-            return None
         try:
             permit = self._permit(make)
         except GovernanceError as error:
@@ -56,21 +59,28 @@ class Caller:
                 raise  # A look that is not allowed says nothing about the step.
             self.decline(make.step.id, Failure.POLICY_DENIED, error.message)
             return None
-        attempt = self._attempt(make, permit, packs)
+        attempt = self._attempt(make, permit, packs, observed)
         if not await session.flush_or_reload():
             return None
         result = await self._dispatch(make, permit)
         return self._outcome(make, attempt, result)
 
-    async def _wait(self, milliseconds: int) -> bool:
+    async def wait(self, milliseconds: int) -> bool:
         """Let the time before another try pass, what was observed being durable; False when overtaken."""
         if not await self.session.flush_or_reload():
             return False
-        with self._keeping_lease():
+        with self.keeping_lease():
             await asyncio.sleep(milliseconds / 1000)
         return True
 
-    def decline(self, step: str, failure: Failure, message: str, ended: Ended = Ended.REFUSED) -> None:
+    def decline(
+        self,
+        step: str,
+        failure: Failure,
+        message: str,
+        ended: Ended = Ended.REFUSED,
+        facts: Mapping[str, Json] | None = None,
+    ) -> None:
         """Record that a step was not tried: nothing was sent."""
         self.session.add(
             Outcome,
@@ -80,6 +90,7 @@ class Caller:
             duration_ms=0,
             error_class=str(failure) if ended is Ended.REFUSED else None,
             message=message,
+            facts=facts,
         )
 
     def _permit(self, make: Make) -> Permit:
@@ -98,7 +109,9 @@ class Caller:
             permit_seconds=self.permit_seconds,
         )
 
-    def _attempt(self, make: Make, permit: Permit, packs: tuple[Digest, ...]) -> Digest:
+    def _attempt(
+        self, make: Make, permit: Permit, packs: tuple[Digest, ...], observed: Pinned | None
+    ) -> Digest:
         session, changes = self.session, make.call.effect is not Effect.READ
         numbered = changes and session.op.the_intent.mode is not Mode.DRY_RUN
         head = session.store.target_head(make.step.target) if numbered else None
@@ -118,6 +131,7 @@ class Caller:
             target_n=n if numbered else None,
             target_prev=head.attempt if head is not None else None,
             packs=packs,
+            observed=observed,
         ).digest
         if numbered:
             session.attached.heads.append(TargetHead(target=make.step.target, n=n, attempt=attempt))
@@ -142,7 +156,7 @@ class Caller:
             deadline=None,
         )
         gate = Gate(lanes=self.lanes, clock=self.session.clock, fence=self.fence)
-        with self._keeping_lease():
+        with self.keeping_lease():
             async with aclosing(gate.open(dispatch)) as events:
                 async for event in events:
                     if isinstance(event, LaneResult):
@@ -150,7 +164,7 @@ class Caller:
         raise LookupError("the gate ends every call with one result")
 
     @contextmanager
-    def _keeping_lease(self) -> Iterator[None]:
+    def keeping_lease(self) -> Iterator[None]:
         """Renew the lease in time; one that cannot be renewed runs out, and leave to act with it."""
         loop = asyncio.get_running_loop()
         timers: list[asyncio.TimerHandle] = []
@@ -199,7 +213,8 @@ class Caller:
             blobs=kept.refs,
             measured=result.measured,
         )
-        return output if make.phase is Phase.DO else None
+        again = make.phase is Phase.PROBE and make.template == make.step.call
+        return output if make.phase is Phase.DO or again else None
 
     def _facts(self, make: Make, output: StepOutput) -> Mapping[str, Json]:
         if make.phase is Phase.UNDO or output.ended in (Ended.PREVIEWED, Ended.REFUSED, Ended.UNKNOWN):

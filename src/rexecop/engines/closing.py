@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from rexecop.engines.session import Session
+from rexecop.governance.obligations import REDACTIONS, duration_in_words
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
 from rexecop.operations.ports import Lock, Signature, Store
@@ -13,12 +15,17 @@ from rexecop.operations.profile_model import Profile
 from rexecop.operations.validation import Facts, evaluate, gather
 from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
 from rexecop.proof.receipts import record_envelope
+from rexecop.proof.records.decision import Obligations
+from rexecop.proof.records.instance import Note
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, Pinned, Plan
 from rexecop.proof.records.receipt import ObligationMet, Receipt
+from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
 from rexecop.proof.signer import Signer
 from rexecop.proof.vocabulary import Effect, Ended, State
+
+NOTIFY: Final = "notify"  # The topic of the note that a group is to be told by.
 
 
 def close(session: Session, signer: Signer) -> None:
@@ -28,6 +35,11 @@ def close(session: Session, signer: Signer) -> None:
     if head is None:
         raise LookupError("an operation without records has no receipt")
     facts = None if op.validation is None else op.validation.record
+    for group in op.terms_in_force.obligations.notify if op.leave is not None else ():
+        text = (
+            f"{group}: operation {op.id}, {op.the_intent.intent} on {op.the_intent.target}, ended {op.state}"
+        )
+        head = session.add(Note, topic=NOTIFY, text=text)
     sealed = session.add(
         Receipt,
         state=op.state,
@@ -121,8 +133,39 @@ def obligations_met(op: Operation) -> tuple[ObligationMet, ...]:
     if kept.isolation is not None:
         met.append(_isolation(op, kept.isolation))
     if kept.no_network:
-        met.append(_no_network(op))
-    return tuple(met)
+        met.append(_no_network("no_network", op))
+    return (*met, *_further(op, kept))
+
+
+def _further(op: Operation, kept: Obligations) -> Iterator[ObligationMet]:
+    refs = [ref for item in outcomes(op) for ref in (item.blobs or {}).values()]
+    if kept.output_digest:
+        cut = sum(ref.truncated for ref in refs)
+        yield ObligationMet(
+            name="output_digest", met=True, how=f"{len(refs)} outputs named, {cut} of them cut"
+        )
+    if kept.egress is not None:
+        yield _no_network("egress", op)
+    if kept.redaction:
+        count, names = sum(ref.redactions for ref in refs), ", ".join(kept.redaction)
+        met = set(kept.redaction) <= set(REDACTIONS)
+        yield ObligationMet(name="redaction", met=met, how=f"{names}: {count} places taken out of outputs")
+    if kept.wave_max is not None:
+        yield ObligationMet(name="wave", met=True, how="one target at a time")
+    if kept.notify:
+        groups = ", ".join(kept.notify)
+        how = (
+            f"noted for {groups}; nothing is sent from here" if op.leave is not None else "nothing was begun"
+        )
+        yield ObligationMet(name="notify", met=True, how=how)
+    if kept.review_ms is not None:
+        how = f"due within {duration_in_words(kept.review_ms)}, recorded by `rexecop review done`"
+        yield ObligationMet(name="review", met=True, how=how if op.tries else "nothing was done to review")
+    if kept.budgets:
+        ticket = op.ticket.record if op.ticket is not None else None
+        uses = ticket.uses if isinstance(ticket, Ticket) else ()
+        how = "; ".join(f"{use.scope} {use.subject}: use {use.n}" for use in uses)
+        yield ObligationMet(name="budget", met=True, how=how or "nothing was used of it")
 
 
 def _within(name: str, value: int, what: str, unit: str) -> ObligationMet:
@@ -144,11 +187,9 @@ def _isolation(op: Operation, least: str) -> ObligationMet:
     )
 
 
-def _no_network(op: Operation) -> ObligationMet:
+def _no_network(name: str, op: Operation) -> ObligationMet:
     used = sorted({item.measured.network for item in outcomes(op) if item.measured is not None})
-    return ObligationMet(
-        name="no_network", met="host" not in used, how=f"measured {', '.join(used) or 'nothing'}"
-    )
+    return ObligationMet(name=name, met="host" not in used, how=f"measured {', '.join(used) or 'nothing'}")
 
 
 def stored_output(op: Operation, store: Store, step: str) -> StepOutput:

@@ -13,19 +13,23 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 from rexecop.engines.asking import Opinions, ask, consult, record_decision
+from rexecop.engines.budgets import SPACE as BUDGETS
+from rexecop.engines.budgets import claims, next_uses
 from rexecop.engines.caller import Caller
 from rexecop.engines.closing import changed_targets, close, stored_output, validate
-from rexecop.engines.errors import InstanceKeyExpired, RunnerBusy
+from rexecop.engines.errors import BudgetSpent, InstanceKeyExpired, RunnerBusy
+from rexecop.engines.recent import counted
+from rexecop.engines.rereading import Drift, Observe, Standing, still_standing
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer, Policy
 from rexecop.governance.errors import ApprovalsMissing
 from rexecop.governance.obligations import tighter
-from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place, require_fits
+from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place, require_fits, stricter_in_words
 from rexecop.governance.tickets import mint as mint_ticket
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import Lane
-from rexecop.operations.errors import LeaseHeld, LockHeld, StoreUnavailable, StoreUncertain
+from rexecop.operations.errors import ClaimTaken, LeaseHeld, LockHeld, StoreUnavailable, StoreUncertain
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import Close, Decline, Derive, Make, Mint, Park, Validate, next_effect
@@ -37,8 +41,10 @@ from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE
+from rexecop.proof.records.decision import PolicyRequest
 from rexecop.proof.records.outcome import Outcome
-from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.records.plan import Pinned
+from rexecop.proof.records.ticket import BudgetUse, Ticket
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.signer import Signer
 from rexecop.proof.trust import Enrolment, retired
@@ -83,6 +89,7 @@ class World:
     permit_seconds: int
     sound: Callable[[], None]  # Raises where nothing that changes something may begin.
     opinions: Opinions | None = None  # None: nobody outside is asked.
+    observe: Observe | None = None  # Without it no change that rests on pinned facts is made.
 
     @property
     def signer(self) -> Signer:
@@ -166,6 +173,7 @@ class _Drive:
         self._world = world
         self._session = session
         self._outputs: dict[str, StepOutput] = {}
+        self._asked: PolicyRequest  # What policy was asked last.
         self._caller = caller(
             session=session,
             lanes=world.lanes,
@@ -224,11 +232,18 @@ class _Drive:
         try:
             while True:
                 effect = next_effect(session.op)
-                if not isinstance(effect, Park):
-                    await self._perform(effect)
-                elif await session.flush_or_reload(release=True):
-                    return Driven(session=session)
-        except LockHeld as held:
+                try:
+                    if not isinstance(effect, Park):
+                        await self._perform(effect)
+                    elif await session.flush_or_reload(release=True):
+                        return Driven(session=session)
+                except ClaimTaken as taken:
+                    if taken.facts.get("space") != BUDGETS or not session.stored:
+                        raise
+                    session.reload()  # Another ticket came first; the next use of the budget is asked for.
+        except (LockHeld, BudgetSpent) as held:
+            if not session.stored:
+                raise
             session.reload()
             return Driven(session=session, queued=held.message)
         except LeaseHeld as held:
@@ -276,22 +291,24 @@ class _Drive:
         session, op = self._session, self._session.op
         answer = await self._ask(GateName.TICKET)
         if tighter(op.terms, answer.terms) is not None:
-            self._record_decision(GateName.TICKET, answer)
+            record_decision(session, self._asked, answer)
             return
+        uses = next_uses(self._world.store, self._world.clock, op, session.judged_now())
         try:
-            ticket = self._ticket(answer)
+            ticket = self._ticket(answer, uses)
         except ApprovalsMissing as missing:
             # Revoked or expired since: people are asked again.
             words = f"approvals were revoked or ran out: {missing.message}"
-            self._record_decision(GateName.TICKET, replace(answer, terms=op.terms, reason=words))
+            record_decision(session, self._asked, replace(answer, terms=op.terms, reason=words))
             return
         session.take(ticket)
         session.attached.claims.append(Claim(space="ticket", key=str(op.sealed_plan.digest)))
+        session.attached.claims.extend(claims(uses))
         session.attached.locks.extend(
             Lock(target=name, exclusive=True) for name in changed_targets(op.the_plan)
         )
 
-    def _ticket(self, answer: Answer) -> Ticket:
+    def _ticket(self, answer: Answer, uses: tuple[BudgetUse, ...]) -> Ticket:
         session, op, authority = self._session, self._session.op, self._world.authority
         head = op.sealed_head
         asked = op.terms.verdict is Verdict.APPROVAL_REQUIRED  # Otherwise nobody's key or group matters.
@@ -305,36 +322,49 @@ class _Drive:
                 approvals=op.approvals,
                 enrolments=authority.enrolments() if asked else (),
                 groups=authority.policy(op.the_plan.profile).groups() if asked else {},
+                uses=uses,
             ),
             Place(n=op.count, prev=head.digest, at=session.now(), by=ENGINE),
             valid_for=TICKET_VALID_MAX,
         )
 
     async def _ask(self, gate: GateName, step: str | None = None) -> Answer:
-        op = self._session.op
+        op, policy = self._session.op, self._world.authority.policy(self._session.op.the_plan.profile)
         request = replace(op.the_decision.request, gate=gate, step=step, now=self._session.judged_now())
-        answer = ask(self._world.authority.policy(op.the_plan.profile), request, op.the_plan)
-        return await consult(self._world.opinions, answer, request)
-
-    def _record_decision(self, gate: GateName, answer: Answer, step: str | None = None) -> None:
-        session = self._session
-        asked = session.op.the_decision.request
-        record_decision(session, replace(asked, gate=gate, step=step, now=session.judged_now()), answer)
+        self._asked = counted(policy, self._world.store, op.id, request)
+        return await consult(self._world.opinions, ask(policy, self._asked, op.the_plan), self._asked)
 
     # --- calls ---
 
     async def make(self, make: Make) -> None:
-        """Ask policy again where the call changes something, then make it."""
+        """Make a call. Before a change what it rests on is read again and policy is asked again."""
+        if make.after_ms and not await self._caller.wait(make.after_ms):
+            return
         packs: tuple[Digest, ...] = ()
+        observed: Pinned | None = None
         if make.call.effect is not Effect.READ:
+            stands = await still_standing(
+                self._caller,
+                self._session,
+                make,
+                observe=self._world.observe,
+                profile=self._profile,
+                outputs=self._outputs,
+                output=self._output,
+            )
+            if isinstance(stands, Drift):
+                self._caller.decline(make.step.id, Failure.DRIFTED, stands.message, facts=stands.facts)
+            if not isinstance(stands, Standing):
+                return
+            observed = stands.observed
             answer = await self._ask(GateName.CALL, make.step.id)
             stricter = tighter(self._session.op.terms_in_force, answer.terms)
             if stricter is not None:
-                self._record_decision(GateName.CALL, answer, make.step.id)
-                self._caller.decline(make.step.id, Failure.POLICY_DENIED, f"{stricter}: {answer.reason}")
+                record_decision(self._session, self._asked, answer)
+                self._caller.decline(make.step.id, Failure.POLICY_DENIED, stricter_in_words(stricter, answer))
                 return
             packs = tuple(pack.digest for pack in answer.packs)
-        output = await self._caller.call(make, packs)
+        output = await self._caller.call(make, packs, observed)
         if output is not None:
             self._outputs[make.step.id] = output
 
@@ -358,12 +388,13 @@ class _Drive:
         return self._outputs[step]
 
     def _normalize(self, name: str, inputs: Mapping[str, StepOutput]) -> Mapping[str, Json]:
-        profile = self._world.contents.profile(self._session.op.the_plan.profile)
-        return run_normalizer(profile.normalizers[name], inputs)
+        return run_normalizer(self._profile().normalizers[name], inputs)
+
+    def _profile(self) -> Profile:
+        return self._world.contents.profile(self._session.op.the_plan.profile)
 
     def _validate(self) -> None:
-        op = self._session.op
-        verdict, rules, facts = validate(op, self._world.contents.profile(op.the_plan.profile))
+        verdict, rules, facts = validate(self._session.op, self._profile())
         self._session.add(Validation, verdict=verdict, rules=rules, facts=facts)
 
 

@@ -6,6 +6,7 @@ RexecopError
     ├── JournalDamaged       a record cannot be read, so what is next cannot be known
     ├── InstanceKeyExpired   what would be done could not be vouched for
     ├── RunnerBusy           another live runner drives the operation
+    ├── BudgetSpent          what may be done in a while was done
     ├── TooEarly             an unknown outcome may still be changing
     └── NothingToSettle      no attempt is unknown
 """
@@ -60,6 +61,12 @@ class RunnerBusy(EngineError):
     """Another live runner drives the operation."""
 
     code = "runner-busy"
+
+
+class BudgetSpent(EngineError):
+    """A budget that policy gives has nothing left; the operation waits until it has."""
+
+    code = "budget-spent"
 
 
 class TooEarly(EngineError):

@@ -8,10 +8,10 @@ broke would let through what it was written to stop.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final
 
 import cedarpy
@@ -19,7 +19,7 @@ from cedarpy import pst
 
 from rexecop.governance.cedar import Rule
 from rexecop.governance.entities import NOBODY, Entities, merge_entities
-from rexecop.governance.facts import Facts, Question
+from rexecop.governance.facts import Asked, Facts
 from rexecop.governance.obligations import (
     NO_OBLIGATIONS,
     approvals_in_words,
@@ -27,7 +27,8 @@ from rexecop.governance.obligations import (
     merge_obligations,
 )
 from rexecop.governance.pack import Pack
-from rexecop.governance.schema import schema
+from rexecop.governance.schema import actions
+from rexecop.governance.slicing import Index
 from rexecop.proof.errors import NotCanonical
 from rexecop.proof.records.decision import Opinion, PackRef, PolicyRequest, RequestTarget, RuleRef, Terms
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
@@ -35,8 +36,6 @@ from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 ANSWERS_MAX: Final = 512  # As many kinds of request as a busy instance sees; beyond it all are asked anew.
 ERROR_LENGTH_MAX: Final = 300  # One line of a decision record; the engine's words can be long.
 
-# A pack is one JSON text: a line break stands in it as `\\n`. An escape in a Cedar string could hide a name.
-_NOW: Final = re.compile(rb"(?:\b|\\[nrt])now\b|\\\\[ux]")
 _ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -55,6 +54,7 @@ class Answer:
 class Policy:
     """The packs in force, parsed once and ready to answer.
 
+    `counts` says whether a pack so much as names `recent`, so that others pay nothing for it.
     `operator` packs grant; `profile` packs can only forbid and require, and their people
     and groups count for nothing. `unreadable` are packs that should be in force and
     cannot be read, in words: while there is one, everything is denied.
@@ -75,7 +75,7 @@ class Policy:
             ]
         )
         self._by_name: dict[str, Rule] = {}
-        rules, requirements, problems = self._collect(operator, profile)
+        rules, problems = self._collect(operator, profile)
         standing = (
             *(f"a policy pack cannot be read: {words}" for words in unreadable),
             None if operator else "no policy pack of the operator is in force",
@@ -83,11 +83,11 @@ class Policy:
             *problems,
         )
         self._problem: str | None = next(filter(None, standing), None)
-        self.rules: Final = _policy_set(rules)
-        self.requirements: Final = _policy_set(requirements) if requirements else None
-        named = frozenset(name for rule in self._by_name.values() for name in rule.names)
-        self.facts: Final = Facts(self.entities, named)
-        self._timeless = not any(_NOW.search(pack.data) for pack in self._all)
+        self.permits: Final = frozenset(name for name, rule in rules.items() if not rule.forbids)
+        self.index: Final = Index(_policies(self._by_name))
+        self.facts: Final = Facts(self.entities, (rule.sight for rule in self._by_name.values()))
+        self.counts: Final = "recent" in self.facts.read
+        self._merged: dict[tuple[frozenset[str], bool], Answer] = {}
         self._answers: dict[PolicyRequest, Answer] = {}
 
     @property
@@ -112,9 +112,9 @@ class Policy:
     def remembered(self, request: PolicyRequest) -> tuple[PolicyRequest | None, Answer | None]:
         """Return what stands for all requests that differ from `request` in time only, and their answer.
 
-        Nothing stands for them while any pack so much as names `now`, or where there are parameters.
+        Nothing stands for them while any policy reads `now`, or where there are parameters.
         """
-        if not self._timeless or request.parameters is not None:
+        if "now" in self.facts.read or request.parameters is not None:
             return None, None
         key = replace(request, now=_ANY_TIME)
         return key, self._answers.get(key)
@@ -125,9 +125,19 @@ class Policy:
             self._answers.clear()
         self._answers[key] = answer
 
+    def merged(self, names: frozenset[str], *, emergency: bool) -> Answer:
+        """Return the answer to a request that `names` match and nothing denies."""
+        found = self._merged.get((names, emergency))
+        if found is None:
+            found = _merged(self, sorted(names), emergency=emergency)
+            if len(self._merged) >= ANSWERS_MAX:
+                self._merged.clear()
+            self._merged[names, emergency] = found
+        return found
+
     def _collect(
         self, operator: Sequence[Pack], profile: Sequence[Pack]
-    ) -> tuple[dict[str, Rule], dict[str, Rule], list[str]]:
+    ) -> tuple[dict[str, Rule], list[str]]:
         rules: dict[str, Rule] = {}
         requirements: dict[str, Rule] = {}
         problems: list[str] = []
@@ -144,7 +154,7 @@ class Policy:
             missing = self.entities.lacks(rule)
             if missing is not None:
                 problems.append(f"rule `{name}` names {missing}, which the operator's packs do not have")
-        return rules, requirements, problems
+        return rules, problems
 
 
 def decide(policy: Policy, request: PolicyRequest) -> Answer:
@@ -169,60 +179,58 @@ def _decide(policy: Policy, request: PolicyRequest) -> Answer:
     if problem is not None:
         return _blocked(policy, (), (), problem)
     try:
-        questions, entities = policy.facts.of(request)
+        found = _ask(policy, policy.facts.of(request), request.targets)
     except (ValueError, NotCanonical) as error:
         return _failed(policy, (), (_one_line(str(error)),))
-    found = _ask(policy.rules, questions, entities, request.targets)
     if found.errors:
         return _failed(policy, found.names, found.errors)
     if found.denied is not None:
         return _blocked(policy, found.denied_by, (), _denial(policy, found, request))
-    required = _NOTHING
-    if policy.requirements is not None:
-        required = _ask(policy.requirements, questions, entities, request.targets)
-        if required.errors:
-            return _failed(policy, required.names, required.errors)
-    return _allowed(policy, request, found.names, required.names)
+    return _allowed(policy, found.names, request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
     """What the engine said: permits that matched for any target, what failed, the first target denied."""
 
-    names: tuple[str, ...] = ()
-    errors: tuple[str, ...] = ()
-    denied: RequestTarget | None = None
-    denied_by: tuple[str, ...] = ()
+    names: frozenset[str]
+    errors: tuple[str, ...]
+    denied: RequestTarget | None
+    denied_by: tuple[str, ...]
 
 
-_NOTHING: Final = _Found()
+def _ask(policy: Policy, asked: Asked, targets: Sequence[RequestTarget]) -> _Found:
+    """Ask about each target the policies whose scope it can be in, rules and requirements alike.
 
-
-def _ask(
-    rules: cedarpy.PolicySet,
-    questions: list[Question],
-    entities: cedarpy.Entities,
-    targets: Sequence[RequestTarget],
-) -> _Found:
-    """Ask `rules` one question per target."""
-    try:
-        results = cedarpy.is_authorized_batch(questions, rules, entities, schema())
-    except ValueError as error:
-        return _Found(errors=(_one_line(str(error)),))
-    names: set[str] = set()
+    Raises:
+        ValueError: the engine does not understand the question.
+    """
+    waiting: dict[cedarpy.PolicySet, list[int]] = {}
+    for place, reach in enumerate(asked.reaches):
+        for policies in policy.index.slice(reach):
+            waiting.setdefault(policies, []).append(place)
+    permits: list[list[str]] = [[] for _ in targets]
+    forbids: list[list[str]] = [[] for _ in targets]
     errors: set[str] = set()
-    denied: RequestTarget | None = None
-    denied_by: tuple[str, ...] = ()
-    for target, result in zip(targets, results, strict=True):
-        errors.update(map(_one_line, result.diagnostics.errors))
-        if result.decision is cedarpy.Decision.Allow:
-            names.update(result.diagnostics.reasons)
-        elif result.decision is not cedarpy.Decision.Deny:
-            errors.add(f"the policy engine gave no answer about `{target.id}`")
-        elif denied is None:
-            denied, denied_by = target, tuple(sorted(result.diagnostics.reasons))
+    for policies, places in waiting.items():
+        questions = [asked.questions[place] for place in places]
+        results = cedarpy.is_authorized_batch(questions, policies, asked.entities)
+        for place, result in zip(places, results, strict=True):
+            said, decision = result.diagnostics, result.decision
+            errors.update(map(_one_line, said.errors))
+            if decision is cedarpy.Decision.NoDecision:
+                errors.add(f"the policy engine gave no answer about `{targets[place].id}`")
+            (permits if decision is cedarpy.Decision.Allow else forbids)[place] += said.reasons
+    # What a requirement says is that it applies; it takes a rule to allow.
+    allowed = [
+        not no and not policy.permits.isdisjoint(yes) for yes, no in zip(permits, forbids, strict=True)
+    ]
+    first = None if all(allowed) else allowed.index(False)
     return _Found(
-        names=tuple(sorted(names)), errors=tuple(sorted(errors)), denied=denied, denied_by=denied_by
+        names=frozenset(chain.from_iterable(permits)),
+        errors=tuple(sorted(errors)),
+        denied=None if first is None else targets[first],
+        denied_by=() if first is None else tuple(sorted(forbids[first])),
     )
 
 
@@ -236,6 +244,8 @@ def _unknown(entities: Entities, request: PolicyRequest) -> str | None:
     kind = entities.type_of(person)
     if kind is None:
         return f"`{person}` is in none of the policy packs in force"
+    if ("Action", str(request.effect)) not in actions():
+        return f"no policy can speak about `{request.effect}`"
     if kind == "Agent" and request.sponsor != entities.agents[person]:
         found = f"not `{request.sponsor}`" if request.sponsor else "and none is named"
         return f"agent `{person}` acts for `{entities.agents[person]}`, {found}"
@@ -243,37 +253,60 @@ def _unknown(entities: Entities, request: PolicyRequest) -> str | None:
         return "the request names no target"
     if len({target.id for target in request.targets}) != len(request.targets):
         return "the request describes one target twice"
+    # A group nobody lists is misspelt, and what is said about the right one would pass it by.
+    # Where no groups are listed at all, no policy can speak about any.
+    for target in request.targets if entities.target_groups else ():
+        for group in target.groups:
+            if group not in entities.target_groups:
+                where = "`target_groups` of no policy pack in force lists"
+                return f"target `{target.id}` is in group `{group}`, which {where}"
     if request.effect is not Effect.READ and request.mode in READ_MODES and request.mode is not Mode.DRY_RUN:
         return f"mode `{request.mode}` only reads, and this would {request.effect}"
     return None
 
 
-def _allowed(
-    policy: Policy, request: PolicyRequest, permits: tuple[str, ...], required: tuple[str, ...]
-) -> Answer:
-    names = (*permits, *required)
+def _allowed(policy: Policy, names: frozenset[str], request: PolicyRequest) -> Answer:
+    answer = policy.merged(names, emergency=request.break_glass)
+    most, targets = answer.terms.obligations.targets_max, len(request.targets)
+    if most is not None and targets > most:
+        words = f"{targets} targets are asked for, at most {most} are allowed"
+        return _blocked(policy, names, (), words)
+    return answer
+
+
+def _merged(policy: Policy, names: Sequence[str], *, emergency: bool) -> Answer:
     rules = [policy.rule(name) for name in names]
     obligations = merge_obligations(rule.obligations for rule in rules)
     approvals = merge_approvals(rule.approvals for rule in rules)
-    targets = len(request.targets)
-    if obligations.targets_max is not None and targets > obligations.targets_max:
-        words = f"{targets} targets are asked for, at most {obligations.targets_max} are allowed"
-        return _blocked(policy, names, (), words)
-    reason = f"allowed by {_quoted(permits)}"
+    if emergency:
+        broken = [rule.break_glass for rule in rules if rule.break_glass is not None]
+        if not broken:
+            words = f"no rule that takes part has a `@break_glass`: {_quoted(names)}"
+            return _blocked(policy, names, (), words)
+        # Rules without one ask for what they always ask for.
+        usual = (rule.approvals for rule in rules if rule.break_glass is None)
+        approvals = merge_approvals((*(asked for asked, _ in broken), *usual))
+        obligations = merge_obligations((obligations, *(kept for _, kept in broken)))
+    by = _quoted(name for name in names if name in policy.permits)
+    reason = f"allowed{' in an emergency' if emergency else ''} by {by}"
     if approvals:
-        asking = [name for name, rule in zip(names, rules, strict=True) if rule.approvals]
+        asking = [
+            name
+            for name, rule in zip(names, rules, strict=True)
+            if rule.approvals or (emergency and rule.break_glass)
+        ]
         reason += f", needs approval by {approvals_in_words(approvals)} because of {_quoted(asking)}"
     verdict = Verdict.APPROVAL_REQUIRED if approvals else Verdict.ALLOWED
     terms = Terms(verdict=verdict, approvals=approvals, obligations=obligations)
     return Answer(terms=terms, rules=_refs(policy, names), packs=policy.packs, errors=(), reason=reason)
 
 
-def _failed(policy: Policy, names: Sequence[str], errors: tuple[str, ...]) -> Answer:
+def _failed(policy: Policy, names: Iterable[str], errors: tuple[str, ...]) -> Answer:
     reason = f"a policy could not be evaluated, and that denies: {errors[0]}"
     return _blocked(policy, names, errors, reason)
 
 
-def _blocked(policy: Policy, names: Sequence[str], errors: tuple[str, ...], reason: str) -> Answer:
+def _blocked(policy: Policy, names: Iterable[str], errors: tuple[str, ...], reason: str) -> Answer:
     terms = Terms(verdict=Verdict.BLOCKED, approvals=(), obligations=NO_OBLIGATIONS)
     return Answer(terms=terms, rules=_refs(policy, names), packs=policy.packs, errors=errors, reason=reason)
 
@@ -296,9 +329,9 @@ def _refs(policy: Policy, names: Iterable[str]) -> tuple[RuleRef, ...]:
     return tuple(RuleRef(id=name, digest=policy.rule(name).digest) for name in sorted(set(names)))
 
 
-def _policy_set(rules: Mapping[str, Rule]) -> cedarpy.PolicySet:
+def _policies(rules: Mapping[str, Rule]) -> dict[str, pst.Template]:
     """Return `rules` as the engine takes them, each under its full name."""
-    named = {
+    return {
         name: pst.Template(
             id=name,
             effect=rule.template.effect,
@@ -306,10 +339,7 @@ def _policy_set(rules: Mapping[str, Rule]) -> cedarpy.PolicySet:
             action=rule.template.action,
             resource=rule.template.resource,
             clauses=rule.template.clauses,
-            annotations=pst.FrozenMap({"id": name}),
+            annotations=pst.FrozenMap({}),
         )
         for name, rule in rules.items()
     }
-    return cedarpy.PolicySet.from_pst(
-        pst.PolicySet(templates=pst.FrozenMap({}), static_policies=pst.FrozenMap(named), template_links=())
-    )

@@ -43,6 +43,7 @@ def question(request: PolicyRequest) -> tuple[str, bytes]:
         "environment": request.environment, "simulated": request.simulated, "pinned": request.pinned,
         "origin": request.origin, "time": format_time(request.now), "grade": request.grade,
         "parameters": dict(request.parameters or {}), "step": request.step,
+        "break_glass": request.break_glass,
     }  # fmt: skip
     subject: dict[str, Json] = {"established": str(principal.established), "sponsor": request.sponsor}
     body: dict[str, Json] = {

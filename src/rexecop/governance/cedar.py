@@ -10,6 +10,7 @@ import cedarpy
 from cedarpy import pst
 
 from rexecop.governance import grammar
+from rexecop.governance.conditions import Sight, sight_of, silenced_by
 from rexecop.governance.errors import (
     AnnotationWrong,
     PackRefused,
@@ -19,6 +20,7 @@ from rexecop.governance.errors import (
 )
 from rexecop.governance.obligations import NO_OBLIGATIONS
 from rexecop.governance.schema import schema
+from rexecop.governance.slicing import Uid, uid_of
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.records.decision import ApprovalRule, Obligations
 
@@ -40,9 +42,11 @@ class Rule:
     forbids: bool
     approvals: tuple[ApprovalRule, ...]
     obligations: Obligations
+    break_glass: tuple[tuple[ApprovalRule, ...], Obligations] | None
     reason: str | None
     template: pst.Template
-    names: frozenset[tuple[str, str]]
+    names: frozenset[Uid]
+    sight: Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +131,13 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         raise statement.refused(PolicyMalformed, what)
     annotations = dict(template.annotations)
     rule_id, reason = _annotated(annotations, statement, forbids=forbids, requirement=requirement)
+    _require_heard(template, annotations, statement, binds=forbids or requirement)
     try:
         asked, kept_to = annotations.get("approvals"), annotations.get("obligations")
         approvals = () if asked is None else grammar.read_approvals(asked)
         obligations = NO_OBLIGATIONS if kept_to is None else grammar.read_obligations(kept_to)
+        emergency = annotations.get("break_glass")
+        break_glass = None if emergency is None else grammar.read_break_glass(emergency)
     except ValueError as error:
         raise statement.refused(AnnotationWrong, f"policy `{rule_id}`: {error}") from error
     checked = cedarpy.validate_policies(statement.text, schema())
@@ -145,9 +152,11 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         forbids=forbids,
         approvals=approvals,
         obligations=obligations,
+        break_glass=break_glass,
         reason=reason,
         template=template,
-        names=frozenset((str(uid.type.basename), uid.id) for uid in pst.entity_uids(template)),
+        names=frozenset(map(uid_of, pst.entity_uids(template))),
+        sight=sight_of(template.clauses),
     )
 
 
@@ -168,7 +177,7 @@ def _annotated(
     """Return id and reason of a policy whose annotations go with what it is."""
     rule_id, reason = found.get("id", ""), found.get("reason")
     unknown = sorted(found.keys() - grammar.KNOWN)
-    terms = found.keys() & {"approvals", "obligations"}
+    terms = found.keys() & {"approvals", "obligations", "break_glass"}
     what: str | None = None
     if not grammar.ID.fullmatch(rule_id):
         what = 'every policy has an `@id("...")` of letters, digits, `_`, `.` and `-`'
@@ -177,13 +186,30 @@ def _annotated(
         what = f"policy `{rule_id}` has an unknown annotation `@{unknown[0]}`; known are {known}"
     elif terms and forbids:
         what = f"policy `{rule_id}` forbids, so nothing can be asked on top of it"
-    elif requirement and not terms:
+    elif requirement and not terms - {"break_glass"}:
         what = f"requirement `{rule_id}` asks for nothing: it has neither approvals nor obligations"
     elif reason is not None and not (0 < len(reason) <= grammar.REASON_LENGTH_MAX and reason.isprintable()):
         what = f"policy `{rule_id}`: a reason is one line of {grammar.REASON_LENGTH_MAX} characters"
     if what is not None:
         raise statement.refused(AnnotationWrong, what)
     return rule_id, reason
+
+
+def _require_heard(
+    template: pst.Template, annotations: Mapping[str, str], statement: Statement, *, binds: bool
+) -> None:
+    """Return only if a policy that `binds` matches without the attributes it guards, or says it need not."""
+    absent = annotations.get("absent")
+    if absent is not None and not (absent == "permits" and binds):
+        what = '`@absent("permits")` is all that can be said, and of a forbid or a requirement only'
+        raise statement.refused(AnnotationWrong, what)
+    silent = silenced_by(template.clauses) if binds and absent is None else None
+    if silent is not None:
+        what = (
+            f"policy `{annotations['id']}` does not match where {silent} absent; "
+            'write `if ... has ... then ... else true`, or `@absent("permits")` if that is meant'
+        )
+        raise statement.refused(AnnotationWrong, what)
 
 
 def _one_line(text: str) -> str:

@@ -54,7 +54,9 @@ class Entities:
             "Agent": self.agents.keys(),
             "Service": self.services,
         }
-        named = (*sorted(rule.names), *(("Group", approval.group) for approval in rule.approvals))
+        emergency = rule.break_glass[0] if rule.break_glass is not None else ()
+        groups = (*(approval.group for approval in (*rule.approvals, *emergency)), *rule.obligations.notify)
+        named = (*sorted(rule.names), *(("Group", group) for group in groups))
         missing = (f'`{kind}::"{name}"`' for kind, name in named if name not in known.get(kind, (name,)))
         return next(missing, None)
 

@@ -1,30 +1,50 @@
 """The grammar of annotations: one key, one list, understood at load or refused.
 
 `@approvals("1 of approvers, 2 of sre")`, `@obligations("output_bytes<=8192, timeout<=10s,
-steps<=20, targets<=5, isolation>=bubblewrap, no_network, receipt")`, `@reason("...")`.
+steps<=20, targets<=5, isolation>=bubblewrap, no_network, receipt, output_digest, wave<=2,
+egress=db.example|mail.example:25, redaction=secrets, notify=oncall, review<=24h,
+budget(intent)<=5/1h")`, `@reason("...")`, `@break_glass("1 of oncall, review<=4h")`, and
+`@absent("permits")` on what may stay silent where an attribute it guards is absent.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from rexecop.governance.obligations import ISOLATION_ORDER, merge_approvals, merge_obligations
+from rexecop.governance.obligations import (
+    DURATIONS,
+    ISOLATION_ORDER,
+    merge_approvals,
+    merge_obligations,
+)
 from rexecop.proof.canonical import INTEGER_MAX
-from rexecop.proof.records.decision import ApprovalRule, Obligations
+from rexecop.proof.records.decision import ApprovalRule, Budget, Obligations
 
-KNOWN: Final = frozenset({"id", "reason", "approvals", "obligations"})
+KNOWN: Final = frozenset({"id", "reason", "absent", "approvals", "obligations", "break_glass"})
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 GROUP: Final = ID
 REASON_LENGTH_MAX: Final = 200  # One line of words for a person, not a document.
 APPROVERS_MAX: Final = 16  # More people than this do not read a plan, they wave it through.
 
 _APPROVAL: Final = re.compile(r"([1-9][0-9]{0,2}) of (\S+)")
-_LIMIT: Final = re.compile(r"(output_bytes|steps|targets)<=([1-9][0-9]{0,15})")
+_LIMIT: Final = re.compile(r"(output_bytes|steps|targets|wave)<=([1-9][0-9]{0,15})")
+_NAMED: Final = re.compile(r"(redaction|notify)=(\S+)")
+_EGRESS: Final = re.compile(r"egress=(\S+)")
+_HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?(:[1-9][0-9]{0,4})?")
+_REVIEW: Final = re.compile(r"review<=([1-9][0-9]{0,5})([smhd])")
+_BUDGET: Final = re.compile(
+    r"budget\((principal|agent|intent)\)<=([1-9][0-9]{0,3})/([1-9][0-9]{0,5})([smhd])"
+)
+_LIMITED: Final[Mapping[str, Callable[[int], Obligations]]] = {
+    "output_bytes": lambda most: Obligations(output_bytes=most),
+    "steps": lambda most: Obligations(steps_max=most),
+    "targets": lambda most: Obligations(targets_max=most),
+    "wave": lambda most: Obligations(wave_max=most),
+}
 _TIMEOUT: Final = re.compile(r"timeout<=([1-9][0-9]{0,8})(ms|s|m)")
 _ISOLATION: Final = re.compile(r"isolation>=([a-z-]+)")
-_MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000}
 
 
 def read_approvals(text: str) -> tuple[ApprovalRule, ...]:
@@ -61,19 +81,49 @@ def _approval(entry: str) -> ApprovalRule:
     return ApprovalRule(count=int(found[1]), group=found[2])
 
 
+def read_break_glass(text: str) -> tuple[tuple[ApprovalRule, ...], Obligations]:
+    """Return what stands in the place of a rule's approvals in an emergency: others, a review, or both.
+
+    Raises:
+        ValueError: `text` is not a list like `1 of oncall, review<=4h`, naming the wrong entry.
+    """
+    entries = list(_entries(text))
+    reviews = [entry for entry in entries if entry.startswith("review")]
+    approvals = [[_approval(entry)] for entry in entries if entry not in reviews]
+    return merge_approvals(approvals), merge_obligations([_obligation(entry) for entry in reviews])
+
+
 def _obligation(entry: str) -> Obligations:
-    if entry in ("no_network", "receipt"):
-        return Obligations(no_network=entry == "no_network", receipt=entry == "receipt")
+    if entry in ("no_network", "receipt", "output_digest"):
+        return Obligations(
+            no_network=entry == "no_network",
+            receipt=entry == "receipt",
+            output_digest=entry == "output_digest",
+        )
     if (found := _TIMEOUT.fullmatch(entry)) is not None:
-        return Obligations(timeout_ms=int(found[1]) * _MILLISECONDS[found[2]])
+        return Obligations(timeout_ms=int(found[1]) * DURATIONS[found[2]])
     if (found := _ISOLATION.fullmatch(entry)) is not None:
         if found[1] not in ISOLATION_ORDER:
             raise ValueError(f"`{found[1]:.40}` is not one of {', '.join(ISOLATION_ORDER)}")
         return Obligations(isolation=found[1])
-    found = _LIMIT.fullmatch(entry)
-    if found is None or int(found[2]) > INTEGER_MAX:
-        raise ValueError(f"`{entry:.60}` is not an obligation known here")
-    limit = int(found[2])
-    if found[1] == "output_bytes":
-        return Obligations(output_bytes=limit)
-    return Obligations(steps_max=limit) if found[1] == "steps" else Obligations(targets_max=limit)
+    if (found := _LIMIT.fullmatch(entry)) is not None and int(found[2]) <= INTEGER_MAX:
+        return _LIMITED[found[1]](int(found[2]))
+    return _further(entry)
+
+
+def _further(entry: str) -> Obligations:
+    if (found := _NAMED.fullmatch(entry)) is not None and GROUP.fullmatch(found[2]):
+        name = (found[2],)
+        return Obligations(redaction=name) if found[1] == "redaction" else Obligations(notify=name)
+    if (found := _EGRESS.fullmatch(entry)) is not None:
+        hosts = found[1].split("|")
+        wrong = next((host for host in hosts if not _HOST.fullmatch(host)), None)
+        if wrong is not None:
+            raise ValueError(f"`{wrong:.60}` is no host like `db.example` or `mail.example:25`")
+        return Obligations(egress=tuple(sorted(set(hosts))))
+    if (found := _REVIEW.fullmatch(entry)) is not None:
+        return Obligations(review_ms=int(found[1]) * DURATIONS[found[2]])
+    if (found := _BUDGET.fullmatch(entry)) is not None:
+        per = int(found[3]) * DURATIONS[found[4]]
+        return Obligations(budgets=(Budget(scope=found[1], count=int(found[2]), per_ms=per),))
+    raise ValueError(f"`{entry:.60}` is not an obligation known here")

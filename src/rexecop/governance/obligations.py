@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rexecop.proof.call import ScriptedRequest
-from rexecop.proof.records.decision import ApprovalRule, Obligations, Terms
+from rexecop.proof.records.decision import ApprovalRule, Budget, Obligations, Terms
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.vocabulary import Grade, Isolation, Verdict
 
@@ -18,6 +18,8 @@ ISOLATION_ORDER: Final = (
 )
 VERDICT_ORDER: Final = (Verdict.ALLOWED, Verdict.APPROVAL_REQUIRED, Verdict.BLOCKED)
 NO_OBLIGATIONS: Final = Obligations()
+REDACTIONS: Final = ("secrets",)  # What every output passes here: the secrets of its call are taken out.
+DURATIONS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def merge_obligations(parts: Iterable[Obligations]) -> Obligations:
@@ -33,7 +35,22 @@ def merge_obligations(parts: Iterable[Obligations]) -> Obligations:
         isolation=max((part.isolation for part in told), key=_rank),
         no_network=any(part.no_network for part in told),
         receipt=any(part.receipt for part in told),
+        output_digest=any(part.output_digest for part in told),
+        egress=_common([set(part.egress) for part in told if part.egress is not None]),
+        redaction=_union(part.redaction for part in told),
+        wave_max=_least(part.wave_max for part in told),
+        notify=_union(part.notify for part in told),
+        review_ms=_least(part.review_ms for part in told),
+        budgets=merge_budgets(part.budgets for part in told),
     )
+
+
+def merge_budgets(parts: Iterable[Sequence[Budget]]) -> tuple[Budget, ...]:
+    """Return the least count of each scope and time."""
+    found: dict[tuple[str, int], Budget] = {}
+    for budget in sorted(budget for part in parts for budget in part):
+        found.setdefault((budget.scope, budget.per_ms), budget)
+    return tuple(found[key] for key in sorted(found))
 
 
 def merge_approvals(parts: Iterable[Sequence[ApprovalRule]]) -> tuple[ApprovalRule, ...]:
@@ -70,7 +87,11 @@ def unmet(obligations: Obligations, plan: Plan) -> tuple[str, ...]:
 
     Timeout and output are not looked at: every call is cut to them when it is made.
     """
-    found: list[str] = []
+    found = [
+        f"redaction `{name}` is not active here, only {', '.join(REDACTIONS)}"
+        for name in obligations.redaction
+        if name not in REDACTIONS
+    ]
     for what, count, most in (
         ("steps", len(plan.steps), obligations.steps_max),
         ("targets", len(plan.targets), obligations.targets_max),
@@ -88,8 +109,13 @@ def _unmet_by_step(obligations: Obligations, step: CallStep) -> Iterable[str]:
         return  # It cannot do I/O at all, so isolation and network have nothing to bound.
     if obligations.isolation is not None and _rank(step.isolation) < _rank(obligations.isolation):
         yield f"isolation `{step.isolation}`, at least `{obligations.isolation}` is required"
-    if obligations.no_network and step.grade is not Grade.CONTAINED:
+    if step.grade is Grade.CONTAINED:
+        return
+    if obligations.no_network:
         yield "no network is allowed, and nothing keeps this call from it"
+    if obligations.egress is not None:
+        hosts = " or ".join(f"`{host}`" for host in obligations.egress) or "no host"
+        yield f"egress to {hosts} only, and its lane cannot be held to that"
 
 
 def _tighter_obligations(old: Obligations, new: Obligations) -> str | None:
@@ -98,6 +124,8 @@ def _tighter_obligations(old: Obligations, new: Obligations) -> str | None:
         ("timeout_ms", old.timeout_ms, new.timeout_ms),
         ("steps", old.steps_max, new.steps_max),
         ("targets", old.targets_max, new.targets_max),
+        ("wave", old.wave_max, new.wave_max),
+        ("time to review in ms", old.review_ms, new.review_ms),
     )
     for name, before, now in limits:
         if now is not None and (before is None or now < before):
@@ -106,9 +134,46 @@ def _tighter_obligations(old: Obligations, new: Obligations) -> str | None:
         return f"isolation must be at least `{new.isolation}`, it was `{old.isolation or 'free'}`"
     if new.no_network and not old.no_network:
         return "no network is allowed, it was"
-    if new.receipt and not old.receipt:
-        return "a receipt is required, it was not"
+    for name, asked, was in (
+        ("a receipt", new.receipt, old.receipt),
+        ("a digest of every output", new.output_digest, old.output_digest),
+    ):
+        if asked and not was:
+            return f"{name} is required, it was not"
+    if new.egress is not None and (old.egress is None or not set(old.egress) <= set(new.egress)):
+        return f"egress is limited to {', '.join(new.egress) or 'no host'}, it was not"
+    for name, names, known in (
+        ("redaction", new.redaction, old.redaction),
+        ("notifying", new.notify, old.notify),
+    ):
+        if more := sorted(set(names) - set(known)):
+            return f"{name} `{more[0]}` is required, it was not"
+    counts = {(budget.scope, budget.per_ms): budget.count for budget in old.budgets}
+    for budget in new.budgets:
+        if budget.count < counts.get((budget.scope, budget.per_ms), budget.count + 1):
+            return f"the budget is {budget_in_words(budget)}, it was more"
     return None
+
+
+def budget_in_words(budget: Budget) -> str:
+    """Return like `budget(intent)<=5/1h`."""
+    return f"budget({budget.scope})<={budget.count}/{duration_in_words(budget.per_ms)}"
+
+
+def duration_in_words(milliseconds: int) -> str:
+    """Return like `1h` or `90s`, in the largest unit that fits."""
+    for name, unit in reversed(DURATIONS.items()):
+        if milliseconds % unit == 0:
+            return f"{milliseconds // unit}{name}"
+    raise LookupError("every whole number of milliseconds fits `ms`")
+
+
+def _common(sets: Sequence[set[str]]) -> tuple[str, ...] | None:
+    return tuple(sorted(set.intersection(*sets))) if sets else None
+
+
+def _union(parts: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(sorted({name for part in parts for name in part}))
 
 
 def _least(limits: Iterable[int | None]) -> int | None:

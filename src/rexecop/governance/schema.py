@@ -7,6 +7,8 @@ context.parameters.getTag("service") == "cache"`.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
@@ -30,10 +32,17 @@ type Context = {
     environment: String,
     simulated: Bool,         // every call of the plan is scripted and cannot do I/O
     pinned: Bool,            // observed facts back the plan
-    origin: String,          // cli | api | mcp | trigger | schedule | reaction
+    origin: String,          // cli | api | mcp | trigger | schedule | reaction | recheck
     principal_established: String,  // key | oidc | token | os-user | engine
     now: datetime,
     parameters: Parameters,
+    break_glass: Bool,       // asked for by the rules for emergencies
+    recent: {                // other operations that changed something in the last hour and day
+        same_hour: Long, same_day: Long,            // this intent on one of these targets
+        intent_hour: Long, intent_day: Long,        // this intent anywhere
+        target_hour: Long, target_day: Long,        // anything on one of these targets
+        principal_hour: Long, principal_day: Long,  // anything, asked for by this principal
+    },
     grade?: String,          // contained | method | shape: how well a read is known to be one
     sponsor?: String,
     step?: String,
@@ -51,3 +60,15 @@ action "read", "change", "destroy" appliesTo {
 def schema() -> cedarpy.Schema:
     """Return the parsed schema."""
     return cedarpy.Schema.from_str(SCHEMA)
+
+
+@cache
+def actions() -> Mapping[tuple[str, str], tuple[tuple[str, str], ...]]:
+    """Return each action the schema has with the groups it is directly in, as the engine sees them."""
+    listed = json.loads(str(cedarpy.Entities.from_json_str("[]", schema())))
+    return {
+        (entry["uid"]["type"], entry["uid"]["id"]): tuple(
+            (parent["type"], parent["id"]) for parent in entry["parents"]
+        )
+        for entry in listed
+    }

@@ -25,7 +25,7 @@ from rexecop.proof.quorum import Groups, Tally, tally
 from rexecop.proof.records.decision import Decision, Terms, terms_digest
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.plan import Plan
-from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.records.ticket import BudgetUse, Ticket
 from rexecop.proof.scope import scope_root, undo_scope_root
 from rexecop.proof.times import whole_milliseconds
 from rexecop.proof.trust import Enrolment
@@ -46,6 +46,7 @@ class Case:
     approvals: Sequence[Sealed]
     enrolments: Sequence[Enrolment]
     groups: Groups
+    uses: tuple[BudgetUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +79,7 @@ def mint(case: Case, place: Place, *, valid_for: timedelta) -> Ticket:
         raise DecisionBlocked(f"policy now blocks this operation: {case.answer.reason}")
     stricter = tighter(terms, case.answer.terms)
     if stricter is not None:
-        because = ", ".join(f"`{rule.id}`" for rule in case.answer.rules)
-        raise TermsStricter(f"policy now asks for more: {stricter}; by {because}")
+        raise TermsStricter(stricter_in_words(stricter, case.answer))
     short = unmet(terms.obligations, planned)
     if short:
         raise ObligationUnmet(f"the plan cannot keep an obligation: {short[0]}")
@@ -101,7 +101,16 @@ def mint(case: Case, place: Place, *, valid_for: timedelta) -> Ticket:
         packs=tuple(pack.digest for pack in case.answer.packs),
         not_before=not_before,
         expires=expires,
+        uses=case.uses,
     )
+
+
+def stricter_in_words(what: str, answer: Answer) -> str:
+    """Return `what` policy asks now beyond what it asked, and the rules that do."""
+    if answer.terms.verdict is Verdict.BLOCKED:
+        return f"{what}: {answer.reason}"
+    because = ", ".join(f"`{rule.id}`" for rule in answer.rules)
+    return f"policy now asks for more: {what}; by {because}; plan it again to be asked anew"
 
 
 def require_fits(ticket: Sealed, plan: Sealed) -> None:

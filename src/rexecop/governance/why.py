@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rexecop.governance.admission import Answer
-from rexecop.governance.obligations import approvals_in_words
+from rexecop.governance.obligations import approvals_in_words, budget_in_words, duration_in_words
 from rexecop.proof.quorum import Tally
 from rexecop.proof.records.decision import Decision, Obligations, PolicyRequest
 from rexecop.proof.vocabulary import Verdict
@@ -62,6 +62,16 @@ def obligations_in_words(obligations: Obligations) -> tuple[str, ...]:
         (obligations.isolation, f"isolation of class `{obligations.isolation}` or stronger"),
         (obligations.no_network, "no network"),
         (obligations.receipt, "a receipt"),
+        (obligations.output_digest, "a digest of every output"),
+        (obligations.egress is not None, f"no other hosts than {', '.join(obligations.egress or ('none',))}"),
+        (obligations.redaction, f"redaction of {', '.join(obligations.redaction)}"),
+        (obligations.wave_max, f"at most {obligations.wave_max} targets at one time"),
+        (obligations.notify, f"telling {', '.join(obligations.notify)}"),
+        (
+            obligations.review_ms,
+            f"a review within {duration_in_words(obligations.review_ms or 1)} of its end",
+        ),
+        (obligations.budgets, ", ".join(map(budget_in_words, obligations.budgets))),
     )
     return tuple(phrase for value, phrase in phrases if value)
 

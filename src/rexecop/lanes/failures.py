@@ -29,6 +29,7 @@ class Failure(StrEnum):
     POLICY_DENIED = "policy_denied", "policy says no"
     CAPABILITY_UNDECLARED = "capability_undeclared", "the connector does not declare this action"
     AUTH_FAILED = "auth_failed", "the other side did not accept the credentials"
+    DRIFTED = "drifted", "the facts it rests on are not what they were when it was planned"
     VALIDATION_FAILED = "validation_failed", "the answer is not what the profile expects"
     CONNECTOR_DISABLED = "connector_disabled", "the connector is switched off in the environment"
     UNSUPPORTED = "unsupported", "the other side or the lane cannot do this"

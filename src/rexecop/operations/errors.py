@@ -197,6 +197,12 @@ class NothingToUndo(OperationsError):
     code = "nothing-to-undo"
 
 
+class NothingToReview(OperationsError):
+    """No review of the operation is due."""
+
+    code = "nothing-to-review"
+
+
 class StoreError(OperationsError):
     """The ledger refused or failed."""
 

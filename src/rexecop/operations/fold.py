@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from rexecop.lanes.failures import Failure, retryable
-from rexecop.operations.errors import NothingToUndo
+from rexecop.operations.errors import NothingToReview, NothingToUndo
 from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
@@ -31,7 +31,7 @@ from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleVerdict, Validation
-from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Gate, Phase, State, Verdict
+from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Gate, Mode, Phase, State, Verdict
 
 Key = tuple[str, str]  # target, step
 R = TypeVar("R", bound=Record)
@@ -70,10 +70,10 @@ class Progress:
 
     @property
     def _denied(self) -> bool:
-        """Whether the step was declined because policy says no, before anything was tried."""
+        """Whether the step was declined because policy or drift says no, before anything was tried."""
         record = self.outcome.record if self.outcome is not None else None
         declined = isinstance(record, Outcome) and record.attempt is None
-        return declined and self.failure == Failure.POLICY_DENIED
+        return declined and self.failure in (Failure.POLICY_DENIED, Failure.DRIFTED)
 
     def may_retry(self) -> bool:
         """Whether its retry rule gives the last failure another try."""
@@ -114,6 +114,7 @@ class Operation:
     receipt_due: bool = False
     pause_asked: bool = False
     cancel_asked: bool = False
+    review_by: datetime | None = None
 
     def apply(self, sealed: Sealed) -> None:
         """Take in the next record.
@@ -470,6 +471,21 @@ def _on_receipt(op: Operation, sealed: Sealed) -> None:
         raise refusal(op.state, claimed)
     op.receipts.append(sealed)
     op.receipt_due = False
+    within = op.terms_in_force.obligations.review_ms if op.leave is not None else None
+    if within is not None and op.tries and op.the_intent.mode is not Mode.DRY_RUN:
+        # What is done again before it was reviewed does not give more time.
+        op.review_by = op.review_by or sealed.record.at + timedelta(milliseconds=within)
+
+
+def _break_glass(op: Operation, reason: str) -> None:
+    if op.state is not State.PLANNED or not op.the_intent.break_glass or not reason:
+        raise refusal(op.state, State.PLANNED)
+
+
+def _review(op: Operation, reason: str) -> None:
+    if op.review_by is None:
+        raise NothingToReview(f"no review of operation `{op.id}` is due")
+    op.review_by = None
 
 
 _COMMANDS: Final[Mapping[Verb, Callable[[Operation, str], None]]] = {
@@ -479,6 +495,8 @@ _COMMANDS: Final[Mapping[Verb, Callable[[Operation, str], None]]] = {
     Verb.RETRY: _retry,
     Verb.ESCALATE: _escalate,
     Verb.UNDO: _undo,
+    Verb.BREAK_GLASS: _break_glass,
+    Verb.REVIEW: _review,
 }
 
 _HANDLERS: Final[Mapping[type[Record], Callable[[Operation, Sealed], None]]] = {

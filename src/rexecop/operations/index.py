@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rexecop.operations.fold import Operation
-from rexecop.operations.ports import Row
+from rexecop.operations.ports import READ_AGAIN, REVIEW_BY, Row
+from rexecop.proof.records.intent import RECHECK
+from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import State
 
 
@@ -25,12 +27,14 @@ def row_of(op: Operation) -> Row:
         updated=head.record.at,
         records=op.count,
         head=head.digest,
-        waiting=waiting_for(op),
+        waiting=waiting_for(op) or (READ_AGAIN if intent.origin.channel == RECHECK else ""),
     )
 
 
 def waiting_for(op: Operation) -> str:
-    """Return whose word the operation waits for, in words, or nothing."""
+    """Return whose word the operation waits for, or until when a review is due, in words, or nothing."""
+    if op.review_by is not None:
+        return f"{REVIEW_BY}{format_time(op.review_by)}"
     if op.state is not State.WAITING_FOR_APPROVAL:
         return ""
     return ", ".join(f"{rule.count} of {rule.group}" for rule in op.missing_approvals())

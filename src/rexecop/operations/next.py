@@ -139,14 +139,23 @@ def probe_of(op: Operation, progress: Progress) -> Make | None:
     step = progress.step
     if not isinstance(step, CallStep) or step.probe is None:
         return None
-    values = slot_values(op, step, step.probe.call)
+    return look(op, step, step.probe.call)
+
+
+def look(op: Operation, step: CallStep, template: Call) -> Make:
+    """Return the call that looks with `template` at what `step` does or reads.
+
+    Raises:
+        TemplateMismatch: a fact that it needs is missing or outside its slot.
+    """
+    values = slot_values(op, step, template)
     tries = sum(1 for item in op.probes.values() if item.step is step)
     return Make(
         step=step,
         phase=Phase.PROBE,
         number=tries + 1,
-        template=step.probe.call,
-        call=fill(step.probe.call, values),
+        template=template,
+        call=fill(template, values),
         values=values,
     )
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.checkpoint import Checkpoint, LogKeys
 from rexecop.proof.logcheck import LogReport
 from rexecop.proof.records.outcome import BlobRef
+
+READ_AGAIN: Final = "read again for a change"
+"""What stands under `waiting` in the row of an operation that another one made for itself."""
+REVIEW_BY: Final = "review by "
+"""What stands there, before the time, while a review is due."""
 
 
 class Clock(Protocol):
@@ -212,9 +217,19 @@ class Ledger(Protocol):
         ...
 
     def rows(
-        self, *, state: str | None = None, after: int = 0, limit: int = 100
+        self, *, state: str | None = None, waiting: str = "", after: int = 0, limit: int = 100
     ) -> Sequence[tuple[int, Row]]:
-        """Return (short number, row) newest first; `after` pages backwards from that number."""
+        """Return (short number, row) newest first; `after` pages backwards from that number.
+
+        `waiting` is how what they wait for begins.
+        """
+        ...
+
+    def changed_since(self, moment: datetime, limit: int) -> Sequence[tuple[str, Row]]:
+        """Return (target, row of the operation) of at most `limit` changes, newest first.
+
+        None is left out that was attempted from `moment` on; the operation may have written last since then.
+        """
         ...
 
     def claimed(self, claim: Claim) -> str | None:

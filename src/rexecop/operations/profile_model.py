@@ -131,6 +131,7 @@ class IntentSpec:
     restores: bool
     parameters: ParameterSchema | None = None
     observe: str | None = None
+    observe_max_age_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,6 @@ def read_intent(root: Node, stem: str) -> IntentSpec:
     fields = top.fields(_INTENT_KEYS, "workflow")
     catalog = fields.part("catalog").fields(_CATALOG_KEYS)
     catalog.tokens("target_kinds", 64)
-    fields.maybe("observe_max_age", Node.duration)
     return IntentSpec(
         id=fields.stem("id", stem),
         place=top.place,
@@ -76,6 +75,7 @@ def read_intent(root: Node, stem: str) -> IntentSpec:
         restores=fields.boolean("restores"),
         parameters=fields.maybe("parameters", read_parameters),
         observe=fields.maybe("observe", Node.token),
+        observe_max_age_ms=fields.maybe("observe_max_age", Node.duration),
     )
 
 

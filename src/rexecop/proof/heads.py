@@ -20,8 +20,8 @@ from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import HeadsProofWrong, ProofError
 from rexecop.proof.merkle import Frontier, inclusion_proof, leaf_hash, node_reader, root_of, verify_inclusion
+from rexecop.proof.receipts import closing
 from rexecop.proof.records.instance import Note
-from rexecop.proof.records.receipt import Receipt
 
 TARGETS_MAX: Final = 100_000  # Entries of one map or list that are read; ten times the largest fan-out.
 
@@ -145,9 +145,8 @@ def check_target(proofs: Sequence[HeadProof], target: str, targets: int, root: D
 
 
 def has_ended(records: Sequence[Sealed]) -> bool:
-    """Return whether these first records of an operation end it: the last one, notes aside, is a receipt."""
-    last = next((one.record for one in reversed(records) if not isinstance(one.record, Note)), None)
-    return isinstance(last, Receipt)
+    """Return whether these first records of an operation end it: a receipt, and at most notes and reviews."""
+    return closing([one for one in records if not isinstance(one.record, Note)]) is not None
 
 
 def unfinished_root(entries: Iterable[Unfinished]) -> Digest:

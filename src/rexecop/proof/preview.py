@@ -96,6 +96,8 @@ def _request(asked: Intent) -> Lines:
         yield _line("on behalf of", quote(asked.sponsor))
     if asked.reason is not None:
         yield _line("reason", quote(asked.reason))
+    if asked.break_glass:
+        yield _line("mark", "an emergency: asked for by the rules for breaking glass")
     yield _line("through", quote(asked.origin.channel), asked.origin.event or "")
     yield _line("asked at", format_time(asked.at))
     yield _line("mode", asked.mode)

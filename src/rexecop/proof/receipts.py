@@ -7,7 +7,7 @@ envelope lies beside the record and is never part of the log.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rexecop.proof import dsse
@@ -15,7 +15,7 @@ from rexecop.proof.canonical import canonical_bytes
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import to_json
 from rexecop.proof.errors import RecordMalformed
-from rexecop.proof.records import Approval, Attempt, Outcome, Plan, Receipt
+from rexecop.proof.records import Approval, Attempt, Command, Outcome, Plan, Receipt, Record, Verb
 from rexecop.proof.signer import Signer
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -53,6 +53,17 @@ def totals(records: Iterable[Sealed]) -> tuple[int, dict[str, int]]:
     kept = [sealed.record for sealed in records]
     ends = Counter(str(record.ended) for record in kept if isinstance(record, Outcome))
     return sum(isinstance(record, Attempt) for record in kept), dict(sorted(ends.items()))
+
+
+def is_review(record: Record) -> bool:
+    """Return whether `record` says only that somebody looked at what had ended."""
+    return isinstance(record, Command) and record.verb is Verb.REVIEW
+
+
+def closing(records: Sequence[Sealed]) -> Receipt | None:
+    """Return the receipt that ends `records`, reviews after it aside; None where they go on or are open."""
+    last = next((one.record for one in reversed(records) if not is_review(one.record)), None)
+    return last if isinstance(last, Receipt) else None
 
 
 def record_envelope(sealed: Sealed, signer: Signer) -> bytes:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from rexecop.proof.call import ScriptedRequest
-from rexecop.proof.records.decision import PolicyRequest, RequestTarget
+from rexecop.proof.records.decision import PolicyRequest, Recent, RequestTarget
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.vocabulary import Effect, Gate, Grade
@@ -18,9 +18,19 @@ _GRADES: Final = tuple(Grade)  # Strongest first.
 
 
 def policy_request(
-    intent: Intent, plan: Plan, *, gate: Gate, now: datetime, step: str | None = None
+    intent: Intent,
+    plan: Plan,
+    *,
+    gate: Gate,
+    now: datetime,
+    step: str | None = None,
+    recent: Recent | None = None,
 ) -> PolicyRequest:
-    """Return what policy is asked about `plan` of `intent`, at `gate` for `step`, at the instant `now`."""
+    """Return what policy is asked about `plan` of `intent`, at `gate` for `step`, at the instant `now`.
+
+    `recent` is what was counted then; it is the only fact beside the instant that no record of the
+    operation holds.
+    """
     calls = [found for found in plan.steps if isinstance(found, CallStep)]
     grades = [call.grade for call in calls if call.grade is not None and call.call.effect is Effect.READ]
     return PolicyRequest(
@@ -46,4 +56,6 @@ def policy_request(
         grade=str(max(grades, key=_GRADES.index)) if grades else None,
         parameters=intent.parameters,
         step=step,
+        break_glass=intent.break_glass,
+        recent=recent,
     )

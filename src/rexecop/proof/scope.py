@@ -15,7 +15,7 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.codec import encode
 from rexecop.proof.merkle import leaf_hash, root_of
 from rexecop.proof.records.plan import CallStep, Plan
-from rexecop.proof.vocabulary import Phase
+from rexecop.proof.vocabulary import Effect, Phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -35,7 +35,10 @@ def template_for(step: CallStep, phase: Phase) -> Call | None:
         return step.call
     if phase is Phase.UNDO:
         return step.undo
-    return None if step.probe is None else step.probe.call
+    if step.probe is not None:
+        return step.probe.call
+    # To look again at what a read found is to read again.
+    return step.call if step.call.effect is Effect.READ else None
 
 
 def scope_entries(plan: Plan, *phases: Phase) -> tuple[ScopeEntry, ...]:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import apsw
 
 from rexecop.operations.errors import InputMissing, OperationUnknown
-from rexecop.operations.ports import Blob, Claim, Damaged, Journal, Lease, Row, Signature, TargetHead
+from rexecop.operations.ports import (
+    READ_AGAIN,
+    Blob,
+    Claim,
+    Damaged,
+    Journal,
+    Lease,
+    Row,
+    Signature,
+    TargetHead,
+)
 from rexecop.proof.canonical import Digest, commit, digest_of
 from rexecop.proof.chain import Sealed, unseal
 from rexecop.proof.errors import ProofError
@@ -27,7 +38,7 @@ from rexecop.store.packing import (
     unpack_operation,
     unpack_time,
 )
-from rexecop.store.rows import rows_in
+from rexecop.store.rows import changed_in, rows_in
 from rexecop.store.schema import CHUNKS_MAX
 
 OPENED_MAX: Final = 4096  # Some hundred operations: those that are being worked on.
@@ -125,11 +136,16 @@ class Reading(Log):
             return self._opened.number(connection, operation)
 
     def rows(
-        self, *, state: str | None = None, after: int = 0, limit: int = 100
+        self, *, state: str | None = None, waiting: str = "", after: int = 0, limit: int = 100
     ) -> Sequence[tuple[int, Row]]:
-        """Return (short number, row) newest first; `after` pages backwards from that number."""
+        """Return (short number, row) newest first, below number `after`, whose `waiting` begins like this."""
         with self._readers.borrow() as connection:
-            return rows_in(connection, state=state, after=after, limit=limit)
+            return rows_in(connection, state=state, waiting=waiting, after=after, limit=limit)
+
+    def changed_since(self, moment: datetime, limit: int) -> Sequence[tuple[str, Row]]:
+        """Return (target, row of the operation) of the newest changes, back to `moment` or `limit`."""
+        with self._readers.borrow() as connection:
+            return changed_in(connection, moment, limit)
 
     def claimed(self, claim: Claim) -> str | None:
         """Return the operation that used `claim`, or None."""
@@ -346,8 +362,11 @@ def _require_number(connection: apsw.Connection, operation: str) -> int:
 def _named(connection: apsw.Connection, name: str) -> list[Packed]:
     """Return the packed ids `name` may mean: an id before a number before a beginning; two if unclear."""
     if name == "@":
-        newest = "SELECT id FROM operations WHERE number>0 ORDER BY number DESC LIMIT 1"
-        return [key for (key,) in connection.execute(newest)]
+        # What an operation read again for itself is not what somebody did last.
+        asked = "number>0 AND coalesce(waiting, '')<>? ORDER BY number DESC LIMIT 1"
+        return [
+            key for (key,) in connection.execute(f"SELECT id FROM operations WHERE {asked}", (READ_AGAIN,))
+        ]
     key = pack_operation(name)
     if number_in(connection, key) is not None:
         return [key]

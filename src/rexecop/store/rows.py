@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import apsw
@@ -21,17 +22,37 @@ SELECT number, id, state, intent, profile, environment, target, mode, requester,
 
 
 def rows_in(
-    connection: apsw.Connection, *, state: str | None, after: int, limit: int
+    connection: apsw.Connection, *, state: str | None, waiting: str, after: int, limit: int
 ) -> Sequence[tuple[int, Row]]:
-    """Return (short number, row), newest first, below number `after` where it is given."""
+    """Return (short number, row), newest first, as far as what is given narrows them down."""
     wanted = "state=?" if state is not None else "state IS NOT NULL"
     below = "AND number<?" if after > 0 else ""
+    below += " AND substr(waiting,1,?)=?" if waiting else ""
     values = [*([state] if state is not None else []), *([after] if after > 0 else [])]
+    values += [len(waiting), waiting] if waiting else []
     found = connection.execute(
         f"{_ROW} WHERE number>0 AND {wanted} {below} ORDER BY number DESC LIMIT ?",
         (*values, max(0, min(limit, ROWS_MAX))),
     )
     return [(row[0], _row(row)) for row in found]
+
+
+def changed_in(connection: apsw.Connection, moment: datetime, limit: int) -> Sequence[tuple[str, Row]]:
+    """Return (target, row of the operation) of the newest changes that may be of `moment` or later."""
+    found: list[tuple[str, Row]] = []
+    newest = connection.execute(
+        "SELECT changes.target, records.op FROM changes JOIN records ON records.leaf=changes.leaf"
+        " ORDER BY changes.leaf DESC LIMIT ?",
+        (limit,),
+    )
+    for target, number in newest:
+        row = row_in(connection, number)
+        # Older ones lie before it in the log, so their attempts are older still.
+        if row is not None and row.updated < moment:
+            break
+        if row is not None:
+            found.append((str(target), row))
+    return found
 
 
 def row_in(connection: apsw.Connection, number: int) -> Row | None:

@@ -12,7 +12,7 @@ from rexecop.proof.chain import unseal
 from rexecop.proof.codec import to_json
 from rexecop.proof.errors import ProofError
 from rexecop.proof.plaintext import escape
-from rexecop.proof.records import Receipt
+from rexecop.proof.receipts import closing
 from rexecop.proof.trust import enrolments
 from rexecop.proof.verify import NO_KEYS, Report, TrustedKeys, trust_of, verify
 
@@ -108,7 +108,7 @@ def make_review(story: Story, artifacts: Artifacts, bundle: bytes) -> Review:
         name = next(name for name, steps in CHECKS.items() if finding.step in steps)
         met[SCOPE if finding.code in SCOPE_CODES else name].append(f"{finding.code} {finding.message}")
     absent = [f"no {role}: {story.absent(role)}" for role in ROLES if role not in artifacts]
-    if "execution_receipt" in artifacts and not isinstance(story.records[-1].record, Receipt):
+    if "execution_receipt" in artifacts and closing(story.records) is None:
         absent.append("no receipt of the end: records follow the newest")
     checks = [_check(name, texts, "fail") for name, texts in met.items()]
     return Review(report=report, checks=(*checks, _check("roles_present", absent, "review")))

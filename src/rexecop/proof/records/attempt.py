@@ -10,6 +10,7 @@ from rexecop.proof.call import Scalar
 from rexecop.proof.canonical import Digest
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.base import Record
+from rexecop.proof.records.plan import Pinned
 from rexecop.proof.vocabulary import Grade, Isolation, Phase
 
 
@@ -19,7 +20,8 @@ class Attempt(Record):
 
     The filled call is `template` of the plan with `values`; its digest stands in the
     permit. For changes `target_n` counts attempts on the target of this instance and
-    `target_prev` is the one before. `packs` names the policy that allowed the call again.
+    `target_prev` is the one before. `packs` names the policy that allowed the call again,
+    `observed` the facts the plan pinned as they were read just before it.
     """
 
     kind: ClassVar[str] = "attempt/1"
@@ -37,3 +39,4 @@ class Attempt(Record):
     target_n: int | None = None
     target_prev: Digest | None = None
     packs: tuple[Digest, ...] = ()
+    observed: Pinned | None = None

@@ -10,7 +10,7 @@ from rexecop.proof.records.base import Record
 
 
 class Verb(StrEnum):
-    """Commands that change the course of an operation."""
+    """Commands that change the course of an operation, or what is known of it."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -18,6 +18,8 @@ class Verb(StrEnum):
     RETRY = "retry"
     ESCALATE = "escalate"
     UNDO = "undo"
+    BREAK_GLASS = "break-glass"
+    REVIEW = "review"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,11 +25,30 @@ class RequestTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """How many other operations changed something in the last hour and day.
+
+    `same` did this intent on one of the targets, `intent` did it anywhere, `target` did
+    anything on one of the targets, `principal` was asked for by whoever asks.
+    """
+
+    same_hour: int
+    same_day: int
+    intent_hour: int
+    intent_day: int
+    target_hour: int
+    target_day: int
+    principal_hour: int
+    principal_day: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRequest:
     """Everything the decision may depend on beside the pack and the time it was made at.
 
     `now` is the instant the request was decided on. `grade` is the weakest read
-    grade of the plan. `pinned` says whether facts back a change.
+    grade of the plan. `pinned` says whether facts back a change. `recent` is counted
+    where a pack in force names it.
     """
 
     gate: Gate
@@ -49,6 +68,8 @@ class PolicyRequest:
     grade: str | None = None
     parameters: Mapping[str, Json] | None = None
     step: str | None = None
+    break_glass: bool = False
+    recent: Recent | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +80,23 @@ class ApprovalRule:
     group: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Budget:
+    """At most `count` tickets per `per_ms`, for one `scope`: `principal`, `agent` or `intent`."""
+
+    scope: str
+    per_ms: int
+    count: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obligations:
-    """What the executor must keep to, merged to the strictest of all matching rules."""
+    """What the executor must keep to, merged to the strictest of all matching rules.
+
+    `egress` are the only hosts a call may reach, `redaction` the sets of rules that outputs
+    pass, `wave_max` the targets changed at one time, `notify` the groups to tell, and
+    `review_ms` the time after the end in which a person must review.
+    """
 
     output_bytes: int | None = None
     timeout_ms: int | None = None
@@ -70,6 +105,13 @@ class Obligations:
     isolation: str | None = None
     no_network: bool = False
     receipt: bool = False
+    output_digest: bool = False
+    egress: tuple[str, ...] | None = None
+    redaction: tuple[str, ...] = ()
+    wave_max: int | None = None
+    notify: tuple[str, ...] = ()
+    review_ms: int | None = None
+    budgets: tuple[Budget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

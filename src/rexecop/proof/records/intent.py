@@ -11,6 +11,7 @@ from rexecop.proof.records.base import Record
 from rexecop.proof.vocabulary import Mode
 
 INTENT_NAMESPACE = "intent@rexecop"
+RECHECK = "recheck"  # The channel of an observation that a change makes again; its event is that plan.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent(Record):
-    """`by` asks for `intent` on `target` in `mode`; an agent names its human `sponsor`."""
+    """`by` asks for `intent` on `target` in `mode`; an agent names its human `sponsor`.
+
+    With `break_glass` it is asked for by the rules that policy has for emergencies.
+    """
 
     kind: ClassVar[str] = "intent/1"
 
@@ -54,3 +58,4 @@ class Intent(Record):
     sponsor: str | None = None
     reason: str | None = None
     idempotency_key: str | None = None
+    break_glass: bool = False

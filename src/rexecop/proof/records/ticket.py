@@ -8,7 +8,25 @@ from typing import ClassVar
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.records.base import Record
+from rexecop.proof.records.intent import Intent
 from rexecop.proof.vocabulary import Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUse:
+    """The `n`-th use, from 1, of what `subject` may do in `scope`."""
+
+    scope: str
+    subject: str
+    n: int
+
+
+def budget_subject(intent: Intent, scope: str) -> str | None:
+    """Return who or what a budget of `scope` counts for `intent`; None where it counts nobody."""
+    if scope == "intent":
+        return f"{intent.profile.name}/{intent.intent}"
+    counts = scope == "principal" or (scope == "agent" and intent.sponsor is not None)
+    return intent.by.person if counts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +35,7 @@ class Ticket(Record):
 
     `scope` is the Merkle root over (target, step, template digest) of the work,
     `undo_scope` of its compensations. `packs` names the policy in force when the
-    same terms were found again at minting.
+    same terms were found again at minting. `uses` are what it takes of budgets.
     """
 
     kind: ClassVar[str] = "ticket/1"
@@ -32,3 +50,4 @@ class Ticket(Record):
     packs: tuple[Digest, ...]
     not_before: datetime
     expires: datetime
+    uses: tuple[BudgetUse, ...] = ()

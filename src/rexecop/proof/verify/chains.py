@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
+from rexecop.proof.receipts import closing
 from rexecop.proof.records import Access, Command, Epoch, Erasure, Heads, Intent, Note, Plan, Receipt, Trust
 from rexecop.proof.times import format_time
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened
@@ -59,7 +60,7 @@ def _receipts(records: Sequence[Sealed], notes: Notes) -> None:
         after = before is not None and isinstance(before.record, Receipt)
         wrong = after and not isinstance(record, Command | Note)
         notes.when(wrong, "E03g", sealed, "follows a receipt, and no command reopened the operation")
-    if not records or not isinstance(records[-1].record, Receipt):
+    if closing(records) is None:
         why = "its last record is not a receipt; more records may have followed"
         which = "the operation" if notes.operation is None else f"`{notes.operation:.64}`"
         notes.skip(f"the end of {which}", why)

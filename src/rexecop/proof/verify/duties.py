@@ -10,7 +10,7 @@ from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import ProofError, RecordMalformed, RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
-from rexecop.proof.records import Approval, Decision, Intent, Plan, Ticket
+from rexecop.proof.records import Approval, Command, Decision, Intent, Plan, Ticket, Verb
 from rexecop.proof.records.decision import terms_digest
 from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, pack_groups
 from rexecop.proof.vocabulary import Established, Verdict
@@ -50,6 +50,7 @@ def check(evidence: Evidence, notes: Notes) -> None:
         _evaluated(sealed, decision, packs, evidence, notes)
     if intent is None or plan is None or plan[1].intent != intent[0].digest:
         return
+    _commands(intent[1], evidence, notes)
     groups = _groups(evidence, decisions, packs, notes)
     by_digest = {sealed.digest: decision for sealed, decision in decisions}
     for sealed, ticket in evidence.of(Ticket):
@@ -57,6 +58,25 @@ def check(evidence: Evidence, notes: Notes) -> None:
             decision = by_digest[ticket.decision]
             _ticket(sealed, ticket, decision, (intent[0], plan[0]), groups, evidence, notes)
     notes.duties = _duties(intent[1], notes)
+
+
+def _commands(intent: Intent, evidence: Evidence, notes: Notes) -> None:
+    """A broken glass is a command of its own, with a reason, by who asked; nobody reviews their own."""
+    broken = 0
+    for sealed, command in evidence.of(Command):
+        if command.verb is Verb.BREAK_GLASS:
+            broken += 1
+            wrong = command.by != intent.by or not command.reason or sealed.record.n != 2
+            notes.when(
+                wrong, "E08n", sealed, "does not say who breaks the glass, and why, before it is decided"
+            )
+        own = command.by.person in (intent.by.person, intent.sponsor)
+        wrong = command.verb is Verb.REVIEW and (own or not command.reason)
+        notes.when(wrong, "E08n", sealed, "is no review by somebody else")
+    if broken != intent.break_glass:
+        notes.fault(
+            "E08n", f"the intent breaks a glass {int(intent.break_glass)} times, a command {broken} times"
+        )
 
 
 def _ticket(

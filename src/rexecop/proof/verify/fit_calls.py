@@ -30,7 +30,13 @@ def check(evidence: Evidence, notes: Notes) -> None:
     plan, intent = evidence.plan, evidence.intent
     if plan is None or intent is None:
         return
-    walk = _Walk(steps=steps_by_key(plan), named=steps_by_id(plan), mode=intent.mode, notes=notes)
+    walk = _Walk(
+        steps=steps_by_key(plan),
+        named=steps_by_id(plan),
+        mode=intent.mode,
+        pinned=plan.pinned.facts if plan.pinned is not None else None,
+        notes=notes,
+    )
     for sealed in evidence.records:
         record = sealed.record
         if isinstance(record, Ticket):
@@ -58,6 +64,7 @@ class _Walk:
     steps: Mapping[tuple[str, str], Step]
     named: Mapping[str, Sequence[Step]]
     mode: Mode
+    pinned: Digest | None
     notes: Notes
     ticket: tuple[Digest, Ticket] | None = None
     unanswered: dict[Digest, Attempt] = field(default_factory=dict)
@@ -67,6 +74,7 @@ class _Walk:
     attempts: dict[Key, tuple[int, Digest]] = field(default_factory=dict)
     done: set[tuple[Digest, Key]] = field(default_factory=set)
     facts: dict[tuple[str, str], Mapping[str, Json]] = field(default_factory=dict)
+    changed: bool = False
     fence: int = 0
     closed: bool = False
 
@@ -81,6 +89,8 @@ class _Walk:
         else:
             self._call(sealed, record, step, template)
             grade = step.grade if template.effect is Effect.READ else None
+            if template.effect is not Effect.READ and record.phase is Phase.DO:
+                self._rests(sealed, record)
             other = (record.isolation, record.grade) != (step.isolation, grade)
             when(other, "E07u", sealed, "has another isolation or read grade than planned")
         when(self.closed, "E07x", sealed, "is made after a receipt closed the operation")
@@ -90,6 +100,14 @@ class _Walk:
         self._permit(sealed, record)
         self._numbering(sealed, record)
         self.unanswered[sealed.digest] = record
+
+    def _rests(self, sealed: Sealed, record: Attempt) -> None:
+        """The first change rests on the facts that its plan pinned, read again; those after it may differ."""
+        if record.observed is not None:
+            other = record.observed.facts != self.pinned
+            self.notes.when(other, "E07z", sealed, "rests on other facts than its plan pinned")
+        elif self.pinned is not None and not self.changed and self.mode is not Mode.DRY_RUN:
+            self.notes.skip("that pinned facts still held", f"{place(sealed)} names no newer observation")
 
     def _call(self, sealed: Sealed, record: Attempt, step: CallStep, template: Call) -> None:
         """The call permitted is the planned template, filled with values its slots allow."""
@@ -185,6 +203,7 @@ class _Walk:
             again = effect in self.done and attempt.phase is not Phase.PROBE
             self.notes.when(again, "E07q", sealed, "is a second effect of its step under one ticket")
             self.done.add(effect)
+            self.changed |= attempt.phase is Phase.DO and attempt.target_n is not None
 
     def _computed(self, sealed: Sealed, record: Outcome) -> None:
         """An outcome without attempt is a computation, or a call that was not made."""
@@ -207,4 +226,5 @@ class _Walk:
         when(foreign, "E07v", sealed, "names a probe that was not made of its step")
         self.settled.add(attempt)
         if record.happened:
+            self.changed |= lost.target_n is not None
             self.done.add((lost.permit.ticket, _key(lost)))

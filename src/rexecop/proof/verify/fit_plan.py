@@ -59,7 +59,9 @@ def _decision(
 ) -> None:
     request, plan = decision.request, planned[1]
     notes.when(decision.plan != planned[0].digest, "E07c", sealed, "is about another plan")
-    meant = policy_request(asked, plan, gate=request.gate, now=request.now, step=request.step)
+    meant = policy_request(
+        asked, plan, gate=request.gate, now=request.now, step=request.step, recent=request.recent
+    )
     other = [one.name for one in fields(request) if getattr(request, one.name) != getattr(meant, one.name)]
     notes.when(
         other, "E07c", sealed, f"was made on another request than asked and planned: {', '.join(other)}"

@@ -27,6 +27,7 @@ from rexecop.proof.records import (
 )
 from rexecop.proof.records.decision import Obligations
 from rexecop.proof.records.plan import CallStep, Step
+from rexecop.proof.records.ticket import budget_subject
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened, call_steps, steps_by_id, steps_by_key
 from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Grade, Isolation, Mode, Phase, State, Verdict
 
@@ -41,7 +42,15 @@ _OBLIGATION_NAMES: Final[Mapping[str, str]] = {
     "isolation": "isolation",
     "no_network": "no_network",
     "receipt": "receipt",
+    "output_digest": "output_digest",
+    "egress": "egress",
+    "redaction": "redaction",
+    "wave_max": "wave",
+    "notify": "notify",
+    "review_ms": "review",
+    "budgets": "budget",
 }
+_NOTHING_ASKED: Final = Obligations()
 
 Key = tuple[str, str]
 
@@ -122,9 +131,11 @@ def check(evidence: Evidence, notes: Notes) -> None:
         story.take(sealed)
     _honest(evidence, notes)
     decisions = {sealed.digest: record for sealed, record in evidence.of(Decision)}
-    for _, ticket in evidence.of(Ticket):
+    for sealed, ticket in evidence.of(Ticket):
         if ticket.decision in decisions:
-            _obligations(decisions[ticket.decision].terms.obligations, evidence, notes)
+            kept = decisions[ticket.decision].terms.obligations
+            _obligations(kept, evidence, notes)
+            _budgets(kept, sealed, ticket, evidence, notes)
 
 
 def _receipt(sealed: Sealed, record: Receipt, story: _Story, notes: Notes) -> None:
@@ -211,6 +222,8 @@ def _obligations(kept: Obligations, evidence: Evidence, notes: Notes) -> None:
     if planned is None:
         return
     _plan_keeps(kept, *planned, notes)
+    if kept.wave_max is not None:
+        _wave(kept.wave_max, evidence, notes)
     for sealed, outcome in evidence.of(Outcome):
         sizes = [blob.kept_bytes for blob in (outcome.blobs or {}).values()]
         large = kept.output_bytes is not None and max(sizes, default=0) > kept.output_bytes
@@ -218,14 +231,39 @@ def _obligations(kept: Obligations, evidence: Evidence, notes: Notes) -> None:
         most = None if kept.timeout_ms is None else kept.timeout_ms + GRACE_MS_MAX
         slow = most is not None and outcome.ended is Ended.OK and outcome.duration_ms > most
         notes.when(slow, "E09h", sealed, f"took longer than {kept.timeout_ms} ms and the grace to end")
-        reached = kept.no_network and outcome.measured is not None and outcome.measured.network == "host"
+        bound = kept.no_network or kept.egress is not None
+        reached = bound and outcome.measured is not None and outcome.measured.network == "host"
         notes.when(reached, "E09h", sealed, "could reach the network")
     for sealed, receipt in evidence.of(Receipt):
         named = {entry.name for entry in receipt.obligations}
         for name, word in _OBLIGATION_NAMES.items():
-            asked = getattr(kept, name)
-            silent = asked is not None and asked is not False and word not in named
+            silent = getattr(kept, name) != getattr(_NOTHING_ASKED, name) and word not in named
             notes.when(silent, "E09h", sealed, f"does not say how `{word}` was met")
+
+
+def _wave(most: int, evidence: Evidence, notes: Notes) -> None:
+    """At no time are changes of more targets under way."""
+    under_way: dict[Digest, str] = {}
+    for sealed in evidence.records:
+        record = sealed.record
+        if isinstance(record, Attempt) and record.target_n is not None:
+            under_way[sealed.digest] = record.target
+            many = len(set(under_way.values())) > most
+            notes.when(many, "E09h", sealed, f"changes more than {most} targets at one time")
+        elif isinstance(record, Outcome) and record.attempt is not None:
+            under_way.pop(record.attempt, None)
+
+
+def _budgets(kept: Obligations, sealed: Sealed, ticket: Ticket, evidence: Evidence, notes: Notes) -> None:
+    """Every budget that counts anybody is claimed, once, for whoever the intent says."""
+    intent = evidence.intent
+    if intent is None or evidence.plan is None:
+        return
+    subjects = {budget.scope: budget_subject(intent, budget.scope) for budget in kept.budgets}
+    meant = {(scope, subject) for scope, subject in subjects.items() if subject is not None}
+    claimed = [(use.scope, use.subject) for use in ticket.uses]
+    other = set(claimed) != meant or len(claimed) != len(meant) or any(use.n < 1 for use in ticket.uses)
+    notes.when(other, "E09h", sealed, "claims other budgets than its terms give")
 
 
 def _plan_keeps(kept: Obligations, sealed: Sealed, plan: Plan, notes: Notes) -> None:
@@ -239,7 +277,7 @@ def _plan_keeps(kept: Obligations, sealed: Sealed, plan: Plan, notes: Notes) -> 
             continue  # It cannot do I/O, so isolation and network have nothing to bound.
         weak = kept.isolation is not None and _strength(step.isolation) < _strength(kept.isolation)
         notes.when(weak, "E09h", sealed, f"runs step `{step.id:.64}` with less than `{kept.isolation}`")
-        reaches = kept.no_network and step.grade is not Grade.CONTAINED
+        reaches = (kept.no_network or kept.egress is not None) and step.grade is not Grade.CONTAINED
         notes.when(reaches, "E09h", sealed, f"does not keep step `{step.id:.64}` from the network")
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from rexecop.proof.bundle import BundleContents
 from rexecop.proof.chain import Sealed
 from rexecop.proof.quorum import ProvedBy
+from rexecop.proof.receipts import closing
 from rexecop.proof.records import Attempt, Receipt, Trust
 from rexecop.proof.trust import enrolments
 from rexecop.proof.verify import (
@@ -181,7 +182,7 @@ def _verdicts(contents: BundleContents | None, opened: Opened | None) -> tuple[O
     return tuple(
         OperationVerdict(
             operation=name,
-            state=records[-1].record.state if records and isinstance(records[-1].record, Receipt) else None,
+            state=ended.state if (ended := closing(records)) else None,
             records=len(records),
         )
         for name, records in operations.items()
