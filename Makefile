@@ -49,7 +49,7 @@ corpus: $(STAMP)  ## write conformance/cases anew, after a change of a format or
 
 dist: $(STAMP)  ## wheels, source archives and the verifier, checked, digested and tried
 	@rm -rf dist
-	@for folder in . profiles/tecrax; do \
+	@for folder in . profiles/tecrax profiles/recon; do \
 		$(BIN)/python -m build --outdir dist $$folder > $(VENV)/build.txt 2>&1 || { cat $(VENV)/build.txt; exit 1; }; \
 	done
 	@$(BIN)/twine --no-color check --strict dist/*
@@ -64,8 +64,8 @@ clean:  ## remove what the targets made
 .venv: $(STAMP)  ## the virtual environment, with everything installed into it (PYTHON=python3.12 picks another)
 
 # Wheels only: nothing is compiled, so no compiler is needed.
-$(STAMP): pyproject.toml profiles/tecrax/pyproject.toml
+$(STAMP): pyproject.toml profiles/tecrax/pyproject.toml profiles/recon/pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about half a minute)"
-	@$(PIP) install --only-binary :all: -e '.[all,dev]' -e profiles/tecrax
+	@$(PIP) install --only-binary :all: -e '.[all,dev]' -e profiles/tecrax -e profiles/recon
 	@touch $@

@@ -63,7 +63,7 @@ from rexecop.proof.chain import seal
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.decision import ApprovalRule, Obligations
+from rexecop.proof.records.decision import ApprovalRule, Obligations, Opinion
 from rexecop.proof.records.plan import Retry
 from rexecop.proof.records.receipt import ObligationMet
 from rexecop.proof.records.reconciliation import Reconciliation
@@ -199,6 +199,39 @@ def dry_run() -> Case:
 @logged("Policy said no; the refusal is recorded and has its receipt.")
 def blocked_by_policy() -> Case:
     return bundled(a_refusal())
+
+
+@logged("A decision point outside said no to what policy would have allowed, and nothing was done.")
+def blocked_by_an_outside_opinion() -> Case:
+    book = Book("op_opinion")
+    book.intent()
+    book.plan((read_step(),), Effect.READ)
+    book.decision(Verdict.BLOCKED, opinion=_said("no to `host-1`"))
+    book.receipt(State.BLOCKED)
+    return bundled(book)
+
+
+@logged("A decision point outside did not deny what policy allows.")
+def allowed_with_an_outside_opinion() -> Case:
+    book = Book("op_opinion")
+    look = read_step()
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan((look,), Effect.READ)
+    book.decision(Verdict.ALLOWED, opinion=_said("yes"))
+    book.ticket()
+    book.run(look, facts=PATHS)
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
+def _said(reason: str) -> Opinion:
+    return Opinion(
+        source="https://pdp.example",
+        allowed=reason == "yes",
+        reason=reason,
+        answer=digest_of(reason.encode()),
+    )
 
 
 @logged("A person entitled to approve said no, and nothing was done.")

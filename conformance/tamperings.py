@@ -67,7 +67,7 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations
+from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations, Opinion
 from rexecop.proof.records.instance import Epoch, Note, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.records.outcome import Measured
@@ -1164,6 +1164,18 @@ def a_policy_error_that_let_through() -> Case:
     record = book.records[-1].record
     assert isinstance(record, Decision)
     book.records[-1] = seal(replace(record, errors=("rule r1 failed",)))
+    return cutting(book)
+
+
+@earns("E08j")
+def an_outside_no_that_let_through() -> Case:
+    book, _, _ = planned_change()
+    record = book.records[-1].record
+    assert isinstance(record, Decision)
+    no = Opinion(
+        source="https://pdp.example", allowed=False, reason="no to `host-1`", answer=digest_of(b"no")
+    )
+    book.records[-1] = seal(replace(record, opinion=no))
     return cutting(book)
 
 

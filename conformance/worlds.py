@@ -167,6 +167,7 @@ class Book:
         plan, planned = self.last(Plan)
         assert isinstance(intent, Intent)
         request = policy_request(intent, planned, gate=Gate.PLAN, now=self.at)
+        opinion = more.pop("opinion", None)
         terms = Terms(
             verdict=verdict, approvals=approvals, obligations=more.pop("obligations", Obligations())
         )
@@ -179,6 +180,7 @@ class Book:
             packs=(PackRef(id="starter", version="1", digest=PACK.digest),),
             errors=(),
             reason="because",
+            opinion=opinion,
         )
 
     def approve(self, by: Principal, key: Signer, *, approves: bool = True, **more: Any) -> Sealed:

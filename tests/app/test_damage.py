@@ -16,8 +16,13 @@ from rexecop.app.evidence import Asked
 from rexecop.app.instance import Instance
 from rexecop.app.root import Root
 from rexecop.operations.fold import fold
+from rexecop.proof.chain import seal, unseal
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.merkle import leaf_hash
+from rexecop.proof.principal import Principal
 from rexecop.proof.signer import Signer
+from rexecop.proof.vocabulary import Established
+from rexecop.store.packing import pack_body, pack_operation, unpack_body
 from rexecop.store.sqlite import SqliteStore
 from tests.app.support import asked, bob, change, made, opened, records, scratch, settings, verified
 from tests.store.faulty import Disk, fail_at
@@ -82,6 +87,44 @@ def test_a_damaged_record_is_named_and_everything_else_keeps_working(n: int) -> 
                 assert doctor.status == "failed"
                 log = next(check for check in doctor.checks if check.name == "log")
                 assert log.status == "failed" and f"record {n}" in log.message
+
+    asyncio.run(story())
+
+
+def replaced(folder: Path, operation: str, n: int) -> None:
+    """Put another record in place of one, with the hash of its leaf, as whoever can write the file might."""
+    connection = apsw.Connection(str(folder / "root" / "ledger.sqlite"))
+    where = "op=(SELECT number FROM operations WHERE id=?) AND n=?"
+    at = (pack_operation(operation), n)
+    ((stored, nodes),) = connection.execute(f"SELECT body, nodes FROM records WHERE {where}", at)
+    other = seal(replace(unseal(unpack_body(stored)).record, by=Principal(
+        person="mallory", established=Established.OS_USER, credential="uid:7")))  # fmt: skip
+    values = (pack_body(other.body), leaf_hash(other.body) + nodes[32:])
+    connection.execute(f"UPDATE records SET body=?, nodes=? WHERE {where}", (*values, *at))
+    connection.close()
+
+
+def test_an_operation_whose_chain_does_not_verify_is_not_started_resumed_or_retried() -> None:
+    async def story() -> None:
+        with scratch() as folder:
+            await made(folder)
+            with opened(folder) as instance:
+                waits = (await instance.plan(asked(folder, "host_facts", "read_only"))).operation_id
+                ended = await ran(instance, folder)
+            replaced(folder, waits, 1)
+            replaced(folder, ended, 4)
+            with opened(folder) as instance:
+                for go, operation in (
+                    (instance.start, waits),
+                    (instance.resume, waits),
+                    (instance.retry, ended),
+                    (instance.resume, ended),
+                ):
+                    with pytest.raises(RexecopError) as refused:
+                        await go(operation)
+                    assert refused.value.code == "journal-damaged"
+                    assert "does not name the record before it" in refused.value.message
+                assert instance.status(await ran(instance, folder)).state == "completed"
 
     asyncio.run(story())
 

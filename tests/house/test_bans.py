@@ -62,7 +62,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "importlib.metadata": PLUGINS,
 }
 
-PURE: Final = ("proof", "execution", "governance", "operations")
+PURE: Final = ("proof", "execution", "governance", "operations", "govern")
 # The import contracts forbid modules; these are the ways out that need no forbidden module.
 PURE_MAY_NOT: Final = (
     "builtins.open",

@@ -10,12 +10,13 @@ from typing import Final
 
 import pytest
 
+import recon
 import rexecop
 import tecrax
 from tests.house.source import CORE, PROFILES, ROOT
 
-THEIRS: Final = frozenset({"rexecop", "tecrax", "govengine", "sclite-core"})
-OURS: Final = ("rexecop", "tecrax")
+THEIRS: Final = frozenset({"rexecop", "tecrax", "recon", "govengine", "sclite-core"})
+OURS: Final = ("rexecop", "tecrax", "recon")
 PROJECTS: Final = (ROOT / "pyproject.toml", *sorted(PROFILES.glob("*/pyproject.toml")))
 
 
@@ -66,8 +67,10 @@ def test_every_requirement_has_an_upper_bound_or_is_data_or_stubs() -> None:
 def test_the_version_has_one_source() -> None:
     assert distribution("rexecop").version == rexecop.__version__
     assert distribution("tecrax").version == tecrax.__version__
+    assert distribution("recon").version == recon.__version__
 
 
-def test_type_checkers_may_trust_both_packages() -> None:
+def test_type_checkers_may_trust_every_package() -> None:
     assert (CORE / "py.typed").exists()
-    assert (PROFILES / "tecrax" / "src" / "tecrax" / "py.typed").exists()
+    for profile in ("recon", "tecrax"):
+        assert (PROFILES / profile / "src" / profile / "py.typed").exists()

@@ -17,9 +17,10 @@ ROOT: Final = Path(__file__).parents[2]
 HELLO: Final = ROOT / "src/rexecop/app/data/hello"
 HELLO_ENVIRONMENT: Final = ROOT / "src/rexecop/app/data/hello.environment.yaml"
 TECRAX: Final = ROOT / "profiles/tecrax/src/tecrax/profile"
+RECON: Final = ROOT / "profiles/recon/src/recon/profile"
 FIXTURE: Final = ROOT / "examples/profiles/tecrax-fixture"
 ENVIRONMENTS: Final = ROOT / "examples/environments"
-SHIPPED: Final = (HELLO, TECRAX, FIXTURE)
+SHIPPED: Final = (HELLO, TECRAX, RECON, FIXTURE)
 
 REACHED: Final[Mapping[Isolation, bool]] = {
     Isolation.BUBBLEWRAP: False,

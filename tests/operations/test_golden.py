@@ -9,9 +9,9 @@ from rexecop.operations.errors import ProfileRefused
 from rexecop.operations.golden import golden_cases, run_case
 from rexecop.operations.profile import load_profile
 from rexecop.proof.records.validation import RuleVerdict
-from tests.operations.folders import HELLO, TECRAX, folder
+from tests.operations.folders import HELLO, RECON, TECRAX, folder
 
-CASES = [(root, case.name) for root in (HELLO, TECRAX) for case in golden_cases(folder(root))]
+CASES = [(root, case.name) for root in (HELLO, RECON, TECRAX) for case in golden_cases(folder(root))]
 
 
 @pytest.mark.parametrize(("root", "name"), CASES, ids=[name for _, name in CASES])
@@ -22,7 +22,7 @@ def test_every_golden_case_holds(root: Path, name: str) -> None:
     assert run_case(case, load_profile(files), files) == ()
 
 
-@pytest.mark.parametrize("root", [HELLO, TECRAX], ids=lambda root: root.name)
+@pytest.mark.parametrize("root", [HELLO, RECON, TECRAX], ids=lambda root: root.name)
 def test_every_intent_has_a_golden_case_but_the_plainest(root: Path) -> None:
     tested = {case.request.intent for case in golden_cases(folder(root))}
 

@@ -19,6 +19,7 @@ from rexecop.app.evidence import Evidence
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
+from rexecop.engines.asking import Opinions
 from rexecop.engines.driver import Driver, World
 from rexecop.engines.runner import boot_id
 from rexecop.engines.session import Session
@@ -335,6 +336,7 @@ class House:
         heads = HeadsKeeper(self.store, self.clock, INSTANCE)
         cutter = Cutter(self.store, INSTANCE, lambda: SIGNER)
         self.evidence = Evidence(self.store, cutter, heads, lambda: SIGNER, None)
+        self.opinions: Opinions | None = None
         self._lives = 0
         self.life()
 
@@ -359,6 +361,7 @@ class House:
             runner=runner or dead_runner(self._lives),
             permit_seconds=30,
             sound=lambda: None,
+            opinions=self.opinions,
         )
         self.lifecycle = Lifecycle(self.world, Driver(self.world), MARGIN)
         return self.lifecycle

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from rexecop.app.access import Outside
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
 from rexecop.app.clock import SystemClock, SystemIds, uuid7_hex
@@ -252,7 +253,8 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     store = _open(root, key)
     isolations = Isolations(root.path / "isolation.json")
     hidden = (str(root.path.resolve()), *([environ["SSH_AUTH_SOCK"]] if environ.get("SSH_AUTH_SOCK") else []))
-    lanes = LazyLanes(isolations, secret_resolver(environ), hidden)
+    secrets = secret_resolver(environ)
+    lanes = LazyLanes(isolations, secrets, hidden)
     contents = PinnedContents(store)
     instance = store.instance_id
     key.follow(store, instance)
@@ -278,6 +280,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         runner=runner_id(),
         permit_seconds=settings.permit_seconds,
         sound=sinks.require_agreement,
+        opinions=Outside(root, secrets),
         observe=observing.again,
     )
     return Instance(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
+from rexecop.app.access import described
 from rexecop.app.authority import RootAuthority
 from rexecop.app.files import require_private
 from rexecop.app.root import Root
@@ -66,6 +67,7 @@ class Doctor:
             self._guard("keys", self._keys),
             self._guard("policy", self._policy),
             self._guard("halts", self._halts),
+            *([self._guard("authzen", self._access)] if self._root.authzen.exists() else []),
             self._guard("clock", self._clock),
             self._guard("disk", self._disk),
             *self._isolation(),
@@ -100,6 +102,9 @@ class Doctor:
         return CheckView(
             name="identity", status="ok", message=f"last written here, epoch {self._store.epoch}"
         )
+
+    def _access(self) -> CheckView:
+        return CheckView(name="authzen", status="ok", message=described(self._root))
 
     def _storage(self) -> CheckView:
         version = self._store.sqlite_version()

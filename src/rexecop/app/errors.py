@@ -17,6 +17,8 @@ RexecopError
     ├── RecordUnknown      no one record of an operation is meant
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
     ├── SinksRefused       the file of checkpoint sinks is not what its format says
+    ├── AccessRefused      the file of who may ask and whom we ask is not what its format says
+    ├── CallerUnknown      who asks for a decision holds no token that counts
     ├── SinkFailed         a checkpoint sink did not take a checkpoint
     ├── LedgerRewound      a sink holds more of this ledger than there is
     ├── LedgerForked       a sink holds another ledger of the same name
@@ -130,6 +132,18 @@ class SinksRefused(AppError):
     """The file that names checkpoint sinks is not what its format says."""
 
     code = "sinks-refused"
+
+
+class AccessRefused(AppError):
+    """The file that names who may ask for decisions, and whom we ask, is not what its format says."""
+
+    code = "access-refused"
+
+
+class CallerUnknown(AppError):
+    """Who asks for a decision over HTTP holds no token that counts here."""
+
+    code = "caller-unknown"
 
 
 class SinkFailed(AppError):

@@ -16,7 +16,7 @@ from typing import Final
 
 from rexecop.app.demo_authority import DemoAuthority
 from rexecop.app.execute_plan import DemoPlans
-from rexecop.engines.asking import ask, block, record_decision
+from rexecop.engines.asking import ask, block, consult, record_decision
 from rexecop.engines.driver import Driver, World
 from rexecop.engines.recent import counted
 from rexecop.engines.runner import is_alive
@@ -161,7 +161,7 @@ class Executor:
                 del self._turns[key]
 
     async def _once(self, claim: Claim, action: str, text: str, nonce: str) -> Answer:
-        session = self._begin(claim, action, text, nonce)
+        session = await self._begin(claim, action, text, nonce)
         # A blocked request claims nothing, so only it has to be looked up first.
         used = None if session.attached.claims else self._world.store.claimed(claim)
         if used is None:
@@ -179,7 +179,7 @@ class Executor:
 
     # --- a new request ---
 
-    def _begin(self, claim: Claim, action: str, text: str, nonce: str) -> _Session:
+    async def _begin(self, claim: Claim, action: str, text: str, nonce: str) -> _Session:
         """Return a session that holds intent, plan and decision, not yet stored."""
         world, plans = self._world, self._plans
         session = _Session(world.store, world.clock, world.ids.operation())
@@ -205,13 +205,13 @@ class Executor:
             targets=(plans.target,),
             steps=plans.steps(action, text),
         )
-        self._decide(session, action)
+        await self._decide(session, action)
         session.attached.inputs.extend(plans.inputs(self._authority.pinned_packs()))
         if session.op.state is not State.BLOCKED:
             session.attached.claims.append(claim)
         return session
 
-    def _decide(self, session: Session, action: str) -> None:
+    async def _decide(self, session: Session, action: str) -> None:
         plan = session.op.the_plan
         request = policy_request(session.op.the_intent, plan, gate=Gate.PLAN, now=session.judged_now())
         policy = self._authority.policy(plan.profile)
@@ -222,6 +222,7 @@ class Executor:
         for halt in self._authority.halts():
             if stops(halt, session.op.the_intent, plan):
                 answer = block(answer, words(halt))
+        answer = await consult(self._world.opinions, answer, request)
         record_decision(session, request, answer)
 
     # --- answers ---

@@ -5,17 +5,18 @@ What it is worth is said by the one verifier there is, over what a bundle would 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from rexecop.app.accesses import accesses_of
 from rexecop.app.cutting import Cutter, Cutting
 from rexecop.app.describe import record_view
 from rexecop.app.errors import NotYet, RecordUnknown
 from rexecop.app.views import BlobLine, EvidenceLine, EvidenceView, ReceiptView, RecordEvidence, SignatureLine
+from rexecop.govern.views import artifacts
 from rexecop.operations.fold import fold
 from rexecop.proof import dsse, sshsig
 from rexecop.proof.bundle import build
-from rexecop.proof.canonical import Json, parse_json
+from rexecop.proof.canonical import parse_json
 from rexecop.proof.chain import Sealed, unseal
 from rexecop.proof.codec import to_json
 from rexecop.proof.dsse import ENVELOPE_BYTES_MAX
@@ -117,20 +118,17 @@ class Looking(Cutter):
         )
 
     def _lines(self, records: Sequence[Sealed], step: str | None) -> Iterator[EvidenceLine]:
-        places: dict[str, int] = {sealed.digest: sealed.record.n for sealed in records}
         attempts = {sealed.digest: sealed.record for sealed in records if isinstance(sealed.record, Attempt)}
         depths: dict[int, int] = {}
-        for sealed in records:
-            view, record = record_view(sealed), sealed.record
-            named = _texts({key: value for key, value in view.body.items() if key != "prev"})
-            rests_on = sorted({places[one] for one in named if one in places})
+        for sealed, artifact in zip(records, artifacts(records), strict=True):
+            view, record, rests_on = record_view(sealed), sealed.record, artifact.rests_on
             depths[view.n] = depths[rests_on[-1]] + 1 if rests_on else 0
             about = attempts.get(record.attempt) if isinstance(record, Reconciliation) else record
             name = about.permit.step if isinstance(about, Attempt) else getattr(about, "step", "")
             if step in (None, name, name.split("@", 1)[0]):
                 yield EvidenceLine(
                     record=view,
-                    rests_on=tuple(rests_on),
+                    rests_on=rests_on,
                     depth=depths[view.n],
                     leaf=self._store.leaf_of(record.operation, view.n),
                 )
@@ -153,14 +151,6 @@ class Looking(Cutter):
         except StoreDamaged as error:
             state = f"damaged: {error.message}"
         return BlobLine(name=name, ref=ref, state=state)
-
-
-def _texts(value: Json) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | Sequence):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
 
 
 def _claimed(form: str, data: bytes) -> str:

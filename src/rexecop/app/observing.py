@@ -9,7 +9,7 @@ from typing import Final
 
 from rexecop.app.identity import Identity
 from rexecop.app.planner import sign_intent
-from rexecop.engines.asking import ask, record_decision
+from rexecop.engines.asking import ask, consult, record_decision
 from rexecop.engines.closing import close, pinned_facts
 from rexecop.engines.driver import Driver, World
 from rexecop.engines.recent import counted
@@ -51,7 +51,8 @@ class Observing:
         )
         policy = world.authority.policy(session.op.the_plan.profile)
         request = counted(policy, world.store, session.id, request)
-        record_decision(session, request, ask(policy, request, session.op.the_plan))
+        answer = await consult(world.opinions, ask(policy, request, session.op.the_plan), request)
+        record_decision(session, request, answer)
         if session.op.receipt_due:
             close(session, world.signer)
         await session.flush()

@@ -14,7 +14,7 @@ from rexecop.app.files import FolderWatch, read_file, read_folder
 from rexecop.app.identity import Identity
 from rexecop.app.profiles import find_profile
 from rexecop.app.reviewing import overdue_of
-from rexecop.engines.asking import ask, block, record_decision
+from rexecop.engines.asking import ask, block, consult, record_decision
 from rexecop.engines.closing import close
 from rexecop.engines.driver import World
 from rexecop.engines.recent import counted
@@ -187,6 +187,8 @@ class Planner:
     def foresee(self, asked: PlanInput, identity: Identity) -> tuple[Answer, PolicyRequest, Policy]:
         """Return what policy would answer to `asked`, what it would be asked, and itself; nothing is stored.
 
+        Nobody outside is asked about what may never be.
+
         Raises:
             OperationsError: the request is no plan.
         """
@@ -211,6 +213,7 @@ class Planner:
         session = Session(self._world.store, self._world.clock, self._world.ids.operation())
         self.draft_records(session, asked, prepared.draft, identity, pinned)
         answer, request = self.decide(session, prepared.draft)
+        answer = await consult(self._world.opinions, answer, request)
         record_decision(session, request, answer)
         if session.op.receipt_due:
             close(session, self._world.signer)

@@ -46,6 +46,11 @@ class Root:
         return self.path / "sinks.yaml"
 
     @property
+    def authzen(self) -> Path:
+        """Who may ask for decisions over HTTP, and whom outside we ask; without the file nobody."""
+        return self.path / "authzen.yaml"
+
+    @property
     def environment(self) -> Path:
         """The environment of the built-in `hello` profile."""
         return self.path / "hello.environment.yaml"

@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import Final
 
 from rexecop import __version__
+from rexecop.app.access import AccessPoint
 from rexecop.app.build import open_instance
 from rexecop.app.demo_authority import DemoAuthority
 from rexecop.app.execute import Answer, Executor
 from rexecop.app.instance import Instance
+from rexecop.app.root import Root
 from rexecop.app.settings import Settings
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import Batch, Lock
@@ -36,6 +38,9 @@ class Serving:
         self._chain = instance.parts.ledger.instance_id
         self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
         self._executor = Executor(self._world, self._authority)
+        self.access: Final = AccessPoint(
+            Root(instance.parts.settings.root), instance.parts.authority, self._world.clock.now
+        )
 
     def __enter__(self) -> Serving:
         return self

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer, Policy, decide
 from rexecop.governance.obligations import unmet
 from rexecop.governance.windows import Schedule
-from rexecop.proof.records.decision import Decision, PolicyRequest
+from rexecop.proof.records.decision import Decision, Opinion, PolicyRequest
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.vocabulary import Verdict
+
+
+class Opinions(Protocol):
+    """A decision point outside this instance, whose no counts on top of ours."""
+
+    async def of(self, request: PolicyRequest) -> Opinion | None:
+        """Return what it says to `request`, None where nobody is to be asked; it never raises.
+
+        An answer that does not come in time, or is none, is a no.
+        """
+        ...
 
 
 def ask(policy: Policy, request: PolicyRequest, plan: Plan, schedule: Schedule | None = None) -> Answer:
@@ -21,6 +33,17 @@ def ask(policy: Policy, request: PolicyRequest, plan: Plan, schedule: Schedule |
     answer = decide(policy, request, *(() if schedule is None else (schedule,)))
     short = unmet(answer.terms.obligations, plan)
     return block(answer, f"the plan cannot keep an obligation: {short[0]}") if short else answer
+
+
+async def consult(opinions: Opinions | None, answer: Answer, request: PolicyRequest) -> Answer:
+    """Return `answer`, blocked where the decision point outside denies; a no of ours is not put to it."""
+    if opinions is None or answer.terms.verdict is Verdict.BLOCKED:
+        return answer
+    opinion = await opinions.of(request)
+    if opinion is None:
+        return answer
+    answer = replace(answer, opinion=opinion)
+    return answer if opinion.allowed else block(answer, f"`{opinion.source}` denies: {opinion.reason}")
 
 
 def block(answer: Answer, reason: str) -> Answer:
@@ -41,4 +64,5 @@ def record_decision(session: Session, request: PolicyRequest, answer: Answer) ->
         packs=answer.packs,
         errors=answer.errors,
         reason=answer.reason,
+        opinion=answer.opinion,
     )

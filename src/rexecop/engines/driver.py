@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Protocol
 
-from rexecop.engines.asking import ask, record_decision
+from rexecop.engines.asking import Opinions, ask, consult, record_decision
 from rexecop.engines.budgets import SPACE as BUDGETS
 from rexecop.engines.budgets import claims, next_uses
 from rexecop.engines.caller import Caller
@@ -103,6 +103,7 @@ class World:
     runner: str
     permit_seconds: int
     sound: Callable[[], None]  # Raises where nothing that changes something may begin.
+    opinions: Opinions | None = None  # None: nobody outside is asked.
     observe: Observe | None = None  # Without it no change that rests on pinned facts is made.
 
     @property
@@ -296,7 +297,7 @@ class _Drive:
         if isinstance(effect, Make):
             await self.make(effect)
         elif isinstance(effect, Mint):
-            self._mint()
+            await self._mint()
         elif isinstance(effect, Derive):
             self._derive(effect)
         elif isinstance(effect, Decline):
@@ -333,10 +334,10 @@ class _Drive:
         if (halt := self._halted()) is not None:
             raise Halted(words(halt), next_steps=LIFT)
 
-    def _mint(self) -> None:
+    async def _mint(self) -> None:
         session, op = self._session, self._session.op
         self.require_free()
-        answer, now = self._ask(GateName.TICKET), session.judged_now()
+        answer, now = await self._ask(GateName.TICKET), session.judged_now()
         over = op.terms.not_after is not None and op.terms.not_after <= now
         if over or tighter(op.terms, answer.terms) is not None:
             record_decision(session, self._asked, answer)
@@ -378,12 +379,13 @@ class _Drive:
             valid_for=TICKET_VALID_MAX,
         )
 
-    def _ask(self, gate: GateName, step: str | None = None) -> Answer:
+    async def _ask(self, gate: GateName, step: str | None = None) -> Answer:
         op, policy = self._session.op, self._world.authority.policy(self._session.op.the_plan.profile)
         request = replace(op.the_decision.request, gate=gate, step=step, now=self._session.judged_now())
         self._asked = counted(policy, self._world.store, op.id, request)
         schedule = self._world.contents.schedule(op.the_plan.environment) if is_held(request) else None
-        return ask(policy, self._asked, op.the_plan, schedule)
+        answer = ask(policy, self._asked, op.the_plan, schedule)
+        return await consult(self._world.opinions, answer, self._asked)
 
     # --- calls ---
 
@@ -408,7 +410,7 @@ class _Drive:
             if not isinstance(stands, Standing):
                 return
             observed = stands.observed
-            answer = self._ask(GateName.CALL, make.step.id)
+            answer = await self._ask(GateName.CALL, make.step.id)
             stricter = tighter(self._session.op.terms_in_force, answer.terms)
             if stricter is not None:
                 record_decision(self._session, self._asked, answer)

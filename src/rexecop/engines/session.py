@@ -26,7 +26,8 @@ from rexecop.operations.ports import (
     Store,
     TargetHead,
 )
-from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed, seal
+from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed, check_chain, seal
+from rexecop.proof.errors import ChainBroken
 from rexecop.proof.principal import ENGINE, Principal
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.outcome import Outcome
@@ -228,14 +229,18 @@ def _folded(store: Store, operation: str) -> Operation:
     """Return the operation as all of its records describe it.
 
     Raises:
-        JournalDamaged: one of them cannot be read, so what is next cannot be known.
+        JournalDamaged: one of them cannot be read, or does not follow the one before it, so what is
+            next cannot be known.
     """
     journal = store.journal(operation)
+    help_ = (f"rexecop history {operation}", "rexecop doctor")
     if journal.damaged:
         bad = journal.damaged[0]
-        raise JournalDamaged(
-            f"record {bad.n} of operation `{operation}` cannot be read: {bad.reason}",
-            n=bad.n,
-            next_steps=(f"rexecop history {operation}", "rexecop doctor"),
-        )
+        words = f"record {bad.n} of operation `{operation}` cannot be read: {bad.reason}"
+        raise JournalDamaged(words, n=bad.n, next_steps=help_)
+    try:
+        check_chain(journal.records)
+    except ChainBroken as error:
+        # Each is what was logged, or made to look so; together they are not what happened.
+        raise JournalDamaged(f"the records do not verify: {error.message}", next_steps=help_) from error
     return fold(journal.records)

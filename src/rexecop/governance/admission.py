@@ -30,7 +30,7 @@ from rexecop.governance.schema import actions
 from rexecop.governance.slicing import Index
 from rexecop.governance.windows import TZDATA, Schedule, is_held, opening
 from rexecop.proof.errors import NotCanonical
-from rexecop.proof.records.decision import PackRef, PolicyRequest, RequestTarget, RuleRef, Terms
+from rexecop.proof.records.decision import Opinion, PackRef, PolicyRequest, RequestTarget, RuleRef, Terms
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 
@@ -49,6 +49,7 @@ class Answer:
     packs: tuple[PackRef, ...]
     errors: tuple[str, ...]
     reason: str
+    opinion: Opinion | None = None
 
 
 class Policy:

@@ -15,6 +15,7 @@ RexecopError
     ├── TicketRefused
     │   ├── DecisionBlocked  ApprovalDenied  ApprovalsMissing
     │   └── TermsStricter  ObligationUnmet  TicketUnfit
+    ├── EvaluationRefused
     └── PermitRefused
         └── PermitOutsideScope  PermitModeMismatch  PermitTooLong  TicketNotYetValid  TicketExpired
 """
@@ -244,6 +245,12 @@ class TicketUnfit(TicketRefused):
     """Intent, plan, decision and ticket do not belong together."""
 
     code = "ticket-unfit"
+
+
+class EvaluationRefused(GovernanceError):
+    """A question in AuthZEN's form lacks something, or says it in another way; the answer to it is no."""
+
+    code = "evaluation-refused"
 
 
 class PermitRefused(GovernanceError):

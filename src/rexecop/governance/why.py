@@ -17,6 +17,7 @@ def of_decision(decision: Decision) -> tuple[str, ...]:
         packs=decision.packs,
         errors=decision.errors,
         reason=decision.reason,
+        opinion=decision.opinion,
     )
     return of_answer(answer, decision.request)
 
@@ -29,6 +30,10 @@ def of_answer(answer: Answer, request: PolicyRequest) -> tuple[str, ...]:
         lines.append("rules that took part: " + ", ".join(f"`{rule.id}`" for rule in answer.rules))
     lines += [f"error: {error}" for error in answer.errors]
     lines += [f"must keep to: {words}" for words in obligations_in_words(answer.terms.obligations)]
+    if (said := answer.opinion) is not None:
+        lines.append(
+            f"asked outside: `{said.source}` {'does not deny' if said.allowed else 'denies'}: {said.reason}"
+        )
     packs = ", ".join(f"`{pack.id}` {pack.version}" for pack in answer.packs) or "none"
     lines.append(f"packs in force: {packs}")
     lines.append(_what_would_help(answer, request))
@@ -89,6 +94,8 @@ def _what_would_help(answer: Answer, request: PolicyRequest) -> str:
     if answer.terms.verdict is Verdict.APPROVAL_REQUIRED:
         asked = approvals_in_words(answer.terms.approvals)
         return f"it runs once approved by {asked}, none of them `{request.principal.person}`"
+    if answer.opinion is not None and not answer.opinion.allowed:
+        return f"no approval overrides this; `{answer.opinion.source}` has to agree"
     if answer.errors:
         return "the policy must be repaired; until it can be evaluated everything is denied"
     if answer.rules:

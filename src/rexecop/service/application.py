@@ -13,15 +13,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from rexecop.app.errors import CallerUnknown
 from rexecop.app.execute import Executed, NotExecuted, Reason
 from rexecop.app.serving import Serving
 from rexecop.proof.errors import NotCanonical, RexecopError
-from rexecop.service.body import BodyRefused, read_request
+from rexecop.proof.payload import Value, parse_payload
+from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, read_body, read_request
 
+Decide: TypeAlias = Callable[[Mapping[str, Value], str], Mapping[str, Value]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 SERVICE: Final = "OpenExec"  # The contract spoken here, by the name its clients know.
 RETRY_SECONDS: Final = "1"
+REQUEST_ID_MAX: Final = 128  # Names people give to their requests; more is not given back.
+EVALUATION_REFUSED: Final = "evaluation-refused"
 
 HEADERS: Final[Mapping[str, str]] = {
     "content-type": "application/json",
@@ -98,6 +103,37 @@ class Contract:
             return _json(503, {"detail": error.message, "code": error.code}, {"retry-after": RETRY_SECONDS})
         return executed(answer) if isinstance(answer, Executed) else not_executed(answer)
 
+    async def evaluation(self, request: Request) -> Response:
+        """Answer one AuthZEN evaluation."""
+        return await self._decided(request, self._serving.access.evaluation)
+
+    async def evaluations(self, request: Request) -> Response:
+        """Answer several AuthZEN evaluations at once."""
+        return await self._decided(request, self._serving.access.evaluations)
+
+    async def _decided(self, request: Request, decide: Decide) -> Response:
+        """Answer for `request` what `decide` says, to a caller who holds a token; nothing is recorded."""
+        refused = self._foreign(request)
+        if refused is not None:
+            return refused
+        named = request.headers.get("x-request-id", "")
+        echoed = {"x-request-id": named} if named.isprintable() and 0 < len(named) <= REQUEST_ID_MAX else {}
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        try:
+            caller = self._serving.access.caller(token.strip() if scheme.lower() == "bearer" else None)
+            body = parse_payload(await read_body(request), bytes_max=BODY_BYTES_MAX)
+            if not isinstance(body, dict):
+                raise NotCanonical("an evaluation is an object")
+            return _json(200, decide(body, caller), echoed)
+        except CallerUnknown as error:
+            unknown = {"www-authenticate": "Bearer", **echoed}
+            return _json(401, {"detail": error.message, "code": error.code}, unknown)
+        except BodyRefused as error:
+            return _json(error.status, {"detail": error.detail}, echoed)
+        except RexecopError as error:
+            asked = isinstance(error, NotCanonical) or error.code == EVALUATION_REFUSED
+            return _json(400 if asked else 503, {"detail": error.message, "code": error.code}, echoed)
+
     def _foreign(self, request: Request) -> Response | None:
         """Refuse what a page of another site would send: a foreign host name, or a foreign origin."""
         host = request.headers.get("host", "")
@@ -119,6 +155,8 @@ def create_app(serving: Serving, hosts: Collection[str] | None) -> Starlette:
             Route("/ready", _guarded(contract.ready), methods=["GET"]),
             Route("/version", _guarded(contract.version), methods=["GET"]),
             Route("/execute", _guarded(contract.execute), methods=["POST"]),
+            Route("/access/v1/evaluation", _guarded(contract.evaluation), methods=["POST"]),
+            Route("/access/v1/evaluations", _guarded(contract.evaluations), methods=["POST"]),
         ],
         exception_handlers={HTTPException: _http_error},
     )

@@ -43,20 +43,27 @@ async def read_request(request: Request) -> ExecuteRequest:
     """Return what the body of `request` asks for.
 
     Raises:
-        BodyRefused: another content type (415), too long (413), too slow (408), or not as the
-            contract says (422).
+        BodyRefused: as `read_body`, or not as the contract says (422).
+    """
+    return parse_request(await read_body(request))
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the body of `request`.
+
+    Raises:
+        BodyRefused: another content type (415), too long (413), too slow (408) or cut short (400).
     """
     given = request.headers.get("content-type", "")
     if given.split(";", 1)[0].strip().lower() != CONTENT_TYPE:
         raise BodyRefused(415, f"Content-Type must be {CONTENT_TYPE}")
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
-            body = await _read(request)
+            return await _read(request)
     except TimeoutError:
         raise BodyRefused(408, "the body did not arrive in time") from None
     except ClientDisconnect:
         raise BodyRefused(400, "the body ended early") from None
-    return parse_request(body)
 
 
 async def _read(request: Request) -> bytes:

@@ -151,8 +151,18 @@ class PackRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a decision point outside said; it can only deny. `answer` is the digest of its bytes, if any."""
+
+    source: str
+    allowed: bool
+    reason: str
+    answer: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision(Record):
-    """`terms` for `request` about `plan`, because of `rules`, under `packs`."""
+    """`terms` for `request` about `plan`, because of `rules`, under `packs`, and not against `opinion`."""
 
     kind: ClassVar[str] = "decision/1"
 
@@ -163,6 +173,7 @@ class Decision(Record):
     packs: tuple[PackRef, ...]
     errors: tuple[str, ...]
     reason: str
+    opinion: Opinion | None = None
 
 
 def terms_digest(terms: Terms) -> Digest:

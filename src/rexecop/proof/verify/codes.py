@@ -103,7 +103,7 @@ CODES: Final[Mapping[str, str]] = {
     "E08g": "somebody entitled said no",
     "E08h": "an approver is not in the group",
     "E08i": "the policy decides otherwise",
-    "E08j": "a decision with errors does not block",
+    "E08j": "a decision with errors or an outside no does not block",
     "E08k": "an approver's key is the requester's, or was enrolled by the requester",
     "E08l": "an approval is used twice",
     "E08m": "a ticket does not name the approvals that count",

@@ -45,8 +45,9 @@ def check(evidence: Evidence, notes: Notes) -> None:
     decisions = evidence.of(Decision)
     packs = evidence.bundle.inputs(PACK_ROLE)
     for sealed, decision in decisions:
-        wrong = decision.errors and decision.terms.verdict is not Verdict.BLOCKED
-        notes.when(wrong, "E08j", sealed, "had errors and did not block")
+        against = decision.opinion is not None and not decision.opinion.allowed
+        wrong = (decision.errors or against) and decision.terms.verdict is not Verdict.BLOCKED
+        notes.when(wrong, "E08j", sealed, "had errors or an outside no, and did not block")
         _evaluated(sealed, decision, packs, evidence, notes)
     if intent is None or plan is None or plan[1].intent != intent[0].digest:
         return
