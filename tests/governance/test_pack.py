@@ -126,51 +126,6 @@ def test_a_policy_that_may_not_be_is_refused_with_code_and_place(code: str, rule
     assert "\n" not in refused.value.message
 
 
-STEP = "context has step"
-TAG = 'context.parameters.hasTag("p")'
-
-
-@pytest.mark.parametrize(
-    ("condition", "absent"),
-    [
-        (f'when {{ {STEP} && context.step == "x" }}', "`step`"),
-        (f'when {{ context.mode == "apply" && {TAG} && context.parameters.getTag("p") == "x" }}', "`p`"),
-        (f'when {{ {TAG} || context.mode == "apply" }} when {{ {STEP} }}', "`step`"),
-        (f"unless {{ !({STEP}) }}", "`step`"),
-        (f"when {{ if {STEP} then true else false }}", "`step`"),
-        (f"when {{ ({STEP}) == true }}", "`step`"),
-        (f"when {{ {STEP} || {TAG} }}", "all it asks for by `has`"),
-        (f'when {{ if {STEP} then context.step == "x" else true }}', None),
-        (f'when {{ {STEP} && context.step == "x" || context.mode == "apply" }}', None),
-        (f'unless {{ {STEP} && context.step == "x" }}', None),
-        ('when { context.mode == "apply" }', None),
-    ],
-)
-@pytest.mark.parametrize("word", ["forbid", "requirement", "permit"])
-def test_what_binds_may_not_fall_silent_where_something_is_left_unsaid(
-    word: str, condition: str, absent: str | None
-) -> None:
-    head = '@id("x") @obligations("receipt") ' if word == "requirement" else '@id("x") '
-    text = f"{head}{'forbid' if word == 'forbid' else 'permit'} (principal, action, resource) {condition};"
-    meant = f'@absent("permits") {text}'
-
-    def parse(text: str) -> Pack:
-        return Pack.parse(pack_files(GOOD, text) if word == "requirement" else pack_files(text))
-
-    if absent is None or word == "permit":
-        assert parse(text).ref.id
-    else:
-        with pytest.raises(PackRefused, match=f"does not match where {absent}"):
-            parse(text)
-    if word == "permit":
-        with pytest.raises(PackRefused, match="of a forbid or a requirement only"):
-            parse(meant)
-    else:
-        assert parse(meant).ref.id
-        with pytest.raises(PackRefused, match="is all that can be said"):
-            parse(meant.replace("permits", "denies"))
-
-
 @pytest.mark.parametrize(
     ("code", "requirement"),
     [

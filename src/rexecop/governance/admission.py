@@ -15,7 +15,6 @@ from itertools import chain
 from typing import Final
 
 import cedarpy
-from cedarpy import pst
 
 from rexecop.governance.cedar import Rule
 from rexecop.governance.entities import NOBODY, Entities, merge_entities
@@ -29,8 +28,10 @@ from rexecop.governance.obligations import (
 from rexecop.governance.pack import Pack
 from rexecop.governance.schema import actions
 from rexecop.governance.slicing import Index
+from rexecop.governance.windows import TZDATA, Schedule, is_held, opening
 from rexecop.proof.errors import NotCanonical
 from rexecop.proof.records.decision import PackRef, PolicyRequest, RequestTarget, RuleRef, Terms
+from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 
 ANSWERS_MAX: Final = 512  # As many kinds of request as a busy instance sees; beyond it all are asked anew.
@@ -73,6 +74,13 @@ class Policy:
                 *(replace(NOBODY, target_groups=pack.entities.target_groups) for pack in profile),
             ]
         )
+        self.schedules: tuple[Schedule, ...] = (
+            *(pack.schedule for pack in operator),
+            *(replace(pack.schedule, override=(), lift_halt=()) for pack in profile),
+        )
+        self.lift_halt: tuple[str, ...] = tuple(
+            sorted({group for pack in operator for group in pack.schedule.lift_halt})
+        )
         self._by_name: dict[str, Rule] = {}
         rules, problems = self._collect(operator, profile)
         standing = (
@@ -83,7 +91,7 @@ class Policy:
         )
         self._problem: str | None = next(filter(None, standing), None)
         self.permits: Final = frozenset(name for name, rule in rules.items() if not rule.forbids)
-        self.index: Final = Index(_policies(self._by_name))
+        self.index: Final = Index({name: rule.template for name, rule in self._by_name.items()})
         self.facts: Final = Facts(self.entities, (rule.sight for rule in self._by_name.values()))
         self.counts: Final = "recent" in self.facts.read
         self._merged: dict[tuple[frozenset[str], bool], Answer] = {}
@@ -156,11 +164,12 @@ class Policy:
         return rules, problems
 
 
-def decide(policy: Policy, request: PolicyRequest) -> Answer:
+def decide(policy: Policy, request: PolicyRequest, *schedules: Schedule) -> Answer:
     """Return the answer of `policy` to `request`; it never raises for what a request says.
 
     Every target is asked about by itself: all must be allowed, and what any of them
-    requires is required of the whole.
+    requires is required of the whole. What really changes something is held to the windows
+    and freezes of the packs and of `schedules`.
     """
     problem = policy.problem_at(request.now)
     if problem is not None:
@@ -170,7 +179,37 @@ def decide(policy: Policy, request: PolicyRequest) -> Answer:
         answer = _decide(policy, request)
         if key is not None and not answer.errors:
             policy.remember(key, answer)
-    return answer
+    return _in_time(policy, request, answer, schedules)
+
+
+def _in_time(
+    policy: Policy, request: PolicyRequest, answer: Answer, schedules: tuple[Schedule, ...]
+) -> Answer:
+    """Return `answer` with the time in which what it allows may run; a window out of reach is a no."""
+    if answer.terms.verdict is Verdict.BLOCKED or not is_held(request):
+        return answer
+    holding = [one for one in (*policy.schedules, *schedules) if one.holds(request)]
+    names = tuple(rule.id for rule in answer.rules)
+    if not holding:
+        return answer
+    terms, reason = replace(answer.terms, tzdata=TZDATA), answer.reason
+    if request.override_window:
+        groups = policy.entities.people.get(request.principal.person, frozenset())
+        closed = next((one for one in holding if groups.isdisjoint(one.override)), None)
+        if closed is not None:
+            may = ", ".join(f"`{group}`" for group in closed.override) or "nobody"
+            words = f"`{request.principal.person}` may not override the windows of {closed.source}: {may} may"
+            return _blocked(policy, names, (), words)
+        return replace(answer, terms=terms, reason=f"{reason}, windows and freezes set aside by override")
+    found = opening(holding, request)
+    if found is None:
+        words = f"no time is open within a year by the windows of {', '.join(one.source for one in holding)}"
+        return _blocked(policy, names, (), words)
+    if found.start is not None:
+        reason += f", from {format_time(found.start)} on"
+    if found.end is not None:
+        reason += f", until {format_time(found.end)}"
+    return replace(answer, terms=replace(terms, not_before=found.start, not_after=found.end), reason=reason)
 
 
 def _decide(policy: Policy, request: PolicyRequest) -> Answer:
@@ -199,7 +238,7 @@ class _Found:
 
 
 def _ask(policy: Policy, asked: Asked, targets: Sequence[RequestTarget]) -> _Found:
-    """Ask about each target the policies whose scope it can be in, rules and requirements alike.
+    """Ask about each target the policies whose scope it is in, rules and requirements alike.
 
     Raises:
         ValueError: the engine does not understand the question.
@@ -257,8 +296,8 @@ def _unknown(entities: Entities, request: PolicyRequest) -> str | None:
     for target in request.targets if entities.target_groups else ():
         for group in target.groups:
             if group not in entities.target_groups:
-                where = "`target_groups` of no policy pack in force lists"
-                return f"target `{target.id}` is in group `{group}`, which {where}"
+                where = f"target `{target.id}` is in group `{group}`, which no policy pack in force lists"
+                return f"{where}; add it to `target_groups` in entities.yaml, or correct the environment"
     if request.effect is not Effect.READ and request.mode in READ_MODES and request.mode is not Mode.DRY_RUN:
         return f"mode `{request.mode}` only reads, and this would {request.effect}"
     return None
@@ -326,19 +365,3 @@ def _quoted(names: Iterable[str]) -> str:
 
 def _refs(policy: Policy, names: Iterable[str]) -> tuple[RuleRef, ...]:
     return tuple(RuleRef(id=name, digest=policy.rule(name).digest) for name in sorted(set(names)))
-
-
-def _policies(rules: Mapping[str, Rule]) -> dict[str, pst.Template]:
-    """Return `rules` as the engine takes them, each under its full name."""
-    return {
-        name: pst.Template(
-            id=name,
-            effect=rule.template.effect,
-            principal=rule.template.principal,
-            action=rule.template.action,
-            resource=rule.template.resource,
-            clauses=rule.template.clauses,
-            annotations=pst.FrozenMap({}),
-        )
-        for name, rule in rules.items()
-    }

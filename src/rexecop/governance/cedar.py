@@ -10,7 +10,7 @@ import cedarpy
 from cedarpy import pst
 
 from rexecop.governance import grammar
-from rexecop.governance.conditions import Sight, sight_of, silenced_by
+from rexecop.governance.conditions import Sight, sight_of
 from rexecop.governance.errors import (
     AnnotationWrong,
     PackRefused,
@@ -139,7 +139,6 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         raise statement.refused(PolicyMalformed, what)
     annotations = dict(template.annotations)
     rule_id, reason = _annotated(annotations, statement, forbids=forbids, requirement=requirement)
-    _require_heard(template, annotations, statement, binds=forbids or requirement)
     try:
         asked, kept_to = annotations.get("approvals"), annotations.get("obligations")
         approvals = () if asked is None else grammar.read_approvals(asked)
@@ -201,23 +200,6 @@ def _annotated(
     if what is not None:
         raise statement.refused(AnnotationWrong, what)
     return rule_id, reason
-
-
-def _require_heard(
-    template: pst.Template, annotations: Mapping[str, str], statement: Statement, *, binds: bool
-) -> None:
-    """Return only if a policy that `binds` matches without the attributes it guards, or says it need not."""
-    absent = annotations.get("absent")
-    if absent is not None and not (absent == "permits" and binds):
-        what = '`@absent("permits")` is all that can be said, and of a forbid or a requirement only'
-        raise statement.refused(AnnotationWrong, what)
-    silent = silenced_by(template.clauses) if binds and absent is None else None
-    if silent is not None:
-        what = (
-            f"policy `{annotations['id']}` does not match where {silent} absent; "
-            'write `if ... has ... then ... else true`, or `@absent("permits")` if that is meant'
-        )
-        raise statement.refused(AnnotationWrong, what)
 
 
 def _one_line(text: str) -> str:
