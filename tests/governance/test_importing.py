@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 import pytest
 
@@ -11,8 +12,7 @@ from rexecop.governance.errors import ImportRefused
 from rexecop.governance.importing import convert
 from rexecop.governance.lint import lint
 from rexecop.governance.pack import Pack
-from rexecop.proof.canonical import Json
-from rexecop.proof.records.decision import ApprovalRule, Obligations, RequestTarget
+from rexecop.proof.records.decision import ApprovalRule, Obligations, Recent, RequestTarget
 from rexecop.proof.vocabulary import Effect, Mode
 from tests.governance.cases import NOW, request
 
@@ -45,6 +45,7 @@ def denied(condition: str, **changes: object) -> bool:
     )
 
 
+ONCE, TWICE = (Recent(**dict.fromkeys((field.name for field in fields(Recent)), count)) for count in (1, 2))
 ZONE = "path: context.parameters.zone"
 A = {"parameters": {"zone": "a"}}
 B = {"parameters": {"zone": "b"}}
@@ -81,6 +82,12 @@ B = {"parameters": {"zone": "b"}}
         ("{path: request_context.environment, operator: eq, value: here}", [{}], [{"environment": "there"}]),
         ("{path: context.simulated, operator: eq, value: true}", [{"simulated": True}], [{}]),
         ("{path: context.step, operator: exists, value: true}", [{"step": "x"}], [{}]),
+        (
+            "{path: context.recent.same_hour, operator: gte, value: 2}",
+            [{"recent": TWICE}],
+            [{"recent": ONCE}],
+        ),
+        ("{path: context.recent.same_hour, operator: lt, value: 2}", [{"recent": ONCE}], [{"recent": TWICE}]),
         ("{path: context.now, operator: lt, value: '2026-01-31T09:30:00Z'}", [], [{}]),
         ("{path: context.now, operator: lte, value: '2026-01-31T09:30:00Z'}", [{}], []),
         ("{path: context.now, operator: gte, value: '2026-01-31T09:30:00Z'}", [{}], []),
@@ -88,7 +95,7 @@ B = {"parameters": {"zone": "b"}}
     ],
 )
 def test_every_operator_matches_what_it_matched(
-    condition: str, matches: list[Mapping[str, Json]], misses: list[Mapping[str, Json]]
+    condition: str, matches: list[Mapping[str, object]], misses: list[Mapping[str, object]]
 ) -> None:
     assert [denied(condition, **one) for one in matches] == [True] * len(matches)
     assert [denied(condition, **one) for one in misses] == [False] * len(misses)
@@ -109,7 +116,7 @@ def test_effects_and_controls_become_verdicts_approvals_and_obligations() -> Non
     terms = decide(policy, request()).terms
 
     assert terms.obligations == Obligations(
-        receipt=True, timeout_ms=30_000, steps_max=4, output_bytes=100, no_network=True
+        receipt=True, output_digest=True, timeout_ms=30_000, steps_max=4, output_bytes=100, no_network=True
     )
     assert verdict(policy) == "allowed"
     assert decide(policy, request(environment="there")).terms.approvals == (

@@ -79,12 +79,16 @@ _MODES: Final = {
 _TYPES: Final = {"user": "User", "human": "User", "agent": "Agent", "service": "Service"}
 _CONTEXT: Final[Mapping[str, tuple[str, bool]]] = {
     name: (kind, optional == "?")
-    for name, optional, kind in re.findall(r"^ +(\w+)(\??): (\w+(?:<\w+>)?),", SCHEMA, re.MULTILINE)
+    for name, optional, kind in re.findall(r"^ {4}(\w+)(\??): (\w+(?:<\w+>)?),", SCHEMA, re.MULTILINE)
+} | {
+    f"{owner}.{name}": (kind, False)
+    for owner, inner in re.findall(r"^ {4}(\w+): \{.*?\n(.*?)^ {4}\}", SCHEMA, re.MULTILINE | re.DOTALL)
+    for name, kind in re.findall(r"(\w+): (\w+),", inner)
 }
 # What a kind of control becomes; `{}` is its value. An empty one is true of everything done here.
 _CONTROLS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("receipt", "receipt_required"), "receipt"),
-    "output_digest_required": "",  # Every kept output is committed to by the outcome's record.
+    "output_digest_required": "output_digest",
     "no_raw_shell": "",  # Programs are called by their arguments, never through a shell.
     "timeout": "timeout<={}s",
     "max_steps": "steps<={}",
