@@ -184,3 +184,16 @@ def test_what_is_not_there_is_said_as_the_contract_says_it(service: Running) -> 
 
     assert said(service.get("/nothing")) == (404, "Not Found")
     assert said(service.get("/execute")) == (405, "Method Not Allowed")
+
+
+def test_a_halt_recorded_by_another_process_denies_the_next_request_and_its_lift_allows_it(
+    service: Running, settings: Settings
+) -> None:
+    with open_instance(settings) as instance:
+        instance.halt("all", "odd answers")
+    denied = service.execute("echo", ECHO, nonce())
+    with open_instance(settings) as instance:
+        instance.halt("all", "a drill", lift=True)
+
+    assert denied.status != 200 and "odd answers" in str(denied.json["detail"])
+    assert service.execute("echo", ECHO, nonce()).status == 200

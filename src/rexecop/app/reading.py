@@ -25,7 +25,7 @@ from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.ports import Clock, Journal, Ledger
 from rexecop.proof.canonical import Json
-from rexecop.proof.halts import standing, stops, words
+from rexecop.proof.halts import standing, stopping, words
 from rexecop.proof.preview import preview
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.outcome import BlobRef, Outcome
@@ -101,7 +101,8 @@ class Reading:
         if op.plan is None or op.state in TERMINAL:
             return None
         halts = standing(self._log.journal(self._log.instance_id).records)
-        return next((words(one) for one in halts if stops(one, op.the_intent, op.the_plan)), None)
+        halt = stopping(halts, op.the_intent, op.the_plan)
+        return None if halt is None else words(halt)
 
     def history(self, operation: str) -> tuple[RecordView, ...]:
         """Return every record in causal order."""

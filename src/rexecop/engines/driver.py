@@ -42,7 +42,7 @@ from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
-from rexecop.proof.halts import stops, words
+from rexecop.proof.halts import stopping, words
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE
 from rexecop.proof.records.command import Command, Verb
@@ -326,8 +326,7 @@ class _Drive:
     def _halted(self) -> Halt | None:
         """Return the first halt that stops the operation; what others recorded by now counts."""
         op = self._session.op
-        halts = self._world.authority.halts()
-        return next((one for one in halts if stops(one, op.the_intent, op.the_plan)), None)
+        return stopping(self._world.authority.halts(), op.the_intent, op.the_plan)
 
     def require_free(self) -> None:
         """Return only if no halt stops the operation; raises `Halted`."""

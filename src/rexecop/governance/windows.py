@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
-from importlib.resources import files
 from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -45,6 +44,8 @@ def zone(name: str) -> ZoneInfo:
     Raises:
         ValueError: there is none.
     """
+    from importlib.resources import files  # Most roots declare no window, and need not wait for it.
+
     if not _ZONE.fullmatch(name) or len(name) > 64:
         raise ValueError(f"`{name:.64}` is no time zone like `Europe/Berlin`")
     try:

@@ -24,8 +24,8 @@ def standing(records: Iterable[Sealed]) -> tuple[Halt, ...]:
     return tuple(found)
 
 
-def stops(halt: Halt, intent: Intent, plan: Plan) -> bool:
-    """Return whether `halt` stops the operation of `intent` and `plan`: any of its targets is enough."""
+def stopping(halts: Iterable[Halt], intent: Intent, plan: Plan) -> Halt | None:
+    """Return the first of `halts` that stops the operation of `intent` and `plan`; one target is enough."""
     names: dict[HaltScope, set[str | None]] = {
         HaltScope.ALL: {None},
         HaltScope.TARGET: {*(target.id for target in plan.targets)},
@@ -34,7 +34,7 @@ def stops(halt: Halt, intent: Intent, plan: Plan) -> bool:
         HaltScope.ENVIRONMENT: {intent.environment.id},
         HaltScope.REQUESTER: {intent.by.person, intent.sponsor},
     }
-    return halt.name in names[halt.scope]
+    return next((halt for halt in halts if halt.name in names[halt.scope]), None)
 
 
 def words(halt: Halt) -> str:
