@@ -62,7 +62,7 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations
+from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Decision, Obligations
 from rexecop.proof.records.instance import Epoch, Note, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.records.outcome import Measured
@@ -1159,6 +1159,65 @@ def a_ticket_that_does_not_say_who_approved() -> Case:
     book, _, _ = planned_change()
     book.approve(MARA, APPROVER_KEY)
     book.ticket(approvals=())
+    return cutting(book)
+
+
+@earns("E08n")
+def an_approval_that_had_been_taken_back() -> Case:
+    book, _, _ = planned_change()
+    yes = book.approve(MARA, APPROVER_KEY)
+    book.approve(MARA, APPROVER_KEY, approves=False, withdraws=yes.digest)
+    book.ticket()
+    return cutting(book)
+
+
+@earns("E08g")
+def a_no_that_somebody_else_took_back() -> Case:
+    book, _, _ = planned_change()
+    no = book.approve(OTTO, SECOND_APPROVER_KEY, approves=False)
+    book.approve(MARA, APPROVER_KEY, approves=False, withdraws=no.digest)
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+    return cutting(book)
+
+
+@earns("E03g")
+def a_yes_after_somebody_had_said_no() -> Case:
+    book, _, _ = planned_change()
+    book.approve(OTTO, SECOND_APPROVER_KEY, approves=False)
+    book.receipt(State.BLOCKED)
+    book.approve(MARA, APPROVER_KEY)
+    return cutting(book)
+
+
+@earns("E08a")
+def a_sponsor_who_approves_unasked() -> Case:
+    book = Book("op_agent")
+    book.intent(by=replace(JAN, person="robot"), sponsor="mara")
+    book.plan((read_step(),), Effect.READ)
+    book.decision(Verdict.APPROVAL_REQUIRED, ApprovalRule(count=1, group="ops"))
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+    return cutting(book)
+
+
+@earns("E08k")
+def a_key_that_the_sponsor_enrolled_for_another() -> Case:
+    chain = instance_chain((*ROOT_CHAIN, enrol("otto", Role.APPROVER, SECOND_APPROVER_KEY, by=MARA)))
+    book = Book("op_agent")
+    book.intent(by=replace(JAN, person="robot"), sponsor="mara")
+    book.plan((read_step(),), Effect.READ)
+    book.decision(Verdict.APPROVAL_REQUIRED, ApprovalRule(count=1, group="ops"), sponsor_may_approve=True)
+    book.approve(OTTO, SECOND_APPROVER_KEY)
+    book.ticket()
+    return cutting(book, instance=chain)
+
+
+@earns("E08o")
+def an_approver_with_a_conflict_of_interest() -> Case:
+    book, _, _ = planned_change(approval_limits=(ApprovalLimit(at_most=0, group="ops"),))
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
     return cutting(book)
 
 

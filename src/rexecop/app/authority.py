@@ -19,6 +19,7 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.trust import Enrolment, enrolments
+from rexecop.proof.vocabulary import Role
 
 
 class ProfilePacks(Protocol):
@@ -35,7 +36,7 @@ class RootAuthority:
     def __init__(self, root: Root, store: Store, instance: str, profiles: ProfilePacks) -> None:
         self._root = root
         self._store = store
-        self._instance = instance
+        self.instance = instance
         self._profiles = profiles
         self._watch = FolderWatch(root.policy)
         self._packs: tuple[Pack, ...] = ()
@@ -93,11 +94,17 @@ class RootAuthority:
         Raises:
             JournalDamaged: see `trust_records`.
         """
-        size = self._store.records_of(self._instance)
+        size = self._store.records_of(self.instance)
         if size != self._trust_size:
             self._enrolments = enrolments(self.trust_records())
             self._trust_size = size
         return self._enrolments
+
+    def approver_keys(self) -> frozenset[str]:
+        """Return the fingerprints of the keys that stand for approvers."""
+        return frozenset(
+            one.fingerprint for one in self.enrolments() if one.role is Role.APPROVER and one.revoked is None
+        )
 
     def trust_records(self) -> tuple[Sealed, ...]:
         """Return the instance's own records.
@@ -105,7 +112,7 @@ class RootAuthority:
         Raises:
             JournalDamaged: one of them is lost; it may be the one that revoked a key.
         """
-        journal = self._store.journal(self._instance)
+        journal = self._store.journal(self.instance)
         if journal.damaged:
             raise JournalDamaged(
                 f"record {journal.damaged[0].n} of the instance's own chain cannot be read: "

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
 from rexecop.app.describe import operation_view
@@ -44,7 +45,9 @@ from rexecop.app.witness import CosignedView, Witnesses
 from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.session import Session
+from rexecop.governance.requests import read_answer, terms_in_words
 from rexecop.proof.canonical import Json
+from rexecop.proof.codec import encode
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.records.command import Verb
 from rexecop.proof.vocabulary import Role, Verdict
@@ -208,20 +211,49 @@ class Instance(Reading):
         key: Path | None,
         agent: bool = False,
         approves: bool = True,
+        withdraws: bool = False,
         reason: str | None = None,
     ) -> OperationView:
-        """Sign a yes (or no) to what `preview` shows, with the approver's own key.
+        """Sign a yes (or no) to what `preview` shows, with the approver's own key, or take one back.
 
         Raises:
             ApprovalRefused: the approver may not, or the operation does not ask; the attempt is noted.
         """
-        name = self.resolve(operation)
-        await self._parts.approving.approve(name, key=key, agent=agent, approves=approves, reason=reason)
+        name, word = self.resolve(operation), Word(approves=approves, withdraws=withdraws, reason=reason)
+        await self._parts.approving.approve(name, key=key, agent=agent, word=word)
         return self.status(name)
 
-    async def may_approve(self, operation: str, *, key: Path | None, agent: bool = False) -> None:
-        """Return only if `approve` would take this key's yes or no now; raises what it raises."""
-        await self._parts.approving.may_approve(self.resolve(operation), key=key, agent=agent)
+    async def may_approve(
+        self,
+        operation: str,
+        *,
+        key: Path | None,
+        agent: bool = False,
+        approves: bool = True,
+        withdraws: bool = False,
+    ) -> None:
+        """Return only if `approve` would take this key's word now; raises what it raises."""
+        name, word = self.resolve(operation), Word(approves=approves, withdraws=withdraws)
+        await self._parts.approving.may_approve(name, key=key, agent=agent, word=word)
+
+    def asked_in_words(self, operation: str) -> str:
+        """Return the terms that an approval signs beside the preview, in one line."""
+        return f"terms: {terms_in_words(self.operation(operation).terms)}"
+
+    def approval_request(self, operation: str) -> bytes:
+        """Return what the operation asks its approvers, as a file that they answer on their own machine."""
+        return encode(self._parts.approving.request(self.operation(operation))) + b"\n"
+
+    async def take_answer(self, data: bytes) -> OperationView:
+        """Take the yes or no that an approver signed on their own machine.
+
+        Raises:
+            RequestMalformed: it is no answer. ApprovalRefused: it does not count.
+        """
+        answer = read_answer(data)
+        name = self.resolve(answer.statement.operation)
+        await self._parts.approving.take(answer)
+        return self.status(name)
 
     # --- looking ---
 

@@ -20,16 +20,25 @@ from cedarpy import pst
 from rexecop.governance.cedar import Rule
 from rexecop.governance.entities import NOBODY, Entities, merge_entities
 from rexecop.governance.facts import Facts, Question
+from rexecop.governance.grammar import Asked
 from rexecop.governance.obligations import (
     NO_OBLIGATIONS,
     approvals_in_words,
     merge_approvals,
+    merge_limits,
     merge_obligations,
 )
 from rexecop.governance.pack import Pack
 from rexecop.governance.schema import schema
 from rexecop.proof.errors import NotCanonical
-from rexecop.proof.records.decision import PackRef, PolicyRequest, RequestTarget, RuleRef, Terms
+from rexecop.proof.records.decision import (
+    ApprovalLimit,
+    PackRef,
+    PolicyRequest,
+    RequestTarget,
+    RuleRef,
+    Terms,
+)
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 
 ANSWERS_MAX: Final = 512  # As many kinds of request as a busy instance sees; beyond it all are asked anew.
@@ -253,18 +262,36 @@ def _allowed(
     names = (*permits, *required)
     rules = [policy.rule(name) for name in names]
     obligations = merge_obligations(rule.obligations for rule in rules)
-    approvals = merge_approvals(rule.approvals for rule in rules)
+    asked = [rule.asked for rule in rules]
+    approvals = merge_approvals(one.rules for one in asked)
     targets = len(request.targets)
     if obligations.targets_max is not None and targets > obligations.targets_max:
         words = f"{targets} targets are asked for, at most {obligations.targets_max} are allowed"
         return _blocked(policy, names, (), words)
     reason = f"allowed by {_quoted(permits)}"
     if approvals:
-        asking = [name for name, rule in zip(names, rules, strict=True) if rule.approvals]
+        asking = [name for name, rule in zip(names, rules, strict=True) if rule.asked.rules]
         reason += f", needs approval by {approvals_in_words(approvals)} because of {_quoted(asking)}"
     verdict = Verdict.APPROVAL_REQUIRED if approvals else Verdict.ALLOWED
     terms = Terms(verdict=verdict, approvals=approvals, obligations=obligations)
+    if approvals:
+        terms = replace(
+            terms,
+            approval_limits=_limits(policy.entities, request, asked),
+            sponsor_may_approve=bool(request.sponsor) and all(one.sponsor for one in asked if one.rules),
+        )
     return Answer(terms=terms, rules=_refs(policy, names), packs=policy.packs, errors=(), reason=reason)
+
+
+def _limits(entities: Entities, request: PolicyRequest, asked: Sequence[Asked]) -> tuple[ApprovalLimit, ...]:
+    """Return how many of which group may approve, now that it is known who asks."""
+    mine = entities.groups_of(request.principal.person)
+    if request.sponsor is not None:
+        mine |= entities.groups_of(request.sponsor)
+    peers = [
+        [ApprovalLimit(at_most=0, group=group) for group in one.no_peers if group in mine] for one in asked
+    ]
+    return merge_limits([*(one.limits for one in asked), *peers])
 
 
 def _failed(policy: Policy, names: Sequence[str], errors: tuple[str, ...]) -> Answer:

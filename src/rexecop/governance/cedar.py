@@ -20,7 +20,7 @@ from rexecop.governance.errors import (
 from rexecop.governance.obligations import NO_OBLIGATIONS
 from rexecop.governance.schema import schema
 from rexecop.proof.canonical import Digest, digest_of
-from rexecop.proof.records.decision import ApprovalRule, Obligations
+from rexecop.proof.records.decision import Obligations
 
 STATEMENT_LENGTH_MAX: Final = 16 * 1024  # A policy longer than some screens is read by nobody.
 BRACKETS_DEPTH_MAX: Final = 32  # The parser below recurses on brackets and would exhaust the stack.
@@ -38,7 +38,7 @@ class Rule:
     line: int
     digest: Digest
     forbids: bool
-    approvals: tuple[ApprovalRule, ...]
+    asked: grammar.Asked
     obligations: Obligations
     reason: str | None
     template: pst.Template
@@ -129,7 +129,7 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
     rule_id, reason = _annotated(annotations, statement, forbids=forbids, requirement=requirement)
     try:
         asked, kept_to = annotations.get("approvals"), annotations.get("obligations")
-        approvals = () if asked is None else grammar.read_approvals(asked)
+        approvals = grammar.NOBODY_ASKED if asked is None else grammar.read_approvals(asked)
         obligations = NO_OBLIGATIONS if kept_to is None else grammar.read_obligations(kept_to)
     except ValueError as error:
         raise statement.refused(AnnotationWrong, f"policy `{rule_id}`: {error}") from error
@@ -143,7 +143,7 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         line=statement.line,
         digest=digest_of(statement.text.encode()),
         forbids=forbids,
-        approvals=approvals,
+        asked=approvals,
         obligations=obligations,
         reason=reason,
         template=template,

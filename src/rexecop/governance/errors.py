@@ -5,10 +5,12 @@ RexecopError
     ├── PackRefused
     │   ├── PackFileUnknown  PackTooLarge  PackManifestWrong
     │   └── EntitiesWrong  PolicyMalformed  PolicyInvalid  AnnotationWrong
+    ├── RequestMalformed
     ├── ApprovalRefused
     │   ├── SelfApproval  SponsorApproval  KeySharedWithRequester
     │   ├── KeyEnrolledByRequester  KeyEnrolledAfterPlan  ApproverKeyInvalid
-    │   └── ApproverUnknown  ApproverNotEstablished  ApproverNotInGroup  ApprovalNotAsked
+    │   ├── ApproverUnknown  ApproverNotEstablished  ApproverNotInGroup  ApprovalNotAsked
+    │   └── AgentApproval  ConflictOfInterest  NothingToWithdraw  AnswerUnfit
     ├── TicketRefused
     │   ├── DecisionBlocked  ApprovalDenied  ApprovalsMissing
     │   └── TermsStricter  ObligationUnmet  TicketUnfit
@@ -143,6 +145,36 @@ class ApprovalNotAsked(ApprovalRefused):
     """The terms ask nobody for approval: allowed already, or blocked for good."""
 
     code = "approval-not-asked"
+
+
+class AgentApproval(ApprovalRefused):
+    """An agent never approves."""
+
+    code = "agent-approval"
+
+
+class ConflictOfInterest(ApprovalRefused):
+    """The approver is in a group of which nobody, or nobody more, may approve this."""
+
+    code = "conflict-of-interest"
+
+
+class NothingToWithdraw(ApprovalRefused):
+    """The person gave no answer that stands, or the operation has started on it."""
+
+    code = "nothing-to-withdraw"
+
+
+class AnswerUnfit(ApprovalRefused):
+    """An answer from a file is not to what is asked now, or not signed by the key it names."""
+
+    code = "answer-unfit"
+
+
+class RequestMalformed(GovernanceError):
+    """A file is no request for approval, or no answer to one."""
+
+    code = "request-malformed"
 
 
 class TicketRefused(GovernanceError):

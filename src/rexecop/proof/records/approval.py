@@ -15,7 +15,11 @@ APPROVAL_NAMESPACE = "approval@rexecop"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalStatement:
-    """What the approver signs; it names plan, terms and the preview that was shown."""
+    """What the approver signs; it names plan, terms and the preview that was shown.
+
+    With `withdraws` it is neither yes nor no: it takes back the approval of that digest,
+    which the same person gave, and `approves` is False.
+    """
 
     kind: ClassVar[str] = "approval-statement/1"
 
@@ -28,6 +32,17 @@ class ApprovalStatement:
     expires: datetime
     approver: Principal
     reason: str | None = None
+    withdraws: Digest | None = None
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it is a no."""
+        return not self.approves and self.withdraws is None
+
+    @property
+    def in_a_word(self) -> str:
+        """What it is: a yes, a no, or one taken back."""
+        return "no" if self.refuses else "yes" if self.approves else "withdrawal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,14 @@ class ApprovalRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalLimit:
+    """Of those who say yes, at most `at_most` persons of `group` count: a conflict of interest."""
+
+    at_most: int
+    group: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Obligations:
     """What the executor must keep to, merged to the strictest of all matching rules."""
 
@@ -74,7 +82,10 @@ class Obligations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the answer was: a verdict, whose approval it needs, and what must be kept to."""
+    """What the answer was: a verdict, whose approval it needs, and what must be kept to.
+
+    `sponsor_may_approve` lets the human who answers for an agent approve what it asks for.
+    """
 
     kind: ClassVar[str] = "terms/1"
 
@@ -83,6 +94,8 @@ class Terms:
     obligations: Obligations
     not_before: datetime | None = None
     not_after: datetime | None = None
+    approval_limits: tuple[ApprovalLimit, ...] = ()
+    sponsor_may_approve: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,23 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
-from rexecop.proof.records import Access, Command, Epoch, Erasure, Heads, Intent, Note, Plan, Receipt, Trust
+from rexecop.proof.records import (
+    Access,
+    Approval,
+    Command,
+    Epoch,
+    Erasure,
+    Heads,
+    Intent,
+    Note,
+    Plan,
+    Receipt,
+    Record,
+    Trust,
+)
 from rexecop.proof.times import format_time
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened
+from rexecop.proof.vocabulary import State
 
 OF_INSTANCES = (Trust, Heads, Erasure, Access, Epoch, Note)  # All other kinds, and notes, are of operations.
 
@@ -56,9 +70,9 @@ def _receipts(records: Sequence[Sealed], notes: Notes) -> None:
         record = sealed.record
         wrong = isinstance(record, Receipt) and (before is None or record.head != before.digest)
         notes.when(wrong, "E03g", sealed, "names another head than the record before it")
-        after = before is not None and isinstance(before.record, Receipt)
-        wrong = after and not isinstance(record, Command | Note)
-        notes.when(wrong, "E03g", sealed, "follows a receipt, and no command reopened the operation")
+        closed = before.record if before is not None and isinstance(before.record, Receipt) else None
+        wrong = closed is not None and not (isinstance(record, Command | Note) or _reopens(closed, record))
+        notes.when(wrong, "E03g", sealed, "follows a receipt, and nothing reopened the operation")
     if not records or not isinstance(records[-1].record, Receipt):
         why = "its last record is not a receipt; more records may have followed"
         which = "the operation" if notes.operation is None else f"`{notes.operation:.64}`"
@@ -89,3 +103,9 @@ def _instance_slice(records: Sequence[Sealed], instance: str, notes: Notes) -> N
         last = records[-1].record
         why = f"the instance's chain is included up to its record {last.n}"
         notes.skip(f"revocations of keys after {format_time(last.at)}", why)
+
+
+def _reopens(closed: Receipt, record: Record) -> bool:
+    """Return whether a no that ended the operation is taken back."""
+    taken_back = isinstance(record, Approval) and record.statement.withdraws is not None
+    return taken_back and closed.state is State.BLOCKED

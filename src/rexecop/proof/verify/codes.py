@@ -106,6 +106,8 @@ CODES: Final[Mapping[str, str]] = {
     "E08k": "an approver's key is the requester's, or was enrolled by the requester",
     "E08l": "an approval is used twice",
     "E08m": "a ticket does not name the approvals that count",
+    "E08n": "an approval had been taken back",
+    "E08o": "more of a group approved than may, or somebody with a conflict of interest",
     "E09a": "the receipt says completed, the outcomes do not",
     "E09b": "the receipt counts otherwise",
     "E09c": "an attempt was closed without an outcome",

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import ProofError, RecordMalformed, RexecopError
+from rexecop.proof.kinship import person_key
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
 from rexecop.proof.records import Approval, Decision, Intent, Plan, Ticket
@@ -32,6 +33,8 @@ _OBJECTIONS: Final = {
     "nonce-repeated": "E08l",
     "nonce-missing": "E08l",
     "person-repeated": "E08l",
+    "approval-withdrawn": "E08n",
+    "conflict-of-interest": "E08o",
 }
 
 
@@ -56,6 +59,13 @@ def check(evidence: Evidence, notes: Notes) -> None:
             decision = by_digest[ticket.decision]
             _ticket(sealed, ticket, decision, (intent[0], plan[0]), groups, evidence, notes)
     notes.duties = _duties(intent[1], notes)
+    if (sponsor := intent[1].sponsor) is not None:
+        said = evidence.of(Approval)
+        notes.approvals_sponsor = {
+            sealed.digest
+            for sealed, approval in said
+            if person_key(approval.statement.approver.person) == person_key(sponsor)
+        }
 
 
 def _ticket(
@@ -77,7 +87,7 @@ def _ticket(
     approvals = [found for found in evidence.of(Approval) if found[0].record.n < sealed.record.n]
     if terms.verdict is Verdict.ALLOWED and not terms.approvals:
         for _, approval in approvals:
-            _denied(sealed, approval.statement.approver.person, not approval.statement.approves, notes)
+            _denied(sealed, approval.statement.approver.person, approval.statement.refuses, notes)
         return
     try:
         found = tally(
