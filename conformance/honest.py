@@ -48,7 +48,10 @@ from conformance.worlds import (
     instance_chain,
     planned_change,
     read_step,
+    recorded,
     scripted_step,
+    standing,
+    used_change,
 )
 from rexecop.proof import note
 from rexecop.proof.chain import seal
@@ -220,6 +223,14 @@ def approved_by_the_agents_sponsor() -> Case:
     book.ticket(approvals=(yes.digest,))
     book.run(look, facts=PATHS)
     return bundled(book)
+
+
+@logged("A change within what was approved beforehand, as its second use; no one was asked again.")
+def approved_beforehand() -> Case:
+    book, _ = used_change(use=2)
+    chain = instance_chain((*ENROLMENTS, recorded(*standing(book))))
+    book.run(read_step(), facts=PATHS)
+    return bundled(book, instance=chain)
 
 
 @logged("An approved change was given up before it acted.")

@@ -20,6 +20,8 @@ from conformance.signers import SK_ECDSA, SK_ED25519, SecurityKey
 from conformance.succession import AFTER, BEFORE, SECOND_KEY, THIRD_KEY, rotated
 from conformance.worlds import (
     APPROVER_KEY,
+    COVERED,
+    ENROLMENTS,
     INSTANCE,
     INSTANCE_KEY,
     JAN,
@@ -49,6 +51,9 @@ from conformance.worlds import (
     planned_change,
     process,
     read_step,
+    recorded,
+    standing,
+    used_change,
 )
 from rexecop.app.verifying import Packs
 from rexecop.proof import checkpoint, dsse, sshsig
@@ -60,7 +65,7 @@ from rexecop.proof.codec import encode
 from rexecop.proof.container import pack, unpack
 from rexecop.proof.principal import Principal
 from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope
-from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Decision, Obligations
 from rexecop.proof.records.instance import Epoch, Note, Trust
@@ -1219,6 +1224,73 @@ def an_approver_with_a_conflict_of_interest() -> Case:
     book.approve(MARA, APPROVER_KEY)
     book.ticket()
     return cutting(book)
+
+
+def _used(*more: Any, **asked: Any) -> Case:
+    book, _ = used_change(**asked)
+    said = standing(book, asked.get("covers", COVERED))
+    return cutting(book, instance=instance_chain((*ENROLMENTS, recorded(*said), *more)))
+
+
+@earns("E08p")
+def a_standing_approval_that_nobody_gave() -> Case:
+    return cutting(used_change()[0])
+
+
+@earns("E08p")
+def a_standing_approval_that_had_been_taken_back() -> Case:
+    book, _ = used_change()
+    given = recorded(*standing(book))
+    digest = instance_chain((*ENROLMENTS, given))[-1].digest
+    said = replace(standing(book)[0], approves=False, withdraws=digest, covers=None, nonce="back")
+    signature = sshsig.sign(APPROVER_KEY, APPROVAL_NAMESPACE, encode(said))
+    return cutting(book, instance=instance_chain((*ENROLMENTS, given, recorded(said, signature))))
+
+
+@earns("E08p")
+def a_use_beyond_those_that_were_approved() -> Case:
+    return _used(use=3)
+
+
+@earns("E08p")
+def a_use_for_a_parameter_outside_its_range() -> Case:
+    return _used(parameters={"line": "older"})
+
+
+@earns("E08p")
+def a_use_for_another_target() -> Case:
+    return _used(covers=replace(COVERED, targets=("host-2",)))
+
+
+@earns("E08e")
+def a_use_on_other_terms_than_were_approved() -> Case:
+    book = Book("op_change")
+    book.intent(parameters={"line": "new"})
+    book.plan((read_step(),), Effect.READ)
+    book.decision(Verdict.APPROVAL_REQUIRED, ApprovalRule(count=1, group="ops"))
+    said, signature = standing(book)
+    book.decision(Verdict.APPROVAL_REQUIRED, ApprovalRule(count=1, group="ops"), sponsor_may_approve=True)
+    book.add(Approval, statement=said, signature=signature, groups=("ops",), use=1)
+    book.ticket()
+    return cutting(book, instance=instance_chain((*ENROLMENTS, recorded(said, signature))))
+
+
+@earns("E07d")
+def a_use_that_somebody_wrote_themselves() -> Case:
+    book, used = used_change()
+    book.records = book.records[:3]
+    assert isinstance(used.record, Approval)
+    book.records.append(seal(replace(used.record, by=JAN)))
+    book.ticket()
+    return cutting(book, instance=instance_chain((*ENROLMENTS, recorded(*standing(book)))))
+
+
+@earns("E03f")
+def a_yes_to_one_plan_in_the_instances_chain() -> Case:
+    book, _, _ = approved_change()
+    yes = next(sealed.record for sealed in book.records if isinstance(sealed.record, Approval))
+    chain = instance_chain((*ENROLMENTS, recorded(yes.statement, yes.signature)))
+    return cutting(book, instance=chain)
 
 
 # --- step 9: the receipt ---

@@ -44,6 +44,7 @@ class RootAuthority:
         self._policies: dict[Digest | None, Policy] = {}
         self._trust_size = -1
         self._enrolments: tuple[Enrolment, ...] = ()
+        self._trusting: tuple[Sealed, ...] = ()
 
     def policy(self, profile: Digest | None = None) -> Policy:
         """Return the packs in force for operations of `profile`.
@@ -96,9 +97,19 @@ class RootAuthority:
         """
         size = self._store.records_of(self.instance)
         if size != self._trust_size:
-            self._enrolments = enrolments(self.trust_records())
+            self._trusting = self._read_trust()
+            self._enrolments = enrolments(self._trusting)
             self._trust_size = size
         return self._enrolments
+
+    def trust_records(self) -> tuple[Sealed, ...]:
+        """Return the instance's own records: who is trusted, and what is approved beforehand.
+
+        Raises:
+            JournalDamaged: one of them is lost; it may be the one that revoked a key.
+        """
+        self.enrolments()
+        return self._trusting
 
     def approver_keys(self) -> frozenset[str]:
         """Return the fingerprints of the keys that stand for approvers."""
@@ -106,12 +117,7 @@ class RootAuthority:
             one.fingerprint for one in self.enrolments() if one.role is Role.APPROVER and one.revoked is None
         )
 
-    def trust_records(self) -> tuple[Sealed, ...]:
-        """Return the instance's own records.
-
-        Raises:
-            JournalDamaged: one of them is lost; it may be the one that revoked a key.
-        """
+    def _read_trust(self) -> tuple[Sealed, ...]:
         journal = self._store.journal(self.instance)
         if journal.damaged:
             raise JournalDamaged(

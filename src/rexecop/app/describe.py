@@ -179,7 +179,10 @@ def summary(record: Record) -> str:
         case Decision():
             return f"{record.terms.verdict} at {record.request.gate}: {record.reason}"
         case Approval():
-            return f"{record.statement.in_a_word} by {record.statement.approver.person}"
+            said, use = record.statement, record.use
+            standing = "standing " if said.covers is not None else ""
+            counted_use = f", use {use} of {said.covers.uses}" if said.covers is not None and use else ""
+            return f"{standing}{said.in_a_word} by {said.approver.person}{counted_use}"
         case Ticket():
             return f"leave to run once in {record.mode}"
         case Attempt():

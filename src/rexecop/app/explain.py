@@ -39,6 +39,7 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
                 enrolments=world.authority.enrolments(),
                 groups=world.authority.policy(op.the_plan.profile).groups(),
                 at=world.clock.now(),
+                standing=world.authority.trust_records(),
             )
         )
     for step in view.steps:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -30,6 +30,7 @@ from rexecop.app.settings import Settings
 from rexecop.app.signers import enrol_file, listing
 from rexecop.app.sinks import Sinks
 from rexecop.app.stamps import Stamps
+from rexecop.app.standing import Standing, StandingApprovals, StandingView
 from rexecop.app.views import (
     CheckView,
     DoctorView,
@@ -46,6 +47,7 @@ from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.session import Session
 from rexecop.governance.requests import read_answer, terms_in_words
+from rexecop.governance.standing import coverage_in_words
 from rexecop.proof.canonical import Json
 from rexecop.proof.codec import encode
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
@@ -75,6 +77,7 @@ class Parts:
     planner: Planner
     lifecycle: Lifecycle
     approving: Approving
+    standing: StandingApprovals
     evidence: Evidence
     stamps: Stamps
     heads: HeadsKeeper
@@ -137,7 +140,9 @@ class Instance(Reading):
         # What policy blocks anyway is no reason to touch the target, not even with a read.
         if look is not None and planner.foresee(asked, identity)[0].terms.verdict is not Verdict.BLOCKED:
             pinned = pinned_facts((await self._observe(look)).op)
-        return self._view(await planner.plan(asked, identity, pinned))
+        session = await planner.plan(asked, identity, pinned)
+        await self._parts.standing.use(session)
+        return self._view(session)
 
     async def _observe(self, look: PlanInput) -> Session:
         """Run the read that a change rests on, as an operation of its own."""
@@ -254,6 +259,38 @@ class Instance(Reading):
         name = self.resolve(answer.statement.operation)
         await self._parts.approving.take(answer)
         return self.status(name)
+
+    # --- standing approvals ---
+
+    def standing_coverage(self, operation: str, wanted: Standing) -> str:
+        """Return in words what a standing approval like the operation's plan would cover."""
+        op = self.operation(operation)
+        return (
+            coverage_in_words(self._parts.standing.covered(op, wanted))
+            + f"{self.asked_in_words(operation)}\n"
+        )
+
+    async def standing_new(
+        self, operation: str, wanted: Standing, *, key: Path | None, agent: bool = False
+    ) -> StandingView:
+        """Approve plans like the operation's beforehand, within bounds, a number of times."""
+        return await self._parts.standing.give(self.operation(operation), wanted, key=key, agent=agent)
+
+    def standing_list(self) -> tuple[StandingView, ...]:
+        """Return every standing approval ever given."""
+        return self._parts.standing.view()
+
+    async def standing_revoke(
+        self, standing: str, *, key: Path | None, agent: bool = False, reason: str | None = None
+    ) -> StandingView:
+        """Take a standing approval back, at once."""
+        return await self._parts.standing.revoke(standing, reason, key=key, agent=agent)
+
+    def moment(self, text: str) -> datetime:
+        """Return the moment to come that `text`, a date or a time with its zone, names."""
+        found = self._parts.keyring.expiry(text)
+        assert found is not None
+        return found
 
     # --- looking ---
 

@@ -59,6 +59,10 @@ class Authority(Protocol):
         """Return the keys this instance trusts."""
         ...
 
+    def trust_records(self) -> tuple[Sealed, ...]:
+        """Return the instance's own records."""
+        ...
+
 
 class Contents(Protocol):
     """Pinned inputs, parsed."""
@@ -304,6 +308,7 @@ class _Drive:
                 approvals=op.approvals,
                 enrolments=authority.enrolments() if asked else (),
                 groups=authority.policy(op.the_plan.profile).groups() if asked else {},
+                standing=authority.trust_records() if asked else (),
             ),
             Place(n=op.count, prev=head.digest, at=session.now(), by=ENGINE),
             valid_for=TICKET_VALID_MAX,

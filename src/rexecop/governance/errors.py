@@ -10,7 +10,7 @@ RexecopError
     │   ├── SelfApproval  SponsorApproval  KeySharedWithRequester
     │   ├── KeyEnrolledByRequester  KeyEnrolledAfterPlan  ApproverKeyInvalid
     │   ├── ApproverUnknown  ApproverNotEstablished  ApproverNotInGroup  ApprovalNotAsked
-    │   └── AgentApproval  ConflictOfInterest  NothingToWithdraw  AnswerUnfit
+    │   └── AgentApproval  ConflictOfInterest  NothingToWithdraw  AnswerUnfit  StandingRefused
     ├── TicketRefused
     │   ├── DecisionBlocked  ApprovalDenied  ApprovalsMissing
     │   └── TermsStricter  ObligationUnmet  TicketUnfit
@@ -163,6 +163,12 @@ class NothingToWithdraw(ApprovalRefused):
     """The person gave no answer that stands, or the operation has started on it."""
 
     code = "nothing-to-withdraw"
+
+
+class StandingRefused(ApprovalRefused):
+    """A standing approval cannot be given like that, or there is none of that name."""
+
+    code = "standing-refused"
 
 
 class AnswerUnfit(ApprovalRefused):

@@ -334,6 +334,8 @@ def _on_decision(op: Operation, sealed: Sealed) -> None:
 
 def _on_approval(op: Operation, sealed: Sealed) -> None:
     statement = _typed(sealed, Approval).statement
+    if op.intent is None:
+        return  # The instance's own chain: a standing approval, which is no answer to anything yet.
     if statement.withdraws is not None:
         _withdraw(op, sealed, statement)
         return

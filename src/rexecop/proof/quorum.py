@@ -31,6 +31,7 @@ from rexecop.proof.publickey import PublicKey
 from rexecop.proof.records import Approval, Intent, Plan
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, ApprovalStatement
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Terms, terms_digest
+from rexecop.proof.standing import standing_objection
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Established, Verdict
 
@@ -88,8 +89,11 @@ def tally(
     enrolments: Sequence[Enrolment],
     groups: Groups | None,
     at: datetime,
+    standing: Sequence[Sealed] = (),
 ) -> Tally:
     """Return which of `approvals` count at `at`, and whether they are enough.
+
+    `standing` are the instance's own records, which show the standing approvals given.
 
     The order of `approvals` does not matter and repeating one changes nothing.
 
@@ -108,6 +112,7 @@ def tally(
         register=Register(asked, enrolments, terms),
         groups=groups,
         at=at,
+        standing=standing,
     )
     counted: list[Counted] = []
     excluded: list[Objection] = []
@@ -175,6 +180,7 @@ class _Case:
     register: Register
     groups: Groups | None
     at: datetime
+    standing: Sequence[Sealed]
 
     def is_in(self, record: Approval, group: str) -> bool:
         """Return whether who said this is in `group`."""
@@ -239,9 +245,10 @@ def _judge(case: _Case, sealed: Sealed, seen: _Seen) -> Counted | Objection | st
         return Objection("approver-not-in-group", f"`{person}` is in none of the groups that are asked")
     if not said.approves:
         return person
-    if said.nonce in seen.nonces:
-        return Objection("nonce-repeated", f"nonce `{said.nonce:.64}` was used by an earlier approval")
-    seen.nonces.add(said.nonce)
+    nonce = said.nonce if record.use is None else f"{said.nonce} use {record.use}"
+    if nonce in seen.nonces:
+        return Objection("nonce-repeated", f"nonce `{nonce:.64}` was used by an earlier approval")
+    seen.nonces.add(nonce)
     if person_key(person) in seen.persons:
         return Objection("person-repeated", f"`{person}` is counted already")
     if len(seen.persons) >= COUNTED_MAX:
@@ -275,6 +282,8 @@ def _objection(case: _Case, record: Approval) -> Objection | None:
 
 def _statement_objection(case: _Case, record: Approval) -> Objection | None:
     said = record.statement
+    if said.covers is not None:
+        return _standing_objection(case, record)
     if {said.operation, record.operation} != {case.plan.operation}:
         return Objection("approval-other-operation", "the statement names another operation")
     if said.plan != case.plan_digest:
@@ -283,9 +292,21 @@ def _statement_objection(case: _Case, record: Approval) -> Objection | None:
         return Objection("approval-from-the-future", "the approval is dated after it was used")
     if not said.approves:
         return None
+    return _yes_objection(case, said)
+
+
+def _standing_objection(case: _Case, record: Approval) -> Objection | None:
+    said = record.statement
+    if not said.approves or record.operation != case.plan.operation or record.at > case.at:
+        return Objection("standing-outside", "a standing approval is a yes to a plan made before")
+    wrong = standing_objection(record, case.intent, case.plan, case.standing, case.at)
+    return wrong or _yes_objection(case, said)
+
+
+def _yes_objection(case: _Case, said: ApprovalStatement) -> Objection | None:
     if said.terms != case.terms_digest:
         return Objection("approval-other-terms", "the statement names other terms")
-    if said.preview != case.preview:
+    if said.covers is None and said.preview != case.preview:
         return Objection("approval-other-preview", "the statement names another preview")
     if case.at >= said.expires:
         return Objection("approval-expired", "the approval has expired")
@@ -326,7 +347,7 @@ def _key_objection(
 
 def _signature_objection(record: Approval, register: Register) -> Objection | None:
     enrolment = register.enrolment_of(record.statement.approver)
-    signed_by = _signed_by(record.signature, record.statement)
+    signed_by = _signed_by(record.signature, encode(record.statement))
     try:
         enrolled = None if enrolment is None else PublicKey.from_line(enrolment.public)
     except ProofError as error:
@@ -340,10 +361,10 @@ def _signature_objection(record: Approval, register: Register) -> Objection | No
 
 
 @lru_cache(maxsize=VERDICTS_KEPT)
-def _signed_by(signature: str, statement: ApprovalStatement) -> PublicKey | str:
+def _signed_by(signature: str, statement: bytes) -> PublicKey | str:
     """Return the key that signed the statement, or why none is shown to have."""
     try:
-        return sshsig.verify(signature, encode(statement), APPROVAL_NAMESPACE).public
+        return sshsig.verify(signature, statement, APPROVAL_NAMESPACE).public
     except ProofError as error:
         return error.message
 

@@ -86,7 +86,7 @@ def _instance_slice(records: Sequence[Sealed], instance: str, notes: Notes) -> N
     if records and records[0].record.n != 0:
         notes.skip("revocations of keys", "the instance's chain is not included from its first record on")
     for sealed in records:
-        other, foreign = sealed.record.operation != instance, not isinstance(sealed.record, OF_INSTANCES)
+        other, foreign = sealed.record.operation != instance, not _of_instance(sealed.record)
         notes.when(other, "E03c", sealed, f"is not of the instance `{instance:.64}`")
         notes.when(foreign, "E03f", sealed, "stands in the instance's chain and belongs to an operation")
     for before, sealed in pairwise(records):
@@ -103,6 +103,14 @@ def _instance_slice(records: Sequence[Sealed], instance: str, notes: Notes) -> N
         last = records[-1].record
         why = f"the instance's chain is included up to its record {last.n}"
         notes.skip(f"revocations of keys after {format_time(last.at)}", why)
+
+
+def _of_instance(record: Record) -> bool:
+    """Return whether the instance's chain may hold `record`: a standing approval, or its end, among them."""
+    if isinstance(record, Approval):
+        said = record.statement
+        return record.use is None and (said.covers is not None or said.withdraws is not None)
+    return isinstance(record, OF_INSTANCES)
 
 
 def _reopens(closed: Receipt, record: Record) -> bool:

@@ -108,6 +108,7 @@ CODES: Final[Mapping[str, str]] = {
     "E08m": "a ticket does not name the approvals that count",
     "E08n": "an approval had been taken back",
     "E08o": "more of a group approved than may, or somebody with a conflict of interest",
+    "E08p": "a standing approval was not given, was taken back, or does not cover the plan",
     "E09a": "the receipt says completed, the outcomes do not",
     "E09b": "the receipt counts otherwise",
     "E09c": "an attempt was closed without an outcome",

@@ -13,7 +13,7 @@ from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
 from rexecop.proof.records import Approval, Decision, Intent, Plan, Ticket
 from rexecop.proof.records.decision import terms_digest
-from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, pack_groups
+from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, pack_groups
 from rexecop.proof.vocabulary import Established, Verdict
 
 _OBJECTIONS: Final = {
@@ -35,6 +35,9 @@ _OBJECTIONS: Final = {
     "person-repeated": "E08l",
     "approval-withdrawn": "E08n",
     "conflict-of-interest": "E08o",
+    "standing-withdrawn": "E08p",
+    "standing-outside": "E08p",
+    "standing-used-up": "E08p",
 }
 
 
@@ -68,6 +71,16 @@ def check(evidence: Evidence, notes: Notes) -> None:
         }
 
 
+def check_bundle(opened: Opened, notes: Notes) -> None:
+    """Step 8: no two operations are one use of a standing approval."""
+    used: dict[tuple[str, int], str] = {}
+    for sealed, approval in opened.of(Approval):
+        if approval.use is not None:
+            key = (approval.statement.nonce, approval.use)
+            again = used.setdefault(key, approval.operation) != approval.operation
+            notes.when(again, "E08l", sealed, "is a use of a standing approval that was made already")
+
+
 def _ticket(
     sealed: Sealed,
     ticket: Ticket,
@@ -99,6 +112,7 @@ def _ticket(
             enrolments=evidence.bundle.enrolments,
             groups=_recorded(approvals) if groups is None else groups,
             at=sealed.record.at,
+            standing=evidence.bundle.instance,
         )
     except ProofError as error:
         notes.when(True, "E08c", sealed, f"cannot be counted for: {error.message}")

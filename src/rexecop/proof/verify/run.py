@@ -60,6 +60,7 @@ BUNDLE_CHECKS: Final = (
     epochs.check,
     log.check_consistency,
     fit_plan.check_bundle,
+    duties.check_bundle,
     outcomes.check_outputs,
     completeness.check_bundle,
 )
