@@ -10,8 +10,9 @@ import pytest
 
 from rexecop.app.instance import Instance
 from rexecop.app.standing import Standing
-from rexecop.operations.ports import Claim
+from rexecop.operations.ports import standing_use
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.verify import Rung
 from tests.app.support import bob, change, made, opened, records, scratch, verified
@@ -92,10 +93,12 @@ def test_a_standing_approval_is_nobodys_own_and_one_use_is_one_plan() -> None:
                     operation, _ = await asks(instance, folder)
                     await instance.standing_new(operation, wanted(instance), key=folder / "mine")
                 assert own.value.code == "self-approval"
-                given = await instance.standing_new(first, wanted(instance, 9), key=bob(folder))
+                await instance.standing_new(first, wanted(instance, 9), key=bob(folder))
                 both = await asyncio.gather(*(asks(instance, folder) for _ in range(3)))
                 assert [state for _, state in both] == ["approved"] * 3
-                claims = [Claim(space="standing", key=f"{given.standing}/{n}") for n in (1, 2, 3, 4)]
+                said = [one.record for one in records(instance, instance.parts.authority.instance)][-1]
+                assert isinstance(said, Approval)
+                claims = [standing_use(said.statement.nonce, n) for n in (1, 2, 3, 4)]
                 users = [instance.parts.world.store.claimed(claim) for claim in claims]
                 assert {operation for operation, _ in both} == set(users[:3]) and users[3] is None
                 # Bob asks for himself: what he approved beforehand is no approval of that.

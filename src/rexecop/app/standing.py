@@ -17,7 +17,7 @@ from rexecop.governance.errors import ApprovalRefused, StandingRefused
 from rexecop.governance.standing import coverage, coverage_in_words, standing_statement
 from rexecop.operations.errors import AppendConflict, ClaimTaken
 from rexecop.operations.fold import Operation
-from rexecop.operations.ports import Claim
+from rexecop.operations.ports import Claim, standing_use
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
@@ -142,19 +142,19 @@ class StandingApprovals:
         for _ in range(RACES_MAX):
             if session.op.state is not State.WAITING_FOR_APPROVAL:
                 return
-            for digest, given in self._standing().items():
-                self._use_one(session, digest, given)
+            for given in self._standing().values():
+                self._use_one(session, given)
             try:
                 await session.flush()
                 return
             except (ClaimTaken, AppendConflict):
                 session.reload()  # Somebody else took this use: the next one may be free.
 
-    def _use_one(self, session: Session, digest: Digest, given: Approval) -> None:
+    def _use_one(self, session: Session, given: Approval) -> None:
         op, said = session.op, given.statement
         if op.state is not State.WAITING_FOR_APPROVAL or said.covers is None:
             return
-        number = self._used(digest, said.covers) + 1
+        number = self._used(said, said.covers) + 1
         fits = (
             said.terms == terms_digest(op.terms) and outside(said.covers, op.the_intent, op.the_plan) is None
         )
@@ -172,7 +172,7 @@ class StandingApprovals:
             groups=tuple(sorted(name for name, people in groups.items() if said.approver.person in people)),
             use=number,
         )
-        session.attached.claims.append(_claim(digest, number))
+        session.attached.claims.append(standing_use(said.nonce, number))
 
     def _require_approver(self, op: Operation, approver: Principal) -> None:
         require_may_approve(
@@ -192,9 +192,10 @@ class StandingApprovals:
     def _standing(self) -> dict[Digest, Approval]:
         return given_standing(self._authority.trust_records(), self._world.clock.now())
 
-    def _used(self, digest: Digest, covers: Coverage) -> int:
-        claimed = self._world.store.claimed
-        return next((n for n in range(covers.uses) if claimed(_claim(digest, n + 1)) is None), covers.uses)
+    def _used(self, said: ApprovalStatement, covers: Coverage) -> int:
+        claims = [standing_use(said.nonce, n) for n in range(1, covers.uses + 1)]
+        free = (n for n, claim in enumerate(claims) if self._world.store.claimed(claim) is None)
+        return next(free, covers.uses)
 
     async def _record(self, signer: Signer, statement: ApprovalStatement) -> Sealed:
         session = Session.load(self._world.store, self._world.clock, self._authority.instance)
@@ -213,7 +214,7 @@ class StandingApprovals:
         record = sealed.record
         assert isinstance(record, Approval) and record.statement.covers is not None
         said, covers = record.statement, record.statement.covers
-        used = self._used(digest, covers)
+        used = self._used(said, covers)
         state = "standing" if digest in self._standing() else "revoked"
         if state == "standing" and used >= covers.uses:
             state = "used up"
@@ -228,7 +229,3 @@ class StandingApprovals:
             until=said.expires,
             state=state,
         )
-
-
-def _claim(digest: Digest, number: int) -> Claim:
-    return Claim(space="standing", key=f"{digest}/{number}")

@@ -30,13 +30,14 @@ from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import Close, Decline, Derive, Make, Mint, Park, Validate, next_effect
 from rexecop.operations.normalize import run_normalizer
-from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store
+from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store, standing_use
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE
+from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import Validation
@@ -305,7 +306,7 @@ class _Drive:
                 decision=op.sealed_decision,
                 answer=answer,
                 preview=_shown(op),
-                approvals=op.approvals,
+                approvals=[sealed for sealed in op.approvals if self._used_here(sealed)],
                 enrolments=authority.enrolments() if asked else (),
                 groups=authority.policy(op.the_plan.profile).groups() if asked else {},
                 standing=authority.trust_records() if asked else (),
@@ -313,6 +314,13 @@ class _Drive:
             Place(n=op.count, prev=head.digest, at=session.now(), by=ENGINE),
             valid_for=TICKET_VALID_MAX,
         )
+
+    def _used_here(self, sealed: Sealed) -> bool:
+        """Return whether `sealed` is no use of a standing approval, or one that this operation claimed."""
+        record = sealed.record
+        if not isinstance(record, Approval) or record.use is None:
+            return True
+        return self._world.store.claimed(standing_use(record.statement.nonce, record.use)) == self._session.id
 
     def _ask(self, gate: GateName, step: str | None = None) -> Answer:
         op = self._session.op
