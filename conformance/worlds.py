@@ -551,9 +551,11 @@ def recorded(said: ApprovalStatement, signature: str) -> Callable[[int, Digest |
     return made
 
 
-def used_change(covers: Coverage = COVERED, use: int = 1, **intent: Any) -> tuple[Book, Sealed]:
+def used_change(
+    covers: Coverage = COVERED, use: int = 1, name: str = "op_change", **intent: Any
+) -> tuple[Book, Sealed]:
     """A change that a standing approval is used for, up to its ticket, and the use."""
-    book = Book("op_change")
+    book = Book(name)
     book.intent(**{"parameters": {"line": "new"}, **intent})
     book.plan((read_step(), change_step()), Effect.CHANGE)
     book.decision(Verdict.APPROVAL_REQUIRED, ONE_OF_OPS)

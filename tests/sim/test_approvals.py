@@ -267,7 +267,7 @@ class Everybody(RuleBasedStateMachine):
         return named
 
     def may_speak(self, approver: Principal, asked: Principal, planned: datetime, at: datetime) -> bool:
-        """Return whether it is another person's key, enrolled before the plan by somebody else, and stands."""
+        """Return whether it is another person's key, enrolled before the plan by a third, and stands."""
         mine = [
             one
             for one in self.chain(INSTANCE)
