@@ -85,7 +85,8 @@ def prepare(path: Path, *, key: Path | None, agent: bool, environ: Mapping[str, 
     fingerprint = signer.public.fingerprint
     if (me := by_key.get(fingerprint)) is None:
         text = f"the request names no approver with key `{fingerprint}`"
-        raise ApproverUnknown(text, fingerprint=fingerprint)
+        steps = ("rexecop keys trust FILE.pub --person NAME --role approver",)
+        raise ApproverUnknown(text, fingerprint=fingerprint, next_steps=steps)
     if word.withdraws and me.given is None:
         raise NothingToWithdraw(f"`{me.person}` has said nothing that stands, as of the request")
     intent, plan = request.sealed

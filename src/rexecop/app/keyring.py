@@ -229,7 +229,7 @@ class Keyring:
                 f"`{text[:40]}` is neither a date like `2030-01-31` nor a time with its zone"
             ) from error
         if found.year > YEAR_MAX or found <= self._clock.now():
-            raise ExpiryRefused(f"a key cannot expire at `{text}`: that is over, or too far away")
+            raise ExpiryRefused(f"nothing can end at `{text}`: that is over, or too far away")
         return whole_milliseconds(found)
 
     def _session(self) -> Session:

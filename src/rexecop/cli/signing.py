@@ -85,7 +85,8 @@ def write_request(session: Session, operation: str, file: str) -> None:
     with session.instance() as instance:
         data = instance.approval_request(operation)
     if not write_new(Path(file), data, mode=0o644):
-        raise FileUnwritable(f"`{file}` is there already")
+        steps = (f"rexecop show {operation} --request ANOTHER",)
+        raise FileUnwritable(f"`{file}` is there already", next_steps=steps)
     session.note(f"wrote `{file}`; its approver runs `rexecop approve --request {file} --key FILE`")
 
 
