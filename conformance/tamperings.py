@@ -1167,7 +1167,7 @@ def a_ticket_that_does_not_say_who_approved() -> Case:
     return cutting(book)
 
 
-@earns("E08n")
+@earns("E08o")
 def an_approval_that_had_been_taken_back() -> Case:
     book, _, _ = planned_change()
     yes = book.approve(MARA, APPROVER_KEY)
@@ -1218,7 +1218,7 @@ def a_key_that_the_sponsor_enrolled_for_another() -> Case:
     return cutting(book, instance=chain)
 
 
-@earns("E08o")
+@earns("E08p")
 def an_approver_with_a_conflict_of_interest() -> Case:
     book, _, _ = planned_change(approval_limits=(ApprovalLimit(at_most=0, group="ops"),))
     book.approve(MARA, APPROVER_KEY)
@@ -1232,12 +1232,12 @@ def _used(*more: Any, **asked: Any) -> Case:
     return cutting(book, instance=instance_chain((*ENROLMENTS, recorded(*said), *more)))
 
 
-@earns("E08p")
+@earns("E08q")
 def a_standing_approval_that_nobody_gave() -> Case:
     return cutting(used_change()[0])
 
 
-@earns("E08p")
+@earns("E08q")
 def a_standing_approval_that_had_been_taken_back() -> Case:
     book, _ = used_change()
     given = recorded(*standing(book))
@@ -1247,17 +1247,17 @@ def a_standing_approval_that_had_been_taken_back() -> Case:
     return cutting(book, instance=instance_chain((*ENROLMENTS, given, recorded(said, signature))))
 
 
-@earns("E08p")
+@earns("E08q")
 def a_use_beyond_those_that_were_approved() -> Case:
     return _used(use=3)
 
 
-@earns("E08p")
+@earns("E08q")
 def a_use_for_a_parameter_outside_its_range() -> Case:
     return _used(parameters={"line": "older"})
 
 
-@earns("E08p")
+@earns("E08q")
 def a_use_for_another_target() -> Case:
     return _used(covers=replace(COVERED, targets=("host-2",)))
 

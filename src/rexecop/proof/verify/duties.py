@@ -33,11 +33,11 @@ _OBJECTIONS: Final = {
     "nonce-repeated": "E08l",
     "nonce-missing": "E08l",
     "person-repeated": "E08l",
-    "approval-withdrawn": "E08n",
-    "conflict-of-interest": "E08o",
-    "standing-withdrawn": "E08p",
-    "standing-outside": "E08p",
-    "standing-used-up": "E08p",
+    "approval-withdrawn": "E08o",
+    "conflict-of-interest": "E08p",
+    "standing-withdrawn": "E08q",
+    "standing-outside": "E08q",
+    "standing-used-up": "E08q",
 }
 
 
