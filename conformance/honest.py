@@ -55,7 +55,10 @@ from conformance.worlds import (
     pinned_change,
     planned_change,
     read_step,
+    recorded,
     scripted_step,
+    standing,
+    used_change,
 )
 from rexecop.proof import note
 from rexecop.proof.canonical import digest_of
@@ -63,7 +66,7 @@ from rexecop.proof.chain import seal
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.decision import ApprovalRule, Obligations, Opinion
+from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Obligations, Opinion
 from rexecop.proof.records.plan import Retry
 from rexecop.proof.records.receipt import ObligationMet
 from rexecop.proof.records.reconciliation import Reconciliation
@@ -240,6 +243,60 @@ def refused_by_a_person() -> Case:
     book.approve(OTTO, SECOND_APPROVER_KEY, approves=False, reason="not before the audit")
     book.receipt(State.BLOCKED)
     return bundled(book)
+
+
+@logged("A person said no and took it back; another approved, and the change was done.")
+def a_no_taken_back() -> Case:
+    book, look, change = planned_change()
+    no = book.approve(OTTO, SECOND_APPROVER_KEY, approves=False)
+    book.receipt(State.BLOCKED)
+    book.approve(OTTO, SECOND_APPROVER_KEY, approves=False, withdraws=no.digest, reason="the audit is over")
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+    book.run(look, facts=PATHS)
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1))
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
+@logged("One person approved, took it back and approved again; the last word counted.")
+def a_yes_taken_back_and_given_again() -> Case:
+    book, look, _ = planned_change()
+    yes = book.approve(MARA, APPROVER_KEY)
+    book.approve(MARA, APPROVER_KEY, approves=False, withdraws=yes.digest)
+    again = book.approve(MARA, APPROVER_KEY)
+    book.ticket(approvals=(again.digest,))
+    book.run(look, facts=PATHS)
+    return bundled(book)
+
+
+@logged("An agent asked; its sponsor approved, which the terms allowed, and one of operations at most.")
+def approved_by_the_agents_sponsor() -> Case:
+    book = Book("op_agent")
+    look, change = read_step(), change_step()
+    book.intent(by=replace(JAN, person="robot"), sponsor="mara")
+    book.plan((look, change), Effect.CHANGE)
+    limits = (ApprovalLimit(at_most=1, group="ops"),)
+    book.decision(
+        Verdict.APPROVAL_REQUIRED,
+        ApprovalRule(count=1, group="ops"),
+        sponsor_may_approve=True,
+        approval_limits=limits,
+    )
+    yes = book.approve(MARA, APPROVER_KEY)
+    book.approve(OTTO, SECOND_APPROVER_KEY)
+    book.ticket(approvals=(yes.digest,))
+    book.run(look, facts=PATHS)
+    return bundled(book)
+
+
+@logged("A change within what was approved beforehand, as its second use; no one was asked again.")
+def approved_beforehand() -> Case:
+    book, _ = used_change(use=2)
+    chain = instance_chain((*ENROLMENTS, recorded(*standing(book))))
+    book.run(read_step(), facts=PATHS)
+    return bundled(book, instance=chain)
 
 
 @logged("An approved change was given up before it acted.")

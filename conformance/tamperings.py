@@ -20,6 +20,8 @@ from conformance.signers import SK_ECDSA, SK_ED25519, SecurityKey
 from conformance.succession import AFTER, BEFORE, SECOND_KEY, THIRD_KEY, rotated
 from conformance.worlds import (
     APPROVER_KEY,
+    COVERED,
+    ENROLMENTS,
     FURTHER,
     INSTANCE,
     INSTANCE_KEY,
@@ -54,6 +56,9 @@ from conformance.worlds import (
     planned_change,
     process,
     read_step,
+    recorded,
+    standing,
+    used_change,
 )
 from rexecop.app.verifying import Packs
 from rexecop.proof import checkpoint, dsse, sshsig
@@ -65,9 +70,9 @@ from rexecop.proof.codec import encode
 from rexecop.proof.container import pack, unpack
 from rexecop.proof.principal import Principal
 from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope
-from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval
 from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations, Opinion
+from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Decision, Obligations, Opinion
 from rexecop.proof.records.instance import Epoch, Note, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.records.outcome import Measured
@@ -1204,6 +1209,132 @@ def a_ticket_that_does_not_say_who_approved() -> Case:
     book.approve(MARA, APPROVER_KEY)
     book.ticket(approvals=())
     return cutting(book)
+
+
+@earns("E08o")
+def an_approval_that_had_been_taken_back() -> Case:
+    book, _, _ = planned_change()
+    yes = book.approve(MARA, APPROVER_KEY)
+    book.approve(MARA, APPROVER_KEY, approves=False, withdraws=yes.digest)
+    book.ticket()
+    return cutting(book)
+
+
+@earns("E08g")
+def a_no_that_somebody_else_took_back() -> Case:
+    book, _, _ = planned_change()
+    no = book.approve(OTTO, SECOND_APPROVER_KEY, approves=False)
+    book.approve(MARA, APPROVER_KEY, approves=False, withdraws=no.digest)
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+    return cutting(book)
+
+
+@earns("E03g")
+def a_yes_after_somebody_had_said_no() -> Case:
+    book, _, _ = planned_change()
+    book.approve(OTTO, SECOND_APPROVER_KEY, approves=False)
+    book.receipt(State.BLOCKED)
+    book.approve(MARA, APPROVER_KEY)
+    return cutting(book)
+
+
+@earns("E08a")
+def a_sponsor_who_approves_unasked() -> Case:
+    book = Book("op_agent")
+    book.intent(by=replace(JAN, person="robot"), sponsor="mara")
+    book.plan((read_step(),), Effect.READ)
+    book.decision(Verdict.APPROVAL_REQUIRED, ApprovalRule(count=1, group="ops"))
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+    return cutting(book)
+
+
+@earns("E08k")
+def a_key_that_the_sponsor_enrolled_for_another() -> Case:
+    chain = instance_chain((*ROOT_CHAIN, enrol("otto", Role.APPROVER, SECOND_APPROVER_KEY, by=MARA)))
+    book = Book("op_agent")
+    book.intent(by=replace(JAN, person="robot"), sponsor="mara")
+    book.plan((read_step(),), Effect.READ)
+    book.decision(Verdict.APPROVAL_REQUIRED, ApprovalRule(count=1, group="ops"), sponsor_may_approve=True)
+    book.approve(OTTO, SECOND_APPROVER_KEY)
+    book.ticket()
+    return cutting(book, instance=chain)
+
+
+@earns("E08p")
+def an_approver_with_a_conflict_of_interest() -> Case:
+    book, _, _ = planned_change(approval_limits=(ApprovalLimit(at_most=0, group="ops"),))
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+    return cutting(book)
+
+
+def _used(*more: Any, **asked: Any) -> Case:
+    book, _ = used_change(**asked)
+    said = standing(book, asked.get("covers", COVERED))
+    return cutting(book, instance=instance_chain((*ENROLMENTS, recorded(*said), *more)))
+
+
+@earns("E08q")
+def a_standing_approval_that_nobody_gave() -> Case:
+    return cutting(used_change()[0])
+
+
+@earns("E08q")
+def a_standing_approval_that_had_been_taken_back() -> Case:
+    book, _ = used_change()
+    given = recorded(*standing(book))
+    digest = instance_chain((*ENROLMENTS, given))[-1].digest
+    said = replace(standing(book)[0], approves=False, withdraws=digest, covers=None, nonce="back")
+    signature = sshsig.sign(APPROVER_KEY, APPROVAL_NAMESPACE, encode(said))
+    return cutting(book, instance=instance_chain((*ENROLMENTS, given, recorded(said, signature))))
+
+
+@earns("E08q")
+def a_use_beyond_those_that_were_approved() -> Case:
+    return _used(use=3)
+
+
+@earns("E08q")
+def a_use_for_a_parameter_outside_its_range() -> Case:
+    return _used(parameters={"line": "older"})
+
+
+@earns("E08q")
+def a_use_for_another_target() -> Case:
+    return _used(covers=replace(COVERED, targets=("host-2",)))
+
+
+@earns("E08e")
+def a_use_on_other_terms_than_were_approved() -> Case:
+    book = Book("op_change")
+    book.intent(parameters={"line": "new"})
+    book.plan((read_step(),), Effect.READ)
+    book.decision(Verdict.APPROVAL_REQUIRED, ApprovalRule(count=1, group="ops"))
+    said, signature = standing(book)
+    book.decision(Verdict.APPROVAL_REQUIRED, ApprovalRule(count=1, group="ops"), sponsor_may_approve=True)
+    book.add(Approval, statement=said, signature=signature, groups=("ops",), use=1)
+    book.ticket()
+    return cutting(book, instance=instance_chain((*ENROLMENTS, recorded(said, signature))))
+
+
+@earns("E07d")
+def a_use_that_somebody_wrote_themselves() -> Case:
+    book, used = used_change()
+    book.records = book.records[:3]
+    assert isinstance(used.record, Approval)
+    book.records.append(seal(replace(used.record, by=JAN)))
+    book.ticket()
+    return cutting(book, instance=instance_chain((*ENROLMENTS, recorded(*standing(book)))))
+
+
+@earns("E03f")
+def a_yes_to_one_plan_in_the_instances_chain() -> Case:
+    book, _, _ = approved_change()
+    yes = next(sealed.record for sealed in book.records if isinstance(sealed.record, Approval))
+    chain = instance_chain((*ENROLMENTS, recorded(yes.statement, yes.signature)))
+    return cutting(book, instance=chain)
 
 
 # --- step 9: the receipt ---

@@ -30,6 +30,9 @@ from conformance.worlds import (
     change_step,
     instance_chain,
     read_step,
+    recorded,
+    standing,
+    used_change,
 )
 from rexecop.proof.bundle import BundleContents, Window, build, pack_proofs
 from rexecop.proof.canonical import Digest, digest_of
@@ -509,3 +512,21 @@ def a_log_that_was_rewound_and_went_another_way() -> Case:
     return Case(
         bundle=made.bundle(), more={"checkpoint": held, "growth": proof.replace(b'"old":', b'"old":1')}
     )
+
+
+@earns("E08l")
+def one_use_of_a_standing_approval_for_two_operations() -> Case:
+    prev: Digest | None = None
+    books: list[Book] = []
+    for n in (1, 2):
+        book, _ = used_change(name=f"op_{n}")
+        book.run(read_step(), facts=PATHS)
+        attempt = book.attempt(change_step(), values=VALUES, target_n=n, target_prev=prev)
+        book.outcome("set", attempt)
+        book.validation()
+        book.receipt(State.COMPLETED)
+        books, prev = [*books, book], attempt.digest
+    world = World(chain=instance_chain((*ENROLMENTS, recorded(*standing(books[0])))))
+    for book in books:
+        world.write(book)
+    return Case(bundle=world.cut(None, world.mark()).bundle())

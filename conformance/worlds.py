@@ -39,7 +39,13 @@ from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE, Principal
 from rexecop.proof.receipts import record_envelope, totals
 from rexecop.proof.records import Record
-from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval, ApprovalStatement
+from rexecop.proof.records.approval import (
+    APPROVAL_NAMESPACE,
+    Approval,
+    ApprovalStatement,
+    Coverage,
+    ParameterRange,
+)
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import (
@@ -569,6 +575,58 @@ ENROLMENTS: Final = (
 def enrolled_with(key: Signer) -> list[Sealed]:
     """Return the instance's own chain where `key` is Mara's."""
     return instance_chain((ENROLMENTS[0], enrol("mara", Role.APPROVER, key), ENROLMENTS[2]))
+
+
+COVERED: Final = Coverage(
+    profile=PROFILE.digest,
+    environment=ENVIRONMENT.digest,
+    intent="set_line",
+    mode=Mode.APPLY,
+    targets=(TARGET,),
+    parameters=(ParameterRange(parameter="line", one_of=("new", "newer")),),
+    uses=2,
+)
+
+
+def standing(book: Book, covers: Coverage = COVERED) -> tuple[ApprovalStatement, str]:
+    """Return Mara's standing approval of what `covers` says, on the terms of the book's decision."""
+    named = digest_of(encode(covers))
+    said = ApprovalStatement(
+        operation=INSTANCE,
+        plan=named,
+        terms=terms_digest(book.last(Decision)[1].terms),
+        preview=named,
+        approves=True,
+        nonce="standing-1",
+        expires=START + timedelta(days=30),
+        approver=MARA,
+        covers=covers,
+    )
+    return said, sshsig.sign(APPROVER_KEY, APPROVAL_NAMESPACE, encode(said))
+
+
+def recorded(said: ApprovalStatement, signature: str) -> Callable[[int, Digest | None], Record]:
+    """What somebody says in the instance's own chain."""
+
+    def made(n: int, prev: Digest | None) -> Record:
+        fields: dict[str, Any] = {"statement": said, "signature": signature, "groups": ()}
+        return Approval(operation=INSTANCE, n=n, prev=prev, at=START, by=said.approver, **fields)
+
+    return made
+
+
+def used_change(
+    covers: Coverage = COVERED, use: int = 1, name: str = "op_change", **intent: Any
+) -> tuple[Book, Sealed]:
+    """A change that a standing approval is used for, up to its ticket, and the use."""
+    book = Book(name)
+    book.intent(**{"parameters": {"line": "new"}, **intent})
+    book.plan((read_step(), change_step()), Effect.CHANGE)
+    book.decision(Verdict.APPROVAL_REQUIRED, ONE_OF_OPS)
+    said, signature = standing(book, covers)
+    used = book.add(Approval, statement=said, signature=signature, groups=("ops",), use=use)
+    book.ticket()
+    return book, used
 
 
 def erasing(commitment: Digest, at: datetime = START) -> Callable[[int, Digest | None], Record]:

@@ -48,11 +48,11 @@ from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import to_json
 from rexecop.proof.container import pack
 from rexecop.proof.errors import ProofError
+from rexecop.proof.kinship import person_key
 from rexecop.proof.merkle import leaf_hash, root_of
 from rexecop.proof.note import NoteKey, SignatureType
 from rexecop.proof.plaintext import escape, in_quotes, quote
 from rexecop.proof.preview import preview, preview_digest
-from rexecop.proof.quorum import person_key
 from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope, record_statement
 from rexecop.proof.records import Plan
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE

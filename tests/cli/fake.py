@@ -135,15 +135,27 @@ class FakeInstance:
         key: Path | None,
         agent: bool = False,
         approves: bool = True,
+        withdraws: bool = False,
         reason: str | None = None,
     ) -> OperationView:
         await self.may_approve(name, key=key, agent=agent)
         self.calls.append(("approve" if approves else "deny", reason))
         return self._put(replace(self.status(name), state="approved" if approves else "blocked"))
 
-    async def may_approve(self, name: str, *, key: Path | None, agent: bool = False) -> None:
+    async def may_approve(
+        self,
+        name: str,
+        *,
+        key: Path | None,
+        agent: bool = False,
+        approves: bool = True,
+        withdraws: bool = False,
+    ) -> None:
         if key == Path("own.key"):
             raise NotByTheRequester("`alice` asked for this and cannot approve it")
+
+    def asked_in_words(self, name: str) -> str:
+        return "terms: approval by 1 of `approvers`"
 
     async def reconcile(
         self, name: str, *, probe: bool, happened: bool | None, reason: str | None

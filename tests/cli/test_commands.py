@@ -255,3 +255,30 @@ def test_every_command_in_the_table_has_help_with_its_example(rexecop: Rexecop) 
         ended = rexecop(entry.name, "--help")
         assert ended.code == 0, entry.name
         assert "Usage: rexecop" in ended.out and "Example" in ended.out, entry.name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("2", "--answer", "a"),
+        ("2", "--request", "r", "--key", "bob.key"),
+        ("--request", "r", "--answer", "a"),
+    ],
+    ids=" ".join,
+)
+def test_an_approval_is_about_exactly_one_thing(
+    rexecop: Rexecop, fake: FakeInstance, words: tuple[str, ...]
+) -> None:
+    ended = rexecop("approve", *words)
+
+    assert ended.code == 2 and "name one of" in ended.err and fake.calls == []
+
+
+def test_a_request_that_is_none_is_refused_without_a_root(rexecop: Rexecop, alone: Path) -> None:
+    (alone / "r").write_text("junk")
+
+    ended = rexecop("approve", "--request", "r", "--key", "bob.key", "--yes", "--json")
+
+    assert ended.code == 2 and json.loads(ended.err)["code"] == "request-malformed"
+    assert not list(alone.glob("*answer*"))

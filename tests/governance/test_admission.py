@@ -7,11 +7,12 @@ import pytest
 
 from rexecop.governance import demo_pack, starter
 from rexecop.governance.admission import Policy, decide
+from rexecop.governance.obligations import tighter
 from rexecop.governance.pack import Pack
 from rexecop.proof.principal import Principal
-from rexecop.proof.records.decision import ApprovalRule, PolicyRequest, RequestTarget
+from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, PolicyRequest, RequestTarget
 from rexecop.proof.vocabulary import Effect, Established, Mode, Verdict
-from tests.governance.cases import ALICE, NOW, SOME, pack_files, request
+from tests.governance.cases import ALICE, NOW, SOME, pack_files, request, terms
 
 ALL = '@id("all") permit (principal, action, resource);\n'
 BROKEN = '@id("broken") {} (principal, action, resource) when {{ 9223372036854775807 + 1 == 0 }};\n'
@@ -117,6 +118,54 @@ def test_an_agent_with_its_sponsor_is_judged_like_anybody() -> None:
     asked = request(principal=AGENT, sponsor="alice")
 
     assert decide(Policy([allowing(WITH_AGENT)]), asked).terms.verdict is Verdict.ALLOWED
+
+
+ASKED = "1 of g, no_peers of team, sponsor_may_approve"
+CONFLICTS = f'@id("a") @approvals("{ASKED}") permit (principal, action, resource);'
+
+
+@pytest.mark.parametrize(
+    ("person", "sponsor", "limits", "may"),
+    [
+        ("alice", None, (("g", 3), ("team", 0)), False),
+        ("bob", None, (("g", 3),), False),
+        ("robot", "alice", (("g", 3), ("team", 0)), True),
+    ],
+)
+def test_who_asks_decides_which_conflicts_hold_and_the_terms_carry_them(
+    person: str, sponsor: str | None, limits: tuple[tuple[str, int], ...], may: bool
+) -> None:
+    people = (
+        "groups: [g, team]\npeople: {alice: {groups: [team]}, bob: {}}\nagents: {robot: {sponsor: alice}}\n"
+    )
+    more = '@id("r") @approvals("at_most 3 of g") permit (principal, action, resource);'
+    policy = Policy([Pack.parse(pack_files(CONFLICTS, more, people))])
+
+    terms = decide(policy, request(principal=replace(ALICE, person=person), sponsor=sponsor)).terms
+
+    assert tuple((one.group, one.at_most) for one in terms.approval_limits) == limits
+    assert terms.sponsor_may_approve is may
+
+
+def test_a_sponsor_may_not_approve_where_any_rule_that_asks_does_not_say_so() -> None:
+    people = "groups: [g]\npeople: {alice: {}}\nagents: {robot: {sponsor: alice}}\n"
+    rules = CONFLICTS.replace("no_peers of team, ", "")
+    more = '@id("r") @approvals("1 of g") permit (principal, action, resource);'
+    policy = Policy([Pack.parse(pack_files(rules, more, people))])
+
+    found = decide(policy, request(principal=replace(ALICE, person="robot"), sponsor="alice"))
+
+    assert found.terms.approvals and not found.terms.sponsor_may_approve
+
+
+def test_a_conflict_or_a_sponsor_who_may_not_any_more_makes_terms_stricter() -> None:
+    old = replace(terms((1, "g")), approval_limits=(ApprovalLimit(at_most=2, group="g"),))
+    for new in (
+        replace(old, approval_limits=(ApprovalLimit(at_most=1, group="g"),)),
+        replace(old, approval_limits=(*old.approval_limits, ApprovalLimit(at_most=9, group="h"))),
+    ):
+        assert tighter(old, new) and not tighter(new, old)
+    assert tighter(replace(old, sponsor_may_approve=True), old)
 
 
 def test_a_profile_makes_nobody_an_approver_and_may_not_name_unknown_groups() -> None:

@@ -13,7 +13,7 @@ from rexecop.governance.pack import FILE_BYTES_MAX, FILES_MAX, POLICY_NAMESPACE,
 from rexecop.governance.schema import SCHEMA
 from rexecop.proof import sshsig
 from rexecop.proof.canonical import digest_of
-from rexecop.proof.records.decision import ApprovalRule, Obligations
+from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Obligations
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Role
 from tests.governance.cases import KEYS, MINUTE, NOW, enrolled, pack_files
@@ -54,10 +54,28 @@ def test_annotations_are_understood_at_load() -> None:
 
     assert rule.line == 2
     assert rule.reason == 'night only; "quoted"'
-    assert rule.approvals == (ApprovalRule(count=2, group="dba"), ApprovalRule(count=2, group="sre"))
+    assert rule.asked.rules == (ApprovalRule(count=2, group="dba"), ApprovalRule(count=2, group="sre"))
     assert rule.obligations == Obligations(
         output_bytes=8192, timeout_ms=10_000, no_network=True, receipt=True, isolation="bubblewrap"
     )
+
+
+def test_conflicts_of_interest_are_understood_at_load() -> None:
+    text = "1 of sre, at_most 2 of dba, at_most 1 of dba, no_peers of sre, sponsor_may_approve"
+    rule = f'@id("a") @approvals("{text}") permit (principal, action, resource);'
+
+    (found,) = Pack.parse(pack_files(rule, entities="groups: [sre, dba]")).rules
+
+    assert found.asked.limits == (ApprovalLimit(at_most=1, group="dba"),)
+    assert (found.asked.no_peers, found.asked.sponsor) == (("sre",), True)
+
+
+@pytest.mark.parametrize("entry", ["at_most 0 of sre", "at_most of sre", "no_peers 1 of sre", "sponsor_may"])
+def test_a_conflict_rule_that_says_nothing_known_is_refused(entry: str) -> None:
+    rule = f'@id("a") @approvals("1 of sre, {entry}") permit (principal, action, resource);'
+
+    with pytest.raises(PackRefused, match=r"rules\.cedar:1"):
+        Pack.parse(pack_files(rule, entities="groups: [sre]"))
 
 
 def test_a_version_is_taken_as_written() -> None:

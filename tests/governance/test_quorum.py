@@ -11,7 +11,7 @@ from rexecop.proof.canonical import digest_of
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import ChainBroken
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
-from rexecop.proof.records.decision import Terms
+from rexecop.proof.records.decision import ApprovalLimit, Terms
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Established, Mode, Role
 from tests.governance import cases
@@ -230,6 +230,90 @@ def test_a_huge_count_in_terms_costs_nothing_and_is_not_reached() -> None:
     found = count(approval(statement(PLAN, many, "bob")), terms=many)
 
     assert found.missing[0].count == 2**50 - 1
+
+
+def back(given: Sealed, person: str, n: int = 5, **changes: object) -> Sealed:
+    """Return `person` taking back `given`."""
+    said = statement(PLAN, ONE, person, approves=False, withdraws=given.digest, nonce=f"n{n}")
+    return approval(replace(said, **changes), n=n)  # type: ignore[arg-type]
+
+
+NO = approval(statement(PLAN, ONE, "carol", approves=False), n=4)
+
+
+def test_a_no_stands_until_the_same_person_takes_it_back() -> None:
+    assert count(yes("bob"), NO).denied_by == ("carol",)
+    found = count(yes("bob"), NO, back(NO, "carol"))
+    assert found.satisfied and not found.denied_by
+    assert [(one.code, one.approval) for one in found.excluded] == [("approval-withdrawn", NO.digest)]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: back(NO, "bob"),
+        lambda: back(NO, "carol", approves=True),
+        lambda: back(NO, "carol", n=2),
+        lambda: back(NO, "carol", plan=OTHER),
+        lambda: approval(back(NO, "carol").record.statement, key="mallory", n=5),  # type: ignore[attr-defined]
+        lambda: back(back(NO, "carol"), "carol", n=6),
+    ],
+    ids=["another person", "a yes", "before it", "another plan", "another key", "a withdrawal taken back"],
+)
+def test_nothing_else_takes_a_no_back(made: Callable[[], Sealed]) -> None:
+    assert count(yes("bob"), NO, made()).denied_by == ("carol",)
+
+
+def test_a_yes_taken_back_does_not_count_and_may_be_given_again() -> None:
+    first = yes("bob")
+    again = yes("bob", n=6, nonce="again")
+
+    assert not count(first, back(first, "bob")).satisfied
+    assert [one.approval for one in count(first, back(first, "bob"), again).counted] == [again.digest]
+
+
+SPONSORED = replace(ONE, sponsor_may_approve=True)
+
+
+def by_sponsor(person: str, *enrolments: Enrolment) -> Tally:
+    plan = cases.plan(AGENT)
+    said = approval(statement(plan, SPONSORED, person))
+    return count(said, intent=AGENT, plan=plan, terms=SPONSORED, enrolments=enrolments or ENROLMENTS)
+
+
+def test_the_sponsor_counts_where_the_terms_say_so_even_with_a_key_he_enrolled_himself() -> None:
+    assert by_sponsor("bob").satisfied
+    assert by_sponsor("bob", enrolled("bob", by=by_key("bob"))).satisfied
+
+
+@pytest.mark.parametrize(
+    ("person", "enrolment", "code"),
+    [
+        ("carol", enrolled("carol", by=by_key("bob")), "key-enrolled-by-requester"),
+        ("bob", enrolled("bob", by=by_key("robot", "dora")), "key-enrolled-by-requester"),
+        ("dora", enrolled("dora"), "self-approval"),
+    ],
+)
+def test_a_sponsor_brings_nobody_along_and_the_agent_brings_no_sponsor(
+    person: str, enrolment: Enrolment, code: str
+) -> None:
+    assert [one.code for one in by_sponsor(person, enrolment).excluded] == [code]
+
+
+@pytest.mark.parametrize(
+    ("most", "counted"), [(0, ["dora"]), (1, ["bob", "dora"]), (2, ["bob", "carol", "dora"])]
+)
+def test_of_a_limited_group_no_more_count_than_may(most: int, counted: list[str]) -> None:
+    terms = replace(
+        cases.terms((2, "approvers")), approval_limits=(ApprovalLimit(at_most=most, group="sre"),)
+    )
+    said = [approval(statement(PLAN, terms, person), n=n) for n, person in enumerate(PEOPLE, 3)]
+
+    found = count(*said, terms=terms)
+
+    assert [one.person for one in found.counted] == counted
+    assert {one.code for one in found.excluded} <= {"conflict-of-interest"}
+    assert found.satisfied == (len(counted) >= 2)
 
 
 PEOPLE = ("bob", "carol", "dora")

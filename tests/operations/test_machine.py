@@ -81,8 +81,11 @@ def test_nothing_that_ended_is_driven() -> None:
     assert not TERMINAL & DRIVABLE
 
 
-def test_nothing_blocked_ever_runs() -> None:
-    assert reached_from(State.BLOCKED) == {State.BLOCKED, State.ESCALATED}
+def test_nothing_blocked_ever_runs_unless_a_persons_no_is_taken_back() -> None:
+    assert TRANSITIONS[State.BLOCKED] == {
+        Event.ESCALATED: State.ESCALATED,
+        Event.WITHDRAWN: State.WAITING_FOR_APPROVAL,
+    }
 
 
 @pytest.mark.parametrize("event", list(Event))

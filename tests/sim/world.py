@@ -37,6 +37,7 @@ from rexecop.operations.profile_model import Profile
 from rexecop.operations.validation import Rule
 from rexecop.proof.call import Call, Limits, ScriptedReply, ScriptedRequest, call_digest
 from rexecop.proof.canonical import Digest
+from rexecop.proof.chain import Sealed
 from rexecop.proof.checkpoint import Checkpoint, sign
 from rexecop.proof.halts import standing
 from rexecop.proof.principal import Principal
@@ -263,6 +264,9 @@ class FakeAuthority:
 
     def halts(self) -> tuple[Halt, ...]:
         return self.standing()
+
+    def trust_records(self) -> tuple[Sealed, ...]:
+        return ()
 
 
 STARTER_FILES: Final[Mapping[str, bytes]] = starter_files("alice", ("bob", "carol", "dora"))

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
-from typing import Final
 
+from rexecop.app.approver import APPROVAL_VALID, Word, approver_of, signer_of
 from rexecop.app.authority import RootAuthority
-from rexecop.app.errors import IdentityRefused
-from rexecop.app.identity import enrolled, os_user
+from rexecop.app.identity import os_user
 from rexecop.engines.closing import close
 from rexecop.engines.driver import World
 from rexecop.engines.session import Session
 from rexecop.governance.approvals import approval_statement, require_may_approve
 from rexecop.governance.errors import (
+    AgentApproval,
+    AnswerUnfit,
     ApprovalNotAsked,
     ApprovalRefused,
-    ApproverUnknown,
     KeyEnrolledByRequester,
+    NothingToWithdraw,
 )
-from rexecop.keys import agent_signers, load_ssh_signer
+from rexecop.governance.requests import ApprovalAnswer, ApprovalRequest, RequestedApprover, require_fits
+from rexecop.operations.fold import Operation
 from rexecop.operations.ports import Claim
+from rexecop.proof.canonical import Digest
+from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import Principal
 from rexecop.proof.quorum import Groups
-from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval
+from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval, ApprovalStatement
 from rexecop.proof.records.instance import Note
-from rexecop.proof.signer import Signer
+from rexecop.proof.records.intent import Intent
+from rexecop.proof.records.plan import Plan
 from rexecop.proof.sshsig import sign
-from rexecop.proof.vocabulary import Established, Role, State
-
-APPROVAL_VALID: Final = timedelta(hours=24)  # What was looked at yesterday is looked at again.
+from rexecop.proof.vocabulary import Role, State, Verdict
 
 
 class Approving:
@@ -43,62 +45,110 @@ class Approving:
         self._authority = authority
         self._environ = environ
 
-    async def approve(
-        self, operation: str, *, key: Path | None, agent: bool, approves: bool, reason: str | None
-    ) -> None:
-        """Record a signed yes or no.
+    async def approve(self, operation: str, *, key: Path | None, agent: bool, word: Word) -> None:
+        """Record a signed yes or no, or that one is taken back.
 
         Raises:
             ApprovalRefused: see `may_approve`.
         """
-        session, signer, approver, groups = await self._admitted(operation, key, agent)
+        signer = signer_of(key, agent, self._environ, self._authority.approver_keys())
+        approver = approver_of(signer, self._authority.enrolments())
+        session, groups, given = await self._admitted(operation, approver, word)
         op = session.op
         statement = approval_statement(
             plan=op.sealed_plan,
             terms=op.terms,
-            preview=preview_digest(preview(op.sealed_intent, op.sealed_plan)),
+            preview=_shown(op),
             approver=approver,
-            approves=approves,
+            approves=word.approves,
             nonce=self._world.ids.nonce(),
             now=session.judged_now(),
             valid_for=APPROVAL_VALID,
-            reason=reason,
+            reason=word.reason,
+            withdraws=given,
         )
-        session.add(
-            Approval,
-            approver,
-            statement=statement,
-            signature=sign(signer, APPROVAL_NAMESPACE, encode(statement)),
-            groups=tuple(sorted(name for name, people in groups.items() if approver.person in people)),
-        )
-        session.attached.claims.append(Claim(space="approval", key=statement.nonce))
-        if op.receipt_due:
-            close(session, self._world.signer)
-        await session.flush()
+        await self._record(session, statement, sign(signer, APPROVAL_NAMESPACE, encode(statement)), groups)
 
-    async def may_approve(self, operation: str, *, key: Path | None, agent: bool) -> None:
-        """Return only if the key may say yes or no to the operation now.
+    async def take(self, answer: ApprovalAnswer) -> None:
+        """Record the answer that an approver signed elsewhere.
+
+        Raises:
+            ApprovalRefused: as `may_approve`. AnswerUnfit: it answers something else, or is not signed.
+        """
+        said = answer.statement
+        word = Word(approves=said.approves, withdraws=said.withdraws is not None)
+        session, groups, given = await self._admitted(said.operation, said.approver, word)
+        op = session.op
+        if said.withdraws != given:
+            raise AnswerUnfit("the answer takes back another answer than the one that stands")
+        require_fits(
+            answer,
+            plan=op.sealed_plan,
+            terms=op.terms,
+            shown=_shown(op),
+            given=op.approvals,
+            at=session.judged_now(),
+        )
+        await self._record(session, said, answer.signature, groups)
+
+    async def may_approve(self, operation: str, *, key: Path | None, agent: bool, word: Word) -> None:
+        """Return only if the key may say `word` to the operation now.
 
         Raises:
             ApprovalRefused: the approver may not, or nothing is asked; a refused try is noted in the
                 operation's own chain.
         """
-        await self._admitted(operation, key, agent)
+        signer = signer_of(key, agent, self._environ, self._authority.approver_keys())
+        await self._admitted(operation, approver_of(signer, self._authority.enrolments()), word)
+
+    def request(self, op: Operation) -> ApprovalRequest:
+        """Return what `op` asks its approvers, for them to answer elsewhere.
+
+        Raises:
+            ApprovalNotAsked: it asks nobody.
+        """
+        intent, plan = op.sealed_intent.record, op.sealed_plan.record
+        if op.decision is None or op.terms.verdict is not Verdict.APPROVAL_REQUIRED:
+            raise ApprovalNotAsked(f"operation `{op.id}` is `{op.state}`; it asks nobody for approval")
+        assert isinstance(intent, Intent) and isinstance(plan, Plan)
+        approvers = tuple(
+            RequestedApprover(
+                person=one.person,
+                fingerprint=one.fingerprint,
+                given=None if (given := op.given_by(one.person)) is None else given.digest,
+            )
+            for one in self._authority.enrolments()
+            if one.role is Role.APPROVER and one.valid_at(self._world.clock.now())
+        )
+        return ApprovalRequest(
+            instance=self._authority.instance,
+            intent=intent,
+            plan=plan,
+            terms=op.terms,
+            approvers=approvers,
+        )
 
     async def _admitted(
-        self, operation: str, key: Path | None, agent: bool
-    ) -> tuple[Session, Signer, Principal, Groups]:
+        self, operation: str, approver: Principal, word: Word
+    ) -> tuple[Session, Groups, Digest | None]:
+        """Return the operation, who is in which group, and the approval that is taken back, if one is."""
         session = Session.load(self._world.store, self._world.clock, operation)
         op = session.op
         policy = self._authority.policy(op.the_plan.profile) if op.plan is not None else None
-        if op.state is not State.WAITING_FOR_APPROVAL or policy is None:
-            raise ApprovalNotAsked(
-                f"operation `{operation}` is `{op.state}`; it does not wait for approval", state=str(op.state)
+        if policy is None or not _hears(op, word):
+            what = (
+                "nothing said of it can be taken back" if word.withdraws else "it does not wait for approval"
             )
-        signer = self._signer(key, agent)
-        approver = self._approver(signer)
+            raise ApprovalNotAsked(f"operation `{operation}` is `{op.state}`; {what}", state=str(op.state))
         groups = policy.groups()
+        given = op.given_by(approver.person) if word.withdraws else None
         try:
+            if policy.entities.type_of(approver.person) == "Agent":
+                raise AgentApproval(f"`{approver.person}` is an agent; agents never approve")
+            if word.withdraws and given is None:
+                raise NothingToWithdraw(f"`{approver.person}` has said nothing that stands")
+            if given is not None and op.state is State.BLOCKED and not _refuses(given):
+                raise NothingToWithdraw(f"the operation is blocked by another's no: {op.reason}")
             require_may_approve(
                 approver,
                 intent=op.sealed_intent,
@@ -107,40 +157,29 @@ class Approving:
                 enrolments=self._authority.enrolments(),
                 groups=groups,
                 at=session.judged_now(),
+                word=None if word.withdraws else word.approves,
             )
         except ApprovalRefused as refused:
             await self._note(session, approver, refused)
             refused.next_steps = _ways_out(refused, operation)
             raise
-        return session, signer, approver, groups
+        return session, groups, given.digest if given is not None else None
 
-    def _signer(self, key: Path | None, agent: bool) -> Signer:
-        if key is not None:
-            return load_ssh_signer(key)
-        socket = self._environ.get("SSH_AUTH_SOCK") if agent else None
-        if not socket:
-            raise IdentityRefused(
-                "name the approver's key, or run an SSH agent", next_steps=("rexecop approve ID --key FILE",)
-            )
-        trusted = self._authority.enrolments()
-        for signer in agent_signers(Path(socket)):
-            if enrolled(signer.public.fingerprint, (Role.APPROVER,), trusted) is not None:
-                return signer
-        raise ApproverUnknown("no key in the SSH agent is enrolled for an approver", agent=socket)
-
-    def _approver(self, signer: Signer) -> Principal:
-        fingerprint = signer.public.fingerprint
-        trusted = self._authority.enrolments()
-        enrolment = enrolled(fingerprint, (Role.APPROVER,), trusted) or enrolled(
-            fingerprint, (Role.REQUESTER,), trusted
+    async def _record(
+        self, session: Session, statement: ApprovalStatement, signature: str, groups: Groups
+    ) -> None:
+        approver = statement.approver
+        session.add(
+            Approval,
+            approver,
+            statement=statement,
+            signature=signature,
+            groups=tuple(sorted(name for name, people in groups.items() if approver.person in people)),
         )
-        if enrolment is None:
-            raise ApproverUnknown(
-                f"key `{fingerprint}` is enrolled for nobody here",
-                fingerprint=fingerprint,
-                next_steps=("rexecop keys trust FILE.pub --person NAME --role approver",),
-            )
-        return Principal(person=enrolment.person, established=Established.KEY, credential=fingerprint)
+        session.attached.claims.append(Claim(space="approval", key=statement.nonce))
+        if session.op.receipt_due:
+            close(session, self._world.signer)
+        await session.flush()
 
     async def _note(self, session: Session, approver: Principal, refused: ApprovalRefused) -> None:
         session.add(
@@ -150,6 +189,24 @@ class Approving:
             text=f"{approver.person} ({approver.credential}): {refused.message} [{refused.code}]",
         )
         await session.flush()
+
+
+def _shown(op: Operation) -> Digest:
+    return preview_digest(preview(op.sealed_intent, op.sealed_plan))
+
+
+def _refuses(given: Sealed) -> bool:
+    return isinstance(given.record, Approval) and given.record.statement.refuses
+
+
+def _hears(op: Operation, word: Word) -> bool:
+    """Return whether `word` can be said of an operation in this state: until its start, that is."""
+    if op.decision is None or op.terms.verdict is not Verdict.APPROVAL_REQUIRED:
+        return False
+    if word.withdraws:
+        return op.state in (State.WAITING_FOR_APPROVAL, State.APPROVED, State.BLOCKED)
+    no = () if word.approves else (State.APPROVED,)
+    return op.state in (State.WAITING_FOR_APPROVAL, *no)
 
 
 def _ways_out(refused: ApprovalRefused, operation: str) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from rexecop.proof.errors import RexecopError
 from rexecop.proof.halts import standing
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.trust import Enrolment, enrolments
+from rexecop.proof.vocabulary import Role
 
 
 class ProfilePacks(Protocol):
@@ -40,7 +41,7 @@ class RootAuthority:
     def __init__(self, root: Root, store: Store, instance: str, profiles: ProfilePacks) -> None:
         self._root = root
         self._store = store
-        self._instance = instance
+        self.instance = instance
         self._profiles = profiles
         self._watch = FolderWatch(root.policy)
         self._packs: tuple[Pack, ...] = ()
@@ -52,6 +53,7 @@ class RootAuthority:
         self._trust_size = -1
         self._enrolments: tuple[Enrolment, ...] = ()
         self._halts: tuple[Halt, ...] = ()
+        self._trusting: tuple[Sealed, ...] = ()
 
     def policy(self, profile: Digest | None = None) -> Policy:
         """Return the packs in force for operations of `profile`.
@@ -101,14 +103,14 @@ class RootAuthority:
         return found
 
     def _refresh(self) -> None:
-        size = self._store.records_of(self._instance) if self._signing else 0
+        size = self._store.records_of(self.instance) if self._signing else 0
         changed = self._signing and size != self._signed_size  # Whose key counts may have changed.
         # Files that change while they are read are read again: half of two packs is no pack.
         while self._watch.changed() or changed:
             self._policies, self._packs, self._unreadable, changed = {}, (), (), False
             try:
                 self._signing = signatures_required(self._root.policy)
-                self._signed_size = self._store.records_of(self._instance)
+                self._signed_size = self._store.records_of(self.instance)
                 enrolled = self.enrolments() if self._signing else None
                 found, self._unreadable = _read_packs(self._root.policy, enrolled)
                 self._folders = {pack.ref.id: folder for folder, pack in found}
@@ -157,19 +159,29 @@ class RootAuthority:
         return self._halts
 
     def _read_own(self) -> None:
-        size = self._store.records_of(self._instance)
+        size = self._store.records_of(self.instance)
         if size != self._trust_size:
-            records = self.trust_records()
-            self._enrolments, self._halts = enrolments(records), standing(records)
+            self._trusting = self._read_trust()
+            self._enrolments, self._halts = enrolments(self._trusting), standing(self._trusting)
             self._trust_size = size
 
     def trust_records(self) -> tuple[Sealed, ...]:
-        """Return the instance's own records.
+        """Return the instance's own records: who is trusted, and what is approved beforehand.
 
         Raises:
             JournalDamaged: one of them is lost; it may be the one that revoked a key.
         """
-        journal = self._store.journal(self._instance)
+        self.enrolments()
+        return self._trusting
+
+    def approver_keys(self) -> frozenset[str]:
+        """Return the fingerprints of the keys that stand for approvers."""
+        return frozenset(
+            one.fingerprint for one in self.enrolments() if one.role is Role.APPROVER and one.revoked is None
+        )
+
+    def _read_trust(self) -> tuple[Sealed, ...]:
+        journal = self._store.journal(self.instance)
         if journal.damaged:
             raise JournalDamaged(
                 f"record {journal.damaged[0].n} of the instance's own chain cannot be read: "

@@ -35,6 +35,7 @@ from rexecop.app.secrets import secret_resolver
 from rexecop.app.settings import Settings, project_file_text
 from rexecop.app.sinks import UNSEEN, Sinks, sinks_file
 from rexecop.app.stamps import Stamps
+from rexecop.app.standing import StandingApprovals
 from rexecop.app.views import InitView
 from rexecop.app.witness import Witnesses
 from rexecop.engines.driver import Driver, World
@@ -295,6 +296,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             observing=observing,
             lifecycle=Lifecycle(world, Driver(world), timedelta(milliseconds=settings.reconcile_margin_ms)),
             approving=Approving(world, authority, environ),
+            standing=StandingApprovals(world, authority, environ),
             evidence=Evidence(
                 store, Cutter(store, instance, key.signer), heads, key.signer, settings.kernel_guard_key
             ),

@@ -13,6 +13,7 @@ from rexecop.governance.admission import Policy
 from rexecop.governance.pack import Pack
 from rexecop.operations.ports import Clock, PinnedInput
 from rexecop.proof.canonical import Digest
+from rexecop.proof.chain import Sealed
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.trust import Enrolment
 
@@ -50,3 +51,7 @@ class DemoAuthority:
     def halts(self) -> tuple[Halt, ...]:
         """Return the halts that stand."""
         return self._authority.halts()
+
+    def trust_records(self) -> tuple[Sealed, ...]:
+        """Return the instance's own records."""
+        return self._authority.trust_records()

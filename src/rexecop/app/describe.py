@@ -57,8 +57,8 @@ def operation_view(
         waiting=queued or waiting_for(op) or None,
         approved_by=tuple(
             record.statement.approver.person
-            for record in (sealed.record for sealed in op.approvals)
-            if isinstance(record, Approval) and record.statement.approves
+            for record in op.standing_approvals()
+            if record.statement.approves
         ),
         receipt=op.receipts[-1].digest if op.receipts else None,
         damaged=tuple(f"record {item.n}: {item.reason}" for item in damaged),
@@ -74,10 +74,11 @@ def observed_state(op: Operation, *, alive: bool) -> State:
 def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
     """Return the commands that may follow, the likeliest first."""
     undoable = op.plan is not None and bool(op.to_undo())
+    refused = any(record.statement.refuses for record in op.standing_approvals())
     commands = {
         State.APPROVED: ("start", "show", "cancel"),
         State.WAITING_FOR_APPROVAL: ("show", "approve {} --key FILE", "why", "cancel"),
-        State.BLOCKED: ("why", "export"),
+        State.BLOCKED: ("why", *(("deny {} --withdraw --key FILE",) if refused else ()), "export"),
         State.PAUSED: ("resume", "cancel"),
         State.INDETERMINATE: (
             "reconcile {} --probe",
@@ -181,7 +182,10 @@ def summary(record: Record) -> str:
         case Decision():
             return f"{record.terms.verdict} at {record.request.gate}: {record.reason}"
         case Approval():
-            return f"{'yes' if record.statement.approves else 'no'} by {record.statement.approver.person}"
+            said, use = record.statement, record.use
+            standing = "standing " if said.covers is not None else ""
+            counted_use = f", use {use} of {said.covers.uses}" if said.covers is not None and use else ""
+            return f"{standing}{said.in_a_word} by {said.approver.person}{counted_use}"
         case Ticket():
             return f"leave to run once in {record.mode}"
         case Attempt():

@@ -45,6 +45,7 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
                 enrolments=world.authority.enrolments(),
                 groups=world.authority.policy(op.the_plan.profile).groups(),
                 at=world.clock.now(),
+                standing=world.authority.trust_records(),
             )
         )
     if op.decision is not None:

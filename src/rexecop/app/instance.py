@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
 from rexecop.app.describe import operation_view
@@ -32,6 +33,7 @@ from rexecop.app.settings import Settings
 from rexecop.app.signers import enrol_file, listing
 from rexecop.app.sinks import Sinks
 from rexecop.app.stamps import Stamps
+from rexecop.app.standing import Standing, StandingApprovals, StandingView
 from rexecop.app.views import (
     CheckView,
     DoctorView,
@@ -50,7 +52,10 @@ from rexecop.app.witness import CosignedView, Witnesses
 from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.session import Session
+from rexecop.governance.requests import read_answer, terms_in_words
+from rexecop.governance.standing import coverage_in_words
 from rexecop.proof.canonical import Json
+from rexecop.proof.codec import encode
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.records.command import Verb
 from rexecop.proof.vocabulary import Role, Verdict
@@ -79,6 +84,7 @@ class Parts:
     observing: Observing
     lifecycle: Lifecycle
     approving: Approving
+    standing: StandingApprovals
     evidence: Evidence
     stamps: Stamps
     heads: HeadsKeeper
@@ -142,7 +148,9 @@ class Instance(Reading):
         # What policy blocks anyway is no reason to touch the target, not even with a read.
         elif found is not None and planner.foresee(asked, identity)[0].terms.verdict is not Verdict.BLOCKED:
             pinned = pinned_facts((await self._observe(found[0])).op)
-        return self._view(await planner.plan(asked, identity, pinned))
+        session = await planner.plan(asked, identity, pinned)
+        await self._parts.standing.use(session)
+        return self._view(session)
 
     async def _observe(self, look: PlanInput) -> Session:
         """Run the read that a change rests on, as an operation of its own."""
@@ -240,20 +248,81 @@ class Instance(Reading):
         key: Path | None,
         agent: bool = False,
         approves: bool = True,
+        withdraws: bool = False,
         reason: str | None = None,
     ) -> OperationView:
-        """Sign a yes (or no) to what `preview` shows, with the approver's own key.
+        """Sign a yes (or no) to what `preview` shows, with the approver's own key, or take one back.
 
         Raises:
             ApprovalRefused: the approver may not, or the operation does not ask; the attempt is noted.
         """
-        name = self.resolve(operation)
-        await self._parts.approving.approve(name, key=key, agent=agent, approves=approves, reason=reason)
+        name, word = self.resolve(operation), Word(approves=approves, withdraws=withdraws, reason=reason)
+        await self._parts.approving.approve(name, key=key, agent=agent, word=word)
         return self.status(name)
 
-    async def may_approve(self, operation: str, *, key: Path | None, agent: bool = False) -> None:
-        """Return only if `approve` would take this key's yes or no now; raises what it raises."""
-        await self._parts.approving.may_approve(self.resolve(operation), key=key, agent=agent)
+    async def may_approve(
+        self,
+        operation: str,
+        *,
+        key: Path | None,
+        agent: bool = False,
+        approves: bool = True,
+        withdraws: bool = False,
+    ) -> None:
+        """Return only if `approve` would take this key's word now; raises what it raises."""
+        name, word = self.resolve(operation), Word(approves=approves, withdraws=withdraws)
+        await self._parts.approving.may_approve(name, key=key, agent=agent, word=word)
+
+    def asked_in_words(self, operation: str) -> str:
+        """Return the terms that an approval signs beside the preview, in one line."""
+        return f"terms: {terms_in_words(self.operation(operation).terms)}"
+
+    def approval_request(self, operation: str) -> bytes:
+        """Return what the operation asks its approvers, as a file that they answer on their own machine."""
+        return encode(self._parts.approving.request(self.operation(operation))) + b"\n"
+
+    async def take_answer(self, data: bytes) -> OperationView:
+        """Take the yes or no that an approver signed on their own machine.
+
+        Raises:
+            RequestMalformed: it is no answer. ApprovalRefused: it does not count.
+        """
+        answer = read_answer(data)
+        name = self.resolve(answer.statement.operation)
+        await self._parts.approving.take(answer)
+        return self.status(name)
+
+    # --- standing approvals ---
+
+    def standing_coverage(self, operation: str, wanted: Standing) -> str:
+        """Return in words what a standing approval like the operation's plan would cover."""
+        op = self.operation(operation)
+        return (
+            coverage_in_words(self._parts.standing.covered(op, wanted))
+            + f"{self.asked_in_words(operation)}\n"
+        )
+
+    async def standing_new(
+        self, operation: str, wanted: Standing, *, key: Path | None, agent: bool = False
+    ) -> StandingView:
+        """Approve plans like the operation's beforehand, within bounds, a number of times."""
+        return await self._parts.standing.give(self.operation(operation), wanted, key=key, agent=agent)
+
+    def standing_list(self) -> tuple[StandingView, ...]:
+        """Return every standing approval ever given."""
+        return self._parts.standing.view()
+
+    async def standing_revoke(
+        self, standing: str, *, key: Path | None, agent: bool = False, reason: str | None = None
+    ) -> StandingView:
+        """Take a standing approval back, at once."""
+        return await self._parts.standing.revoke(standing, reason, key=key, agent=agent)
+
+    def moment(self, text: str) -> datetime:
+        """Return the moment to come that `text`, a date or a time with its zone, names."""
+        found = self._parts.keyring.expiry(text)
+        assert found is not None
+        return found
 
     async def review(self, operation: str, reason: str) -> OperationView:
         """Record the caller's review of what was done, and what they found."""

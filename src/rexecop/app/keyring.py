@@ -77,7 +77,7 @@ class Keyring:
             KeyRefused: a file is there already. IdentityRefused, ExpiryRefused: see `enrol`.
         """
         require_name(person)
-        until = self._expiry(expires)
+        until = self.expiry(expires)
         signer = create_key(path, f"{person} ({role})")
         return await self.enrol(signer.public, person, role, by, expires=until)
 
@@ -90,7 +90,7 @@ class Keyring:
             KeyRefused, PublicKeyMalformed: it is no public key. IdentityRefused: it speaks for another.
             ExpiryRefused: `expires` is no time to come.
         """
-        return await self.enrol(_public(source), person, role, by, expires=self._expiry(expires))
+        return await self.enrol(_public(source), person, role, by, expires=self.expiry(expires))
 
     async def enrol(
         self, public: PublicKey, person: str, role: Role, by: Principal, *, expires: datetime | None = None
@@ -142,7 +142,7 @@ class Keyring:
             InstanceKeyMissing: the old key is not there to vouch for the new one.
             ExpiryRefused: `expires` is no time to come. AppendConflict: somebody else wrote; ask again.
         """
-        until = self._expiry(expires)
+        until = self.expiry(expires)
         with key.replacing() as fresh:
             old, session = key.signer(), self._session()
             sealed = _enrol(session, by, fresh.public, INSTANCE_PERSON, Role.INSTANCE, until)
@@ -171,7 +171,7 @@ class Keyring:
         Raises:
             IdentityRefused: they have none there, have this one already, or it speaks for another.
         """
-        public, until = _public(source), self._expiry(expires)
+        public, until = _public(source), self.expiry(expires)
         self._require_free(public, person, role)
         mine = [item for item in self._standing() if (item.person, item.role) == (person, role)]
         if role is Role.INSTANCE or not mine or any(item.public == public.line for item in mine):
@@ -212,7 +212,7 @@ class Keyring:
                     person=item.person,
                 )
 
-    def _expiry(self, text: str | None) -> datetime | None:
+    def expiry(self, text: str | None) -> datetime | None:
         """Return the moment that `text`, a date (its first moment in UTC) or an RFC 3339 time, names.
 
         Raises:
@@ -229,7 +229,7 @@ class Keyring:
                 f"`{text[:40]}` is neither a date like `2030-01-31` nor a time with its zone"
             ) from error
         if found.year > YEAR_MAX or found <= self._clock.now():
-            raise ExpiryRefused(f"a key cannot expire at `{text}`: that is over, or too far away")
+            raise ExpiryRefused(f"nothing can end at `{text}`: that is over, or too far away")
         return whole_milliseconds(found)
 
     def _session(self) -> Session:

@@ -289,7 +289,7 @@ class Planner:
             mode=draft.mode,
             origin=Origin(channel=asked.channel),
             parameters=draft.parameters,
-            sponsor=asked.sponsor,
+            sponsor=asked.sponsor or self._sponsor(identity),
             reason=asked.reason or asked.break_glass,
             idempotency_key=asked.idempotency_key,
             break_glass=asked.break_glass is not None,
@@ -298,6 +298,10 @@ class Planner:
         sign_intent(session, sealed, identity)
         if asked.idempotency_key is not None:
             session.attached.claims.append(_key_claim(asked.idempotency_key, identity))
+
+    def _sponsor(self, identity: Identity) -> str | None:
+        """Return who answers for an agent that asks, as the operator's packs say."""
+        return self._authority.policy().entities.agents.get(identity.principal.person)
 
     def _earlier(self, asked: PlanInput, draft: PlanDraft, identity: Identity) -> Session | None:
         """Return the operation an idempotency key already stands for."""

@@ -69,6 +69,12 @@ ENTRIES: Final = (
         "rexecop deny @ --key approver.key --reason 'not now' --yes",
     ),
     _entry(
+        "standing",
+        "approve",
+        "approve beforehand what may be done again, within bounds",
+        "rexecop standing list",
+    ),
+    _entry(
         "export", "prove", "cut a bundle that a stranger can check", "rexecop export @ --output proof.rxb"
     ),
     _entry("verify", "prove", "check a bundle, offline", "rexecop verify proof.rxb"),

@@ -37,7 +37,7 @@ from rexecop.operations.fold import Operation
 from rexecop.operations.machine import Event, allows
 from rexecop.operations.next import Close, Decline, Derive, Make, Mint, Park, Validate, next_effect
 from rexecop.operations.normalize import run_normalizer
-from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store
+from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store, standing_use
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
@@ -45,6 +45,7 @@ from rexecop.proof.errors import RexecopError
 from rexecop.proof.halts import stopping, words
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE
+from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import PolicyRequest
 from rexecop.proof.records.instance import Halt
@@ -74,6 +75,10 @@ class Authority(Protocol):
 
     def halts(self) -> tuple[Halt, ...]:
         """Return the halts that stand, as the ledger says at this moment."""
+        ...
+
+    def trust_records(self) -> tuple[Sealed, ...]:
+        """Return the instance's own records."""
         ...
 
 
@@ -369,14 +374,22 @@ class _Drive:
                 decision=op.sealed_decision,
                 answer=answer,
                 preview=_shown(op),
-                approvals=op.approvals,
+                approvals=[sealed for sealed in op.approvals if self._used_here(sealed)],
                 enrolments=authority.enrolments() if asked else (),
                 groups=authority.policy(op.the_plan.profile).groups() if asked else {},
                 uses=uses,
+                standing=authority.trust_records() if asked else (),
             ),
             Place(n=op.count, prev=head.digest, at=session.now(), by=ENGINE),
             valid_for=TICKET_VALID_MAX,
         )
+
+    def _used_here(self, sealed: Sealed) -> bool:
+        """Return whether `sealed` is no use of a standing approval, or one that this operation claimed."""
+        record = sealed.record
+        if not isinstance(record, Approval) or record.use is None:
+            return True
+        return self._world.store.claimed(standing_use(record.statement.nonce, record.use)) == self._session.id
 
     async def _ask(self, gate: GateName, step: str | None = None) -> Answer:
         op, policy = self._session.op, self._world.authority.policy(self._session.op.the_plan.profile)

@@ -18,11 +18,13 @@ import cedarpy
 
 from rexecop.governance.cedar import Rule
 from rexecop.governance.entities import NOBODY, Entities, merge_entities
-from rexecop.governance.facts import Asked, Facts
+from rexecop.governance.facts import Facts, Questions
+from rexecop.governance.grammar import Asked
 from rexecop.governance.obligations import (
     NO_OBLIGATIONS,
     approvals_in_words,
     merge_approvals,
+    merge_limits,
     merge_obligations,
 )
 from rexecop.governance.pack import Pack
@@ -30,7 +32,15 @@ from rexecop.governance.schema import actions
 from rexecop.governance.slicing import Index
 from rexecop.governance.windows import TZDATA, Schedule, is_held, opening
 from rexecop.proof.errors import NotCanonical
-from rexecop.proof.records.decision import Opinion, PackRef, PolicyRequest, RequestTarget, RuleRef, Terms
+from rexecop.proof.records.decision import (
+    ApprovalLimit,
+    Opinion,
+    PackRef,
+    PolicyRequest,
+    RequestTarget,
+    RuleRef,
+    Terms,
+)
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 
@@ -238,7 +248,7 @@ class _Found:
     denied_by: tuple[str, ...]
 
 
-def _ask(policy: Policy, asked: Asked, targets: Sequence[RequestTarget]) -> _Found:
+def _ask(policy: Policy, asked: Questions, targets: Sequence[RequestTarget]) -> _Found:
     """Ask about each target the policies whose scope it is in, rules and requirements alike.
 
     Raises:
@@ -310,21 +320,31 @@ def _allowed(policy: Policy, names: frozenset[str], request: PolicyRequest) -> A
     if most is not None and targets > most:
         words = f"{targets} targets are asked for, at most {most} are allowed"
         return _blocked(policy, names, (), words)
-    return answer
+    if not answer.terms.approvals:
+        return answer
+    asked = [policy.rule(name).asked for name in sorted(names)]
+    sponsor = bool(request.sponsor) and not request.break_glass
+    terms = replace(
+        answer.terms,
+        approval_limits=_limits(policy.entities, request, asked),
+        sponsor_may_approve=sponsor and all(one.sponsor for one in asked if one.rules),
+    )
+    return replace(answer, terms=terms)
 
 
 def _merged(policy: Policy, names: Sequence[str], *, emergency: bool) -> Answer:
     rules = [policy.rule(name) for name in names]
     obligations = merge_obligations(rule.obligations for rule in rules)
-    approvals = merge_approvals(rule.approvals for rule in rules)
+    asked = [rule.asked for rule in rules]
+    approvals = merge_approvals(one.rules for one in asked)
     if emergency:
         broken = [rule.break_glass for rule in rules if rule.break_glass is not None]
         if not broken:
             words = f"no rule that takes part has a `@break_glass`: {_quoted(names)}"
             return _blocked(policy, names, (), words)
         # Rules without one ask for what they always ask for.
-        usual = (rule.approvals for rule in rules if rule.break_glass is None)
-        approvals = merge_approvals((*(asked for asked, _ in broken), *usual))
+        usual = (rule.asked.rules for rule in rules if rule.break_glass is None)
+        approvals = merge_approvals((*(whose for whose, _ in broken), *usual))
         obligations = merge_obligations((obligations, *(kept for _, kept in broken)))
     by = _quoted(name for name in names if name in policy.permits)
     reason = f"allowed{' in an emergency' if emergency else ''} by {by}"
@@ -332,12 +352,23 @@ def _merged(policy: Policy, names: Sequence[str], *, emergency: bool) -> Answer:
         asking = [
             name
             for name, rule in zip(names, rules, strict=True)
-            if rule.approvals or (emergency and rule.break_glass)
+            if rule.asked.rules or (emergency and rule.break_glass)
         ]
         reason += f", needs approval by {approvals_in_words(approvals)} because of {_quoted(asking)}"
     verdict = Verdict.APPROVAL_REQUIRED if approvals else Verdict.ALLOWED
     terms = Terms(verdict=verdict, approvals=approvals, obligations=obligations)
     return Answer(terms=terms, rules=_refs(policy, names), packs=policy.packs, errors=(), reason=reason)
+
+
+def _limits(entities: Entities, request: PolicyRequest, asked: Sequence[Asked]) -> tuple[ApprovalLimit, ...]:
+    """Return how many of which group may approve, now that it is known who asks."""
+    mine = entities.groups_of(request.principal.person)
+    if request.sponsor is not None:
+        mine |= entities.groups_of(request.sponsor)
+    peers = [
+        [ApprovalLimit(at_most=0, group=group) for group in one.no_peers if group in mine] for one in asked
+    ]
+    return merge_limits([*(one.limits for one in asked), *peers])
 
 
 def _failed(policy: Policy, names: Iterable[str], errors: tuple[str, ...]) -> Answer:

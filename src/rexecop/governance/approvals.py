@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from rexecop.governance.errors import ApprovalNotAsked, ApprovalRefused, ApproverNotInGroup
+from rexecop.governance.errors import (
+    ApprovalNotAsked,
+    ApprovalRefused,
+    ApproverNotInGroup,
+    ConflictOfInterest,
+)
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.principal import Principal
-from rexecop.proof.quorum import Groups, approver_objection
+from rexecop.proof.quorum import Groups, approver_objection, in_conflict
 from rexecop.proof.records.approval import ApprovalStatement
 from rexecop.proof.records.decision import Terms, terms_digest
 from rexecop.proof.times import whole_milliseconds
@@ -35,8 +40,11 @@ def approval_statement(
     now: datetime,
     valid_for: timedelta,
     reason: str | None,
+    withdraws: Digest | None = None,
 ) -> ApprovalStatement:
     """Return the statement for `approver` to sign; it expires `valid_for` after `now`.
+
+    With `withdraws` it takes back the approval of that digest, whatever `approves` says.
 
     Raises:
         ApprovalRefused: `valid_for` is not positive, or longer than `APPROVAL_VALID_MAX`.
@@ -49,11 +57,12 @@ def approval_statement(
         plan=plan.digest,
         terms=terms_digest(terms),
         preview=preview,
-        approves=approves,
+        approves=approves and withdraws is None,
         nonce=nonce,
         expires=whole_milliseconds(now + valid_for),
         approver=approver,
         reason=reason,
+        withdraws=withdraws,
     )
 
 
@@ -66,8 +75,9 @@ def require_may_approve(
     enrolments: Sequence[Enrolment],
     groups: Groups,
     at: datetime,
+    word: bool | None = True,
 ) -> None:
-    """Return only if a yes or no by `approver` would count at `at`.
+    """Return only if a yes or no by `approver` would count at `at`; `word` is None for taking one back.
 
     It spares an approver a signature for nothing; what counts is decided by the quorum.
 
@@ -75,14 +85,21 @@ def require_may_approve(
         ApprovalRefused: as one of its subclasses, by the rule that is broken.
         ChainBroken: `plan` is not the plan of `intent`.
     """
-    objection = approver_objection(approver, intent=intent, plan=plan, enrolments=enrolments, at=at)
+    objection = approver_objection(
+        approver, intent=intent, plan=plan, terms=terms, enrolments=enrolments, at=at
+    )
     if objection is not None:
         raise _REFUSALS[objection.code](objection.reason, person=approver.person)
     if terms.verdict is not Verdict.APPROVAL_REQUIRED:
         raise ApprovalNotAsked(f"the operation is `{terms.verdict}`; there is nothing to approve")
+    if word is None:
+        return
     asked = [rule.group for rule in terms.approvals]
     if not any(approver.person in groups.get(group, frozenset()) for group in asked):
         words = ", ".join(f"`{group}`" for group in asked)
         raise ApproverNotInGroup(
             f"`{approver.person}` is in none of the groups that are asked: {words}", person=approver.person
         )
+    for limit in terms.approval_limits if word else ():
+        if limit.at_most <= 0 and approver.person in groups.get(limit.group, frozenset()):
+            raise ConflictOfInterest(in_conflict(approver.person, limit), person=approver.person)

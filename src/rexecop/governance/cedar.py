@@ -43,7 +43,7 @@ class Rule:
     line: int
     digest: Digest
     forbids: bool
-    approvals: tuple[ApprovalRule, ...]
+    asked: grammar.Asked
     obligations: Obligations
     break_glass: tuple[tuple[ApprovalRule, ...], Obligations] | None
     reason: str | None
@@ -141,7 +141,7 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
     rule_id, reason = _annotated(annotations, statement, forbids=forbids, requirement=requirement)
     try:
         asked, kept_to = annotations.get("approvals"), annotations.get("obligations")
-        approvals = () if asked is None else grammar.read_approvals(asked)
+        approvals = grammar.NOBODY_ASKED if asked is None else grammar.read_approvals(asked)
         obligations = NO_OBLIGATIONS if kept_to is None else grammar.read_obligations(kept_to)
         emergency = annotations.get("break_glass")
         break_glass = None if emergency is None else grammar.read_break_glass(emergency)
@@ -157,7 +157,7 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         line=statement.line,
         digest=digest_of(statement.text.encode()),
         forbids=forbids,
-        approvals=approvals,
+        asked=approvals,
         obligations=obligations,
         break_glass=break_glass,
         reason=reason,

@@ -10,7 +10,7 @@ from rexecop.execution.strict_yaml import Document, Path, Yaml, load_yaml
 from rexecop.governance.cedar import Rule
 from rexecop.governance.errors import EntitiesWrong, PackRefused
 from rexecop.governance.grammar import GROUP
-from rexecop.proof.quorum import person_key
+from rexecop.proof.kinship import person_key
 
 NAME_LENGTH_MAX: Final = 128  # A login, a mail address, a token's name.
 SECTIONS: Final = frozenset({"people", "groups", "agents", "services", "target_groups"})
@@ -42,6 +42,10 @@ class Entities:
             for group in sorted(self.groups)
         }
 
+    def groups_of(self, person: str) -> frozenset[str]:
+        """Return the groups `person` is in."""
+        return self.people.get(person, frozenset())
+
     def lacks(self, rule: Rule) -> str | None:
         """Return what `rule` names and these entities do not have, in words, or None.
 
@@ -55,7 +59,7 @@ class Entities:
             "Service": self.services,
         }
         emergency = rule.break_glass[0] if rule.break_glass is not None else ()
-        groups = (*(approval.group for approval in (*rule.approvals, *emergency)), *rule.obligations.notify)
+        groups = (*rule.asked.groups, *(one.group for one in emergency), *rule.obligations.notify)
         named = (*sorted(rule.names), *(("Group", group) for group in groups))
         missing = (f'`{kind}::"{name}"`' for kind, name in named if name not in known.get(kind, (name,)))
         return next(missing, None)

@@ -6,10 +6,12 @@ RexecopError
     │   ├── PackFileUnknown  PackTooLarge  PackManifestWrong  PackUnsigned
     │   ├── LintFailed  CaseMalformed  CasesFailed  ImportRefused
     │   └── EntitiesWrong  WindowsWrong  PolicyMalformed  PolicyInvalid  AnnotationWrong
+    ├── RequestMalformed
     ├── ApprovalRefused
     │   ├── SelfApproval  SponsorApproval  KeySharedWithRequester
     │   ├── KeyEnrolledByRequester  KeyEnrolledAfterPlan  ApproverKeyInvalid
-    │   └── ApproverUnknown  ApproverNotEstablished  ApproverNotInGroup  ApprovalNotAsked
+    │   ├── ApproverUnknown  ApproverNotEstablished  ApproverNotInGroup  ApprovalNotAsked
+    │   └── AgentApproval  ConflictOfInterest  NothingToWithdraw  AnswerUnfit  StandingRefused
     ├── NotNow
     │   └── WindowClosed  Halted
     ├── TicketRefused
@@ -203,6 +205,42 @@ class Halted(NotNow):
     """Somebody halted what the operation belongs to, and nobody lifted it."""
 
     code = "halted"
+
+
+class AgentApproval(ApprovalRefused):
+    """An agent never approves."""
+
+    code = "agent-approval"
+
+
+class ConflictOfInterest(ApprovalRefused):
+    """The approver is in a group of which nobody, or nobody more, may approve this."""
+
+    code = "conflict-of-interest"
+
+
+class NothingToWithdraw(ApprovalRefused):
+    """The person gave no answer that stands, or the operation has started on it."""
+
+    code = "nothing-to-withdraw"
+
+
+class StandingRefused(ApprovalRefused):
+    """A standing approval cannot be given like that, or there is none of that name."""
+
+    code = "standing-refused"
+
+
+class AnswerUnfit(ApprovalRefused):
+    """An answer from a file is not to what is asked now, or not signed by the key it names."""
+
+    code = "answer-unfit"
+
+
+class RequestMalformed(GovernanceError):
+    """A file is no request for approval, or no answer to one."""
+
+    code = "request-malformed"
 
 
 class TicketRefused(GovernanceError):

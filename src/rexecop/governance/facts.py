@@ -67,7 +67,7 @@ FACTS: Final[Mapping[str, _Fact]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Questions:
     """One question per target, by which heads a policy about it is found, and what there is to know."""
 
     questions: tuple[Question, ...]
@@ -95,7 +95,7 @@ class Facts:
         self._named = sorted(frozenset[Uid]().union(*(sight.entities for sight in sights)))
         self._known: dict[tuple[str, tuple[RequestTarget, ...], str], _Known] = {}
 
-    def of(self, request: PolicyRequest) -> Asked:
+    def of(self, request: PolicyRequest) -> Questions:
         """Return what to ask about `request`.
 
         Raises:
@@ -110,7 +110,7 @@ class Facts:
         }
         known = self._of_entities(request)
         heads = _action_heads(action)
-        return Asked(
+        return Questions(
             questions=tuple(
                 same | {"resource": {"type": "Target", "id": target.id}} for target in request.targets
             ),

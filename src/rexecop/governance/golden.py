@@ -127,7 +127,7 @@ def _case(document: Document, name: str, usual: datetime) -> Case:
             line=document.line(place),
             request=_request(document, (*place, "request"), usual),
             verdict=Verdict(cast(str, fields["verdict"])),
-            approvals=None if approvals is None else grammar.read_approvals(approvals) if approvals else (),
+            approvals=None if approvals is None else grammar.read_rules(approvals),
             obligations=None
             if obligations is None
             else grammar.read_obligations(obligations)

@@ -1,6 +1,7 @@
 """The grammar of annotations: one key, one list, understood at load or refused.
 
-`@approvals("1 of approvers, 2 of sre")`, `@obligations("output_bytes<=8192, timeout<=10s,
+`@approvals("1 of approvers, 2 of sre, at_most 1 of payments, no_peers of payments,
+sponsor_may_approve")`, `@obligations("output_bytes<=8192, timeout<=10s,
 steps<=20, targets<=5, isolation>=bubblewrap, no_network, receipt, output_digest, wave<=2,
 egress=db.example|mail.example:25, redaction=secrets, notify=oncall, review<=24h,
 budget(intent)<=5/1h")`, `@reason("...")`, `@break_glass("1 of oncall, review<=4h")`, and
@@ -11,16 +12,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from rexecop.governance.obligations import (
     DURATIONS,
     ISOLATION_ORDER,
     merge_approvals,
+    merge_limits,
     merge_obligations,
 )
 from rexecop.proof.canonical import INTEGER_MAX
-from rexecop.proof.records.decision import ApprovalRule, Budget, Obligations
+from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Budget, Obligations
 
 KNOWN: Final = frozenset({"id", "reason", "absent", "approvals", "obligations", "break_glass"})
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -28,7 +31,7 @@ GROUP: Final = ID
 REASON_LENGTH_MAX: Final = 200  # One line of words for a person, not a document.
 APPROVERS_MAX: Final = 16  # More people than this do not read a plan, they wave it through.
 
-_APPROVAL: Final = re.compile(r"([1-9][0-9]{0,2}) of (\S+)")
+_APPROVAL: Final = re.compile(r"(?:(at_most )?([1-9][0-9]{0,2})|no_peers) of (\S+)")
 _LIMIT: Final = re.compile(r"(output_bytes|steps|targets|wave)<=([1-9][0-9]{0,15})")
 _NAMED: Final = re.compile(r"(redaction|notify)=(\S+)")
 _EGRESS: Final = re.compile(r"egress=(\S+)")
@@ -47,13 +50,42 @@ _TIMEOUT: Final = re.compile(r"timeout<=([1-9][0-9]{0,8})(ms|s|m)")
 _ISOLATION: Final = re.compile(r"isolation>=([a-z-]+)")
 
 
-def read_approvals(text: str) -> tuple[ApprovalRule, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Whose approval is asked, and who may not give it.
+
+    `limits` bound how many of a group count, `no_peers` are groups of which nobody does
+    where who asks is in them; `sponsor` lets the sponsor of an agent approve.
+    """
+
+    rules: tuple[ApprovalRule, ...] = ()
+    limits: tuple[ApprovalLimit, ...] = ()
+    no_peers: tuple[str, ...] = ()
+    sponsor: bool = False
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Every group that is named."""
+        rules, limits = (one.group for one in self.rules), (one.group for one in self.limits)
+        return (*rules, *limits, *self.no_peers)
+
+
+NOBODY_ASKED: Final = Asked()
+
+
+def read_approvals(text: str) -> Asked:
     """Return the approvals that `text` asks for.
 
     Raises:
         ValueError: `text` is not a list like `1 of approvers, 2 of sre`, naming the wrong entry.
     """
-    return merge_approvals([[_approval(entry)] for entry in _entries(text)])
+    found = [_approval(entry) for entry in _entries(text)]
+    return Asked(
+        rules=merge_approvals(one.rules for one in found),
+        limits=merge_limits(one.limits for one in found),
+        no_peers=tuple(sorted({group for one in found for group in one.no_peers})),
+        sponsor=any(one.sponsor for one in found),
+    )
 
 
 def read_obligations(text: str) -> Obligations:
@@ -72,13 +104,32 @@ def _entries(text: str) -> Iterable[str]:
     return entries
 
 
-def _approval(entry: str) -> ApprovalRule:
+def _approval(entry: str) -> Asked:
+    if entry == "sponsor_may_approve":
+        return Asked(sponsor=True)
     found = _APPROVAL.fullmatch(entry)
-    if found is None or not GROUP.fullmatch(found[2]):
-        raise ValueError(f"`{entry:.60}` is not like `2 of approvers`")
-    if int(found[1]) > APPROVERS_MAX:
+    if found is None or not GROUP.fullmatch(found[3]):
+        known = "`at_most 1 of payments`, `no_peers of payments` or `sponsor_may_approve`"
+        raise ValueError(f"`{entry:.60}` is not like `2 of approvers`, {known}")
+    if found[2] is None:
+        return Asked(no_peers=(found[3],))
+    if int(found[2]) > APPROVERS_MAX:
         raise ValueError(f"`{entry:.60}` asks for more than {APPROVERS_MAX} people")
-    return ApprovalRule(count=int(found[1]), group=found[2])
+    if found[1] is not None:
+        return Asked(limits=(ApprovalLimit(at_most=int(found[2]), group=found[3]),))
+    return Asked(rules=(ApprovalRule(count=int(found[2]), group=found[3]),))
+
+
+def read_rules(text: str) -> tuple[ApprovalRule, ...]:
+    """Return whose approval `text` asks for and nothing else, nobody's for an empty one.
+
+    Raises:
+        ValueError: as `read_approvals`, or it says more than that.
+    """
+    asked = read_approvals(text) if text else NOBODY_ASKED
+    if asked.limits or asked.no_peers or asked.sponsor:
+        raise ValueError(f"`{text:.60}` says more than whose approval is asked")
+    return asked.rules
 
 
 def read_break_glass(text: str) -> tuple[tuple[ApprovalRule, ...], Obligations]:
@@ -89,8 +140,8 @@ def read_break_glass(text: str) -> tuple[tuple[ApprovalRule, ...], Obligations]:
     """
     entries = list(_entries(text))
     reviews = [entry for entry in entries if entry.startswith("review")]
-    approvals = [[_approval(entry)] for entry in entries if entry not in reviews]
-    return merge_approvals(approvals), merge_obligations([_obligation(entry) for entry in reviews])
+    rules = read_rules(", ".join(entry for entry in entries if entry not in reviews))
+    return rules, merge_obligations([_obligation(entry) for entry in reviews])
 
 
 def _obligation(entry: str) -> Obligations:

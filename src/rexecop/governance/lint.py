@@ -58,7 +58,7 @@ def lint(pack: Pack) -> tuple[Finding, ...]:
         if grants and _unbounded(rule.template):
             words = "permits everybody everything: name a principal, an action or a resource"
             found.append(_warning(rule, UNBOUNDED, words))
-        for asked in rule.approvals:
+        for asked in rule.asked.rules:
             there = len(members[asked.group])
             if there < asked.count:
                 words = f"asks for {asked.count} of `{asked.group}`, which has {there} in it"

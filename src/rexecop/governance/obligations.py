@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rexecop.proof.call import ScriptedRequest
-from rexecop.proof.records.decision import ApprovalRule, Budget, Obligations, Terms
+from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Budget, Obligations, Terms
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.vocabulary import Grade, Isolation, Verdict
 
@@ -62,6 +62,25 @@ def merge_approvals(parts: Iterable[Sequence[ApprovalRule]]) -> tuple[ApprovalRu
     return tuple(ApprovalRule(count=counts[group], group=group) for group in sorted(counts))
 
 
+def merge_limits(parts: Iterable[Sequence[ApprovalLimit]]) -> tuple[ApprovalLimit, ...]:
+    """Return the smallest number of each group."""
+    most: dict[str, int] = {}
+    for limits in parts:
+        for limit in limits:
+            most[limit.group] = min(limit.at_most, most.get(limit.group, limit.at_most))
+    return tuple(ApprovalLimit(at_most=most[group], group=group) for group in sorted(most))
+
+
+def conflicts_in_words(terms: Terms) -> tuple[str, ...]:
+    """Return whose approval does not count, or does although it else would not."""
+    limits = (
+        f"nobody of `{limit.group}`" if limit.at_most <= 0 else f"at most {limit.at_most} of `{limit.group}`"
+        for limit in terms.approval_limits
+    )
+    sponsor = ("the agent's sponsor may be one of them",) if terms.sponsor_may_approve else ()
+    return (*limits, *sponsor)
+
+
 def approvals_in_words(rules: Sequence[ApprovalRule]) -> str:
     """Return like ``1 of `sre` and 2 of `security```."""
     return " and ".join(f"{rule.count} of `{rule.group}`" for rule in rules)
@@ -75,6 +94,12 @@ def tighter(old: Terms, new: Terms) -> str | None:
     for rule in new.approvals:
         if rule.count > before.get(rule.group, 0):
             return f"{rule.count} of `{rule.group}` must approve, it was {before.get(rule.group, 0)}"
+    most = {limit.group: limit.at_most for limit in old.approval_limits}
+    for limit in new.approval_limits:
+        if limit.group not in most or limit.at_most < most[limit.group]:
+            return f"at most {limit.at_most} of `{limit.group}` may approve"
+    if old.sponsor_may_approve and not new.sponsor_may_approve and new.approvals:
+        return "the agent's sponsor may not approve any more"
     if new.not_before is not None and (old.not_before is None or new.not_before > old.not_before):
         return "it may start only later"
     if new.not_after is not None and (old.not_after is None or new.not_after < old.not_after):

@@ -36,7 +36,10 @@ TICKET_VALID_MAX: Final = timedelta(hours=24)  # A ticket is for work that begin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """All that a ticket rests on. `answer` is the policy's answer at minting, not that of the plan."""
+    """All that a ticket rests on. `answer` is the policy's answer at minting, not that of the plan.
+
+    `standing` are the instance's own records, for the standing approvals in them.
+    """
 
     intent: Sealed
     plan: Sealed
@@ -47,6 +50,7 @@ class Case:
     enrolments: Sequence[Enrolment]
     groups: Groups
     uses: tuple[BudgetUse, ...] = ()
+    standing: Sequence[Sealed] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +156,7 @@ def _counted(case: Case, terms: Terms, at: datetime) -> tuple[Digest, ...]:
         enrolments=case.enrolments,
         groups=case.groups,
         at=at,
+        standing=case.standing,
     )
     require_satisfied(found)
     return tuple(counted.approval for counted in found.counted)

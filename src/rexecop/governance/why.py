@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from rexecop.governance.admission import Answer
-from rexecop.governance.obligations import approvals_in_words, budget_in_words, duration_in_words
+from rexecop.governance.obligations import (
+    approvals_in_words,
+    budget_in_words,
+    conflicts_in_words,
+    duration_in_words,
+)
 from rexecop.proof.quorum import Tally
 from rexecop.proof.records.decision import Decision, Obligations, PolicyRequest
 from rexecop.proof.vocabulary import Verdict
@@ -42,7 +47,7 @@ def of_answer(answer: Answer, request: PolicyRequest) -> tuple[str, ...]:
 
 def of_tally(tally: Tally) -> tuple[str, ...]:
     """Return who is counted, who is not and why, and whose word is missing."""
-    lines = [f"`{person}` said no; the operation cannot run" for person in tally.denied_by]
+    lines = [f"`{person}` said no; it cannot run unless they take that back" for person in tally.denied_by]
     lines += [f"`{counted.person}` approved with key {counted.fingerprint}" for counted in tally.counted]
     lines += [f"not counted: {excluded.reason} ({excluded.code})" for excluded in tally.excluded]
     if tally.missing and not tally.denied_by:
@@ -93,7 +98,8 @@ def _what_would_help(answer: Answer, request: PolicyRequest) -> str:
         return "no approval is needed"
     if answer.terms.verdict is Verdict.APPROVAL_REQUIRED:
         asked = approvals_in_words(answer.terms.approvals)
-        return f"it runs once approved by {asked}, none of them `{request.principal.person}`"
+        who = (f"none of them `{request.principal.person}`", *conflicts_in_words(answer.terms))
+        return f"it runs once approved by {asked}, {', '.join(who)}"
     if answer.opinion is not None and not answer.opinion.allowed:
         return f"no approval overrides this; `{answer.opinion.source}` has to agree"
     if answer.errors:

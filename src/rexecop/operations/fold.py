@@ -18,9 +18,10 @@ from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import ChainBroken
-from rexecop.proof.quorum import unfilled
+from rexecop.proof.kinship import person_key
+from rexecop.proof.quorum import unfilled, within
 from rexecop.proof.records import Record
-from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.approval import Approval, ApprovalStatement
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import ApprovalRule, Decision, Terms, terms_digest
@@ -196,11 +197,34 @@ class Operation:
         """Return the approval rules no counted yes fills yet."""
         wanted = terms_digest(self.terms)
         persons: dict[str, tuple[str, ...]] = {}
-        for sealed in self.approvals[self.recounted :]:
-            approval = _typed(sealed, Approval)
+        for approval in self.standing_approvals():
             if approval.statement.approves and approval.statement.terms == wanted:
-                persons[approval.statement.approver.person] = approval.groups
-        return unfilled(self.terms.approvals, list(persons.values()))
+                persons.setdefault(approval.statement.approver.person, approval.groups)
+        kept = within(self.terms.approval_limits, list(persons.values()))
+        return unfilled(self.terms.approvals, kept)
+
+    def standing_approvals(self) -> tuple[Approval, ...]:
+        """Return each yes to what is asked now, and each no, that was not taken back."""
+        taken_back = {_typed(sealed, Approval).statement.withdraws for sealed in self.approvals}
+        return tuple(
+            record
+            for n, sealed in enumerate(self.approvals)
+            if sealed.digest not in taken_back
+            and (record := _typed(sealed, Approval)).statement.withdraws is None
+            and (n >= self.recounted or record.statement.refuses)
+        )
+
+    def given_by(self, person: str) -> Sealed | None:
+        """Return the newest yes or no of `person` that was not taken back."""
+        standing = self.standing_approvals()
+        key = person_key(person)
+        mine = (
+            sealed
+            for sealed in reversed(self.approvals)
+            if sealed.record in standing
+            and person_key(_typed(sealed, Approval).statement.approver.person) == key
+        )
+        return next(mine, None)
 
     def progress_of(self, step: Step, phase: Phase) -> Progress:
         """Return (and begin) the progress of `step` in `phase`."""
@@ -311,12 +335,32 @@ def _on_decision(op: Operation, sealed: Sealed) -> None:
 
 def _on_approval(op: Operation, sealed: Sealed) -> None:
     statement = _typed(sealed, Approval).statement
-    if op.state is not State.WAITING_FOR_APPROVAL:
-        raise refusal(op.state, State.APPROVED)
-    op.approvals.append(sealed)
-    if not statement.approves:
+    if op.intent is None:
+        return  # The instance's own chain: a standing approval, which is no answer to anything yet.
+    if statement.withdraws is not None:
+        _withdraw(op, sealed, statement)
+        return
+    # Until the start a no is heard even where enough others have said yes.
+    heard = (State.WAITING_FOR_APPROVAL, *((State.APPROVED,) if statement.refuses else ()))
+    if op.state not in heard:
+        raise refusal(op.state, State.BLOCKED if statement.refuses else State.APPROVED)
+    if statement.refuses:
         op._go(Event.DENIED, f"refused by {statement.approver.person}")
-    elif not op.missing_approvals():
+    op.approvals.append(sealed)
+    if statement.approves and not op.missing_approvals():
+        op._go(Event.APPROVED)
+
+
+def _withdraw(op: Operation, sealed: Sealed, statement: ApprovalStatement) -> None:
+    given = op.given_by(statement.approver.person)
+    if given is None or given.digest != statement.withdraws:
+        raise refusal(op.state, State.WAITING_FOR_APPROVAL)
+    if op.state is State.BLOCKED and _typed(given, Approval).statement.approves:
+        raise refusal(op.state, State.WAITING_FOR_APPROVAL)
+    op._go(Event.WITHDRAWN, f"{statement.approver.person} took their word back")
+    op.receipt_due = False
+    op.approvals.append(sealed)
+    if not op.missing_approvals():
         op._go(Event.APPROVED)
 
 

@@ -22,6 +22,7 @@ class Event(StrEnum):
     APPROVAL_REQUIRED = "approval_required"
     DENIED = "denied"
     APPROVED = "approved"
+    WITHDRAWN = "withdrawn"
     STARTED = "started"
     PAUSED = "paused"
     RESUMED = "resumed"
@@ -58,11 +59,13 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         # Policy is asked again when a ticket is minted; it may have become wider or stricter.
         E.ALLOWED: S.APPROVED,
         E.APPROVAL_REQUIRED: S.WAITING_FOR_APPROVAL,
+        E.WITHDRAWN: S.WAITING_FOR_APPROVAL,
     },
     S.APPROVED: {
         E.STARTED: S.RUNNING,
         E.ALLOWED: S.APPROVED,
         E.APPROVAL_REQUIRED: S.WAITING_FOR_APPROVAL,
+        E.WITHDRAWN: S.WAITING_FOR_APPROVAL,
         E.DENIED: S.BLOCKED,
         E.CANCELLED: S.CANCELLED,
     },
@@ -98,7 +101,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     S.FAILED: {E.RETRIED: S.RETRYING, E.ESCALATED: S.ESCALATED, E.UNDO_ASKED: S.UNDOING},
     S.COMPLETED: {E.UNDO_ASKED: S.UNDOING},
     S.CANCELLED: {E.UNDO_ASKED: S.UNDOING},
-    S.BLOCKED: {E.ESCALATED: S.ESCALATED},
+    # Only a no that a person gave can be taken back; what policy blocks stays so.
+    S.BLOCKED: {E.ESCALATED: S.ESCALATED, E.WITHDRAWN: S.WAITING_FOR_APPROVAL},
     S.UNDOING: {E.UNDONE: S.UNDONE, E.UNDO_FAILED: S.FAILED, E.LOST: S.INDETERMINATE},
     S.ESCALATED: {},
     S.UNDONE: {},

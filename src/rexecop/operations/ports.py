@@ -64,6 +64,11 @@ class Claim:
     key: str
 
 
+def standing_use(nonce: str, use: int) -> Claim:
+    """Return the claim to be one use of the standing approval with `nonce`."""
+    return Claim(space="standing", key=f"{nonce}/{use}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
     """A signature over record `digest`, kept beside it: `form` is `dsse` or `sshsig`."""

@@ -6,15 +6,15 @@ the requester; has not expired; and comes from neither the requester, nor the ag
 sponsor, nor anyone sharing the requester's key. Persons count, not keys: over all rules
 together each person fills one place, so "1 of a, 1 of b" takes two people even when
 one of them is in both groups. A `no` of someone who could have said yes denies the
-plan for good, whatever terms it named and even after it expired.
+plan, whatever terms it named and even after it expired, until the same person takes it
+back; a yes may be taken back as well.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -25,13 +25,15 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import ChainBroken, ProofError
+from rexecop.proof.kinship import Objection, Register, person_key
 from rexecop.proof.principal import Principal
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.records import Approval, Intent, Plan
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, ApprovalStatement
-from rexecop.proof.records.decision import ApprovalRule, Terms, terms_digest
+from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Terms, terms_digest
+from rexecop.proof.standing import standing_objection
 from rexecop.proof.trust import Enrolment
-from rexecop.proof.vocabulary import Established, Role, Verdict
+from rexecop.proof.vocabulary import Established, Verdict
 
 VERDICTS_KEPT: Final = 1024  # An operation's approvals are counted for each of its tickets.
 COUNTED_MAX: Final = 128  # No quorum is larger; seating people costs more than linear time.
@@ -56,15 +58,6 @@ class Counted:
     person: str
     fingerprint: str
     groups: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Objection:
-    """Why an approver, or the approval `approval`, does not count."""
-
-    code: str
-    reason: str
-    approval: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +89,11 @@ def tally(
     enrolments: Sequence[Enrolment],
     groups: Groups | None,
     at: datetime,
+    standing: Sequence[Sealed] = (),
 ) -> Tally:
     """Return which of `approvals` count at `at`, and whether they are enough.
+
+    `standing` are the instance's own records, which show the standing approvals given.
 
     The order of `approvals` does not matter and repeating one changes nothing.
 
@@ -109,21 +105,27 @@ def tally(
         intent=asked,
         plan=planned,
         plan_digest=plan.digest,
-        terms=terms_digest(terms),
+        terms=terms,
+        terms_digest=terms_digest(terms),
         required=tuple(dict.fromkeys(rule.group for rule in terms.approvals)),
         preview=preview,
-        register=_Register(asked, enrolments),
+        register=Register(asked, enrolments, terms),
         groups=groups,
         at=at,
+        standing=standing,
     )
     counted: list[Counted] = []
     excluded: list[Objection] = []
     denied_by: dict[str, str] = {}
-    nonces: set[str] = set()
-    persons: set[str] = set()
+    seen = _Seen()
     unique = {sealed.digest: sealed for sealed in approvals}
+    withdrawn = _withdrawn(case, unique)
     for sealed in sorted(unique.values(), key=lambda sealed: (sealed.record.n, sealed.digest)):
-        found = _judge(case, sealed, nonces, persons)
+        found: Counted | Objection | str | None = withdrawn.get(sealed.digest)
+        if sealed.digest not in withdrawn:
+            found = _judge(case, sealed, seen)
+        if found is None:
+            continue
         if isinstance(found, str):
             denied_by.setdefault(person_key(found), found)
         elif isinstance(found, Counted):
@@ -145,66 +147,23 @@ def tally(
     )
 
 
-def person_key(person: str) -> str:
-    """Return what two spellings of one person have in common: case, width and outer spaces do not count."""
-    return unicodedata.normalize("NFKC", person).strip().casefold()
-
-
 def approver_objection(
     approver: Principal,
     *,
     intent: Sealed,
     plan: Sealed,
+    terms: Terms,
     enrolments: Sequence[Enrolment],
     at: datetime,
 ) -> Objection | None:
-    """Return why `approver` may not decide about `plan` at `at`, or None when he may.
+    """Return why `approver` may not decide about `plan` under `terms` at `at`, or None when he may.
 
     Raises:
         ChainBroken: `plan` is not the plan of `intent`.
     """
     asked, planned = _pair(intent, plan)
-    register = _Register(asked, enrolments)
-    return _person_objection(approver, asked) or _key_objection(approver, planned, register, at)
-
-
-class _Register:
-    """Enrolments as those who ask are kin to them: each is looked at once, however many approve."""
-
-    def __init__(self, asked: Intent, enrolments: Sequence[Enrolment]) -> None:
-        askers = {person_key(asked.by.person), person_key(asked.sponsor or asked.by.person)}
-        approving = (one for one in enrolments if one.role is Role.APPROVER)
-        # Of several enrolments of one key for one person the newest is what holds.
-        self._newest = {(one.fingerprint, one.person): one for one in approving}
-        self._shared = {one.fingerprint: one.person for one in enrolments if person_key(one.person) in askers}
-        made: dict[str, list[Enrolment]] = {}
-        for one in enrolments:
-            made.setdefault(one.by.credential, []).append(one)
-        waiting = [
-            one
-            for one in enrolments
-            if person_key(one.by.person) in askers or one.by.credential == asked.by.credential
-        ]
-        self._rests_on = {id(one): one.by.person for one in waiting}
-        while waiting:
-            other = waiting.pop()
-            for one in made.get(other.fingerprint, ()):
-                if id(one) not in self._rests_on:
-                    self._rests_on[id(one)] = self._rests_on[id(other)]
-                    waiting.append(one)
-
-    def enrolment_of(self, approver: Principal) -> Enrolment | None:
-        """Return the enrolment by which `approver` approves, if there is one."""
-        return self._newest.get((approver.credential, approver.person))
-
-    def kinship_objection(self, enrolment: Enrolment) -> Objection | None:
-        """Object when who asked (or sponsors the agent) holds the key, or enrolled it, directly or not."""
-        key = f"key `{enrolment.fingerprint}`"
-        if (person := self._shared.get(enrolment.fingerprint)) is not None:
-            return Objection("key-shared-with-requester", f"{key} is also enrolled for `{person}`")
-        if (person := self._rests_on.get(id(enrolment))) is not None:
-            return Objection("key-enrolled-by-requester", f"{key} rests on an enrolment by `{person}`")
-        return None
+    register = Register(asked, enrolments, terms)
+    return _person_objection(approver, asked, terms) or _key_objection(approver, planned, register, at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,12 +173,29 @@ class _Case:
     intent: Intent
     plan: Plan
     plan_digest: Digest
-    terms: Digest
+    terms: Terms
+    terms_digest: Digest
     required: tuple[str, ...]
     preview: Digest
-    register: _Register
+    register: Register
     groups: Groups | None
     at: datetime
+    standing: Sequence[Sealed]
+
+    def is_in(self, record: Approval, group: str) -> bool:
+        """Return whether who said this is in `group`."""
+        if self.groups is None:
+            return group in record.groups
+        return record.statement.approver.person in self.groups.get(group, ())
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the approvals counted so far have used up."""
+
+    nonces: set[str] = field(default_factory=set)
+    persons: set[str] = field(default_factory=set)
+    limited: Counter[str] = field(default_factory=Counter)
 
 
 def _pair(intent: Sealed, plan: Sealed) -> tuple[Intent, Plan]:
@@ -231,47 +207,83 @@ def _pair(intent: Sealed, plan: Sealed) -> tuple[Intent, Plan]:
     return asked, planned
 
 
-def _judge(case: _Case, sealed: Sealed, nonces: set[str], persons: set[str]) -> Counted | Objection | str:
+def _withdrawn(case: _Case, given: Mapping[Digest, Sealed]) -> dict[Digest, Objection | None]:
+    """Return why each approval that was taken back does not count, and None for each that took one back."""
+    found: dict[Digest, Objection | None] = {}
+    for sealed in given.values():
+        record = sealed.record
+        if not isinstance(record, Approval) or record.statement.withdraws is None:
+            continue
+        said, name = record.statement, record.statement.withdraws
+        other = given.get(name)
+        taken = other.record if other is not None else None
+        if not isinstance(taken, Approval) or taken.n >= record.n or taken.statement.withdraws is not None:
+            continue
+        same = person_key(said.approver.person) == person_key(taken.statement.approver.person)
+        if same and not said.approves and _objection(case, record) is None:
+            words = f"`{said.approver.person}` took it back"
+            found |= {sealed.digest: None, name: Objection("approval-withdrawn", words)}
+    return found
+
+
+def _judge(case: _Case, sealed: Sealed, seen: _Seen) -> Counted | Objection | str:
     """Return the counted approval, why it does not count, or the person who said an entitled no.
 
-    The nonce and person counted are added to `nonces` and `persons`.
+    What is counted is added to `seen`.
     """
     record = sealed.record
     if not isinstance(record, Approval):
         return Objection("not-an-approval", f"record `{record.kind}` is not an approval")
     said = record.statement
     person = said.approver.person
-    # A no stands for as long as the plan does, so it is judged as of when it was given.
-    moment = case.at if said.approves else record.at
-    wrong = (
-        _statement_objection(case, record)
-        or _person_objection(said.approver, case.intent)
-        or _key_objection(said.approver, case.plan, case.register, moment)
-        or _signature_objection(record, case.register)
-    )
-    if wrong is not None:
+    if (wrong := _objection(case, record)) is not None:
         return wrong
-    if case.groups is None:
-        groups = tuple(group for group in case.required if group in record.groups)
-    else:
-        groups = tuple(group for group in case.required if person in case.groups.get(group, ()))
+    if said.withdraws is not None:
+        return Objection("withdraws-nothing", f"`{person}` takes back what they did not give before")
+    groups = tuple(group for group in case.required if case.is_in(record, group))
     if not groups:
         return Objection("approver-not-in-group", f"`{person}` is in none of the groups that are asked")
     if not said.approves:
         return person
-    if said.nonce in nonces:
-        return Objection("nonce-repeated", f"nonce `{said.nonce:.64}` was used by an earlier approval")
-    nonces.add(said.nonce)
-    if person_key(person) in persons:
+    nonce = said.nonce if record.use is None else f"{said.nonce} use {record.use}"
+    if nonce in seen.nonces:
+        return Objection("nonce-repeated", f"nonce `{nonce:.64}` was used by an earlier approval")
+    seen.nonces.add(nonce)
+    if person_key(person) in seen.persons:
         return Objection("person-repeated", f"`{person}` is counted already")
-    if len(persons) >= COUNTED_MAX:
+    if len(seen.persons) >= COUNTED_MAX:
         return Objection("approvals-too-many", f"{COUNTED_MAX} approvals are counted already")
-    persons.add(person_key(person))
+    limits = [limit for limit in case.terms.approval_limits if case.is_in(record, limit.group)]
+    for limit in limits:
+        if seen.limited[limit.group] >= limit.at_most:
+            return Objection("conflict-of-interest", in_conflict(person, limit))
+    seen.limited.update(limit.group for limit in limits)
+    seen.persons.add(person_key(person))
     return Counted(approval=sealed.digest, person=person, fingerprint=said.approver.credential, groups=groups)
+
+
+def in_conflict(person: str, limit: ApprovalLimit) -> str:
+    """Return why a yes of `person` does not count beyond `limit`, in words."""
+    most = "nobody" if limit.at_most <= 0 else f"at most {limit.at_most}"
+    return f"`{person}` is in `{limit.group}`, of which {most} may approve this"
+
+
+def _objection(case: _Case, record: Approval) -> Objection | None:
+    said = record.statement
+    # What is no yes stands for as long as the plan does, so it is judged as of when it was given.
+    moment = case.at if said.approves else record.at
+    return (
+        _statement_objection(case, record)
+        or _person_objection(said.approver, case.intent, case.terms)
+        or _key_objection(said.approver, case.plan, case.register, moment)
+        or _signature_objection(record, case.register)
+    )
 
 
 def _statement_objection(case: _Case, record: Approval) -> Objection | None:
     said = record.statement
+    if said.covers is not None:
+        return _standing_objection(case, record)
     if {said.operation, record.operation} != {case.plan.operation}:
         return Objection("approval-other-operation", "the statement names another operation")
     if said.plan != case.plan_digest:
@@ -280,16 +292,28 @@ def _statement_objection(case: _Case, record: Approval) -> Objection | None:
         return Objection("approval-from-the-future", "the approval is dated after it was used")
     if not said.approves:
         return None
-    if said.terms != case.terms:
+    return _yes_objection(case, said)
+
+
+def _standing_objection(case: _Case, record: Approval) -> Objection | None:
+    said = record.statement
+    if not said.approves or record.operation != case.plan.operation or record.at > case.at:
+        return Objection("standing-outside", "a standing approval is a yes to a plan made before")
+    wrong = standing_objection(record, case.intent, case.plan, case.standing, case.at)
+    return wrong or _yes_objection(case, said)
+
+
+def _yes_objection(case: _Case, said: ApprovalStatement) -> Objection | None:
+    if said.terms != case.terms_digest:
         return Objection("approval-other-terms", "the statement names other terms")
-    if said.preview != case.preview:
+    if said.covers is None and said.preview != case.preview:
         return Objection("approval-other-preview", "the statement names another preview")
     if case.at >= said.expires:
         return Objection("approval-expired", "the approval has expired")
     return None if said.nonce else Objection("nonce-missing", "the statement has an empty nonce")
 
 
-def _person_objection(approver: Principal, asked: Intent) -> Objection | None:
+def _person_objection(approver: Principal, asked: Intent, terms: Terms) -> Objection | None:
     person = person_key(approver.person)
     if not person:
         return Objection("approver-unknown", "the approver has no name")
@@ -297,14 +321,15 @@ def _person_objection(approver: Principal, asked: Intent) -> Objection | None:
         return Objection("self-approval", f"`{approver.person}` asked for this operation")
     if approver.credential == asked.by.credential:
         return Objection("self-approval", "the operation was asked for with the same credential")
-    if asked.sponsor is not None and person == person_key(asked.sponsor):
+    sponsor = None if asked.sponsor is None else person_key(asked.sponsor)
+    if person == sponsor and not terms.sponsor_may_approve:
         who = f"`{asked.by.person}`, who asked for this operation"
         return Objection("sponsor-approval", f"`{approver.person}` is the sponsor of {who}")
     return None
 
 
 def _key_objection(
-    approver: Principal, planned: Plan, register: _Register, moment: datetime
+    approver: Principal, planned: Plan, register: Register, moment: datetime
 ) -> Objection | None:
     person, key = approver.person, f"key `{approver.credential}`"
     if approver.established is not Established.KEY:
@@ -320,9 +345,9 @@ def _key_objection(
     return register.kinship_objection(enrolment)
 
 
-def _signature_objection(record: Approval, register: _Register) -> Objection | None:
+def _signature_objection(record: Approval, register: Register) -> Objection | None:
     enrolment = register.enrolment_of(record.statement.approver)
-    signed_by = _signed_by(record.signature, record.statement)
+    signed_by = _signed_by(record.signature, encode(record.statement))
     try:
         enrolled = None if enrolment is None else PublicKey.from_line(enrolment.public)
     except ProofError as error:
@@ -336,12 +361,24 @@ def _signature_objection(record: Approval, register: _Register) -> Objection | N
 
 
 @lru_cache(maxsize=VERDICTS_KEPT)
-def _signed_by(signature: str, statement: ApprovalStatement) -> PublicKey | str:
+def _signed_by(signature: str, statement: bytes) -> PublicKey | str:
     """Return the key that signed the statement, or why none is shown to have."""
     try:
-        return sshsig.verify(signature, encode(statement), APPROVAL_NAMESPACE).public
+        return sshsig.verify(signature, statement, APPROVAL_NAMESPACE).public
     except ProofError as error:
         return error.message
+
+
+def within(limits: Sequence[ApprovalLimit], memberships: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the memberships of those who count, first come first, when `limits` keep some out."""
+    used: Counter[str] = Counter()
+    kept: list[tuple[str, ...]] = []
+    for groups in memberships:
+        mine = [limit for limit in limits if limit.group in groups]
+        if all(used[limit.group] < limit.at_most for limit in mine):
+            used.update(limit.group for limit in mine)
+            kept.append(groups)
+    return kept
 
 
 def unfilled(

@@ -85,7 +85,13 @@ def _overview(stories: Sequence[Story]) -> Html:
 
 
 def _line(place: int, story: Story) -> Sequence[Content]:
-    said_yes = [one.statement.approver.person for _, one in story.of(Approval) if one.statement.approves]
+    given = story.of(Approval)
+    taken_back = {one.statement.withdraws for _, one in given}
+    said_yes = [
+        one.statement.approver.person
+        for sealed, one in given
+        if one.statement.approves and sealed.digest not in taken_back
+    ]
     title = tag("a", story.title, href=f"#op-{place}") if place < TOLD_MAX else story.title
     return (
         [title, tag("br"), tag("code", story.operation)],

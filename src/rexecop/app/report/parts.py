@@ -9,7 +9,7 @@ from rexecop.app.describe import counted, summary
 from rexecop.app.report.markup import Content, Html, Pair, card, table, tag, verbatim
 from rexecop.app.report.story import Story, Try, chosen
 from rexecop.app.report.timeline import PHASES
-from rexecop.app.report.words import ENDED, VERDICTS, clock, lasted, needed, plain, strong, when, who
+from rexecop.app.report.words import ENDED, SAID, VERDICTS, clock, lasted, needed, plain, strong, when, who
 from rexecop.proof.canonical import Digest, Json, canonical_bytes
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import to_json
@@ -86,7 +86,7 @@ def _obligations(story: Story) -> Html | None:
 
 def approvals(story: Story, report: Report) -> Sequence[Content]:
     """Return who answered, and the very text that their signatures are over."""
-    found, left = chosen(story.of(Approval), CARDS_MAX, lambda one: not one[1].statement.approves)
+    found, left = chosen(story.of(Approval), CARDS_MAX, lambda one: one[1].statement.refuses)
     text, said = story.shown_plan, "The text that was signed" if found else "The plan, as an approver sees it"
     digest = preview_digest(text or "")
     head = tag("summary", f"{said} (its digest: ", _code(digest), ")")
@@ -99,7 +99,7 @@ def _approval(sealed: Sealed, record: Approval, preview: Digest, report: Report)
     said = record.statement
     wrong = [finding.code for finding in report.findings if finding.record == sealed.digest]
     return card(
-        f"{said.approver.person} {'approved' if said.approves else 'said no'}",
+        f"{said.approver.person} {SAID[said.in_a_word]}",
         ("on", when(record.at)),
         ("because", said.reason),
         ("who it is", who(said.approver)),

@@ -15,6 +15,7 @@ from rexecop.proof.records import Approval, Decision, Receipt, Validation
 from rexecop.proof.records.decision import Terms
 from rexecop.proof.vocabulary import Ended, Mode, Verdict
 
+SAID: Final = {"yes": "approved", "no": "said no", "withdrawal": "took their word back"}
 LOOKING: Final = "to look, and change nothing"
 _MODES: Final[Mapping[str, str]] = {
     Mode.DRY_RUN: "as a rehearsal in which nothing is sent",
@@ -105,7 +106,7 @@ def _approved(story: Story) -> list[Content]:
     with_ = f"with the approval of {needed(decision.terms)}" if decision.terms.approvals else "as it is"
     said: list[Content] = [f"Policy allowed it {with_}. "]
     for _, approval in story.of(Approval):
-        word = "approved" if approval.statement.approves else "said no"
+        word = SAID[approval.statement.in_a_word]
         said += [strong(approval.statement.approver.person), f" {word} on {when(approval.at)}. "]
     return said
 

@@ -87,7 +87,7 @@ class Story:
             return _ABSENT[role]
         if self.decision is None or self.decision[1].terms.verdict is Verdict.BLOCKED:
             return "policy did not let the plan run, so no ticket was minted"
-        if any(not approval.statement.approves for _, approval in self.all(Approval)):
+        if any(approval.statement.refuses for _, approval in self.all(Approval)):
             return "an approver said no, so no ticket was minted"
         return "the plan was not started, so no ticket was minted"
 

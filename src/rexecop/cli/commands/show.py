@@ -9,14 +9,18 @@ from rexecop.cli.pages import next_rows, state_exit
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.render import Page
 from rexecop.cli.session import Session
+from rexecop.cli.signing import write_request
 
 
 @click.command(cls=VerbCommand, name="show")
 @takes_operation
+@click.option("--request", metavar="FILE", help="Write a request that approvers answer on their own machine.")
 @takes_exit_code
 @click.pass_obj
-def command(session: Session, operation: str, exit_code: bool) -> int:
+def command(session: Session, operation: str, request: str | None, exit_code: bool) -> int:
     """Print the plan: the text whose digest an approval signs."""
+    if request is not None:
+        write_request(session, operation, request)
     with session.reading() as reading:
         view = reading.status(operation)
         preview = reading.preview(view.operation_id)

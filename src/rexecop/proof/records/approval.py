@@ -6,16 +6,51 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from rexecop.proof.call import Scalar
 from rexecop.proof.canonical import Digest
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.base import Record
+from rexecop.proof.vocabulary import Mode
 
 APPROVAL_NAMESPACE = "approval@rexecop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterRange:
+    """What `parameter` may be: one of these, or an integer between the two (each included, None is open)."""
+
+    parameter: str
+    one_of: tuple[Scalar, ...] = ()
+    at_least: int | None = None
+    at_most: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What a standing approval covers: `uses` plans for exactly this intent, within these bounds.
+
+    A plan may be for some of `targets` and has no parameter beside `parameters`.
+    """
+
+    kind: ClassVar[str] = "coverage/1"
+
+    profile: Digest
+    environment: Digest
+    intent: str
+    mode: Mode
+    targets: tuple[str, ...]
+    parameters: tuple[ParameterRange, ...]
+    uses: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalStatement:
-    """What the approver signs; it names plan, terms and the preview that was shown."""
+    """What the approver signs; it names plan, terms and the preview that was shown.
+
+    With `withdraws` it is neither yes nor no: it takes back the approval of that digest,
+    which the same person gave, and `approves` is False. With `covers` it is a standing
+    approval: `operation` is the instance, `plan` and `preview` the digest of what it covers.
+    """
 
     kind: ClassVar[str] = "approval-statement/1"
 
@@ -28,6 +63,18 @@ class ApprovalStatement:
     expires: datetime
     approver: Principal
     reason: str | None = None
+    withdraws: Digest | None = None
+    covers: Coverage | None = None
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it is a no."""
+        return not self.approves and self.withdraws is None
+
+    @property
+    def in_a_word(self) -> str:
+        """What it is: a yes, a no, or one taken back."""
+        return "no" if self.refuses else "yes" if self.approves else "withdrawal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +82,8 @@ class Approval(Record):
     """`signature` (armored SSHSIG) over the canonical bytes of `statement`.
 
     `groups` are the groups the policy in force found the approver in; a verifier that
-    has the pack checks them.
+    has the pack checks them. A standing approval is given in the instance's own chain and
+    stands again in that of each operation it is used for, as its `use`, counted from 1.
     """
 
     kind: ClassVar[str] = "approval/1"
@@ -43,3 +91,4 @@ class Approval(Record):
     statement: ApprovalStatement
     signature: str
     groups: tuple[str, ...]
+    use: int | None = None

@@ -91,6 +91,14 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalLimit:
+    """Of those who say yes, at most `at_most` persons of `group` count: a conflict of interest."""
+
+    at_most: int
+    group: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Obligations:
     """What the executor must keep to, merged to the strictest of all matching rules.
 
@@ -120,7 +128,8 @@ class Terms:
     """What the answer was: a verdict, whose approval it needs, what must be kept to, and when.
 
     It may run from `not_before` (at once without it) until `not_after`, as windows and
-    freezes said by the time zone data of version `tzdata`.
+    freezes said by the time zone data of version `tzdata`. `sponsor_may_approve` lets the
+    human who answers for an agent approve what it asks for.
     """
 
     kind: ClassVar[str] = "terms/1"
@@ -131,6 +140,8 @@ class Terms:
     not_before: datetime | None = None
     not_after: datetime | None = None
     tzdata: str | None = None
+    approval_limits: tuple[ApprovalLimit, ...] = ()
+    sponsor_may_approve: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,24 @@ from itertools import pairwise
 
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
 from rexecop.proof.receipts import closing
-from rexecop.proof.records import Access, Command, Epoch, Erasure, Heads, Intent, Note, Plan, Receipt, Trust
+from rexecop.proof.records import (
+    Access,
+    Approval,
+    Command,
+    Epoch,
+    Erasure,
+    Heads,
+    Intent,
+    Note,
+    Plan,
+    Receipt,
+    Record,
+    Trust,
+)
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.times import format_time
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened
+from rexecop.proof.vocabulary import State
 
 # All other kinds, and notes, are of operations.
 OF_INSTANCES = (Trust, Heads, Erasure, Access, Epoch, Halt, Note)
@@ -59,9 +73,9 @@ def _receipts(records: Sequence[Sealed], notes: Notes) -> None:
         record = sealed.record
         wrong = isinstance(record, Receipt) and (before is None or record.head != before.digest)
         notes.when(wrong, "E03g", sealed, "names another head than the record before it")
-        after = before is not None and isinstance(before.record, Receipt)
-        wrong = after and not isinstance(record, Command | Note)
-        notes.when(wrong, "E03g", sealed, "follows a receipt, and no command reopened the operation")
+        closed = before.record if before is not None and isinstance(before.record, Receipt) else None
+        wrong = closed is not None and not (isinstance(record, Command | Note) or _reopens(closed, record))
+        notes.when(wrong, "E03g", sealed, "follows a receipt, and nothing reopened the operation")
     if closing(records) is None:
         why = "its last record is not a receipt; more records may have followed"
         which = "the operation" if notes.operation is None else f"`{notes.operation:.64}`"
@@ -75,7 +89,7 @@ def _instance_slice(records: Sequence[Sealed], instance: str, notes: Notes) -> N
     if records and records[0].record.n != 0:
         notes.skip("revocations of keys", "the instance's chain is not included from its first record on")
     for sealed in records:
-        other, foreign = sealed.record.operation != instance, not isinstance(sealed.record, OF_INSTANCES)
+        other, foreign = sealed.record.operation != instance, not _of_instance(sealed.record)
         notes.when(other, "E03c", sealed, f"is not of the instance `{instance:.64}`")
         notes.when(foreign, "E03f", sealed, "stands in the instance's chain and belongs to an operation")
     for before, sealed in pairwise(records):
@@ -92,3 +106,17 @@ def _instance_slice(records: Sequence[Sealed], instance: str, notes: Notes) -> N
         last = records[-1].record
         why = f"the instance's chain is included up to its record {last.n}"
         notes.skip(f"revocations of keys after {format_time(last.at)}", why)
+
+
+def _of_instance(record: Record) -> bool:
+    """Return whether the instance's chain may hold `record`: a standing approval, or its end, among them."""
+    if isinstance(record, Approval):
+        said = record.statement
+        return record.use is None and (said.covers is not None or said.withdraws is not None)
+    return isinstance(record, OF_INSTANCES)
+
+
+def _reopens(closed: Receipt, record: Record) -> bool:
+    """Return whether a no that ended the operation is taken back."""
+    taken_back = isinstance(record, Approval) and record.statement.withdraws is not None
+    return taken_back and closed.state is State.BLOCKED

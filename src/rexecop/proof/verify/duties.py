@@ -9,11 +9,12 @@ from typing import Final, TypeAlias
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import ProofError, RecordMalformed, RexecopError
+from rexecop.proof.kinship import person_key
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
 from rexecop.proof.records import Approval, Command, Decision, Intent, Plan, Ticket, Verb
 from rexecop.proof.records.decision import Terms, terms_digest
-from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, pack_groups
+from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, pack_groups
 from rexecop.proof.vocabulary import Established, Verdict
 
 _OBJECTIONS: Final = {
@@ -33,6 +34,11 @@ _OBJECTIONS: Final = {
     "nonce-repeated": "E08l",
     "nonce-missing": "E08l",
     "person-repeated": "E08l",
+    "approval-withdrawn": "E08o",
+    "conflict-of-interest": "E08p",
+    "standing-withdrawn": "E08q",
+    "standing-outside": "E08q",
+    "standing-used-up": "E08q",
 }
 
 
@@ -59,6 +65,23 @@ def check(evidence: Evidence, notes: Notes) -> None:
             decision = by_digest[ticket.decision]
             _ticket(sealed, ticket, decision, (intent[0], plan[0]), groups, evidence, notes)
     notes.duties = _duties(intent[1], notes)
+    if (sponsor := intent[1].sponsor) is not None:
+        said = evidence.of(Approval)
+        notes.approvals_sponsor = {
+            sealed.digest
+            for sealed, approval in said
+            if person_key(approval.statement.approver.person) == person_key(sponsor)
+        }
+
+
+def check_bundle(opened: Opened, notes: Notes) -> None:
+    """Step 8: no two operations are one use of a standing approval."""
+    used: dict[tuple[str, int], str] = {}
+    for sealed, approval in opened.of(Approval):
+        if approval.use is not None:
+            key = (approval.statement.nonce, approval.use)
+            again = used.setdefault(key, approval.operation) != approval.operation
+            notes.when(again, "E08l", sealed, "is a use of a standing approval that was made already")
 
 
 def _commands(intent: Intent, evidence: Evidence, notes: Notes) -> None:
@@ -99,7 +122,7 @@ def _ticket(
     approvals = [found for found in evidence.of(Approval) if found[0].record.n < sealed.record.n]
     if terms.verdict is Verdict.ALLOWED and not terms.approvals:
         for _, approval in approvals:
-            _denied(sealed, approval.statement.approver.person, not approval.statement.approves, notes)
+            _denied(sealed, approval.statement.approver.person, approval.statement.refuses, notes)
         return
     try:
         found = tally(
@@ -111,6 +134,7 @@ def _ticket(
             enrolments=evidence.bundle.enrolments,
             groups=_recorded(approvals) if groups is None else groups,
             at=sealed.record.at,
+            standing=evidence.bundle.instance,
         )
     except ProofError as error:
         notes.when(True, "E08c", sealed, f"cannot be counted for: {error.message}")

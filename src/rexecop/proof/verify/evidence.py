@@ -144,6 +144,7 @@ class Notes:
     witnesses: tuple[str, ...] = ()
     counted: set[Digest] = field(default_factory=set)
     approvals_own: set[Digest] = field(default_factory=set)
+    approvals_sponsor: set[Digest] = field(default_factory=set)
     duties: ProvedBy | None = None
     intent_proved: bool = False
     complete: Completeness | None = None

@@ -11,7 +11,7 @@ from rexecop.proof.call import Call, Scalar, Slot, call_digest, check_slot, chec
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import TemplateMismatch
-from rexecop.proof.records import Attempt, Command, Outcome, Receipt, Reconciliation, Ticket, Verb
+from rexecop.proof.records import Approval, Attempt, Command, Outcome, Receipt, Reconciliation, Ticket, Verb
 from rexecop.proof.records.plan import CallStep, Step
 from rexecop.proof.scope import template_for
 from rexecop.proof.verify.evidence import Evidence, Notes, place, steps_by_id, steps_by_key
@@ -51,6 +51,8 @@ def check(evidence: Evidence, notes: Notes) -> None:
             walk.closed = True
         elif isinstance(record, Command) and record.verb in (Verb.RETRY, Verb.UNDO, Verb.RESUME):
             walk.closed = False
+        elif isinstance(record, Approval) and record.statement.withdraws is not None:
+            walk.closed = False  # Only a no can be what it reopens: step 3 sees to that.
 
 
 def _key(attempt: Attempt) -> Key:

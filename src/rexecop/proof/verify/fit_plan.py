@@ -11,7 +11,7 @@ from rexecop.proof.records.decision import terms_digest
 from rexecop.proof.request import policy_request
 from rexecop.proof.scope import scope_root, undo_scope_root
 from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, call_steps
-from rexecop.proof.vocabulary import EFFECT_ORDER, Gate
+from rexecop.proof.vocabulary import EFFECT_ORDER, Established, Gate
 
 
 def check(evidence: Evidence, notes: Notes) -> None:
@@ -30,8 +30,10 @@ def check(evidence: Evidence, notes: Notes) -> None:
     for sealed, approval in evidence.of(Approval):
         said = approval.statement
         other = said.operation != approval.operation or said.plan != planned[0].digest
+        # A standing approval names what it covers, and is used by the engine; step 8 judges it.
+        other = approval.by.established is not Established.ENGINE if said.covers is not None else other
         notes.when(other, "E07d", sealed, "is of another operation or plan")
-        other = not other and approval.by != said.approver
+        other = not other and said.covers is None and approval.by != said.approver
         notes.when(other, "E07d", sealed, "was recorded for somebody else than its approver")
     for sealed, ticket in evidence.of(Ticket):
         _ticket(sealed, ticket, asked[1], planned, evidence.records[: sealed.record.n], notes)

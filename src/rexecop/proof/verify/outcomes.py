@@ -70,7 +70,7 @@ class _Story:
     undone: dict[Key, Ended | None] = field(default_factory=dict)
     validation: Validation | None = None
     decision: Decision | None = None
-    refused_by_person: bool = False
+    refused: set[Digest] = field(default_factory=set)
     verbs: set[Verb] = field(default_factory=set)
     undoing: bool = False
 
@@ -92,7 +92,9 @@ class _Story:
         elif isinstance(record, Decision):
             self.decision = record
         elif isinstance(record, Approval):
-            self.refused_by_person |= not record.statement.approves
+            self.refused.discard(record.statement.withdraws or sealed.digest)
+            if record.statement.refuses:
+                self.refused.add(sealed.digest)
         elif isinstance(record, Command):
             self.verbs.add(record.verb)
             self.undoing |= record.verb is Verb.UNDO
@@ -174,7 +176,7 @@ def _follows(state: State, story: _Story) -> bool:
     """Return whether the records show what a receipt of `state` says."""
     if state is State.BLOCKED:
         blocked = story.decision is None or story.decision.terms.verdict is Verdict.BLOCKED
-        return not story.attempts and (blocked or story.refused_by_person)
+        return not story.attempts and (blocked or bool(story.refused))
     if state is State.FAILED:
         invalid = story.validation is not None and story.validation.verdict is RuleVerdict.FAILED
         return invalid or not GOOD_ENDS.issuperset((*story.work.values(), *story.undone.values()))

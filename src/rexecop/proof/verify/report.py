@@ -83,7 +83,8 @@ class Claims:
     """What the evidence shows beside the ladder.
 
     `approvals` count towards tickets, `approvals_own` of them by keys that this verifier
-    itself trusts for approvers. `duties` is None when no approval was needed or counted.
+    itself trusts for approvers, `approvals_sponsor` by the sponsor of the agent that asked.
+    `duties` is None when no approval was needed or counted.
     `attestations` are how the targets of attempts were attested, each once.
     `instance_keys` are fingerprints the bundle names for its instance: a hint what to
     compare, never a reason to trust. `complete` is what a window is shown to hold all of.
@@ -94,6 +95,7 @@ class Claims:
 
     approvals: int = 0
     approvals_own: int = 0
+    approvals_sponsor: int = 0
     duties: ProvedBy | None = None
     attestations: tuple[str, ...] = ()
     witnesses: tuple[str, ...] = ()

@@ -61,6 +61,7 @@ BUNDLE_CHECKS: Final = (
     epochs.check,
     log.check_consistency,
     fit_plan.check_bundle,
+    duties.check_bundle,
     outcomes.check_outputs,
     completeness.check_bundle,
 )
@@ -163,6 +164,7 @@ def _report(
         claims=Claims(
             approvals=sum(len(one.counted) for one in counted),
             approvals_own=sum(len(one.counted & one.approvals_own) for one in counted),
+            approvals_sponsor=sum(len(one.counted & one.approvals_sponsor) for one in counted),
             duties=_weakest([one.duties for one in counted]),
             attestations=tuple(sorted({one or "none" for one in attested})),
             witnesses=notes.witnesses,

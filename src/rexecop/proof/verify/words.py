@@ -81,6 +81,8 @@ def _claims(claims: Claims, report: Report) -> Iterator[Row]:
     if claims.approvals:
         own = f"{claims.approvals_own} of {claims.approvals}"
         yield ("approvals", f"signed by keys you trust: {own}", "")
+    if claims.approvals_sponsor:
+        yield ("", f"approved by the agent's sponsor: {claims.approvals_sponsor} of {claims.approvals}", "")
     if claims.duties is not None:
         yield ("duties", f"requester and approver are two persons: proved by {claims.duties}", "")
     if claims.attestations:

@@ -1,0 +1,342 @@
+"""Every path to a ticket, walked at random: nobody lets their own work run, and nothing is used twice.
+
+What is lawful is said a second time here, plainly, over the records; the bundle of every
+operation must verify as well. An insider who writes approvals past the door is one of the paths.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, TypeVar
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from conformance.memory_signer import MemorySigner
+from rexecop.app.approving import Approving
+from rexecop.app.standing import StandingApprovals
+from rexecop.engines.session import Session
+from rexecop.governance.approvals import approval_statement
+from rexecop.governance.requests import ApprovalAnswer
+from rexecop.governance.standing import coverage, standing_statement
+from rexecop.operations.fold import Operation, fold
+from rexecop.operations.ports import Signature
+from rexecop.proof.codec import encode
+from rexecop.proof.errors import RexecopError
+from rexecop.proof.preview import preview, preview_digest
+from rexecop.proof.principal import ENGINE, Principal
+from rexecop.proof.records import Approval, Record, Ticket, Trust
+from rexecop.proof.records.approval import APPROVAL_NAMESPACE, ApprovalStatement
+from rexecop.proof.records.command import Verb
+from rexecop.proof.records.intent import INTENT_NAMESPACE
+from rexecop.proof.sshsig import sign
+from rexecop.proof.verify import verify
+from rexecop.proof.verify.trusted import trust_of
+from rexecop.proof.vocabulary import Established, Role, State
+from tests.sim.oracles import LATER, no_double_effect
+from tests.sim.plans import change, drafted
+from tests.sim.world import ALICE, INSTANCE, KEYS, NEEDS_ONE, NEEDS_TWO, ROOT, House
+
+T = TypeVar("T")
+
+OWN: Final = MemorySigner(30)  # Alice's, as an approver.
+BY_ALICE: Final = MemorySigner(31)  # Carol's, but alice enrolled it.
+LATE: Final = MemorySigner(32)  # Dora's, enrolled on the way.
+HOLDERS: Final = {
+    "bob": ("bob", KEYS["bob"]),
+    "carol": ("carol", KEYS["carol"]),
+    "dora": ("dora", KEYS["dora"]),
+    "alice": ("alice", OWN),
+    "carol by alice": ("carol", BY_ALICE),
+    "dora, late": ("dora", LATE),
+    "bob's name, carol's key": ("bob", KEYS["carol"]),
+}
+BOB: Final = Principal(person="bob", established=Established.KEY, credential=KEYS["bob"].key_id)
+VERBS: Final = st.sampled_from([Verb.CANCEL, Verb.RETRY, Verb.UNDO, Verb.PAUSE, Verb.RESUME])
+HOLDER: Final = st.sampled_from(sorted(HOLDERS))
+ANY: Final = st.integers(0, 7)
+
+
+class Everybody(RuleBasedStateMachine):
+    """People, an insider and runners, at one ledger."""
+
+    @initialize()
+    def move_in(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.folder = tempfile.TemporaryDirectory()
+        self.house = House(Path(self.folder.name) / "ledger")
+        house, ring = self.house, self.house.keyring
+        house.authority.instance = INSTANCE  # type: ignore[attr-defined]
+        house.authority.trust_records = lambda: house.store.journal(INSTANCE).records  # type: ignore[method-assign]
+        self.now(house.enrol())
+        self.now(ring.enrol(OWN.public, "alice", Role.APPROVER, ROOT))
+        self.now(ring.enrol(BY_ALICE.public, "carol", Role.APPROVER, ALICE))
+        self.operations: list[str] = []
+        self.smuggled: set[str | None] = set()
+        self.later(minutes=1)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "house"):
+            return
+        for operation in self.operations:
+            data = self.house.evidence.bundle(operation, with_outputs=True)
+            trusted = trust_of(self.house.authority.enrolments())
+            report = verify(data, trusted, now=self.house.clock.now() + LATER)
+            # What the insider wrote may be found out for what it is, and nothing else is wrong.
+            wrong = [one for one in report.findings if one.record not in self.smuggled]
+            assert wrong == []
+        self.house.close()
+        self.folder.cleanup()
+        self.loop.close()
+
+    # --- what people do ---
+
+    @precondition(lambda self: len(self.operations) < 4)
+    @rule(by=st.sampled_from([ALICE, BOB]), two=st.booleans())
+    def plan(self, by: Principal, two: bool) -> None:
+        self.house.authority.packs = (NEEDS_TWO if two else NEEDS_ONE,)
+        session = drafted(self.house, [change("one", tries=2)], by=by)
+        if by is BOB:
+            intent = session.op.sealed_intent
+            armored = sign(KEYS["bob"], INTENT_NAMESPACE, intent.body)
+            session.attached.signatures.append(
+                Signature(digest=intent.digest, form="sshsig", data=armored.encode())
+            )
+        self.now(session.flush())
+        self.now(self.standing.use(session))
+        self.operations.append(session.id)
+        self.later(minutes=1)
+
+    @precondition(lambda self: self.operations)
+    @rule(which=ANY, holder=HOLDER, word=st.sampled_from(["yes", "yes", "no", "back"]), door=st.booleans())
+    def say(self, which: int, holder: str, word: str, door: bool) -> None:
+        self.say_so(which, holder, word, door=door)
+
+    def say_so(self, which: int, holder: str, word: str, *, door: bool) -> None:
+        op = self.op(which)
+        person, key = HOLDERS[holder]
+        given = op.given_by(person)
+        if word == "back" and given is None:
+            return
+        said = approval_statement(
+            plan=op.sealed_plan,
+            terms=op.terms,
+            preview=preview_digest(preview(op.sealed_intent, op.sealed_plan)),
+            approver=Principal(person=person, established=Established.KEY, credential=key.key_id),
+            approves=word == "yes",
+            nonce=self.house.ids.nonce(),
+            now=self.house.clock.now(),
+            valid_for=timedelta(hours=8),
+            reason=None,
+            withdraws=given.digest if word == "back" and given is not None else None,
+        )
+        signature = sign(key, APPROVAL_NAMESPACE, encode(said))
+        if door:
+            approving = Approving(self.house.world, self.house.authority, {})  # type: ignore[arg-type]
+            self.tried(approving.take(ApprovalAnswer(statement=said, signature=signature)))
+        elif key.key_id == said.approver.credential and holder != "bob's name, carol's key":
+            self.write(op.id, said.approver, statement=said, signature=signature, groups=("approvers",))
+
+    @precondition(lambda self: self.operations)
+    @rule(which=ANY, holder=HOLDER, uses=st.integers(1, 2))
+    def approve_beforehand(self, which: int, holder: str, uses: int) -> None:
+        op = self.op(which)
+        person, key = HOLDERS[holder]
+        covers = coverage(op.the_intent, op.the_plan, allow={}, targets=(), uses=uses)
+        now = self.house.clock.now()
+        try:
+            said = standing_statement(
+                covers,
+                op.terms,
+                instance=INSTANCE,
+                approver=Principal(person=person, established=Established.KEY, credential=key.key_id),
+                nonce=self.house.ids.nonce(),
+                now=now,
+                until=now + timedelta(days=1),
+                reason=None,
+            )
+        except RexecopError:
+            return
+        signature = sign(key, APPROVAL_NAMESPACE, encode(said))
+        self.write(INSTANCE, said.approver, statement=said, signature=signature, groups=())
+
+    @precondition(lambda self: self.operations)
+    @rule(which=ANY, again=ANY)
+    def use_beforehand_past_the_door(self, which: int, again: int) -> None:
+        given = [one for one in self.chain(INSTANCE) if isinstance(one, Approval) and one.statement.covers]
+        if given:
+            one = given[again % len(given)]
+            fields = {"statement": one.statement, "signature": one.signature, "groups": ("approvers",)}
+            self.write(self.op(which).id, ENGINE, **fields, use=again % 3 + 1)
+
+    @rule(again=ANY)
+    def take_back_beforehand(self, again: int) -> None:
+        given = [
+            (sealed.digest, sealed.record.statement)
+            for sealed in self.house.store.journal(INSTANCE).records
+            if isinstance(sealed.record, Approval) and sealed.record.statement.covers
+        ]
+        if given:
+            digest, said = given[again % len(given)]
+            back = ApprovalStatement(
+                operation=INSTANCE,
+                plan=said.plan,
+                terms=said.terms,
+                preview=said.preview,
+                approves=False,
+                nonce=self.house.ids.nonce(),
+                expires=said.expires,
+                approver=said.approver,
+                withdraws=digest,
+            )
+            self.write(INSTANCE, said.approver, statement=back, signature="unread", groups=())
+
+    @precondition(lambda self: self.operations)
+    @rule(which=ANY)
+    def start(self, which: int) -> None:
+        self.tried(self.house.lifecycle.start(self.op(which).id))
+
+    @precondition(lambda self: self.operations)
+    @rule(which=ANY, verb=VERBS)
+    def order(self, which: int, verb: Verb) -> None:
+        self.tried(self.house.lifecycle.command(self.op(which).id, verb, ALICE, "because"))
+
+    @precondition(lambda self: self.operations)
+    @rule(which=ANY, first=HOLDER, second=HOLDER)
+    def carry_through(self, which: int, first: str, second: str) -> None:
+        for holder in (first, second):
+            self.say_so(which, holder, "yes", door=True)
+        self.tried(self.house.lifecycle.start(self.op(which).id))
+
+    @rule(what=st.sampled_from(["fail", "work", "retryable", "wait", "enrol late", "drop bob", "drop late"]))
+    def meanwhile(self, what: str) -> None:
+        if what in ("fail", "work", "retryable"):
+            fate = {"fail": "failed", "work": "ok"}.get(what, what)
+            self.house.lane.fate = lambda step, phase, effect: fate
+        elif what == "wait":
+            self.later(minutes=9 * 60)
+        elif what == "enrol late":
+            self.tried(self.house.keyring.enrol(LATE.public, "dora", Role.APPROVER, ROOT))
+        else:
+            holder = "bob" if what == "drop bob" else "dora, late"
+            self.tried(self.house.keyring.revoke(HOLDERS[holder][1].key_id, ROOT))
+        self.later(minutes=1)
+
+    # --- what must hold ---
+
+    @invariant()
+    def every_ticket_is_lawful_and_nothing_is_used_twice(self) -> None:
+        uses: set[tuple[str, int | None]] = set()
+        for operation in getattr(self, "operations", ()):
+            records = self.chain(operation)
+            tickets = [one for one in records if isinstance(one, Ticket)]
+            assert len(tickets) <= 1
+            no_double_effect(self.house, operation)
+            for ticket in tickets:
+                named = self.lawful(operation, ticket)
+                for approval in named:
+                    key = (approval.statement.nonce, approval.use)
+                    assert key not in uses
+                    uses.add(key)
+
+    def lawful(self, operation: str, ticket: Ticket) -> list[Approval]:
+        """Hold the rules, said plainly, against `ticket`; return the approvals it names."""
+        op = fold(s for s in self.house.store.journal(operation).records if s.record.n < ticket.n)
+        asked, planned = op.the_intent.by, op.the_plan.at
+        said = {s.digest: s.record for s in op.approvals if isinstance(s.record, Approval)}
+        heard = {
+            digest: one
+            for digest, one in said.items()
+            if self.may_speak(one.statement.approver, asked, planned, one.at)
+        }
+        back = {one.statement.withdraws for one in heard.values()}
+        named = [said[digest] for digest in ticket.approvals]
+        people = {one.statement.approver.person for one in named}
+        assert not back & set(ticket.approvals)
+        assert len(people) == len(named) >= sum(rule.count for rule in op.terms.approvals)
+        for one in named:
+            assert self.may_speak(one.statement.approver, asked, planned, ticket.at)
+            assert one.statement.approves and one.statement.expires > ticket.at
+        assert not [one for digest, one in heard.items() if one.statement.refuses and digest not in back]
+        return named
+
+    def may_speak(self, approver: Principal, asked: Principal, planned: datetime, at: datetime) -> bool:
+        """Return whether it is another person's key, enrolled before the plan by a third, and stands."""
+        mine = [
+            one
+            for one in self.chain(INSTANCE)
+            if isinstance(one, Trust) and one.fingerprint == approver.credential and one.at <= at
+        ]
+        theirs = bool(mine) and not mine[-1].revoked and mine[-1].person == approver.person
+        other = asked.person not in (approver.person, *(one.by.person for one in mine[-1:]))
+        return theirs and other and mine[-1].at < planned and approver.credential != asked.credential
+
+    # --- means ---
+
+    @property
+    def standing(self) -> StandingApprovals:
+        return StandingApprovals(self.house.world, self.house.authority, {})  # type: ignore[arg-type]
+
+    def op(self, which: int) -> Operation:
+        return fold(self.house.store.journal(self.operations[which % len(self.operations)]).records)
+
+    def chain(self, operation: str) -> tuple[Record, ...]:
+        return tuple(sealed.record for sealed in self.house.store.journal(operation).records)
+
+    def write(self, operation: str, by: Principal, **fields: object) -> None:
+        """Write an approval past the door, as somebody could who holds the ledger."""
+        session = Session.load(self.house.store, self.house.clock, operation)
+        if session.op.receipt_due or session.op.state in (State.RUNNING, State.COMPLETED):
+            return
+        try:
+            self.smuggled.add(session.add(Approval, by, **fields).digest)
+        except RexecopError:
+            return
+        if not session.op.receipt_due:  # An engine closes what a no ends; the insider leaves that be.
+            self.tried(session.flush())
+
+    def later(self, *, minutes: int) -> None:
+        self.house.clock.move(timedelta(minutes=minutes))
+
+    def now(self, work: Awaitable[T]) -> T:
+        async def awaited() -> T:
+            return await work
+
+        return self.loop.run_until_complete(awaited())
+
+    def tried(self, work: Awaitable[object]) -> None:
+        """Do it, or hear why not: a refusal is an answer."""
+        with suppress(RexecopError):
+            self.now(work)
+
+
+Everybody.TestCase.settings = settings(
+    max_examples=6,
+    stateful_step_count=25,
+    phases=[Phase.generate],
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestEverybody = Everybody.TestCase
+
+
+def test_a_yes_that_ran_out_and_silence_start_nothing() -> None:
+    people = Everybody()
+    people.move_in()
+    people.plan(by=ALICE, two=False)
+    people.say_so(0, "bob", "yes", door=True)
+    assert people.op(0).state is State.APPROVED
+    for hours in (9, 24 * 30):
+        people.later(minutes=60 * hours)
+        people.tried(people.house.lifecycle.start(people.op(0).id))
+        assert people.op(0).state is State.WAITING_FOR_APPROVAL
+    people.say_so(0, "carol", "yes", door=True)
+    people.tried(people.house.lifecycle.start(people.op(0).id))
+    assert people.op(0).state is State.COMPLETED
+    people.teardown()
