@@ -44,10 +44,12 @@ from conformance.worlds import (
     a_read,
     a_refusal,
     approved_change,
+    change_step,
     cut,
     enrol,
     enrolled_with,
     erasing,
+    halting,
     instance_chain,
     pinned_change,
     planned_change,
@@ -350,7 +352,7 @@ def glass_broken_and_reviewed() -> Case:
 @logged("A change that may only be made within a window was made within it.")
 def change_within_its_window() -> Case:
     book, look, change = planned_change(
-        not_before=START + timedelta(minutes=30), not_after=START + timedelta(hours=4)
+        not_before=START + timedelta(minutes=30), not_after=START + timedelta(hours=4), tzdata="2026a"
     )
     book.approve(MARA, APPROVER_KEY)
     book.ticket()
@@ -359,6 +361,28 @@ def change_within_its_window() -> Case:
     book.validation()
     book.receipt(State.COMPLETED)
     return bundled(book)
+
+
+@logged("The requester asked to be held to no window, and everybody who approved it saw that and why.")
+def windows_set_aside() -> Case:
+    book = Book("op_change")
+    look, change = read_step(), change_step()
+    book.intent(override_window="the customer is down")
+    book.plan((look, change), Effect.CHANGE)
+    book.decision(Verdict.APPROVAL_REQUIRED, ONE_OF_OPS, tzdata="2026a")
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+    book.run(look, facts=PATHS)
+    book.outcome("set", book.attempt(change, values=VALUES, target_n=1))
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
+@logged("Somebody halted everything, and it was lifted before the operation went on.")
+def halted_and_lifted() -> Case:
+    stopped, lifted = halting(lifted=False), halting(lifted=True)
+    return bundled(a_change(), instance=instance_chain((*ENROLMENTS, stopped, lifted)))
 
 
 @logged("An operation that has not ended: its plan waits for approval, there is no receipt yet.")

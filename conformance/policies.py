@@ -26,9 +26,10 @@ permit (principal, action == Action::"change", resource);
 PEOPLE: Final = b"groups: [ops]\npeople:\n  jan: {}\n  mara: {groups: [ops]}\n  otto: {groups: [ops]}\n"
 
 
-def pack_of(people: bytes) -> Pack:
-    """Return a pack by which a change needs one of `ops`, who are listed in `people`."""
+def pack_of(people: bytes, windows: bytes = b"") -> Pack:
+    """Return a pack by which a change needs one of `ops`, who are listed in `people`, within `windows`."""
     files = {"pack.yaml": b'id: small\nversion: "1"\n', "rules.cedar": RULES, "entities.yaml": people}
+    files |= {"windows.yaml": windows} if windows else {}
     return Pack.parse({**files, "requirements/approvals.cedar": REQUIREMENTS})
 
 

@@ -756,6 +756,15 @@ def a_decision_about_somebody_else() -> Case:
     return cutting(book)
 
 
+@earns("E07c")
+def a_decision_that_lets_windows_be_set_aside_unasked() -> Case:
+    book, _, _ = planned_change()
+    record = book.records[-1].record
+    assert isinstance(record, Decision)
+    book.records[-1] = seal(replace(record, request=replace(record.request, override_window=True)))
+    return cutting(book)
+
+
 @earns("E07d")
 def an_approval_of_another_plan() -> Case:
     book, _, _ = planned_change()

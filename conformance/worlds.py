@@ -52,7 +52,7 @@ from rexecop.proof.records.decision import (
     Terms,
     terms_digest,
 )
-from rexecop.proof.records.instance import Erasure, Trust
+from rexecop.proof.records.instance import Erasure, Halt, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE, EnvironmentRef, Intent, Origin, ProfileRef
 from rexecop.proof.records.outcome import BlobRef, Measured, Outcome
 from rexecop.proof.records.plan import CallStep, DeriveStep, Pinned, Plan, PlannedTarget, Probe, Step
@@ -70,6 +70,7 @@ from rexecop.proof.vocabulary import (
     Established,
     Gate,
     Grade,
+    HaltScope,
     Isolation,
     Mode,
     Phase,
@@ -586,6 +587,16 @@ def erasing(commitment: Digest, at: datetime = START) -> Callable[[int, Digest |
         )
 
     return erased
+
+
+def halting(*, lifted: bool) -> Callable[[int, Digest | None], Record]:
+    """A halt of everything, or its lift."""
+
+    def halted(n: int, prev: Digest | None) -> Record:
+        told: dict[str, Any] = {"scope": HaltScope.ALL, "lifted": lifted, "reason": "a drill"}
+        return Halt(operation=INSTANCE, n=n, prev=prev, at=START, by=ROOT, **told)
+
+    return halted
 
 
 def instance_chain(made: Sequence[Callable[[int, Digest | None], Record]] = ENROLMENTS) -> list[Sealed]:

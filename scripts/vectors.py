@@ -289,6 +289,7 @@ def full_plan() -> tuple[Sealed, Sealed]:
         sponsor="sam",
         reason='\u202eno\n"yes"',
         idempotency_key="once",
+        override_window="the customer is down",
         parameters={"b": [1, {"c": None}], "a": "x"},
     )
     asked = scripted_step()

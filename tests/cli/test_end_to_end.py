@@ -47,6 +47,8 @@ BEFORE: Mapping[str, tuple[str, ...]] = {
     "resume": (READ, "start @"),
     "pause": (READ, "start @"),
 }
+# What would be in the way of the next one.
+AFTER: Mapping[str, tuple[str, ...]] = {"halt": ("halt --lift --reason seen",)}
 # Examples about a state that takes a race to reach: they are understood and refused for the state alone.
 REFUSED = {"pause": "illegal-move", "resume": "illegal-move", "reconcile": "nothing-to-settle"}
 FAILING = {"retry", "escalate"}  # What they read is taken away first.
@@ -105,6 +107,8 @@ def test_the_example_of_every_command_works(do: object, root: Path, entry: objec
         assert ended.code == CODES.get(name, Exit.DONE), ended.err + ended.out
         assert ended.out or ended.err
     assert "Traceback" not in ended.err and "internal-error" not in ended.err
+    for line in AFTER.get(name, ()):
+        assert do(line).code == 0, line
 
 
 def test_a_change_waits_is_approved_by_another_runs_and_is_undone(do: object, root: Path) -> None:

@@ -310,6 +310,7 @@ def all_facts(asked: PolicyRequest) -> dict[str, object]:
         "now": {"__extn": {"fn": "datetime", "arg": format_time(asked.now)}},
         "parameters": {"__entity": {"type": "Parameters", "id": "p"}},
         "break_glass": asked.break_glass,
+        "override_window": asked.override_window,
         "recent": dict.fromkeys((field.name for field in fields(Recent)), INTEGER_MAX),
         "grade": asked.grade,
         "sponsor": asked.sponsor,

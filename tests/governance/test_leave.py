@@ -176,6 +176,7 @@ def permit(ticket: Sealed | None = None, **changes: object) -> Permit:
         "fence": 7,
         "now": AT,
         "permit_seconds": 30,
+        "halted": None,
     } | changes
     return permits.mint(**found)  # type: ignore[arg-type]
 

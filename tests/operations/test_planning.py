@@ -21,7 +21,6 @@ from rexecop.operations.errors import (
     ProfileRefused,
     SecretInline,
     TargetUnknown,
-    WindowsUnenforced,
 )
 from rexecop.operations.guards import check_command
 from rexecop.operations.planning import PlanDraft
@@ -299,15 +298,6 @@ class TestRefusals:
         assert argv(plan(files, where, "look", "web", parameters={"name": "a-b"}), "read_name")[1] == "a-b"
         with pytest.raises(ParameterRefused, match="option"):
             plan(files, where, "look", "web", parameters={"name": "-a"})
-
-    def test_a_change_is_refused_where_windows_are_declared_that_nothing_enforces(self) -> None:
-        text = HELLO_ENVIRONMENT.read_text().replace("@SCRATCH_DIRECTORY@", "/srv/a")
-        where = environment(text.replace("  safety:", "  safety:\n    maintenance_windows: [{days: [sat]}]"))
-
-        plan(folder(HELLO), where, "set_greeting", "localhost", Mode.DRY_RUN, {"greeting": "x"})
-        plan(folder(HELLO), where, "show_greeting", "localhost")
-        with pytest.raises(WindowsUnenforced):
-            plan(folder(HELLO), where, "set_greeting", "localhost", Mode.APPLY, {"greeting": "x"})
 
 
 class TestIsolation:

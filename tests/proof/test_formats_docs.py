@@ -108,6 +108,7 @@ from rexecop.proof.witness import Request, judge
 from tests.house.source import ROOT
 from tests.proof.authority import STAMPS, certify, info, token
 from tests.proof.logs import at, bodies, log_keys
+from tests.proof.test_windows_of_packs import verified
 
 PAGES: Final = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs/formats").glob("*.md")}
 BLOCK: Final = re.compile(r"^```([\w-]+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -453,6 +454,7 @@ def incomplete() -> list[Report]:
     text = note.parse(made.contents.checkpoint).text.encode()
     stamped = replace(made, contents=replace(made.contents, stamps=(token(info(text), clock),)))
     return [
+        verified(tzdata="1999a"),
         judged(unfollowed, trust=trusting(INSTANCE_KEY)),
         judged(stamped),
         judged(stamped, trust=replace(TRUSTED, authorities=(clock.trusted(),))),

@@ -76,7 +76,11 @@ FULL_STEP = change_step(
 def full() -> tuple[Sealed, Sealed]:
     book = Book("op_full")
     intent = book.intent(
-        sponsor="sam", reason="a reason", idempotency_key="once", parameters={"a": [1, {"b": None}], "c": "x"}
+        sponsor="sam",
+        reason="a reason",
+        idempotency_key="once",
+        override_window="now",
+        parameters={"a": [1, {"b": None}], "c": "x"},
     )
     plan = book.plan(
         (read_step(), FULL_STEP, scripted_step()),

@@ -26,6 +26,7 @@ from rexecop.engines.session import Session
 from rexecop.governance.admission import Policy
 from rexecop.governance.pack import Pack
 from rexecop.governance.starter import files as starter_files
+from rexecop.governance.windows import Schedule
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.simulated import SIMULATED
@@ -37,8 +38,10 @@ from rexecop.operations.validation import Rule
 from rexecop.proof.call import Call, Limits, ScriptedReply, ScriptedRequest, call_digest
 from rexecop.proof.canonical import Digest
 from rexecop.proof.checkpoint import Checkpoint, sign
+from rexecop.proof.halts import standing
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.trust import Enrolment, enrolments
@@ -250,12 +253,16 @@ class FakeAuthority:
     def __init__(self, keyring: Callable[[], tuple[Enrolment, ...]]) -> None:
         self.packs: tuple[Pack, ...] = (STARTER,)
         self._keyring = keyring
+        self.standing: Callable[[], tuple[Halt, ...]] = lambda: ()
 
     def policy(self, profile: Digest | None = None) -> Policy:
         return _policy(self.packs)
 
     def enrolments(self) -> tuple[Enrolment, ...]:
         return self._keyring()
+
+    def halts(self) -> tuple[Halt, ...]:
+        return self.standing()
 
 
 STARTER_FILES: Final[Mapping[str, bytes]] = starter_files("alice", ("bob", "carol", "dora"))
@@ -307,6 +314,9 @@ class FakeContents:
     def profile(self, digest: Digest) -> Profile:
         return self._profile
 
+    def schedule(self, environment: Digest) -> Schedule:
+        return Schedule(source="nothing")
+
 
 CONTENTS: Final = FakeContents()
 
@@ -322,6 +332,7 @@ class House:
         self.lane = ScriptLane(self.reality)
         self.keyring = Keyring(self.store, self.clock, INSTANCE)
         self.authority = FakeAuthority(lambda: enrolments(self.store.journal(INSTANCE).records))
+        self.authority.standing = lambda: standing(self.store.journal(INSTANCE).records)
         heads = HeadsKeeper(self.store, self.clock, INSTANCE)
         cutter = Cutter(self.store, INSTANCE, lambda: SIGNER)
         self.evidence = Evidence(self.store, cutter, heads, lambda: SIGNER, None)

@@ -18,6 +18,8 @@ from rexecop.operations.ports import PinnedInput, Store
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.halts import standing
+from rexecop.proof.records.instance import Halt
 from rexecop.proof.trust import Enrolment, enrolments
 
 
@@ -43,6 +45,7 @@ class RootAuthority:
         self._policies: dict[Digest | None, Policy] = {}
         self._trust_size = -1
         self._enrolments: tuple[Enrolment, ...] = ()
+        self._halts: tuple[Halt, ...] = ()
 
     def policy(self, profile: Digest | None = None) -> Policy:
         """Return the packs in force for operations of `profile`.
@@ -93,11 +96,24 @@ class RootAuthority:
         Raises:
             JournalDamaged: see `trust_records`.
         """
+        self._read_own()
+        return self._enrolments
+
+    def halts(self) -> tuple[Halt, ...]:
+        """Return the halts that stand, whoever recorded them in whatever process.
+
+        Raises:
+            JournalDamaged: see `trust_records`.
+        """
+        self._read_own()
+        return self._halts
+
+    def _read_own(self) -> None:
         size = self._store.records_of(self._instance)
         if size != self._trust_size:
-            self._enrolments = enrolments(self.trust_records())
+            records = self.trust_records()
+            self._enrolments, self._halts = enrolments(records), standing(records)
             self._trust_size = size
-        return self._enrolments
 
     def trust_records(self) -> tuple[Sealed, ...]:
         """Return the instance's own records.

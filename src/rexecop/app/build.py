@@ -18,6 +18,7 @@ from rexecop.app.doctor import Doctor
 from rexecop.app.errors import RootUnwritable
 from rexecop.app.evidence import Evidence
 from rexecop.app.files import read_file, reason_of, require_private, write_new
+from rexecop.app.halting import Halting
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import Identity, identify, os_user
 from rexecop.app.instance import Instance, Parts
@@ -302,6 +303,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             witnesses=witnesses,
             sinks=sinks,
             doctor=Doctor(root, store, world, authority, isolations.probes, sinks.check),
+            halting=Halting(world, store),
             ledger=store,
             closing=(lanes, sinks, store),
         )

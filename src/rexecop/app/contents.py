@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rexecop.governance.windows import Schedule
+from rexecop.operations.environment import load_environment
 from rexecop.operations.pinned_files import files_of_snapshot
 from rexecop.operations.ports import Store
 from rexecop.operations.profile import load_profile
@@ -21,6 +23,7 @@ class PinnedContents:
         self._store = store
         self._profiles: dict[Digest, Profile] = {}
         self._proposed: dict[Digest, Mapping[str, bytes]] = {}
+        self._schedules: dict[Digest, Schedule] = {}
 
     def profile(self, digest: Digest) -> Profile:
         """Return the profile pinned under `digest`.
@@ -38,6 +41,23 @@ class PinnedContents:
         if profile not in self._proposed:
             self.profile(profile)
         return self._proposed[profile]
+
+    def schedule(self, environment: Digest) -> Schedule:
+        """Return the windows and freezes of the environment pinned under `environment`.
+
+        Raises:
+            InputMissing: it is not stored. EnvironmentRefused: its bytes are no environment.
+        """
+        if environment not in self._schedules:
+            files = files_of_snapshot(self._store.pinned(environment), "environment-snapshot/1")
+            self.remember_schedule(environment, load_environment(files).safety.schedule)
+        return self._schedules[environment]
+
+    def remember_schedule(self, environment: Digest, schedule: Schedule) -> None:
+        """Keep the windows and freezes of an environment that was read."""
+        if len(self._schedules) >= KEPT_MAX:
+            self._schedules.clear()
+        self._schedules[environment] = schedule
 
     def remember(self, digest: Digest, profile: Profile, files: Mapping[str, bytes]) -> None:
         """Keep a parsed profile and the policy it proposes."""

@@ -13,6 +13,7 @@ from rexecop.governance.admission import Policy
 from rexecop.governance.pack import Pack
 from rexecop.operations.ports import Clock, PinnedInput
 from rexecop.proof.canonical import Digest
+from rexecop.proof.records.instance import Halt
 from rexecop.proof.trust import Enrolment
 
 PACK_ROLE: Final = "policy-pack"
@@ -45,3 +46,7 @@ class DemoAuthority:
     def enrolments(self) -> tuple[Enrolment, ...]:
         """Return the keys this instance trusts or trusted."""
         return self._authority.enrolments()
+
+    def halts(self) -> tuple[Halt, ...]:
+        """Return the halts that stand."""
+        return self._authority.halts()

@@ -9,12 +9,13 @@ from rexecop.operations.machine import TERMINAL
 from rexecop.operations.ports import Damaged
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import to_json
+from rexecop.proof.halts import words
 from rexecop.proof.records import Record
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.command import Command
 from rexecop.proof.records.decision import ApprovalRule, Decision
-from rexecop.proof.records.instance import Note, Trust
+from rexecop.proof.records.instance import Halt, Note, Trust
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, Plan
@@ -86,7 +87,7 @@ def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
         State.FAILED: ("why", "retry", *(("rollback",) if undoable else ()), "escalate"),
         State.COMPLETED: ("validate", *(("rollback",) if undoable else ()), "export"),
         State.RUNNING: ("status", "start"),
-        State.UNDOING: ("rollback", "why"),
+        State.UNDOING: ("start", "why"),
         State.UNDONE: ("export",),
         State.CANCELLED: ("export",),
     }.get(state, ())
@@ -201,6 +202,8 @@ def summary(record: Record) -> str:
             return str(record.state)
         case Trust():
             return f"{'revoked' if record.revoked else 'enrolled'} {record.person} as {record.role}"
+        case Halt():
+            return f"lifted: {record.reason}" if record.lifted else words(record)
         case Note():
             return f"{record.topic}: {record.text}"
         case _:

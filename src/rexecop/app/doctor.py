@@ -19,6 +19,7 @@ from rexecop.operations.index import row_of
 from rexecop.operations.ports import Journal, Row
 from rexecop.proof.canonical import Json
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.halts import words
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Isolation, Role
 from rexecop.store.sqlite import SQLITE_FIXED, SqliteStore
@@ -64,6 +65,7 @@ class Doctor:
             self._guard("locks", self._locks),
             self._guard("keys", self._keys),
             self._guard("policy", self._policy),
+            self._guard("halts", self._halts),
             *([self._guard("authzen", self._access)] if self._root.authzen.exists() else []),
             self._guard("clock", self._clock),
             self._guard("disk", self._disk),
@@ -179,6 +181,12 @@ class Doctor:
             name="policy",
             status="ok" if problem is None else "failed",
             message=f"in force: {names}" if problem is None else f"everything is denied: {problem}",
+        )
+
+    def _halts(self) -> CheckView:
+        halts = "; ".join(map(words, self._authority.halts()))
+        return CheckView(
+            name="halts", status="warning" if halts else "ok", message=halts or "nothing is halted"
         )
 
     def _clock(self) -> CheckView:

@@ -200,6 +200,24 @@ class ReviewRefused(AppError):
     code = "review-refused"
 
 
+class HaltRefused(AppError):
+    """A halt or lift names no scope that can be meant, or gives no reason."""
+
+    code = "halt-refused"
+
+
+class LiftRefused(AppError):
+    """This person may not lift a halt."""
+
+    code = "lift-refused"
+
+
+class CalendarRefused(AppError):
+    """A calendar cannot be read, or has an event that windows cannot express."""
+
+    code = "calendar-refused"
+
+
 class SupportUnredacted(AppError):
     """A support bundle leaves the house, so it is only made redacted."""
 

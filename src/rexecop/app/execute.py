@@ -27,6 +27,7 @@ from rexecop.operations.errors import ClaimTaken
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.ports import Claim, Clock, Store
 from rexecop.proof.canonical import digest_of, sha256
+from rexecop.proof.halts import stops, words
 from rexecop.proof.payload import Value, parse_payload, payload_text, spaced_text
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.intent import Intent, Origin
@@ -218,6 +219,9 @@ class Executor:
         answer = ask(policy, request, plan)
         if not plan.steps:
             answer = block(answer, "there is no handler for this action")
+        for halt in self._authority.halts():
+            if stops(halt, session.op.the_intent, plan):
+                answer = block(answer, words(halt))
         answer = await consult(self._world.opinions, answer, request)
         record_decision(session, request, answer)
 

@@ -25,6 +25,8 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
     decided = view.decision.reason if view.decision is not None else None
     why = f": {view.reason}" if view.reason and view.reason != decided else ""
     lines = [f"operation {view.number} is `{view.state}`{why}"]
+    if view.waiting and view.waiting.startswith("halted"):
+        lines.append(view.waiting)
     if op.decision is not None:
         # What approval would change is over once it came or was refused.
         settled = op.terms.approvals and op.state is not State.WAITING_FOR_APPROVAL

@@ -18,6 +18,7 @@ from rexecop.app.erasing import ErasureView, erase_outputs
 from rexecop.app.evidence import Asked, Evidence
 from rexecop.app.explain import explain, explain_before
 from rexecop.app.files import read_file
+from rexecop.app.halting import Halting
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import Identity, os_user
 from rexecop.app.instance_key import InstanceKey
@@ -35,13 +36,16 @@ from rexecop.app.views import (
     CheckView,
     DoctorView,
     ExportView,
+    HaltView,
     KeyView,
     OperationView,
     RuleView,
     StampView,
     ValidationView,
     WhyView,
+    WindowsView,
 )
+from rexecop.app.windows import windows_view
 from rexecop.app.witness import CosignedView, Witnesses
 from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver, World
@@ -81,6 +85,7 @@ class Parts:
     witnesses: Witnesses
     sinks: Sinks
     doctor: Doctor
+    halting: Halting
     ledger: SqliteStore
     closing: tuple[Closing, ...]
 
@@ -201,6 +206,30 @@ class Instance(Reading):
         number = self._parts.world.store.number(session.id)
         # Only where an attempt has no outcome does it matter whether its runner lives.
         return operation_view(session.op, number, alive=bool(session.op.in_flight) and self.alive(session.id))
+
+    # --- when, and whether at all ---
+
+    def halts(self) -> tuple[HaltView, ...]:
+        """Return the halts that stand."""
+        return self._parts.halting.standing()
+
+    def halt(self, scope: str, reason: str, *, lift: bool = False) -> tuple[HaltView, ...]:
+        """Stop every further permit within `scope`, or lift that; return what stands then.
+
+        Raises:
+            HaltRefused, LiftRefused: nothing was recorded.
+        """
+        work = self._parts.halting.lift if lift else self._parts.halting.halt
+        return work(scope, reason, self.identity().principal)
+
+    def windows(self, env: Path | None, target: str | None) -> WindowsView:
+        """Return when changes of `target`, or of all of the environment at `env`, may run."""
+        parts = self._parts
+        environment = None if env is None else parts.planner.environment(env)
+        schedules = [*parts.authority.policy().schedules]
+        if environment is not None:
+            schedules.append(environment.safety.schedule)
+        return windows_view(schedules, environment, target, parts.world.clock.now(), self.halts())
 
     # --- approving ---
 

@@ -51,12 +51,15 @@ class Lifecycle:
 
         Raises:
             IllegalMove: the operation's state does not allow it; nothing was recorded.
+            Halted: it would go on to act, and is halted; nothing was recorded.
         """
         session = self.session(operation)
         if verb is not Verb.CANCEL and verb is not Verb.PAUSE:
             await self._note_lost(session)
         if session.op.receipt_due:
             close(session, self._world.signer)
+        if verb in (Verb.RESUME, Verb.RETRY, Verb.UNDO):
+            self._driver.require_free(session)
         session.add(Command, by, verb=verb, reason=reason)
         if verb in (Verb.RETRY, Verb.UNDO):
             # The locks went back with the receipt; what changes the targets again takes them again.

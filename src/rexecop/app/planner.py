@@ -20,6 +20,7 @@ from rexecop.engines.driver import World
 from rexecop.engines.recent import counted
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer
+from rexecop.governance.windows import is_held
 from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import ClaimTaken, ModeRefused
 from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
@@ -58,6 +59,7 @@ class PlanInput:
     idempotency_key: str | None = None
     channel: str = "cli"
     sponsor: str | None = None
+    override_window: str | None = None
     observe: bool | None = None
     catalog: str | None = None
     break_glass: str | None = None
@@ -145,7 +147,16 @@ class Planner:
         if kept is None or kept[0] != data:
             files = {path.name: data}
             kept = self._environments[path] = (data, load_environment(files), environment_snapshot(files))
+            self._contents.remember_schedule(kept[1].digest, kept[1].safety.schedule)
         return kept[1], kept[2]
+
+    def environment(self, path: Path) -> Environment:
+        """Return the environment in the file at `path`.
+
+        Raises:
+            OperationsError: it is none.
+        """
+        return self._environment(path)[0]
 
     def observation(self, asked: PlanInput) -> tuple[PlanInput, timedelta] | None:
         """Return the read that a change should rest on, and how old what it found may be.
@@ -167,6 +178,7 @@ class Planner:
             mode=Mode.READ_ONLY.value,
             parameters=given or None,
             idempotency_key=None,
+            override_window=None,
             observe=False,
             break_glass=None,
         )
@@ -258,7 +270,8 @@ class Planner:
         op, store, policy = session.op, self._world.store, self._authority.policy(draft.profile.digest)
         request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
         request = counted(policy, store, session.id, request)
-        answer = ask(policy, request, op.the_plan)
+        schedule = self._contents.schedule(draft.environment.digest) if is_held(request) else None
+        answer = ask(policy, request, op.the_plan, schedule)
         overdue = overdue_of(store, request.principal.person, request.now) if request.break_glass else None
         if overdue is not None:
             words = f"the review of operation {overdue.number} is overdue since {format_time(overdue.by)}"
@@ -280,6 +293,7 @@ class Planner:
             reason=asked.reason or asked.break_glass,
             idempotency_key=asked.idempotency_key,
             break_glass=asked.break_glass is not None,
+            override_window=asked.override_window,
         )
         sign_intent(session, sealed, identity)
         if asked.idempotency_key is not None:

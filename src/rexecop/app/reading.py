@@ -22,8 +22,10 @@ from rexecop.app.views import (
 from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.runner import is_alive
 from rexecop.operations.fold import Operation, fold
+from rexecop.operations.machine import TERMINAL
 from rexecop.operations.ports import Clock, Journal, Ledger
 from rexecop.proof.canonical import Json
+from rexecop.proof.halts import standing, stops, words
 from rexecop.proof.preview import preview
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.outcome import BlobRef, Outcome
@@ -85,12 +87,21 @@ class Reading:
         """Return an operation as its records say; damaged records are named and set aside."""
         name = self.resolve(operation)
         journal = self._store.journal(name)
+        op = _readable(journal)
         return operation_view(
-            _readable(journal),
+            op,
             self._store.number(name),
             alive=self.alive(name),
             damaged=journal.damaged,
+            queued=self._halted(op),
         )
+
+    def _halted(self, op: Operation) -> str | None:
+        """Return in words which halt stops `op`, or None."""
+        if op.plan is None or op.state in TERMINAL:
+            return None
+        halts = standing(self._log.journal(self._log.instance_id).records)
+        return next((words(one) for one in halts if stops(one, op.the_intent, op.the_plan)), None)
 
     def history(self, operation: str) -> tuple[RecordView, ...]:
         """Return every record in causal order."""

@@ -240,6 +240,55 @@ class StampView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HaltView:
+    """A halt that stands."""
+
+    scope: str
+    by: str
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowLine:
+    """A window or freeze, and when it is next (or now): in UTC, and in its own zone for people."""
+
+    kind: str
+    name: str
+    source: str
+    zone: str
+    now: bool
+    start: datetime | None
+    end: datetime | None
+    local: str
+    let_finish_minutes: int
+    recovery: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowsView:
+    """When changes may run: `state` is `open`, `closed` or `frozen`.
+
+    They may start from `opens` on (None: now, or never within a year) and go on until
+    `closes`. `week` has for each day, local in `zone`, 48 half hours: `#` open, `.` closed,
+    `x` frozen.
+    """
+
+    environment: str | None
+    targets: tuple[str, ...]
+    now: datetime
+    tzdata: str
+    state: str
+    opens: datetime | None
+    closes: datetime | None
+    zone: str
+    entries: tuple[WindowLine, ...]
+    override: tuple[str, ...]
+    halts: tuple[HaltView, ...]
+    week: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckView:
     """One line of `doctor`: `status` is `ok`, `warning` or `failed`."""
 

@@ -43,7 +43,9 @@ CODE_EXITS: Final[Mapping[str, Exit]] = {
     "clearance-refused": Exit.DENIED,
     "approvals-missing": Exit.NEEDS_APPROVAL,
     "terms-stricter": Exit.NEEDS_APPROVAL,
+    "lift-refused": Exit.DENIED,
     # Not now.
+    "not-now": Exit.QUEUED,
     "lock-held": Exit.QUEUED,
     "runner-busy": Exit.QUEUED,
     "too-early": Exit.UNKNOWN,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DecisionView,
         DoctorView,
         ExportView,
+        HaltView,
         InitView,
         KeyView,
         OperationLine,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         StepView,
         ValidationView,
         WhyView,
+        WindowsView,
     )
 
 ROOMY: Final = 110  # Columns from which nothing needs to be left out of a list.
@@ -107,6 +109,50 @@ def facts_table(page: Page, steps: Sequence[StepView]) -> None:
     if shown:
         page.row("facts", f"{len(facts)}" if len(facts) == len(shown) else f"{len(shown)} of {len(facts)}")
         page.table(("",) * (3 - left), [row[left:] for row in shown], indent=4)
+
+
+def halts_page(page: Page, halts: Sequence[HaltView]) -> None:
+    """Draw the halts that stand."""
+    if not halts:
+        page.line("nothing is halted")
+        return
+    rows = [(one.scope, one.by, short(one.at), one.reason) for one in halts]
+    page.table(("halted", "by", "since", "because"), rows, indent=0, wrap=True)
+
+
+def windows_page(page: Page, view: WindowsView) -> None:
+    """Draw when changes may run: now, next, each window and freeze, and the coming week."""
+    about = ", ".join(view.targets) or view.environment or "the packs in force"
+    page.title(about, view.state)
+    page.row("now", short(view.now))
+    if view.state != "open":
+        page.row("opens", short(view.opens) if view.opens else "not within a year")
+    if view.closes:
+        page.row("until", short(view.closes))
+    for one in view.halts:
+        page.row("halted", f"{one.scope} by {one.by} since {short(one.at)}: {one.reason}")
+    if view.override:
+        page.row("override", f"may be asked for by {', '.join(view.override)}")
+    if not view.entries:
+        page.line("no windows and no freezes: any time is right")
+        return
+    rows = [
+        (
+            one.kind,
+            one.name or "-",
+            "now" if one.now else "next" if one.start else "over",
+            one.local,
+            one.zone,
+        )
+        for one in view.entries
+    ]
+    page.table(("", "name", "", "local time", "zone"), rows)
+    page.line()
+    page.line(f"{view.zone}: # may start, . closed, x frozen")
+    page.block(
+        "             " + "".join(f"{hour:<6}" for hour in ("0", "3", "6", "9", "12", "15", "18", "21"))
+    )
+    page.block("\n".join(f"  {day} {signs}" for day, signs in view.week.items()))
 
 
 def next_rows(page: Page, commands: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ class Asked(TypedDict):
     idempotency_key: str | None
     observe: bool | None
     break_glass: str | None
+    override_window: str | None
 
 
 _OPTIONS: Final = (
@@ -37,6 +38,7 @@ _OPTIONS: Final = (
     click.option("--param", "-p", multiple=True, metavar="K=V", help="`name=text`, or `name:=json`."),
     click.option("--idempotency-key", help="The same key and request give the same operation."),
     click.option("--break-glass", metavar="REASON", help="Why this emergency cannot wait; is reviewed."),
+    click.option("--override-window", metavar="REASON", help="Ask to be held to no window and no freeze."),
     click.option("--observe/--no-observe", default=None, help="Look at the target before planning a change."),
 )
 
@@ -74,6 +76,7 @@ def request(
         channel="cli",
         observe=asked["observe"],
         break_glass=emergency,
+        override_window=asked["override_window"],
         catalog=None,
     )
 

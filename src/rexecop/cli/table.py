@@ -76,6 +76,10 @@ ENTRIES: Final = (
     _entry("evidence", "prove", "records as evidence: what rests on what", "rexecop evidence show @"),
     _entry("log", "prove", "the ledger's log: checkpoints and proofs", "rexecop log verify"),
     _entry("keys", "prove", "keys of this instance and of its people", "rexecop keys list"),
+    _entry(
+        "halt", MORE, "stop every further permit, until it is lifted", "rexecop halt --reason 'odd writes'"
+    ),
+    _entry("windows", MORE, "when changes may run, now and this week", "rexecop windows"),
     _entry("pause", MORE, "stop before the next step", "rexecop pause @ --reason 'wait for the day shift'"),
     _entry("resume", MORE, "go on with a paused operation", "rexecop resume @"),
     _entry("retry", MORE, "try a failed operation again", "rexecop retry @ --reason 'disk freed'"),

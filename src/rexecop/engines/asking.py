@@ -8,6 +8,7 @@ from typing import Protocol
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer, Policy, decide
 from rexecop.governance.obligations import unmet
+from rexecop.governance.windows import Schedule
 from rexecop.proof.records.decision import Decision, Opinion, PolicyRequest
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.vocabulary import Verdict
@@ -24,9 +25,12 @@ class Opinions(Protocol):
         ...
 
 
-def ask(policy: Policy, request: PolicyRequest, plan: Plan) -> Answer:
-    """Return the answer of `policy`; a plan that cannot keep what it would be obliged to is blocked."""
-    answer = decide(policy, request)
+def ask(policy: Policy, request: PolicyRequest, plan: Plan, schedule: Schedule | None = None) -> Answer:
+    """Return the answer of `policy`, held to the `schedule` of the environment too.
+
+    A plan that cannot keep what it would be obliged to is blocked.
+    """
+    answer = decide(policy, request, *(() if schedule is None else (schedule,)))
     short = unmet(answer.terms.obligations, plan)
     return block(answer, f"the plan cannot keep an obligation: {short[0]}") if short else answer
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from rexecop.engines.results import keep_output, output_of
 from rexecop.engines.session import Session
-from rexecop.governance.errors import GovernanceError
+from rexecop.governance.errors import GovernanceError, Halted
 from rexecop.governance.permits import mint as mint_permit
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.gate import Dispatch, Gate
@@ -23,6 +23,7 @@ from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, Expectation, Pinned
 from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
@@ -43,6 +44,7 @@ class Caller:
     fence: Callable[[], int]
     normalize: Normalize
     renew: Callable[[], None]
+    halted: Callable[[], Halt | None]
 
     async def call(
         self, make: Make, packs: tuple[Digest, ...], observed: Pinned | None = None
@@ -55,8 +57,8 @@ class Caller:
         try:
             permit = self._permit(make)
         except GovernanceError as error:
-            if make.phase is Phase.PROBE:
-                raise  # A look that is not allowed says nothing about the step.
+            if make.phase is Phase.PROBE or isinstance(error, Halted):
+                raise  # A halt is nothing against the step; a look that is not allowed says nothing about it.
             self.decline(make.step.id, Failure.POLICY_DENIED, error.message)
             return None
         attempt = self._attempt(make, permit, packs, observed)
@@ -107,6 +109,7 @@ class Caller:
             fence=self.session.fence,
             now=self.session.judged_now(),
             permit_seconds=self.permit_seconds,
+            halted=self.halted(),
         )
 
     def _attempt(

@@ -23,15 +23,18 @@ from rexecop.engines.rereading import Drift, Observe, Standing, still_standing
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer, Policy
-from rexecop.governance.errors import ApprovalsMissing
+from rexecop.governance.errors import ApprovalsMissing, Halted, NotNow, WindowClosed
 from rexecop.governance.obligations import tighter
+from rexecop.governance.permits import LIFT
 from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place, require_fits, stricter_in_words
 from rexecop.governance.tickets import mint as mint_ticket
+from rexecop.governance.windows import Schedule, is_held
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import Lane
 from rexecop.operations.errors import ClaimTaken, LeaseHeld, LockHeld, StoreUnavailable, StoreUncertain
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
+from rexecop.operations.machine import Event, allows
 from rexecop.operations.next import Close, Decline, Derive, Make, Mint, Park, Validate, next_effect
 from rexecop.operations.normalize import run_normalizer
 from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store
@@ -39,14 +42,18 @@ from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.halts import stops, words
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE
+from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import PolicyRequest
+from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Pinned
 from rexecop.proof.records.ticket import BudgetUse, Ticket
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.signer import Signer
+from rexecop.proof.times import format_time
 from rexecop.proof.trust import Enrolment, retired
 from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Mode, Role, Verdict
 from rexecop.proof.vocabulary import Gate as GateName
@@ -65,12 +72,20 @@ class Authority(Protocol):
         """Return the keys this instance trusts."""
         ...
 
+    def halts(self) -> tuple[Halt, ...]:
+        """Return the halts that stand, as the ledger says at this moment."""
+        ...
+
 
 class Contents(Protocol):
     """Pinned inputs, parsed."""
 
     def profile(self, digest: Digest) -> Profile:
         """Return the profile pinned under `digest`."""
+        ...
+
+    def schedule(self, environment: Digest) -> Schedule:
+        """Return the windows and freezes of the environment pinned under `environment`."""
         ...
 
 
@@ -154,6 +169,14 @@ class Driver:
             raise RunnerBusy(f"operation `{session.id}` was changed by somebody else meanwhile")
         return outcome
 
+    def require_free(self, session: Session) -> None:
+        """Return only if no halt stops the operation.
+
+        Raises:
+            Halted: one does.
+        """
+        _Drive(self._world, session, self._caller).require_free()
+
     @contextmanager
     def _alone(self, operation: str) -> Iterator[None]:
         """Drive `operation` once at a time: a lease tells runners apart, not two tasks of one."""
@@ -182,6 +205,7 @@ class _Drive:
             fence=self._fence,
             normalize=self._normalize,
             renew=self._renew,
+            halted=self._halted,
         )
 
     # --- leases ---
@@ -237,6 +261,9 @@ class _Drive:
                         await self._perform(effect)
                     elif await session.flush_or_reload(release=True):
                         return Driven(session=session)
+                except NotNow as wait:
+                    if await self._set_aside(wait):
+                        return Driven(session=session, queued=wait.message)
                 except ClaimTaken as taken:
                     if taken.facts.get("space") != BUDGETS or not session.stored:
                         raise
@@ -254,6 +281,15 @@ class _Drive:
             # What was observed before the next thing could not be done stays observed.
             await session.flush_or_reload(release=True)
             raise
+
+    async def _set_aside(self, wait: NotNow) -> bool:
+        """Stop until somebody begins anew; a halt leaves running work paused, so that a person resumes it.
+
+        Return False where somebody else wrote meanwhile: what is next may be something else.
+        """
+        if isinstance(wait, Halted) and allows(self._session.op.state, Event.PAUSED):
+            self._session.add(Command, verb=Verb.PAUSE, reason=wait.message)
+        return await self._session.flush_or_reload(release=True)
 
     async def _perform(self, effect: Mint | Make | Derive | Decline | Validate | Close) -> None:
         if isinstance(effect, Mint | Make) and self._changes():
@@ -287,13 +323,29 @@ class _Drive:
         if retired(self._world.authority.enrolments(), Role.INSTANCE, key, now):
             raise InstanceKeyExpired(key)
 
+    def _halted(self) -> Halt | None:
+        """Return the first halt that stops the operation; what others recorded by now counts."""
+        op = self._session.op
+        halts = self._world.authority.halts()
+        return next((one for one in halts if stops(one, op.the_intent, op.the_plan)), None)
+
+    def require_free(self) -> None:
+        """Return only if no halt stops the operation; raises `Halted`."""
+        if (halt := self._halted()) is not None:
+            raise Halted(words(halt), next_steps=LIFT)
+
     async def _mint(self) -> None:
         session, op = self._session, self._session.op
-        answer = await self._ask(GateName.TICKET)
-        if tighter(op.terms, answer.terms) is not None:
+        self.require_free()
+        answer, now = await self._ask(GateName.TICKET), session.judged_now()
+        self.require_free()  # Again, after whoever outside was asked, for that takes time.
+        over = op.terms.not_after is not None and op.terms.not_after <= now
+        if over or tighter(op.terms, answer.terms) is not None:
             record_decision(session, self._asked, answer)
             return
-        uses = next_uses(self._world.store, self._world.clock, op, session.judged_now())
+        if op.terms.not_before is not None and now < op.terms.not_before:
+            raise WindowClosed(f"it may start from {format_time(op.terms.not_before)} on")
+        uses = next_uses(self._world.store, self._world.clock, op, now)
         try:
             ticket = self._ticket(answer, uses)
         except ApprovalsMissing as missing:
@@ -332,7 +384,9 @@ class _Drive:
         op, policy = self._session.op, self._world.authority.policy(self._session.op.the_plan.profile)
         request = replace(op.the_decision.request, gate=gate, step=step, now=self._session.judged_now())
         self._asked = counted(policy, self._world.store, op.id, request)
-        return await consult(self._world.opinions, ask(policy, self._asked, op.the_plan), self._asked)
+        schedule = self._world.contents.schedule(op.the_plan.environment) if is_held(request) else None
+        answer = ask(policy, self._asked, op.the_plan, schedule)
+        return await consult(self._world.opinions, answer, self._asked)
 
     # --- calls ---
 

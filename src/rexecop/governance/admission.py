@@ -29,8 +29,10 @@ from rexecop.governance.obligations import (
 from rexecop.governance.pack import Pack
 from rexecop.governance.schema import actions
 from rexecop.governance.slicing import Index
+from rexecop.governance.windows import TZDATA, Schedule, is_held, opening
 from rexecop.proof.errors import NotCanonical
 from rexecop.proof.records.decision import Opinion, PackRef, PolicyRequest, RequestTarget, RuleRef, Terms
+from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 
 ANSWERS_MAX: Final = 512  # As many kinds of request as a busy instance sees; beyond it all are asked anew.
@@ -73,6 +75,13 @@ class Policy:
                 *(pack.entities for pack in operator),
                 *(replace(NOBODY, target_groups=pack.entities.target_groups) for pack in profile),
             ]
+        )
+        self.schedules: tuple[Schedule, ...] = (
+            *(pack.schedule for pack in operator),
+            *(replace(pack.schedule, override=(), lift_halt=()) for pack in profile),
+        )
+        self.lift_halt: tuple[str, ...] = tuple(
+            sorted({group for pack in operator for group in pack.schedule.lift_halt})
         )
         self._by_name: dict[str, Rule] = {}
         rules, problems = self._collect(operator, profile)
@@ -157,11 +166,12 @@ class Policy:
         return rules, problems
 
 
-def decide(policy: Policy, request: PolicyRequest) -> Answer:
+def decide(policy: Policy, request: PolicyRequest, *schedules: Schedule) -> Answer:
     """Return the answer of `policy` to `request`; it never raises for what a request says.
 
     Every target is asked about by itself: all must be allowed, and what any of them
-    requires is required of the whole.
+    requires is required of the whole. What really changes something is held to the windows
+    and freezes of the packs and of `schedules`.
     """
     problem = policy.problem_at(request.now)
     if problem is not None:
@@ -171,7 +181,37 @@ def decide(policy: Policy, request: PolicyRequest) -> Answer:
         answer = _decide(policy, request)
         if key is not None and not answer.errors:
             policy.remember(key, answer)
-    return answer
+    return _in_time(policy, request, answer, schedules)
+
+
+def _in_time(
+    policy: Policy, request: PolicyRequest, answer: Answer, schedules: tuple[Schedule, ...]
+) -> Answer:
+    """Return `answer` with the time in which what it allows may run; a window out of reach is a no."""
+    if answer.terms.verdict is Verdict.BLOCKED or not is_held(request):
+        return answer
+    holding = [one for one in (*policy.schedules, *schedules) if one.holds(request)]
+    names = tuple(rule.id for rule in answer.rules)
+    if not holding:
+        return answer
+    terms, reason = replace(answer.terms, tzdata=TZDATA), answer.reason
+    if request.override_window:
+        groups = policy.entities.people.get(request.principal.person, frozenset())
+        closed = next((one for one in holding if groups.isdisjoint(one.override)), None)
+        if closed is not None:
+            may = ", ".join(f"`{group}`" for group in closed.override) or "nobody"
+            words = f"`{request.principal.person}` may not override the windows of {closed.source}: {may} may"
+            return _blocked(policy, names, (), words)
+        return replace(answer, terms=terms, reason=f"{reason}, windows and freezes set aside by override")
+    found = opening(holding, request)
+    if found is None:
+        words = f"no time is open within a year by the windows of {', '.join(one.source for one in holding)}"
+        return _blocked(policy, names, (), words)
+    if found.start is not None:
+        reason += f", from {format_time(found.start)} on"
+    if found.end is not None:
+        reason += f", until {format_time(found.end)}"
+    return replace(answer, terms=replace(terms, not_before=found.start, not_after=found.end), reason=reason)
 
 
 def _decide(policy: Policy, request: PolicyRequest) -> Answer:

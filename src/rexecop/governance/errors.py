@@ -4,11 +4,13 @@ RexecopError
 └── GovernanceError
     ├── PackRefused
     │   ├── PackFileUnknown  PackTooLarge  PackManifestWrong
-    │   └── EntitiesWrong  PolicyMalformed  PolicyInvalid  AnnotationWrong
+    │   └── EntitiesWrong  WindowsWrong  PolicyMalformed  PolicyInvalid  AnnotationWrong
     ├── ApprovalRefused
     │   ├── SelfApproval  SponsorApproval  KeySharedWithRequester
     │   ├── KeyEnrolledByRequester  KeyEnrolledAfterPlan  ApproverKeyInvalid
     │   └── ApproverUnknown  ApproverNotEstablished  ApproverNotInGroup  ApprovalNotAsked
+    ├── NotNow
+    │   └── WindowClosed  Halted
     ├── TicketRefused
     │   ├── DecisionBlocked  ApprovalDenied  ApprovalsMissing
     │   └── TermsStricter  ObligationUnmet  TicketUnfit
@@ -60,6 +62,12 @@ class EntitiesWrong(PackRefused):
     """`entities.yaml` is wrong, or a policy names what it does not have."""
 
     code = "entities-wrong"
+
+
+class WindowsWrong(PackRefused):
+    """`windows.yaml` of a pack is wrong."""
+
+    code = "windows-wrong"
 
 
 class PolicyMalformed(PackRefused):
@@ -144,6 +152,24 @@ class ApprovalNotAsked(ApprovalRefused):
     """The terms ask nobody for approval: allowed already, or blocked for good."""
 
     code = "approval-not-asked"
+
+
+class NotNow(GovernanceError):
+    """Nothing is wrong with the operation, but it may not go on at this moment."""
+
+    code = "not-now"
+
+
+class WindowClosed(NotNow):
+    """The time in which the operation may run has not come."""
+
+    code = "window-closed"
+
+
+class Halted(NotNow):
+    """Somebody halted what the operation belongs to, and nobody lifted it."""
+
+    code = "halted"
 
 
 class TicketRefused(GovernanceError):

@@ -58,6 +58,7 @@ FACTS: Final[Mapping[str, _Fact]] = {
     "now": _Fact(dict, lambda request: {"__extn": {"fn": "datetime", "arg": format_time(request.now)}}),
     "parameters": _Fact(dict, lambda _: {"__entity": {"type": "Parameters", "id": _PARAMETERS}}),
     "break_glass": _Fact(bool, attrgetter("break_glass")),
+    "override_window": _Fact(bool, attrgetter("override_window")),
     "recent": _Fact(dict, lambda request: _UNCOUNTED if request.recent is None else asdict(request.recent)),
     "grade": _Fact(str, attrgetter("grade"), optional=True),
     "sponsor": _Fact(str, attrgetter("sponsor"), optional=True),

@@ -4,6 +4,7 @@ pack.yaml                id, version; issuer, validity, description
 *.cedar                  rules: permits and forbids
 requirements/*.cedar     requirements: written as `permit`, they say when they apply
 entities.yaml            people, groups, agents, services, target groups
+windows.yaml             maintenance windows, freezes, who may set them aside or lift a halt
 schema.cedarschema       a copy of the schema, for editors
 tests/*.yaml, README.md  for people; covered by the digest like the rest
 """
@@ -28,9 +29,12 @@ from rexecop.governance.errors import (
     PackRefused,
     PackTooLarge,
     PolicyMalformed,
+    WindowsWrong,
 )
 from rexecop.governance.grammar import ID
+from rexecop.governance.schedules import ENTRIES_MAX, names, read_entry
 from rexecop.governance.schema import SCHEMA
+from rexecop.governance.windows import Entry, Schedule
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.codec import encode
 from rexecop.proof.records.decision import PackRef
@@ -41,11 +45,13 @@ PACK_BYTES_MAX: Final = 8 * 1024 * 1024  # The size of a pack of 10,000 long pol
 RULES_MAX: Final = 20_000  # Twice the largest pack whose speed is measured.
 
 _FILE: Final = re.compile(
-    r"pack\.yaml|entities\.yaml|schema\.cedarschema|README\.md"
+    r"pack\.yaml|entities\.yaml|windows\.yaml|schema\.cedarschema|README\.md"
     r"|(?:requirements/)?[A-Za-z0-9_.-]+\.cedar|tests/[A-Za-z0-9_.-]+\.yaml"
 )
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,31}")
 _MANIFEST_FIELDS: Final = frozenset({"id", "version", "issuer", "validity", "description"})
+_WINDOWS: Final = "windows.yaml"
+_WINDOWS_FIELDS: Final = frozenset({"maintenance_windows", "freezes", "override", "lift_halt"})
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 
@@ -76,6 +82,7 @@ class Pack:
     rules: tuple[Rule, ...]
     requirements: tuple[Rule, ...]
     entities: Entities
+    schedule: Schedule
     data: bytes
 
     @classmethod
@@ -93,11 +100,12 @@ class Pack:
         if "entities.yaml" in files:
             entities = read_entities(files["entities.yaml"], source="entities.yaml")
         _check_rules((*rules, *requirements), entities)
+        name = _word(document, "id", ID)
         groups = {group: tuple(sorted(persons)) for group, persons in entities.members().items()}
         data = encode(PackText(files=texts, groups=groups))
         return cls(
             ref=PackRef(
-                id=_word(document, "id", ID),
+                id=name,
                 version=_word(document, "version", _VERSION),
                 digest=digest_of(data),
             ),
@@ -106,6 +114,7 @@ class Pack:
             rules=rules,
             requirements=requirements,
             entities=entities,
+            schedule=_schedule(texts, entities, f"pack `{name}`"),
             data=data,
         )
 
@@ -186,6 +195,41 @@ def _rules(texts: Mapping[str, str], *, requirement: bool) -> Iterator[Rule]:
     for path, text in texts.items():
         if path.endswith(".cedar") and path.startswith("requirements/") == requirement:
             yield from read_rules(text, source=path, requirement=requirement)
+
+
+def _schedule(texts: Mapping[str, str], entities: Entities, name: str) -> Schedule:
+    if _WINDOWS not in texts:
+        return Schedule(source=name)
+    document = load_yaml(texts[_WINDOWS], source=_WINDOWS)
+    fields = dict(mapping(document, (), _WINDOWS_FIELDS, WindowsWrong))
+    try:
+        override, lift_halt = names(fields, "override"), names(fields, "lift_halt")
+    except ValueError as error:
+        raise WindowsWrong(str(error), source=_WINDOWS) from error
+    for group in (*override, *lift_halt):
+        if group not in entities.groups:
+            what = f"it names group `{group}`, which entities.yaml does not have"
+            raise EntitiesWrong(what, source=_WINDOWS)
+    return Schedule(
+        source=name,
+        windows=tuple(_entries(document, "maintenance_windows")),
+        freezes=tuple(_entries(document, "freezes")),
+        override=override,
+        lift_halt=lift_halt,
+    )
+
+
+def _entries(document: Document, section: str) -> Iterator[Entry]:
+    listed = mapping(document, (), None, WindowsWrong).get(section, [])
+    if not isinstance(listed, list) or len(listed) > ENTRIES_MAX:
+        what = f"`{section}` is not a list of up to {ENTRIES_MAX} entries"
+        raise WindowsWrong(what, source=_WINDOWS, line=document.line((section,)))
+    for index, value in enumerate(listed):
+        try:
+            yield read_entry(value)
+        except ValueError as error:
+            what, line = f"`{section}[{index}]`: {error}", document.line((section, index))
+            raise WindowsWrong(what, source=_WINDOWS, line=line) from error
 
 
 def _check_rules(rules: tuple[Rule, ...], entities: Entities) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rexecop.governance.errors import (
+    Halted,
     PermitModeMismatch,
     PermitOutsideScope,
     PermitTooLong,
@@ -16,7 +17,9 @@ from rexecop.governance.errors import (
 from rexecop.proof.call import Call, Scalar, call_digest, check_slot, fill
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import TemplateMismatch
+from rexecop.proof.halts import words
 from rexecop.proof.permit import Permit
+from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.scope import template_for
@@ -24,6 +27,7 @@ from rexecop.proof.times import format_time, whole_milliseconds
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Phase
 
 PERMIT_SECONDS_MAX: Final = 60  # It bounds how long a runner that lost its lease may still begin a call.
+LIFT: Final = ("rexecop halt", "rexecop halt --lift --scope SCOPE --reason TEXT")
 
 
 def mint(
@@ -39,18 +43,23 @@ def mint(
     fence: int,
     now: datetime,
     permit_seconds: int,
+    halted: Halt | None,
 ) -> Permit:
     """Return leave to make `call`, which is the step's template filled with `values`.
 
     It expires `permit_seconds` after `now`, and never after the ticket. `ticket` must
-    have passed `tickets.require_fits`, which is what its scopes are checked by.
+    have passed `tickets.require_fits`, which is what its scopes are checked by. `halted`
+    is a halt that stops the operation: then a probe may still look, and nothing else is done.
 
     Raises:
+        Halted: it was halted.
         PermitOutsideScope: the plan has no such call for this step and phase.
         PermitModeMismatch: the ticket is for another mode, or the mode only reads.
         PermitTooLong: `permit_seconds` is not 1 to `PERMIT_SECONDS_MAX`.
         TicketNotYetValid, TicketExpired: `now` is outside the ticket's time.
     """
+    if halted is not None and phase is not Phase.PROBE:
+        raise Halted(words(halted), next_steps=LIFT)
     record, planned = _records(ticket, plan)
     if mode is not record.mode:
         raise PermitModeMismatch(f"the ticket is for mode `{record.mode}`, not `{mode}`")

@@ -35,6 +35,7 @@ type Context = {
     origin: String,          // cli | api | mcp | trigger | schedule | reaction | recheck
     principal_established: String,  // key | oidc | token | os-user | engine
     now: datetime,
+    override_window: Bool,   // it asks to be held to no maintenance window and no freeze
     parameters: Parameters,
     break_glass: Bool,       // asked for by the rules for emergencies
     recent: {                // other operations that changed something in the last hour and day

@@ -61,6 +61,16 @@ people:
 """
 
 
+_WINDOWS: Final = """\
+# When changes may run: maintenance_windows and freezes, like
+#   - {name: nights, timezone: Europe/Berlin, days: [mon, tue], start: "22:00", end: "02:00"}
+# `override` would name the groups that may ask to be held to none of them.
+
+# The people who may lift what `rexecop halt` stopped.
+lift_halt: [approvers]
+"""
+
+
 def files(person: str, others: Sequence[str] = ()) -> dict[str, bytes]:
     """Return the starter pack for `person` and `others`, all of them approvers of each other's work.
 
@@ -75,6 +85,7 @@ def files(person: str, others: Sequence[str] = ()) -> dict[str, bytes]:
         "rules.cedar": _RULES,
         "requirements/approvals.cedar": _REQUIREMENTS,
         "entities.yaml": entities,
+        "windows.yaml": _WINDOWS,
     }
     return {path: text.encode() for path, text in texts.items()}
 

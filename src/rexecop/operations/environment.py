@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from rexecop.governance.schedules import ENTRIES_MAX, names, read_entry
+from rexecop.governance.windows import Entry, Schedule
 from rexecop.operations.errors import EnvironmentRefused, PolicyPackUnsupported, SecretInline
 from rexecop.operations.inline_secrets import refuse_inline_secrets
 from rexecop.operations.pinned_files import ENVIRONMENT_FILE, environment_snapshot
@@ -99,8 +101,7 @@ class Safety:
     """Limits the operator sets on all operations of the environment."""
 
     default_mode: Mode
-    windows: tuple[Json, ...]
-    freezes: tuple[Json, ...]
+    schedule: Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,7 @@ def read_environment(files: Mapping[str, bytes], problems: Problems) -> Environm
         targets=targets,
         connectors={name: _connector(name, node) for name, node in fields.entries("connectors")},
         values={name: node.scalar() for name, node in fields.entries("values", WORD)},
-        safety=_safety(fields.part("safety")),
+        safety=_safety(fields.part("safety"), fields.token("id")),
     )
 
 
@@ -245,15 +246,38 @@ def _allowlist(fields: Fields) -> dict[str, tuple[CommandShape, ...]]:
     return found
 
 
-def _safety(node: Node) -> Safety:
+def _safety(node: Node, environment: str) -> Safety:
     fields = node.fields(
         "default_mode max_concurrent_operations target_lock_enabled maintenance_windows freezes "
-        "apply_requires_govengine secrets_source"
+        "override apply_requires_govengine secrets_source"
     )
     fields.integer("max_concurrent_operations", 1, 1, 10_000)
     fields.boolean("target_lock_enabled")
     return Safety(
         default_mode=fields.one_of("default_mode", Mode, Mode.DRY_RUN),
-        windows=tuple(item.json() for item in fields.items("maintenance_windows", 64)),
-        freezes=tuple(item.json() for item in fields.items("freezes", 64)),
+        schedule=Schedule(
+            source=f"environment `{environment}`",
+            windows=_entries(fields.items("maintenance_windows", ENTRIES_MAX)),
+            freezes=_entries(fields.items("freezes", ENTRIES_MAX)),
+            override=_groups(fields),
+        ),
     )
+
+
+def _entries(nodes: Iterable[Node]) -> tuple[Entry, ...]:
+    found: list[Entry] = []
+    for node in nodes:
+        try:
+            found.append(read_entry(node.value))
+        except ValueError as error:
+            node.refuse(f"`{node.name}`: {error}")
+            break  # To find that a recurrence never happens takes a while, so it is done once.
+    return tuple(found)
+
+
+def _groups(fields: Fields) -> tuple[str, ...]:
+    try:
+        return names(fields.values, "override")
+    except ValueError as error:
+        fields.node.refuse(f"`{fields.node.name}`: {error}")
+        return ()

@@ -14,7 +14,6 @@ RexecopError
     │   ├── CommandGuarded               a command no read may be
     │   ├── LaneUnavailable              nothing here can make the call
     │   ├── IsolationUnavailable         the isolation asked for was not reached here
-    │   ├── WindowsUnenforced            declared windows or freezes that nothing here enforces
     │   ├── InternalActionUnknown
     │   └── PlanTooLarge
     ├── OperationUnknown
@@ -144,12 +143,6 @@ class IsolationUnavailable(PlanRefused):
     """The isolation class asked for was not reached on this machine."""
 
     code = "isolation-unavailable"
-
-
-class WindowsUnenforced(PlanRefused):
-    """The environment declares windows or freezes, and nothing here holds a change to them."""
-
-    code = "windows-unenforced"
 
 
 class InternalActionUnknown(PlanRefused):

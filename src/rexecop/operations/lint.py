@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from rexecop.governance.windows import Schedule
 from rexecop.operations.environment import (
     BACKENDS,
     Backend,
@@ -201,7 +202,7 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
         targets={},
         connectors={name: _connector(spec) for name, spec in profile.connectors.items()},
         values=dict.fromkeys(_names(profile, "env"), FOLDER),
-        safety=Safety(default_mode=Mode.DRY_RUN, windows=(), freezes=()),
+        safety=Safety(default_mode=Mode.DRY_RUN, schedule=Schedule(source="")),
     )
     names = intent.parameters.names if intent.parameters is not None else ()
     context = Context(

@@ -19,7 +19,6 @@ from rexecop.operations.errors import (
     ParameterRefused,
     PlanTooLarge,
     ProfileRefused,
-    WindowsUnenforced,
 )
 from rexecop.operations.inline_secrets import refuse_secret_values
 from rexecop.operations.planning_steps import Compiler, Context
@@ -100,7 +99,6 @@ def compile_plan(
     steps = tuple(step for target in targets for step in _compile(context, target))
     effect = effect_of_steps(steps)
     check_effect(intent, effect, request.mode)
-    _check_windows(environment, effect, request.mode)
     shapes: list[Json] = list(context.from_environment)
     return PlanDraft(
         profile=ProfileRef(name=profile.name, version=profile.version, digest=profile.digest),
@@ -185,19 +183,6 @@ def check_effect(intent: IntentSpec, effect: Effect, mode: Mode) -> None:
             found=str(mode),
             allowed="dry_run, apply",
         )
-
-
-def _check_windows(environment: Environment, effect: Effect, mode: Mode) -> None:
-    """Refuse a change where windows or freezes are declared: unenforced, they would mean nothing."""
-    safety = environment.safety
-    if effect is Effect.READ or mode is Mode.DRY_RUN or not (safety.windows or safety.freezes):
-        return
-    raise WindowsUnenforced(
-        f"environment `{environment.id}` declares windows or freezes, which nothing here holds a change to; "
-        "allowed: reads and dry_run",
-        field="environment.safety.maintenance_windows" if safety.windows else "environment.safety.freezes",
-        allowed="reads, dry_run",
-    )
 
 
 def _check_rules(profile: Profile, intent: IntentSpec) -> None:

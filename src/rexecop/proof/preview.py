@@ -104,6 +104,8 @@ def _request(asked: Intent) -> Lines:
     yield _line("environment", quote(asked.environment.id), asked.environment.digest)
     yield _line("asked for", quote(asked.target))
     yield from _values("parameter", asked.parameters)
+    if asked.override_window is not None:
+        yield _line("override", "of windows and freezes, because:", quote(asked.override_window))
     if asked.idempotency_key is not None:
         yield _line("only once", quote(asked.idempotency_key))
 

@@ -58,4 +58,5 @@ def policy_request(
         step=step,
         break_glass=intent.break_glass,
         recent=recent,
+        override_window=intent.override_window is not None,
     )

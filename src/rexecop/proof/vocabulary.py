@@ -112,6 +112,17 @@ class Role(StrEnum):
     NODE = "node"
 
 
+class HaltScope(StrEnum):
+    """What a halt stops: everything, or what has to do with one name."""
+
+    ALL = "all"
+    TARGET = "target"
+    GROUP = "group"
+    INTENT = "intent"
+    ENVIRONMENT = "environment"
+    REQUESTER = "requester"
+
+
 class State(StrEnum):
     """States of an operation; all are derived from its records."""
 

@@ -70,6 +70,7 @@ class PolicyRequest:
     step: str | None = None
     break_glass: bool = False
     recent: Recent | None = None
+    override_window: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,11 @@ class Obligations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the answer was: a verdict, whose approval it needs, and what must be kept to."""
+    """What the answer was: a verdict, whose approval it needs, what must be kept to, and when.
+
+    It may run from `not_before` (at once without it) until `not_after`, as windows and
+    freezes said by the time zone data of version `tzdata`.
+    """
 
     kind: ClassVar[str] = "terms/1"
 
@@ -125,6 +130,7 @@ class Terms:
     obligations: Obligations
     not_before: datetime | None = None
     not_after: datetime | None = None
+    tzdata: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

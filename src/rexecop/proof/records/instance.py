@@ -1,4 +1,4 @@
-"""Records of the instance itself: keys, heads, erasures, accesses, epochs, notes.
+"""Records of the instance itself: keys, heads, erasures, accesses, epochs, halts, notes.
 
 They form the chain of a reserved operation whose id is the instance's own.
 """
@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.records.base import Record
-from rexecop.proof.vocabulary import Role
+from rexecop.proof.vocabulary import HaltScope, Role
 
 TRUST_NAMESPACE: Final = "trust@rexecop"
 """The namespace in which the instance's key signs the enrolment of the key that follows it (SSHSIG)."""
@@ -100,6 +100,18 @@ class Epoch(Record):
     epoch: int
     continues: LogState
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halt(Record):
+    """`by` stops every further permit within `scope`, that of `name` where it has one; or lifts that."""
+
+    kind: ClassVar[str] = "halt/1"
+
+    scope: HaltScope
+    lifted: bool
+    reason: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

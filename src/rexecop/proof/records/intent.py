@@ -44,6 +44,7 @@ class Intent(Record):
     """`by` asks for `intent` on `target` in `mode`; an agent names its human `sponsor`.
 
     With `break_glass` it is asked for by the rules that policy has for emergencies.
+    With `override_window`, the reason, it asks to be held to no window and no freeze.
     """
 
     kind: ClassVar[str] = "intent/1"
@@ -59,3 +60,4 @@ class Intent(Record):
     reason: str | None = None
     idempotency_key: str | None = None
     break_glass: bool = False
+    override_window: str | None = None

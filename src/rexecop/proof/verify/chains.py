@@ -7,11 +7,31 @@ from itertools import pairwise
 
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
 from rexecop.proof.receipts import closing
-from rexecop.proof.records import Access, Command, Epoch, Erasure, Heads, Intent, Note, Plan, Receipt, Trust
+from rexecop.proof.records import (
+    Access,
+    Command,
+    Epoch,
+    Erasure,
+    Halt,
+    Heads,
+    Intent,
+    Note,
+    Plan,
+    Receipt,
+    Trust,
+)
 from rexecop.proof.times import format_time
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened
 
-OF_INSTANCES = (Trust, Heads, Erasure, Access, Epoch, Note)  # All other kinds, and notes, are of operations.
+OF_INSTANCES = (
+    Trust,
+    Heads,
+    Erasure,
+    Access,
+    Epoch,
+    Halt,
+    Note,
+)  # All other kinds, and notes, are of operations.
 
 
 def check(evidence: Evidence, notes: Notes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import Digest
@@ -11,7 +12,7 @@ from rexecop.proof.errors import ProofError, RecordMalformed, RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
 from rexecop.proof.records import Approval, Command, Decision, Intent, Plan, Ticket, Verb
-from rexecop.proof.records.decision import terms_digest
+from rexecop.proof.records.decision import Terms, terms_digest
 from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, pack_groups
 from rexecop.proof.vocabulary import Established, Verdict
 
@@ -189,12 +190,27 @@ def _evaluated(
             found = evidence.bundle.evaluate(decision, named)
             # A plan that cannot keep an obligation is blocked beyond policy; a no is never too strict.
             blocked = decision.terms.verdict is Verdict.BLOCKED
-            other = not blocked and terms_digest(found) != terms_digest(decision.terms)
+            if not blocked and found.tzdata not in (None, decision.terms.tzdata):
+                notes.skip("the windows of the packs", f"they are known here by tzdata {found.tzdata:.16}")
+                found = _bare(found)
+            other = not blocked and not _as_strict(decision.terms, found)
             notes.when(other, "E08i", sealed, "says other terms than its policy")
     except ProofError as error:
         notes.when(True, "E08i", sealed, f"rests on what contradicts itself: {error.message}")
     except RexecopError as error:
         notes.skip("the decision itself", error.message)
+
+
+def _as_strict(said: Terms, found: Terms) -> bool:
+    """Return whether `said` are the terms `found`, or those in less time: an environment has windows too."""
+    first, last = found.not_before, found.not_after
+    early = first is not None and (said.not_before is None or said.not_before < first)
+    late = last is not None and (said.not_after is None or said.not_after > last)
+    return not early and not late and terms_digest(_bare(said)) == terms_digest(_bare(found))
+
+
+def _bare(terms: Terms) -> Terms:
+    return replace(terms, not_before=None, not_after=None, tzdata=None)
 
 
 def _duties(intent: Intent, notes: Notes) -> ProvedBy | None:
