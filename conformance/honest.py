@@ -30,6 +30,7 @@ from conformance.worlds import (
     PINNED,
     SECOND_APPROVER_KEY,
     START,
+    STRANGER_KEY,
     TARGET,
     TRUSTED,
     VALUES,
@@ -182,6 +183,12 @@ def change_on_facts_not_observed_again() -> Case:
     book.validation()
     book.receipt(State.COMPLETED)
     return bundled(book)
+
+
+@logged("A change approved as ever, in a log where a key that issues policy packs is enrolled too.")
+def change_beside_an_issuer() -> Case:
+    issuer = enrol("ina", Role.ISSUER, STRANGER_KEY)
+    return bundled(a_change(), instance=instance_chain((*ENROLMENTS, issuer)))
 
 
 @logged("A dry run: one scripted answer, one call previewed, nothing judged that was not looked at.")

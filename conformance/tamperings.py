@@ -1064,6 +1064,13 @@ def an_approver_whose_key_was_revoked() -> Case:
 
 
 @earns("E08b")
+def an_approver_whose_key_only_issues_packs() -> Case:
+    issuer = enrol("eve", Role.ISSUER, STRANGER_KEY)
+    other = Principal(person="eve", established=Established.KEY, credential=STRANGER_KEY.key_id)
+    return _approved_by(other, STRANGER_KEY, instance_chain((*ROOT_CHAIN, issuer)))
+
+
+@earns("E08b")
 def an_approval_with_the_enrolments_left_out() -> Case:
     return _approved_by(MARA, APPROVER_KEY, [])
 

@@ -195,6 +195,16 @@ def test_each_request_is_judged_by_its_own_parameters_and_targets() -> None:
     assert decide(policy, request(targets=(critical,))).terms.verdict is Verdict.BLOCKED
 
 
+def test_a_name_is_the_same_however_a_policy_spells_it() -> None:
+    target = replace(request().targets[0], id='h\xe9 "x"\\')
+    for spelt in ('h\xe9 \\"x\\"\\\\', 'h\\u{e9} \\"\\x78\\"\\\\'):
+        forbid = f'@id("f") forbid (principal, action, resource == Target::"{spelt}");'
+        policy = Policy([Pack.parse(pack_files(ALL + forbid))])
+
+        assert decide(policy, request(targets=(target,))).reason == "forbidden by `test/f`"
+        assert decide(policy, request()).terms.verdict is Verdict.ALLOWED
+
+
 def test_groups_of_targets_are_free_where_no_pack_lists_any() -> None:
     assert decide(Policy([allowing()]), request(targets=(misplaced(),))).terms.verdict is Verdict.ALLOWED
 

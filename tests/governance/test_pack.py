@@ -1,15 +1,22 @@
 """What a policy pack may be, and the one line that says what is wrong with one that may not."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rexecop.execution.errors import YamlRefused
 from rexecop.governance import demo_pack, starter
-from rexecop.governance.errors import EntitiesWrong, PackRefused
-from rexecop.governance.pack import FILE_BYTES_MAX, FILES_MAX, Pack
+from rexecop.governance.errors import EntitiesWrong, PackRefused, PackTooLarge, PackUnsigned
+from rexecop.governance.golden import read_cases, run_cases
+from rexecop.governance.lint import lint
+from rexecop.governance.pack import FILE_BYTES_MAX, FILES_MAX, POLICY_NAMESPACE, RULES_MAX, Pack
 from rexecop.governance.schema import SCHEMA
+from rexecop.proof import sshsig
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.records.decision import ApprovalRule, Obligations
-from tests.governance.cases import pack_files
+from rexecop.proof.trust import Enrolment
+from rexecop.proof.vocabulary import Role
+from tests.governance.cases import KEYS, MINUTE, NOW, enrolled, pack_files
 
 GOOD = '@id("a") permit (principal, action, resource);'
 WHEN = '@id("a") permit (principal, action, resource) when {{ {} }};'
@@ -65,7 +72,16 @@ RULES = [
     ("policy-malformed", GOOD + '\n@id("b', "rules.cedar:2"),
     ("policy-malformed", GOOD + ")", "rules.cedar:1"),
     ("policy-malformed", WHEN.format("(" * 5000 + "true" + ")" * 5000), "deeper"),
-    ("policy-malformed", WHEN.format(" && ".join(["true"] * 1000)), "nesting"),
+    ("policy-malformed", WHEN.format(" && ".join(["true"] * 200)), "nesting"),
+    ("policy-malformed", WHEN.format("context" + ".a" * 7000), "more than 500 dots"),
+    ("policy-malformed", WHEN.format("context has " + ".".join(["a"] * 7000)), "more than 500 dots"),
+    ("policy-malformed", WHEN.format(" + ".join(["1"] * 3000) + " == 1"), "more than 500 dots"),
+    ("policy-annotation-wrong", '@absent("permits") ' + GOOD, "is all that can be said"),
+    (
+        "policy-annotation-wrong",
+        '@absent("yes") @id("f") forbid (principal, action, resource);',
+        "is all that can be said",
+    ),
     ("policy-malformed", '@id("a") permit (principal == ?principal, action, resource);', "templates"),
     ("policy-malformed", GOOD.replace('"a"', '"a\u202e"'), "U+202E"),
     ("pack-too-large", WHEN.format(f'context.intent == "{"x" * 20_000}"'), "characters"),
@@ -108,51 +124,6 @@ def test_a_policy_that_may_not_be_is_refused_with_code_and_place(code: str, rule
     assert words in refused.value.message
     assert refused.value.message.startswith("rules.cedar:")
     assert "\n" not in refused.value.message
-
-
-STEP = "context has step"
-TAG = 'context.parameters.hasTag("p")'
-
-
-@pytest.mark.parametrize(
-    ("condition", "absent"),
-    [
-        (f'when {{ {STEP} && context.step == "x" }}', "`step`"),
-        (f'when {{ context.mode == "apply" && {TAG} && context.parameters.getTag("p") == "x" }}', "`p`"),
-        (f'when {{ {TAG} || context.mode == "apply" }} when {{ {STEP} }}', "`step`"),
-        (f"unless {{ !({STEP}) }}", "`step`"),
-        (f"when {{ if {STEP} then true else false }}", "`step`"),
-        (f"when {{ ({STEP}) == true }}", "`step`"),
-        (f"when {{ {STEP} || {TAG} }}", "all it asks for by `has`"),
-        (f'when {{ if {STEP} then context.step == "x" else true }}', None),
-        (f'when {{ {STEP} && context.step == "x" || context.mode == "apply" }}', None),
-        (f'unless {{ {STEP} && context.step == "x" }}', None),
-        ('when { context.mode == "apply" }', None),
-    ],
-)
-@pytest.mark.parametrize("word", ["forbid", "requirement", "permit"])
-def test_what_binds_may_not_fall_silent_where_something_is_left_unsaid(
-    word: str, condition: str, absent: str | None
-) -> None:
-    head = '@id("x") @obligations("receipt") ' if word == "requirement" else '@id("x") '
-    text = f"{head}{'forbid' if word == 'forbid' else 'permit'} (principal, action, resource) {condition};"
-    meant = f'@absent("permits") {text}'
-
-    def parse(text: str) -> Pack:
-        return Pack.parse(pack_files(GOOD, text) if word == "requirement" else pack_files(text))
-
-    if absent is None or word == "permit":
-        assert parse(text).ref.id
-    else:
-        with pytest.raises(PackRefused, match=f"does not match where {absent}"):
-            parse(text)
-    if word == "permit":
-        with pytest.raises(PackRefused, match="of a forbid or a requirement only"):
-            parse(meant)
-    else:
-        assert parse(meant).ref.id
-        with pytest.raises(PackRefused, match="is all that can be said"):
-            parse(meant.replace("permits", "denies"))
 
 
 @pytest.mark.parametrize(
@@ -254,3 +225,90 @@ def test_a_pack_needs_its_manifest_and_strict_yaml_and_may_carry_the_schema() ->
 def test_the_starter_pack_is_not_written_for_a_name_that_is_none(name: str) -> None:
     with pytest.raises(EntitiesWrong):
         starter.files(name)
+
+
+def test_a_pack_of_too_many_policies_is_refused_before_they_are_parsed() -> None:
+    many = ";" * (RULES_MAX + 1)
+
+    with pytest.raises(PackTooLarge, match=f"{RULES_MAX + 1} policies"):
+        Pack.parse(pack_files(many))
+
+
+# --- signatures ---
+
+
+def signed_pack(by: str, over: str | None = None, namespace: str = POLICY_NAMESPACE) -> Pack:
+    files = pack_files(GOOD)
+    message = over or str(Pack.parse(files).ref.digest)
+    return Pack.parse(files | {"pack.sig": sshsig.sign(KEYS[by], namespace, message.encode()).encode()})
+
+
+def test_a_signature_is_over_the_digest_and_no_part_of_it() -> None:
+    signed = signed_pack("bob")
+
+    assert signed.ref == Pack.parse(pack_files(GOOD)).ref
+    assert signed.signed([enrolled("bob", role=Role.ISSUER)]).signed_by == enrolled("bob", role=Role.ISSUER)
+
+
+@pytest.mark.parametrize(
+    ("pack", "keys", "words"),
+    [
+        (Pack.parse(pack_files(GOOD)), [enrolled("bob", role=Role.ISSUER)], "missing"),
+        (
+            Pack.parse(pack_files(GOOD) | {"pack.sig": b"\xff"}),
+            [enrolled("bob", role=Role.ISSUER)],
+            "no signature",
+        ),
+        (signed_pack("bob", over="sha256:" + "0" * 64), [enrolled("bob", role=Role.ISSUER)], "no signature"),
+        (
+            signed_pack("bob", namespace="approval@rexecop"),
+            [enrolled("bob", role=Role.ISSUER)],
+            "no signature",
+        ),
+        (signed_pack("bob"), [enrolled("bob", role=Role.APPROVER)], "nobody who issues"),
+        (signed_pack("bob"), [enrolled("carol", role=Role.ISSUER)], "nobody who issues"),
+        (signed_pack("bob"), [enrolled("bob", role=Role.ISSUER, revoked=NOW)], "revoked"),
+    ],
+)
+def test_a_pack_that_no_issuer_signed_is_refused(pack: Pack, keys: list[Enrolment], words: str) -> None:
+    with pytest.raises(PackUnsigned, match=words):
+        pack.signed(keys)
+
+
+def test_a_signed_pack_holds_as_long_as_the_key_that_signed_it() -> None:
+    pack = signed_pack("bob").signed([enrolled("bob", role=Role.ISSUER, expires=NOW)])
+
+    assert pack.invalid_at(NOW - MINUTE) is None
+    assert "key of `bob`" in str(pack.invalid_at(NOW))
+
+
+SNIPPETS = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from(
+        ["(", "{", "[", '"', "//", ";", "@id", "unless {", "has ", "!", "- ", ": ", "&a", "\\u{", "\0"]
+    ),
+)
+
+
+@given(
+    path=st.sampled_from(sorted(starter.commented_files("house", "alice"))),
+    at=st.floats(0, 1),
+    cut=st.integers(0, 40),
+    snippet=SNIPPETS,
+)
+@settings(max_examples=60, deadline=None)
+def test_a_file_that_was_altered_anywhere_is_a_pack_or_one_line(
+    path: str, at: float, cut: int, snippet: str
+) -> None:
+    files = starter.commented_files("house", "alice")
+    text = files[path].decode()
+    place = int(at * len(text))
+    altered = (text[:place] + snippet + text[place + cut :]).encode("utf-8", "surrogatepass")
+    try:
+        pack = Pack.parse(files | {path: altered})
+        lint(pack)
+        run_cases(read_cases(files | {path: altered}, pack), pack)
+    except (PackRefused, YamlRefused) as error:
+        assert "\n" not in error.message
+        assert error.facts["source"] == path or path in error.message or "entities.yaml" in error.message
+        assert error.code

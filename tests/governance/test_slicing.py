@@ -9,7 +9,7 @@ from cedarpy import pst
 from rexecop.governance import slicing
 from rexecop.governance.admission import Policy, decide
 from rexecop.governance.pack import Pack
-from rexecop.governance.slicing import OPEN, Heads, Index, heads_of
+from rexecop.governance.slicing import ITSELF, OPEN, Heads, Index, heads_of
 from rexecop.proof.vocabulary import Verdict
 from tests.governance.cases import pack_files, request
 
@@ -18,24 +18,12 @@ HOST = heads_of(("Target", "host-1"), {})
 
 
 def index(*scopes: str) -> Index:
-    return Index({name: template(scope, name) for name, scope in enumerate_names(scopes)})
+    return Index({f"p{number}": template(scope) for number, scope in enumerate(scopes)})
 
 
-def enumerate_names(scopes: Iterable[str]) -> Iterable[tuple[str, str]]:
-    return ((f"p{number}", scope) for number, scope in enumerate(scopes))
-
-
-def template(scope: str, name: str) -> pst.Template:
+def template(scope: str) -> pst.Template:
     (parsed,) = cedarpy.policies_to_pst(f"permit ({scope});").static_policies.values()
-    return pst.Template(
-        id=name,
-        effect=parsed.effect,
-        principal=parsed.principal,
-        action=parsed.action,
-        resource=parsed.resource,
-        clauses=(),
-        annotations=pst.FrozenMap({}),
-    )
+    return parsed
 
 
 def names(sets: Iterable[cedarpy.PolicySet]) -> set[str]:
@@ -53,10 +41,12 @@ def test_the_heads_of_an_entity_are_open_its_type_itself_and_all_it_is_in_howeve
         ("Group", "y"): [("Group", "x")],
     }
 
-    assert heads_of(("User", "a"), parents) == {OPEN, "User", ("User", "a"), ("Group", "x"), ("Group", "y")}
+    alone = ("User", "a", ITSELF)
+    above = {("Group", "x"), ("Group", "y")}
+    assert heads_of(("User", "a"), parents) == {OPEN, "User", ("User", "a"), alone, *above}
 
 
-def test_a_slice_holds_what_can_match_and_nothing_of_others() -> None:
+def test_a_slice_holds_what_matches_and_nothing_of_others() -> None:
     made = index(
         "principal, action, resource",
         'principal == User::"alice", action, resource',
@@ -70,9 +60,20 @@ def test_a_slice_holds_what_can_match_and_nothing_of_others() -> None:
         "principal, action in [], resource",
         'principal, action, resource == Target::"host-2"',
         'principal, action, resource in Target::"host-1"',
+        'principal == Group::"g", action, resource',
     )
 
     assert names(made.slice((user("g"), READ, HOST))) == {"p0", "p1", "p3", "p5", "p7", "p11"}
+
+
+def test_what_finding_a_policy_does_not_say_of_its_scope_is_still_asked() -> None:
+    made = index('principal is Agent in Group::"g", action == Action::"read", resource == Target::"host-1"')
+
+    (policies,) = made.slice((user("g"), READ, HOST))
+    (policy,) = policies.to_pst().static_policies.values()
+
+    assert policy.principal == template('principal is Agent in Group::"g", action, resource').principal
+    assert (policy.action, policy.resource) == (pst.ScopeAny(), pst.ScopeAny())
 
 
 def test_somebody_in_many_groups_is_asked_about_under_each() -> None:

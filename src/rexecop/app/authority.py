@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from rexecop.app.files import FolderWatch, read_folder, require_private
+from rexecop.app.files import FolderWatch, read_file, read_folder, require_private
 from rexecop.app.root import Root
 from rexecop.engines.errors import JournalDamaged
+from rexecop.execution.strict_yaml import load_yaml
 from rexecop.governance.admission import Policy
+from rexecop.governance.entities import mapping
+from rexecop.governance.errors import PackManifestWrong
 from rexecop.governance.pack import Pack
 from rexecop.operations.ports import PinnedInput, Store
 from rexecop.proof.canonical import Digest
@@ -41,8 +44,11 @@ class RootAuthority:
         self._profiles = profiles
         self._watch = FolderWatch(root.policy)
         self._packs: tuple[Pack, ...] = ()
+        self._folders: dict[str, Path] = {}
         self._unreadable: tuple[str, ...] = ()
         self._policies: dict[Digest | None, Policy] = {}
+        self._signing = False
+        self._signed_size = 0
         self._trust_size = -1
         self._enrolments: tuple[Enrolment, ...] = ()
         self._halts: tuple[Halt, ...] = ()
@@ -56,10 +62,34 @@ class RootAuthority:
         self._refresh()
         found = self._policies.get(profile)
         if found is None:
-            proposed, unreadable = self._proposed(profile)
-            found = Policy(self._packs, proposed, (*self._unreadable, *unreadable))
-            self._policies[profile] = found
+            found = self._policies[profile] = self._policy(self._packs, profile)
         return found
+
+    def policy_under(self, candidate: Pack, profile: Digest | None = None) -> Policy:
+        """Return what would be in force with `candidate` adopted: in the place of the pack of its name."""
+        self._refresh()
+        others = (pack for pack in self._packs if pack.ref.id != candidate.ref.id)
+        return self._policy((*others, candidate), profile)
+
+    def packs(self) -> tuple[Pack, ...]:
+        """Return the operator's packs in force."""
+        self._refresh()
+        return self._packs
+
+    def folder_of(self, pack: str) -> Path:
+        """Return where the operator's pack of that name is, or would be."""
+        self._refresh()
+        return self._folders.get(pack, self._root.policy / pack)
+
+    def require_signed(self, pack: Pack) -> None:
+        """Return only if the root asks for no signature, or `pack` has one that counts.
+
+        Raises:
+            PackUnsigned: it has none.
+        """
+        self._refresh()
+        if self._signing:
+            pack.signed(self.enrolments())
 
     def policy_with(self, built_in: Pack) -> Policy:
         """Return the operator's packs in force, and beside them one that comes with the program."""
@@ -71,9 +101,27 @@ class RootAuthority:
         return found
 
     def _refresh(self) -> None:
-        if self._watch.changed():
-            self._packs, self._unreadable = _read_packs(self._root.policy)
-            self._policies = {}
+        size = self._store.records_of(self._instance) if self._signing else 0
+        changed = self._signing and size != self._signed_size  # Whose key counts may have changed.
+        # Files that change while they are read are read again: half of two packs is no pack.
+        while self._watch.changed() or changed:
+            self._policies, self._packs, self._unreadable, changed = {}, (), (), False
+            try:
+                self._signing = signatures_required(self._root.policy)
+                self._signed_size = self._store.records_of(self._instance)
+                enrolled = self.enrolments() if self._signing else None
+                found, self._unreadable = _read_packs(self._root.policy, enrolled)
+                self._folders = {pack.ref.id: folder for folder, pack in found}
+                self._packs = tuple(pack for _, pack in found)
+            except (RexecopError, OSError) as error:
+                self._unreadable = (str(error),)
+
+    def _policy(self, operator: tuple[Pack, ...], profile: Digest | None) -> Policy:
+        proposed, unreadable = self._proposed(profile)
+        # An adopted pack stands in the place of the one the profile proposes under its name.
+        adopted = {pack.ref.id for pack in operator}
+        proposed = tuple(pack for pack in proposed if pack.ref.id not in adopted)
+        return Policy(operator, proposed, (*self._unreadable, *unreadable))
 
     def _proposed(self, profile: Digest | None) -> tuple[tuple[Pack, ...], tuple[str, ...]]:
         files = {} if profile is None else self._profiles.proposed_files(profile)
@@ -132,21 +180,40 @@ class RootAuthority:
         return journal.records
 
 
-def _read_packs(folder: Path) -> tuple[tuple[Pack, ...], tuple[str, ...]]:
-    packs: list[Pack] = []
+def signatures_required(folder: Path) -> bool:
+    """Return whether packs in `folder` have to be signed: `signatures: required` in its `signing.yaml`.
+
+    Raises:
+        RootUnsafe: others could write the file. YamlRefused, PackManifestWrong: it says something else.
+    """
+    path = folder / "signing.yaml"
+    if not path.exists() and not path.is_symlink():
+        return False
+    require_private(path)
+    document = load_yaml(read_file(path), source=path.name)
+    said = mapping(document, (), frozenset({"signatures"}), PackManifestWrong).get("signatures")
+    if said not in ("required", "optional"):
+        what = "`signatures` is `required` or `optional`"
+        raise PackManifestWrong(what, source=path.name, line=document.line(("signatures",)))
+    return said == "required"
+
+
+def _read_packs(
+    folder: Path, enrolled: tuple[Enrolment, ...] | None
+) -> tuple[list[tuple[Path, Pack]], tuple[str, ...]]:
+    """Return packs with their folders, and what cannot be read; with `enrolled` they have to be signed."""
+    packs: list[tuple[Path, Pack]] = []
     unreadable: list[str] = []
-    try:
-        require_private(folder)
-        folders = sorted(path for path in folder.iterdir() if path.is_dir())
-    except (RexecopError, OSError) as error:
-        return (), (str(error),)
-    for path in folders:
+    require_private(folder)
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
         try:
-            require_private(path)
             files = read_folder(path)
+            for part in sorted({path, *((path / name).parent for name in files)}):
+                require_private(part)
             for name in files:
                 require_private(path / name)
-            packs.append(Pack.parse(files))
+            pack = Pack.parse(files)
+            packs.append((path, pack if enrolled is None else pack.signed(enrolled)))
         except RexecopError as error:
             unreadable.append(f"`{path.name}`: {error.message}")
-    return tuple(packs), tuple(unreadable)
+    return packs, tuple(unreadable)

@@ -46,6 +46,7 @@ MANIFEST_BYTES_MAX: Final = 1024 * 1024  # A line for each of the members an arc
 LEFT_OUT_MAX: Final = 100  # Names of files left out that are listed.
 LEDGER: Final = "ledger.sqlite"
 CHECKPOINT: Final = "checkpoint.txt"
+FOLDERS: Final = ("policy/", "shadow/", "keys/")
 CONFIGURATION: Final = (".gitignore", "authzen.yaml", "hello.environment.yaml")
 NEWER: Final = "whether the log had gone on, or was rewound, when it was copied: no backup can say that"
 UNKNOWN_KEY: Final = "whether the key that signed is the instance's: none is trusted here, so ask its owner"
@@ -153,7 +154,7 @@ def _gather(root: Root, folder: Path, *, with_keys: bool) -> tuple[str, ...]:
         if path.is_dir() or name.startswith(root.ledger.name):
             continue
         secret = "secret" in name.lower() or (name.startswith("keys/") and path.suffix != ".pub")
-        ours = name.startswith(("policy/", "keys/")) or name in CONFIGURATION or path.suffix == ".toml"
+        ours = name.startswith(FOLDERS) or name in CONFIGURATION or path.suffix == ".toml"
         if path.is_file() and not path.is_symlink() and ours and (with_keys or not secret):
             write_new(folder / "root" / name, read_file(path))
         else:

@@ -13,6 +13,7 @@ from rexecop.app.files import require_private
 from rexecop.app.root import Root
 from rexecop.app.views import CheckView, DoctorView
 from rexecop.engines.driver import World
+from rexecop.governance.lint import lint
 from rexecop.lanes.probe import Probe
 from rexecop.operations.fold import fold
 from rexecop.operations.index import row_of
@@ -176,11 +177,13 @@ class Doctor:
     def _policy(self) -> CheckView:
         policy = self._authority.policy()
         problem = policy.problem_at(self._world.clock.now())
+        if problem is not None:
+            return CheckView(name="policy", status="failed", message=f"everything is denied: {problem}")
         names = ", ".join(f"{pack.id} {pack.version}" for pack in policy.packs)
+        found = [one for pack in self._authority.packs() for one in lint(pack) if one.severity == "error"]
+        said = f"; `rexecop policy check` finds {len(found)} errors in what they say" if found else ""
         return CheckView(
-            name="policy",
-            status="ok" if problem is None else "failed",
-            message=f"in force: {names}" if problem is None else f"everything is denied: {problem}",
+            name="policy", status="warning" if found else "ok", message=f"in force: {names}{said}"
         )
 
     def _halts(self) -> CheckView:

@@ -10,6 +10,7 @@ from rexecop.app.settings import Settings
 from rexecop.app.views import OperationView, WhyView
 from rexecop.engines.budgets import in_words
 from rexecop.engines.driver import World
+from rexecop.governance.replay import otherwise
 from rexecop.governance.why import of_answer, of_decision, of_tally
 from rexecop.lanes.failures import Failure, describe
 from rexecop.operations.fold import Operation
@@ -17,7 +18,7 @@ from rexecop.operations.recover import settle_after
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import tally
 from rexecop.proof.times import format_time
-from rexecop.proof.vocabulary import State
+from rexecop.proof.vocabulary import State, Verdict
 
 
 def explain(op: Operation, view: OperationView, world: World, settings: Settings) -> WhyView:
@@ -31,6 +32,8 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
         # What approval would change is over once it came or was refused.
         settled = op.terms.approvals and op.state is not State.WAITING_FOR_APPROVAL
         lines += of_decision(op.the_decision)[: -1 if settled else None]
+    if op.plan is not None and op.decision is not None and op.terms.verdict is Verdict.BLOCKED:
+        lines += otherwise(world.authority.policy(op.the_plan.profile), op.the_decision.request)
     if op.plan is not None and op.decision is not None and (op.terms.approvals or op.approvals):
         lines += of_tally(
             tally(
@@ -63,11 +66,12 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
 
 
 def explain_before(asked: PlanInput, planner: Planner, identity: Identity) -> WhyView:
-    """Return what policy would answer to `asked`; nothing is stored."""
-    answer, request = planner.foresee(asked, identity)
+    """Return what policy would answer to `asked`, and which difference would help; nothing is stored."""
+    answer, request, policy = planner.foresee(asked, identity)
+    told = of_answer(answer, request)
     return WhyView(
         operation_id=None,
         state=None,
-        lines=of_answer(answer, request),
+        lines=(*told, *otherwise(policy, request), "nothing was recorded"),
         next=(f"rexecop plan --intent {asked.intent} --target {asked.target}",),
     )

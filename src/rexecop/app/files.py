@@ -26,7 +26,7 @@ def read_file(path: Path, *, bytes_max: int = FILE_BYTES_MAX, whole: bool = True
         FileMissing, FileRefused.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_opened) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise FileRefused(f"`{path}` is not a regular file", path=str(path))
@@ -43,11 +43,16 @@ def read_file(path: Path, *, bytes_max: int = FILE_BYTES_MAX, whole: bool = True
     return data[:bytes_max]
 
 
+def _opened(path: str, flags: int) -> int:
+    """Open without waiting: a FIFO would hold whoever opens it for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_folder(folder: Path) -> dict[str, bytes]:
     """Return every file below `folder` by its relative path; hidden files are left out.
 
     Raises:
-        FileMissing, FileRefused: as `read_file`; a symlink out of the folder is refused.
+        FileMissing, FileRefused: as `read_file`; a symlink out of the folder, or to a folder.
     """
     if not folder.is_dir():
         raise FileMissing(f"no folder `{folder}`", path=str(folder))
@@ -55,9 +60,13 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     base = folder.resolve()
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if any(part.startswith(".") or part in IGNORED for part in parts) or path.is_dir():
+        if any(part.startswith(".") or part in IGNORED for part in parts):
             continue
-        if not path.resolve().is_relative_to(base):
+        if path.is_dir():
+            if path.is_symlink():  # What is in it would be left out, as if it were not there.
+                raise FileRefused(f"`{path}` is a symlink to a folder", path=str(path))
+            continue
+        if path.is_symlink() and not os.path.realpath(path).startswith(f"{base}{os.sep}"):
             raise FileRefused(f"`{path}` leads out of its folder", path=str(path))
         if len(found) >= FOLDER_FILES_MAX:
             raise FileRefused(f"`{folder}` holds more than {FOLDER_FILES_MAX} files", path=str(folder))
@@ -219,6 +228,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             made = Path(scratch) / folder.name
             made.mkdir()
             for name, data in files.items():
+                (made / name).parent.mkdir(parents=True, exist_ok=True)
                 with (made / name).open("xb") as file:
                     file.write(data)
                     file.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -63,6 +64,17 @@ def identify(key: Path | None, trusted: tuple[Enrolment, ...], now: datetime) ->
         person=enrolment.person, established=Established.KEY, credential=enrolment.fingerprint
     )
     return Identity(principal=principal, signer=signer)
+
+
+def supposed(person: str, enrolled: Sequence[Enrolment]) -> Identity:
+    """Return `person` as if it were they who ask, by their key where one of theirs is `enrolled`.
+
+    For questions that record nothing: a name establishes nobody.
+    """
+    roles = (Role.REQUESTER, Role.APPROVER)
+    key = next((one.fingerprint for one in reversed(enrolled) if one.role in roles), None)
+    how = Established.OS_USER if key is None else Established.KEY
+    return Identity(principal=Principal(person=person, established=how, credential=key or "supposed"))
 
 
 def enrolled(fingerprint: str, roles: tuple[Role, ...], trusted: tuple[Enrolment, ...]) -> Enrolment | None:

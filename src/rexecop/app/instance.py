@@ -20,7 +20,7 @@ from rexecop.app.explain import explain, explain_before
 from rexecop.app.files import read_file
 from rexecop.app.halting import Halting
 from rexecop.app.heads import HeadsKeeper
-from rexecop.app.identity import Identity, os_user
+from rexecop.app.identity import Identity, os_user, supposed
 from rexecop.app.instance_key import InstanceKey
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
@@ -270,8 +270,13 @@ class Instance(Reading):
         return explain(self.operation(name), self.status(name), self._parts.world, self._parts.settings)
 
     def why_before(self, asked: PlanInput) -> WhyView:
-        """Say what policy would answer, before anything is stored."""
-        return explain_before(asked, self._parts.planner, self.identity())
+        """Say what policy would answer, before anything is stored, to the caller or whom `--as` names."""
+        label, parts = self._parts.settings.as_label, self._parts
+        if label is None:
+            return explain_before(asked, parts.planner, self.identity())
+        named = [one for one in parts.authority.enrolments() if one.person == label and one.revoked is None]
+        asking = replace(asked, sponsor=parts.authority.policy().entities.agents.get(label))
+        return explain_before(asking, parts.planner, supposed(label, named))
 
     def validate(self, operation: str) -> ValidationView:
         """Evaluate all rules again with the pinned profile; nothing is written."""

@@ -19,7 +19,7 @@ from rexecop.engines.closing import close
 from rexecop.engines.driver import World
 from rexecop.engines.recent import counted
 from rexecop.engines.session import Session
-from rexecop.governance.admission import Answer
+from rexecop.governance.admission import Answer, Policy
 from rexecop.governance.windows import is_held
 from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import ClaimTaken, ModeRefused
@@ -184,8 +184,8 @@ class Planner:
         )
         return read, timedelta(milliseconds=intent.observe_max_age_ms or 0)
 
-    def foresee(self, asked: PlanInput, identity: Identity) -> tuple[Answer, PolicyRequest]:
-        """Return what policy would answer to `asked`, and what it would be asked; nothing is stored.
+    def foresee(self, asked: PlanInput, identity: Identity) -> tuple[Answer, PolicyRequest, Policy]:
+        """Return what policy would answer to `asked`, what it would be asked, and itself; nothing is stored.
 
         Nobody outside is asked about what may never be.
 
@@ -195,7 +195,7 @@ class Planner:
         prepared = self.prepare(asked)
         session = Session(self._world.store, self._world.clock, self._world.ids.operation())
         self.draft_records(session, asked, prepared.draft, identity)
-        return self.decide(session, prepared.draft)
+        return *self.decide(session, prepared.draft), self._authority.policy(prepared.draft.profile.digest)
 
     async def plan(self, asked: PlanInput, identity: Identity, pinned: Pinned | None = None) -> Session:
         """Store intent, plan and decision; a blocked one with its receipt.

@@ -10,6 +10,7 @@ from typing import Final
 from rexecop.app.errors import IdentityRefused
 from rexecop.app.keyring import Keyring, require_name
 from rexecop.app.views import KeyView
+from rexecop.governance.pack import POLICY_NAMESPACE
 from rexecop.keys import read_allowed_signers
 from rexecop.proof.allowed_signers import AllowedSigner, is_plain, matches, write
 from rexecop.proof.errors import AllowedSignersMalformed
@@ -22,7 +23,11 @@ from rexecop.proof.vocabulary import Role
 
 _SECOND: Final = timedelta(seconds=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_NAMESPACES: Final = {Role.APPROVER: APPROVAL_NAMESPACE, Role.REQUESTER: INTENT_NAMESPACE}
+_NAMESPACES: Final = {
+    Role.APPROVER: APPROVAL_NAMESPACE,
+    Role.REQUESTER: INTENT_NAMESPACE,
+    Role.ISSUER: POLICY_NAMESPACE,
+}
 
 
 def listing(enrolled: Iterable[Enrolment]) -> str:

@@ -26,7 +26,9 @@ def takes_expiry(function: F) -> F:
 @click.option("--reason", help="Why; recorded.")
 @click.option("--forget", is_flag=True, help="Delete the instance's old private key.")
 @click.option("--person", help="Replace this person's key, not the instance's.")
-@click.option("--role", type=click.Choice(["approver", "requester", "witness", "node"]), help="In this role.")
+@click.option(
+    "--role", type=click.Choice(["approver", "requester", "witness", "node", "issuer"]), help="In this role."
+)
 @click.option("--key", metavar="PUBLIC", help="The person's new public key: a file, or its line.")
 @takes_expiry
 @click.pass_obj

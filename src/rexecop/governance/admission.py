@@ -15,7 +15,6 @@ from itertools import chain
 from typing import Final
 
 import cedarpy
-from cedarpy import pst
 
 from rexecop.governance.cedar import Rule
 from rexecop.governance.entities import NOBODY, Entities, merge_entities
@@ -93,7 +92,7 @@ class Policy:
         )
         self._problem: str | None = next(filter(None, standing), None)
         self.permits: Final = frozenset(name for name, rule in rules.items() if not rule.forbids)
-        self.index: Final = Index(_policies(self._by_name))
+        self.index: Final = Index({name: rule.template for name, rule in self._by_name.items()})
         self.facts: Final = Facts(self.entities, (rule.sight for rule in self._by_name.values()))
         self.counts: Final = "recent" in self.facts.read
         self._merged: dict[tuple[frozenset[str], bool], Answer] = {}
@@ -240,7 +239,7 @@ class _Found:
 
 
 def _ask(policy: Policy, asked: Asked, targets: Sequence[RequestTarget]) -> _Found:
-    """Ask about each target the policies whose scope it can be in, rules and requirements alike.
+    """Ask about each target the policies whose scope it is in, rules and requirements alike.
 
     Raises:
         ValueError: the engine does not understand the question.
@@ -298,8 +297,8 @@ def _unknown(entities: Entities, request: PolicyRequest) -> str | None:
     for target in request.targets if entities.target_groups else ():
         for group in target.groups:
             if group not in entities.target_groups:
-                where = "`target_groups` of no policy pack in force lists"
-                return f"target `{target.id}` is in group `{group}`, which {where}"
+                where = f"target `{target.id}` is in group `{group}`, which no policy pack in force lists"
+                return f"{where}; add it to `target_groups` in entities.yaml, or correct the environment"
     if request.effect is not Effect.READ and request.mode in READ_MODES and request.mode is not Mode.DRY_RUN:
         return f"mode `{request.mode}` only reads, and this would {request.effect}"
     return None
@@ -367,19 +366,3 @@ def _quoted(names: Iterable[str]) -> str:
 
 def _refs(policy: Policy, names: Iterable[str]) -> tuple[RuleRef, ...]:
     return tuple(RuleRef(id=name, digest=policy.rule(name).digest) for name in sorted(set(names)))
-
-
-def _policies(rules: Mapping[str, Rule]) -> dict[str, pst.Template]:
-    """Return `rules` as the engine takes them, each under its full name."""
-    return {
-        name: pst.Template(
-            id=name,
-            effect=rule.template.effect,
-            principal=rule.template.principal,
-            action=rule.template.action,
-            resource=rule.template.resource,
-            clauses=rule.template.clauses,
-            annotations=pst.FrozenMap({}),
-        )
-        for name, rule in rules.items()
-    }

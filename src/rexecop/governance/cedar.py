@@ -10,7 +10,7 @@ import cedarpy
 from cedarpy import pst
 
 from rexecop.governance import grammar
-from rexecop.governance.conditions import Sight, sight_of, silenced_by
+from rexecop.governance.conditions import Sight, sight_of
 from rexecop.governance.errors import (
     AnnotationWrong,
     PackRefused,
@@ -27,6 +27,9 @@ from rexecop.proof.records.decision import ApprovalRule, Obligations
 STATEMENT_LENGTH_MAX: Final = 16 * 1024  # A policy longer than some screens is read by nobody.
 BRACKETS_DEPTH_MAX: Final = 32  # The parser below recurses on brackets and would exhaust the stack.
 
+CHAINED_MAX: Final = 500  # So does it on `a.b.c` and `1 + 2 + 3`, which need no brackets to be deep.
+
+_CHAINING: Final = frozenset(".+-*[&|")
 _OPENING: Final = frozenset("([{")
 _CLOSING: Final = frozenset(")]}")
 
@@ -78,7 +81,7 @@ def split(text: str, *, source: str) -> Iterator[Statement]:
         PolicyMalformed: a string, bracket or statement is not closed, or nesting is too deep.
         PackTooLarge: a statement is longer than `STATEMENT_LENGTH_MAX`.
     """
-    begin, depth, at = -1, 0, 0
+    begin, depth, at, chained, line, seen = -1, 0, 0, 0, 1, 0
     while at < len(text):
         char = text[at]
         if char.isspace():
@@ -92,6 +95,10 @@ def split(text: str, *, source: str) -> Iterator[Statement]:
         if char == '"':
             at = _after_string(text, at, source)
             continue
+        chained += char in _CHAINING
+        if chained > CHAINED_MAX:
+            what = f"more than {CHAINED_MAX} dots and operators in one policy"
+            raise PolicyMalformed(what, source=source, line=_line(text, at))
         depth += (char in _OPENING) - (char in _CLOSING)
         if not 0 <= depth <= BRACKETS_DEPTH_MAX:
             deep = f"brackets are nested deeper than {BRACKETS_DEPTH_MAX}"
@@ -99,12 +106,13 @@ def split(text: str, *, source: str) -> Iterator[Statement]:
             raise PolicyMalformed(what, source=source, line=_line(text, at))
         at += 1
         if char == ";" and depth == 0:
-            statement = Statement(text[begin:at], source, _line(text, begin))
+            line, seen = line + text.count("\n", seen, begin), begin
+            statement = Statement(text[begin:at], source, line)
             if at - begin > STATEMENT_LENGTH_MAX:
                 what = f"policy has {at - begin} characters, at most {STATEMENT_LENGTH_MAX} are read"
                 raise statement.refused(PackTooLarge, what)
             yield statement
-            begin = -1
+            begin, chained = -1, 0
     if begin >= 0:
         what = "a policy begins here and does not end with `;`"
         raise PolicyMalformed(what, source=source, line=_line(text, begin))
@@ -131,7 +139,6 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         raise statement.refused(PolicyMalformed, what)
     annotations = dict(template.annotations)
     rule_id, reason = _annotated(annotations, statement, forbids=forbids, requirement=requirement)
-    _require_heard(template, annotations, statement, binds=forbids or requirement)
     try:
         asked, kept_to = annotations.get("approvals"), annotations.get("obligations")
         approvals = () if asked is None else grammar.read_approvals(asked)
@@ -193,23 +200,6 @@ def _annotated(
     if what is not None:
         raise statement.refused(AnnotationWrong, what)
     return rule_id, reason
-
-
-def _require_heard(
-    template: pst.Template, annotations: Mapping[str, str], statement: Statement, *, binds: bool
-) -> None:
-    """Return only if a policy that `binds` matches without the attributes it guards, or says it need not."""
-    absent = annotations.get("absent")
-    if absent is not None and not (absent == "permits" and binds):
-        what = '`@absent("permits")` is all that can be said, and of a forbid or a requirement only'
-        raise statement.refused(AnnotationWrong, what)
-    silent = silenced_by(template.clauses) if binds and absent is None else None
-    if silent is not None:
-        what = (
-            f"policy `{annotations['id']}` does not match where {silent} absent; "
-            'write `if ... has ... then ... else true`, or `@absent("permits")` if that is meant'
-        )
-        raise statement.refused(AnnotationWrong, what)
 
 
 def _one_line(text: str) -> str:

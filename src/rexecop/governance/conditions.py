@@ -1,4 +1,4 @@
-"""What the conditions of a policy look at, and whether something left unsaid would silence it."""
+"""What the conditions of a policy look at."""
 
 from __future__ import annotations
 
@@ -44,64 +44,6 @@ def sight_of(clauses: Sequence[pst.Clause]) -> Sight:
             below = [part for part in below if part is needed or not _only_names(part)]
         waiting += below
     return Sight(frozenset(context), frozenset(entities))
-
-
-def silenced_by(clauses: Sequence[pst.Clause]) -> str | None:
-    """Return which `has` makes `clauses` not hold where its attribute is absent, in words, or None.
-
-    Each guarded attribute is taken away by itself, and then all of them together.
-    """
-    guards: dict[pst.Expr, str] = {}
-    waiting: list[object] = list(clauses)
-    while waiting:
-        node = waiting.pop()
-        waiting += _below(node)
-        if isinstance(node, pst.HasAttr):
-            guards[node] = node.attrs[0]
-        elif isinstance(node, pst.BinaryOp) and node.op == "has_tag":
-            guards[node] = node.right.value if isinstance(node.right, pst.StringLit) else "a tag"
-    for absent in ({guard: name} for guard, name in guards.items()):
-        if _holds(clauses, absent) is False:
-            return f"`{absent.popitem()[1]}` is"
-    return "all it asks for by `has` are" if _holds(clauses, guards) is False else None
-
-
-def _holds(clauses: Sequence[pst.Clause], absent: Mapping[pst.Expr, str]) -> bool | None:
-    """Return whether all `clauses` hold without `absent`; None where other facts decide."""
-    values = [(isinstance(clause, pst.When), _value(clause.expr, absent)) for clause in clauses]
-    return _all([value if wanted else _not(value) for wanted, value in values])
-
-
-def _value(expr: pst.Expr, absent: Mapping[pst.Expr, str]) -> bool | None:
-    if expr in absent:
-        return False
-    match expr:
-        case pst.BoolLit(value=value):
-            return value
-        case pst.UnaryOp(op="not", arg=arg):
-            return _not(_value(arg, absent))
-        case pst.BinaryOp(op="and", left=left, right=right):
-            return _all([_value(left, absent), _value(right, absent)])
-        case pst.BinaryOp(op="or", left=left, right=right):
-            return _not(_all([_not(_value(left, absent)), _not(_value(right, absent))]))
-        case pst.BinaryOp(op="eq" | "not_eq" as op, left=left, right=right):
-            one, other = _value(left, absent), _value(right, absent)
-            return None if one is None or other is None else (one is other) == (op == "eq")
-        case pst.IfThenElse(cond=cond, then_expr=then_expr, else_expr=else_expr):
-            chosen = _value(cond, absent)
-            one, other = _value(then_expr, absent), _value(else_expr, absent)
-            return one if chosen is True or one is other else other if chosen is False else None
-    return None
-
-
-def _not(value: bool | None) -> bool | None:
-    return None if value is None else not value
-
-
-def _all(values: Sequence[bool | None]) -> bool | None:
-    if False in values:
-        return False
-    return None if None in values else True
 
 
 def _only_names(node: object) -> bool:

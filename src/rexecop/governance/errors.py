@@ -3,7 +3,8 @@
 RexecopError
 └── GovernanceError
     ├── PackRefused
-    │   ├── PackFileUnknown  PackTooLarge  PackManifestWrong
+    │   ├── PackFileUnknown  PackTooLarge  PackManifestWrong  PackUnsigned
+    │   ├── LintFailed  CaseMalformed  CasesFailed  ImportRefused
     │   └── EntitiesWrong  WindowsWrong  PolicyMalformed  PolicyInvalid  AnnotationWrong
     ├── ApprovalRefused
     │   ├── SelfApproval  SponsorApproval  KeySharedWithRequester
@@ -35,9 +36,11 @@ class PackRefused(GovernanceError):
 
     code = "pack-refused"
 
-    def __init__(self, what: str, *, source: str, line: int | None = None) -> None:
+    def __init__(
+        self, what: str, *, source: str, line: int | None = None, step: str = "rexecop policy check DIR"
+    ) -> None:
         place = source if line is None else f"{source}:{line}"
-        super().__init__(f"{place}: {what}", source=source, line=line)
+        super().__init__(f"{place}: {what}", next_steps=(step,), source=source, line=line)
 
 
 class PackFileUnknown(PackRefused):
@@ -86,6 +89,36 @@ class AnnotationWrong(PackRefused):
     """An annotation that is missing, repeated, unknown or malformed."""
 
     code = "policy-annotation-wrong"
+
+
+class PackUnsigned(PackRefused):
+    """The root asks for signed packs, and this one is not signed by an issuer whose key counts."""
+
+    code = "pack-unsigned"
+
+
+class LintFailed(PackRefused):
+    """A pack with an error that lint finds is not put in force."""
+
+    code = "policy-lint-failed"
+
+
+class CaseMalformed(PackRefused):
+    """A golden case of a pack breaks the format."""
+
+    code = "policy-case-malformed"
+
+
+class CasesFailed(PackRefused):
+    """A pack that does not answer as its own golden cases say is not put in force."""
+
+    code = "policy-cases-failed"
+
+
+class ImportRefused(PackRefused):
+    """A pack of another system says what cannot be said here."""
+
+    code = "policy-import-refused"
 
 
 class ApprovalRefused(GovernanceError):

@@ -1,9 +1,10 @@
-"""Slicing: of all policies, those whose scope can match a request at all.
+"""Slicing: of all policies, those whose scope matches a request.
 
-A scope has three heads: principal, action, resource. Each is open, a type, or one entity,
-which stands for itself and for what is in it. A policy is found by its heads and never by
-its conditions. The engine looks at conditions only where the whole scope matches, so what
-is left out could neither match nor fail, and the answer over a slice is that over all.
+A scope has three heads: principal, action, resource. Each is open, a type, one entity, or
+all that is in one entity. A policy is found under its heads, never by its conditions, and
+exactly where its scope matches; so the sets that are asked say nothing of scopes any more.
+The engine looks at conditions only where the whole scope matches: what is left out could
+neither match nor fail, and the answer over a slice is the answer over all.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ import cedarpy
 from cedarpy import pst
 
 Uid: TypeAlias = tuple[str, str]
-Head: TypeAlias = str | Uid  # `OPEN`, the name of a type, or type and id of an entity.
+Head: TypeAlias = str | tuple[str, ...]  # `OPEN`, a type, a `Uid` and what is in it, with `ITSELF` only it.
 Heads: TypeAlias = frozenset[Head]
 Reach: TypeAlias = tuple[Heads, Heads, Heads]  # What principal, action and resource are found by.
 Cell: TypeAlias = tuple[Head, ...]  # One head of each.
 
 OPEN: Final = ""
+ITSELF: Final = "=="
 CELL_MERGED_MAX: Final = 64  # To ask about more takes longer than to ask twice, and copies would fill memory.
 POLICIES_KEPT_MAX: Final = 20_000  # A prepared policy takes some 4 KiB.
+
+_ANY: Final = pst.ScopeAny()
 
 
 def uid_of(entity: pst.EntityOrSlot) -> Uid:
@@ -36,7 +40,7 @@ def uid_of(entity: pst.EntityOrSlot) -> Uid:
 
 def heads_of(uid: Uid, parents: Mapping[Uid, Iterable[Uid]]) -> Heads:
     """Return the heads a scope can have that matches `uid`: open, its type, itself, all it is in."""
-    found: set[Head] = {OPEN, uid[0], uid}
+    found: set[Head] = {OPEN, uid[0], uid, (*uid, ITSELF)}
     waiting = [uid]
     while waiting:
         more = set(parents.get(waiting.pop(), ())) - found
@@ -61,7 +65,7 @@ class Index:
         self._kept_policies = 0
 
     def slice(self, reach: Reach) -> tuple[cedarpy.PolicySet, ...]:
-        """Return all policies that can match within `reach`, in as few sets as pays."""
+        """Return all policies whose scope matches at `reach`, in as few sets as pays."""
         principals, actions, resources = self._heads
         key = (principals & reach[0], actions & reach[1], resources & reach[2])
         found = self._kept.get(key)
@@ -91,7 +95,7 @@ class Index:
         return (*sets, self._prepared(sorted(small))) if small else tuple(sets)
 
     def _prepared(self, names: Iterable[str]) -> cedarpy.PolicySet:
-        named = pst.FrozenMap({name: self._policies[name] for name in names})
+        named = pst.FrozenMap({name: _found(self._policies[name], name) for name in names})
         return cedarpy.PolicySet.from_pst(
             pst.PolicySet(templates=pst.FrozenMap({}), static_policies=named, template_links=())
         )
@@ -102,12 +106,31 @@ def _head(scope: pst.PrincipalOrResourceConstraint) -> Head:
         return OPEN
     if isinstance(scope, pst.ScopeIs):
         return str(scope.entity_type)
-    # `is T in E` is found by E alone: whoever is in E and no T is left to the engine.
-    return uid_of(scope.entity)
+    uid = uid_of(scope.entity)
+    return (*uid, ITSELF) if isinstance(scope, pst.ScopeEq) else uid
 
 
 def _action_heads(scope: pst.ActionConstraint) -> Iterable[Head]:
     if isinstance(scope, pst.ScopeAny):
         return (OPEN,)
-    entities = (scope.entity,) if isinstance(scope, pst.ActionEq) else scope.entities
-    return dict.fromkeys(map(uid_of, entities))
+    if isinstance(scope, pst.ActionEq):
+        return ((*uid_of(scope.entity), ITSELF),)
+    return dict.fromkeys(map(uid_of, scope.entities))
+
+
+def _found(policy: pst.Template, name: str) -> pst.Template:
+    """Return `policy` as it is asked where its scope matches, under its full name."""
+    return pst.Template(
+        id=name,
+        effect=policy.effect,
+        principal=_rest(policy.principal),
+        action=_ANY,
+        resource=_rest(policy.resource),
+        clauses=policy.clauses,
+        annotations=pst.FrozenMap({}),
+    )
+
+
+def _rest(scope: pst.PrincipalOrResourceConstraint) -> pst.PrincipalOrResourceConstraint:
+    """Return what finding a policy does not say of its scope: of `is T in E` it says only `in E`."""
+    return scope if isinstance(scope, pst.ScopeIsIn) else _ANY

@@ -12,6 +12,7 @@ from typing import Final
 
 from rexecop.governance.entities import is_name
 from rexecop.governance.errors import EntitiesWrong
+from rexecop.governance.schema import SCHEMA
 
 _PACK: Final = """\
 # A policy pack is this folder. Its digest stands in every decision.
@@ -88,6 +89,71 @@ def files(person: str, others: Sequence[str] = ()) -> dict[str, bytes]:
         "windows.yaml": _WINDOWS,
     }
     return {path: text.encode() for path, text in texts.items()}
+
+
+_README: Final = """\
+# Policy pack `{id}`
+
+Who may do what, as Cedar policies: `rules.cedar` grants and forbids, `requirements/` says what is needed
+on top, `entities.yaml` who is who, `tests/` which answer belongs to which request.
+
+    rexecop policy check .       is it a pack, and does it mean what it seems to?
+    rexecop policy test .        does it answer as its cases say?
+    rexecop policy replay .      what would it have answered to everything asked so far?
+    rexecop policy adopt .       put it in force
+"""
+
+_CASES: Final = """\
+# A request, and the answer that belongs to it. What a request leaves out is usual: one host of low
+# criticality, real calls, nothing observed beforehand, gate `plan`.
+cases:
+  people-read-freely:
+    request: {{person: {person}, effect: read, mode: read_only}}
+    verdict: allowed
+    rules: [people-may-read, every-operation-leaves-a-receipt]
+  a-change-needs-somebody-else:
+    request: {{person: {person}, effect: change, mode: apply, targets: [{{id: web-1, criticality: high}}]}}
+    verdict: approval_required
+    approvals: 1 of approvers
+    obligations: receipt
+  a-dry-run-asks-nobody:
+    request: {{person: {person}, effect: change, mode: dry_run}}
+    verdict: allowed
+    approvals: none
+  a-stranger-may-nothing:
+    request: {{person: somebody-else, effect: read, mode: read_only}}
+    verdict: blocked
+"""
+
+_MORE: Final = """
+// More to begin with; take away the slashes and change the names.
+//
+// @id("sre-may-restart")
+// @obligations("timeout<=30s, targets<=5")
+// permit (principal in Group::"sre", action == Action::"change", resource in TargetGroup::"web")
+// when { context.intent == "hello/set_greeting" };
+//
+// @id("nothing-critical-without-observation")
+// @reason("look before you change what is critical")
+// forbid (principal, action in [Action::"change", Action::"destroy"], resource)
+// when { resource.criticality == "high" && !context.pinned };
+"""
+
+
+def commented_files(name: str, person: str) -> dict[str, bytes]:
+    """Return a pack called `name` to begin with: the starter pack, with golden cases, hints and the schema.
+
+    Raises:
+        EntitiesWrong: `person` cannot be a person's name.
+    """
+    found = files(person)
+    told = {"pack.yaml": _PACK.replace("id: starter", f"id: {name}"), "rules.cedar": _RULES + _MORE}
+    told |= {
+        "README.md": _README.format(id=name),
+        "schema.cedarschema": SCHEMA,
+        "tests/cases.yaml": _CASES.format(person=_quoted(person)),
+    }
+    return found | {path: text.encode() for path, text in told.items()}
 
 
 def _quoted(name: str) -> str:

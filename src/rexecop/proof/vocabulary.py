@@ -110,6 +110,7 @@ class Role(StrEnum):
     REQUESTER = "requester"
     WITNESS = "witness"
     NODE = "node"
+    ISSUER = "issuer"
 
 
 class HaltScope(StrEnum):

@@ -25,7 +25,8 @@ def command(
 ) -> None:
     """Say which rule decided, what is waited for and until when, or what failed.
 
-    With `--intent` and `--target` nothing is recorded: the answer is what policy would say.
+    With `--intent` and `--target` nothing is recorded: the answer is what policy would say to you, or
+    to the person that `--as` names.
     """
     if (operation is None) == (intent is None):
         raise Usage("name either an operation, or `--intent` and `--target`", next_steps=("rexecop why @",))
