@@ -342,6 +342,7 @@ class _Drive:
         session, op = self._session, self._session.op
         self.require_free()
         answer, now = await self._ask(GateName.TICKET), session.judged_now()
+        self.require_free()  # Again, after whoever outside was asked, for that takes time.
         over = op.terms.not_after is not None and op.terms.not_after <= now
         if over or tighter(op.terms, answer.terms) is not None:
             record_decision(session, self._asked, answer)

@@ -198,10 +198,6 @@ def _annotated(
     elif reason is not None and not (0 < len(reason) <= grammar.REASON_LENGTH_MAX and reason.isprintable()):
         what = f"policy `{rule_id}`: a reason is one line of {grammar.REASON_LENGTH_MAX} characters"
     elif "absent" in found and (found["absent"] != "permits" or not (forbids or requirement)):
-        what = (
-            f'policy `{rule_id}`: `@absent("permits")` stands at forbids and requirements, and says no more'
-        )
-    elif "absent" in found and (found["absent"] != "permits" or not (forbids or requirement)):
         what = '`@absent("permits")` is all that can be said, and of a forbid or a requirement only'
     if what is not None:
         raise statement.refused(AnnotationWrong, what)

@@ -15,6 +15,7 @@ from recon.scope import Network, Scope
 
 GROUP: Final = "recon-engagement"  # The profile's own pack forbids everything to whoever is not in it.
 RULE_LENGTH_MAX: Final = 15 * 1024  # The runner takes 16 KiB; a policy beyond some screens is read by nobody.
+PATTERNS_MAX: Final = 96  # So many comparisons the runner still takes in one policy.
 CHAIN_MAX: Final = 8  # Of alternatives in one bracket.
 
 
@@ -25,9 +26,10 @@ def policy_pack(scope: Scope) -> Mapping[str, bytes]:
         ScopeRefused: its networks take more text than one rule may have.
     """
     inside = _inside(scope)
-    if len(inside) > RULE_LENGTH_MAX:
-        message = f"as a rule the scope has {len(inside)} signs, at most {RULE_LENGTH_MAX} are read"
-        raise ScopeRefused(message, field="networks", allowed="networks of /8, /16 or /24, fewer names")
+    if len(inside) > RULE_LENGTH_MAX or inside.count(" like ") > PATTERNS_MAX:
+        message = f"as a rule the scope has {len(inside)} signs and {inside.count(' like ')} patterns"
+        allowed = f"{RULE_LENGTH_MAX} signs, {PATTERNS_MAX} patterns: networks of /8, /16 or /24, fewer names"
+        raise ScopeRefused(message, field="networks", allowed=allowed)
     rules = f"""\
 // Written by `recon scope` from scope `{scope.id}`; write it anew rather than edit it.
 
