@@ -73,7 +73,7 @@ from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.validation import RuleVerdict
 from rexecop.proof.suites import SUITES
 from rexecop.proof.verify import NO_KEYS, Rung, TrustedKey, TrustedKeys
-from rexecop.proof.vocabulary import Effect, Ended, Established, Mode, Role, State, Verdict
+from rexecop.proof.vocabulary import Effect, Ended, Established, HaltScope, Mode, Role, State, Verdict
 
 DORA_KEY: Final = MemorySigner(7)
 DORA: Final = Principal(person="dora", established=Established.KEY, credential=DORA_KEY.key_id)
@@ -447,6 +447,12 @@ def windows_set_aside() -> Case:
 def halted_and_lifted() -> Case:
     stopped, lifted = halting(lifted=False), halting(lifted=True)
     return bundled(a_change(), instance=instance_chain((*ENROLMENTS, stopped, lifted)))
+
+
+@logged("Another target was halted, and everything once the operation had ended.")
+def halted_elsewhere_and_afterwards() -> Case:
+    elsewhere = halting(scope=HaltScope.TARGET, name="host-2")
+    return bundled(a_change(), instance=instance_chain((*ENROLMENTS, elsewhere, halting())), late=1)
 
 
 @logged("An operation that has not ended: its plan waits for approval, there is no receipt yet.")

@@ -12,6 +12,7 @@ import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from conformance.epoch_worlds import SECOND, restored, without_epoch
@@ -51,6 +52,7 @@ from conformance.worlds import (
     enrol,
     enrolled_with,
     erasing,
+    halting,
     instance_chain,
     pinned_change,
     planned_change,
@@ -85,6 +87,7 @@ from rexecop.proof.vocabulary import (
     Effect,
     Ended,
     Established,
+    HaltScope,
     Isolation,
     Mode,
     Role,
@@ -1228,6 +1231,18 @@ def a_no_that_somebody_else_took_back() -> Case:
     book.approve(MARA, APPROVER_KEY)
     book.ticket()
     return cutting(book)
+
+
+@earns("E08r")
+def a_call_while_everything_was_halted() -> Case:
+    return cutting(a_change(), instance=instance_chain((*ENROLMENTS, halting())))
+
+
+@earns("E08r")
+def a_call_while_its_target_was_halted_and_another_was_lifted() -> Case:
+    here, other = (partial(halting, scope=HaltScope.TARGET, name=name) for name in ("host-1", "host-2"))
+    chain = instance_chain((*ENROLMENTS, here(), other(), other(lifted=True)))
+    return cutting(a_change(), instance=chain)
 
 
 @earns("E03g")

@@ -647,11 +647,13 @@ def erasing(commitment: Digest, at: datetime = START) -> Callable[[int, Digest |
     return erased
 
 
-def halting(*, lifted: bool) -> Callable[[int, Digest | None], Record]:
-    """A halt of everything, or its lift."""
+def halting(
+    *, lifted: bool = False, scope: HaltScope = HaltScope.ALL, name: str | None = None
+) -> Callable[[int, Digest | None], Record]:
+    """A halt of everything, or of one name, or its lift."""
 
     def halted(n: int, prev: Digest | None) -> Record:
-        told: dict[str, Any] = {"scope": HaltScope.ALL, "lifted": lifted, "reason": "a drill"}
+        told: dict[str, Any] = {"scope": scope, "name": name, "lifted": lifted, "reason": "a drill"}
         return Halt(operation=INSTANCE, n=n, prev=prev, at=START, by=ROOT, **told)
 
     return halted
@@ -706,10 +708,15 @@ def cut(
     key: MemorySigner = INSTANCE_KEY,
     with_outputs: bool = True,
     noise: int = 5,
+    late: int = 0,
 ) -> Made:
-    """Put `book` in a log among other records, and cut a bundle; `held` is a checkpoint from half-way."""
+    """Put `book` in a log among other records, and cut a bundle; `held` is a checkpoint from half-way.
+
+    The last `late` records of the instance are written after all others.
+    """
     log, instance = Log(), list(instance_chain() if instance is None else instance)
-    trust_leaves = [log.append(sealed.body) for sealed in instance]
+    early = len(instance) - late
+    trust_leaves = [log.append(sealed.body) for sealed in instance[:early]]
     leaves, held, held_size = [], b"", 0
     for index, sealed in enumerate(book.records):
         for other in range(noise if index == 0 else 1):
@@ -718,6 +725,7 @@ def cut(
         if index == 1:
             held = log.checkpoint(key)
             held_size = len(log.rows)
+    trust_leaves += [log.append(sealed.body) for sealed in instance[early:]]
     log.append(b"one more")
     contents = BundleContents(
         instance=INSTANCE,

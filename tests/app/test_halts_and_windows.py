@@ -59,17 +59,32 @@ def test_a_halt_stops_reads_too_is_shown_everywhere_and_its_lift_lets_go(root: P
     asyncio.run(story())
 
 
-def test_lifting_is_for_the_people_the_packs_name(root: Path) -> None:
+def test_lifting_what_others_halted_is_for_the_people_the_packs_name(root: Path) -> None:
     entities = root / "root" / "policy" / "starter" / "entities.yaml"
     entities.write_text(entities.read_text().replace("'alice': {groups: [approvers]}", "'alice': {}"))
-    with opened(root) as instance:
+    with opened(root, None) as instance:
         instance.halt("all", "odd writes")
+    with opened(root) as instance:
+        assert instance.identity().principal.person not in instance.lifters()
+        instance.halt("all", "so it seems")
 
         with pytest.raises(LiftRefused, match="approvers"):
             instance.halt("all", "let me", lift=True)
-        assert len(instance.halts()) == 1
+        assert len(instance.halts()) == 2
     with opened(root, None) as instance:
+        assert instance.identity().principal.person in instance.lifters()
         assert instance.halt("all", "looked at it", lift=True) == ()
+
+
+def test_who_halted_may_take_it_back_although_no_pack_names_anybody(root: Path) -> None:
+    (root / "root" / "policy" / "starter" / "windows.yaml").unlink()
+    with opened(root) as instance:
+        assert instance.lifters() == ()
+        instance.halt("all", "odd writes")
+        assert instance.halt("all", "looked at it", lift=True) == ()
+        instance.halt("all", "odd writes")
+    with opened(root, None) as another, pytest.raises(LiftRefused, match="no group"):
+        another.halt("all", "let me", lift=True)
 
 
 def test_a_scope_that_is_none_is_refused_and_nothing_is_recorded(root: Path) -> None:

@@ -282,3 +282,16 @@ def test_a_request_that_is_none_is_refused_without_a_root(rexecop: Rexecop, alon
 
     assert ended.code == 2 and json.loads(ended.err)["code"] == "request-malformed"
     assert not list(alone.glob("*answer*"))
+
+
+def test_a_halt_says_who_could_lift_it_before_it_stops_anything(rexecop: Rexecop, alone: Path) -> None:
+    assert rexecop("init").code == 0
+    entities = alone / ".rexecop" / "policy" / "starter" / "entities.yaml"
+    entities.write_text(entities.read_text() + "  zoe: {groups: [approvers]}\n")
+
+    ended = rexecop("halt", "--reason", "odd writes")
+
+    assert ended.code == 0 and "odd writes" in ended.out
+    assert "lifting it is for you and `zoe`" in ended.err
+    assert "lifting it" not in rexecop("halt").err
+    assert rexecop("halt", "--lift", "--scope", "all", "--reason", "seen").out == "nothing is halted\n"

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from rexecop.app.own_chain import next_records
 from rexecop.governance.errors import Halted
 from rexecop.governance.pack import Pack
+from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.instance import Halt
@@ -248,5 +250,32 @@ def test_a_halt_in_mid_undoing_leaves_it_to_be_gone_on_with(tmp_path: Path) -> N
             await halt(house, lifted=True)
             await house.lifecycle.start(operation)
             assert ended(house, operation).state is State.UNDONE
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("look", [1, 2, 3])
+def test_a_halt_that_comes_between_the_look_and_the_attempt_still_comes_first(
+    tmp_path: Path, look: int
+) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            operation = await planned(house, change("one"))
+            seen, looks = house.authority.standing, count(1)
+
+            def overtaken() -> tuple[Halt, ...]:
+                found = seen()
+                if next(looks) == look:
+                    make = partial(Halt, scope=HaltScope.ALL, lifted=False, reason="a drill")
+                    house.store.append_sync(next_records(house.store, house.clock, ROOT, [make]))
+                return found
+
+            house.authority.standing = overtaken
+            driven = await house.lifecycle.start(operation)
+
+            assert (driven.queued or "").startswith("halted (all)")
+            assert next(looks) > look
+            order = [type(sealed.record) for sealed in house.store.journal(operation).records]
+            assert house.reality.calls == [] and Attempt not in order
 
     asyncio.run(story())

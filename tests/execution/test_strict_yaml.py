@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecop.execution.errors import YamlRefused
-from rexecop.execution.strict_yaml import DEPTH_MAX, Yaml, load_yaml
+from rexecop.execution.strict_yaml import Yaml, load_yaml
+from rexecop.execution.yaml_reader import DEPTH_MAX
 
 
 @pytest.mark.parametrize(

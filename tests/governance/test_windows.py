@@ -15,7 +15,7 @@ from rexecop.governance.obligations import tighter
 from rexecop.governance.pack import Pack
 from rexecop.governance.schedules import DAYS, read_entry
 from rexecop.governance.starter import files as starter_files
-from rexecop.governance.windows import TZDATA, Entry, Schedule, around, opening
+from rexecop.governance.windows import Entry, Schedule, around, opening, tzdata_version
 from rexecop.proof.records.decision import RequestTarget, Terms
 from rexecop.proof.vocabulary import Effect, Gate, Mode, Verdict
 from tests.governance.cases import request
@@ -212,7 +212,7 @@ def test_a_closed_window_is_a_later_start_and_names_the_zone_data() -> None:
     found = decide(policy(), request(now=NOON)).terms
 
     assert (found.verdict, *times(found)) == (Verdict.APPROVAL_REQUIRED, "01T22", "02T02")
-    assert found.tzdata == TZDATA
+    assert found.tzdata == tzdata_version()
 
 
 def test_an_open_window_has_no_start_and_never_reads_as_stricter_later_in_the_night() -> None:

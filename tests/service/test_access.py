@@ -85,6 +85,25 @@ def test_nothing_is_recorded_for_a_question(service: Running) -> None:
         assert instance.list() == ()
 
 
+@pytest.mark.parametrize("scope", ["intent:hello/host_facts", "target:localhost", "environment:here"])
+def test_while_a_halt_stands_against_it_the_answer_is_no_and_says_who_halted(
+    service: Running, scope: str
+) -> None:
+    settings = load_settings({"root": str(service.root)}, {}, service.root, service.root)
+    with open_instance(settings) as instance:
+        instance.halt(scope, "look first")
+        halted = ask(service, READ).json
+        other = ask(service, {**READ, "resource": {**READ["resource"], "id": "elsewhere"}}).json  # type: ignore[dict-item]
+        instance.halt(scope, "looked", lift=True)
+
+    context = halted["context"]
+    assert isinstance(context, dict) and halted["decision"] is False and context["verdict"] == "blocked"
+    assert f"halted ({scope}) by {os_user().person}" in str(context["reason"])
+    assert "look first" in str(context["reason"])
+    assert other["decision"] is (scope == "target:localhost")
+    assert ask(service, READ).json["decision"] is True
+
+
 def test_several_questions_are_answered_as_far_as_is_asked(service: Running) -> None:
     deny = {"action": {"name": "destroy", "properties": {"intent": "hello/x"}}}
     items = [{}, deny, {"resource": 7}, {}]

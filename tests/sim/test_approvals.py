@@ -72,7 +72,6 @@ class Everybody(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.house = House(Path(self.folder.name) / "ledger")
         house, ring = self.house, self.house.keyring
-        house.authority.instance = INSTANCE  # type: ignore[attr-defined]
         house.authority.trust_records = lambda: house.store.journal(INSTANCE).records  # type: ignore[method-assign]
         self.now(house.enrol())
         self.now(ring.enrol(OWN.public, "alice", Role.APPROVER, ROOT))

@@ -251,6 +251,8 @@ def _end(ended: Ended, failure: Failure) -> LaneResult:
 class FakeAuthority:
     """Policy and keys as the test says."""
 
+    instance = INSTANCE
+
     def __init__(self, keyring: Callable[[], tuple[Enrolment, ...]]) -> None:
         self.packs: tuple[Pack, ...] = (STARTER,)
         self._keyring = keyring

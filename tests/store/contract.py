@@ -75,6 +75,7 @@ def more(
     locks: tuple[Lock, ...] = (),
     changes: tuple[tuple[str, int], ...] = (),
     after_change: int | None = None,
+    beside: tuple[str, int] | None = None,
     lease: Lease | None = None,
     release: bool = False,
 ) -> Batch:
@@ -92,6 +93,7 @@ def more(
         locks=locks,
         heads=tuple(TargetHead(target=target, n=n, attempt=records[0].digest) for target, n in changes),
         after_change=after_change,
+        beside=beside,
         lease=lease,
         release=release,
     )
@@ -322,6 +324,17 @@ class StoreContract:
             put(store, more(other, after_change=newest))
 
         put(store, more(other, after_change=store.heads()[1]))
+
+    def test_what_rests_on_another_chain_is_refused_once_that_has_grown(self, store: LoggedStore) -> None:
+        first, other = begin(store, A), begin(store, B)
+        read = store.records_of(B)
+        put(store, more(other))
+
+        with pytest.raises(AppendConflict):
+            put(store, more(first, beside=(B, read)))
+
+        assert store.records_of(A) == 1
+        put(store, more(first, beside=(B, store.records_of(B))))
 
     # --- locks ---
 

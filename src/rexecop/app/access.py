@@ -25,6 +25,7 @@ from rexecop.app.authority import RootAuthority
 from rexecop.app.errors import AccessRefused, CallerUnknown
 from rexecop.app.files import read_file, require_private
 from rexecop.app.root import Root
+from rexecop.engines.asking import block
 from rexecop.engines.outside import Point, ask_outside
 from rexecop.execution.strict_yaml import Yaml, load_yaml
 from rexecop.governance import authzen
@@ -32,6 +33,7 @@ from rexecop.governance.admission import decide
 from rexecop.governance.errors import EvaluationRefused
 from rexecop.proof.canonical import digest_of, is_digest, same
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.halts import stopping_request, words
 from rexecop.proof.payload import Value
 from rexecop.proof.records.decision import Opinion, PolicyRequest
 
@@ -93,7 +95,7 @@ class Outside:
 
 
 class AccessPoint:
-    """This instance as a decision point: the packs in force answer; nothing is recorded."""
+    """This instance as a decision point: the packs and halts that stand answer; nothing is recorded."""
 
     def __init__(self, root: Root, authority: RootAuthority, now: Callable[[], datetime]) -> None:
         self._root = root
@@ -143,7 +145,9 @@ class AccessPoint:
     def _response(self, asked: PolicyRequest | EvaluationRefused) -> dict[str, Value]:
         if isinstance(asked, EvaluationRefused):
             return authzen.refusal(asked)
-        return authzen.response(decide(self._authority.policy(), asked))
+        answer = decide(self._authority.policy(), asked)
+        halt = stopping_request(self._authority.halts(), asked)
+        return authzen.response(answer if halt is None else block(answer, words(halt)))
 
     @staticmethod
     def _allowed(found: Sequence[Value]) -> bool:

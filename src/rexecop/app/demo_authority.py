@@ -27,6 +27,7 @@ class DemoAuthority:
     def __init__(self, authority: RootAuthority, clock: Clock) -> None:
         self._authority = authority
         self._clock = clock
+        self.instance = authority.instance
         self._pack = Pack.parse(demo_pack.FILES)
         self._policy: Policy | None = None
         self._looked_ms = 0

@@ -1,7 +1,8 @@
 """Halting and lifting: `halt` records on the instance's own chain, which every permit is held to.
 
 Whoever can write the root may halt: stopping harms less than waiting for somebody
-entitled. Lifting is for the groups that the operator's packs name under `lift_halt`.
+entitled. Who halted may take that back; lifting what somebody else halted is for the
+groups that the operator's packs name under `lift_halt`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ class Halting:
         """Return the halts that stand, oldest first."""
         return tuple(map(halt_view, self._world.authority.halts()))
 
+    def lifters(self) -> tuple[str, ...]:
+        """Return who may lift what others halted; nobody while the packs deny everything."""
+        policy = self._world.authority.policy()
+        if policy.problem_at(self._world.clock.now()) is not None:
+            return ()
+        people = policy.entities.people.items()
+        return tuple(sorted(one for one, groups in people if not groups.isdisjoint(policy.lift_halt)))
+
     def halt(self, scope: str, reason: str, by: Principal) -> tuple[HaltView, ...]:
         """Record that nothing in `scope` goes on; return what stands then.
 
@@ -52,7 +61,8 @@ class Halting:
             HaltRefused: no halt of that scope stands. LiftRefused: `by` may not lift it.
         """
         kind, name = _scope(scope)
-        standing = [text(one) for one in self._world.authority.halts()]
+        halts = self._world.authority.halts()
+        standing = [text(one) for one in halts]
         if scope not in standing:
             found = ", ".join(f"`{one}`" for one in standing) or "none"
             raise HaltRefused(
@@ -61,13 +71,14 @@ class Halting:
                 allowed=found,
                 next_steps=tuple(f"rexecop halt --lift --scope {one} --reason TEXT" for one in standing[:3]),
             )
-        policy = self._world.authority.policy()
-        groups = policy.entities.people.get(by.person, frozenset())
-        problem = policy.problem_at(self._world.clock.now())
-        if problem is not None or groups.isdisjoint(policy.lift_halt):
+        # Whoever could not take back their own word would think twice before halting in doubt.
+        own = {one.by.person for one in halts if text(one) == scope} == {by.person}
+        if not own and by.person not in self.lifters():
+            policy = self._world.authority.policy()
             may = ", ".join(f"`{group}`" for group in policy.lift_halt)
             raise LiftRefused(
-                problem or f"`{by.person}` may not lift a halt; a person of {may or 'no group'} may",
+                policy.problem_at(self._world.clock.now())
+                or f"`{by.person}` may not lift what others halted; a person of {may or 'no group'} may",
                 person=by.person,
                 allowed=may,
                 next_steps=("name groups under `lift_halt` in windows.yaml of a pack in the root's policy",),

@@ -221,6 +221,10 @@ class Instance(Reading):
         """Return the halts that stand."""
         return self._parts.halting.standing()
 
+    def lifters(self) -> tuple[str, ...]:
+        """Return who may lift what others halted."""
+        return self._parts.halting.lifters()
+
     def halt(self, scope: str, reason: str, *, lift: bool = False) -> tuple[HaltView, ...]:
         """Stop every further permit within `scope`, or lift that; return what stands then.
 

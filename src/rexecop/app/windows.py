@@ -8,7 +8,7 @@ from datetime import datetime, time, timedelta
 from typing import Final
 
 from rexecop.app.views import HaltView, WindowLine, WindowsView
-from rexecop.governance.windows import TZDATA, Entry, Schedule, opening, readings, state_at, zone
+from rexecop.governance.windows import Entry, Schedule, opening, readings, state_at, tzdata_version, zone
 from rexecop.operations.environment import Environment
 from rexecop.operations.targets import resolve_targets
 from rexecop.proof.principal import ENGINE
@@ -49,7 +49,7 @@ def windows_view(
         environment=environment.id if environment is not None else None,
         targets=tuple(item.id for item in request.targets) if target else (),
         now=now,
-        tzdata=TZDATA,
+        tzdata=tzdata_version(),
         state=state_at(schedules, request),
         opens=found.start if found is not None else None,
         closes=found.end if found is not None else None,

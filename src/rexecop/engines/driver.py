@@ -63,7 +63,9 @@ LEASE: Final = timedelta(seconds=30)  # Long enough not to flush often, short en
 
 
 class Authority(Protocol):
-    """What the root says about who may: read afresh when it changed."""
+    """What the root says about who may: read afresh when it changed. `instance` names its own chain."""
+
+    instance: str
 
     def policy(self, profile: Digest | None = None) -> Policy:
         """Return the policy packs in force now for operations of `profile`."""
@@ -210,7 +212,7 @@ class _Drive:
             fence=self._fence,
             normalize=self._normalize,
             renew=self._renew,
-            halted=self._halted,
+            halted=self._halted_yet,
         )
 
     # --- leases ---
@@ -327,6 +329,12 @@ class _Drive:
         key, now = self._world.signer.public.fingerprint, self._session.judged_now()
         if retired(self._world.authority.enrolments(), Role.INSTANCE, key, now):
             raise InstanceKeyExpired(key)
+
+    def _halted_yet(self) -> Halt | None:
+        """As `_halted`, for a permit: where a halt gets into the log first, the attempt does not."""
+        own = self._world.authority.instance
+        self._session.attached.beside = (own, self._world.store.records_of(own))
+        return self._halted()
 
     def _halted(self) -> Halt | None:
         """Return the first halt that stops the operation; what others recorded by now counts."""

@@ -44,6 +44,7 @@ class _Attached:
     locks: list[Lock] = field(default_factory=list)
     heads: list[TargetHead] = field(default_factory=list)
     after_change: int | None = None
+    beside: tuple[str, int] | None = None
 
 
 class Session:
@@ -158,6 +159,7 @@ class Session:
             lease=self._new_lease,
             release=release,
             after_change=self.attached.after_change,
+            beside=self.attached.beside,
         )
         await self.store.append(batch)
         if self._new_lease is not None:

@@ -30,7 +30,7 @@ from rexecop.governance.obligations import (
 from rexecop.governance.pack import Pack
 from rexecop.governance.schema import actions
 from rexecop.governance.slicing import Index
-from rexecop.governance.windows import TZDATA, Schedule, is_held, opening
+from rexecop.governance.windows import Schedule, is_held, opening, tzdata_version
 from rexecop.proof.errors import NotCanonical
 from rexecop.proof.records.decision import (
     ApprovalLimit,
@@ -203,7 +203,7 @@ def _in_time(
     names = tuple(rule.id for rule in answer.rules)
     if not holding:
         return answer
-    terms, reason = replace(answer.terms, tzdata=TZDATA), answer.reason
+    terms, reason = replace(answer.terms, tzdata=tzdata_version()), answer.reason
     if request.override_window:
         groups = policy.entities.people.get(request.principal.person, frozenset())
         closed = next((one for one in holding if groups.isdisjoint(one.override)), None)

@@ -37,7 +37,6 @@ from rexecop.governance.grammar import ID
 from rexecop.governance.schedules import ENTRIES_MAX, names, read_entry
 from rexecop.governance.schema import SCHEMA
 from rexecop.governance.windows import Entry, Schedule
-from rexecop.proof import sshsig
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import RexecopError
@@ -141,6 +140,8 @@ class Pack:
         """
         if self.signature is None:
             raise _unsigned("it is missing, and packs have to be signed here")
+        from rexecop.proof import sshsig  # Whose packs need not be signed need not wait for it.
+
         try:
             armored = self.signature.decode("ascii", "replace")
             key = sshsig.verify(armored, self.ref.digest.encode(), POLICY_NAMESPACE).public.fingerprint

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Final
 
 from rexecop.execution.strict_yaml import Yaml
 from rexecop.governance.windows import Entry, recurrences, zone
 from rexecop.proof.times import YEAR_MAX, YEAR_MIN
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 ENTRIES_MAX: Final = 64  # Of windows and of freezes each; more is a calendar nobody can foresee.
 LASTS_MAX: Final = timedelta(days=31)  # Of a repeated stretch; a longer one is written with its two ends.

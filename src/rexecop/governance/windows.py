@@ -15,18 +15,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
-from typing import Final, TypeAlias
-from zoneinfo import ZoneInfo
-
-import tzdata  # type: ignore[import-untyped]
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rexecop.proof.records.decision import PolicyRequest, RequestTarget
 from rexecop.proof.times import YEAR_MAX, YEAR_MIN
 from rexecop.proof.vocabulary import Effect, Gate, Mode
 
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
 REACH: Final = timedelta(days=366)  # A window further away is none; whoever plans for it plans again.
 LINKS_MAX: Final = 64  # Windows that touch are followed so far; work that is longer has another ticket.
-TZDATA: Final[str] = tzdata.IANA_VERSION
 
 _DAY: Final = timedelta(days=1)
 _FIRST: Final = datetime.combine(date(YEAR_MIN, 1, 2), time.min)
@@ -37,6 +36,13 @@ _STEP: Final = {"DAILY": _DAY, "WEEKLY": 7 * _DAY}
 Stretch: TypeAlias = tuple[datetime, datetime]
 
 
+def tzdata_version() -> str:
+    """Return the version of the zone data, like `2025b`."""
+    from tzdata import IANA_VERSION  # type: ignore[import-untyped]  # As in `zone`.
+
+    return str(IANA_VERSION)
+
+
 @cache
 def zone(name: str) -> ZoneInfo:
     """Return the time zone `name`.
@@ -45,6 +51,7 @@ def zone(name: str) -> ZoneInfo:
         ValueError: there is none.
     """
     from importlib.resources import files  # Most roots declare no window, and need not wait for it.
+    from zoneinfo import ZoneInfo
 
     if not _ZONE.fullmatch(name) or len(name) > 64:
         raise ValueError(f"`{name:.64}` is no time zone like `Europe/Berlin`")
@@ -52,7 +59,9 @@ def zone(name: str) -> ZoneInfo:
         with files("tzdata.zoneinfo").joinpath(*name.split("/")).open("rb") as data:
             return ZoneInfo.from_file(data, name)
     except (OSError, ValueError) as error:
-        raise ValueError(f"`{name}` is no time zone like `Europe/Berlin` (tzdata {TZDATA})") from error
+        raise ValueError(
+            f"`{name}` is no time zone like `Europe/Berlin` (tzdata {tzdata_version()})"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

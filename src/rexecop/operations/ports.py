@@ -146,8 +146,8 @@ class Batch:
     `release` gives the lease back in the same transaction.
     `heads` advance the per-target chain of change attempts: `n` must follow the stored one,
     and the attempt be among `records`. `after_change`, when given, must still be the leaf of
-    the newest change (-1 for none).
-    `heads` advance the per-target chain of change attempts: `n` must follow the stored one.
+    the newest change (-1 for none). `beside` is another chain that what the records rest on
+    was read from, and how many records it must still have.
     `erased` outputs are gone with their keys once the batch is durable; others are left alone.
     """
 
@@ -165,6 +165,7 @@ class Batch:
     lease: Lease | None = None
     release: bool = False
     after_change: int | None = None
+    beside: tuple[str, int] | None = None
     erased: tuple[Digest, ...] = ()
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from rexecop.proof.chain import Sealed
+from rexecop.proof.records.decision import PolicyRequest, RequestTarget
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.intent import Intent
-from rexecop.proof.records.plan import Plan
+from rexecop.proof.records.plan import Plan, PlannedTarget
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import HaltScope
+
+Name: TypeAlias = tuple[HaltScope, str | None]
 
 
 def standing(records: Iterable[Sealed]) -> tuple[Halt, ...]:
@@ -26,15 +30,39 @@ def standing(records: Iterable[Sealed]) -> tuple[Halt, ...]:
 
 def stopping(halts: Iterable[Halt], intent: Intent, plan: Plan) -> Halt | None:
     """Return the first of `halts` that stops the operation of `intent` and `plan`; one target is enough."""
+    names = names_of(intent, plan)
+    return next((halt for halt in halts if (halt.scope, halt.name) in names), None)
+
+
+def stopping_request(halts: Iterable[Halt], request: PolicyRequest) -> Halt | None:
+    """Return the first of `halts` that would stop what `request` asks about."""
+    asked = (request.profile, request.intent, request.environment)
+    names = _names(request.targets, *asked, (request.principal.person, request.sponsor))
+    return next((halt for halt in halts if (halt.scope, halt.name) in names), None)
+
+
+def names_of(intent: Intent, plan: Plan) -> frozenset[Name]:
+    """Return scope and name of each halt that stops the operation of `intent` and `plan`."""
+    asked = (intent.profile.name, intent.intent, intent.environment.id)
+    return _names(plan.targets, *asked, (intent.by.person, intent.sponsor))
+
+
+def _names(
+    targets: Sequence[PlannedTarget | RequestTarget],
+    profile: str,
+    intent: str,
+    environment: str,
+    requesters: Iterable[str | None],
+) -> frozenset[Name]:
     names: dict[HaltScope, set[str | None]] = {
         HaltScope.ALL: {None},
-        HaltScope.TARGET: {*(target.id for target in plan.targets)},
-        HaltScope.GROUP: {*(group for target in plan.targets for group in target.groups)},
-        HaltScope.INTENT: {intent.intent, f"{intent.profile.name}/{intent.intent}"},
-        HaltScope.ENVIRONMENT: {intent.environment.id},
-        HaltScope.REQUESTER: {intent.by.person, intent.sponsor},
+        HaltScope.TARGET: {*(target.id for target in targets)},
+        HaltScope.GROUP: {*(group for target in targets for group in target.groups)},
+        HaltScope.INTENT: {intent, f"{profile}/{intent}"},
+        HaltScope.ENVIRONMENT: {environment},
+        HaltScope.REQUESTER: {*filter(None, requesters)},
     }
-    return next((halt for halt in halts if halt.name in names[halt.scope]), None)
+    return frozenset((scope, name) for scope, found in names.items() for name in found)
 
 
 def words(halt: Halt) -> str:

@@ -18,22 +18,23 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from rexecop.proof import sshsig
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import ChainBroken, ProofError
 from rexecop.proof.kinship import Objection, Register, person_key
 from rexecop.proof.principal import Principal
-from rexecop.proof.publickey import PublicKey
 from rexecop.proof.records import Approval, Intent, Plan
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, ApprovalStatement
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Terms, terms_digest
 from rexecop.proof.standing import standing_objection
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Established, Verdict
+
+if TYPE_CHECKING:
+    from rexecop.proof.publickey import PublicKey
 
 VERDICTS_KEPT: Final = 1024  # An operation's approvals are counted for each of its tickets.
 COUNTED_MAX: Final = 128  # No quorum is larger; seating people costs more than linear time.
@@ -346,6 +347,8 @@ def _key_objection(
 
 
 def _signature_objection(record: Approval, register: Register) -> Objection | None:
+    from rexecop.proof.publickey import PublicKey  # As in `_signed_by`.
+
     enrolment = register.enrolment_of(record.statement.approver)
     signed_by = _signed_by(record.signature, encode(record.statement))
     try:
@@ -363,6 +366,8 @@ def _signature_objection(record: Approval, register: Register) -> Objection | No
 @lru_cache(maxsize=VERDICTS_KEPT)
 def _signed_by(signature: str, statement: bytes) -> PublicKey | str:
     """Return the key that signed the statement, or why none is shown to have."""
+    from rexecop.proof import sshsig  # Most decisions need nobody's signature, and not wait for it.
+
     try:
         return sshsig.verify(signature, statement, APPROVAL_NAMESPACE).public
     except ProofError as error:

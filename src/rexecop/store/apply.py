@@ -19,7 +19,7 @@ from rexecop.store.errors import BatchRefused, ClockSteppedBack, StoreDamaged
 from rexecop.store.log import nodes_in, size_in
 from rexecop.store.packing import Packed, pack_digest, pack_key, pack_time, unpack_body, unpack_operation
 from rexecop.store.prepare import Prepared
-from rexecop.store.reading import last_change_in, lease_in, number_in
+from rexecop.store.reading import count_in, last_change_in, lease_in, number_in
 from rexecop.store.rows import columns, save_row
 from rexecop.store.schema import CHUNK_BYTES, CHUNKS_MAX
 
@@ -109,6 +109,8 @@ class Applier:
         number = tail.number or self._next_number(prepared.key)
         self._check_follows(tail, batch)
         self._check_fence(number, batch)
+        if batch.beside is not None and count_in(self.connection, batch.beside[0]) != batch.beside[1]:
+            raise AppendConflict(f"`{batch.beside[0]}` has other records than were read")
         if tail.number == 0:
             stored = (None,) * 12 if batch.row is None else columns(batch.row)
             self.connection.execute(_NEW_ROW, (*stored, number, prepared.key))

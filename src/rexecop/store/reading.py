@@ -106,11 +106,7 @@ class Reading(Log):
     def records_of(self, operation: str) -> int:
         """Return how many records `operation` has; 0 for none."""
         with self._readers.borrow() as connection:
-            row = connection.execute(
-                "SELECT max(n) FROM records WHERE op=(SELECT number FROM operations WHERE id=?)",
-                (pack_operation(operation),),
-            ).fetchone()
-        return 0 if row is None or row[0] is None else int(row[0]) + 1
+            return count_in(connection, operation)
 
     def resolve(self, name: str) -> str:
         """Return the operation id for an id, a unique prefix, a short number, or `@` (the newest).
@@ -287,6 +283,15 @@ class Reading(Log):
     def instance_id(self) -> str:
         """Return the id of the instance this ledger is of."""
         return str(self._meta("instance"))
+
+
+def count_in(connection: apsw.Connection, operation: str) -> int:
+    """Return how many records `operation` has; 0 for none."""
+    row = connection.execute(
+        "SELECT max(n) FROM records WHERE op=(SELECT number FROM operations WHERE id=?)",
+        (pack_operation(operation),),
+    ).fetchone()
+    return 0 if row is None or row[0] is None else int(row[0]) + 1
 
 
 def last_change_in(connection: apsw.Connection) -> int:

@@ -87,7 +87,9 @@ def _receipts(records: Sequence[Sealed], notes: Notes) -> None:
 
 def _instance_slice(records: Sequence[Sealed], instance: str, notes: Notes) -> None:
     if records and records[0].record.n != 0:
-        notes.skip("revocations of keys", "the instance's chain is not included from its first record on")
+        notes.skip(
+            "revocations of keys, and halts", "the instance's chain is not included from its first record on"
+        )
     for sealed in records:
         other, foreign = sealed.record.operation != instance, not _of_instance(sealed.record)
         notes.when(other, "E03c", sealed, f"is not of the instance `{instance:.64}`")
@@ -97,7 +99,9 @@ def _instance_slice(records: Sequence[Sealed], instance: str, notes: Notes) -> N
         if record.n <= before.record.n:
             notes.when(True, "E03a", sealed, f"of the instance follows record {before.record.n}")
         elif record.n != before.record.n + 1:
-            notes.skip("revocations of keys", "records of the instance's chain are left out in between")
+            notes.skip(
+                "revocations of keys, and halts", "records of the instance's chain are left out in between"
+            )
         elif record.prev != before.digest:
             notes.when(True, "E03b", sealed, "of the instance does not name the record before it")
         early = record.at < before.record.at - CLOCK_TOLERANCE

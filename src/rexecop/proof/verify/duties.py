@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import ProofError, RecordMalformed, RexecopError
+from rexecop.proof.halts import Name, names_of
 from rexecop.proof.kinship import person_key
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
-from rexecop.proof.records import Approval, Command, Decision, Intent, Plan, Ticket, Verb
+from rexecop.proof.records import Approval, Attempt, Command, Decision, Halt, Intent, Plan, Ticket, Verb
 from rexecop.proof.records.decision import Terms, terms_digest
 from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, pack_groups
-from rexecop.proof.vocabulary import Established, Verdict
+from rexecop.proof.vocabulary import Established, Phase, Verdict
 
 _OBJECTIONS: Final = {
     "self-approval": "E08a",
@@ -75,13 +77,38 @@ def check(evidence: Evidence, notes: Notes) -> None:
 
 
 def check_bundle(opened: Opened, notes: Notes) -> None:
-    """Step 8: no two operations are one use of a standing approval."""
+    """Step 8: no two operations are one use of a standing approval, and no call was made against a halt."""
     used: dict[tuple[str, int], str] = {}
     for sealed, approval in opened.of(Approval):
         if approval.use is not None:
             key = (approval.statement.nonce, approval.use)
             again = used.setdefault(key, approval.operation) != approval.operation
             notes.when(again, "E08l", sealed, "is a use of a standing approval that was made already")
+    _halts(opened, notes)
+
+
+def _halts(opened: Opened, notes: Notes) -> None:
+    """Go through halts and attempts in the order of the log; a probe may look whatever stands."""
+    places = zip(opened.instance, opened.contents.proofs.instance, strict=False)
+    halts = [(place.leaf, sealed, sealed.record) for sealed, place in places]
+    if not any(isinstance(record, Halt) for _, _, record in halts):
+        return
+    standing: set[Name] = set()
+    stopped = {name: _stopped_by(records) for name, records in opened.operations.items()}
+    attempts = [(leaf, sealed, sealed.record) for sealed, leaf in opened.leaves]
+    for _, sealed, record in sorted((*attempts, *halts), key=itemgetter(0)):
+        if isinstance(record, Halt):
+            change = standing.discard if record.lifted else standing.add
+            change((record.scope, record.name))
+        elif isinstance(record, Attempt) and record.phase is not Phase.PROBE and standing:
+            halted = standing & stopped.get(record.operation, frozenset())
+            notes.when(halted, "E08r", sealed, "was made although a halt stood against it")
+
+
+def _stopped_by(records: Sequence[Sealed]) -> frozenset[Name]:
+    intent = next((one.record for one in records if isinstance(one.record, Intent)), None)
+    plan = next((one.record for one in records if isinstance(one.record, Plan)), None)
+    return frozenset() if intent is None or plan is None else names_of(intent, plan)
 
 
 def _commands(intent: Intent, evidence: Evidence, notes: Notes) -> None:
