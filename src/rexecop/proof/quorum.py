@@ -31,7 +31,9 @@ from rexecop.proof.publickey import PublicKey
 from rexecop.proof.records import Approval, Intent, Plan
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, ApprovalStatement
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Terms, terms_digest
+from rexecop.proof.records.plan import CallStep
 from rexecop.proof.standing import standing_objection
+from rexecop.proof.steps import step_terms
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Established, Verdict
 
@@ -90,10 +92,13 @@ def tally(
     groups: Groups | None,
     at: datetime,
     standing: Sequence[Sealed] = (),
+    step: CallStep | None = None,
+    call: Digest | None = None,
 ) -> Tally:
     """Return which of `approvals` count at `at`, and whether they are enough.
 
     `standing` are the instance's own records, which show the standing approvals given.
+    With `step` those of its filled call `call` are counted, else those of the whole plan.
 
     The order of `approvals` does not matter and repeating one changes nothing.
 
@@ -101,18 +106,22 @@ def tally(
         ChainBroken: `plan` is not the plan of `intent`.
     """
     asked, planned = _pair(intent, plan)
+    named = terms_digest(terms)
+    terms = terms if step is None else step_terms(terms, step)
     case = _Case(
         intent=asked,
         plan=planned,
         plan_digest=plan.digest,
         terms=terms,
-        terms_digest=terms_digest(terms),
+        terms_digest=named,
         required=tuple(dict.fromkeys(rule.group for rule in terms.approvals)),
         preview=preview,
         register=Register(asked, enrolments, terms),
         groups=groups,
         at=at,
         standing=standing,
+        step=None if step is None else step.id,
+        call=call,
     )
     counted: list[Counted] = []
     excluded: list[Objection] = []
@@ -181,6 +190,8 @@ class _Case:
     groups: Groups | None
     at: datetime
     standing: Sequence[Sealed]
+    step: str | None
+    call: Digest | None
 
     def is_in(self, record: Approval, group: str) -> bool:
         """Return whether who said this is in `group`."""
@@ -282,6 +293,8 @@ def _objection(case: _Case, record: Approval) -> Objection | None:
 
 def _statement_objection(case: _Case, record: Approval) -> Objection | None:
     said = record.statement
+    if said.step != case.step or (said.approves and said.call != case.call):
+        return Objection("approval-other-step", "the statement is about another step, or another call of it")
     if said.covers is not None:
         return _standing_objection(case, record)
     if {said.operation, record.operation} != {case.plan.operation}:
