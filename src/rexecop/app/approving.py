@@ -219,9 +219,9 @@ def _not_asked(op: Operation, word: Word) -> ApprovalNotAsked:
         what = f"it waits for approval of step `{awaited.id}`"
     elif word.step is not None:
         what = f"it does not wait for approval of step `{word.step:.64}`"
-    steps = () if awaited is None else (f"rexecop approve {op.id} --step {awaited.id} --key FILE",)
+    step = "" if awaited is None else f"rexecop approve {op.id} --step {awaited.id} --key FILE"
     text = f"operation `{op.id}` is `{op.state}`; {what}"
-    return ApprovalNotAsked(text, state=str(op.state), next_steps=steps)
+    return ApprovalNotAsked(text, state=str(op.state), next_steps=(step or f"rexecop why {op.id}",))
 
 
 def _shown(op: Operation) -> Digest:

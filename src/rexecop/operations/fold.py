@@ -199,13 +199,7 @@ class Operation:
 
     def missing_approvals(self) -> tuple[ApprovalRule, ...]:
         """Return the approval rules no counted yes fills yet."""
-        wanted = terms_digest(self.terms)
-        persons: dict[str, tuple[str, ...]] = {}
-        for approval in self.standing_approvals():
-            if approval.statement.approves and approval.statement.terms == wanted:
-                persons.setdefault(approval.statement.approver.person, approval.groups)
-        kept = within(self.terms.approval_limits, list(persons.values()))
-        return unfilled(self.terms.approvals, kept)
+        return _missing(self.terms, self.terms, self.standing_approvals())
 
     def standing_approvals(self) -> tuple[Approval, ...]:
         """Return each yes to what is asked now, and each no, that was not taken back."""
@@ -238,29 +232,15 @@ class Operation:
 
     def missing_for(self, step: CallStep) -> tuple[ApprovalRule, ...]:
         """Return the approval rules of `step` that no counted yes fills yet."""
-        terms, wanted = step_terms(self.terms_in_force, step), terms_digest(self.terms_in_force)
-        said = [_typed(item, Approval) for item in self.said_of(step.id)]
-        persons = {
-            one.statement.approver.person: one.groups
-            for one in said
-            if one.statement.approves and one.statement.terms == wanted
-        }
-        return unfilled(terms.approvals, within(terms.approval_limits, list(persons.values())))
+        said = [_typed(sealed, Approval) for sealed in self.said_of(step.id)]
+        return _missing(step_terms(self.terms_in_force, step), self.terms_in_force, said)
 
     def given_by(self, person: str, step: str | None = None) -> Sealed | None:
         """Return the newest yes or no of `person` that was not taken back; with `step` that to its call."""
-        if step is not None:
-            said = {_typed(item, Approval).statement.approver.person: item for item in self.said_of(step)}
-            return next((item for name, item in said.items() if person_key(name) == person_key(person)), None)
-        standing = self.standing_approvals()
-        key = person_key(person)
-        mine = (
-            sealed
-            for sealed in reversed(self.approvals)
-            if sealed.record in standing
-            and person_key(_typed(sealed, Approval).statement.approver.person) == key
-        )
-        return next(mine, None)
+        standing, key = self.standing_approvals(), person_key(person)
+        said = self.said_of(step) if step else [one for one in self.approvals if one.record in standing]
+        mine = [one for one in said if person_key(_typed(one, Approval).statement.approver.person) == key]
+        return mine[-1] if mine else None
 
     def progress_of(self, step: Step, phase: Phase) -> Progress:
         """Return (and begin) the progress of `step` in `phase`."""
@@ -336,6 +316,16 @@ def _present(sealed: Sealed | None, name: str) -> Sealed:
     if sealed is None:
         raise ChainBroken(f"the operation has no {name} record")
     return sealed
+
+
+def _missing(terms: Terms, named: Terms, said: Iterable[Approval]) -> tuple[ApprovalRule, ...]:
+    """Return what `terms` ask that no yes of `said` to the terms `named` fills."""
+    wanted = terms_digest(named)
+    persons: dict[str, tuple[str, ...]] = {}
+    for approval in said:
+        if approval.statement.approves and approval.statement.terms == wanted:
+            persons.setdefault(approval.statement.approver.person, approval.groups)
+    return unfilled(terms.approvals, within(terms.approval_limits, list(persons.values())))
 
 
 def _outcome(progress: Progress) -> Outcome:

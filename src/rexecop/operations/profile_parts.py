@@ -156,7 +156,7 @@ def _approvals(fields: Fields, *, calls: bool) -> tuple[ApprovalRule, ...]:
     for node in fields.items("approvals", APPROVALS_MAX):
         entry = _APPROVAL.fullmatch(node.text())
         if entry is None:
-            node.refuse(f"`{node.value!s:.60}` names no approval", allowed="like `1 of approvers`")
+            node.refuse(f"`{node.value!s:.60}` names no approval like `1 of approvers`")
         elif not calls:
             node.refuse("only a step of type `connector` makes a call that could be approved")
         else:

@@ -97,17 +97,15 @@ def tally(
 ) -> Tally:
     """Return which of `approvals` count at `at`, and whether they are enough.
 
-    `standing` are the instance's own records, which show the standing approvals given.
-    With `step` those of its filled call `call` are counted, else those of the whole plan.
-
-    The order of `approvals` does not matter and repeating one changes nothing.
+    `standing` are the instance's own records, which show the standing approvals given. With `step`
+    those of its filled call `call` are counted, else those of the whole plan. The order of
+    `approvals` does not matter and repeating one changes nothing.
 
     Raises:
         ChainBroken: `plan` is not the plan of `intent`.
     """
     asked, planned = _pair(intent, plan)
-    named = terms_digest(terms)
-    terms = terms if step is None else step_terms(terms, step)
+    named, terms = terms_digest(terms), terms if step is None else step_terms(terms, step)
     case = _Case(
         intent=asked,
         plan=planned,
@@ -142,9 +140,8 @@ def tally(
         else:
             excluded.append(replace(found, approval=sealed.digest))
     missing = unfilled(terms.approvals, [item.groups for item in counted])
-    # A rule for nobody is no rule.
-    asks = bool(terms.approvals) and all(rule.count > 0 for rule in terms.approvals)
-    asks = asks and terms.verdict is Verdict.APPROVAL_REQUIRED
+    asks = terms.verdict is Verdict.APPROVAL_REQUIRED and bool(terms.approvals)
+    asks = asks and all(rule.count > 0 for rule in terms.approvals)  # A rule for nobody is no rule.
     return Tally(
         counted=tuple(counted),
         excluded=tuple(excluded),
