@@ -1272,14 +1272,14 @@ def an_approver_with_a_conflict_of_interest() -> Case:
     return cutting(book)
 
 
-@earns("E08r")
+@earns("E08s")
 def a_step_that_nobody_approved() -> Case:
     book, step, _ = paused_change()
     resumed_change(book, step)
     return cutting(book)
 
 
-@earns("E08r")
+@earns("E08s")
 def a_step_whose_plan_asks_and_whose_terms_do_not() -> Case:
     book = Book("op_step")
     look = read_step(asks=(ApprovalRule(count=1, group="ops"),))
@@ -1291,7 +1291,7 @@ def a_step_whose_plan_asks_and_whose_terms_do_not() -> Case:
     return cutting(book)
 
 
-@earns("E08r")
+@earns("E08s")
 def a_step_approved_for_another_call() -> Case:
     book, step, _ = paused_change()
     book.approve(MARA, APPROVER_KEY, step="set", call=digest_of(b"another call"))
@@ -1299,7 +1299,7 @@ def a_step_approved_for_another_call() -> Case:
     return cutting(book)
 
 
-@earns("E08r")
+@earns("E08s")
 def a_step_whose_approval_was_taken_back() -> Case:
     book, step, call = paused_change()
     yes = book.approve(MARA, APPROVER_KEY, step="set", call=call)
@@ -1308,7 +1308,7 @@ def a_step_whose_approval_was_taken_back() -> Case:
     return cutting(book)
 
 
-@earns("E08r")
+@earns("E08s")
 def a_step_that_somebody_refused() -> Case:
     book, step, call = paused_change()
     book.approve(OTTO, SECOND_APPROVER_KEY, approves=False, step="set", call=call)
@@ -1317,7 +1317,7 @@ def a_step_that_somebody_refused() -> Case:
     return cutting(book)
 
 
-@earns("E08r")
+@earns("E08s")
 def a_step_approved_after_it_was_attempted() -> Case:
     book, step, call = paused_change()
     resumed_change(book, step)
@@ -1325,7 +1325,7 @@ def a_step_approved_after_it_was_attempted() -> Case:
     return cutting(book)
 
 
-@earns("E08r")
+@earns("E08s")
 def a_step_approved_by_who_asked() -> Case:
     chain = instance_chain((*ENROLMENTS, enrol("jan", Role.APPROVER, REQUESTER_KEY)))
     book, step, call = paused_change()
@@ -1334,7 +1334,7 @@ def a_step_approved_by_who_asked() -> Case:
     return cutting(book, instance=chain)
 
 
-@earns("E08r")
+@earns("E08s")
 def a_ticket_by_the_approval_of_a_step() -> Case:
     book, _, _ = planned_change()
     book.approve(MARA, APPROVER_KEY, step="set", call=digest_of(b"a call"))

@@ -111,7 +111,7 @@ CODES: Final[Mapping[str, str]] = {
     "E08o": "an approval had been taken back",
     "E08p": "more of a group approved than may, or somebody with a conflict of interest",
     "E08q": "a standing approval was not given, was taken back, or does not cover the plan",
-    "E08r": "a step was attempted without the approvals it asks, or by those of another",
+    "E08s": "a step was attempted without the approvals it asks, or by those of another",
     "E09a": "the receipt says completed, the outcomes do not",
     "E09b": "the receipt counts otherwise",
     "E09c": "an attempt was closed without an outcome",

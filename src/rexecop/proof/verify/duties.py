@@ -41,7 +41,7 @@ _OBJECTIONS: Final = {
     "standing-withdrawn": "E08q",
     "standing-outside": "E08q",
     "standing-used-up": "E08q",
-    "approval-other-step": "E08r",
+    "approval-other-step": "E08s",
 }
 
 
@@ -155,10 +155,10 @@ def _steps(
         try:
             found = _count(sealed, terms, case, groups, evidence, step, attempt.permit.call)
         except ProofError as error:
-            notes.when(True, "E08r", sealed, f"cannot be counted for: {error.message}")
+            notes.when(True, "E08s", sealed, f"cannot be counted for: {error.message}")
             continue
         short = not found.satisfied
-        notes.when(short, "E08r", sealed, f"is of step `{step.id:.64}`, whose approval is missing")
+        notes.when(short, "E08s", sealed, f"is of step `{step.id:.64}`, whose approval is missing")
         if not short:
             notes.counted |= {entry.approval for entry in found.counted}
 
