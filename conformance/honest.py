@@ -52,10 +52,12 @@ from conformance.worlds import (
     erasing,
     halting,
     instance_chain,
+    paused_change,
     pinned_change,
     planned_change,
     read_step,
     recorded,
+    resumed_change,
     scripted_step,
     standing,
     used_change,
@@ -268,6 +270,27 @@ def a_yes_taken_back_and_given_again() -> Case:
     again = book.approve(MARA, APPROVER_KEY)
     book.ticket(approvals=(again.digest,))
     book.run(look, facts=PATHS)
+    return bundled(book)
+
+
+@logged("A step waited for approval of its exact call, somebody took a no back, and the change was done.")
+def approved_step() -> Case:
+    book, step, call = paused_change(asks=(ONE_OF_OPS,))
+    no = book.approve(OTTO, SECOND_APPROVER_KEY, approves=False, step="set", call=call)
+    book.approve(OTTO, SECOND_APPROVER_KEY, approves=False, step="set", call=call, withdraws=no.digest)
+    book.approve(MARA, APPROVER_KEY, step="set", call=call)
+    resumed_change(book, step)
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
+@logged("Somebody said no to a step, and the operation was cancelled before it.")
+def refused_step() -> Case:
+    book, _, call = paused_change()
+    book.approve(OTTO, SECOND_APPROVER_KEY, approves=False, step="set", call=call)
+    book.add(Command, by=JAN, verb=Verb.CANCEL, reason="then not")
+    book.receipt(State.CANCELLED)
     return bundled(book)
 
 

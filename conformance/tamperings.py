@@ -54,11 +54,13 @@ from conformance.worlds import (
     erasing,
     halting,
     instance_chain,
+    paused_change,
     pinned_change,
     planned_change,
     process,
     read_step,
     recorded,
+    resumed_change,
     standing,
     used_change,
 )
@@ -1281,6 +1283,76 @@ def a_key_that_the_sponsor_enrolled_for_another() -> Case:
 def an_approver_with_a_conflict_of_interest() -> Case:
     book, _, _ = planned_change(approval_limits=(ApprovalLimit(at_most=0, group="ops"),))
     book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+    return cutting(book)
+
+
+@earns("E08s")
+def a_step_that_nobody_approved() -> Case:
+    book, step, _ = paused_change()
+    resumed_change(book, step)
+    return cutting(book)
+
+
+@earns("E08s")
+def a_step_whose_plan_asks_and_whose_terms_do_not() -> Case:
+    book = Book("op_step")
+    look = read_step(asks=(ApprovalRule(count=1, group="ops"),))
+    book.intent()
+    book.plan((look,), Effect.READ)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.run(look, facts=PATHS)
+    return cutting(book)
+
+
+@earns("E08s")
+def a_step_approved_for_another_call() -> Case:
+    book, step, _ = paused_change()
+    book.approve(MARA, APPROVER_KEY, step="set", call=digest_of(b"another call"))
+    resumed_change(book, step)
+    return cutting(book)
+
+
+@earns("E08s")
+def a_step_whose_approval_was_taken_back() -> Case:
+    book, step, call = paused_change()
+    yes = book.approve(MARA, APPROVER_KEY, step="set", call=call)
+    book.approve(MARA, APPROVER_KEY, approves=False, step="set", call=call, withdraws=yes.digest)
+    resumed_change(book, step)
+    return cutting(book)
+
+
+@earns("E08s")
+def a_step_that_somebody_refused() -> Case:
+    book, step, call = paused_change()
+    book.approve(OTTO, SECOND_APPROVER_KEY, approves=False, step="set", call=call)
+    book.approve(MARA, APPROVER_KEY, step="set", call=call)
+    resumed_change(book, step)
+    return cutting(book)
+
+
+@earns("E08s")
+def a_step_approved_after_it_was_attempted() -> Case:
+    book, step, call = paused_change()
+    resumed_change(book, step)
+    book.approve(MARA, APPROVER_KEY, step="set", call=call)
+    return cutting(book)
+
+
+@earns("E08s")
+def a_step_approved_by_who_asked() -> Case:
+    chain = instance_chain((*ENROLMENTS, enrol("jan", Role.APPROVER, REQUESTER_KEY)))
+    book, step, call = paused_change()
+    book.approve(JAN, REQUESTER_KEY, step="set", call=call)
+    resumed_change(book, step)
+    return cutting(book, instance=chain)
+
+
+@earns("E08s")
+def a_ticket_by_the_approval_of_a_step() -> Case:
+    book, _, _ = planned_change()
+    book.approve(MARA, APPROVER_KEY, step="set", call=digest_of(b"a call"))
     book.ticket()
     return cutting(book)
 

@@ -55,6 +55,7 @@ from rexecop.proof.records.decision import (
     Obligations,
     PackRef,
     RuleRef,
+    StepTerms,
     Terms,
     terms_digest,
 )
@@ -419,6 +420,28 @@ def approved_change(key: Signer = APPROVER_KEY) -> tuple[Book, CallStep, CallSte
     book.approve(replace(MARA, credential=key.public.fingerprint), key)
     book.ticket()
     return book, look, change
+
+
+STEP_TERMS: Final = StepTerms(step="set", approvals=(ONE_OF_OPS,))
+
+
+def paused_change(**change: Any) -> tuple[Book, CallStep, Digest]:
+    """Started without approval, and paused before the call of its change, whose digest is the last."""
+    book = Book("op_step")
+    look, step = read_step(), change_step(**change)
+    book.intent()
+    book.plan((look, step), Effect.CHANGE)
+    book.decision(Verdict.ALLOWED, steps=(STEP_TERMS,))
+    book.ticket()
+    book.run(look, facts=PATHS)
+    book.add(Command, verb=Verb.PAUSE, reason="step `set`: approval by 1 of `ops` is missing")
+    return book, step, call_digest(fill(step.call, VALUES))
+
+
+def resumed_change(book: Book, step: CallStep, **more: Any) -> None:
+    """The change of a paused operation is made."""
+    book.add(Command, verb=Verb.RESUME)
+    book.outcome("set", book.attempt(step, values=VALUES, target_n=1, **more))
 
 
 def a_change(key: Signer = APPROVER_KEY) -> Book:

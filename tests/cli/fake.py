@@ -136,6 +136,7 @@ class FakeInstance:
         agent: bool = False,
         approves: bool = True,
         withdraws: bool = False,
+        step: str | None = None,
         reason: str | None = None,
     ) -> OperationView:
         await self.may_approve(name, key=key, agent=agent)
@@ -150,6 +151,7 @@ class FakeInstance:
         agent: bool = False,
         approves: bool = True,
         withdraws: bool = False,
+        step: str | None = None,
     ) -> None:
         if key == Path("own.key"):
             raise NotByTheRequester("`alice` asked for this and cannot approve it")

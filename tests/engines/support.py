@@ -12,7 +12,9 @@ from rexecop.engines.driver import Driver
 from rexecop.engines.runner import runner_id
 from rexecop.governance.approvals import approval_statement
 from rexecop.operations.fold import Operation, fold
+from rexecop.operations.next import awaited_call
 from rexecop.proof import sshsig
+from rexecop.proof.call import call_digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
 from rexecop.proof.preview import preview, preview_digest
@@ -48,15 +50,18 @@ def of_kind(house: House, operation: str, kind: type[Record]) -> list[Sealed]:
     return [s for s in house.store.journal(operation).records if isinstance(s.record, kind)]
 
 
-async def approve(house: House, operation: str, person: str, *, approves: bool = True) -> None:
-    """Record the signed word of `person`."""
+async def approve(
+    house: House, operation: str, person: str, *, approves: bool = True, step: str | None = None
+) -> None:
+    """Record the signed word of `person`, of the call of `step` if it is named."""
     session = house.session(operation)
     key = KEYS[person]
     approver = Principal(person=person, established=Established.KEY, credential=key.key_id)
     op = session.op
+    make = awaited_call(op) if step is not None else None
     statement = approval_statement(
         plan=op.sealed_plan,
-        terms=op.terms,
+        terms=op.terms_in_force,
         preview=preview_digest(preview(op.sealed_intent, op.sealed_plan)),
         approver=approver,
         approves=approves,
@@ -64,6 +69,8 @@ async def approve(house: House, operation: str, person: str, *, approves: bool =
         now=session.judged_now(),
         valid_for=timedelta(hours=24),
         reason=None,
+        step=step,
+        call=None if make is None else call_digest(make.call),
     )
     session.add(
         Approval,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rexecop.governance import approvals, permits, tickets, why
 from rexecop.governance.errors import GovernanceError
-from rexecop.governance.obligations import merge_approvals, merge_budgets, merge_obligations, tighter
+from rexecop.governance.obligations import merge_budgets, merge_obligations, tighter
 from rexecop.governance.permits import PERMIT_SECONDS_MAX
 from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place
 from rexecop.proof.call import Call, Scalar, call_digest, fill
@@ -21,6 +21,7 @@ from rexecop.proof.records.decision import Budget, Obligations, Terms
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.scope import scope_root, undo_scope_root
+from rexecop.proof.steps import merge_approvals
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Effect, Established, Grade, Isolation, Mode, Phase
 from tests.governance import cases

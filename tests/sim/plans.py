@@ -10,11 +10,12 @@ from rexecop.engines.asking import record_decision
 from rexecop.engines.closing import close
 from rexecop.engines.recent import counted
 from rexecop.engines.session import Session
-from rexecop.governance.admission import decide
+from rexecop.governance.steps import admit
 from rexecop.operations.ports import PinnedInput
 from rexecop.proof.call import Limits
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.principal import Principal
+from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.intent import EnvironmentRef, Intent, Origin, ProfileRef
 from rexecop.proof.records.plan import (
     CallStep,
@@ -48,6 +49,7 @@ class Wanted:
     tolerated: bool = False
     before: Expectation | None = None
     after: Expectation | None = None
+    asks: tuple[ApprovalRule, ...] = ()
 
 
 def change(name: str, **more: object) -> Wanted:
@@ -100,6 +102,7 @@ def _call_step(operation: str, one: Wanted, effect: Effect) -> CallStep:
         else None,
         undo=scripted(operation, one.id, Phase.UNDO, one.target, Effect.CHANGE) if one.undo else None,
         continue_on_error=one.tolerated,
+        asks=one.asks,
     )
 
 
@@ -146,7 +149,7 @@ def drafted(
     op = session.op
     request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
     request = counted(house.authority.policy(), house.store, session.id, request)
-    answer = decide(house.authority.policy(), request)
+    answer = admit(house.authority.policy(), request, op.the_plan)
     record_decision(session, request, answer)
     if session.op.receipt_due:
         close(session, house.world.signer)

@@ -37,11 +37,12 @@ APPROVAL_VALID: Final = timedelta(hours=24)  # What was looked at yesterday is l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """What a person says: yes, no, or that they take back what they said."""
+    """What a person says: yes, no, or that they take back what they said; of one `step` if it is named."""
 
     approves: bool = True
     withdraws: bool = False
     reason: str | None = None
+    step: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

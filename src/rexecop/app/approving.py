@@ -22,7 +22,9 @@ from rexecop.governance.errors import (
 )
 from rexecop.governance.requests import ApprovalAnswer, ApprovalRequest, RequestedApprover, require_fits
 from rexecop.operations.fold import Operation
+from rexecop.operations.next import awaited_call
 from rexecop.operations.ports import Claim
+from rexecop.proof.call import call_digest
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
@@ -30,10 +32,12 @@ from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import Principal
 from rexecop.proof.quorum import Groups
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval, ApprovalStatement
+from rexecop.proof.records.decision import Terms
 from rexecop.proof.records.instance import Note
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.sshsig import sign
+from rexecop.proof.steps import step_terms
 from rexecop.proof.vocabulary import Role, State, Verdict
 
 
@@ -57,7 +61,7 @@ class Approving:
         op = session.op
         statement = approval_statement(
             plan=op.sealed_plan,
-            terms=op.terms,
+            terms=_terms(op, word),
             preview=_shown(op),
             approver=approver,
             approves=word.approves,
@@ -66,6 +70,8 @@ class Approving:
             valid_for=APPROVAL_VALID,
             reason=word.reason,
             withdraws=given,
+            step=word.step,
+            call=_call(op, word),
         )
         await self._record(session, statement, sign(signer, APPROVAL_NAMESPACE, encode(statement)), groups)
 
@@ -76,7 +82,7 @@ class Approving:
             ApprovalRefused: as `may_approve`. AnswerUnfit: it answers something else, or is not signed.
         """
         said = answer.statement
-        word = Word(approves=said.approves, withdraws=said.withdraws is not None)
+        word = Word(approves=said.approves, withdraws=said.withdraws is not None, step=said.step)
         session, groups, given = await self._admitted(said.operation, said.approver, word)
         op = session.op
         if said.withdraws != given:
@@ -84,9 +90,10 @@ class Approving:
         require_fits(
             answer,
             plan=op.sealed_plan,
-            terms=op.terms,
+            terms=_terms(op, word),
             shown=_shown(op),
-            given=op.approvals,
+            given=(*op.approvals, *op.step_approvals),
+            call=_call(op, word),
             at=session.judged_now(),
         )
         await self._record(session, said, answer.signature, groups)
@@ -136,12 +143,9 @@ class Approving:
         op = session.op
         policy = self._authority.policy(op.the_plan.profile) if op.plan is not None else None
         if policy is None or not _hears(op, word):
-            what = (
-                "nothing said of it can be taken back" if word.withdraws else "it does not wait for approval"
-            )
-            raise ApprovalNotAsked(f"operation `{operation}` is `{op.state}`; {what}", state=str(op.state))
+            raise _not_asked(op, word)
         groups = policy.groups()
-        given = op.given_by(approver.person) if word.withdraws else None
+        given = op.given_by(approver.person, word.step) if word.withdraws else None
         try:
             if policy.entities.type_of(approver.person) == "Agent":
                 raise AgentApproval(f"`{approver.person}` is an agent; agents never approve")
@@ -153,7 +157,7 @@ class Approving:
                 approver,
                 intent=op.sealed_intent,
                 plan=op.sealed_plan,
-                terms=op.terms,
+                terms=_asked(op, word),
                 enrolments=self._authority.enrolments(),
                 groups=groups,
                 at=session.judged_now(),
@@ -191,6 +195,35 @@ class Approving:
         await session.flush()
 
 
+def _terms(op: Operation, word: Word) -> Terms:
+    """Return the terms that `word` names: a step is approved under those the work is done under."""
+    return op.terms if word.step is None else op.terms_in_force
+
+
+def _asked(op: Operation, word: Word) -> Terms:
+    """Return the terms that `word` is judged by."""
+    step = op.awaited
+    return op.terms if word.step is None or step is None else step_terms(op.terms_in_force, step)
+
+
+def _call(op: Operation, word: Word) -> Digest | None:
+    make = awaited_call(op) if word.step is not None else None
+    return None if make is None else call_digest(make.call)
+
+
+def _not_asked(op: Operation, word: Word) -> ApprovalNotAsked:
+    """Return why `word` cannot be said now, and what can."""
+    awaited = op.awaited if op.state is State.PAUSED else None
+    what = "nothing said of it can be taken back" if word.withdraws else "it does not wait for approval"
+    if awaited is not None:
+        what = f"it waits for approval of step `{awaited.id}`"
+    elif word.step is not None:
+        what = f"it does not wait for approval of step `{word.step:.64}`"
+    step = "" if awaited is None else f"rexecop approve {op.id} --step {awaited.id} --key FILE"
+    text = f"operation `{op.id}` is `{op.state}`; {what}"
+    return ApprovalNotAsked(text, state=str(op.state), next_steps=(step or f"rexecop why {op.id}",))
+
+
 def _shown(op: Operation) -> Digest:
     return preview_digest(preview(op.sealed_intent, op.sealed_plan))
 
@@ -200,7 +233,10 @@ def _refuses(given: Sealed) -> bool:
 
 
 def _hears(op: Operation, word: Word) -> bool:
-    """Return whether `word` can be said of an operation in this state: until its start, that is."""
+    """Return whether `word` can be said now: until the start, or that of the step."""
+    if word.step is not None:
+        make = awaited_call(op) if op.state is State.PAUSED else None
+        return make is not None and make.step.id == word.step
     if op.decision is None or op.terms.verdict is not Verdict.APPROVAL_REQUIRED:
         return False
     if word.withdraws:

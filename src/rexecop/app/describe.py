@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from rexecop.app.views import DecisionView, OperationView, RecordView, StepView
+from rexecop.app.views import AwaitingView, DecisionView, OperationView, RecordView, StepView
 from rexecop.operations.fold import Operation, Progress
 from rexecop.operations.index import waiting_for
 from rexecop.operations.machine import TERMINAL
+from rexecop.operations.next import awaited_call
 from rexecop.operations.ports import Damaged
+from rexecop.proof.call import call_digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import to_json
 from rexecop.proof.halts import words
+from rexecop.proof.plaintext import escape, quote
+from rexecop.proof.preview import call_text
 from rexecop.proof.records import Record
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.attempt import Attempt
@@ -23,6 +27,7 @@ from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import Validation
+from rexecop.proof.steps import step_terms
 from rexecop.proof.vocabulary import State
 
 
@@ -61,6 +66,7 @@ def operation_view(
             if record.statement.approves
         ),
         receipt=op.receipts[-1].digest if op.receipts else None,
+        awaiting=awaiting_view(op),
         damaged=tuple(f"record {item.n}: {item.reason}" for item in damaged),
         next=next_commands(op, number, state),
     )
@@ -79,7 +85,7 @@ def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
         State.APPROVED: ("start", "show", "cancel"),
         State.WAITING_FOR_APPROVAL: ("show", "approve {} --key FILE", "why", "cancel"),
         State.BLOCKED: ("why", *(("deny {} --withdraw --key FILE",) if refused else ()), "export"),
-        State.PAUSED: ("resume", "cancel"),
+        State.PAUSED: (*(_of_step(op) or ("resume",)), "cancel"),
         State.INDETERMINATE: (
             "reconcile {} --probe",
             "reconcile {} --outcome not-happened --reason TEXT",
@@ -98,6 +104,15 @@ def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
         f"rexecop {command.format(number)}" if "{}" in command else f"rexecop {command} {number}"
         for command in commands
     )
+
+
+def _of_step(op: Operation) -> tuple[str, ...]:
+    """Return what may be said of the step that waits, the likeliest first."""
+    view = awaiting_view(op)
+    if view is None or not (view.approvals_missing or view.refused_by):
+        return ()
+    what = "deny {} --withdraw" if view.refused_by else "approve {}"
+    return ("show", f"{what} --step {view.step} --key FILE", "why")
 
 
 def decision_view(op: Operation) -> DecisionView | None:
@@ -157,6 +172,33 @@ def _step_view(progress: Progress) -> StepView:
     )
 
 
+def awaiting_view(op: Operation) -> AwaitingView | None:
+    """Return the exact call that waits for approvals of its own, and whose."""
+    make = awaited_call(op) if op.state is State.PAUSED else None
+    if make is None:
+        return None
+    said = [item.record for item in op.said_of(make.step.id) if isinstance(item.record, Approval)]
+    return AwaitingView(
+        step=make.step.id,
+        target=make.step.target,
+        call=call_text(make.call),
+        digest=call_digest(make.call),
+        approvals_required=_words(step_terms(op.terms_in_force, make.step).approvals),
+        approvals_missing=_words(op.missing_for(make.step)),
+        approved_by=tuple(one.statement.approver.person for one in said if one.statement.approves),
+        refused_by=tuple(one.statement.approver.person for one in said if one.statement.refuses),
+    )
+
+
+def awaited_text(op: Operation) -> str:
+    """Return the call that waits for approvals of its own, as text to read before one signs; else nothing."""
+    view = awaiting_view(op)
+    if view is None:
+        return ""
+    asked = escape(" and ".join(view.approvals_required))
+    return f"step {quote(view.step)} needs approval by {asked}; its exact call {view.digest}:\n{view.call}\n"
+
+
 def record_view(sealed: Sealed) -> RecordView:
     """Return one line of history."""
     record = sealed.record
@@ -185,7 +227,8 @@ def summary(record: Record) -> str:
             said, use = record.statement, record.use
             standing = "standing " if said.covers is not None else ""
             counted_use = f", use {use} of {said.covers.uses}" if said.covers is not None and use else ""
-            return f"{standing}{said.in_a_word} by {said.approver.person}{counted_use}"
+            of_step = f" to step {said.step}" if said.step is not None else ""
+            return f"{standing}{said.in_a_word}{of_step} by {said.approver.person}{counted_use}"
         case Ticket():
             return f"leave to run once in {record.mode}"
         case Attempt():

@@ -10,10 +10,12 @@ from rexecop.app.settings import Settings
 from rexecop.app.views import OperationView, WhyView
 from rexecop.engines.budgets import in_words
 from rexecop.engines.driver import World
+from rexecop.engines.stepwise import count
 from rexecop.governance.replay import otherwise
 from rexecop.governance.why import of_answer, of_decision, of_tally
 from rexecop.lanes.failures import Failure, describe
 from rexecop.operations.fold import Operation
+from rexecop.operations.next import awaited_call
 from rexecop.operations.recover import settle_after
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import tally
@@ -48,6 +50,11 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
                 standing=world.authority.trust_records(),
             )
         )
+    if view.awaiting is not None and (make := awaited_call(op)) is not None:
+        asked = " and ".join(view.awaiting.approvals_required)
+        lines.append(f"step `{view.awaiting.step}` needs approval by {asked}; its exact call is:")
+        lines += view.awaiting.call.splitlines()
+        lines += of_tally(count(op, make, world.authority, world.clock.now()))
     if op.decision is not None:
         lines += in_words(world.store, world.clock, op, world.clock.now())
     if op.review_by is not None:

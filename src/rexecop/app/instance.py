@@ -13,7 +13,7 @@ from typing import Protocol
 from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
-from rexecop.app.describe import operation_view
+from rexecop.app.describe import awaited_text, operation_view
 from rexecop.app.doctor import Doctor
 from rexecop.app.erasing import ErasureView, erase_outputs
 from rexecop.app.evidence import Asked, Evidence
@@ -254,13 +254,17 @@ class Instance(Reading):
         approves: bool = True,
         withdraws: bool = False,
         reason: str | None = None,
+        step: str | None = None,
     ) -> OperationView:
         """Sign a yes (or no) to what `preview` shows, with the approver's own key, or take one back.
+
+        With `step` it is about the exact call of that step, which waits for it.
 
         Raises:
             ApprovalRefused: the approver may not, or the operation does not ask; the attempt is noted.
         """
-        name, word = self.resolve(operation), Word(approves=approves, withdraws=withdraws, reason=reason)
+        word = Word(approves=approves, withdraws=withdraws, reason=reason, step=step)
+        name = self.resolve(operation)
         await self._parts.approving.approve(name, key=key, agent=agent, word=word)
         return self.status(name)
 
@@ -272,14 +276,17 @@ class Instance(Reading):
         agent: bool = False,
         approves: bool = True,
         withdraws: bool = False,
+        step: str | None = None,
     ) -> None:
         """Return only if `approve` would take this key's word now; raises what it raises."""
-        name, word = self.resolve(operation), Word(approves=approves, withdraws=withdraws)
+        name, word = self.resolve(operation), Word(approves=approves, withdraws=withdraws, step=step)
         await self._parts.approving.may_approve(name, key=key, agent=agent, word=word)
 
     def asked_in_words(self, operation: str) -> str:
-        """Return the terms that an approval signs beside the preview, in one line."""
-        return f"terms: {terms_in_words(self.operation(operation).terms)}"
+        """Return the terms that an approval signs beside the preview, or the call of a step that waits."""
+        op = self.operation(operation)
+        waits = awaited_text(op)
+        return waits or f"terms: {terms_in_words(op.terms)}"
 
     def approval_request(self, operation: str) -> bytes:
         """Return what the operation asks its approvers, as a file that they answer on their own machine."""

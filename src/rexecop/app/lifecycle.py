@@ -20,7 +20,7 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.times import format_time
-from rexecop.proof.vocabulary import Ended, Phase
+from rexecop.proof.vocabulary import Ended, Phase, State
 
 
 class Lifecycle:
@@ -41,9 +41,19 @@ class Lifecycle:
         return lease is not None and lease.expires > self._world.clock.now() and is_alive(lease.runner)
 
     async def start(self, operation: str) -> Driven:
-        """Drive an operation as far as it goes; a lost attempt is written down first."""
+        """Drive an operation as far as it goes; a lost attempt is written down first.
+
+        One that was stopped for the approvals of a step goes on where they are given.
+
+        Raises:
+            ApprovalDenied, ApprovalsMissing: they are not.
+        """
         session = self.session(operation)
         await self._note_lost(session)
+        if session.op.state is State.PAUSED and session.op.paused_by == ENGINE and session.op.awaited:
+            self._driver.require_free(session)
+            self._driver.require_approved(session)
+            session.add(Command, verb=Verb.RESUME, reason=f"step `{session.op.awaited.id}` was approved")
         return await self._driver.drive(session)
 
     async def command(self, operation: str, verb: Verb, by: Principal, reason: str | None) -> Driven:
@@ -52,6 +62,7 @@ class Lifecycle:
         Raises:
             IllegalMove: the operation's state does not allow it; nothing was recorded.
             Halted: it would go on to act, and is halted; nothing was recorded.
+            ApprovalDenied, ApprovalsMissing: the step it would go on with needs approvals; likewise.
         """
         session = self.session(operation)
         if verb is not Verb.CANCEL and verb is not Verb.PAUSE:
@@ -60,6 +71,8 @@ class Lifecycle:
             close(session, self._world.signer)
         if verb in (Verb.RESUME, Verb.RETRY, Verb.UNDO):
             self._driver.require_free(session)
+        if verb is Verb.RESUME:
+            self._driver.require_approved(session)
         session.add(Command, by, verb=verb, reason=reason)
         if verb in (Verb.RETRY, Verb.UNDO):
             # The locks went back with the receipt; what changes the targets again takes them again.

@@ -29,6 +29,7 @@ from rexecop.proof.verify import NO_KEYS, Report, TrustedKeys, parse_trust, trus
 if TYPE_CHECKING:
     from rexecop.governance.admission import Policy
     from rexecop.governance.pack import Pack
+    from rexecop.proof.records.plan import Plan
 
 STDIN: Final = Path("-")
 _READ_MAX: Final = CONTAINER_BYTES_MAX + 1  # One more than the verifier takes, so that it is what refuses.
@@ -120,15 +121,19 @@ class Packs:
     def __init__(self) -> None:
         self._policies: dict[tuple[Digest, ...], Policy] = {}
 
-    def evaluate(self, decision: Decision, packs: Mapping[Digest, bytes]) -> Terms:
-        """Decide a recorded request again, under the packs that came with it.
+    def evaluate(self, decision: Decision, plan: Plan | None, packs: Mapping[Digest, bytes]) -> Terms:
+        """Decide a recorded request about `plan` again, under the packs that came with it.
 
         Raises:
             PackRefused, YamlRefused, InputMissing: a pack cannot be read.
         """
         from rexecop.governance.admission import decide
+        from rexecop.governance.steps import admit
 
-        return decide(self._policy([ref.digest for ref in decision.packs], packs), decision.request).terms
+        policy = self._policy([ref.digest for ref in decision.packs], packs)
+        if plan is None:
+            return decide(policy, decision.request).terms
+        return admit(policy, decision.request, plan).terms
 
     def members(self, packs: Mapping[Digest, bytes]) -> Groups:
         """Return who is in which group.

@@ -66,6 +66,20 @@ class DecisionView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitingView:
+    """The exact call, as text and by its digest, that waits for approvals of its own."""
+
+    step: str
+    target: str
+    call: str
+    digest: str
+    approvals_required: tuple[str, ...]
+    approvals_missing: tuple[str, ...]
+    approved_by: tuple[str, ...] = ()
+    refused_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperationView:
     """An operation as its records say; `next` are commands that may follow."""
 
@@ -90,6 +104,7 @@ class OperationView:
     waiting: str | None = None
     approved_by: tuple[str, ...] = ()
     receipt: str | None = None
+    awaiting: AwaitingView | None = None
     damaged: tuple[str, ...] = ()
     next: tuple[str, ...] = ()
 

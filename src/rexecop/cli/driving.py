@@ -10,7 +10,7 @@ import click
 
 from rexecop.cli.exits import Exit
 from rexecop.cli.operands import takes_operation, takes_reason
-from rexecop.cli.pages import operation_page, state_exit
+from rexecop.cli.pages import operation_page, view_exit
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.render import as_json, emit, moment, safe
 from rexecop.cli.session import Session
@@ -43,7 +43,7 @@ def drive(
             report(session, instance.status(operation))
         return Exit.TIMEOUT
     report(session, view)
-    return state_exit(view.state)
+    return view_exit(view)
 
 
 def moving(

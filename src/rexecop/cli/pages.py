@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rexecop.app.offline import ProfileView
     from rexecop.app.recovering import RecoverView
     from rexecop.app.views import (
+        AwaitingView,
         CheckView,
         DecisionView,
         DoctorView,
@@ -40,6 +41,13 @@ def state_exit(state: str) -> Exit:
     return STATE_EXITS.get(state, Exit.FAILED)
 
 
+def view_exit(view: OperationView) -> Exit:
+    """Return what its state means as an exit code; one that waits for approval of a step needs approval."""
+    asked = view.awaiting
+    waits = asked is not None and bool(asked.approvals_missing or asked.refused_by)
+    return Exit.NEEDS_APPROVAL if waits else state_exit(view.state)
+
+
 def operation_page(page: Page, view: OperationView) -> None:
     """Draw where an operation stands and what may follow."""
     page.title(f"#{view.number}  {view.operation_id}", view.state)
@@ -54,6 +62,8 @@ def operation_page(page: Page, view: OperationView) -> None:
         page.row("approved by", ", ".join(view.approved_by))
     if view.waiting:
         page.row("waiting", view.waiting)
+    if (asked := view.awaiting) is not None:
+        awaiting_rows(page, asked)
     if view.steps:
         page.row("steps", f"{len(view.steps)}")
         step_table(page, view.steps)
@@ -65,6 +75,17 @@ def operation_page(page: Page, view: OperationView) -> None:
     for damage in view.damaged:
         page.row("damaged", damage)
     next_rows(page, view.next)
+
+
+def awaiting_rows(page: Page, asked: AwaitingView) -> None:
+    """Draw the exact call that waits for approval, and whose."""
+    page.row("step", f"{asked.step} needs approval by {'; '.join(asked.approvals_required)}")
+    if asked.refused_by:
+        page.row("refused by", ", ".join(asked.refused_by))
+    if asked.approved_by:
+        page.row("approved by", ", ".join(asked.approved_by))
+    page.row("exact call", asked.digest)
+    page.block("".join(f"    {line}\n" for line in asked.call.splitlines()))
 
 
 def decision_rows(page: Page, decision: DecisionView) -> None:

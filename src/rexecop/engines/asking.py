@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from rexecop.engines.session import Session
-from rexecop.governance.admission import Answer, Policy, decide
+from rexecop.governance.admission import Answer, Policy
 from rexecop.governance.obligations import unmet
+from rexecop.governance.steps import admit
 from rexecop.governance.windows import Schedule
 from rexecop.proof.records.decision import Decision, Opinion, PolicyRequest
 from rexecop.proof.records.plan import Plan
@@ -30,7 +31,7 @@ def ask(policy: Policy, request: PolicyRequest, plan: Plan, schedule: Schedule |
 
     A plan that cannot keep what it would be obliged to is blocked.
     """
-    answer = decide(policy, request, *(() if schedule is None else (schedule,)))
+    answer = admit(policy, request, plan, *(() if schedule is None else (schedule,)))
     short = unmet(answer.terms.obligations, plan)
     return block(answer, f"the plan cannot keep an obligation: {short[0]}") if short else answer
 
@@ -50,7 +51,9 @@ def block(answer: Answer, reason: str) -> Answer:
     """Return `answer` as a no for `reason`; what is blocked already keeps its own reason."""
     if answer.terms.verdict is Verdict.BLOCKED:
         return answer
-    return replace(answer, terms=replace(answer.terms, verdict=Verdict.BLOCKED, approvals=()), reason=reason)
+    return replace(
+        answer, terms=replace(answer.terms, verdict=Verdict.BLOCKED, approvals=(), steps=()), reason=reason
+    )
 
 
 def record_decision(session: Session, request: PolicyRequest, answer: Answer) -> None:

@@ -22,9 +22,10 @@ from rexecop.engines.recent import counted
 from rexecop.engines.rereading import Drift, Observe, Standing, still_standing
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
+from rexecop.engines.stepwise import require_approved
 from rexecop.governance.admission import Answer, Policy
-from rexecop.governance.errors import ApprovalsMissing, Halted, NotNow, WindowClosed
-from rexecop.governance.obligations import tighter
+from rexecop.governance.errors import ApprovalDenied, ApprovalsMissing, Halted, NotNow, WindowClosed
+from rexecop.governance.obligations import at_call, tighter
 from rexecop.governance.permits import LIFT
 from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place, require_fits, stricter_in_words
 from rexecop.governance.tickets import mint as mint_ticket
@@ -35,7 +36,17 @@ from rexecop.operations.errors import ClaimTaken, LeaseHeld, LockHeld, StoreUnav
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
 from rexecop.operations.machine import Event, allows
-from rexecop.operations.next import Close, Decline, Derive, Make, Mint, Park, Validate, next_effect
+from rexecop.operations.next import (
+    Close,
+    Decline,
+    Derive,
+    Make,
+    Mint,
+    Park,
+    Validate,
+    awaited_call,
+    next_effect,
+)
 from rexecop.operations.normalize import run_normalizer
 from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store, standing_use
 from rexecop.operations.profile_model import Profile
@@ -54,9 +65,10 @@ from rexecop.proof.records.plan import Pinned
 from rexecop.proof.records.ticket import BudgetUse, Ticket
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.signer import Signer
+from rexecop.proof.steps import step_terms
 from rexecop.proof.times import format_time
 from rexecop.proof.trust import Enrolment, retired
-from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Mode, Role, Verdict
+from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Mode, Phase, Role, Verdict
 from rexecop.proof.vocabulary import Gate as GateName
 
 LEASE: Final = timedelta(seconds=30)  # Long enough not to flush often, short enough to notice a dead machine.
@@ -183,6 +195,15 @@ class Driver:
             Halted: one does.
         """
         _Drive(self._world, session, self._caller).require_free()
+
+    def require_approved(self, session: Session) -> None:
+        """Return only if the step that is next has the approvals it needs, or needs none of its own.
+
+        Raises:
+            ApprovalDenied, ApprovalsMissing: it has not.
+        """
+        if (make := awaited_call(session.op)) is not None:
+            _Drive(self._world, session, self._caller).require_approved(make)
 
     @contextmanager
     def _alone(self, operation: str) -> Iterator[None]:
@@ -408,10 +429,30 @@ class _Drive:
         answer = ask(policy, self._asked, op.the_plan, schedule)
         return await consult(self._world.opinions, answer, self._asked)
 
+    def require_approved(self, make: Make) -> None:
+        """Return only if people approved the call, where its step asks that; raises as `Driver` does.
+
+        What runs out before the permit of the call could counts no more.
+        """
+        op = self._session.op
+        if make.phase is Phase.DO and step_terms(op.terms_in_force, make.step).approvals:
+            until = self._session.judged_now() + timedelta(seconds=self._world.permit_seconds)
+            require_approved(op, make, self._world.authority, until)
+
     # --- calls ---
 
     async def make(self, make: Make) -> None:
-        """Make a call. Before a change what it rests on is read again and policy is asked again."""
+        """Make a call. Before a change what it rests on is read again and policy is asked again.
+
+        A call that people did not approve, although its step asks that, pauses the operation.
+        """
+        try:
+            self.require_approved(make)
+            await self._make(make)
+        except (ApprovalDenied, ApprovalsMissing) as missing:
+            self._session.add(Command, verb=Verb.PAUSE, reason=missing.message)
+
+    async def _make(self, make: Make) -> None:
         if make.after_ms and not await self._caller.wait(make.after_ms):
             return
         packs: tuple[Digest, ...] = ()
@@ -432,12 +473,13 @@ class _Drive:
                 return
             observed = stands.observed
             answer = await self._ask(GateName.CALL, make.step.id)
-            stricter = tighter(self._session.op.terms_in_force, answer.terms)
+            stricter = tighter(at_call(self._session.op.terms_in_force, make.step.id), answer.terms)
             if stricter is not None:
                 record_decision(self._session, self._asked, answer)
                 self._caller.decline(make.step.id, Failure.POLICY_DENIED, stricter_in_words(stricter, answer))
                 return
             packs = tuple(pack.digest for pack in answer.packs)
+            self.require_approved(make)  # Again: all of that took time.
         output = await self._caller.call(make, packs, observed)
         if output is not None:
             self._outputs[make.step.id] = output

@@ -22,7 +22,7 @@ from rexecop.govern.views import (
 from rexecop.governance.admission import Answer, Policy, decide
 from rexecop.governance.approvals import approval_statement, require_may_approve
 from rexecop.governance.errors import GovernanceError
-from rexecop.governance.obligations import merge_approvals, merge_obligations, tighter, unmet
+from rexecop.governance.obligations import merge_obligations, tighter, unmet
 from rexecop.governance.pack import Pack
 from rexecop.governance.tickets import require_fits
 from rexecop.governance.why import of_answer, of_decision, of_tally
@@ -36,6 +36,7 @@ from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Tally, tally
 from rexecop.proof.records import KINDS
 from rexecop.proof.request import policy_request
+from rexecop.proof.steps import merge_approvals
 from rexecop.proof.trust import Enrolment, enrolments, in_force, retired
 from rexecop.proof.verify import Report, Rung, TrustedKeys, parse_trust, trust_of, verify
 from rexecop.proof.vocabulary import State

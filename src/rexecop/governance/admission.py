@@ -23,7 +23,6 @@ from rexecop.governance.grammar import Asked
 from rexecop.governance.obligations import (
     NO_OBLIGATIONS,
     approvals_in_words,
-    merge_approvals,
     merge_limits,
     merge_obligations,
 )
@@ -41,6 +40,7 @@ from rexecop.proof.records.decision import (
     RuleRef,
     Terms,
 )
+from rexecop.proof.steps import merge_approvals
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 

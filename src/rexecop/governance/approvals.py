@@ -41,10 +41,13 @@ def approval_statement(
     valid_for: timedelta,
     reason: str | None,
     withdraws: Digest | None = None,
+    step: str | None = None,
+    call: Digest | None = None,
 ) -> ApprovalStatement:
     """Return the statement for `approver` to sign; it expires `valid_for` after `now`.
 
-    With `withdraws` it takes back the approval of that digest, whatever `approves` says.
+    With `withdraws` it takes back the approval of that digest, whatever `approves` says. With
+    `step` it is about that step's filled call, whose digest is `call`.
 
     Raises:
         ApprovalRefused: `valid_for` is not positive, or longer than `APPROVAL_VALID_MAX`.
@@ -63,6 +66,8 @@ def approval_statement(
         approver=approver,
         reason=reason,
         withdraws=withdraws,
+        step=step,
+        call=call,
     )
 
 

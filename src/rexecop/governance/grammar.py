@@ -18,12 +18,12 @@ from typing import Final
 from rexecop.governance.obligations import (
     DURATIONS,
     ISOLATION_ORDER,
-    merge_approvals,
     merge_limits,
     merge_obligations,
 )
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Budget, Obligations
+from rexecop.proof.steps import merge_approvals
 
 KNOWN: Final = frozenset({"id", "reason", "absent", "approvals", "obligations", "break_glass"})
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

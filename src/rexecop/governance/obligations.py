@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from rexecop.proof.call import ScriptedRequest
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Budget, Obligations, Terms
 from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.steps import asked_for, merge_approvals
 from rexecop.proof.vocabulary import Grade, Isolation, Verdict
 
 ISOLATION_ORDER: Final = (
@@ -53,15 +55,6 @@ def merge_budgets(parts: Iterable[Sequence[Budget]]) -> tuple[Budget, ...]:
     return tuple(found[key] for key in sorted(found))
 
 
-def merge_approvals(parts: Iterable[Sequence[ApprovalRule]]) -> tuple[ApprovalRule, ...]:
-    """Return all that is asked: different groups add up, the same group takes the highest count."""
-    counts: dict[str, int] = {}
-    for rules in parts:
-        for rule in rules:
-            counts[rule.group] = max(rule.count, counts.get(rule.group, 0))
-    return tuple(ApprovalRule(count=counts[group], group=group) for group in sorted(counts))
-
-
 def merge_limits(parts: Iterable[Sequence[ApprovalLimit]]) -> tuple[ApprovalLimit, ...]:
     """Return the smallest number of each group."""
     most: dict[str, int] = {}
@@ -100,11 +93,41 @@ def tighter(old: Terms, new: Terms) -> str | None:
             return f"at most {limit.at_most} of `{limit.group}` may approve"
     if old.sponsor_may_approve and not new.sponsor_may_approve and new.approvals:
         return "the agent's sponsor may not approve any more"
+    for step in new.steps:
+        stricter = tighter(_bare(old, step.step), _bare(new, step.step))
+        if stricter is not None:
+            return f"step `{step.step}`: {stricter}"
     if new.not_before is not None and (old.not_before is None or new.not_before > old.not_before):
         return "it may start only later"
     if new.not_after is not None and (old.not_after is None or new.not_after < old.not_after):
         return "it must end earlier"
     return _tighter_obligations(old.obligations, new.obligations)
+
+
+def _bare(terms: Terms, step: str) -> Terms:
+    """Return what `terms` ask for `step` alone, as terms of their own."""
+    asked = asked_for(terms, step)
+    return Terms(
+        verdict=Verdict.APPROVAL_REQUIRED,
+        approvals=asked.approvals,
+        obligations=NO_OBLIGATIONS,
+        approval_limits=asked.approval_limits,
+        sponsor_may_approve=asked.sponsor_may_approve,
+    )
+
+
+def at_call(terms: Terms, step: str) -> Terms:
+    """Return what `terms` ask in all where `step` is called: of the operation, and of the step."""
+    asked = asked_for(terms, step)
+    if not asked.approvals:
+        return terms
+    return replace(
+        terms,
+        verdict=Verdict.APPROVAL_REQUIRED,
+        approvals=merge_approvals((terms.approvals, asked.approvals)),
+        approval_limits=merge_limits((terms.approval_limits, asked.approval_limits)),
+        sponsor_may_approve=asked.sponsor_may_approve,
+    )
 
 
 def unmet(obligations: Obligations, plan: Plan) -> tuple[str, ...]:

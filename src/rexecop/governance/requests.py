@@ -138,6 +138,7 @@ def require_fits(
     shown: Digest,
     given: Sequence[Sealed],
     at: datetime,
+    call: Digest | None = None,
 ) -> None:
     """Return only if `answer` is about this plan, its terms and its preview, in time, new and signed.
 
@@ -151,6 +152,7 @@ def require_fits(
             for words, differs in (
                 ("is about another operation", said.operation != plan.record.operation),
                 ("is about another plan", said.plan != plan.digest),
+                ("is about another call of the step", said.call != call),
                 ("is about terms that are no longer asked", said.terms != terms_digest(terms)),
                 ("is about another preview", said.preview != shown),
                 (f"was good until {format_time(said.expires)}", at >= said.expires),

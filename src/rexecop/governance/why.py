@@ -34,6 +34,10 @@ def of_answer(answer: Answer, request: PolicyRequest) -> tuple[str, ...]:
     if answer.rules:
         lines.append("rules that took part: " + ", ".join(f"`{rule.id}`" for rule in answer.rules))
     lines += [f"error: {error}" for error in answer.errors]
+    lines += [
+        f"step `{one.step}` waits for approval by {approvals_in_words(one.approvals)} when it is due"
+        for one in answer.terms.steps
+    ]
     lines += [f"must keep to: {words}" for words in obligations_in_words(answer.terms.obligations)]
     if (said := answer.opinion) is not None:
         lines.append(
@@ -95,7 +99,7 @@ def _facts(request: PolicyRequest) -> str:
 
 def _what_would_help(answer: Answer, request: PolicyRequest) -> str:
     if answer.terms.verdict is Verdict.ALLOWED:
-        return "no approval is needed"
+        return "no approval is needed" + (" to start" if answer.terms.steps else "")
     if answer.terms.verdict is Verdict.APPROVAL_REQUIRED:
         asked = approvals_in_words(answer.terms.approvals)
         who = (f"none of them `{request.principal.person}`", *conflicts_in_words(answer.terms))

@@ -19,6 +19,7 @@ from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import ChainBroken
 from rexecop.proof.kinship import person_key
+from rexecop.proof.principal import Principal
 from rexecop.proof.quorum import unfilled, within
 from rexecop.proof.records import Record
 from rexecop.proof.records.approval import Approval, ApprovalStatement
@@ -32,6 +33,7 @@ from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleVerdict, Validation
+from rexecop.proof.steps import step_terms
 from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Gate, Mode, Phase, State, Verdict
 
 Key = tuple[str, str]  # target, step
@@ -102,6 +104,8 @@ class Operation:
     leave: Sealed | None = None
     validation: Sealed | None = None
     approvals: list[Sealed] = field(default_factory=list)
+    step_approvals: list[Sealed] = field(default_factory=list)
+    paused_by: Principal | None = None
     recounted: int = 0
     receipts: list[Sealed] = field(default_factory=list)
     steps: dict[Key, Progress] = field(default_factory=dict)
@@ -195,13 +199,7 @@ class Operation:
 
     def missing_approvals(self) -> tuple[ApprovalRule, ...]:
         """Return the approval rules no counted yes fills yet."""
-        wanted = terms_digest(self.terms)
-        persons: dict[str, tuple[str, ...]] = {}
-        for approval in self.standing_approvals():
-            if approval.statement.approves and approval.statement.terms == wanted:
-                persons.setdefault(approval.statement.approver.person, approval.groups)
-        kept = within(self.terms.approval_limits, list(persons.values()))
-        return unfilled(self.terms.approvals, kept)
+        return _missing(self.terms, self.terms, self.standing_approvals())
 
     def standing_approvals(self) -> tuple[Approval, ...]:
         """Return each yes to what is asked now, and each no, that was not taken back."""
@@ -214,17 +212,35 @@ class Operation:
             and (n >= self.recounted or record.statement.refuses)
         )
 
-    def given_by(self, person: str) -> Sealed | None:
-        """Return the newest yes or no of `person` that was not taken back."""
-        standing = self.standing_approvals()
-        key = person_key(person)
-        mine = (
-            sealed
-            for sealed in reversed(self.approvals)
-            if sealed.record in standing
-            and person_key(_typed(sealed, Approval).statement.approver.person) == key
+    @property
+    def awaited(self) -> CallStep | None:
+        """The next step, where its call needs approvals of its own; else None."""
+        due = next((item.step for item in self.steps.values() if not item.settled), None)
+        if self.leave is None or not isinstance(due, CallStep):
+            return None
+        return due if step_terms(self.terms_in_force, due).approvals else None
+
+    def said_of(self, step: str) -> tuple[Sealed, ...]:
+        """Return each yes and no to the call of `step` that was not taken back, in order."""
+        mine = [(item, _typed(item, Approval).statement) for item in self.step_approvals]
+        taken_back = {said.withdraws for _, said in mine}
+        return tuple(
+            item
+            for item, said in mine
+            if said.step == step and said.withdraws is None and item.digest not in taken_back
         )
-        return next(mine, None)
+
+    def missing_for(self, step: CallStep) -> tuple[ApprovalRule, ...]:
+        """Return the approval rules of `step` that no counted yes fills yet."""
+        said = [_typed(sealed, Approval) for sealed in self.said_of(step.id)]
+        return _missing(step_terms(self.terms_in_force, step), self.terms_in_force, said)
+
+    def given_by(self, person: str, step: str | None = None) -> Sealed | None:
+        """Return the newest yes or no of `person` that was not taken back; with `step` that to its call."""
+        standing, key = self.standing_approvals(), person_key(person)
+        said = self.said_of(step) if step else [one for one in self.approvals if one.record in standing]
+        mine = [one for one in said if person_key(_typed(one, Approval).statement.approver.person) == key]
+        return mine[-1] if mine else None
 
     def progress_of(self, step: Step, phase: Phase) -> Progress:
         """Return (and begin) the progress of `step` in `phase`."""
@@ -302,6 +318,16 @@ def _present(sealed: Sealed | None, name: str) -> Sealed:
     return sealed
 
 
+def _missing(terms: Terms, named: Terms, said: Iterable[Approval]) -> tuple[ApprovalRule, ...]:
+    """Return what `terms` ask that no yes of `said` to the terms `named` fills."""
+    wanted = terms_digest(named)
+    persons: dict[str, tuple[str, ...]] = {}
+    for approval in said:
+        if approval.statement.approves and approval.statement.terms == wanted:
+            persons.setdefault(approval.statement.approver.person, approval.groups)
+    return unfilled(terms.approvals, within(terms.approval_limits, list(persons.values())))
+
+
 def _outcome(progress: Progress) -> Outcome:
     return _typed(progress.outcome, Outcome)
 
@@ -337,6 +363,9 @@ def _on_approval(op: Operation, sealed: Sealed) -> None:
     statement = _typed(sealed, Approval).statement
     if op.intent is None:
         return  # The instance's own chain: a standing approval, which is no answer to anything yet.
+    if statement.step is not None:
+        _on_step_approval(op, sealed, statement)
+        return
     if statement.withdraws is not None:
         _withdraw(op, sealed, statement)
         return
@@ -349,6 +378,16 @@ def _on_approval(op: Operation, sealed: Sealed) -> None:
     op.approvals.append(sealed)
     if statement.approves and not op.missing_approvals():
         op._go(Event.APPROVED)
+
+
+def _on_step_approval(op: Operation, sealed: Sealed, statement: ApprovalStatement) -> None:
+    # Only while it is stopped just before the step: a call that may run already is not spoken about.
+    heard = op.state is State.PAUSED and op.awaited is not None and op.awaited.id == statement.step
+    given = op.given_by(statement.approver.person, statement.step)
+    foreign = statement.withdraws is not None and (given is None or given.digest != statement.withdraws)
+    if not heard or foreign:
+        raise refusal(op.state, State.WAITING_FOR_APPROVAL)
+    op.step_approvals.append(sealed)
 
 
 def _withdraw(op: Operation, sealed: Sealed, statement: ApprovalStatement) -> None:
@@ -457,6 +496,8 @@ def _on_reconciliation(op: Operation, sealed: Sealed) -> None:
 def _on_command(op: Operation, sealed: Sealed) -> None:
     command = _typed(sealed, Command)
     _COMMANDS[command.verb](op, command.reason or "")
+    if command.verb is Verb.PAUSE:
+        op.paused_by = command.by
 
 
 def _pause(op: Operation, reason: str) -> None:

@@ -35,6 +35,9 @@ def waiting_for(op: Operation) -> str:
     """Return whose word the operation waits for, or until when a review is due, in words, or nothing."""
     if op.review_by is not None:
         return f"{REVIEW_BY}{format_time(op.review_by)}"
+    if op.state is State.PAUSED and (step := op.awaited) is not None:
+        missing = ", ".join(f"{rule.count} of {rule.group}" for rule in op.missing_for(step))
+        return f"step {step.id}: {missing}" if missing else ""
     if op.state is not State.WAITING_FOR_APPROVAL:
         return ""
     return ", ".join(f"{rule.count} of {rule.group}" for rule in op.missing_approvals())

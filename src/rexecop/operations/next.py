@@ -104,6 +104,12 @@ def _next_step(op: Operation) -> Next:
     return Park()
 
 
+def awaited_call(op: Operation) -> Make | None:
+    """Return the exact call that needs approvals of its own before anything else is done, if one does."""
+    found = _next_step(op) if op.awaited is not None else None
+    return found if isinstance(found, Make) else None
+
+
 def _next_undo(op: Operation) -> Next:
     for step in op.to_undo():
         if step.undo is not None:

@@ -152,6 +152,7 @@ class Compiler:
             undo=None if action.undo is None else self._call(bound.action(action.undo), bound, values)[1],
             pause_safe=spec.pause_safe,
             continue_on_error=spec.continue_on_error,
+            asks=() if self.context.mode is Mode.DRY_RUN else spec.approvals,
         )
 
     def values(self, spec: StepSpec) -> Values:

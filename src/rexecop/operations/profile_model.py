@@ -12,6 +12,7 @@ from rexecop.operations.scripted import ScriptedAction
 from rexecop.operations.validation import Rule
 from rexecop.proof.call import Scalar, Slot
 from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.plan import Expectation
 from rexecop.proof.vocabulary import Effect, Isolation, Mode
 
@@ -100,6 +101,7 @@ class StepSpec:
     precondition: Expectation | None = None
     postcondition: Expectation | None = None
     undoes: str | None = None
+    approvals: tuple[ApprovalRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

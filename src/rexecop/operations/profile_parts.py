@@ -22,12 +22,16 @@ from rexecop.operations.profile_model import (
 )
 from rexecop.operations.reading import WORD, Fields, Node, listed
 from rexecop.proof.call import SLOT_LENGTH_MAX, Scalar, Slot
+from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.plan import Expectation
+from rexecop.proof.steps import merge_approvals
 from rexecop.proof.vocabulary import Effect, Mode
 
 STEPS_MAX: Final = 256  # What one person can still review as one workflow.
 RETRIES_MAX: Final = 10  # Beyond that a person should look.
 ARGUMENTS_MAX: Final = 256  # A command with more arguments is a list of files, and belongs into its input.
+APPROVALS_MAX: Final = 16  # More people than this do not read a call, they wave it through.
+_APPROVAL: Final = re.compile(r"([1-9][0-9]{0,2}) of ([A-Za-z0-9][A-Za-z0-9_.-]{0,63})")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 _INTENT_KEYS: Final = (
@@ -39,7 +43,7 @@ _CATALOG_KEYS: Final = (
 )
 _STEP_KEYS: Final = (
     "id type action connector timeout pause_safe metadata description needs slots retry normalize "
-    "continue_on_error precondition postcondition undoes"
+    "continue_on_error precondition postcondition undoes approvals"
 )
 _CONNECTOR_KEYS: Final = (
     "name backend backends description capabilities command_shapes action_shapes actions "
@@ -84,6 +88,9 @@ def read_workflow(root: Node, path: str) -> WorkflowSpec:
     top = root.section("workflow") if isinstance(root.value, dict) and "workflow" in root.value else root
     fields = top.fields("id intent mode risk description steps retry rollback", "steps")
     rollback = fields.part("rollback").fields("mode steps required")
+    undoing = tuple(_steps(rollback.items("steps", STEPS_MAX)))
+    if any(step.approvals for step in undoing):
+        rollback.node.refuse("what undoes asks nobody; `approvals` go with the steps of the work")
     fields.one_of("mode", Mode, Mode.READ_ONLY)
     steps = tuple(_steps(fields.items("steps", STEPS_MAX)))
     if not steps and fields.get("steps") is not None:
@@ -94,7 +101,7 @@ def read_workflow(root: Node, path: str) -> WorkflowSpec:
         intent=fields.token("intent"),
         risk=fields.token("risk"),
         steps=steps,
-        rollback=tuple(_steps(rollback.items("steps", STEPS_MAX))),
+        rollback=undoing,
         retry=fields.maybe("retry", _retry),
     )
 
@@ -139,7 +146,22 @@ def _step(node: Node) -> StepSpec:
         precondition=fields.maybe("precondition", _expectation),
         postcondition=fields.maybe("postcondition", _expectation),
         undoes=fields.maybe("undoes", Node.token),
+        approvals=_approvals(fields, calls=kind == "connector"),
     )
+
+
+def _approvals(fields: Fields, *, calls: bool) -> tuple[ApprovalRule, ...]:
+    """Return whose approval a step needs just before its call, as `2 of sre`."""
+    found: list[ApprovalRule] = []
+    for node in fields.items("approvals", APPROVALS_MAX):
+        entry = _APPROVAL.fullmatch(node.text())
+        if entry is None:
+            node.refuse(f"`{node.value!s:.60}` names no approval like `1 of approvers`")
+        elif not calls:
+            node.refuse("only a step of type `connector` makes a call that could be approved")
+        else:
+            found.append(ApprovalRule(count=int(entry[1]), group=entry[2]))
+    return merge_approvals([found])
 
 
 def _slot(name: str, node: Node) -> Slot:

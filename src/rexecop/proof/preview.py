@@ -195,6 +195,8 @@ def _bounds(step: CallStep) -> Lines:
         yield _line("  also", "may be paused after it")
     if step.continue_on_error:
         yield _line("  also", "goes on when it fails")
+    for asked in step.asks:
+        yield _line("  asks first", f"{asked.count} of {quote(asked.group)}")
 
 
 def _conditions(step: CallStep) -> Lines:

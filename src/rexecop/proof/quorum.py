@@ -29,7 +29,9 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.records import Approval, Intent, Plan
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, ApprovalStatement
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Terms, terms_digest
+from rexecop.proof.records.plan import CallStep
 from rexecop.proof.standing import standing_objection
+from rexecop.proof.steps import step_terms
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Established, Verdict
 
@@ -91,29 +93,34 @@ def tally(
     groups: Groups | None,
     at: datetime,
     standing: Sequence[Sealed] = (),
+    step: CallStep | None = None,
+    call: Digest | None = None,
 ) -> Tally:
     """Return which of `approvals` count at `at`, and whether they are enough.
 
-    `standing` are the instance's own records, which show the standing approvals given.
-
-    The order of `approvals` does not matter and repeating one changes nothing.
+    `standing` are the instance's own records, which show the standing approvals given. With `step`
+    those of its filled call `call` are counted, else those of the whole plan. The order of
+    `approvals` does not matter and repeating one changes nothing.
 
     Raises:
         ChainBroken: `plan` is not the plan of `intent`.
     """
     asked, planned = _pair(intent, plan)
+    named, terms = terms_digest(terms), terms if step is None else step_terms(terms, step)
     case = _Case(
         intent=asked,
         plan=planned,
         plan_digest=plan.digest,
         terms=terms,
-        terms_digest=terms_digest(terms),
+        terms_digest=named,
         required=tuple(dict.fromkeys(rule.group for rule in terms.approvals)),
         preview=preview,
         register=Register(asked, enrolments, terms),
         groups=groups,
         at=at,
         standing=standing,
+        step=None if step is None else step.id,
+        call=call,
     )
     counted: list[Counted] = []
     excluded: list[Objection] = []
@@ -134,9 +141,8 @@ def tally(
         else:
             excluded.append(replace(found, approval=sealed.digest))
     missing = unfilled(terms.approvals, [item.groups for item in counted])
-    # A rule for nobody is no rule.
-    asks = bool(terms.approvals) and all(rule.count > 0 for rule in terms.approvals)
-    asks = asks and terms.verdict is Verdict.APPROVAL_REQUIRED
+    asks = terms.verdict is Verdict.APPROVAL_REQUIRED and bool(terms.approvals)
+    asks = asks and all(rule.count > 0 for rule in terms.approvals)  # A rule for nobody is no rule.
     return Tally(
         counted=tuple(counted),
         excluded=tuple(excluded),
@@ -182,6 +188,8 @@ class _Case:
     groups: Groups | None
     at: datetime
     standing: Sequence[Sealed]
+    step: str | None
+    call: Digest | None
 
     def is_in(self, record: Approval, group: str) -> bool:
         """Return whether who said this is in `group`."""
@@ -283,6 +291,8 @@ def _objection(case: _Case, record: Approval) -> Objection | None:
 
 def _statement_objection(case: _Case, record: Approval) -> Objection | None:
     said = record.statement
+    if said.step != case.step or (said.approves and said.call != case.call):
+        return Objection("approval-other-step", "the statement is about another step, or another call of it")
     if said.covers is not None:
         return _standing_objection(case, record)
     if {said.operation, record.operation} != {case.plan.operation}:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from rexecop.cli.driving import watched
-from rexecop.cli.pages import facts_table, operation_page, state_exit
+from rexecop.cli.pages import facts_table, operation_page, view_exit
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.planning import Asked, request, takes_request
 from rexecop.cli.render import Page
@@ -64,4 +64,4 @@ def command(
         page.row("receipt", view.receipt or "none")
 
     session.answer(view, draw, quiet=view.operation_id)
-    return state_exit(view.state)
+    return view_exit(view)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from rexecop.cli.operands import takes_exit_code, takes_operation
-from rexecop.cli.pages import operation_page, state_exit
+from rexecop.cli.pages import operation_page, view_exit
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.session import Session
 
@@ -19,4 +19,4 @@ def command(session: Session, operation: str, exit_code: bool) -> int:
     with session.reading() as reading:
         view = reading.status(operation)
     session.answer(view, lambda page: operation_page(page, view), quiet=view.state)
-    return state_exit(view.state) if exit_code else 0
+    return view_exit(view) if exit_code else 0

@@ -50,6 +50,7 @@ class ApprovalStatement:
     With `withdraws` it is neither yes nor no: it takes back the approval of that digest,
     which the same person gave, and `approves` is False. With `covers` it is a standing
     approval: `operation` is the instance, `plan` and `preview` the digest of what it covers.
+    With `step` it is about that step of the plan alone, and `call` is the digest of its filled call.
     """
 
     kind: ClassVar[str] = "approval-statement/1"
@@ -65,6 +66,8 @@ class ApprovalStatement:
     reason: str | None = None
     withdraws: Digest | None = None
     covers: Coverage | None = None
+    step: str | None = None
+    call: Digest | None = None
 
     @property
     def refuses(self) -> bool:

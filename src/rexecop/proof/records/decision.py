@@ -99,6 +99,16 @@ class ApprovalLimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepTerms:
+    """Whose approval the call of step `step` needs just before it, and who of them counts, as in terms."""
+
+    step: str
+    approvals: tuple[ApprovalRule, ...]
+    approval_limits: tuple[ApprovalLimit, ...] = ()
+    sponsor_may_approve: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Obligations:
     """What the executor must keep to, merged to the strictest of all matching rules.
 
@@ -129,7 +139,7 @@ class Terms:
 
     It may run from `not_before` (at once without it) until `not_after`, as windows and
     freezes said by the time zone data of version `tzdata`. `sponsor_may_approve` lets the
-    human who answers for an agent approve what it asks for.
+    human who answers for an agent approve what it asks for. `steps` need approvals of their own.
     """
 
     kind: ClassVar[str] = "terms/1"
@@ -142,6 +152,7 @@ class Terms:
     tzdata: str | None = None
     approval_limits: tuple[ApprovalLimit, ...] = ()
     sponsor_may_approve: bool = False
+    steps: tuple[StepTerms, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import ClassVar
 from rexecop.proof.call import Call, Limits, Scalar, Slot
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.records.base import Record
+from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.vocabulary import Effect, Grade, Isolation
 
 
@@ -63,7 +64,10 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStep:
-    """A step that makes one call: a template, its bounds, and how to undo and probe it."""
+    """A step that makes one call: a template, its bounds, and how to undo and probe it.
+
+    `asks` are the approvals needed just before the call, beside what policy asks for.
+    """
 
     kind: ClassVar[str] = "call-step/1"
 
@@ -84,6 +88,7 @@ class CallStep:
     undo: Call | None = None
     pause_safe: bool = False
     continue_on_error: bool = False
+    asks: tuple[ApprovalRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,7 @@ CODES: Final[Mapping[str, str]] = {
     "E08p": "more of a group approved than may, or somebody with a conflict of interest",
     "E08q": "a standing approval was not given, was taken back, or does not cover the plan",
     "E08r": "a call was made although a halt stood against it",
+    "E08s": "a step was attempted without the approvals it asks, or by those of another",
     "E09a": "the receipt says completed, the outcomes do not",
     "E09b": "the receipt counts otherwise",
     "E09c": "an attempt was closed without an outcome",

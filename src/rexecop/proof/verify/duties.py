@@ -16,7 +16,9 @@ from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
 from rexecop.proof.records import Approval, Attempt, Command, Decision, Halt, Intent, Plan, Ticket, Verb
 from rexecop.proof.records.decision import Terms, terms_digest
-from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, pack_groups
+from rexecop.proof.records.plan import CallStep
+from rexecop.proof.steps import step_terms
+from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, call_steps, pack_groups
 from rexecop.proof.vocabulary import Established, Phase, Verdict
 
 _OBJECTIONS: Final = {
@@ -41,6 +43,7 @@ _OBJECTIONS: Final = {
     "standing-withdrawn": "E08q",
     "standing-outside": "E08q",
     "standing-used-up": "E08q",
+    "approval-other-step": "E08s",
 }
 
 
@@ -66,6 +69,7 @@ def check(evidence: Evidence, notes: Notes) -> None:
         if ticket.decision in by_digest:
             decision = by_digest[ticket.decision]
             _ticket(sealed, ticket, decision, (intent[0], plan[0]), groups, evidence, notes)
+            _steps(sealed.digest, decision.terms, (intent[0], plan[0]), groups, evidence, notes)
     notes.duties = _duties(intent[1], notes)
     if (sponsor := intent[1].sponsor) is not None:
         said = evidence.of(Approval)
@@ -146,27 +150,74 @@ def _ticket(
     early = terms.not_before is not None and ticket.not_before < terms.not_before
     late = terms.not_after is not None and ticket.expires > terms.not_after
     notes.when(early or late, "E08f", sealed, "is valid outside the window of its terms")
-    approvals = [found for found in evidence.of(Approval) if found[0].record.n < sealed.record.n]
     if terms.verdict is Verdict.ALLOWED and not terms.approvals:
-        for _, approval in approvals:
-            _denied(sealed, approval.statement.approver.person, approval.statement.refuses, notes)
+        for other, approval in evidence.of(Approval):
+            before = other.record.n < sealed.record.n
+            _denied(sealed, approval.statement.approver.person, before and approval.statement.refuses, notes)
         return
     try:
-        found = tally(
-            intent=case[0],
-            plan=case[1],
-            terms=terms,
-            preview=preview_digest(preview(*case)),
-            approvals=[other for other, _ in approvals],
-            enrolments=evidence.bundle.enrolments,
-            groups=_recorded(approvals) if groups is None else groups,
-            at=sealed.record.at,
-            standing=evidence.bundle.instance,
-        )
+        found = _count(sealed, terms, case, groups, evidence)
     except ProofError as error:
         notes.when(True, "E08c", sealed, f"cannot be counted for: {error.message}")
         return
     _judge(sealed, ticket, found, notes)
+
+
+def _steps(
+    ticket: Digest,
+    terms: Terms,
+    case: tuple[Sealed, Sealed],
+    groups: Groups | None,
+    evidence: Evidence,
+    notes: Notes,
+) -> None:
+    """A step that asks for approvals has them, for this very call, before it is attempted."""
+    plan = evidence.plan
+    steps = call_steps(plan) if plan is not None else ()
+    asking = {(step.target, step.id): step for step in steps if step_terms(terms, step).approvals}
+    for sealed, attempt in evidence.of(Attempt) if asking else ():
+        step = asking.get((attempt.target, attempt.permit.step))
+        if step is None or attempt.phase is not Phase.DO or attempt.permit.ticket != ticket:
+            continue
+        try:
+            found = _count(sealed, terms, case, groups, evidence, step, attempt.permit.call)
+        except ProofError as error:
+            notes.when(True, "E08s", sealed, f"cannot be counted for: {error.message}")
+            continue
+        short = not found.satisfied
+        notes.when(short, "E08s", sealed, f"is of step `{step.id:.64}`, whose approval is missing")
+        if not short:
+            notes.counted |= {entry.approval for entry in found.counted}
+
+
+def _count(
+    sealed: Sealed,
+    terms: Terms,
+    case: tuple[Sealed, Sealed],
+    groups: Groups | None,
+    evidence: Evidence,
+    step: CallStep | None = None,
+    call: Digest | None = None,
+) -> Tally:
+    """Return what the approvals before `sealed` come to, for the plan or for `call` of `step`.
+
+    Raises:
+        ProofError: they cannot be counted.
+    """
+    approvals = [found for found in evidence.of(Approval) if found[0].record.n < sealed.record.n]
+    return tally(
+        intent=case[0],
+        plan=case[1],
+        terms=terms,
+        preview=preview_digest(preview(*case)),
+        approvals=[other for other, _ in approvals],
+        enrolments=evidence.bundle.enrolments,
+        groups=_recorded(approvals) if groups is None else groups,
+        at=sealed.record.at,
+        standing=evidence.bundle.instance,
+        step=step,
+        call=call,
+    )
 
 
 def _judge(sealed: Sealed, ticket: Ticket, found: Tally, notes: Notes) -> None:
@@ -238,7 +289,7 @@ def _evaluated(
         elif len(named) != len(decision.packs):
             notes.skip("the decision itself", "the policy pack is not included")
         else:
-            found = evidence.bundle.evaluate(decision, named)
+            found = evidence.bundle.evaluate(decision, evidence.plan, named)
             # A plan that cannot keep an obligation is blocked beyond policy; a no is never too strict.
             blocked = decision.terms.verdict is Verdict.BLOCKED
             if not blocked and found.tzdata not in (None, decision.terms.tzdata):

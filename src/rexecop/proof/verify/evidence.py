@@ -33,8 +33,9 @@ KIND_LIMITS: Final[Mapping[type[Record], int]] = {
 
 R = TypeVar("R", bound=Record)
 
-Evaluate = Callable[[Decision, Mapping[Digest, bytes]], Terms]
-"""Decides a recorded request again, under the packs given by digest; raises RexecopError if it cannot."""
+Evaluate = Callable[[Decision, Plan | None, Mapping[Digest, bytes]], Terms]
+"""Decides a recorded request about a plan again, under the packs given by digest; raises RexecopError
+if it cannot."""
 
 Members = Callable[[Mapping[Digest, bytes]], Groups]
 """Reads who is in which group from policy packs given by digest; raises RexecopError if it cannot."""

@@ -93,7 +93,7 @@ class _Story:
             self.decision = record
         elif isinstance(record, Approval):
             self.refused.discard(record.statement.withdraws or sealed.digest)
-            if record.statement.refuses:
+            if record.statement.refuses and record.statement.step is None:
                 self.refused.add(sealed.digest)
         elif isinstance(record, Command):
             self.verbs.add(record.verb)
