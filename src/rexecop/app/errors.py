@@ -28,6 +28,7 @@ RexecopError
     ├── RestoreRefused     a backup cannot be restored there, or not without a key
     ├── ErasureRefused     outputs that may still be needed are not erased
     ├── ReviewRefused      a review by who asked, or by somebody policy does not know
+    ├── DrillRefused       no such group to drill, or no drill for that key to answer
     ├── SupportUnredacted  a support bundle is only made redacted
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
@@ -210,6 +211,12 @@ class LiftRefused(AppError):
     """This person may not lift a halt."""
 
     code = "lift-refused"
+
+
+class DrillRefused(AppError):
+    """No drill can be asked of that group, or none is to be answered with that key."""
+
+    code = "drill-refused"
 
 
 class CalendarRefused(AppError):

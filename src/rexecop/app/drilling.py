@@ -1,0 +1,120 @@
+"""Drills of an instance: asked of a group, answered by its members with their own keys, reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from rexecop.app.approver import approver_of, signer_of
+from rexecop.app.errors import DrillRefused
+from rexecop.app.instance import Instance
+from rexecop.governance.drills import (
+    ANSWER_TOPIC,
+    DRILL_NAMESPACE,
+    DRILL_TOPIC,
+    Drill,
+    DrillAnswer,
+    DrillCall,
+    DrillStatement,
+    Member,
+    drills,
+)
+from rexecop.proof.codec import encode
+from rexecop.proof.principal import Principal
+from rexecop.proof.signer import Signer
+from rexecop.proof.sshsig import sign
+
+__all__ = ["Drill", "Drills", "Member"]
+
+MEMBERS_MAX: Final = 1000  # All of them stand in one record.
+REASON_LENGTH_MAX: Final = 1000  # A line for those who are asked.
+
+
+class Drills:
+    """The drills in the instance's own chain."""
+
+    def __init__(self, instance: Instance, environ: Mapping[str, str]) -> None:
+        self._instance = instance
+        self._authority = instance.parts.authority
+        self._keyring = instance.parts.keyring
+        self._environ = environ
+
+    def view(self) -> tuple[Drill, ...]:
+        """Return every drill ever asked, newest first."""
+        now = self._instance.parts.world.clock.now()
+        return drills(self._authority.trust_records(), self._authority.enrolments(), now)[::-1]
+
+    def named(self, name: str) -> Drill:
+        """Return the drill whose digest is `name`, or begins with it; `@` is the newest.
+
+        Raises:
+            DrillRefused: no one drill has that name.
+        """
+        all_of_them = self.view()
+        found = [one for one in all_of_them if one.drill.removeprefix("sha256:").startswith(name)]
+        found += [one for one in all_of_them if one.drill == name]
+        found = list(all_of_them[:1]) if name == "@" else found
+        if len(found) != 1:
+            raise DrillRefused(
+                f"`{name:.80}` names no one drill",
+                next_steps=("rexecop approve drill list",),
+                found=name[:80],
+            )
+        return found[0]
+
+    async def begin(self, group: str, reason: str | None) -> Drill:
+        """Ask everybody in `group`; it is recorded who that is.
+
+        Raises:
+            DrillRefused: no pack in force has that group, nobody is in it, or the reason is a document.
+        """
+        groups = self._authority.policy().groups()
+        members = sorted(groups.get(group, frozenset()))
+        if not 0 < len(members) <= MEMBERS_MAX:
+            some = ", ".join(f"`{name}`" for name, people in groups.items() if people) or "none"
+            raise DrillRefused(
+                f"group `{group:.80}` has {len(members)} people; groups with people in the packs: {some}",
+                next_steps=("rexecop policy check",),
+                found=group[:80],
+                allowed=some,
+            )
+        if reason is not None and not 0 < len(reason.strip()) <= REASON_LENGTH_MAX:
+            raise DrillRefused(f"the reason is recorded: 1 to {REASON_LENGTH_MAX} letters")
+        call = DrillCall(group=group, members=tuple(members), reason=reason)
+        by = self._instance.identity().principal
+        await self._keyring.note(DRILL_TOPIC, encode(call).decode(), by)
+        return self.view()[0]
+
+    def asked(self, name: str | None, *, key: Path | None, agent: bool) -> tuple[DrillStatement, Signer]:
+        """Return what the holder of the key would sign: for `name`, or the newest drill that waits for them.
+
+        Raises:
+            DrillRefused: none waits for them. ApproverUnknown, IdentityRefused: there is no key to sign with.
+        """
+        signer = signer_of(key, agent, self._environ, self._authority.approver_keys())
+        approver = approver_of(signer, self._authority.enrolments())
+        found = self.view() if name is None else (self.named(name),)
+        waiting = next((one for one in found if one.waits_for(approver.person)), None)
+        if approver.credential not in self._authority.approver_keys():
+            raise _refused(
+                f"key `{approver.credential}` of `{approver.person}` is no approver's key", approver
+            )
+        if waiting is None:
+            raise _refused(f"no open drill waits for an answer of `{approver.person}`", approver)
+        statement = DrillStatement(
+            instance=self._authority.instance, drill=waiting.drill, group=waiting.group, approver=approver
+        )
+        return statement, signer
+
+    async def answer(self, statement: DrillStatement, signer: Signer) -> Drill:
+        """Sign and record the answer; return the drill as it is then."""
+        signature = sign(signer, DRILL_NAMESPACE, encode(statement))
+        answer = DrillAnswer(statement=statement, signature=signature)
+        await self._keyring.note(ANSWER_TOPIC, encode(answer).decode(), statement.approver)
+        return self.named(statement.drill)
+
+
+def _refused(what: str, approver: Principal) -> DrillRefused:
+    steps = ("rexecop approve drill list", "rexecop keys list")
+    return DrillRefused(what, next_steps=steps, person=approver.person)
