@@ -29,6 +29,7 @@ RexecopError
     ├── ErasureRefused     outputs that may still be needed are not erased
     ├── ReviewRefused      a review by who asked, or by somebody policy does not know
     ├── DrillRefused       no such group to drill, or no drill for that key to answer
+    ├── EscalationRefused  nobody is in the group that is to hear of what waits
     ├── SupportUnredacted  a support bundle is only made redacted
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
@@ -217,6 +218,12 @@ class DrillRefused(AppError):
     """No drill can be asked of that group, or none is to be answered with that key."""
 
     code = "drill-refused"
+
+
+class EscalationRefused(AppError):
+    """What waits cannot be escalated to a group with nobody in it."""
+
+    code = "escalation-refused"
 
 
 class CalendarRefused(AppError):
