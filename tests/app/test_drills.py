@@ -157,6 +157,9 @@ def test_an_answer_counts_only_where_its_signature_does() -> None:
             assert set(said(found).values()) == {False}, shown
         await instance.parts.keyring.note(ANSWER_TOPIC, "not an answer", statement.approver)
         await instance.key_revoke(statement.approver.credential)
+        with pytest.raises(RexecopError) as revoked:
+            mine.asked(None, key=bob(folder), agent=False)
+        assert revoked.value.code in ("drill-refused", "approver-unknown")
         found = await forged(
             instance,
             DrillAnswer(statement=statement, signature=sign(signer, DRILL_NAMESPACE, encode(statement))),

@@ -73,6 +73,19 @@ def test_whoever_may_say_yes_and_did_not_is_reminded_at_most_once_an_hour() -> N
     told(story)
 
 
+def test_whoever_said_yes_already_is_not_reminded_of_the_yes_that_is_missing() -> None:
+    async def story(folder: Path, instance: Instance) -> None:
+        await instance.key_new("carol", "approver", folder / "carol")
+        rule = folder / "root" / "policy" / "starter" / "requirements" / "approvals.cedar"
+        rule.write_text(rule.read_text().replace("1 of approvers", "2 of approvers"))
+        operation = (await instance.plan(change(folder))).operation_id
+        await instance.approve(operation, key=bob(folder))
+        (found,) = await remind(instance, None)
+        assert (found.missing, found.remind) == ("1 of `approvers`", ("carol",))
+
+    told(story)
+
+
 def test_what_waits_for_longer_is_escalated_to_everybody_in_the_group_and_changes_nothing() -> None:
     async def story(folder: Path, instance: Instance) -> None:
         operation = (await instance.plan(change(folder))).operation_id

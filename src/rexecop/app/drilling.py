@@ -24,6 +24,7 @@ from rexecop.proof.codec import encode
 from rexecop.proof.principal import Principal
 from rexecop.proof.signer import Signer
 from rexecop.proof.sshsig import sign
+from rexecop.proof.vocabulary import Role
 
 __all__ = ["Drill", "Drills", "Member"]
 
@@ -46,21 +47,16 @@ class Drills:
         return drills(self._authority.trust_records(), self._authority.enrolments(), now)[::-1]
 
     def named(self, name: str) -> Drill:
-        """Return the drill whose digest is `name`, or begins with it; `@` is the newest.
+        """Return the drill whose digest is `name`, or begins with it, `sha256:` or not.
 
         Raises:
             DrillRefused: no one drill has that name.
         """
-        all_of_them = self.view()
-        found = [one for one in all_of_them if one.drill.removeprefix("sha256:").startswith(name)]
-        found += [one for one in all_of_them if one.drill == name]
-        found = list(all_of_them[:1]) if name == "@" else found
+        start = f"sha256:{name.removeprefix('sha256:')}"
+        found = [one for one in self.view() if one.drill.startswith(start)]
         if len(found) != 1:
-            raise DrillRefused(
-                f"`{name:.80}` names no one drill",
-                next_steps=("rexecop approve drill list",),
-                found=name[:80],
-            )
+            steps = ("rexecop approve drill list",)
+            raise DrillRefused(f"`{name:.80}` names no one drill", next_steps=steps, found=name[:80])
         return found[0]
 
     async def begin(self, group: str, reason: str | None) -> Drill:
@@ -96,10 +92,10 @@ class Drills:
         approver = approver_of(signer, self._authority.enrolments())
         found = self.view() if name is None else (self.named(name),)
         waiting = next((one for one in found if one.waits_for(approver.person)), None)
-        if approver.credential not in self._authority.approver_keys():
-            raise _refused(
-                f"key `{approver.credential}` of `{approver.person}` is no approver's key", approver
-            )
+        now, key_of = self._instance.parts.world.clock.now(), f"key `{approver.credential}`"
+        keys = (one for one in self._authority.enrolments() if one.fingerprint == approver.credential)
+        if not any(one.role is Role.APPROVER and one.valid_at(now) for one in keys):
+            raise _refused(f"{key_of} of `{approver.person}` is no approver's key that stands", approver)
         if waiting is None:
             raise _refused(f"no open drill waits for an answer of `{approver.person}`", approver)
         statement = DrillStatement(

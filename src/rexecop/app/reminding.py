@@ -18,7 +18,7 @@ from rexecop.operations.errors import AppendConflict
 from rexecop.operations.fold import Operation
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.instance import Note
-from rexecop.proof.vocabulary import Established, Role, State
+from rexecop.proof.vocabulary import Established, State
 
 REMINDER: Final = "approval-reminder"
 ESCALATION: Final = "approval-escalation"
@@ -92,7 +92,7 @@ def _asked(instance: Instance, op: Operation) -> tuple[str, ...]:
     found: set[str] = set()
     for one in authority.enrolments():
         known = not any(one.person in people for people in groups.values())
-        if known or one.role is not Role.APPROVER or op.given_by(one.person) is not None:
+        if known or op.given_by(one.person) is not None:
             continue
         approver = Principal(person=one.person, established=Established.KEY, credential=one.fingerprint)
         try:

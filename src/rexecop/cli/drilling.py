@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -28,7 +27,7 @@ _UNITS: Final = (("h", 3_600_000), ("min", 60_000), ("s", 1_000))
 def begin(session: Session, group: str, reason: str | None) -> None:
     """Ask everybody in GROUP for a signed yes that approves nothing; open for 24 hours.
 
-    Nobody is written to: tell them. `drill answer` signs, `drill show` says who did and how fast.
+    Nobody is written to: tell them. `drill answer` signs, `drill list` says who did and how fast.
     """
     from rexecop.app.drilling import Drills
 
@@ -58,61 +57,45 @@ def answer(session: Session, drill: str | None, key: str | None, agent: bool, ye
 
 
 @click.command(cls=VerbCommand, name="list", epilog="rexecop approve drill list")
+@click.argument("drill", required=False)
 @click.pass_obj
-def list_drills(session: Session) -> None:
-    """Print every drill, newest first, and how many answered."""
+def list_drills(session: Session, drill: str | None) -> None:
+    """Print who answered, how fast, and who did not: of every drill, newest first, or of DRILL alone."""
     from rexecop.app.drilling import Drills
 
     with session.instance() as instance:
-        found = Drills(instance, session.environ).view()
+        mine = Drills(instance, session.environ)
+        found = mine.view() if drill is None else (mine.named(drill),)
 
     def draw(page: Page) -> None:
-        rows = [
-            (one.drill[7:15], one.group, one.asked_by, short(one.asked), _count(one.members), one.state)
-            for one in found
-        ]
-        if rows:
-            page.table(("drill", "group", "asked by", "asked", "answered", "state"), rows, indent=0)
-        else:
+        for one in found:
+            draw_drill(page, one)
+        if not found:
             page.line("no drill was asked")
 
     session.answer({"drills": found}, draw, quiet="\n".join(one.drill for one in found))
 
 
-@click.command(cls=VerbCommand, name="show", epilog="rexecop approve drill show @")
-@click.argument("drill", default="@")
-@click.pass_obj
-def show(session: Session, drill: str) -> None:
-    """Print one drill (the newest is `@`): who answered, how fast, and who did not."""
-    from rexecop.app.drilling import Drills
-
-    with session.instance() as instance:
-        found = Drills(instance, session.environ).named(drill)
-    say(session, found)
-
-
-drill = VerbWithMore(begin, [answer, list_drills, show])
+drill = VerbWithMore(begin, [answer, list_drills])
 
 
 def say(session: Session, found: Drill) -> None:
     """Print one drill."""
-
-    def draw(page: Page) -> None:
-        page.title(f"drill of {found.group}", found.state)
-        page.row("drill", found.drill, whole=True)
-        page.row("asked by", f"{found.asked_by} at {short(found.asked)}")
-        if found.reason:
-            page.row("reason", found.reason)
-        page.row("open until", short(found.until))
-        page.row("answered", _count(found.members))
-        for one in found.members:
-            page.line(f"  {one.person}: {_said(one)}")
-
-    session.answer(found, draw, quiet=found.drill)
+    session.answer(found, lambda page: draw_drill(page, found), quiet=found.drill)
 
 
-def _count(members: Sequence[Member]) -> str:
-    return f"{sum(one.answered is not None for one in members)} of {len(members)}"
+def draw_drill(page: Page, found: Drill) -> None:
+    """Draw what was asked, and what each member said to it."""
+    there = sum(one.answered is not None for one in found.members)
+    page.title(f"drill of {found.group}", found.state)
+    page.row("drill", found.drill, whole=True)
+    page.row("asked by", f"{found.asked_by} at {short(found.asked)}")
+    if found.reason:
+        page.row("reason", found.reason)
+    page.row("open until", short(found.until))
+    page.row("answered", f"{there} of {len(found.members)}")
+    for one in found.members:
+        page.line(f"  {one.person}: {_said(one)}")
 
 
 def _said(member: Member) -> str:
