@@ -24,8 +24,10 @@ from rexecop.proof.bundle import (
     from_members,
 )
 from rexecop.proof.canonical import Digest, Json, commit, digest_of, load_json, trusted_bytes
+from rexecop.proof.chain import unseal
 from rexecop.proof.container import pack, unpack
 from rexecop.proof.errors import ProofError
+from rexecop.proof.records.instance import Heads
 from rexecop.proof.suites import ED25519
 from rexecop.proof.verify import TrustedKeys
 
@@ -52,20 +54,29 @@ class Meaning:
     instance: tuple[bytes, ...]
     loose: frozenset[tuple[object, ...]]
     complete: bool
+    ended: bool
 
     def says_otherwise(self, original: Meaning) -> bool:
         """Return whether anything is said that `original` did not say, or in another order.
 
         Fewer records from the end of the operation, fewer of the instance, and fewer loose
         statements are what a bundle cut earlier, or with less in it, would say as well. Not
-        so of a window, which says that it holds all there is.
+        so of a window, which says that it holds all there is; unless it does not say what had
+        not `ended`: then an operation may lack its newest records.
         """
         longer = self.records != original.records[: len(self.records)] or not self.records
         if original.complete:
             longer = self.records != original.records
-        rest = iter(original.instance)
-        foreign = any(all(line != other for other in rest) for line in self.instance)
+        if original.complete and not original.ended:
+            longer = not _is_part(self.records, original.records)
+        foreign = not _is_part(self.instance, original.instance)
         return longer or foreign or not self.loose <= original.loose
+
+
+def _is_part(lines: Sequence[bytes], whole: Sequence[bytes]) -> bool:
+    """Return whether `lines` stand in `whole` in this order, with others between them or none."""
+    rest = iter(whole)
+    return all(line in rest for line in lines)
 
 
 def meaning_of(data: bytes, trust: TrustedKeys = TRUSTED) -> Meaning | None:
@@ -116,7 +127,11 @@ def meaning(contents: BundleContents, trust: TrustedKeys) -> Meaning:
     }
     if contents.heads is not None:
         loose.add(("heads", contents.heads))
-    return Meaning(contents.records, contents.instance_records, frozenset(loose), window is not None)
+    ends = (
+        unseal(line).record for line in contents.instance_records if window and digest_of(line) == window.end
+    )
+    ended = any(isinstance(end, Heads) and end.unfinished is not None for end in ends)
+    return Meaning(contents.records, contents.instance_records, frozenset(loose), window is not None, ended)
 
 
 def _trusted(line: note.NoteSignature, trust: TrustedKeys) -> bool:

@@ -48,7 +48,7 @@ BEFORE: Mapping[str, tuple[str, ...]] = {
     "pause": (READ, "start @"),
 }
 # What would be in the way of the next one.
-AFTER: Mapping[str, tuple[str, ...]] = {"halt": ("halt --lift --reason seen",)}
+AFTER: Mapping[str, tuple[str, ...]] = {"halt": ("halt --lift --scope target:db-1 --reason seen",)}
 # Examples about a state that takes a race to reach: they are understood and refused for the state alone.
 REFUSED = {"pause": "illegal-move", "resume": "illegal-move", "reconcile": "nothing-to-settle"}
 FAILING = {"retry", "escalate"}  # What they read is taken away first.

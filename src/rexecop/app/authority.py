@@ -52,6 +52,7 @@ class RootAuthority:
         self._signed_size = 0
         self._trust_size = -1
         self._enrolments: tuple[Enrolment, ...] = ()
+        self._halts_size = -1
         self._halts: tuple[Halt, ...] = ()
         self._trusting: tuple[Sealed, ...] = ()
 
@@ -146,24 +147,24 @@ class RootAuthority:
         Raises:
             JournalDamaged: see `trust_records`.
         """
-        self._read_own()
+        size = self._store.records_of(self.instance)
+        if size != self._trust_size:
+            self._trusting = self._read_trust()
+            self._enrolments = enrolments(self._trusting)
+            self._trust_size = size
         return self._enrolments
 
     def halts(self) -> tuple[Halt, ...]:
         """Return the halts that stand, whoever recorded them in whatever process.
 
-        Raises:
-            JournalDamaged: see `trust_records`.
+        A record of the instance that is lost may have been one: reads go on without it, and
+        nothing changes, since no key counts either.
         """
-        self._read_own()
-        return self._halts
-
-    def _read_own(self) -> None:
         size = self._store.records_of(self.instance)
-        if size != self._trust_size:
-            self._trusting = self._read_trust()
-            self._enrolments, self._halts = enrolments(self._trusting), standing(self._trusting)
-            self._trust_size = size
+        if size != self._halts_size:
+            self._halts = standing(self._store.journal(self.instance).records)
+            self._halts_size = size
+        return self._halts
 
     def trust_records(self) -> tuple[Sealed, ...]:
         """Return the instance's own records: who is trusted, and what is approved beforehand.
