@@ -22,6 +22,7 @@ from rexecop.governance.drills import (
 )
 from rexecop.governance.requests import ApprovalAnswer
 from rexecop.keys import load_ssh_signer
+from rexecop.proof.chain import seal
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
@@ -59,6 +60,12 @@ def test_a_drill_says_who_answered_and_how_fast_and_who_did_not() -> None:
                 after = next(one.after_ms for one in found.members if one.person == "bob")
                 assert after is not None and 0 <= after < 60_000
                 assert found.state == "open" and at(instance, DRILL_OPEN).state == "over"
+                chain = instance.parts.authority.trust_records()
+                for then, counts in ((DRILL_OPEN - timedelta(milliseconds=1), True), (DRILL_OPEN, False)):
+                    late = seal(replace(chain[-1].record, at=asked.asked + then))
+                    enrolled = instance.parts.authority.enrolments()
+                    shown = drills((*chain[:-1], late), enrolled, asked.asked + DRILL_OPEN)[-1]
+                    assert said(shown)["bob"] is counts and shown.state == "over"
                 for name in (None, found.drill, found.drill[7:15]):  # Once is enough, and only once counted.
                     with pytest.raises(RexecopError) as again:
                         mine.asked(name, key=bob(folder), agent=False)
@@ -82,7 +89,7 @@ def test_only_members_with_an_approvers_key_answer_and_only_groups_with_people_a
                 ):
                     with pytest.raises(RexecopError) as refused:
                         await mine.begin(group, reason)
-                    assert refused.value.code == "drill-refused"
+                    assert refused.value.code == ("drill-refused" if group == "approvers" else "group-empty")
                 assert mine.view() == ()
                 await mine.begin("approvers", None)
                 await instance.key_new("mallory", "approver", folder / "mallory")

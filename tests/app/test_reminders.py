@@ -96,7 +96,7 @@ def test_what_waits_for_longer_is_escalated_to_everybody_in_the_group_and_change
         assert notes(instance, operation, ESCALATION) == ["\n".join(everybody)] * 2
         with pytest.raises(RexecopError) as nobody:
             await remind(instance, replace(APPROVERS, group="nobody"))
-        assert nobody.value.code == "escalation-refused" and nobody.value.next_steps
+        assert nobody.value.code == "group-empty" and nobody.value.next_steps
 
     told(story)
 

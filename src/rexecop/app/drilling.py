@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from rexecop.app.approver import approver_of, signer_of
-from rexecop.app.errors import DrillRefused
+from rexecop.app.authority import RootAuthority
+from rexecop.app.errors import DrillRefused, GroupEmpty
 from rexecop.app.instance import Instance
 from rexecop.governance.drills import (
     ANSWER_TOPIC,
@@ -28,7 +29,6 @@ from rexecop.proof.vocabulary import Role
 
 __all__ = ["Drill", "Drills", "Member"]
 
-MEMBERS_MAX: Final = 1000  # All of them stand in one record.
 REASON_LENGTH_MAX: Final = 1000  # A line for those who are asked.
 
 
@@ -63,21 +63,12 @@ class Drills:
         """Ask everybody in `group`; it is recorded who that is.
 
         Raises:
-            DrillRefused: no pack in force has that group, nobody is in it, or the reason is a document.
+            GroupEmpty: see `people_of`. DrillRefused: the reason says nothing, or is a document.
         """
-        groups = self._authority.policy().groups()
-        members = sorted(groups.get(group, frozenset()))
-        if not 0 < len(members) <= MEMBERS_MAX:
-            some = ", ".join(f"`{name}`" for name, people in groups.items() if people) or "none"
-            raise DrillRefused(
-                f"group `{group:.80}` has {len(members)} people; groups with people in the packs: {some}",
-                next_steps=("rexecop policy check",),
-                found=group[:80],
-                allowed=some,
-            )
+        members = people_of(self._authority, group)
         if reason is not None and not 0 < len(reason.strip()) <= REASON_LENGTH_MAX:
             raise DrillRefused(f"the reason is recorded: 1 to {REASON_LENGTH_MAX} letters")
-        call = DrillCall(group=group, members=tuple(members), reason=reason)
+        call = DrillCall(group=group, members=members, reason=reason)
         by = self._instance.identity().principal
         await self._keyring.note(DRILL_TOPIC, encode(call).decode(), by)
         return self.view()[0]
@@ -109,6 +100,24 @@ class Drills:
         answer = DrillAnswer(statement=statement, signature=signature)
         await self._keyring.note(ANSWER_TOPIC, encode(answer).decode(), statement.approver)
         return self.named(statement.drill)
+
+
+def people_of(authority: RootAuthority, group: str) -> tuple[str, ...]:
+    """Return who is in `group` by the packs in force.
+
+    Raises:
+        GroupEmpty: nobody is, or there is no such group.
+    """
+    groups = authority.policy().groups()
+    if found := groups.get(group):
+        return tuple(sorted(found))
+    some = ", ".join(f"`{name}`" for name, people in groups.items() if people) or "none"
+    raise GroupEmpty(
+        f"nobody is in group `{group:.80}`; groups with people in the packs: {some}",
+        next_steps=("rexecop policy check",),
+        found=group[:80],
+        allowed=some,
+    )
 
 
 def _refused(what: str, approver: Principal) -> DrillRefused:

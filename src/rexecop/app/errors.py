@@ -28,8 +28,8 @@ RexecopError
     ├── RestoreRefused     a backup cannot be restored there, or not without a key
     ├── ErasureRefused     outputs that may still be needed are not erased
     ├── ReviewRefused      a review by who asked, or by somebody policy does not know
-    ├── DrillRefused       no such group to drill, or no drill for that key to answer
-    ├── EscalationRefused  nobody is in the group that is to hear of what waits
+    ├── DrillRefused       no such drill, or none for that key to answer
+    ├── GroupEmpty         the packs in force put nobody in that group
     ├── SupportUnredacted  a support bundle is only made redacted
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
@@ -215,15 +215,15 @@ class LiftRefused(AppError):
 
 
 class DrillRefused(AppError):
-    """No drill can be asked of that group, or none is to be answered with that key."""
+    """A drill cannot be asked like that, or none is to be answered with that key."""
 
     code = "drill-refused"
 
 
-class EscalationRefused(AppError):
-    """What waits cannot be escalated to a group with nobody in it."""
+class GroupEmpty(AppError):
+    """The policy packs in force put nobody in that group."""
 
-    code = "escalation-refused"
+    code = "group-empty"
 
 
 class CalendarRefused(AppError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from rexecop.app.errors import EscalationRefused
+from rexecop.app.drilling import people_of
 from rexecop.app.instance import Instance
 from rexecop.app.views import OperationLine
 from rexecop.engines.errors import JournalDamaged
@@ -60,16 +60,9 @@ async def remind(instance: Instance, escalation: Escalation | None) -> tuple[Wai
     """Return what waits for approval, newest first; who is reminded or told now is noted in each.
 
     Raises:
-        EscalationRefused: nobody is in the group.
+        GroupEmpty: nobody is in the group to escalate to.
     """
-    groups = instance.parts.authority.policy().groups()
-    if escalation is not None and not groups.get(escalation.group):
-        raise EscalationRefused(
-            f"nobody is in group `{escalation.group:.80}`",
-            next_steps=("rexecop policy check",),
-            allowed=", ".join(name for name, members in groups.items() if members),
-        )
-    told = [] if escalation is None else sorted(groups[escalation.group])
+    told = () if escalation is None else people_of(instance.parts.authority, escalation.group)
     found: list[Waiting] = []
     after = 0
     while lines := instance.list(state=State.WAITING_FOR_APPROVAL, after=after, limit=PAGE):
@@ -112,7 +105,11 @@ def _asked(instance: Instance, op: Operation) -> tuple[str, ...]:
 
 
 async def _told(
-    instance: Instance, op: Operation, line: OperationLine, escalation: Escalation | None, people: list[str]
+    instance: Instance,
+    op: Operation,
+    line: OperationLine,
+    escalation: Escalation | None,
+    people: tuple[str, ...],
 ) -> Waiting:
     """Return how `op` waits; who is reminded and told now is noted, each at most once in `REMIND_EVERY`."""
     parts, since = instance.parts, op.the_decision.at
