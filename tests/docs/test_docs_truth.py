@@ -15,7 +15,7 @@ import pytest
 
 from rexecop.app.settings import SETTINGS
 from rexecop.cli.exits import Exit
-from rexecop.cli.parsing import global_options, program
+from rexecop.cli.parsing import VerbWithMore, global_options, program
 from rexecop.cli.reference import error_codes, settings_page
 from rexecop.cli.table import ALIASES, BY_NAME
 from rexecop.proof.verify.codes import CODES
@@ -162,7 +162,10 @@ def _refusal(line: str) -> str | None:
     command = program.get_command(click.Context(program), ALIASES.get(verb, verb))
     rest = words[words.index(verb) + 1 :]
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-        command, rest = command.get_command(click.Context(command), rest[0]), rest[1:] or rest
+        below = command.get_command(click.Context(command), rest[0])
+        if below is None and isinstance(command, VerbWithMore):
+            break  # An operand of the command itself.
+        command, rest = below, rest[1:] or rest
     if command is None:
         return f"`{verb}` has no command `{rest[0]}`"
     known = _options(command) | {name for option in global_options(hidden=False) for name in option.opts}
@@ -171,7 +174,8 @@ def _refusal(line: str) -> str | None:
 
 
 def _options(command: click.Command) -> set[str]:
-    return {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+    own = command.own if isinstance(command, VerbWithMore) else command
+    return {name for option in own.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
 
 
 @cache

@@ -42,6 +42,7 @@ from rexecop.app.backup import BackupManifest
 from rexecop.app.root import Root
 from rexecop.app.sinks import read_sinks
 from rexecop.app.support import SupportManifest
+from rexecop.governance.drills import DRILL_NAMESPACE
 from rexecop.governance.pack import POLICY_NAMESPACE
 from rexecop.lanes.program import PASSED_ON
 from rexecop.proof import (
@@ -507,6 +508,7 @@ def test_the_suites_and_names_on_the_page_are_those_of_the_code() -> None:
     assert re.findall(r"^\| `(\w+@rexecop)` \|", page, re.MULTILINE) == [
         APPROVAL_NAMESPACE,
         INTENT_NAMESPACE,
+        DRILL_NAMESPACE,
         POLICY_NAMESPACE,
         RECEIPTS,
         CHECKPOINTS,

@@ -28,6 +28,8 @@ RexecopError
     ├── RestoreRefused     a backup cannot be restored there, or not without a key
     ├── ErasureRefused     outputs that may still be needed are not erased
     ├── ReviewRefused      a review by who asked, or by somebody policy does not know
+    ├── DrillRefused       no such drill, or none for that key to answer
+    ├── GroupEmpty         the packs in force put nobody in that group
     ├── SupportUnredacted  a support bundle is only made redacted
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
@@ -210,6 +212,18 @@ class LiftRefused(AppError):
     """This person may not lift a halt."""
 
     code = "lift-refused"
+
+
+class DrillRefused(AppError):
+    """A drill cannot be asked like that, or none is to be answered with that key."""
+
+    code = "drill-refused"
+
+
+class GroupEmpty(AppError):
+    """The policy packs in force put nobody in that group."""
+
+    code = "group-empty"
 
 
 class CalendarRefused(AppError):

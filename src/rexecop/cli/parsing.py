@@ -99,6 +99,24 @@ class VerbGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class VerbWithMore(VerbGroup):
+    """The command `own` with commands below it: a first word that names none of those is its own."""
+
+    def __init__(self, own: click.Command, below: Sequence[click.Command]) -> None:
+        super().__init__(name=own.name, help=own.help, commands=below)
+        self.own = own
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
+    ) -> click.Context:
+        if args and args[0] in self.commands:
+            return super().make_context(info_name, args, parent, **extra)
+        return self.own.make_context(info_name, args, parent, **extra)
+
+    def get_help(self, ctx: click.Context) -> str:
+        return self.own.get_help(ctx)
+
+
 class LazyGroup(VerbGroup):
     """The top of the command line. A command's file is imported when it is called, not before."""
 

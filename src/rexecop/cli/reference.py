@@ -14,7 +14,7 @@ import rexecop
 from rexecop.app.settings import SETTINGS, Kind
 from rexecop.cli.exits import MEANINGS, STATE_EXITS, Exit
 from rexecop.cli.failures import exit_of
-from rexecop.cli.parsing import global_options, program
+from rexecop.cli.parsing import VerbWithMore, global_options, program
 from rexecop.cli.table import ALIASES, ENTRIES, GROUPS, MORE, Entry
 from rexecop.proof.errors import RexecopError
 
@@ -78,10 +78,13 @@ def _entry_lines(top: click.Context, entry: Entry) -> Iterator[str]:
 
 
 def _command_lines(ctx: click.Context, command: click.Command) -> Iterator[str]:
+    own = command.own if isinstance(command, VerbWithMore) else command
+    if isinstance(own, click.Group):
+        yield _text(own)
+    else:
+        yield from _usage_lines(ctx, own)
     if not isinstance(command, click.Group):
-        yield from _usage_lines(ctx, command)
         return
-    yield _text(command)
     for name in command.list_commands(ctx):
         below = command.get_command(ctx, name)
         if below is not None:

@@ -1,0 +1,147 @@
+"""Reminders: which operations wait for whose yes since when, noted in each; nothing is sent from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from rexecop.app.drilling import people_of
+from rexecop.app.instance import Instance
+from rexecop.app.views import OperationLine
+from rexecop.engines.errors import JournalDamaged
+from rexecop.engines.session import Session
+from rexecop.governance.approvals import require_may_approve
+from rexecop.governance.errors import ApprovalRefused
+from rexecop.governance.obligations import approvals_in_words
+from rexecop.operations.errors import AppendConflict
+from rexecop.operations.fold import Operation
+from rexecop.proof.principal import Principal
+from rexecop.proof.records.instance import Note
+from rexecop.proof.vocabulary import Established, State
+
+REMINDER: Final = "approval-reminder"
+ESCALATION: Final = "approval-escalation"
+REMIND_EVERY: Final = timedelta(hours=1)  # Whoever is asked more often stops reading.
+PAGE: Final = 500  # Rows of the index read at one time.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """An operation that waits for approval since `since`: whose yes would count, and who is told now.
+
+    `missing` says in words what is. `waits_for` are those of them who may and did not say anything yet;
+    of these, `remind` were not reminded within the hour, and of whom it is escalated to,
+    `escalate`. With `noted` False somebody else wrote to the operation: the next run records it.
+    """
+
+    operation_id: str
+    number: int
+    intent: str
+    target: str
+    requester: str
+    since: datetime
+    missing: str
+    waits_for: tuple[str, ...]
+    remind: tuple[str, ...] = ()
+    escalate: tuple[str, ...] = ()
+    noted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escalation:
+    """What waits for `after` or longer is told to everybody in `group`."""
+
+    after: timedelta
+    group: str
+
+
+async def remind(instance: Instance, escalation: Escalation | None) -> tuple[Waiting, ...]:
+    """Return what waits for approval, newest first; who is reminded or told now is noted in each.
+
+    Raises:
+        GroupEmpty: nobody is in the group to escalate to.
+    """
+    told = () if escalation is None else people_of(instance.parts.authority, escalation.group)
+    found: list[Waiting] = []
+    after = 0
+    while lines := instance.list(state=State.WAITING_FOR_APPROVAL, after=after, limit=PAGE):
+        for line in lines:
+            try:
+                op = instance.operation(line.operation_id)
+            except JournalDamaged:
+                continue  # Nothing of it can be read; `recover` names it.
+            if op.state is State.WAITING_FOR_APPROVAL:
+                found.append(await _told(instance, op, line, escalation, told))
+        after = lines[-1].number
+    return tuple(found)
+
+
+def _asked(instance: Instance, op: Operation) -> tuple[str, ...]:
+    """Return whose yes would fill a place that is open: with a key that counts, and not heard yet."""
+    authority, now = instance.parts.authority, instance.parts.world.clock.now()
+    everybody = authority.policy(op.the_plan.profile).groups()
+    groups = {rule.group: everybody.get(rule.group, frozenset()) for rule in op.missing_approvals()}
+    found: set[str] = set()
+    for one in authority.enrolments():
+        known = not any(one.person in people for people in groups.values())
+        if known or op.given_by(one.person) is not None:
+            continue
+        approver = Principal(person=one.person, established=Established.KEY, credential=one.fingerprint)
+        try:
+            require_may_approve(
+                approver,
+                intent=op.sealed_intent,
+                plan=op.sealed_plan,
+                terms=op.terms,
+                enrolments=authority.enrolments(),
+                groups=everybody,
+                at=now,
+            )
+        except ApprovalRefused:
+            continue
+        found.add(one.person)
+    return tuple(sorted(found))
+
+
+async def _told(
+    instance: Instance,
+    op: Operation,
+    line: OperationLine,
+    escalation: Escalation | None,
+    people: tuple[str, ...],
+) -> Waiting:
+    """Return how `op` waits; who is reminded and told now is noted, each at most once in `REMIND_EVERY`."""
+    parts, since = instance.parts, op.the_decision.at
+    waiting = Waiting(
+        operation_id=op.id,
+        number=line.number,
+        intent=line.intent,
+        target=line.target,
+        requester=line.requester,
+        since=since,
+        missing=approvals_in_words(op.missing_approvals()),
+        waits_for=_asked(instance, op),
+    )
+    # The fold that was judged is the one that is written to: whoever wrote in between wins.
+    session = Session(parts.world.store, parts.world.clock, op.id, op)
+    now = session.judged_now()
+    late = escalation is not None and now - since >= escalation.after
+    last = {
+        (note.topic, person): note.at
+        for note in (sealed.record for sealed in parts.world.store.journal(op.id).records)
+        if isinstance(note, Note) and note.topic in (REMINDER, ESCALATION)
+        for person in note.text.split("\n")
+    }
+    due: dict[str, tuple[str, ...]] = {}
+    for topic, asked in ((REMINDER, waiting.waits_for), (ESCALATION, people if late else ())):
+        due[topic] = tuple(
+            one for one in asked if (topic, one) not in last or now - last[topic, one] >= REMIND_EVERY
+        )
+        if due[topic]:
+            session.add(Note, instance.identity().principal, topic=topic, text="\n".join(due[topic]))
+    try:
+        await session.flush()
+    except AppendConflict:
+        return replace(waiting, noted=False)
+    return replace(waiting, remind=due[REMINDER], escalate=due[ESCALATION])
