@@ -28,9 +28,9 @@ def standing(records: Iterable[Sealed]) -> tuple[Halt, ...]:
     return tuple(found)
 
 
-def stopping(halts: Iterable[Halt], intent: Intent, plan: Plan) -> Halt | None:
+def stopping(halts: Sequence[Halt], intent: Intent, plan: Plan) -> Halt | None:
     """Return the first of `halts` that stops the operation of `intent` and `plan`; one target is enough."""
-    names = names_of(intent, plan)
+    names = names_of(intent, plan) if halts else frozenset()
     return next((halt for halt in halts if (halt.scope, halt.name) in names), None)
 
 
