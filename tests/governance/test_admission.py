@@ -147,6 +147,17 @@ def test_who_asks_decides_which_conflicts_hold_and_the_terms_carry_them(
     assert terms.sponsor_may_approve is may
 
 
+def test_a_conflict_is_in_the_terms_where_only_a_step_will_ask() -> None:
+    people = "groups: [team]\npeople: {alice: {groups: [team]}}\n"
+    rules = '@id("a") @approvals("no_peers of team") permit (principal, action, resource);'
+    policy = Policy([Pack.parse(pack_files(rules, entities=people))])
+
+    found = decide(policy, request(principal=ALICE)).terms
+
+    assert (found.verdict, found.approvals) == (Verdict.ALLOWED, ())
+    assert found.approval_limits == (ApprovalLimit(at_most=0, group="team"),)
+
+
 def test_a_sponsor_may_not_approve_where_any_rule_that_asks_does_not_say_so() -> None:
     people = "groups: [g]\npeople: {alice: {}}\nagents: {robot: {sponsor: alice}}\n"
     rules = CONFLICTS.replace("no_peers of team, ", "")

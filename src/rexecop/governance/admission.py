@@ -320,9 +320,10 @@ def _allowed(policy: Policy, names: frozenset[str], request: PolicyRequest) -> A
     if most is not None and targets > most:
         words = f"{targets} targets are asked for, at most {most} are allowed"
         return _blocked(policy, names, (), words)
-    if not answer.terms.approvals:
-        return answer
     asked = [policy.rule(name).asked for name in sorted(names)]
+    # A step may ask where the whole does not, and then the same conflicts count.
+    if not (answer.terms.approvals or any(one.limits or one.no_peers for one in asked)):
+        return answer
     sponsor = bool(request.sponsor) and not request.break_glass
     terms = replace(
         answer.terms,
