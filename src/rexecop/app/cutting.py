@@ -70,7 +70,7 @@ class Cutter:
 
     def contents(self, operation: str, cutting: Cutting) -> BundleContents:
         """Return the bundle of one operation: the records that the checkpoint covers."""
-        return self._contents(operation, self._covered(operation, cutting.checkpoint.size), cutting)
+        return self._contents(operation, _covered(self._store, operation, cutting.checkpoint.size), cutting)
 
     def window(
         self, target: str | None, start: PlacedHeads | None, end: PlacedHeads, cutting: Cutting
@@ -79,7 +79,7 @@ class Cutter:
         begin = -1 if start is None else start.leaf
         operations = self._store.changed_between(begin, end.leaf, target)
         size = cutting.checkpoint.size
-        records = tuple(sealed for name in operations for sealed in self._covered(name, size))
+        records = tuple(sealed for name in operations for sealed in _covered(self._store, name, size))
         window = Window(
             target=target, start=None if start is None else start.sealed.digest, end=end.sealed.digest
         )
@@ -157,10 +157,7 @@ class Cutter:
 
     def _judging(self, size: int) -> tuple[Sealed, ...]:
         """Return the instance's own records: signatures, revocations and erasures are judged by them."""
-        return self._covered(self._instance, size)
-
-    def _covered(self, operation: str, size: int) -> tuple[Sealed, ...]:
-        return _covered(self._store, operation, size)
+        return _covered(self._store, self._instance, size)
 
     def _proofs(self, records: Iterable[Sealed], size: int) -> Sequence[tuple[int, Sequence[bytes]]]:
         leaves = [self._store.leaf_of(sealed.record.operation, sealed.record.n) for sealed in records]
