@@ -21,7 +21,6 @@ from rexecop.proof.call import (
     Hole,
     Limits,
     ProcessRequest,
-    Scalar,
     ScriptedReply,
     ScriptedRequest,
     Slot,
@@ -34,6 +33,7 @@ from rexecop.proof.checkpoint import Checkpoint
 from rexecop.proof.codec import encode
 from rexecop.proof.merkle import Frontier, inclusion_proof, leaf_hash, node_reader
 from rexecop.proof.merkle import consistency_proof as prove_growth
+from rexecop.proof.message import Scalar
 from rexecop.proof.permit import Permit
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE, Principal

@@ -32,10 +32,10 @@ from conformance.worlds import (
 from rexecop.proof import dsse, note, sshsig
 from rexecop.proof.call import (
     Call,
+    ExchangeRequest,
     HandlerRequest,
     Hole,
     ProcessRequest,
-    Scalar,
     ScriptedReply,
     ScriptedRequest,
     SecretRef,
@@ -50,6 +50,7 @@ from rexecop.proof.container import pack
 from rexecop.proof.errors import ProofError
 from rexecop.proof.kinship import person_key
 from rexecop.proof.merkle import leaf_hash, root_of
+from rexecop.proof.message import Scalar
 from rexecop.proof.note import NoteKey, SignatureType
 from rexecop.proof.plaintext import escape, in_quotes, quote
 from rexecop.proof.preview import preview, preview_digest
@@ -273,6 +274,20 @@ HANDLED: Final = Call(
     effect=Effect.CHANGE,
     request=HandlerRequest(action="send", payload='{"amount":1.5,"to":"Ünal"}'),
 )
+EXCHANGED: Final = replace(
+    HANDLED,
+    request=ExchangeRequest(
+        protocol="http/1",
+        peers=("host-2:8443", "[::1]:80"),
+        message={
+            "method": "POST",
+            "path": ["api", {"slot": "path"}, {"text": ["n-", {"slot": "count"}, {"secret": "tail"}]}, "ü"],
+            "query": {"deep": {"slot": "deep"}, "a=1": {"text": ["a", "b"]}, "none": {"text": []}},
+            "body": {"n": [1, True, None, {"slot": 5}, {"slot": "a", "b": 1}, {}], "s": {"text": [{"n": 1}]}},
+            "token": {"text": ["Bearer ", {"secret": "api"}]},
+        },
+    ),
+)
 SCRIPTED: Final = ScriptedRequest(
     arguments={"n": 1, "text": "zero\u200bwidth"},
     replies=(
@@ -296,6 +311,7 @@ def full_plan() -> tuple[Sealed, Sealed]:
     handled = read_step(
         "mail", target="host-2", call=HANDLED, grade=None, isolation=Isolation.NOT_APPLICABLE, undo=HANDLED
     )
+    exchanged = replace(FULL_STEP, id="ask it", target="host-2", call=EXCHANGED, probe=None, undo=EXCHANGED)
     book.plan(
         (
             read_step(grade=Grade.SHAPE),
@@ -303,6 +319,7 @@ def full_plan() -> tuple[Sealed, Sealed]:
             FULL_STEP,
             replace(asked, call=replace(asked.call, request=SCRIPTED)),
             handled,
+            exchanged,
         ),
         Effect.DESTROY,
         pinned=Pinned(operation="op_seen", observation=digest_of(b"o"), facts=digest_of(b"f")),
@@ -350,7 +367,7 @@ def calls() -> Json:
             "filled": to_json(fill(template, values)),
             "filled_digest": call_digest(fill(template, values)),
         }
-        for template in (FULL_CALL, plain, HANDLED)
+        for template in (FULL_CALL, plain, HANDLED, EXCHANGED)
     ]
 
 

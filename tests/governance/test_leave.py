@@ -13,8 +13,9 @@ from rexecop.governance.errors import GovernanceError
 from rexecop.governance.obligations import merge_budgets, merge_obligations, tighter
 from rexecop.governance.permits import PERMIT_SECONDS_MAX
 from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place
-from rexecop.proof.call import Call, Scalar, call_digest, fill
+from rexecop.proof.call import Call, call_digest, fill
 from rexecop.proof.chain import Sealed, seal
+from rexecop.proof.message import Scalar
 from rexecop.proof.permit import Permit
 from rexecop.proof.principal import ENGINE, Principal
 from rexecop.proof.records.decision import Budget, Obligations, Terms

@@ -58,6 +58,7 @@ from rexecop.proof import (
     heads,
     logproof,
     merkle,
+    message,
     note,
     publickey,
     quorum,
@@ -207,7 +208,7 @@ PLAIN: Final[Mapping[object, str]] = {
 }
 NAMED: Final = {
     frozenset(get_args(call.Text)): "text",
-    frozenset(get_args(call.Scalar)): "scalar",
+    frozenset(get_args(message.Scalar)): "scalar",
     frozenset(get_args(call.Part)): "part",
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from rexecop.proof.call import ScriptedRequest
+from rexecop.proof.call import ScriptedRequest, reaches_only
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Budget, Obligations, Terms
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.steps import asked_for, merge_approvals
@@ -161,9 +161,9 @@ def _unmet_by_step(obligations: Obligations, step: CallStep) -> Iterable[str]:
         return
     if obligations.no_network:
         yield "no network is allowed, and nothing keeps this call from it"
-    if obligations.egress is not None:
+    if obligations.egress is not None and not reaches_only(step.call.request, obligations.egress):
         hosts = " or ".join(f"`{host}`" for host in obligations.egress) or "no host"
-        yield f"egress to {hosts} only, and its lane cannot be held to that"
+        yield f"egress to {hosts} only, and this call is not held to that"
 
 
 def _tighter_obligations(old: Obligations, new: Obligations) -> str | None:

@@ -14,10 +14,11 @@ from rexecop.governance.errors import (
     TicketExpired,
     TicketNotYetValid,
 )
-from rexecop.proof.call import Call, Scalar, call_digest, check_slot, fill
+from rexecop.proof.call import Call, call_digest, check_slot, fill
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import TemplateMismatch
 from rexecop.proof.halts import words
+from rexecop.proof.message import Scalar
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.plan import CallStep, Plan

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rexecop.governance.errors import StandingRefused
-from rexecop.proof.call import Scalar
 from rexecop.proof.canonical import Json
+from rexecop.proof.message import Scalar
 from rexecop.proof.plaintext import in_quotes, quote
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.approval import ApprovalStatement, Coverage, ParameterRange

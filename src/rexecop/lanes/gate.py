@@ -20,10 +20,22 @@ from rexecop.lanes.errors import ClearanceRefused, RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import CONFINING, Lane, LaneEvent, LaneResult
 from rexecop.lanes.structure import check_structure
-from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, Scalar, SecretRef, Slot, check_slot, fill
+from rexecop.proof.call import (
+    Call,
+    ExchangeRequest,
+    Hole,
+    Limits,
+    ProcessRequest,
+    SecretRef,
+    Slot,
+    check_slot,
+    fill,
+    route_of,
+)
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.codec import encode, to_json
 from rexecop.proof.errors import NotCanonical, TemplateMismatch
+from rexecop.proof.message import Scalar
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Grade, Isolation, Mode, Phase
@@ -93,7 +105,7 @@ class _Clearance:
 class Gate:
     """Checks dispatches and hands them to the lane for their kind of request.
 
-    `lanes` maps request kinds (`process/1`) to lanes. `fence` returns the lease
+    `lanes` maps routes (`proof.call.route_of`) to lanes. `fence` returns the lease
     generation the runner holds now.
     """
 
@@ -118,7 +130,7 @@ class Gate:
             yield preview(dispatch.call)
             return
         if lane is None:
-            yield refusal(Failure.LANE_UNAVAILABLE, f"no lane takes `{dispatch.call.request.kind}`")
+            yield refusal(Failure.LANE_UNAVAILABLE, f"no lane takes `{route_of(dispatch.call.request):.80}`")
             return
         async with aclosing(self._run(lane, dispatch)) as events:
             async for event in events:
@@ -133,8 +145,9 @@ class Gate:
         if dispatch.call.target not in dispatch.targets:
             what = f"target `{dispatch.call.target:.80}` is not one of the plan"
             raise RequestRefused(Failure.TARGET_UNKNOWN, what)
-        lane = self._lanes.get(dispatch.call.request.kind)
-        if lane is None or dispatch.call.request.kind not in lane.capabilities.requests:
+        route = route_of(dispatch.call.request)
+        lane = self._lanes.get(route)
+        if lane is None or route not in lane.capabilities.requests:
             return None
         # A preview touches nothing, so it may show a call this machine could not isolate.
         if dispatch.mode is not Mode.DRY_RUN or lane.capabilities.simulated:
@@ -275,6 +288,9 @@ def preview(call: Call) -> LaneResult:
 
 def render(call: Call) -> str:
     """Return `call` as one line for a person; it is for reading, never for running."""
+    if isinstance(call.request, ExchangeRequest):
+        to = " ".join(call.request.peers)
+        return f"{call.connector}.{call.action} on {call.target} by {call.request.protocol} {to}".rstrip()
     if not isinstance(call.request, ProcessRequest):
         return f"{call.connector}.{call.action} on {call.target}"
     texts = ((text,) if isinstance(text, str) else text for text in call.request.argv)

@@ -7,7 +7,16 @@ from typing import Final
 
 from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
-from rexecop.proof.call import Call, Limits, ProcessRequest, ScriptedRequest, SecretRef, Text, holes
+from rexecop.proof.call import (
+    Call,
+    ExchangeRequest,
+    Limits,
+    ProcessRequest,
+    ScriptedRequest,
+    SecretRef,
+    Text,
+    holes,
+)
 from rexecop.proof.vocabulary import Effect
 
 CALL_BYTES_MAX: Final = 128 * 1024  # Half a record, so that a plan holding the call still fits into one.
@@ -21,7 +30,10 @@ TIMEOUT_MS_MAX: Final = 24 * 3_600_000  # A day; what runs longer is a service, 
 GRACE_MS_MAX: Final = 60_000
 OUTPUT_BYTES_MAX: Final = 64 * 1024 * 1024  # Kept in memory until the outcome is written.
 PROCESSES_MAX: Final = 4_096
+PEERS_MAX: Final = 16  # A target and what it is reached through.
 
+_PROTOCOL: Final = re.compile(r"[a-z][a-z0-9-]{0,30}/[1-9][0-9]{0,2}")
+_PEER: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9a-f:.]{2,45}\]):[1-9][0-9]{0,4}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -41,6 +53,8 @@ def check_structure(call: Call, call_bytes: int, limits: Limits) -> None:
             _check_process(call.request, call.effect)
         case ScriptedRequest():
             _check_scripted(call.request)
+        case ExchangeRequest():
+            _check_exchange(call.request)
 
 
 def _check_limits(limits: Limits) -> None:
@@ -93,6 +107,13 @@ def _check_scripted(request: ScriptedRequest) -> None:
             f"reply {index} has error class `{reply.error_class}`, which nobody knows",
         )
         _require(0 <= reply.delay_ms <= DELAY_MS_MAX, f"reply {index} waits `{reply.delay_ms}` ms")
+
+
+def _check_exchange(request: ExchangeRequest) -> None:
+    _require(_PROTOCOL.fullmatch(request.protocol) is not None, f"`{request.protocol:.60}` is no protocol")
+    _require(len(request.peers) <= PEERS_MAX, f"the exchange names {len(request.peers)} peers")
+    for peer in request.peers:
+        _require(_PEER.fullmatch(peer) is not None, f"peer `{peer:.80}` is not like `host:port`")
 
 
 def _check_path(what: str, path: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -15,8 +15,8 @@ from rexecop.operations.pinned_files import ENVIRONMENT_FILE, environment_snapsh
 from rexecop.operations.profile_model import CommandShape
 from rexecop.operations.reading import WORD, Fields, Node, Place, Problems
 from rexecop.operations.scripted import ScriptedAction, read_scripted_action
-from rexecop.proof.call import Scalar
 from rexecop.proof.canonical import Digest, Json, digest_of
+from rexecop.proof.message import Scalar
 from rexecop.proof.vocabulary import Isolation, Mode
 
 TARGETS_MAX: Final = 10_000  # The largest fan-out one operation is built for.
@@ -49,7 +49,8 @@ BACKENDS: Final[Mapping[str, Backend]] = {
 READONLY_BACKENDS: Final = frozenset({"local_shell_readonly", "ssh_readonly"})
 
 _COMMON: Final = (
-    "backend mode enabled description timeout_seconds max_output_bytes isolation deployment_posture modes"
+    "backend mode enabled description timeout_seconds max_output_bytes isolation deployment_posture modes "
+    "secrets"
 )
 _OF_BACKEND: Final[Mapping[Backend, str]] = {
     Backend.SCRIPTED: "actions fixture fixture_only",
@@ -79,7 +80,10 @@ class TargetSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorConfig:
-    """How this environment reaches what a connector is for. `declared` is the backend as written."""
+    """How this environment reaches what a connector is for. `declared` is the backend as written.
+
+    `secrets` gives the names that calls may use for secrets (`{secret.NAME}`) their references.
+    """
 
     name: str
     place: Place
@@ -94,6 +98,7 @@ class ConnectorConfig:
     output_bytes: int | None = None
     isolation: Isolation | None = None
     connection: Mapping[str, Json]
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +120,11 @@ class Environment:
     connectors: Mapping[str, ConnectorConfig]
     values: Mapping[str, Scalar]
     safety: Safety
+
+
+def keys_of(backend: Backend) -> frozenset[str]:
+    """Return the keys by which a connector of `backend`, or a target it reaches, says how it is reached."""
+    return frozenset(_OF_BACKEND.get(backend, "").split()) - _NOT_CONNECTION
 
 
 def load_environment(files: Mapping[str, bytes]) -> Environment:
@@ -226,6 +236,7 @@ def _connector(name: str, node: Node) -> ConnectorConfig:
         output_bytes=fields.maybe("max_output_bytes", lambda item: item.integer(1, OUTPUT_BYTES_MAX)),
         isolation=read_isolation(fields),
         connection={key: value for key, value in node.mapping().items() if key not in _NOT_CONNECTION},
+        secrets={key: item.token() for key, item in fields.entries("secrets", WORD)},
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from rexecop.governance.windows import Schedule
+from rexecop.operations.binding import check_backend
 from rexecop.operations.environment import (
     BACKENDS,
     Backend,
@@ -24,7 +25,6 @@ from rexecop.operations.errors import EnvironmentRefused, ProfileRefused
 from rexecop.operations.inline_secrets import refuse_inline_secrets
 from rexecop.operations.placeholders import expand, names_in
 from rexecop.operations.planning import check_effect, check_profile_of, effect_of_steps
-from rexecop.operations.planning_calls import check_backend
 from rexecop.operations.planning_steps import Compiler, Context
 from rexecop.operations.profile import read_profile
 from rexecop.operations.profile_model import ActionSpec, CommandShape, ConnectorSpec, IntentSpec, Profile

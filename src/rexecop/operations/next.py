@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from rexecop.lanes.failures import Failure
 from rexecop.operations.fold import Operation, Progress
 from rexecop.operations.machine import TERMINAL
-from rexecop.proof.call import Call, Scalar, check_slot, fill, holes
+from rexecop.proof.call import Call, check_slot, fill, holes
 from rexecop.proof.canonical import Json
 from rexecop.proof.errors import TemplateMismatch
+from rexecop.proof.message import Scalar
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, Step
 from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase, State

@@ -9,8 +9,9 @@ from typing import Final
 
 from rexecop.operations.extract import WAYS, Computed, Count, ExitStatus, Extractor, read_extractor
 from rexecop.operations.reading import WORD, Fields, Node, listed
-from rexecop.proof.call import SLOT_LENGTH_MAX, Scalar
+from rexecop.proof.call import SLOT_LENGTH_MAX
 from rexecop.proof.canonical import INTEGER_MAX, Json
+from rexecop.proof.message import Scalar
 
 FACTS_MAX: Final = 256  # A step that yields more facts than this yields a document.
 RULES_MAX: Final = 64  # Rules a person can still read as one assessment.

@@ -1,27 +1,29 @@
 """Placeholders: how values enter calls. Each becomes part of one text; nothing is parsed again.
 
 `{name}` is a parameter, `{target}` the target's id, `{target.NAME}` one of its attributes,
-`{env.NAME}` a value of the environment, `{slot.NAME}` a hole filled from a fact when the
-call is made. Braces in any other form (`%{x}`, `${x}`, `{{x}}`, `{}`) stand for themselves.
+`{env.NAME}` a value of the environment, `{secret.NAME}` a secret that the environment gives
+the connector, `{slot.NAME}` a hole filled from a fact when the call is made. Braces in any
+other form (`%{x}`, `${x}`, `{{x}}`, `{}`) stand for themselves.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
 from rexecop.operations.errors import ParameterRefused, ProfileRefused
 from rexecop.operations.reading import unknown
-from rexecop.proof.call import Hole, Part, Scalar, Text
+from rexecop.proof.call import Hole, Part, SecretRef, Text
 from rexecop.proof.canonical import Json
+from rexecop.proof.message import Scalar, holds_place, parts_of
 
 VALUE_LENGTH_MAX: Final = 32 * 1024  # Longer values are files; a record holds 256 KiB in all.
 
 _PLACEHOLDER: Final = re.compile(r"(?<![%${])\{([a-z_][a-z0-9_]*)(?:\.([a-z_][a-z0-9_]*))?\}(?!\})")
-_SPACES: Final = ("target", "env", "slot")
+_SPACES: Final = ("target", "env", "slot", "secret")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class Values:
     attributes: Mapping[str, Scalar]
     environment: Mapping[str, Scalar]
     slots: Collection[str]
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 def expand(text: str, values: Values, where: str) -> Text:
@@ -78,6 +81,46 @@ def literal_scalar(value: Scalar, values: Values, where: str) -> Scalar:
     return literal(value, values, where)
 
 
+def message_value(value: Json, values: Values, where: str) -> Json:
+    """Return `value` of a message with the placeholders of all its texts replaced.
+
+    `{name}` alone keeps the type of the parameter, a list or an object too; slots and secrets
+    become places (`proof.message`).
+
+    Raises:
+        ProfileRefused, ParameterRefused: as `expand`, and for an object that would be taken for a place.
+    """
+    if isinstance(value, dict):
+        if parts_of(value) is not None:
+            raise ProfileRefused(
+                f"{where}: an object of only `{min(value)}` cannot be sent", found=min(value)
+            )
+        return {key: message_value(item, values, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [message_value(item, values, where) for item in value]
+    if not isinstance(value, str):
+        return value
+    whole = _PLACEHOLDER.fullmatch(value)
+    if whole is not None and whole[2] is None and whole[1] in values.known:
+        given = values.parameters.get(whole[1])
+        if holds_place(given):
+            # Who asks would otherwise name a secret of the operator's.
+            raise ParameterRefused(f"parameter `{whole[1]}` cannot be sent as it is", field=whole[1])
+        return _scalar(whole[1], values, where) if given is None or isinstance(given, str) else given
+    text = expand(value, values, where)
+    if isinstance(text, str):
+        return text
+    parts: list[Json] = [
+        part
+        if isinstance(part, str)
+        else {"slot": part.slot}
+        if isinstance(part, Hole)
+        else {"secret": part.secret}
+        for part in text
+    ]
+    return parts[0] if len(parts) == 1 else {"text": parts}
+
+
 def names_in(text: str) -> Iterator[tuple[str, str | None]]:
     """Yield (space or parameter, name) of every placeholder in `text`."""
     for match in _PLACEHOLDER.finditer(text):
@@ -86,7 +129,12 @@ def names_in(text: str) -> Iterator[tuple[str, str | None]]:
 
 def _part(match: re.Match[str], values: Values, where: str) -> Part:
     space, name = match[1], match[2]
-    spaces = {"slot": values.slots, "target": values.attributes, "env": values.environment}
+    spaces = {
+        "slot": values.slots,
+        "target": values.attributes,
+        "env": values.environment,
+        "secret": values.secrets,
+    }
     known = ("target", *values.known) if name is None else spaces.get(space, ())
     if (name or space) not in known:
         message = f"{where}: placeholder `{match[0]}` names nothing"
@@ -95,6 +143,8 @@ def _part(match: re.Match[str], values: Values, where: str) -> Part:
         return values.target if space == "target" else _as_text(_scalar(space, values, where))
     if space == "slot":
         return Hole(slot=name)
+    if space == "secret":
+        return SecretRef(secret=values.secrets[name])
     return _as_text((values.attributes if space == "target" else values.environment)[name])
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from rexecop.operations.environment import READONLY_BACKENDS, Backend, ConnectorConfig, Environment
+from rexecop.operations.binding import Bound, Making
+from rexecop.operations.environment import BACKENDS, READONLY_BACKENDS, Backend
 from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, ParameterRefused
 from rexecop.operations.guards import check_command
-from rexecop.operations.placeholders import Values, expand, literal
-from rexecop.operations.profile_model import ActionSpec, CommandShape, ConnectorSpec, Profile
+from rexecop.operations.placeholders import expand, literal
+from rexecop.operations.planning_exchanges import EXCHANGES
+from rexecop.operations.profile_model import ActionSpec, CommandShape, Profile
 from rexecop.operations.reading import listed, unknown
 from rexecop.operations.scripted import ScriptedAction
-from rexecop.proof.call import Call, ProcessRequest, Request, ScriptedRequest, Text
+from rexecop.proof.call import Call, ExchangeRequest, ProcessRequest, Request, ScriptedRequest, Text
 from rexecop.proof.canonical import Json
-from rexecop.proof.vocabulary import Effect, strongest
+from rexecop.proof.vocabulary import Effect, Grade, strongest
 
 # Names that mean a change where neither profile nor environment says what an action does.
 CHANGING: Final = frozenset(
@@ -29,70 +30,6 @@ DESTROYING: Final = frozenset(
     {"delete", "destroy", "remove", "purge", "drop", "wipe", "format", "kill", "erase"}
 )
 READ_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
-    """A connector of the profile, bound to its configuration in the environment."""
-
-    spec: ConnectorSpec
-    config: ConnectorConfig
-
-    def action(self, name: str) -> ActionSpec:
-        """Return the action `name`.
-
-        Raises:
-            ConnectorRefused: the connector does not declare it.
-        """
-        found = self.spec.actions.get(name)
-        if found is None:
-            message = f"connector `{self.spec.name}` has no action `{name:.60}`"
-            raise unknown(ConnectorRefused, message, name, self.spec.actions)
-        return found
-
-
-def bind(profile: Profile, environment: Environment, name: str) -> Bound:
-    """Return connector `name` as the environment configures it.
-
-    Raises:
-        ConnectorRefused: not declared, not configured, switched off, or another backend than declared.
-        LaneUnavailable: nothing here makes the calls of its backend.
-    """
-    spec, config = profile.connectors.get(name), environment.connectors.get(name)
-    if spec is None:
-        message = f"profile `{profile.name}` has no connector `{name:.60}`"
-        raise unknown(ConnectorRefused, message, name, profile.connectors)
-    if config is None:
-        message = f"environment `{environment.id}` does not configure connector `{name}`"
-        raise unknown(ConnectorRefused, message, name, environment.connectors)
-    if not config.enabled:
-        raise ConnectorRefused(
-            f"connector `{name}` is switched off in environment `{environment.id}`", found=name
-        )
-    check_backend(spec, config)
-    if config.backend not in (Backend.SCRIPTED, Backend.PROCESS):
-        raise LaneUnavailable(
-            f"connector `{name}` needs a lane for `{config.declared}`, and there is none here",
-            connector=name,
-            found=config.declared,
-            allowed="process, local_shell_readonly, mock, static_fixture, simulated",
-        )
-    return Bound(spec=spec, config=config)
-
-
-def check_backend(spec: ConnectorSpec, config: ConnectorConfig) -> None:
-    """Return only if the environment reaches the connector as the profile allows.
-
-    Raises:
-        ConnectorRefused: another backend. A scripted one may stand in for any: it cannot do anything.
-    """
-    if spec.backends and config.backend is not Backend.SCRIPTED and config.declared not in spec.backends:
-        raise ConnectorRefused(
-            f"connector `{spec.name}` is `{config.declared}` in the environment; "
-            f"the profile allows {listed(spec.backends)}",
-            found=config.declared,
-            allowed=listed(spec.backends),
-        )
 
 
 def effect_of(action: ActionSpec, bound: Bound, profile: Profile) -> Effect:
@@ -138,20 +75,43 @@ def _shaped_effect(action: ActionSpec, bound: Bound, profile: Profile) -> Effect
     return Effect.CHANGE if words & CHANGING else Effect.READ
 
 
-def build_call(action: ActionSpec, bound: Bound, profile: Profile, effect: Effect, values: Values) -> Call:
-    """Return the exact call of `action` on the target of `values`.
+def build_call(making: Making) -> Call:
+    """Return the exact call that `making` describes.
 
     Raises:
         ConnectorRefused, CommandGuarded, ProfileRefused, ParameterRefused: it cannot be written down.
+        LaneUnavailable: nothing here makes the calls of its backend.
     """
     request: Request
+    bound = making.bound
     if bound.config.backend is Backend.SCRIPTED:
-        request = _scripted_request(action, bound, profile, values)
+        request = _scripted_request(making)
+    elif bound.config.backend is Backend.PROCESS:
+        request = _process_request(making)
+    elif bound.config.backend in EXCHANGES:
+        request = EXCHANGES[bound.config.backend](making)
     else:
-        request = _process_request(action, bound, effect, values)
+        found = bound.config.declared
+        raise LaneUnavailable(
+            f"connector `{bound.spec.name}` needs a lane for `{found}`, and there is none here",
+            connector=bound.spec.name,
+            found=found,
+            allowed=listed(BACKENDS),
+        )
     return Call(
-        target=values.target, connector=bound.spec.name, action=action.name, effect=effect, request=request
+        target=making.values.target,
+        connector=bound.spec.name,
+        action=making.action.name,
+        effect=making.effect,
+        request=request,
     )
+
+
+def grade_of_exchange(request: Request) -> Grade:
+    """Return the grade of a read that is no process: `method` where its protocol has reading methods."""
+    if isinstance(request, ExchangeRequest) and request.protocol == "http/1":
+        return Grade.METHOD if request.message.get("method") in READ_METHODS else Grade.SHAPE
+    return Grade.SHAPE
 
 
 def _scripted(action: str, bound: Bound, profile: Profile) -> ScriptedAction | None:
@@ -163,7 +123,8 @@ def _scripted(action: str, bound: Bound, profile: Profile) -> ScriptedAction | N
     return (fixture.get(action) if fixture is not None else None) or found
 
 
-def _scripted_request(action: ActionSpec, bound: Bound, profile: Profile, values: Values) -> ScriptedRequest:
+def _scripted_request(making: Making) -> ScriptedRequest:
+    action, bound, profile, values = making.action, making.bound, making.profile, making.values
     fixture = bound.config.fixture
     if fixture is not None and fixture not in profile.fixtures:
         message = (
@@ -185,8 +146,9 @@ def _scripted_request(action: ActionSpec, bound: Bound, profile: Profile, values
     return ScriptedRequest(arguments=arguments, replies=replies)
 
 
-def _process_request(action: ActionSpec, bound: Bound, effect: Effect, values: Values) -> ProcessRequest:
-    where = f"{bound.spec.name}.{action.name}"
+def _process_request(making: Making) -> ProcessRequest:
+    action, bound, effect, values = making.action, making.bound, making.effect, making.values
+    where = making.where
     shape = _command(action, bound, where)
     argv: tuple[Text, ...] = (shape.command, *(expand(arg, values, where) for arg in shape.args))
     if bound.config.declared in READONLY_BACKENDS and shape.command.rsplit("/", 1)[-1].lower() == "curl":

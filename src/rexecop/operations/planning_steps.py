@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from rexecop.operations.binding import Bound, Making, bind, connection_of
 from rexecop.operations.environment import Backend, ConnectorConfig, Environment
 from rexecop.operations.errors import InternalActionUnknown, IsolationUnavailable, ProfileRefused
 from rexecop.operations.normalizer_spec import THIS, Normalizer
 from rexecop.operations.placeholders import Values, literal_scalar
-from rexecop.operations.planning_calls import Bound, bind, build_call, effect_of
+from rexecop.operations.planning_calls import build_call, effect_of, grade_of_exchange
 from rexecop.operations.profile_model import (
     ActionSpec,
     IntentSpec,
@@ -127,7 +128,7 @@ class Compiler:
         action = bound.action(spec.action)
         values = self.values(spec)
         effect, call = self._call(action, bound, values)
-        isolation, grade = self._isolation(action, bound.config, effect)
+        isolation, grade = self._isolation(action, bound.config, call)
         if spec.continue_on_error and effect is not Effect.READ:
             message = f"`continue_on_error` goes with reads only, not with a {effect}"
             raise _refused(spec, message, str(effect))
@@ -171,19 +172,29 @@ class Compiler:
         effect = effect_of(action, bound, self.context.profile)
         if action.command is None and bound.config.backend is Backend.PROCESS:
             self.context.from_environment[f"{bound.spec.name}.{action.name}"] = None
-        return effect, build_call(action, bound, self.context.profile, effect, values)
+        values = replace(values, secrets=bound.config.secrets)
+        connection = connection_of(bound.config, self.target.connection)
+        making = Making(
+            action=action,
+            bound=bound,
+            profile=self.context.profile,
+            effect=effect,
+            values=values,
+            connection=connection,
+        )
+        return effect, build_call(making)
 
     def _isolation(
-        self, action: ActionSpec, config: ConnectorConfig, effect: Effect
+        self, action: ActionSpec, config: ConnectorConfig, call: Call
     ) -> tuple[Isolation, Grade | None]:
-        isolation = Isolation.NOT_APPLICABLE  # A script cannot touch anything, so nothing has to hold it.
-        if config.backend is not Backend.SCRIPTED:
+        isolation = Isolation.NOT_APPLICABLE  # Nothing runs here that anything could hold.
+        if config.backend is Backend.PROCESS:
             isolation = self.context.reach(
                 action.isolation or config.isolation, f"{config.name}.{action.name}"
             )
-        if effect is not Effect.READ:
+        if call.effect is not Effect.READ:
             return isolation, None
-        return isolation, Grade.CONTAINED if isolation in CONTAINED else Grade.SHAPE
+        return isolation, Grade.CONTAINED if isolation in CONTAINED else grade_of_exchange(call.request)
 
     def _limits(self, spec: StepSpec, action: ActionSpec, config: ConnectorConfig) -> Limits:
         timeout = spec.timeout_ms or action.timeout_ms or config.timeout_ms or TIMEOUT_MS

@@ -10,8 +10,9 @@ from rexecop.operations.parameters import ParameterSchema
 from rexecop.operations.reading import Place
 from rexecop.operations.scripted import ScriptedAction
 from rexecop.operations.validation import Rule
-from rexecop.proof.call import Scalar, Slot
+from rexecop.proof.call import Slot
 from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.message import Scalar
 from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.plan import Expectation
 from rexecop.proof.vocabulary import Effect, Isolation, Mode

@@ -21,7 +21,8 @@ from rexecop.operations.profile_model import (
     WorkflowSpec,
 )
 from rexecop.operations.reading import WORD, Fields, Node, listed
-from rexecop.proof.call import SLOT_LENGTH_MAX, Scalar, Slot
+from rexecop.proof.call import SLOT_LENGTH_MAX, Slot
+from rexecop.proof.message import Scalar
 from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.plan import Expectation
 from rexecop.proof.steps import merge_approvals

@@ -17,8 +17,8 @@ from typing import Final, TypeVar
 from rexecop.execution.errors import YamlRefused
 from rexecop.execution.strict_yaml import Document, Path, Yaml, load_yaml
 from rexecop.operations.errors import InputRefused, OperationsError, one_line
-from rexecop.proof.call import Scalar
 from rexecop.proof.canonical import Json
+from rexecop.proof.message import Scalar
 
 TEXT_MAX: Final = 4096  # One field is a name, a line or a command argument, not a document.
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rexecop.operations.environment import CRITICALITIES, TARGETS_MAX, Environment
 from rexecop.operations.errors import EnvironmentRefused, PlanTooLarge, TargetUnknown
 from rexecop.operations.reading import unknown
-from rexecop.proof.call import Scalar
 from rexecop.proof.canonical import Json
+from rexecop.proof.message import Scalar
 
 Parents = Mapping[str, list[str]]
 

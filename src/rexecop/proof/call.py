@@ -8,19 +8,18 @@ gate and the verifier both recompute *filled call = template with values*.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from rexecop.proof.canonical import Digest, Json, digest_of
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import TemplateMismatch
+from rexecop.proof.message import Scalar, fill_slots, slots_in
 from rexecop.proof.vocabulary import Effect, Ended
 
 DIGESTS_KEPT: Final = 1024  # Calls of the operations being worked on; each is named several times.
 SLOT_LENGTH_MAX: Final = 4096  # A slot carries a name, a number, a line; documents are blobs.
-
-Scalar = str | int | bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +85,21 @@ class HandlerRequest:
     payload: str
 
 
-Request = ProcessRequest | ScriptedRequest | HandlerRequest
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeRequest:
+    """Exchange `message` by `protocol` (`http/1`, `ssh/1`, ...); see `proof.message` for its places.
+
+    `peers` are the only network addresses (`host:port`) the lane may connect to.
+    """
+
+    kind: ClassVar[str] = "exchange/1"
+
+    protocol: str
+    message: Mapping[str, Json]
+    peers: tuple[str, ...] = ()
+
+
+Request = ProcessRequest | ScriptedRequest | HandlerRequest | ExchangeRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +141,18 @@ class Limits:
     memory_bytes: int | None = None
 
 
+def route_of(request: Request) -> str:
+    """Return what names the lane for `request`: its kind, or the protocol of an exchange."""
+    return request.protocol if isinstance(request, ExchangeRequest) else request.kind
+
+
+def reaches_only(request: Request, egress: Collection[str]) -> bool:
+    """Return whether `request` may connect to nothing but the hosts of `egress` (`host` or `host:port`)."""
+    if not isinstance(request, ExchangeRequest):
+        return False
+    return all(peer in egress or peer.rpartition(":")[0] in egress for peer in request.peers)
+
+
 _digests: dict[int, tuple[Call, Digest]] = {}
 
 
@@ -146,6 +171,8 @@ def call_digest(call: Call) -> Digest:
 def holes(call: Call) -> frozenset[str]:
     """Return the slots that `call` still has holes for."""
     request = call.request
+    if isinstance(request, ExchangeRequest):
+        return frozenset(slots_in(dict(request.message)))
     if not isinstance(request, ProcessRequest):
         return frozenset()
     texts = (*request.argv, request.stdin, *(request.env or {}).values())
@@ -191,7 +218,12 @@ def fill(template: Call, values: Mapping[str, Scalar]) -> Call:
         TemplateMismatch: a hole has no value.
     """
     request = template.request
-    if not isinstance(request, ProcessRequest) or not holes(template):
+    if not holes(template):
+        return template
+    if isinstance(request, ExchangeRequest):
+        message = {name: fill_slots(value, values) for name, value in request.message.items()}
+        return replace(template, request=replace(request, message=message))
+    if not isinstance(request, ProcessRequest):
         return template
     return replace(
         template,

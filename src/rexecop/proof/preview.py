@@ -13,6 +13,7 @@ from typing import Final
 
 from rexecop.proof.call import (
     Call,
+    ExchangeRequest,
     HandlerRequest,
     Hole,
     Limits,
@@ -25,6 +26,7 @@ from rexecop.proof.call import (
 from rexecop.proof.canonical import Digest, Json, canonical_bytes, digest_of
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RecordMalformed
+from rexecop.proof.message import parts_of
 from rexecop.proof.plaintext import escape, in_quotes, quote
 from rexecop.proof.principal import Principal
 from rexecop.proof.records import Intent, Plan
@@ -241,10 +243,40 @@ def _call(indent: str, call: Call) -> Lines:
         yield _line(f"{indent}handler", quote(request.action))
         yield _line(f"{indent}payload", quote(request.payload))
         return
+    if isinstance(request, ExchangeRequest):
+        yield from _exchange(indent, request)
+        return
     yield _line(f"{indent}scripted", "answers from its script, touches nothing")
     yield _line(f"{indent}arguments", _json(request.arguments))
     for reply in request.replies:
         yield _line(f"{indent}answers", *_reply(reply))
+
+
+def _exchange(indent: str, request: ExchangeRequest) -> Lines:
+    yield _line(f"{indent}exchange", quote(request.protocol))
+    if request.peers:
+        yield _line(f"{indent}connects to", *map(quote, request.peers))
+    for name, value in sorted(request.message.items()):
+        yield _line(f"{indent}message", quote(name), _shown(value))
+
+
+def _shown(value: Json) -> str:
+    """Return one value of a message; slots and secrets stand in angle brackets."""
+    parts = parts_of(value)
+    if parts is not None:
+        return "".join(map(_part, parts)) or '""'
+    if isinstance(value, dict):
+        return "{" + " ".join(f"{quote(key)}={_shown(item)}" for key, item in sorted(value.items())) + "}"
+    if isinstance(value, list):
+        return "[" + " ".join(map(_shown, value)) + "]"
+    return _scalar(value) if isinstance(value, str | int) else "null"
+
+
+def _part(part: Json) -> str:
+    if isinstance(part, dict):
+        ((place, name),) = part.items()
+        return f"<{place} {quote(str(name))}>"
+    return in_quotes(str(part))
 
 
 def _reply(reply: ScriptedReply) -> Iterator[str]:

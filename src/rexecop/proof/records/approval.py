@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from rexecop.proof.call import Scalar
 from rexecop.proof.canonical import Digest
+from rexecop.proof.message import Scalar
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.base import Record
 from rexecop.proof.vocabulary import Mode

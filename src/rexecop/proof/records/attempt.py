@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rexecop.proof.call import Scalar
 from rexecop.proof.canonical import Digest
+from rexecop.proof.message import Scalar
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.plan import Pinned

@@ -31,8 +31,8 @@ class Measured:
     """What was really in force around the call, as observed by the lane.
 
     `isolation` is the class reached; `facts` the values it was concluded from.
-    `network` is `none`, `host`, or `not-applicable`. `protection` names what bounds
-    a runner that was thawed too late.
+    `network` is `none`, `host`, `peers` (only the peers its call names), or `not-applicable`.
+    `protection` names what bounds a runner that was thawed too late.
     """
 
     isolation: str

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from rexecop.proof.call import Call, Limits, Scalar, Slot
+from rexecop.proof.call import Call, Limits, Slot
 from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.message import Scalar
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.vocabulary import Effect, Grade, Isolation

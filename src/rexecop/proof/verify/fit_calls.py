@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from rexecop.proof.call import Call, Scalar, Slot, call_digest, check_slot, check_type, fill
+from rexecop.proof.call import Call, Slot, call_digest, check_slot, check_type, fill
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import TemplateMismatch
+from rexecop.proof.message import Scalar
 from rexecop.proof.records import Approval, Attempt, Command, Outcome, Receipt, Reconciliation, Ticket, Verb
 from rexecop.proof.records.plan import CallStep, Step
 from rexecop.proof.scope import template_for

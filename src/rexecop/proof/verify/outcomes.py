@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from rexecop.proof.call import ScriptedRequest
+from rexecop.proof.call import ScriptedRequest, reaches_only
 from rexecop.proof.canonical import Digest, commit, same
 from rexecop.proof.chain import Sealed
 from rexecop.proof.records import (
@@ -279,7 +279,9 @@ def _plan_keeps(kept: Obligations, sealed: Sealed, plan: Plan, notes: Notes) -> 
             continue  # It cannot do I/O, so isolation and network have nothing to bound.
         weak = kept.isolation is not None and _strength(step.isolation) < _strength(kept.isolation)
         notes.when(weak, "E09h", sealed, f"runs step `{step.id:.64}` with less than `{kept.isolation}`")
-        reaches = (kept.no_network or kept.egress is not None) and step.grade is not Grade.CONTAINED
+        free = step.grade is not Grade.CONTAINED
+        elsewhere = kept.egress is not None and not reaches_only(step.call.request, kept.egress)
+        reaches = free and (kept.no_network or elsewhere)
         notes.when(reaches, "E09h", sealed, f"does not keep step `{step.id:.64}` from the network")
 
 

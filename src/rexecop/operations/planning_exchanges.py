@@ -1,0 +1,13 @@
+"""The table of exchanges: which builder writes the request of a backend, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from rexecop.operations.binding import Making
+from rexecop.operations.environment import Backend
+from rexecop.proof.call import ExchangeRequest
+
+EXCHANGES: Final[Mapping[Backend, Callable[[Making], ExchangeRequest]]] = {}
+"""Backend → builder. A builder raises as `planning_calls.build_call` says."""
