@@ -13,7 +13,8 @@ from rexecop.app.files import read_folder
 from rexecop.operations.errors import ProfileUnknown
 
 GROUP = "rexecop.profiles"
-BUILT_IN = "hello"
+HELLO = "hello"
+BUILT_IN = ("adhoc", HELLO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +41,8 @@ def find_profile(name: str) -> FoundProfile:
     Raises:
         ProfileUnknown: neither an installed profile nor a folder with a `profile.yaml`.
     """
-    if name == BUILT_IN:
-        return FoundProfile(name=name, source="built in", folder=built_in_folder())
+    if name in BUILT_IN:
+        return FoundProfile(name=name, source="built in", folder=built_in_folder(name))
     installed = _installed()
     if name in installed:
         point = installed[name]
@@ -50,7 +51,7 @@ def find_profile(name: str) -> FoundProfile:
     folder = path.parent if path.name == "profile.yaml" else path
     if (folder / "profile.yaml").is_file():
         return FoundProfile(name=folder.name, source=str(folder), folder=folder)
-    known = ", ".join(sorted({BUILT_IN, *installed}))
+    known = ", ".join(sorted({*BUILT_IN, *installed}))
     raise ProfileUnknown(
         f"no profile `{name}`; installed: {known}, or give a path to a folder with `profile.yaml`",
         profile=name,
@@ -60,7 +61,7 @@ def find_profile(name: str) -> FoundProfile:
 
 def installed_profiles() -> tuple[FoundProfile, ...]:
     """Return every profile that goes by a name."""
-    names = sorted({BUILT_IN, *_installed()})
+    names = sorted({*BUILT_IN, *_installed()})
     return tuple(find_profile(name) for name in names)
 
 
@@ -76,9 +77,9 @@ def profile_folder(point: EntryPoint) -> Path:
     return Path(root() if callable(root) else root)
 
 
-def built_in_folder() -> Path:
-    """Return the folder of the profile that comes with the package."""
-    return Path(str(files("rexecop.app") / "data" / "hello"))
+def built_in_folder(name: str = HELLO) -> Path:
+    """Return the folder of a profile that comes with the package."""
+    return Path(str(files("rexecop.app") / "data" / name))
 
 
 def _source(point: EntryPoint) -> str:

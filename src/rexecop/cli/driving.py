@@ -17,6 +17,7 @@ from rexecop.cli.session import Session
 
 if TYPE_CHECKING:
     from rexecop.app.instance import Instance
+    from rexecop.app.planner import PlanInput
     from rexecop.app.views import OperationView, RecordView
 
 GLANCE_SECONDS: Final = 0.5  # What is over sooner needs no sign that it runs.
@@ -44,6 +45,23 @@ def drive(
         return Exit.TIMEOUT
     report(session, view)
     return view_exit(view)
+
+
+def carry_out(session: Session, asks: PlanInput, *, yes: bool, watch: bool) -> OperationView:
+    """Plan what is asked for, show it, ask unless `yes`, and run it; what may not run is left as planned."""
+    session.require_answers(yes=yes)
+
+    async def work(instance: Instance) -> OperationView:
+        view = await instance.plan(asks)
+        if view.state != "approved":
+            return view
+        if not yes:
+            session.show(instance.preview(view.operation_id))
+        session.confirm(f"run `{view.intent}` on `{view.target}` ({view.mode})?", yes=yes)
+        started = instance.start(view.operation_id)
+        return await watched(session, instance, view.operation_id, started, watch=watch)
+
+    return session.drive(work, begins=True)
 
 
 def moving(

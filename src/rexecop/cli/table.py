@@ -47,6 +47,7 @@ ENTRIES: Final = (
         "say what would run, on what, needing whose approval",
         "rexecop plan --intent show_greeting --target localhost",
     ),
+    _entry("exec", "run", "run one command on a target", "rexecop exec localhost --yes -- uname -a"),
     _entry("start", "run", "run an operation that may run", "rexecop start @ --timeout 60"),
     _entry("status", "run", "where an operation stands", "rexecop status @"),
     _entry("list", "run", "operations, newest first", "rexecop list --state waiting_for_approval"),

@@ -63,7 +63,7 @@ def check_command(argv: Sequence[Text], effect: Effect, where: str) -> None:
         verb = next((word for word in words[at + 1 :] if word in _verbs(base)), None)
         if verb is not None:
             raise CommandGuarded(
-                f"{where}: `{base} {verb}` acts; declare the action `effect: change`", found=f"{base} {verb}"
+                f"{where}: `{base} {verb}` acts; declare it a change", found=f"{base} {verb}"
             )
 
 

@@ -32,7 +32,7 @@ from rexecop.operations.reading import Finding, Place, Problems, close_to, liste
 from rexecop.operations.scripted import ScriptedAction
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
 from rexecop.proof.call import ScriptedReply
-from rexecop.proof.canonical import Digest
+from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import Effect, Ended, Isolation, Mode
 
@@ -204,14 +204,13 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
         values=dict.fromkeys(_names(profile, "env"), FOLDER),
         safety=Safety(default_mode=Mode.DRY_RUN, schedule=Schedule(source="")),
     )
-    names = intent.parameters.names if intent.parameters is not None else ()
     context = Context(
         mode=Mode.DRY_RUN,
         profile=profile,
         environment=environment,
         intent=intent,
         workflow=profile.workflows[intent.workflow],
-        parameters=dict.fromkeys(names, WORD),
+        parameters=_stand_ins(intent),
         isolation=dict.fromkeys(Isolation, True),
         several=False,
     )
@@ -220,6 +219,19 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
         id=WORD, type="host", criticality="low", groups=(), attributes=attributes, connection={}
     )
     return Compiler(context, target)
+
+
+def _stand_ins(intent: IntentSpec) -> dict[str, Json]:
+    """Return a value for every parameter: a word, or a list of one."""
+    if intent.parameters is None:
+        return {}
+    properties = intent.parameters.schema.get("properties", {})
+    lists = {
+        name
+        for name, spec in (properties.items() if isinstance(properties, Mapping) else ())
+        if isinstance(spec, Mapping) and spec.get("type") == "array"
+    }
+    return {name: [WORD] if name in lists else WORD for name in intent.parameters.names}
 
 
 def _connector(spec: ConnectorSpec) -> ConnectorConfig:

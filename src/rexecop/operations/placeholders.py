@@ -4,12 +4,13 @@
 `{env.NAME}` a value of the environment, `{secret.NAME}` a secret that the environment gives
 the connector, `{slot.NAME}` a hole filled from a fact when the call is made. Braces in any
 other form (`%{x}`, `${x}`, `{{x}}`, `{}`) stand for themselves.
+Among the words of a command `{*name}` stands for all words of a parameter that is a list.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
@@ -23,6 +24,8 @@ from rexecop.proof.message import Scalar, holds_place, parts_of
 VALUE_LENGTH_MAX: Final = 32 * 1024  # Longer values are files; a record holds 256 KiB in all.
 
 _PLACEHOLDER: Final = re.compile(r"(?<![%${])\{([a-z_][a-z0-9_]*)(?:\.([a-z_][a-z0-9_]*))?\}(?!\})")
+_SPREAD: Final = re.compile(r"\{\*([a-z_][a-z0-9_]*)\}")
+WORDS_MAX: Final = 256  # A command with more arguments is a list of files, and belongs into its input.
 _SPACES: Final = ("target", "env", "slot", "secret")
 
 
@@ -57,6 +60,38 @@ def expand(text: str, values: Values, where: str) -> Text:
     if all(isinstance(part, str) for part in parts):
         return "".join(part for part in parts if isinstance(part, str))
     return tuple(_joined(parts))
+
+
+def expand_words(words: Sequence[str], values: Values, where: str) -> tuple[Text, ...]:
+    """Return the words of a command with their placeholders replaced, `{*name}` by the words of a list.
+
+    Raises:
+        ProfileRefused, ParameterRefused: as `expand`, and for a list that is none, or too long.
+    """
+    found: list[Text] = []
+    for word in words:
+        spread = _SPREAD.fullmatch(word)
+        found += [expand(word, values, where)] if spread is None else _listed(spread[1], values, where)
+    return tuple(found)
+
+
+def is_spread(word: str) -> bool:
+    """Return whether `word` stands for the words of a list."""
+    return _SPREAD.fullmatch(word) is not None
+
+
+def _listed(name: str, values: Values, where: str) -> list[str]:
+    if name not in values.known:
+        raise unknown(
+            ProfileRefused, f"{where}: placeholder `{{*{name}}}` names nothing", name, sorted(values.known)
+        )
+    given = values.parameters.get(name)
+    if not isinstance(given, list) or not given or len(given) > WORDS_MAX:
+        raise ParameterRefused(f"parameter `{name}` is no list of 1 to {WORDS_MAX} words", field=name)
+    for word in given:
+        if not isinstance(word, str) or "\x00" in word or len(word) > VALUE_LENGTH_MAX:
+            raise ParameterRefused(f"parameter `{name}` holds a NUL or what is no word", field=name)
+    return [word for word in given if isinstance(word, str)]
 
 
 def literal(text: str, values: Values, where: str) -> str:

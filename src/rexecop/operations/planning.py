@@ -34,6 +34,8 @@ PLAN_STEPS_MAX: Final = (
     512  # What fits into one plan record of 256 KiB; larger fan-outs are several operations.
 )
 
+ADHOC: Final = "adhoc"  # The built-in profile whose one connector, `command`, runs what its asker writes.
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
@@ -134,7 +136,8 @@ def check_profile_of(environment: Environment, profile: Profile) -> None:
     Raises:
         EnvironmentRefused: it is for another.
     """
-    if environment.profile is not None and environment.profile != profile.name:
+    # An environment that configures the connector of ad-hoc commands is for those as well.
+    if environment.profile is not None and profile.name not in (environment.profile, ADHOC):
         raise EnvironmentRefused(
             f"environment `{environment.id}` is for profile `{environment.profile}`, not `{profile.name}`",
             field="environment.profile",

@@ -9,7 +9,7 @@ from rexecop.operations.binding import Bound, Making
 from rexecop.operations.environment import BACKENDS, READONLY_BACKENDS, Backend
 from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, ParameterRefused
 from rexecop.operations.guards import check_command
-from rexecop.operations.placeholders import expand, literal
+from rexecop.operations.placeholders import expand, expand_words, is_spread, literal
 from rexecop.operations.planning_exchanges import EXCHANGES
 from rexecop.operations.profile_model import ActionSpec, CommandShape, Profile
 from rexecop.operations.reading import listed, unknown
@@ -150,11 +150,12 @@ def _process_request(making: Making) -> ProcessRequest:
     action, bound, effect, values = making.action, making.bound, making.effect, making.values
     where = making.where
     shape = _command(action, bound, where)
-    argv: tuple[Text, ...] = (shape.command, *(expand(arg, values, where) for arg in shape.args))
+    program = expand_words((shape.command,), values, where) if is_spread(shape.command) else (shape.command,)
+    argv: tuple[Text, ...] = (*program, *expand_words(shape.args, values, where))
+    _check_options(shape, argv[len(program) :], where)
     if bound.config.declared in READONLY_BACKENDS and shape.command.rsplit("/", 1)[-1].lower() == "curl":
         argv = argv if argv[1:2] == ("-q",) else (argv[0], "-q", *argv[1:])
     check_command(argv, effect, where)
-    _check_options(shape, argv, where)
     if action.writable and effect is Effect.READ:
         raise ConnectorRefused(f"`{where}` is a read and names `writable` folders", field=where)
     return ProcessRequest(
@@ -193,12 +194,12 @@ def _command(action: ActionSpec, bound: Bound, where: str) -> CommandShape:
     return shape
 
 
-def _check_options(shape: CommandShape, argv: Sequence[Text], where: str) -> None:
-    """Refuse a value that a command would read as an option."""
-    for raw, text in zip(reversed(shape.args), reversed(argv), strict=False):
-        if raw == "--" or not raw.startswith("{"):
-            continue
-        if isinstance(text, str) and text.startswith("-") and "--" not in shape.args[: shape.args.index(raw)]:
+def _check_options(shape: CommandShape, words: Sequence[Text], where: str) -> None:
+    """Refuse a value that a command would read as an option; a list brings its own options with it."""
+    for raw, text in zip(shape.args, words, strict=False):
+        if raw == "--" or is_spread(raw):
+            return
+        if raw.startswith("{") and isinstance(text, str) and text.startswith("-"):
             raise ParameterRefused(
                 f"`{where}`: value `{text:.60}` would be read as an option; a value may not start with `-`",
                 found=text[:60],

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 import click
 
-from rexecop.cli.driving import watched
+from rexecop.cli.driving import carry_out
 from rexecop.cli.pages import facts_table, operation_page, view_exit
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.planning import Asked, request, takes_request
 from rexecop.cli.render import Page
 from rexecop.cli.session import Session
-
-if TYPE_CHECKING:
-    from rexecop.app.instance import Instance
-    from rexecop.app.views import OperationView
 
 
 @click.command(cls=VerbCommand, name="run")
@@ -40,19 +36,7 @@ def command(
     A plan that is denied, or that waits for somebody's approval, is recorded and not run.
     """
     asks = request(session, intent, target, reason, asked)
-    session.require_answers(yes=yes)
-
-    async def work(instance: Instance) -> OperationView:
-        view = await instance.plan(asks)
-        if view.state != "approved":
-            return view
-        if not yes:
-            session.show(instance.preview(view.operation_id))
-        session.confirm(f"run `{view.intent}` on `{view.target}` ({view.mode})?", yes=yes)
-        started = instance.start(view.operation_id)
-        return await watched(session, instance, view.operation_id, started, watch=watch)
-
-    view = session.drive(work, begins=True)
+    view = carry_out(session, asks, yes=yes, watch=watch)
 
     def draw(page: Page) -> None:
         if view.state != "completed":
