@@ -44,6 +44,7 @@ from conformance.worlds import (
     a_lost_call,
     a_read,
     a_refusal,
+    a_stream,
     approved_change,
     change_step,
     cut,
@@ -194,6 +195,11 @@ def change_on_facts_not_observed_again() -> Case:
 def change_beside_an_issuer() -> Case:
     issuer = enrol("ina", Role.ISSUER, STRANGER_KEY)
     return bundled(a_change(), instance=instance_chain((*ENROLMENTS, issuer)))
+
+
+@logged("A read whose output was committed to in two parts while it came.")
+def output_committed_to_while_it_came() -> Case:
+    return bundled(a_stream(b"one\n", b"two\n"))
 
 
 @logged("A dry run: one scripted answer, one call previewed, nothing judged that was not looked at.")

@@ -46,6 +46,7 @@ from conformance.worlds import (
     a_change,
     a_read,
     a_refusal,
+    a_stream,
     approved_change,
     change_step,
     cut,
@@ -1663,6 +1664,31 @@ def an_output_under_another_key() -> Case:
 def an_output_nobody_had() -> Case:
     made = cut(a_read())
     return of(made, blobs={**made.contents.blobs, digest_of(b"x"): BundleBlob(key=b"k" * 32, data=b"x")})
+
+
+@earns("E09k")
+def a_stretch_after_its_call() -> Case:
+    return cutting(a_stream(b"one\n", late=True))
+
+
+@earns("E09k")
+def a_stretch_left_out() -> Case:
+    return cutting(a_stream(b"two\n", start=4))
+
+
+@earns("E09k")
+def a_stretch_of_more_than_was_kept() -> Case:
+    return cutting(a_stream(b"one\n", b"two\n", b"three\n"))
+
+
+@earns("E09k")
+def a_stretch_of_nothing() -> Case:
+    return cutting(a_stream(b""))
+
+
+@earns("E10d")
+def a_stretch_of_other_output() -> Case:
+    return cutting(a_stream(b"one\n", b"2wo\n"))
 
 
 @earns("E10c")

@@ -65,6 +65,7 @@ from rexecop.proof.records.outcome import BlobRef, Measured, Outcome
 from rexecop.proof.records.plan import CallStep, DeriveStep, Pinned, Plan, PlannedTarget, Probe, Step
 from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.records.stretch import Stretch
 from rexecop.proof.records.ticket import BudgetUse, Ticket
 from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
 from rexecop.proof.request import policy_request
@@ -266,11 +267,18 @@ class Book:
         return self.add(Attempt, **(fields | more))
 
     def outcome(
-        self, step: str, attempt: Sealed | None, ended: Ended = Ended.OK, *, output: bytes = b"", **more: Any
+        self,
+        step: str,
+        attempt: Sealed | None,
+        ended: Ended = Ended.OK,
+        *,
+        output: bytes = b"",
+        key: bytes = b"",
+        **more: Any,
     ) -> Sealed:
         blobs = None
         if output:
-            key = bytes([len(self.records)]) * 32
+            key = key or bytes([len(self.records)]) * 32
             ref = BlobRef(commitment=commit(key, output), raw_bytes=len(output), kept_bytes=len(output))
             self.blobs[ref.commitment] = BundleBlob(key=key, data=output)
             blobs = {"stdout": ref}
@@ -304,6 +312,19 @@ class Book:
             "reason": "done",
         }
         return self.add(Receipt, **(fields | more))
+
+    def stretches(self, attempt: Sealed, key: bytes, *parts: bytes, start: int = 0) -> None:
+        """Commit to the parts of an output while its call runs."""
+        for part in parts:
+            self.add(
+                Stretch,
+                attempt=attempt.digest,
+                stream="stdout",
+                start=start,
+                length=len(part),
+                commitment=commit(key, part),
+            )
+            start += len(part)
 
     def run(self, step: CallStep, *, values: Mapping[str, Scalar] | None = None, **more: Any) -> Sealed:
         return self.outcome(step.id, self.attempt(step, values=values), **more)
@@ -403,6 +424,28 @@ def a_read() -> Book:
     book.outcome("sum_up", None, facts={"lines": 1})
     book.validation()
     book.receipt(State.COMPLETED, facts=digest_of(b"{}"))
+    return book
+
+
+STREAM_KEY: Final = b"s" * 32
+
+
+def a_stream(*parts: bytes, start: int = 0, output: bytes = b"one\ntwo\n", late: bool = False) -> Book:
+    """A read whose output was committed to in `parts` while it came."""
+    book = Book("op_stream")
+    look = read_step()
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan((look,), Effect.READ)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    attempt = book.attempt(look)
+    if not late:
+        book.stretches(attempt, STREAM_KEY, *parts, start=start)
+    book.outcome(look.id, attempt, output=output, key=STREAM_KEY)
+    if late:
+        book.stretches(attempt, STREAM_KEY, *parts, start=start)
+    book.validation()
+    book.receipt(State.COMPLETED)
     return book
 
 

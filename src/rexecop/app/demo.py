@@ -29,6 +29,7 @@ from rexecop.app.views import OperationView
 from rexecop.engines.caller import Caller
 from rexecop.engines.driver import Driver
 from rexecop.engines.errors import TooEarly
+from rexecop.engines.streaming import Streaming
 from rexecop.governance.errors import SelfApproval
 from rexecop.lanes.port import LaneResult
 from rexecop.lanes.process import ProcessLane
@@ -102,12 +103,12 @@ class _People:
 class _EditingCaller(Caller):
     """A runner somebody tampered with: it edits the argument after the permit was given."""
 
-    async def _dispatch(self, make: Make, permit: Permit) -> LaneResult:
+    async def _dispatch(self, make: Make, permit: Permit, streaming: Streaming | None) -> LaneResult:
         request = make.call.request
         if make.call.effect is Effect.CHANGE and isinstance(request, ProcessRequest):
             edited = replace(make.call, request=replace(request, stdin="something else entirely\n"))
             make = replace(make, call=edited)
-        return await super()._dispatch(make, permit)
+        return await super()._dispatch(make, permit, streaming)
 
 
 def run_demo(keep: Path | None, report: Callable[[DemoStep], None]) -> DemoResult:

@@ -25,6 +25,7 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.records.stretch import Stretch
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.steps import step_terms
@@ -247,6 +248,8 @@ def summary(record: Record) -> str:
             return f"{'happened' if record.happened else 'did not happen'}: {record.reason}"
         case Receipt():
             return str(record.state)
+        case Stretch():
+            return f"bytes {record.start} to {record.start + record.length} of {record.stream}"
         case Trust():
             return f"{'revoked' if record.revoked else 'enrolled'} {record.person} as {record.role}"
         case Halt():

@@ -10,6 +10,7 @@ from typing import Final
 
 from rexecop.engines.results import keep_output, output_of
 from rexecop.engines.session import Session
+from rexecop.engines.streaming import Streaming
 from rexecop.governance.errors import GovernanceError, Halted
 from rexecop.governance.permits import mint as mint_permit
 from rexecop.lanes.failures import Failure
@@ -18,7 +19,7 @@ from rexecop.lanes.port import Lane, LaneResult
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.next import Make, fact_in
 from rexecop.operations.ports import Ids, TargetHead
-from rexecop.proof.call import Limits, call_digest
+from rexecop.proof.call import Limits, call_digest, route_of
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
@@ -64,8 +65,9 @@ class Caller:
         attempt = self._attempt(make, permit, packs, observed)
         if not await session.flush_or_reload():
             return None
-        result = await self._dispatch(make, permit)
-        return self._outcome(make, attempt, result)
+        streaming = self._streaming(make, attempt)
+        result = await self._dispatch(make, permit, streaming)
+        return self._outcome(make, attempt, result, streaming)
 
     async def wait(self, milliseconds: int) -> bool:
         """Let the time before another try pass, what was observed being durable; False when overtaken."""
@@ -118,7 +120,7 @@ class Caller:
         session, changes = self.session, make.call.effect is not Effect.READ
         numbered = changes and session.op.the_intent.mode is not Mode.DRY_RUN
         head = session.store.target_head(make.step.target) if numbered else None
-        lane = self.lanes.get(make.call.request.kind)
+        lane = self.lanes.get(route_of(make.call.request))
         n = 1 if head is None else head.n + 1
         attempt = session.add(
             Attempt,
@@ -140,7 +142,13 @@ class Caller:
             session.attached.heads.append(TargetHead(target=make.step.target, n=n, attempt=attempt))
         return attempt
 
-    async def _dispatch(self, make: Make, permit: Permit) -> LaneResult:
+    def _streaming(self, make: Make, attempt: Digest) -> Streaming | None:
+        lane = self.lanes.get(route_of(make.call.request))
+        if lane is None or not lane.capabilities.streams:
+            return None
+        return Streaming(session=self.session, ids=self.ids, attempt=attempt)
+
+    async def _dispatch(self, make: Make, permit: Permit, streaming: Streaming | None) -> LaneResult:
         op = self.session.op
         dispatch = Dispatch(
             step=make.step.id,
@@ -164,6 +172,8 @@ class Caller:
                 async for event in events:
                     if isinstance(event, LaneResult):
                         return event
+                    if streaming is not None:
+                        await streaming.take(event)
         raise LookupError("the gate ends every call with one result")
 
     @contextmanager
@@ -195,12 +205,16 @@ class Caller:
             output_bytes=min(limits.output_bytes, kept.output_bytes or limits.output_bytes),
         )
 
-    def _outcome(self, make: Make, attempt: Digest, result: LaneResult) -> StepOutput | None:
+    def _outcome(
+        self, make: Make, attempt: Digest, result: LaneResult, streaming: Streaming | None
+    ) -> StepOutput | None:
         output = output_of(result)
         facts = self._facts(make, output)
         if make.phase is Phase.DO and result.ended is Ended.OK:
             result = _held_to(make.step.postcondition, facts, result)
-        kept = keep_output(result, self.ids)
+        if streaming is not None:
+            streaming.hold()
+        kept = keep_output(result, self.ids, streaming.keys if streaming is not None else None)
         self.session.attached.blobs.extend(kept.blobs)
         self.session.add(
             Outcome,

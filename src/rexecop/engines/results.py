@@ -20,15 +20,15 @@ class Kept:
     blobs: tuple[Blob, ...]
 
 
-def keep_output(result: LaneResult, ids: Ids) -> Kept:
-    """Return blobs for what the call put out; silence keeps nothing."""
+def keep_output(result: LaneResult, ids: Ids, keys: Mapping[str, bytes] | None = None) -> Kept:
+    """Return blobs for what the call put out, under `keys` where a stream has one; silence keeps nothing."""
     refs: dict[str, BlobRef] = {}
     blobs: list[Blob] = []
     streams = (("stdout", result.stdout, result.stdout_bytes), ("stderr", result.stderr, result.stderr_bytes))
     for name, data, raw in streams:
         if not raw:
             continue
-        key = ids.key()
+        key = (keys or {}).get(name) or ids.key()
         ref = BlobRef(
             commitment=commit(key, data),
             raw_bytes=raw,

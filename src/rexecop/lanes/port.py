@@ -62,12 +62,16 @@ permit expiry or deadline say no. What it refuses has not happened."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a lane can do: the request kinds it takes, and whether it touches anything at all."""
+    """What a lane can do: the routes it takes, and whether it touches anything at all.
+
+    Of a lane that `streams` what it puts out is committed to in the ledger while it comes.
+    """
 
     requests: frozenset[str]
     simulated: bool
     isolation: frozenset[Isolation]
     grades: frozenset[Grade]
+    streams: bool = False
 
 
 class Lane(Protocol):

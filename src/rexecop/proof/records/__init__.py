@@ -18,6 +18,7 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.records.stretch import Stretch
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleVerdict, Validation
 
@@ -25,7 +26,7 @@ KINDS: Final[dict[str, type[Record]]] = {
     record.kind: record
     for record in (
         Access, Approval, Attempt, Command, Decision, Epoch, Erasure, Halt, Heads, Intent,
-        Note, Outcome, Plan, Receipt, Reconciliation, Ticket, Trust, Validation,
+        Note, Outcome, Plan, Receipt, Reconciliation, Stretch, Ticket, Trust, Validation,
     )
 }  # fmt: skip
 
@@ -48,6 +49,6 @@ def read_record(data: bytes) -> Record:
 
 __all__ = [
     "KINDS", "Access", "Approval", "Attempt", "Command", "Decision", "Epoch", "Erasure", "Halt", "Heads",
-    "Intent", "Note", "Outcome", "Plan", "Receipt", "Reconciliation", "Record", "RuleVerdict", "Ticket",
-    "Trust", "Validation", "Verb", "read_record",
+    "Intent", "Note", "Outcome", "Plan", "Receipt", "Reconciliation", "Record", "RuleVerdict",
+    "Stretch", "Ticket", "Trust", "Validation", "Verb", "read_record",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ from rexecop.proof.verify import (
     outcomes,
     signatures,
     stamps,
+    stretches,
 )
 from rexecop.proof.verify.codes import STEPS
 from rexecop.proof.verify.evidence import (
@@ -50,6 +51,7 @@ OPERATION_CHECKS: Final = (
     fit_calls.check,
     duties.check,
     outcomes.check,
+    stretches.check,
     completeness.check,
 )
 # What belongs to the bundle as a whole:
@@ -63,6 +65,7 @@ BUNDLE_CHECKS: Final = (
     fit_plan.check_bundle,
     duties.check_bundle,
     outcomes.check_outputs,
+    stretches.check_outputs,
     completeness.check_bundle,
 )
 # These need no record to be readable.
