@@ -154,6 +154,7 @@ def _command_lines(found: Page) -> Iterator[str]:
 def _refusal(line: str) -> str | None:
     """Why `line` is no command line of ours, or None."""
     words = shlex.split(line, comments=True)[1:]
+    words = words[: words.index("--")] if "--" in words else words  # What follows is another command's.
     verb = next((word for word in words if not word.startswith("-")), None)
     if verb is None:
         return None if set(words) <= {"--help", "--version"} | _all_options() else "unknown option"

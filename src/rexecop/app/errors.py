@@ -31,6 +31,7 @@ RexecopError
     ├── DrillRefused       no such drill, or none for that key to answer
     ├── GroupEmpty         the packs in force put nobody in that group
     ├── SupportUnredacted  a support bundle is only made redacted
+    ├── LineRefused        a line of a session that is no command
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -236,6 +237,12 @@ class SupportUnredacted(AppError):
     """A support bundle leaves the house, so it is only made redacted."""
 
     code = "support-unredacted"
+
+
+class LineRefused(AppError):
+    """A line of a session is no command, or asks for what only a shell does."""
+
+    code = "line-refused"
 
 
 class RequestConflict(AppError):

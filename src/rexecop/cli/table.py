@@ -48,6 +48,7 @@ ENTRIES: Final = (
         "rexecop plan --intent show_greeting --target localhost",
     ),
     _entry("exec", "run", "run one command on a target", "rexecop exec localhost --yes -- uname -a"),
+    _entry("terminal", "run", "a session where each line is governed", "rexecop terminal localhost"),
     _entry("start", "run", "run an operation that may run", "rexecop start @ --timeout 60"),
     _entry("status", "run", "where an operation stands", "rexecop status @"),
     _entry("list", "run", "operations, newest first", "rexecop list --state waiting_for_approval"),

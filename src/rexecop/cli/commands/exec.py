@@ -57,7 +57,7 @@ def command(
     with session.reading() as reading:
         outputs = reading.outputs(view.operation_id, None)
     if session.settings.output == "table":
-        _put_out(outputs)
+        put_out(outputs)
 
     def draw(page: Page) -> None:
         if view.receipt is None:
@@ -71,7 +71,7 @@ def command(
     return view_exit(view)
 
 
-def _put_out(outputs: Sequence[OutputView]) -> None:
+def put_out(outputs: Sequence[OutputView]) -> None:
     """Write each stream to where it came from, as the command itself would have."""
     for output in outputs:
         if output.text:
