@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -18,7 +19,7 @@ from rexecop.cli.session import Session
 if TYPE_CHECKING:
     from rexecop.app.instance import Instance
     from rexecop.app.planner import PlanInput
-    from rexecop.app.views import OperationView, RecordView
+    from rexecop.app.views import OperationView, OutputView, RecordView
 
 GLANCE_SECONDS: Final = 0.5  # What is over sooner needs no sign that it runs.
 LOOK_SECONDS: Final = 0.2  # How often `--watch` looks for new records: faster than people read.
@@ -150,3 +151,12 @@ def _print(session: Session, record: RecordView) -> None:
 def report(session: Session, view: OperationView) -> None:
     """Print where an operation stands, with the first facts it found."""
     session.answer(view, lambda page: operation_page(page, view), quiet=view.state)
+
+
+def put_out(outputs: Sequence[OutputView]) -> None:
+    """Write each stream to where it came from, as the command itself would have."""
+    for output in outputs:
+        if output.text:
+            stream = sys.stderr if output.stream == "stderr" else sys.stdout
+            stream.write(output.text)
+            stream.flush()

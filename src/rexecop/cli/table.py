@@ -49,6 +49,7 @@ ENTRIES: Final = (
     ),
     _entry("exec", "run", "run one command on a target", "rexecop exec localhost --yes -- uname -a"),
     _entry("terminal", "run", "a session where each line is governed", "rexecop terminal localhost"),
+    _entry("tui", "run", "the operator's console in a terminal", "rexecop tui"),
     _entry("start", "run", "run an operation that may run", "rexecop start @ --timeout 60"),
     _entry("status", "run", "where an operation stands", "rexecop status @"),
     _entry("list", "run", "operations, newest first", "rexecop list --state waiting_for_approval"),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Unpack
 
 import click
 
-from rexecop.cli.driving import carry_out
+from rexecop.cli.driving import carry_out, put_out
 from rexecop.cli.pages import operation_page, view_exit
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.planning import Asked, request, takes_request
@@ -18,7 +16,7 @@ from rexecop.cli.session import Session
 from rexecop.proof.vocabulary import Mode
 
 if TYPE_CHECKING:
-    from rexecop.app.views import OutputView
+    pass
 
 PROFILE: Final = "adhoc"
 INTENTS: Final = ("look", "change", "destroy")  # What a command can be declared to be.
@@ -69,12 +67,3 @@ def command(
     answer = {"operation_id": view.operation_id, "state": view.state, "operation": view, "outputs": outputs}
     session.answer(answer, draw, quiet="")
     return view_exit(view)
-
-
-def put_out(outputs: Sequence[OutputView]) -> None:
-    """Write each stream to where it came from, as the command itself would have."""
-    for output in outputs:
-        if output.text:
-            stream = sys.stderr if output.stream == "stderr" else sys.stdout
-            stream.write(output.text)
-            stream.flush()
