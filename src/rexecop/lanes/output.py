@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
+
+from rexecop.lanes.encodings import forms_of
 
 READ_BYTES: Final = 1 << 16  # What a pipe holds.
 QUEUED_BYTES_MAX: Final = 1 << 18  # Past this the pipe is not read until the consumer has caught up.
@@ -15,51 +18,67 @@ REDACTED: Final = b"[redacted]"
 
 
 class Redactor:
-    """Takes the values of secrets out of a stream, also where a value is cut in two by a read."""
+    """Takes the values of secrets out of a stream, in every form, also where one is cut in two by a read.
+
+    What comes out is the same however the stream is cut: of forms that begin at one place
+    the longest is taken, and the end of what was read waits where it may begin one.
+    """
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
-        # The longest first, so that a secret that holds another is taken out whole.
-        self._secrets = sorted({value for value in secrets if value}, key=len, reverse=True)
+        self._forms = forms_of(secrets)
+        self._longest = len(self._forms[0]) if self._forms else 0
+        self._starts: dict[bytes, list[bytes]] = {}
+        for form in self._forms:
+            for start in {form[:1], form[:2]}:
+                self._starts.setdefault(start, []).append(form)
         self._held = b""
         self.redactions = 0
 
     def feed(self, data: bytes) -> bytes:
         """Return what may be shown of `data` and of what was held back before."""
-        if not self._secrets:
+        if not self._forms:
             return data
-        return self._take(self._held + data, last=False)
+        data = self._held + data
+        return self._take(data, self._beginnings(data))
 
     def finish(self) -> bytes:
         """Return the rest."""
-        return self._take(self._held, last=True) if self._held else b""
+        return self._take(self._held, []) if self._held else b""
 
-    def _take(self, data: bytes, *, last: bool) -> bytes:
+    def _take(self, data: bytes, beginnings: list[int]) -> bytes:
+        """Return `data` without secrets up to the first of `beginnings` that is in none; hold the rest."""
+        # The next place of each form; a form is looked for again only when that place is behind.
+        found = [(at, -len(form), form) for form in self._forms if (at := data.find(form)) >= 0]
+        heapq.heapify(found)
         out = bytearray()
-        at = 0
-        while found := self._first(data, at):
-            start, size = found
-            out += data[at:start] + REDACTED
-            at = start + size
-            self.redactions += 1
-        keep = 0 if last else self._unfinished(data, at)
-        out += data[at : len(data) - keep]
-        self._held = data[len(data) - keep :] if keep else b""
+        done = 0
+        hold = beginnings[0] if beginnings else len(data)
+        while found and found[0][0] < hold:
+            at, _, form = found[0]
+            if at >= done:
+                out += data[done:at] + REDACTED
+                done = at + len(form)
+                self.redactions += 1
+                hold = next((begin for begin in beginnings if begin >= done), len(data))
+            elif (at := data.find(form, done)) >= 0:
+                heapq.heapreplace(found, (at, -len(form), form))
+            else:
+                heapq.heappop(found)
+        out += data[done:hold]
+        self._held = data[max(done, hold) :]
         return bytes(out)
 
-    def _first(self, data: bytes, at: int) -> tuple[int, int] | None:
-        found = [(start, -len(value)) for value in self._secrets if (start := data.find(value, at)) >= 0]
-        if not found:
-            return None
-        start, size = min(found)
-        return start, -size
-
-    def _unfinished(self, data: bytes, at: int) -> int:
-        """Return how many bytes at the end of `data` may be the beginning of a secret."""
-        longest = min(len(self._secrets[0]) - 1, len(data) - at)
-        for size in range(longest, 0, -1):
-            if any(value.startswith(data[-size:]) for value in self._secrets):
-                return size
-        return 0
+    def _beginnings(self, data: bytes) -> list[int]:
+        """Return the places from which `data` to its end is the beginning of a form, in order."""
+        tail = data[-self._longest + 1 :] if self._longest > 1 else b""
+        before = len(data) - len(tail)
+        return [
+            before + at
+            for at in range(len(tail))
+            # Looked up by two bytes, or by one at the very end, so that most places cost no comparison.
+            for form in self._starts.get(tail[at : at + 2], ())
+            if len(form) > len(tail) - at and form.startswith(tail[at:])
+        ]
 
 
 class Stream:
