@@ -11,6 +11,7 @@ from typing import Final
 from rexecop.lanes.port import LaneResult
 from rexecop.lanes.probe import grades_of, measure_isolation
 from rexecop.lanes.process import ProcessLane
+from rexecop.lanes.secrets import NO_SECRETS
 from rexecop.proof.call import Call, Limits, ProcessRequest
 from rexecop.proof.vocabulary import Effect, Ended, Isolation
 
@@ -39,7 +40,7 @@ class ProcessFigures:
 def measure_process() -> ProcessFigures:
     """Start the program bare and through the lane in every class that is reached here."""
     bare = statistics.median(_bare() for _ in range(ROUNDS))
-    lane = ProcessLane(isolation=grades_of(measure_isolation()), secrets=_no_secret, hidden=())
+    lane = ProcessLane(isolation=grades_of(measure_isolation()), secrets=NO_SECRETS, hidden=())
     try:
         medians, rate = asyncio.run(_through(lane))
     finally:
@@ -74,10 +75,6 @@ async def _call(lane: ProcessLane, isolation: Isolation) -> float:
         if isinstance(event, LaneResult) and event.ended is not Ended.OK:
             raise SystemExit(f"{isolation}: {event.message}")
     return (time.perf_counter() - started) * 1000
-
-
-def _no_secret(name: str) -> bytes:
-    raise LookupError(name)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from rexecop.lanes.gate import Dispatch, Gate
 from rexecop.lanes.port import Capabilities, Clearance, Lane, LaneEvent, LaneResult
+from rexecop.lanes.secrets import Held, Place, Secrets
 from rexecop.proof.call import (
     Call,
     Hole,
@@ -49,6 +50,26 @@ class FakeClock:
 
     def boot_ms(self) -> int:
         return self.booted_ms
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A source of secrets that a test wrote down."""
+
+    values: Mapping[str, bytes] = field(hash=False)
+    where: str = "the test"
+
+    async def read(self) -> Held:
+        return Held(fields=self.values)
+
+    async def doubt(self) -> str | None:
+        return None
+
+
+def secrets_of(**values: bytes) -> Secrets:
+    """Secrets that resolve to `values`; short ones are allowed."""
+    source = Kept(values)
+    return Secrets(lambda name: Place(source=source, field=name, short=True))
 
 
 def process(

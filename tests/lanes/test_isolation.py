@@ -15,6 +15,7 @@ from rexecop.lanes.port import LaneResult
 from rexecop.lanes.probe import CLASSES, best, grades_of, measure_isolation
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.sandbox import why_not_reached
+from rexecop.lanes.secrets import NO_SECRETS
 from rexecop.proof.call import Call
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
 from tests.lanes.support import LIMITS, call_lane, process, result_of, shell
@@ -41,7 +42,7 @@ def _lane(folder: Path) -> Iterator[ProcessLane]:
     root.mkdir()
     (root / "key").write_text("the instance key")
     lane = ProcessLane(
-        isolation=dict.fromkeys(CLASSES, Grade.CONTAINED), secrets=lambda name: b"", hidden=(str(root),)
+        isolation=dict.fromkeys(CLASSES, Grade.CONTAINED), secrets=NO_SECRETS, hidden=(str(root),)
     )
     yield lane
     lane.close()

@@ -18,7 +18,7 @@ from rexecop.lanes.sandbox import SAFE_PATH
 from rexecop.proof.call import Call, Limits, SecretRef
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
 from tests.lanes.contract import LaneContract
-from tests.lanes.support import LIMITS, call_lane, process, reply, result_of, run, scripted, shell
+from tests.lanes.support import LIMITS, call_lane, process, reply, result_of, run, scripted, secrets_of, shell
 
 SECRETS = {"password": b"correct horse", "short": b"ab"}
 BRIEF = Limits(timeout_ms=150, output_bytes=64 * 1024, grace_ms=50)
@@ -39,7 +39,7 @@ for number in range(1024):
 def _lane() -> Iterator[ProcessLane]:
     lane = ProcessLane(
         isolation={Isolation.NONE: Grade.SHAPE, Isolation.RLIMITS: Grade.SHAPE},
-        secrets=SECRETS.__getitem__,
+        secrets=secrets_of(**SECRETS),
         hidden=(),
     )
     yield lane
@@ -271,7 +271,7 @@ class TestSecrets:
     def test_a_secret_that_cannot_be_read_refuses_the_call(self, lane: ProcessLane) -> None:
         result = ran(lane, process("env", env={"PW": (SecretRef(secret="missing"),)}))
 
-        assert (result.ended, result.failure) == (Ended.REFUSED, Failure.SECRET_UNAVAILABLE)
+        assert (result.ended, result.failure) == (Ended.REFUSED, Failure.SECRET_MISSING)
 
 
 @settings(max_examples=25)

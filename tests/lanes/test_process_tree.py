@@ -17,6 +17,7 @@ from rexecop.lanes.child import wait_for_go
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import LaneEvent, LaneResult
 from rexecop.lanes.process import ProcessLane
+from rexecop.lanes.secrets import NO_SECRETS
 from rexecop.proof.call import Call, Limits
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
 from tests.lanes.support import LIMITS, call_lane, process, result_of, run
@@ -43,7 +44,7 @@ echo ready
 def _lane() -> Iterator[ProcessLane]:
     lane = ProcessLane(
         isolation=dict.fromkeys([Isolation.NONE, Isolation.RLIMITS, Isolation.BUBBLEWRAP], Grade.SHAPE),
-        secrets=lambda name: b"",
+        secrets=NO_SECRETS,
         hidden=(),
     )
     yield lane
@@ -137,10 +138,11 @@ def test_a_tree_ends_when_its_call_is_cancelled(
 RUNNER = """
 import asyncio, sys
 from rexecop.lanes.process import ProcessLane
+from rexecop.lanes.secrets import NO_SECRETS
 from rexecop.proof.call import Call, Limits, ProcessRequest
 from rexecop.proof.vocabulary import Effect, Grade, Isolation
 folder, isolation, script = sys.argv[1], Isolation(sys.argv[2]), sys.argv[3]
-lane = ProcessLane(isolation={isolation: Grade.SHAPE}, secrets=lambda name: b"", hidden=())
+lane = ProcessLane(isolation={isolation: Grade.SHAPE}, secrets=NO_SECRETS, hidden=())
 request = ProcessRequest(argv=("/bin/sh", "-c", script, "sh", folder), cwd=folder, writable=(folder,))
 call = Call(target="t", connector="c", action="a", effect=Effect.CHANGE, request=request)
 async def main():

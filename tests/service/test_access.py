@@ -17,8 +17,9 @@ from rexecop.app.access import Outside, read_access
 from rexecop.app.build import open_instance
 from rexecop.app.identity import os_user
 from rexecop.app.root import Root
-from rexecop.app.secrets import secret_resolver
+from rexecop.app.secrets import Locator
 from rexecop.app.settings import Settings, load_settings
+from rexecop.lanes.secrets import Secrets
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.decision import Decision, Opinion
@@ -47,6 +48,10 @@ CHANGE: Final = {
         "parameters": {"n": 1.5},
     },
 }
+
+
+def secrets(environ: Mapping[str, str], root: Path) -> Secrets:
+    return Secrets(Locator(Root(root), environ))
 
 
 def configure(root: Path, text: str) -> None:
@@ -221,7 +226,7 @@ def test_a_page_of_another_site_and_a_service_without_callers_answer_nobody(
 )
 def test_a_file_that_cannot_be_followed_denies_and_says_why(tmp_path: Path, text: str) -> None:
     configure(tmp_path, text)
-    outside = Outside(Root(tmp_path), secret_resolver({"REXECOP_SECRET_ODD": "a\r\nHost: b"}))
+    outside = Outside(Root(tmp_path), secrets({"REXECOP_SECRET_ODD": "a\r\nHost: b"}, tmp_path))
 
     said = asyncio.run(outside.of(request()))
 
@@ -229,7 +234,7 @@ def test_a_file_that_cannot_be_followed_denies_and_says_why(tmp_path: Path, text
 
 
 def test_a_file_that_others_can_write_denies_and_without_one_nobody_is_asked(tmp_path: Path) -> None:
-    outside = Outside(Root(tmp_path), secret_resolver({}))
+    outside = Outside(Root(tmp_path), secrets({}, tmp_path))
     assert asyncio.run(outside.of(request())) is None
 
     configure(tmp_path, "callers: {}\n")

@@ -31,6 +31,7 @@ from rexecop.execution.strict_yaml import Yaml, load_yaml
 from rexecop.governance import authzen
 from rexecop.governance.admission import decide
 from rexecop.governance.errors import EvaluationRefused
+from rexecop.lanes.secrets import Secrets
 from rexecop.proof.canonical import digest_of, is_digest, same
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.halts import stopping_request, words
@@ -41,8 +42,6 @@ TIMEOUT_MS: Final = 2000
 TIMEOUT_MS_MAX: Final = 4000  # Below the 5 s within which a decision is of the time it was asked at.
 CALLERS_MAX: Final = 64  # One for each gateway that asks; people ask through those.
 TOKEN_BYTES_MIN: Final = 16  # A shorter token can be guessed from its digest.
-
-Secrets = Callable[[str], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +85,15 @@ class Outside:
     async def of(self, request: PolicyRequest) -> Opinion | None:
         """Return what it says to `request`; None where the root names none."""
         try:
-            access = read_access(self._root)
-            point = None if access.pdp is None else _point(access.pdp, self._secrets)
+            pdp = read_access(self._root).pdp
+            if pdp is None:
+                return None
+            named = [name for name in (pdp.get("token_secret"),) if isinstance(name, str)]
+            async with self._secrets.lease(named) as values:
+                return await ask_outside(_point(pdp, next(iter(values.values()), None)), request)
         except (RexecopError, OSError) as error:
             words = " ".join(str(error).split())[:200]
             return Opinion(source=self._root.authzen.name, allowed=False, reason=words)
-        return None if point is None else await ask_outside(point, request)
 
 
 class AccessPoint:
@@ -162,7 +164,7 @@ def described(root: Root) -> str:
         RootUnsafe, YamlRefused, AccessRefused: the file cannot be followed, which denies.
     """
     access = read_access(root)
-    asked = "nobody" if access.pdp is None else _point(access.pdp, lambda _: b"unseen").url
+    asked = "nobody" if access.pdp is None else _point(access.pdp, None).url
     return f"{len(access.callers)} may ask for decisions; asked outside: {asked}"
 
 
@@ -176,17 +178,17 @@ def _table(value: Yaml, name: str, known: Sequence[str] | None) -> Mapping[str, 
     return value
 
 
-def _point(pdp: Mapping[str, Yaml], secrets: Secrets) -> Point:
+def _point(pdp: Mapping[str, Yaml], secret: bytes | None) -> Point:
     url, wait, ca = pdp.get("url"), pdp.get("timeout_ms", TIMEOUT_MS), pdp.get("ca_file")
-    secret = pdp.get("token_secret")
-    if not isinstance(url, str) or not isinstance(secret, str | None) or not isinstance(ca, str | None):
+    named = pdp.get("token_secret")
+    if not isinstance(url, str) or not isinstance(named, str | None) or not isinstance(ca, str | None):
         raise AccessRefused("`pdp` needs a `url`; `ca_file` and `token_secret` are texts", field="pdp")
     if isinstance(wait, bool) or not isinstance(wait, int) or not 1 <= wait <= TIMEOUT_MS_MAX:
         raise AccessRefused(f"`pdp.timeout_ms` is 1 to {TIMEOUT_MS_MAX}", field="pdp.timeout_ms")
     host, port, tls = _reached(url, ca)
-    token = None if secret is None else secrets(secret).decode("ascii", "replace").strip()
+    token = None if secret is None else secret.decode("ascii", "replace").strip()
     if token is not None and not (token.isascii() and token.isprintable() and token):
-        raise AccessRefused(f"secret `{secret}` is no bearer token", field="pdp.token_secret")
+        raise AccessRefused(f"secret `{named}` is no bearer token", field="pdp.token_secret")
     return Point(
         url=url,
         host=host,

@@ -47,7 +47,7 @@ LEFT_OUT_MAX: Final = 100  # Names of files left out that are listed.
 LEDGER: Final = "ledger.sqlite"
 CHECKPOINT: Final = "checkpoint.txt"
 FOLDERS: Final = ("policy/", "shadow/", "keys/")
-CONFIGURATION: Final = (".gitignore", "authzen.yaml", "hello.environment.yaml")
+CONFIGURATION: Final = (".gitignore", "authzen.yaml", "hello.environment.yaml", "secrets.yaml")
 NEWER: Final = "whether the log had gone on, or was rewound, when it was copied: no backup can say that"
 UNKNOWN_KEY: Final = "whether the key that signed is the instance's: none is trusted here, so ask its owner"
 NO_KEY: Final = (
@@ -146,14 +146,16 @@ def _signed(ledger: Path, signer: Signer) -> bytes:
 def _gather(root: Root, folder: Path, *, with_keys: bool) -> tuple[str, ...]:
     """Copy policy, keys and configuration to `folder`/root; return the names of files left out.
 
-    A file with `secret` in its name is taken for a private key, wherever it lies.
+    A file with `secret` in its name is taken for a private key, wherever it lies; the one
+    that says where secrets are holds none.
     """
     left_out: list[str] = []
     for path in sorted(root.path.rglob("*")):
         name = path.relative_to(root.path).as_posix()
         if path.is_dir() or name.startswith(root.ledger.name):
             continue
-        secret = "secret" in name.lower() or (name.startswith("keys/") and path.suffix != ".pub")
+        secret = "secret" in name.lower() and name not in CONFIGURATION
+        secret |= name.startswith("keys/") and path.suffix != ".pub"
         ours = name.startswith(FOLDERS) or name in CONFIGURATION or path.suffix == ".toml"
         if path.is_file() and not path.is_symlink() and ours and (with_keys or not secret):
             write_new(folder / "root" / name, read_file(path))

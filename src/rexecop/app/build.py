@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -31,7 +31,7 @@ from rexecop.app.planner import Planner
 from rexecop.app.profiles import built_in_folder
 from rexecop.app.root import Root
 from rexecop.app.rootid import Remembering, doubt, mark_of
-from rexecop.app.secrets import secret_resolver
+from rexecop.app.secrets import Locator
 from rexecop.app.settings import Settings, project_file_text
 from rexecop.app.sinks import UNSEEN, Sinks, sinks_file
 from rexecop.app.stamps import Stamps
@@ -43,6 +43,7 @@ from rexecop.engines.runner import runner_id
 from rexecop.governance.entities import read_entities
 from rexecop.governance.starter import files as starter_files
 from rexecop.keys import create_key
+from rexecop.lanes.secrets import Secrets
 from rexecop.operations.ports import Store
 from rexecop.proof.checkpoint import Checkpoint, origin_of, sign
 from rexecop.proof.errors import RexecopError
@@ -215,6 +216,15 @@ def _open(root: Root, key: InstanceKey) -> SqliteStore:
     return store
 
 
+def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return `paths` that are some, without those in another: hiding a folder hides what is in it."""
+    kept: list[str] = []
+    for path in sorted({os.path.realpath(path) for path in paths if path}):
+        if not any(path.startswith(f"{other}{os.sep}") for other in kept):
+            kept.append(path)
+    return tuple(kept)
+
+
 class _checkpoints:
     """Signs checkpoints of one log with the instance's key in force."""
 
@@ -253,8 +263,9 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     key = InstanceKey(root)
     store = _open(root, key)
     isolations = Isolations(root.path / "isolation.json")
-    hidden = (str(root.path.resolve()), *([environ["SSH_AUTH_SOCK"]] if environ.get("SSH_AUTH_SOCK") else []))
-    secrets = secret_resolver(environ)
+    locator = Locator(root, environ)
+    secrets = Secrets(locator)
+    hidden = _outermost((str(root.path), environ.get("SSH_AUTH_SOCK", ""), *locator.files()))
     lanes = LazyLanes(isolations, secrets, hidden)
     contents = PinnedContents(store)
     instance = store.instance_id

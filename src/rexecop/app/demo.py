@@ -33,9 +33,9 @@ from rexecop.engines.streaming import Streaming
 from rexecop.governance.errors import SelfApproval
 from rexecop.lanes.port import LaneResult
 from rexecop.lanes.process import ProcessLane
+from rexecop.lanes.secrets import NO_SECRETS
 from rexecop.operations.next import Make
 from rexecop.proof.call import Call, Limits, ProcessRequest
-from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
 from rexecop.proof.verify import Report, Rung
 from rexecop.proof.vocabulary import Effect, Grade, Isolation
@@ -356,7 +356,7 @@ class _Tour:
             effect=Effect.CHANGE,
             request=ProcessRequest(argv=argv, env=env, cwd=str(self._folder)),
         )
-        lane = ProcessLane(isolation={Isolation.NONE: Grade.SHAPE}, secrets=_no_secrets, hidden=())
+        lane = ProcessLane(isolation={Isolation.NONE: Grade.SHAPE}, secrets=NO_SECRETS, hidden=())
         limits = Limits(timeout_ms=int(ATTEMPT_WAIT_SECONDS * 1000), output_bytes=65_536, grace_ms=0)
         running = asyncio.create_task(_drain(lane, call, limits))
         try:
@@ -469,7 +469,3 @@ def _held(lock: Path) -> Iterator[None]:
 async def _drain(lane: ProcessLane, call: Call, limits: Limits) -> None:
     async for _ in lane.open(call, limits, Isolation.NONE, 1, lambda: None):
         continue
-
-
-def _no_secrets(reference: str) -> bytes:
-    raise RexecopError(f"the tour has no secret `{reference}`")

@@ -11,7 +11,7 @@ RexecopError
     ├── InstanceKeyMissing no file of the root holds the key its ledger names
     ├── ExpiryRefused      a time at which a key is to expire that is none, or is over
     ├── StampRefused       a time stamp of something else, or for another request
-    ├── SecretMissing      a secret reference resolves nowhere
+    ├── SecretSourcesRefused  the file that says where secrets are is not what its format says
     ├── GuardKeyRefused    the kernel guard's key is too short
     ├── NotYet             what is asked for does not exist yet
     ├── RecordUnknown      no one record of an operation is meant
@@ -101,10 +101,10 @@ class StampRefused(AppError):
     code = "stamp-refused"
 
 
-class SecretMissing(AppError):
-    """A secret reference resolves nowhere."""
+class SecretSourcesRefused(AppError):
+    """The file that says where secrets are is not what its format says; what stands there is not repeated."""
 
-    code = "secret-missing"
+    code = "secret-sources-refused"
 
 
 class GuardKeyRefused(AppError):

@@ -16,7 +16,7 @@ from rexecop.app.files import read_file
 from rexecop.engines.runner import boot_id
 from rexecop.lanes.port import Lane
 from rexecop.lanes.probe import Probe, grades_of, measure_isolation
-from rexecop.lanes.process import Secrets
+from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.table import LANES, LaneSettings
 from rexecop.proof.canonical import Json, canonical_bytes, parse_json
 from rexecop.proof.errors import RexecopError

@@ -51,6 +51,11 @@ class Root:
         return self.path / "authzen.yaml"
 
     @property
+    def secrets(self) -> Path:
+        """Where secret references resolve; it holds no secret, and without it the environment says it."""
+        return self.path / "secrets.yaml"
+
+    @property
     def environment(self) -> Path:
         """The environment of the built-in `hello` profile."""
         return self.path / "hello.environment.yaml"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, TypeVar
 
 from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import LaneResult
+from rexecop.lanes.secrets import Lease
 from rexecop.proof.call import Call, ExchangeRequest
 from rexecop.proof.canonical import Json
 from rexecop.proof.codec import from_json
@@ -21,45 +22,33 @@ MESSAGE_LENGTH_MAX: Final = 300  # One line for a person; what the other side sa
 STAND_IN: Final = "secret"  # Shows whether a message is whole before any secret is read.
 
 T = TypeVar("T")
-Secrets = Callable[[str], bytes]
-"""Returns the value of a secret, inside the lane call only; raises for one that cannot be read."""
 
 NOT_SENT: Final = Measured(
     isolation=Isolation.NOT_APPLICABLE.value, network="not-applicable", protection="not-executed"
 )
 
 
-def read_message(request: ExchangeRequest, cls: type[T], secrets: Secrets) -> tuple[T, tuple[bytes, ...]]:
-    """Return the message of `request` as a `cls`, secrets filled in, and the values of those secrets.
+async def read_message(request: ExchangeRequest, cls: type[T], lease: Lease) -> tuple[T, tuple[bytes, ...]]:
+    """Begin `lease`; return the message of `request` as a `cls`, secrets filled in, and their values.
 
     Raises:
-        RequestRefused: a secret cannot be read, or the message is no `cls`. Nothing was sent.
+        RequestRefused: a secret cannot be had, or the message is no `cls`. Nothing was sent.
     """
     message: dict[str, Json] = dict(request.message)
-    names = frozenset(secrets_in(message))
     try:
-        from_json(cls, fill_secrets(message, dict.fromkeys(names, STAND_IN)))
+        from_json(cls, fill_secrets(message, dict.fromkeys(secrets_in(message), STAND_IN)))
     except ProofError as error:
         what = f"not a message of `{request.protocol}`: {error.message}"
         raise RequestRefused(Failure.REQUEST_INVALID, what) from error
-    values = {name: _value(name, secrets) for name in names}
+    values = await lease.begin()
     try:
-        filled = from_json(cls, fill_secrets(message, values))
-    except ProofError:
+        filled = from_json(
+            cls, fill_secrets(message, {name: value.decode() for name, value in values.items()})
+        )
+    except (ProofError, UnicodeDecodeError):
         # What is wrong now is wrong with a secret, and an error may not show it.
-        raise RequestRefused(Failure.SECRET_UNAVAILABLE, "a secret does not fit its place") from None
-    return filled, tuple(map(str.encode, values.values()))
-
-
-def _value(name: str, secrets: Secrets) -> str:
-    try:
-        value = secrets(name).decode()
-    except Exception as error:  # noqa: BLE001 - whatever the resolver raises may hold the secret's text
-        what = f"secret `{name:.80}` could not be read: {type(error).__name__}"
-        raise RequestRefused(Failure.SECRET_UNAVAILABLE, what) from None
-    if not value or "\0" in value:
-        raise RequestRefused(Failure.SECRET_UNAVAILABLE, f"secret `{name:.80}` is empty or holds a NUL")
-    return value
+        raise RequestRefused(Failure.SECRET_UNUSABLE, "a secret does not fit its place") from None
+    return filled, tuple(values.values())
 
 
 def refused(failure: Failure, message: str) -> LaneResult:

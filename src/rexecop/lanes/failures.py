@@ -47,6 +47,16 @@ class Failure(StrEnum):
     TARGET_UNKNOWN = "target_unknown", "the call names a target the plan does not hold"
     LANE_UNAVAILABLE = "lane_unavailable", "no lane here takes this kind of call"
     SECRET_UNAVAILABLE = "secret_unavailable", "a secret the call needs could not be read"
+    SECRET_MISSING = "secret_missing", "a secret the call needs resolves nowhere, or is not there"
+    SECRET_UNREADABLE = "secret_unreadable", "the place of a secret cannot be read, or is not in its form"
+    SECRET_PERMISSIONS = "secret_permissions", "others could read or change the place of a secret"
+    SECRET_UNUSABLE = (
+        "secret_unusable",
+        "a secret is empty, too long, valid for too long, or too short to be taken out of outputs",
+    )
+    SECRET_SOURCE_DOWN = "secret_source_down", "the service that holds a secret did not answer", True
+    SECRET_REFUSED = "secret_refused", "the service that holds a secret refused to give it"
+    SECRET_EXPIRED = "secret_expired", "a secret was there and was deleted or destroyed"
     NOT_FOUND = "not_found", "the program does not exist on the target"
     PERMISSION_DENIED = "permission_denied", "the system did not permit the program to start"
     NONZERO_EXIT = "nonzero_exit", "the program ended with another status than 0"

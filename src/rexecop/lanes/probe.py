@@ -21,6 +21,7 @@ from typing import Final
 from rexecop.lanes.errors import LaneError
 from rexecop.lanes.port import CONFINING, LaneResult
 from rexecop.lanes.process import ProcessLane
+from rexecop.lanes.secrets import NO_SECRETS
 from rexecop.proof.call import Call, Limits, ProcessRequest
 from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
@@ -94,7 +95,7 @@ def best(probes: Mapping[Isolation, Probe]) -> Isolation:
 
 
 async def _measure() -> dict[Isolation, Probe]:
-    lane = ProcessLane(isolation=dict.fromkeys(CLASSES, Grade.SHAPE), secrets=_no_secret, hidden=())
+    lane = ProcessLane(isolation=dict.fromkeys(CLASSES, Grade.SHAPE), secrets=NO_SECRETS, hidden=())
     try:
         with tempfile.TemporaryDirectory(prefix="rexecop-probe-") as folder:
             Path(folder, "inside").write_text("seen", encoding="ascii")
@@ -155,7 +156,3 @@ def _contradiction(isolation: Isolation, canary: Mapping[str, str], *, escaped: 
 
 def _missed(reason: str) -> Probe:
     return Probe(reached=False, reason=reason, grade=Grade.SHAPE, facts={})
-
-
-def _no_secret(name: str) -> bytes:
-    raise LookupError(name)

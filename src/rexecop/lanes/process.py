@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -23,9 +23,10 @@ from rexecop.lanes.kernel import boot_ms
 from rexecop.lanes.output import Stream
 from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.sandbox import BASE_ENVIRONMENT, grade_of, network_of, prepare, why_not_reached
+from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.spawning import Keeper, Spawner, memory_file
 from rexecop.lanes.verdicts import end_of, not_started, unanswered
-from rexecop.proof.call import Call, Limits, ProcessRequest, Text
+from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, SecretRef, Text, secrets_of
 from rexecop.proof.canonical import Json
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.vocabulary import Grade, Isolation
@@ -33,9 +34,6 @@ from rexecop.proof.vocabulary import Grade, Isolation
 GO_VALID_MS: Final = 2_000  # From clearance to execution: a runner frozen in between must not act when thawed
 BACKSTOP_SECONDS: Final = 10.0  # The keeper enforces the timeout; past this more it is taken for lost.
 DRAIN_SECONDS: Final = 2.0  # Once the tree is gone its pipes are at their end; what holds them longer escaped
-
-Secrets = Callable[[str], bytes]
-"""Returns the value of a secret, inside the lane call only; raises for one that cannot be read."""
 
 
 class ProcessLane:
@@ -88,9 +86,10 @@ class ProcessLane:
             yield not_started(Failure.UNSUPPORTED, f"`{request.kind}` is not a process")
             return
         run = _Run(self, call, request, limits, isolation)
+        lease = self._secrets.lease(secrets_of(call))
         try:
             try:
-                await run.prepare(self._secrets, self._hidden, self._host)
+                await run.prepare(await lease.begin(), self._hidden, self._host)
             except RequestRefused as refused:
                 yield not_started(refused.failure, refused.message, run.facts)
                 return
@@ -99,9 +98,10 @@ class ProcessLane:
                 return
             clearance()
             async for event in run.execute():
-                yield event
+                yield event if isinstance(event, Chunk) else await lease.settle(event)
         finally:
             await run.close()
+            await lease.end()
 
 
 class _Run:
@@ -121,22 +121,23 @@ class _Run:
         self._frame: asyncio.Task[list[bytes]] | None = None
         self._events = 0
 
-    async def prepare(self, secrets: Secrets, hidden: Sequence[str], host: Mapping[str, str]) -> None:
+    async def prepare(
+        self, secrets: Mapping[str, bytes], hidden: Sequence[str], host: Mapping[str, str]
+    ) -> None:
         """Bring the process up to its gate and measure it there.
 
         Raises:
             RequestRefused: it cannot be started or its isolation was not reached.
             SpawnerLost, OSError: the machinery failed. In all cases nothing was executed.
         """
-        values = _Values(secrets)
-        argv = [values.fill(text) for text in self._request.argv]
+        argv = [_filled(text, secrets) for text in self._request.argv]
         env = {name.encode(): text.encode() for name, text in BASE_ENVIRONMENT.items()}
-        env |= {name.encode(): values.fill(text) for name, text in (self._request.env or {}).items()}
-        stdin = None if self._request.stdin is None else values.fill(self._request.stdin)
+        env |= {name.encode(): _filled(text, secrets) for name, text in (self._request.env or {}).items()}
+        stdin = None if self._request.stdin is None else _filled(self._request.stdin, secrets)
         launch, self.facts = prepare(
             self._call, self._request, argv, env, self._isolation, self._limits, hidden
         )
-        fields = await self._begin(launch.fields(), stdin, values.seen)
+        fields = await self._begin(launch.fields(), stdin, tuple(secrets.values()))
         if fields[0] != wire.READY:
             raise _refusal(fields, await self._complaint())
         measured = wire.from_pairs(fields[1:])
@@ -266,32 +267,15 @@ class _Run:
             await self._keeper.end()
 
 
-class _Values:
-    """Fills texts with the values of their secrets, and remembers the values to take them out of outputs."""
-
-    def __init__(self, secrets: Secrets) -> None:
-        self._secrets = secrets
-        self.seen: list[bytes] = []
-
-    def fill(self, text: Text) -> bytes:
-        if isinstance(text, str):
-            return text.encode()
-        return b"".join(part.encode() if isinstance(part, str) else self._value(part) for part in text)
-
-    def _value(self, part: object) -> bytes:
-        name = getattr(part, "secret", None)
-        if not isinstance(name, str):
-            raise RequestRefused(Failure.TEMPLATE_MISMATCH, "the call still has holes")
-        try:
-            value = self._secrets(name)
-        except Exception as error:  # noqa: BLE001 - whatever the resolver raises may hold the secret's text
-            raise RequestRefused(
-                Failure.SECRET_UNAVAILABLE, f"secret `{name:.80}` could not be read: {type(error).__name__}"
-            ) from None
-        if not value or b"\0" in value:
-            raise RequestRefused(Failure.SECRET_UNAVAILABLE, f"secret `{name:.80}` is empty or holds a NUL")
-        self.seen.append(value)
-        return value
+def _filled(text: Text, secrets: Mapping[str, bytes]) -> bytes:
+    """Return `text` with the values of its secrets."""
+    if isinstance(text, str):
+        return text.encode()
+    if any(isinstance(part, Hole) for part in text):
+        raise RequestRefused(Failure.TEMPLATE_MISMATCH, "the call still has holes")
+    return b"".join(
+        secrets[part.secret] if isinstance(part, SecretRef) else str(part).encode() for part in text
+    )
 
 
 def _refusal(fields: list[bytes], complaint: str) -> RequestRefused:

@@ -10,7 +10,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from subprocess import PIPE, CompletedProcess, Popen, TimeoutExpired
 from typing import Final, TypeAlias
@@ -34,8 +34,9 @@ def run(
     environ: Mapping[str, str],
     seconds: float = SECONDS_MAX,
     output_bytes: int = OUTPUT_BYTES_MAX,
+    passed_on: Collection[str] = PASSED_ON,
 ) -> Ran:
-    """Run `argv`, without a shell and with no more of `environ` than `PASSED_ON`, to its end.
+    """Run `argv`, without a shell and with no more of `environ` than `passed_on`, to its end.
 
     What it leaves running in the background must not hold its output open.
 
@@ -43,7 +44,7 @@ def run(
         ProgramFailed: it does not start, does not end in `seconds`, or puts out more than `output_bytes`.
     """
     given, until = memory_file(stdin), time.monotonic() + seconds
-    env = {name: environ[name] for name in PASSED_ON if name in environ}
+    env = {name: environ[name] for name in passed_on if name in environ}
     try:
         process = Popen(argv, stdin=given, stdout=PIPE, stderr=PIPE, env=env, start_new_session=True)
     except OSError as error:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from rexecop.lanes.port import Lane
-from rexecop.lanes.process import ProcessLane, Secrets
+from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.registry import RegistryLane
+from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.simulated import SimulatedLane
 from rexecop.proof.call import HandlerRequest, ProcessRequest, ScriptedRequest
 from rexecop.proof.vocabulary import Grade, Isolation

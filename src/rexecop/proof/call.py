@@ -8,14 +8,14 @@ gate and the verifier both recompute *filled call = template with values*.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from rexecop.proof.canonical import Digest, Json, digest_of
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import TemplateMismatch
-from rexecop.proof.message import Scalar, fill_slots, slots_in
+from rexecop.proof.message import Scalar, fill_slots, secrets_in, slots_in
 from rexecop.proof.vocabulary import Effect, Ended
 
 DIGESTS_KEPT: Final = 1024  # Calls of the operations being worked on; each is named several times.
@@ -173,11 +173,22 @@ def holes(call: Call) -> frozenset[str]:
     request = call.request
     if isinstance(request, ExchangeRequest):
         return frozenset(slots_in(dict(request.message)))
-    if not isinstance(request, ProcessRequest):
-        return frozenset()
-    texts = (*request.argv, request.stdin, *(request.env or {}).values())
-    parts = (part for text in texts if isinstance(text, tuple) for part in text)
-    return frozenset(part.slot for part in parts if isinstance(part, Hole))
+    return frozenset(part.slot for part in _parts(request) if isinstance(part, Hole))
+
+
+def secrets_of(call: Call) -> frozenset[str]:
+    """Return the references of the secrets that `call` needs."""
+    request = call.request
+    if isinstance(request, ExchangeRequest):
+        return frozenset(secrets_in(dict(request.message)))
+    return frozenset(part.secret for part in _parts(request) if isinstance(part, SecretRef))
+
+
+def _parts(request: Request) -> Iterator[Part]:
+    if isinstance(request, ProcessRequest):
+        for text in (*request.argv, request.stdin, *(request.env or {}).values()):
+            if isinstance(text, tuple):
+                yield from text
 
 
 def check_slot(name: str, slot: Slot, value: Scalar) -> None:
