@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -125,6 +125,31 @@ class Environment:
 def keys_of(backend: Backend) -> frozenset[str]:
     """Return the keys by which a connector of `backend`, or a target it reaches, says how it is reached."""
     return frozenset(_OF_BACKEND.get(backend, "").split()) - _NOT_CONNECTION
+
+
+def secret_references(environment: Environment) -> dict[str, list[str]]:
+    """Return the references to secrets in `environment`, with what uses each."""
+    found: dict[str, list[str]] = {}
+    for name, connector in environment.connectors.items():
+        for reference in (*connector.secrets.values(), *_references(connector.connection)):
+            found.setdefault(reference, []).append(f"connector {name}")
+    for name, target in environment.targets.items():
+        for reference in _references(target.connection):
+            found.setdefault(reference, []).append(f"target {name}")
+    return found
+
+
+def _references(value: Json) -> Iterator[str]:
+    """Yield what stands under `secret_ref` and keys that end like it, however deep."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key.endswith("secret_ref") and isinstance(item, str):
+                yield item
+            else:
+                yield from _references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _references(item)
 
 
 def load_environment(files: Mapping[str, bytes]) -> Environment:

@@ -65,7 +65,9 @@ def _found(value: Yaml, path: Path, values_only: bool) -> Iterator[tuple[Path, s
             if text and not values_only and _NAMES.search(key) and not _REFERS.search(key):
                 yield place, key
             else:
-                yield from _found(item, place, values_only)
+                # What stands under `secrets` of a connector are names of secrets, on either side.
+                names = values_only or (key == "secrets" and path[1:2] == ("connectors",))
+                yield from _found(item, place, names)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _found(item, (*path, index), values_only)

@@ -132,8 +132,11 @@ def _lint_plan(compiler: Compiler, problems: Problems) -> None:
         try:
             compiler.add(step)
             if step.type == "connector":  # No plan replaces what stands in a scripted call.
+                values = replace(
+                    compiler.values(step), secrets=context.environment.connectors[step.connector].secrets
+                )
                 for text in _texts_of(context.profile.connectors[step.connector].actions[step.action]):
-                    expand(text, compiler.values(step), f"`{step.action}`")
+                    expand(text, values, f"`{step.action}`")
         except RexecopError as error:
             told = any(
                 (item.file, item.line) == (step.place.file, step.place.line) for item in problems.errors()
@@ -195,12 +198,13 @@ def _warn(problems: Problems, place: Place, message: str) -> None:
 
 def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
     """Return a compiler for a place that has everything the profile may ask for."""
+    secrets = {name: name for name in _names(profile, "secret")}
     environment = Environment(
         id=WORD,
         profile=profile.name,
         digest=NOWHERE,
         targets={},
-        connectors={name: _connector(spec) for name, spec in profile.connectors.items()},
+        connectors={name: _connector(spec, secrets) for name, spec in profile.connectors.items()},
         values=dict.fromkeys(_names(profile, "env"), FOLDER),
         safety=Safety(default_mode=Mode.DRY_RUN, schedule=Schedule(source="")),
     )
@@ -234,7 +238,7 @@ def _stand_ins(intent: IntentSpec) -> dict[str, Json]:
     return {name: [WORD] if name in lists else WORD for name in intent.parameters.names}
 
 
-def _connector(spec: ConnectorSpec) -> ConnectorConfig:
+def _connector(spec: ConnectorSpec, secrets: Mapping[str, str]) -> ConnectorConfig:
     """Return the connector as a real process where it may be one, else as a script."""
     processes = [name for name in spec.backends if BACKENDS.get(name) is Backend.PROCESS]
     declared = "process" if "process" in processes else next(iter(processes), "")
@@ -251,6 +255,7 @@ def _connector(spec: ConnectorSpec) -> ConnectorConfig:
         allowlist={name: (action.command or bare,) for name, action in spec.actions.items()},
         scripted=dict.fromkeys(spec.actions, reply),
         mutating={},
+        secrets=secrets,
         connection={},
     )
 

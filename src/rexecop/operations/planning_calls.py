@@ -9,7 +9,7 @@ from rexecop.operations.binding import Bound, Making
 from rexecop.operations.environment import BACKENDS, READONLY_BACKENDS, Backend
 from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, ParameterRefused
 from rexecop.operations.guards import check_command
-from rexecop.operations.placeholders import expand, expand_words, is_spread, literal
+from rexecop.operations.placeholders import expand, expand_words, is_spread, literal, names_in
 from rexecop.operations.planning_exchanges import EXCHANGES
 from rexecop.operations.profile_model import ActionSpec, CommandShape, Profile
 from rexecop.operations.reading import listed, unknown
@@ -150,6 +150,9 @@ def _process_request(making: Making) -> ProcessRequest:
     action, bound, effect, values = making.action, making.bound, making.effect, making.values
     where = making.where
     shape = _command(action, bound, where)
+    if any(space == "secret" for arg in shape.args for space, _ in names_in(arg)):
+        what = f"`{where}` has a secret in `args`, which every user of the machine can read"
+        raise ConnectorRefused(what, field=where, allowed="{secret.NAME} in `env` and `stdin`")
     program = expand_words((shape.command,), values, where) if is_spread(shape.command) else (shape.command,)
     argv: tuple[Text, ...] = (*program, *expand_words(shape.args, values, where))
     _check_options(shape, argv[len(program) :], where)
