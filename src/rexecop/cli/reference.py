@@ -24,6 +24,12 @@ _GROUP_TITLES: Final = {**{name: name.capitalize() for name in GROUPS}, MORE: "M
 _OTHER_VARIABLES: Final = (
     ("NO_COLOR", "any value turns colour off"),
     ("REXECOP_DEBUG", "`1` prints the whole traceback beside the one line of an error"),
+    (
+        "REXECOP_SECRET_…",
+        "a secret, by its reference in capitals: `REXECOP_SECRET_DB_PASSWORD` is `db-password`",
+    ),
+    ("REXECOP_SECRETS_FILE", "a private YAML file with secrets by reference, under `secrets`"),
+    ("CREDENTIALS_DIRECTORY", "where systemd puts the credentials of a service"),
     ("SSH_AUTH_SOCK", "the SSH agent that `approve --agent` signs with"),
     ("XDG_CONFIG_HOME", "where the user's own settings are (`$XDG_CONFIG_HOME/rexecop/rexecop.toml`)"),
     ("COLUMNS", "the width that tables are fitted to"),

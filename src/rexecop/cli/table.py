@@ -106,6 +106,7 @@ ENTRIES: Final = (
     _entry("review", MORE, "what a person must look at afterwards", "rexecop review list"),
     _entry("profile", MORE, "look at profiles and check them", "rexecop profile list"),
     _entry("env", MORE, "check environments", "rexecop env lint environment.yaml"),
+    _entry("secrets", MORE, "where secrets are, never what they are", "rexecop secrets doctor"),
     _entry("policy", MORE, "check, test, try and adopt packs of rules", "rexecop policy check"),
     _entry("backup", MORE, "copies that prove themselves, and roots from them", "rexecop backup create b1"),
     _entry("recover", MORE, "name damaged records; let a moved root go on", "rexecop recover"),
