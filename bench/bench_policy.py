@@ -27,6 +27,7 @@ import cedarpy
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from rexecop.governance.actions import action_of
 from rexecop.governance.admission import Policy, decide
 from rexecop.governance.conditions import WHOLE_CONTEXT, Sight
 from rexecop.governance.facts import Facts
@@ -143,12 +144,15 @@ def bare(rules: str) -> float:
     policies = cedarpy.PolicySet.from_str(rules)
     (request,) = requests(1)[:1]
     # Every fact, as the schema asks for it.
-    asked = Facts(Policy([REQUIREMENT]).entities, [Sight(frozenset({WHOLE_CONTEXT}), frozenset())]).of(
+    asked = Facts(Policy([REQUIREMENT]).entities, [Sight(frozenset({WHOLE_CONTEXT}), frozenset(), True)]).of(
         request
     )
     questions = list(asked.questions)
-    assert cedarpy.is_authorized_batch(questions, policies, asked.entities, schema())[0].allowed
-    return per_second(lambda: cedarpy.is_authorized_batch(questions, policies, asked.entities, schema()))
+    in_force = schema(
+        {f"intent:{request.profile}": {request.intent: request.effect}}, [("Action", action_of(request).name)]
+    )
+    assert cedarpy.is_authorized_batch(questions, policies, asked.entities, in_force)[0].allowed
+    return per_second(lambda: cedarpy.is_authorized_batch(questions, policies, asked.entities, in_force))
 
 
 def curve() -> None:

@@ -41,8 +41,8 @@ def allow(folder: Path, emergency: str | None, rule: str = "") -> None:
     path = starter / "requirements" / "approvals.cedar"
     asks = '@id("a-change-needs-one")\n@approvals("1 of approvers")\n'
     more = "" if emergency is None else f'@break_glass("{emergency}")\n'
-    _, _, rest = path.read_text().partition('permit (principal, action == Action::"change"')
-    path.write_text(f'{asks}{more}permit (principal, action == Action::"change"{rest}')
+    _, _, rest = path.read_text().partition('permit (principal, action in Action::"change"')
+    path.write_text(f'{asks}{more}permit (principal, action in Action::"change"{rest}')
     rules = starter / "rules.cedar"
     rules.write_text(rules.read_text() + rule)
 

@@ -17,9 +17,9 @@ from rexecop.governance.pack import Pack
 from rexecop.governance.schema import schema
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.principal import Principal
-from rexecop.proof.records.decision import PolicyRequest, Recent, RequestTarget
+from rexecop.proof.records.decision import PolicyRequest, Recent, RequestCall, RequestTarget
 from rexecop.proof.times import format_time
-from rexecop.proof.vocabulary import Effect, Established, Mode, Verdict
+from rexecop.proof.vocabulary import Effect, Established, Gate, Mode, Verdict
 from tests.governance.cases import pack_files, request
 from tests.spec import policy as spec
 from tests.spec.policy import CONDITIONS, Head, World
@@ -48,11 +48,23 @@ heads_of_resources = st.sampled_from(
         Head(kind="Target", within='TargetGroup::"t"'),
     ]
 )
+LISTED = {
+    "intent:hello/start": "change",
+    "intent:hello/stop": "destroy",
+    "call:hello/local/kill": "destroy",
+    "call:hello/local/look": "read",
+}
 policies = st.builds(
     spec.Policy,
     word=st.sampled_from(["permit", "permit", "forbid", "require"]),
     principal=heads_of_principals,
-    actions=st.sampled_from([(), (), ("read",), ("change",), ("read", "change"), ("destroy", "change")]),
+    actions=st.sampled_from(
+        [
+            *((), (), (), ("read",), ("change",), ("read", "change"), ("destroy", "change")),
+            *(("intent:hello/start",), ("intent:hello/start", "intent:hello/stop"), ("call:change",)),
+            *(("call:hello/local/kill",), ("call:hello/local/look", "intent:hello/stop")),
+        ]
+    ),
     resource=heads_of_resources,
     when=conditions,
     approvals=st.sampled_from([None, None, (1, "g"), (2, "g"), (1, "h")]),
@@ -65,6 +77,13 @@ worlds = st.builds(
     agents=st.fixed_dictionaries({"bot": st.sampled_from(["alice", "bob"])}),
     services=st.just(frozenset({"cron"})),
     target_groups=st.just(frozenset("tu")),
+    listed=st.sampled_from(
+        [
+            LISTED,
+            *[LISTED | {"intent:hello/*": "destroy", "call:hello/*": "destroy"}] * 3,
+            LISTED | {"intent:hello/*": "change", "call:hello/*": "change"},
+        ]
+    ),
 )
 targets = st.builds(
     spec.Target,
@@ -75,13 +94,19 @@ targets = st.builds(
 requests = st.builds(
     spec.Request,
     person=st.sampled_from(["alice", "alice", "bob", "bot", "cron"]),
-    action=st.sampled_from(["read", "change"]),
+    action=st.sampled_from(["read", "change", "destroy"]),
     targets=st.lists(targets, min_size=1, max_size=3, unique_by=lambda target: target.id).map(tuple),
     mode=st.sampled_from(["dry_run", "apply"]),
     simulated=st.booleans(),
     sponsor=st.sampled_from(["alice", "bob"]),
     step=st.sampled_from([None, "one", "two"]),
     parameters=st.sampled_from([{}, {"p": "v"}, {"p": "w", "q": "v"}]),
+    intent=st.sampled_from(["start", "start", "stop", "other"]),
+    call=st.none()
+    | st.tuples(
+        st.sampled_from(["local/kill", "local/look", "local/other"]),
+        st.sampled_from(["read", "change", "destroy"]),
+    ),
 )
 
 
@@ -95,6 +120,7 @@ def pack(world: World, rules: Sequence[spec.Policy], name: str = "test") -> Pack
         "people": {person: {"groups": sorted(groups)} for person, groups in world.people.items()},
         "agents": {agent: {"sponsor": sponsor} for agent, sponsor in world.agents.items()},
         "services": sorted(world.services),
+        "actions": world.listed,
     }
     files = pack_files(texts[False], texts[True], json.dumps(entities))
     return Pack.parse(files | {"pack.yaml": f"id: {name}\nversion: '1'\n".encode()})
@@ -103,7 +129,10 @@ def pack(world: World, rules: Sequence[spec.Policy], name: str = "test") -> Pack
 def real(asked: spec.Request) -> PolicyRequest:
     return request(
         principal=Principal(person=asked.person, established=Established.TOKEN, credential="t"),
+        gate=Gate.PLAN if asked.call is None else Gate.CALL,
         effect=Effect(asked.action),
+        intent=asked.intent,
+        call=None if asked.call is None else called(*asked.call),
         mode=Mode(asked.mode),
         simulated=asked.simulated,
         sponsor=asked.sponsor,
@@ -116,6 +145,11 @@ def real(asked: spec.Request) -> PolicyRequest:
             for target in asked.targets
         ),
     )
+
+
+def called(name: str, effect: str) -> RequestCall:
+    connector, _, action = name.partition("/")
+    return RequestCall(connector=connector, action=action, effect=Effect(effect))
 
 
 def told(answer: Answer) -> spec.Answer:
@@ -190,7 +224,10 @@ def test_errors_deny_whatever_else_the_policies_say(
     condition = "9223372036854775807 + 1 == 0"
     broken = replace(broken, principal=Head(), actions=(), resource=Head(), when=condition)
 
-    answer = decide(Policy([pack(world, [*rules, broken])]), real(replace(asked, person="alice")))
+    answer = decide(
+        Policy([pack(world, [*rules, broken])]),
+        real(replace(asked, person="alice", action="read", intent="start", call=None)),
+    )
 
     assert answer.terms.verdict is Verdict.BLOCKED
     assert any(f"test/r{len(rules)}" in error for error in answer.errors)
@@ -219,7 +256,7 @@ def test_sliced_and_unsliced_answers_are_equal(
         patch.setattr(slicing, "CELL_MERGED_MAX", merged_max)
         policy = Policy([pack(world, rules)])
         for asked in several:
-            known = asked.person != "bot" or asked.sponsor == world.agents["bot"]
+            known = not spec.unknown(world, asked)
 
             assert not known or found(decide(policy, real(asked))) == unsliced(world, rules, real(asked))
 
@@ -235,22 +272,25 @@ def unsliced(
     world: World, rules: Sequence[spec.Policy], asked: PolicyRequest
 ) -> tuple[bool, frozenset[str], frozenset[str]]:
     """Return the same from the engine, given all policies, all entities, all facts and the schema."""
-    entities = cedarpy.Entities.from_json_str(json.dumps(all_entities(world, asked)), schema())
+    entities = cedarpy.Entities.from_json_str(json.dumps(all_entities(world, asked)))
+    action = f"intent:hello/{asked.intent}"
+    if asked.call is not None:
+        action = f"call:hello/{asked.call.connector}/{asked.call.action}"
     matching: set[str] = set()
     errors: set[str] = set()
     denied_by: list[set[str]] = []
     for target in asked.targets:
         question = {
             "principal": {"type": kind_of(world, asked.principal.person), "id": asked.principal.person},
-            "action": {"type": "Action", "id": str(asked.effect)},
+            "action": {"type": "Action", "id": action},
             "resource": {"type": "Target", "id": target.id},
             "context": all_facts(asked),
         }
         said: list[tuple[bool, set[str]]] = []
         for requirements in (False, True):
             names = [f"r{n}" for n, rule in enumerate(rules) if (rule.word == "require") is requirements]
-            text = "".join(spec.cedar(rules[int(name[1:])], name) for name in names)
-            result = cedarpy.is_authorized(question, cedarpy.PolicySet.from_str(text), entities, schema())
+            text = "".join(spec.cedar(rules[int(name[1:])], name, to_be_in=True) for name in names)
+            result = cedarpy.is_authorized(question, cedarpy.PolicySet.from_str(text), entities)
             said.append((result.allowed, set(result.diagnostics.id_annotations_by_reason.values())))
             for error in result.diagnostics.errors:
                 named = re.sub(r"policy(\d+)", lambda place: names[int(place[1])], error)  # noqa: B023
@@ -291,6 +331,13 @@ def all_entities(world: World, asked: PolicyRequest) -> list[object]:
             for target in asked.targets
         ),
         entity("Parameters", "p") | {"tags": asked.parameters or {}},
+        *(entity("Action", group + effect) for group in ("", "call:") for effect in Effect),
+        entity("Action", f"intent:hello/{asked.intent}", [("Action", str(asked.effect))]),
+        *(
+            entity("Action", f"call:hello/{call.connector}/{call.action}",
+                   [("Action", f"intent:hello/{asked.intent}"), ("Action", f"call:{call.effect}")])
+            for call in (asked.call,) if call is not None
+        ),
     ]  # fmt: skip
 
 
@@ -329,7 +376,12 @@ def test_every_fact_that_policies_are_told_is_in_the_schema_and_has_its_type(ask
     sees_all = Policy([pack(everybody, [rule])])
     told_of = sees_all.facts.of(real(asked))
 
-    result = cedarpy.is_authorized_batch(list(told_of.questions), "", told_of.entities, schema())
+    named = {"intent:hello": {asked.intent: Effect(asked.action)}}
+    named |= {"call:hello": {asked.call[0]: Effect(asked.call[1])}} if asked.call else {}
+    in_force = schema(
+        named, [("Action", f"{scope}/{rest}") for scope, rests in named.items() for rest in rests]
+    )
+    result = cedarpy.is_authorized_batch(list(told_of.questions), "", told_of.entities, in_force)
 
     assert sees_all.facts.read == FACTS.keys() == all_facts(request(grade="g", sponsor="s", step="s")).keys()
     assert not any(answer.diagnostics.errors for answer in result)

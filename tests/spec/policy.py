@@ -8,7 +8,7 @@ policy is asked. What matching permits and requirements ask for is merged to the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -18,12 +18,16 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class World:
-    """Who there is: people with their groups, agents with their sponsors, services, groups of targets."""
+    """Who there is: people with their groups, agents with their sponsors, services, groups of targets.
+
+    `listed` are actions of the one profile there is, each with the most that it may do.
+    """
 
     people: Mapping[str, frozenset[str]]
     agents: Mapping[str, str]
     services: frozenset[str]
     target_groups: frozenset[str]
+    listed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Request:
+    """`action` is what the operation does; `call` is the name of the call that is due, and what it does."""
+
     person: str
     action: str
     targets: tuple[Target, ...]
@@ -43,6 +49,19 @@ class Request:
     sponsor: str | None = None
     step: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    intent: str = "start"
+    call: tuple[str, str] | None = None
+
+    def does(self) -> Iterator[tuple[str, str]]:
+        """Yield the intent, and the call if one is due, each with what it does."""
+        yield f"intent:hello/{self.intent}", self.action
+        if self.call is not None:
+            yield f"call:hello/{self.call[0]}", self.call[1]
+
+    def around(self) -> set[str]:
+        """Return everything the action is in, itself included."""
+        groups = {self.action} if self.call is None else {self.action, f"call:{self.call[1]}"}
+        return groups | {name for name, _ in self.does()}
 
 
 @dataclass(frozen=True)
@@ -114,12 +133,30 @@ CONDITIONS: Mapping[str, Condition] = {
     ),
     'if context.parameters.hasTag("p") then context.parameters.getTag("p") == "v" else true': _asks_for_v,
     'context.now < datetime("2100-01-01")': lambda world, request, target: True,
+    'action == Action::"change"': lambda world, request, target: "change" in request.around(),
+    'Action::"intent:hello/start" != action': lambda world, request, target: (
+        "intent:hello/start" not in request.around()
+    ),
+    '[Action::"read", Action::"call:change"].contains(action)': lambda world, request, target: (
+        not request.around().isdisjoint({"read", "call:change"})
+    ),
+    '!(action in [Action::"call:hello/local/kill", Action::"destroy"])': lambda world, request, target: (
+        request.around().isdisjoint({"call:hello/local/kill", "destroy"})
+    ),
+}
+# The same in words that Cedar takes as they are meant here: to be an action is to be in it.
+TO_BE_IN: Mapping[str, str] = {
+    'action == Action::"change"': 'action in Action::"change"',
+    'Action::"intent:hello/start" != action': '!(action in Action::"intent:hello/start")',
+    '[Action::"read", Action::"call:change"].contains(action)': (
+        'action in [Action::"read", Action::"call:change"]'
+    ),
 }
 
 
 def decide(world: World, policies: Sequence[Policy], request: Request) -> Answer:
     """Answer by walking all policies for all targets."""
-    if _unknown(world, request):
+    if unknown(world, request):
         return NO
     asking: list[Policy] = []
     for target in request.targets:
@@ -145,7 +182,8 @@ def decide(world: World, policies: Sequence[Policy], request: Request) -> Answer
     )
 
 
-def _unknown(world: World, request: Request) -> bool:
+def unknown(world: World, request: Request) -> bool:
+    """Whether the request is about anybody or anything that nobody listed."""
     if request.person in world.agents:
         known = request.sponsor == world.agents[request.person]
     else:
@@ -154,7 +192,17 @@ def _unknown(world: World, request: Request) -> bool:
     listed = world.target_groups
     groups = {group for target in request.targets for group in target.groups}
     twice = len({target.id for target in request.targets}) < len(request.targets)
-    return not known or not request.targets or twice or bool(listed and groups - listed)
+    unlisted = any(not _listed(world.listed, *one) for one in request.does())
+    return not known or not request.targets or twice or bool(listed and groups - listed) or unlisted
+
+
+def _listed(listed: Mapping[str, str], name: str, effect: str) -> bool:
+    """Whether an action is known: as listed, as one of the rest, or because none of its kind is listed."""
+    kind, effects = name[: name.index("/") + 1], ("read", "change", "destroy")
+    if not any(other.startswith(kind) for other in listed):
+        return True
+    most = listed.get(name, listed.get(f"{kind}*"))
+    return most is not None and effects.index(effect) <= effects.index(most)
 
 
 def _matches(world: World, policy: Policy, request: Request, target: Target) -> bool:
@@ -168,7 +216,7 @@ def _matches(world: World, policy: Policy, request: Request, target: Target) -> 
     around = {f'TargetGroup::"{group}"' for group in target.groups}
     in_scope = (
         _in(policy.principal, who, above)
-        and (not policy.actions or request.action in policy.actions)
+        and (not policy.actions or not request.around().isdisjoint(policy.actions))
         and _in(policy.resource, what, around)
     )
     return in_scope and CONDITIONS[policy.when](world, request, target)
@@ -182,8 +230,8 @@ def _in(head: Head, entity: str, above: set[str]) -> bool:
     )
 
 
-def cedar(policy: Policy, policy_id: str) -> str:
-    """Write `policy` as Cedar."""
+def cedar(policy: Policy, policy_id: str, *, to_be_in: bool = False) -> str:
+    """Write `policy` as Cedar; with `to_be_in` so that Cedar by itself takes it as it is meant."""
     head = f'@id("{policy_id}")\n'
     if policy.word != "forbid":
         obligations = [] if policy.output_bytes is None else [f"output_bytes<={policy.output_bytes}"]
@@ -195,10 +243,13 @@ def cedar(policy: Policy, policy_id: str) -> str:
         if obligations:
             head += f'@obligations("{", ".join(obligations)}")\n'
     actions = ", ".join(f'Action::"{action}"' for action in policy.actions)
-    where = {0: "action", 1: f"action == {actions}"}.get(len(policy.actions), f"action in [{actions}]")
+    where = f"action in [{actions}]"
+    if len(policy.actions) < 2 and not (actions and to_be_in):
+        where = f"action == {actions}" if actions else "action"
+    when = TO_BE_IN.get(policy.when, policy.when) if to_be_in else policy.when
     word = "forbid" if policy.word == "forbid" else "permit"
     scope = f"{_scope('principal', policy.principal)}, {where}, {_scope('resource', policy.resource)}"
-    return f"{head}{word} ({scope})\nwhen {{ {policy.when} }};\n"
+    return f"{head}{word} ({scope})\nwhen {{ {when} }};\n"
 
 
 def _scope(variable: str, head: Head) -> str:

@@ -48,7 +48,7 @@ GREETING: Final = "hello from a governed change"
 FORBID: Final = b"""\
 @id("production-is-not-for-demos")
 @reason("a demonstration never changes a critical target")
-forbid (principal, action == Action::"change", resource)
+forbid (principal, action in Action::"change", resource)
 when { resource.criticality == "critical" };
 """
 

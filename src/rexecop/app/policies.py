@@ -28,12 +28,14 @@ from rexecop.governance.lint import lint
 from rexecop.governance.pack import Pack
 from rexecop.governance.replay import change
 from rexecop.operations.ports import Journal, Row
+from rexecop.proof.call import call_digest
 from rexecop.proof.canonical import Digest
 from rexecop.proof.records.attempt import Attempt
-from rexecop.proof.records.decision import Decision, PackRef, PolicyRequest, Terms
+from rexecop.proof.records.decision import Decision, PackRef, PolicyRequest, RequestCall, Terms
 from rexecop.proof.records.instance import Note
-from rexecop.proof.records.plan import Plan
+from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.request import requested
 from rexecop.proof.vocabulary import Gate
 
 ADOPTED: Final = "policy-adopted"
@@ -282,7 +284,8 @@ def _decided(journal: Journal, since: datetime | None) -> Iterator[tuple[PolicyR
             case Ticket() if asked is not None:
                 again = replace(asked, gate=Gate.TICKET, step=None, now=record.at)
             case Attempt() if asked is not None and record.packs:
-                again = replace(asked, gate=Gate.CALL, step=record.permit.step, now=record.at)
+                call = _called(plan, record.template)
+                again = replace(asked, gate=Gate.CALL, step=record.permit.step, call=call, now=record.at)
         if (
             again is not None
             and plan is not None
@@ -290,6 +293,13 @@ def _decided(journal: Journal, since: datetime | None) -> Iterator[tuple[PolicyR
             and (since is None or record.at >= since)
         ):
             yield again, terms, plan, str(again.gate)
+
+
+def _called(plan: Plan | None, template: Digest) -> RequestCall | None:
+    """Return the call of `plan` that has the digest `template`, as policy is asked about it."""
+    steps = [] if plan is None else [step for step in plan.steps if isinstance(step, CallStep)]
+    calls = [call for step in steps for call in (step.call, step.undo) if call is not None]
+    return next((requested(call) for call in calls if call_digest(call) == template), None)
 
 
 def _rules(pack: Pack) -> dict[str, str]:

@@ -64,6 +64,7 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Pinned
 from rexecop.proof.records.ticket import BudgetUse, Ticket
 from rexecop.proof.records.validation import Validation
+from rexecop.proof.request import requested
 from rexecop.proof.signer import Signer
 from rexecop.proof.steps import step_terms
 from rexecop.proof.times import format_time
@@ -421,9 +422,12 @@ class _Drive:
             return True
         return self._world.store.claimed(standing_use(record.statement.nonce, record.use)) == self._session.id
 
-    async def _ask(self, gate: GateName, step: str | None = None) -> Answer:
+    async def _ask(self, gate: GateName, make: Make | None = None) -> Answer:
         op, policy = self._session.op, self._world.authority.policy(self._session.op.the_plan.profile)
-        request = replace(op.the_decision.request, gate=gate, step=step, now=self._session.judged_now())
+        step, call = (make.step.id, requested(make.call)) if make is not None else (None, None)
+        request = replace(
+            op.the_decision.request, gate=gate, step=step, call=call, now=self._session.judged_now()
+        )
         self._asked = counted(policy, self._world.store, op.id, request)
         schedule = self._world.contents.schedule(op.the_plan.environment) if is_held(request) else None
         answer = ask(policy, self._asked, op.the_plan, schedule)
@@ -472,7 +476,7 @@ class _Drive:
             if not isinstance(stands, Standing):
                 return
             observed = stands.observed
-            answer = await self._ask(GateName.CALL, make.step.id)
+            answer = await self._ask(GateName.CALL, make)
             stricter = tighter(at_call(self._session.op.terms_in_force, make.step.id), answer.terms)
             if stricter is not None:
                 record_decision(self._session, self._asked, answer)

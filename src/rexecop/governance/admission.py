@@ -16,6 +16,7 @@ from typing import Final
 
 import cedarpy
 
+from rexecop.governance.actions import CALL, Listing, action_of, speaks_of_calls, unknown
 from rexecop.governance.cedar import Rule
 from rexecop.governance.entities import NOBODY, Entities, merge_entities
 from rexecop.governance.facts import Facts, Questions
@@ -27,7 +28,6 @@ from rexecop.governance.obligations import (
     merge_obligations,
 )
 from rexecop.governance.pack import Pack
-from rexecop.governance.schema import actions
 from rexecop.governance.slicing import Index
 from rexecop.governance.windows import Schedule, is_held, opening, tzdata_version
 from rexecop.proof.errors import NotCanonical
@@ -65,7 +65,8 @@ class Answer:
 class Policy:
     """The packs in force, parsed once and ready to answer.
 
-    `counts` says whether a pack so much as names `recent`, so that others pay nothing for it.
+    `counts` says whether a pack so much as names `recent`, so that others pay nothing for it;
+    `calls` whether one speaks of calls: then all of a plan are admitted with it.
     `operator` packs grant; `profile` packs can only forbid and require, and their people
     and groups count for nothing. `unreadable` are packs that should be in force and
     cannot be read, in words: while there is one, everything is denied.
@@ -105,6 +106,12 @@ class Policy:
         self.index: Final = Index({name: rule.template for name, rule in self._by_name.items()})
         self.facts: Final = Facts(self.entities, (rule.sight for rule in self._by_name.values()))
         self.counts: Final = "recent" in self.facts.read
+        self.actions: Final[tuple[Listing, ...]] = tuple(
+            pack.entities.actions for pack in self._all if pack.entities.actions
+        )
+        self.calls: Final = any(speaks_of_calls(rule.names) for rule in self._by_name.values()) or any(
+            scope.startswith(CALL) for listing in self.actions for scope in listing
+        )
         self._merged: dict[tuple[frozenset[str], bool], Answer] = {}
         self._answers: dict[PolicyRequest, Answer] = {}
 
@@ -224,7 +231,7 @@ def _in_time(
 
 
 def _decide(policy: Policy, request: PolicyRequest) -> Answer:
-    problem = _unknown(policy.entities, request)
+    problem = _unknown(policy.entities, request) or unknown(request, policy.actions)
     if problem is not None:
         return _blocked(policy, (), (), problem)
     try:
@@ -293,8 +300,6 @@ def _unknown(entities: Entities, request: PolicyRequest) -> str | None:
     kind = entities.type_of(person)
     if kind is None:
         return f"`{person}` is in none of the policy packs in force"
-    if ("Action", str(request.effect)) not in actions():
-        return f"no policy can speak about `{request.effect}`"
     if kind == "Agent" and request.sponsor != entities.agents[person]:
         found = f"not `{request.sponsor}`" if request.sponsor else "and none is named"
         return f"agent `{person}` acts for `{entities.agents[person]}`, {found}"
@@ -385,7 +390,8 @@ def _blocked(policy: Policy, names: Iterable[str], errors: tuple[str, ...], reas
 def _denial(policy: Policy, found: _Found, request: PolicyRequest) -> str:
     assert found.denied is not None
     if not found.denied_by:
-        what = f"{request.effect} `{found.denied.id}` in mode `{request.mode}`"
+        by = "" if request.call is None else f" by `{action_of(request).name}`"
+        what = f"{request.effect} `{found.denied.id}`{by} in mode `{request.mode}`"
         return f"no rule allows `{request.principal.person}` to {what}"
     words = f"forbidden by {_quoted(found.denied_by)}"
     reasons = [reason for name in found.denied_by if (reason := policy.rule(name).reason)]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
+from rexecop.governance.actions import INTENT, action_of
 from rexecop.governance.admission import Answer
 from rexecop.governance.errors import EvaluationRefused
 from rexecop.governance.obligations import approvals_in_words
@@ -46,6 +47,11 @@ def question(request: PolicyRequest) -> tuple[str, bytes]:
         "break_glass": request.break_glass,
     }  # fmt: skip
     subject: dict[str, Json] = {"established": str(principal.established), "sponsor": request.sponsor}
+    does: dict[str, Json] = {
+        "action": action_of(request).name,
+        "intent": f"{request.profile}/{request.intent}",
+        "call_effect": None if request.call is None else str(request.call.effect),
+    }
     body: dict[str, Json] = {
         "subject": {
             "type": "user" if request.sponsor is None else "agent",
@@ -54,7 +60,7 @@ def question(request: PolicyRequest) -> tuple[str, bytes]:
         },
         "action": {
             "name": str(request.effect),
-            "properties": {"intent": f"{request.profile}/{request.intent}"},
+            "properties": _said(does),
         },
         "context": _said(facts),
     }
@@ -159,7 +165,11 @@ def _request(found: Mapping[str, Value], caller: str, now: datetime) -> PolicyRe
     if not isinstance(context, dict):
         raise EvaluationRefused("`context` is an object", field="context")
     _text(subject, "subject.type")  # The standard wants it; who the packs know decides by the id.
-    profile, _, intent = _text(does, "action.properties.intent").partition("/")
+    if (name := _text(action, "action.name")).startswith(INTENT):
+        intent, effect = name.removeprefix(INTENT), _one_of(Effect, does, "action.properties.effect")
+    else:
+        intent, effect = _text(does, "action.properties.intent"), _one_of(Effect, action, "action.name")
+    profile, _, intent = intent.partition("/")
     parameters = context.get("parameters", {})
     if not isinstance(parameters, dict):
         raise EvaluationRefused("`context.parameters` is an object", field="context.parameters")
@@ -175,7 +185,7 @@ def _request(found: Mapping[str, Value], caller: str, now: datetime) -> PolicyRe
         ),
         profile=profile,
         intent=intent,
-        effect=_one_of(Effect, action, "action.name"),
+        effect=effect,
         mode=_one_of(Mode, context, "context.mode"),
         risk=_text(context, "context.risk"),
         environment=_text(context, "context.environment"),

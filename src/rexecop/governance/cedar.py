@@ -10,6 +10,7 @@ import cedarpy
 from cedarpy import pst
 
 from rexecop.governance import grammar
+from rexecop.governance.actions import Listing, most_of, widened
 from rexecop.governance.conditions import Sight, sight_of
 from rexecop.governance.errors import (
     AnnotationWrong,
@@ -65,13 +66,13 @@ class Statement:
         return refusal(what, source=self.source, line=self.line)
 
 
-def read_rules(text: str, *, source: str, requirement: bool) -> tuple[Rule, ...]:
-    """Return the policies of the Cedar file `text`.
+def read_rules(text: str, *, source: str, requirement: bool, listing: Listing) -> tuple[Rule, ...]:
+    """Return the policies of the Cedar file `text`, which name no actions but groups and those of `listing`.
 
     Raises:
         PolicyMalformed, PolicyInvalid, AnnotationWrong, PackTooLarge: naming the line of the policy.
     """
-    return tuple(_rule(statement, requirement) for statement in split(text, source=source))
+    return tuple(_rule(statement, requirement, listing) for statement in split(text, source=source))
 
 
 def split(text: str, *, source: str) -> Iterator[Statement]:
@@ -131,7 +132,7 @@ def _line(text: str, at: int) -> int:
     return text.count("\n", 0, at) + 1
 
 
-def _rule(statement: Statement, requirement: bool) -> Rule:
+def _rule(statement: Statement, requirement: bool, listing: Listing) -> Rule:
     template = _template(statement)
     forbids = template.effect == "forbid"
     if requirement and forbids:
@@ -147,10 +148,19 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         break_glass = None if emergency is None else grammar.read_break_glass(emergency)
     except ValueError as error:
         raise statement.refused(AnnotationWrong, f"policy `{rule_id}`: {error}") from error
-    checked = cedarpy.validate_policies(statement.text, schema())
+    names = frozenset(map(uid_of, pst.entity_uids(template)))
+    for kind, name in sorted(names):
+        if kind == "Action" and "/" in name and most_of(name, listing) is None:
+            what = f'names `Action::"{name:.200}"`, which `actions` of entities.yaml does not list'
+            raise statement.refused(PolicyInvalid, f"policy `{rule_id}` {what}")
+    checked = cedarpy.validate_policies(statement.text, schema(listing, names))
     if not checked.validation_passed:
         words = _one_line("; ".join(found.error for found in checked.errors))
         raise statement.refused(PolicyInvalid, f"policy `{rule_id}`: {words}")
+    try:
+        template = widened(template)
+    except ValueError as error:
+        raise statement.refused(PolicyInvalid, f"policy `{rule_id}`: {error}") from error
     return Rule(
         id=rule_id,
         source=statement.source,
@@ -162,7 +172,7 @@ def _rule(statement: Statement, requirement: bool) -> Rule:
         break_glass=break_glass,
         reason=reason,
         template=template,
-        names=frozenset(map(uid_of, pst.entity_uids(template))),
+        names=names,
         sight=sight_of(template.clauses),
     )
 

@@ -18,16 +18,21 @@ _BY_NAME: Final = ("eq", "not_eq", "contains", "in")
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """The attributes of the context that conditions read, and the entities whose own facts they need."""
+    """The attributes of the context that conditions read, and the entities whose own facts they need.
+
+    `action` says whether they look at what the action is in.
+    """
 
     context: frozenset[str]
     entities: frozenset[Uid]
+    action: bool
 
 
 def sight_of(clauses: Sequence[pst.Clause]) -> Sight:
     """Return what `clauses` look at, rather too much than too little."""
     context: set[str] = set()
     entities: set[Uid] = set()
+    action = False
     waiting: list[object] = list(clauses)
     while waiting:
         node = waiting.pop()
@@ -37,13 +42,15 @@ def sight_of(clauses: Sequence[pst.Clause]) -> Sight:
             below = [part for part in below if not isinstance(part, pst.Var)]
         elif isinstance(node, pst.Var) and node.name == "context":
             context.add(WHOLE_CONTEXT)
+        elif isinstance(node, pst.Var) and node.name == "action":
+            action = True
         elif isinstance(node, pst.EntityLit):
             entities.add(uid_of(node.value))
         elif isinstance(node, pst.BinaryOp) and node.op in _BY_NAME:
             needed = node.left if node.op == "in" else None
             below = [part for part in below if part is needed or not _only_names(part)]
         waiting += below
-    return Sight(frozenset(context), frozenset(entities))
+    return Sight(frozenset(context), frozenset(entities), action)
 
 
 def _only_names(node: object) -> bool:

@@ -20,7 +20,7 @@ description: what /execute may do in demo mode
     "rules.cedar": b"""\
 @id("demo-actions")
 @obligations("receipt, output_bytes<=65536, timeout<=10s, steps<=1, targets<=1")
-permit (principal == Service::"execute-demo", action == Action::"read", resource)
+permit (principal == Service::"execute-demo", action in Action::"read", resource)
 when { context.mode == "read_only" && ["execute-demo/echo", "execute-demo/add"].contains(context.intent) };
 """,
     "entities.yaml": b"""\

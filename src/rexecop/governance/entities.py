@@ -1,4 +1,4 @@
-"""`entities.yaml`: the people, groups, agents, services and target groups that policies may name."""
+"""`entities.yaml`: the people, groups, agents, services, target groups and actions that policies may name."""
 
 from __future__ import annotations
 
@@ -7,25 +7,32 @@ from dataclasses import dataclass
 from typing import Final
 
 from rexecop.execution.strict_yaml import Document, Path, Yaml, load_yaml
+from rexecop.governance.actions import LISTED, Listing
 from rexecop.governance.cedar import Rule
 from rexecop.governance.errors import EntitiesWrong, PackRefused
 from rexecop.governance.grammar import GROUP
 from rexecop.proof.kinship import person_key
+from rexecop.proof.vocabulary import Effect
 
 NAME_LENGTH_MAX: Final = 128  # A login, a mail address, a token's name.
-SECTIONS: Final = frozenset({"people", "groups", "agents", "services", "target_groups"})
+ACTIONS_MAX: Final = 1000  # The schema is checked for each; a profile has some dozens.
+SECTIONS: Final = frozenset({"people", "groups", "agents", "services", "target_groups", "actions"})
 RESERVED: Final = frozenset({"engine"})  # The engine acts on behalf of people; it is granted nothing itself.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entities:
-    """Who and what there is. `people` maps to the groups they are in, `agents` to their sponsor."""
+    """Who and what there is. `people` maps to the groups they are in, `agents` to their sponsor.
+
+    `actions` are the intents and calls of some profiles, each with the most that it may do.
+    """
 
     people: Mapping[str, frozenset[str]]
     groups: frozenset[str]
     agents: Mapping[str, str]
     services: frozenset[str]
     target_groups: frozenset[str]
+    actions: Listing
 
     def type_of(self, name: str) -> str | None:
         """Return `User`, `Agent` or `Service` for a principal's name, or None when it is unknown."""
@@ -78,7 +85,7 @@ class Entities:
 
 
 NOBODY: Final = Entities(
-    people={}, groups=frozenset(), agents={}, services=frozenset(), target_groups=frozenset()
+    people={}, groups=frozenset(), agents={}, services=frozenset(), target_groups=frozenset(), actions={}
 )
 
 
@@ -100,6 +107,7 @@ def read_entities(data: bytes, *, source: str) -> Entities:
         agents={agent: _sponsor(document, agent) for agent in _section(document, "agents", "sponsor")},
         services=_names(document, (), "services"),
         target_groups=_names(document, (), "target_groups"),
+        actions=_actions(document),
     )
     for person, member_of in entities.people.items():
         for group in sorted(member_of - entities.groups):
@@ -117,7 +125,7 @@ def read_entities(data: bytes, *, source: str) -> Entities:
 def merge_entities(parts: Iterable[Entities]) -> tuple[Entities, str | None]:
     """Return all parts as one, and what contradicts itself in them, in words, or None.
 
-    A person is in every group that any part puts him in.
+    A person is in every group that any part puts him in. Actions are judged pack by pack.
     """
     parts = tuple(parts)
     people: dict[str, frozenset[str]] = {}
@@ -135,6 +143,7 @@ def merge_entities(parts: Iterable[Entities]) -> tuple[Entities, str | None]:
         agents=agents,
         services=frozenset().union(*(part.services for part in parts)),
         target_groups=frozenset().union(*(part.target_groups for part in parts)),
+        actions={},
     )
     return merged, problem or merged.ambiguity()
 
@@ -168,6 +177,24 @@ def _section(document: Document, name: str, field: str) -> Iterable[str]:
     for key in found:
         _require_name(document, (name, key), key)
         mapping(document, (name, key), frozenset({field}), EntitiesWrong)
+    return found
+
+
+def _actions(document: Document) -> Listing:
+    """Return the actions listed, by kind and profile."""
+    found: dict[str, dict[str, Effect]] = {}
+    listed = mapping(document, ("actions",), None, EntitiesWrong)
+    if len(listed) > ACTIONS_MAX:
+        raise _wrong(document, ("actions",), f"{len(listed)} actions, at most {ACTIONS_MAX} are read")
+    for name, effect in listed.items():
+        if not LISTED.fullmatch(name):
+            forms = "`intent:PROFILE/INTENT`, `call:PROFILE/CONNECTOR/ACTION`, or `*` after the profile"
+            raise _wrong(document, ("actions", name), f"`{name:.100}` is no action; one is {forms}")
+        if effect not in tuple(Effect):
+            what = f"`{name}` says at most what it does: {', '.join(Effect)}"
+            raise _wrong(document, ("actions", name), what)
+        scope, _, rest = name.partition("/")
+        found.setdefault(scope, {})[rest] = Effect(str(effect))
     return found
 
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
 
 import cedarpy
 
+from rexecop.governance.actions import Action, action_of
 from rexecop.governance.conditions import WHOLE_CONTEXT, Sight
 from rexecop.governance.entities import Entities
-from rexecop.governance.schema import actions, schema
+from rexecop.governance.schema import schema
 from rexecop.governance.slicing import Heads, Reach, Uid, heads_of
 from rexecop.proof.canonical import INTEGER_MAX, Json, canonical_bytes, trusted_bytes
 from rexecop.proof.records.decision import PolicyRequest, Recent, RequestTarget
@@ -91,9 +91,10 @@ class Facts:
         sights = tuple(sights)
         read = frozenset[str]().union(*(sight.context for sight in sights))
         self.read: Final = frozenset(FACTS) if WHOLE_CONTEXT in read else read & FACTS.keys()
+        self._by_action = any(sight.action for sight in sights)
         self._entities = entities
         self._named = sorted(frozenset[Uid]().union(*(sight.entities for sight in sights)))
-        self._known: dict[tuple[str, tuple[RequestTarget, ...], str], _Known] = {}
+        self._known: dict[tuple[str, tuple[RequestTarget, ...], str, Heads], _Known] = {}
 
     def of(self, request: PolicyRequest) -> Questions:
         """Return what to ask about `request`.
@@ -102,19 +103,18 @@ class Facts:
             ValueError: the request does not fit the schema.
             NotCanonical: its parameters hold what evidence may not.
         """
-        person, action = request.principal.person, str(request.effect)
+        person, action = request.principal.person, action_of(request)
         same: Question = {
             "principal": {"type": self._entities.type_of(person) or "User", "id": person},
-            "action": {"type": "Action", "id": action},
+            "action": {"type": "Action", "id": action.name},
             "context": trusted_bytes(self._context(request)).decode(),
         }
-        known = self._of_entities(request)
-        heads = _action_heads(action)
+        known = self._of_entities(request, action)
         return Questions(
             questions=tuple(
                 same | {"resource": {"type": "Target", "id": target.id}} for target in request.targets
             ),
-            reaches=tuple((known.principal, heads, resource) for resource in known.resources),
+            reaches=tuple((known.principal, action.heads, resource) for resource in known.resources),
             entities=known.entities,
         )
 
@@ -130,19 +130,21 @@ class Facts:
             found[name] = value
         return found
 
-    def _of_entities(self, request: PolicyRequest) -> _Known:
+    def _of_entities(self, request: PolicyRequest, action: Action) -> _Known:
         text = "" if request.parameters is None else trusted_bytes(_tags(request.parameters)).decode()
-        key = (request.principal.person, request.targets, text if "parameters" in self.read else "")
+        tags = text if "parameters" in self.read else ""
+        heads: Heads = action.heads if self._by_action else frozenset()
+        key = (request.principal.person, request.targets, tags, heads)
         known = self._known.get(key)
         if known is None:
-            known = self._looked_up(request)
+            known = self._looked_up(request, action)
             if len(key[2]) <= KEPT_LENGTH_MAX and len(request.targets) <= KEPT_TARGETS_MAX:
                 if len(self._known) >= HANDLES_MAX:
                     self._known.clear()
                 self._known[key] = known
         return known
 
-    def _looked_up(self, request: PolicyRequest) -> _Known:
+    def _looked_up(self, request: PolicyRequest, action: Action) -> _Known:
         person = request.principal.person
         principal = (self._entities.type_of(person) or "User", person)
         found: dict[Uid, _Entity] = {}
@@ -159,8 +161,13 @@ class Facts:
             tags = _tags(request.parameters or {})
             listed.append(_Entity().listed(("Parameters", _PARAMETERS)) | {"tags": tags})
         above = {uid: entity.parents for uid, entity in found.items()}
+        entities = cedarpy.Entities.from_json_str(trusted_bytes(listed).decode(), schema())
+        if self._by_action:
+            # The schema has the groups; what the plan is made of comes on top.
+            more = [_Entity(parents=tuple(parents)).listed(uid) for uid, parents in action.parents.items()]
+            entities = entities.with_added_json_str(trusted_bytes(more).decode())
         return _Known(
-            entities=cedarpy.Entities.from_json_str(trusted_bytes(listed).decode(), schema()),
+            entities=entities,
             principal=heads_of(principal, above),
             resources=tuple(heads_of(("Target", target.id), above) for target in request.targets),
         )
@@ -192,11 +199,6 @@ class _Entity(NamedTuple):
         """Return this entity as the engine reads it."""
         parents: list[Json] = [{"type": kind, "id": name} for kind, name in self.parents]
         return {"uid": {"type": uid[0], "id": uid[1]}, "attrs": dict(self.facts), "parents": parents}
-
-
-@cache
-def _action_heads(action: str) -> Heads:
-    return heads_of(("Action", action), actions())
 
 
 def _tags(parameters: Mapping[str, Json]) -> dict[str, str]:

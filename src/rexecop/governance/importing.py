@@ -99,7 +99,7 @@ _INVARIANTS: Final = """\
 
 @id("imported-never-destroys")
 @reason("the pack was imported from an engine that refuses to destroy")
-forbid (principal, action == Action::"destroy", resource);
+forbid (principal, action in Action::"destroy", resource);
 """
 _ASKED: Final = """\
 // What the engine this was imported from asked for before it looked at any rule.
@@ -132,7 +132,7 @@ _NAMED: Final[Mapping[str, _Operand]] = {
     **dict.fromkeys(
         ("action.mode", "action.effect", "action.side_effect_class"), _Operand(kind="effect", text="action")
     ),
-    "action.destructive": _Operand(kind="flag", text='(action == Action::"destroy")'),
+    "action.destructive": _Operand(kind="flag", text='(action in Action::"destroy")'),
     "action.intent": _Operand(kind="intent", text="context.intent"),
     "action.risk": _Operand(kind="text", text="context.risk"),
     **dict.fromkeys(("resource.target_ref", "resource.id"), _Operand(kind="target", text="resource")),
@@ -221,7 +221,7 @@ class _Import:
         obligations, kinds = self._controls(place)
         if effect == "deny" and (obligations or kinds):
             self.refuse(place, f"`{name}` denies, so nothing can be asked on top of it")
-        reads = ['action == Action::"read"'] if "read_only_required" in kinds else []
+        reads = ['action in Action::"read"'] if "read_only_required" in kinds else []
         reason = fields.get("reason_code")
         notes = (
             [f"@reason({_text(reason[:REASON_LENGTH_MAX])})"] if isinstance(reason, str) and reason else []
@@ -328,7 +328,7 @@ class _Import:
         if kind == "type":
             return f"{text} is {_TYPES[word]}"
         if kind == "effect":
-            return "[" + ", ".join(f'Action::"{effect}"' for effect in _MODES[word]) + f"].contains({text})"
+            return f"{text} in [" + ", ".join(f'Action::"{effect}"' for effect in _MODES[word]) + "]"
         return f'{text} like "*/{_pattern(word)}"' if kind == "intent" else f"{text} == {_text(word)}"
 
     def _str(self, here: Path, value: Yaml) -> str:

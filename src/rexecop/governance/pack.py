@@ -3,7 +3,7 @@
 pack.yaml                id, version; issuer, validity, description
 *.cedar                  rules: permits and forbids
 requirements/*.cedar     requirements: written as `permit`, they say when they apply
-entities.yaml            people, groups, agents, services, target groups
+entities.yaml            people, groups, agents, services, target groups, actions
 windows.yaml             maintenance windows, freezes, who may set them aside or lift a halt
 schema.cedarschema       a copy of the schema, for editors
 tests/*.yaml, README.md  for people; covered by the digest like the rest
@@ -20,6 +20,7 @@ from decimal import Decimal
 from typing import ClassVar, Final
 
 from rexecop.execution.strict_yaml import Document, forbidden_character, load_yaml
+from rexecop.governance.actions import Listing
 from rexecop.governance.cedar import Rule, read_rules, split
 from rexecop.governance.entities import NOBODY, Entities, mapping, read_entities
 from rexecop.governance.errors import (
@@ -35,7 +36,7 @@ from rexecop.governance.errors import (
 )
 from rexecop.governance.grammar import ID
 from rexecop.governance.schedules import ENTRIES_MAX, names, read_entry
-from rexecop.governance.schema import SCHEMA
+from rexecop.governance.schema import EARLIER, SCHEMA
 from rexecop.governance.windows import Entry, Schedule
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.codec import encode
@@ -107,10 +108,10 @@ class Pack:
         texts = _checked_texts({path: data for path, data in files.items() if path != SIGNATURE})
         document = _manifest(texts)
         _require_few(texts)
-        rules, requirements = (tuple(_rules(texts, requirement=kind)) for kind in (False, True))
         entities = NOBODY
         if "entities.yaml" in files:
             entities = read_entities(files["entities.yaml"], source="entities.yaml")
+        rules, requirements = (tuple(_rules(texts, kind, entities.actions)) for kind in (False, True))
         _check_rules((*rules, *requirements), entities)
         name = _word(document, "id", ID)
         groups = {group: tuple(sorted(persons)) for group, persons in entities.members().items()}
@@ -190,7 +191,7 @@ def _checked_text(path: str, data: bytes) -> str:
     found = forbidden_character(text)
     if found is not None:
         raise PolicyMalformed(f"character {found[0]} is not allowed", source=path, line=found[1])
-    if path == "schema.cedarschema" and text != SCHEMA:
+    if path == "schema.cedarschema" and text != SCHEMA and digest_of(data) not in EARLIER:
         raise PackRefused("not the schema in use; leave the file out or write the shipped one", source=path)
     return text
 
@@ -233,10 +234,10 @@ def _manifest_wrong(document: Document, name: str, what: str) -> PackManifestWro
     return PackManifestWrong(what, source=document.source, line=document.line((name,)))
 
 
-def _rules(texts: Mapping[str, str], *, requirement: bool) -> Iterator[Rule]:
+def _rules(texts: Mapping[str, str], requirement: bool, listing: Listing) -> Iterator[Rule]:
     for path, text in texts.items():
         if path.endswith(".cedar") and path.startswith("requirements/") == requirement:
-            yield from read_rules(text, source=path, requirement=requirement)
+            yield from read_rules(text, source=path, requirement=requirement, listing=listing)
 
 
 def _schedule(texts: Mapping[str, str], entities: Entities, name: str) -> Schedule:

@@ -1,19 +1,32 @@
 """The Cedar schema every pack is checked against, and every request is put in.
 
-Actions are the effect classes; what exactly is asked stands in the context. Parameters
-are tags, all as text: `context.parameters.hasTag("service") &&
+Its actions are the groups that all others are in (`governance.actions`). The schema in
+force for a pack has those that the pack lists as well; for a decision it has what the
+plan is made of. Parameters are tags, all as text: `context.parameters.hasTag("service") &&
 context.parameters.getTag("service") == "cache"`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 import cedarpy
 
+from rexecop.governance.actions import CALL, Listing, most_of
+from rexecop.governance.slicing import Uid
+from rexecop.proof.canonical import Digest
+from rexecop.proof.vocabulary import Effect
+
+SCHEMAS_MAX: Final = 256  # Each takes milliseconds; few policies name many actions.
+
+_APPLIES: Final = """ appliesTo {
+    principal: [User, Agent, Service],
+    resource: [Target],
+    context: Context,
+};
+"""
 SCHEMA: Final = """\
 entity Group;
 entity User in [Group];
@@ -49,27 +62,30 @@ type Context = {
     step?: String,
 };
 
-action "read", "change", "destroy" appliesTo {
-    principal: [User, Agent, Service],
-    resource: [Target],
-    context: Context,
-};
-"""
+// What an operation does: each of its intents and calls is in one of these.
+action "read", "change", "destroy"{applies}
+// What a call does by itself.
+action "call:read", "call:change", "call:destroy"{applies}""".replace("{applies}", _APPLIES)
+
+# Shipped before; a pack that has one of these for its editors means the same by it.
+EARLIER: Final = frozenset(
+    {Digest("sha256:bc7a78ac533a9bae8146526fe8c12873dc1c4da541065bcf4222a4ef109f6d20")}
+)
 
 
-@cache
-def schema() -> cedarpy.Schema:
-    """Return the parsed schema."""
-    return cedarpy.Schema.from_str(SCHEMA)
+def schema(listing: Listing | None = None, names: Iterable[Uid] = ()) -> cedarpy.Schema:
+    """Return the schema in force, with those of `names` that `listing` has.
+
+    To check a policy takes time for every action there is, so it sees the ones it names.
+    """
+    named = ((name, most_of(name, listing or {})) for kind, name in names if kind == "Action")
+    return _schema(frozenset((name, most) for name, most in named if most is not None))
 
 
-@cache
-def actions() -> Mapping[tuple[str, str], tuple[tuple[str, str], ...]]:
-    """Return each action the schema has with the groups it is directly in, as the engine sees them."""
-    listed = json.loads(str(cedarpy.Entities.from_json_str("[]", schema())))
-    return {
-        (entry["uid"]["type"], entry["uid"]["id"]): tuple(
-            (parent["type"], parent["id"]) for parent in entry["parents"]
-        )
-        for entry in listed
-    }
+@lru_cache(SCHEMAS_MAX)
+def _schema(named: frozenset[tuple[str, Effect]]) -> cedarpy.Schema:
+    more: list[str] = []
+    for name, effect in sorted(named):
+        groups = f'"{effect}", "{CALL}{effect}"' if name.startswith(CALL) else f'"{effect}"'
+        more.append(f'action "{name}" in [{groups}]{_APPLIES}')
+    return cedarpy.Schema.from_str(SCHEMA + "".join(more))

@@ -25,14 +25,14 @@ _RULES: Final = """\
 // Who may do what. Nothing is allowed unless a permit says so, and a forbid beats every permit.
 
 @id("people-may-read")
-permit (principal is User, action == Action::"read", resource);
+permit (principal is User, action in Action::"read", resource);
 
 // What else these need is written in requirements/approvals.cedar.
 @id("people-may-change")
-permit (principal is User, action == Action::"change", resource);
+permit (principal is User, action in Action::"change", resource);
 
 @id("people-may-destroy")
-permit (principal is User, action == Action::"destroy", resource);
+permit (principal is User, action in Action::"destroy", resource);
 """
 
 _REQUIREMENTS: Final = """\
@@ -41,12 +41,12 @@ _REQUIREMENTS: Final = """\
 
 @id("a-change-needs-one")
 @approvals("1 of approvers")
-permit (principal, action == Action::"change", resource)
+permit (principal, action in Action::"change", resource)
 unless { context.simulated || context.mode == "dry_run" };
 
 @id("destroying-needs-two")
 @approvals("2 of approvers")
-permit (principal, action == Action::"destroy", resource)
+permit (principal, action in Action::"destroy", resource)
 unless { context.simulated || context.mode == "dry_run" };
 
 @id("every-operation-leaves-a-receipt")
@@ -126,12 +126,17 @@ cases:
 """
 
 _MORE: Final = """
-// More to begin with; take away the slashes and change the names.
+// More to begin with; take away the slashes and change the names. Groups, and intents and calls by
+// their names, have to be listed in entities.yaml, like
+//     actions: {intent:hello/set_greeting: change, intent:hello/*: read}
 //
 // @id("sre-may-restart")
 // @obligations("timeout<=30s, targets<=5")
-// permit (principal in Group::"sre", action == Action::"change", resource in TargetGroup::"web")
-// when { context.intent == "hello/set_greeting" };
+// permit (
+//     principal in Group::"sre",
+//     action in Action::"intent:hello/set_greeting",
+//     resource in TargetGroup::"web"
+// );
 //
 // @id("nothing-critical-without-observation")
 // @reason("look before you change what is critical")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rexecop.governance.actions import action_of
 from rexecop.governance.admission import Answer
 from rexecop.governance.obligations import (
     approvals_in_words,
@@ -88,10 +89,11 @@ def obligations_in_words(obligations: Obligations) -> tuple[str, ...]:
 def _facts(request: PolicyRequest) -> str:
     targets = ", ".join(f"`{target.id}`" for target in request.targets[:5]) or "nothing"
     more = "" if len(request.targets) <= 5 else f" and {len(request.targets) - 5} more"
+    call = "" if request.call is None else f" by `{action_of(request).name}`"
     return (
         f"`{request.principal.person}` (by {request.principal.established})"
         f" to {request.effect} {targets}{more}"
-        f" with `{request.profile}/{request.intent}` in mode `{request.mode}`, risk `{request.risk}`,"
+        f" with `{request.profile}/{request.intent}`{call} in mode `{request.mode}`, risk `{request.risk}`,"
         f" environment `{request.environment}`, {'scripted' if request.simulated else 'real'} calls,"
         f" {'facts pinned' if request.pinned else 'nothing pinned'}"
     )

@@ -8,13 +8,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from rexecop.proof.call import ScriptedRequest
-from rexecop.proof.records.decision import PolicyRequest, Recent, RequestTarget
+from rexecop.proof.call import Call, ScriptedRequest
+from rexecop.proof.records.decision import PolicyRequest, Recent, RequestCall, RequestTarget
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.vocabulary import Effect, Gate, Grade
 
 _GRADES: Final = tuple(Grade)  # Strongest first.
+
+
+def requested(call: Call) -> RequestCall:
+    """Return `call` as policy is asked about it."""
+    return RequestCall(connector=call.connector, action=call.action, effect=call.effect)
 
 
 def policy_request(
@@ -25,8 +30,9 @@ def policy_request(
     now: datetime,
     step: str | None = None,
     recent: Recent | None = None,
+    call: RequestCall | None = None,
 ) -> PolicyRequest:
-    """Return what policy is asked about `plan` of `intent`, at `gate` for `step`, at the instant `now`.
+    """Return what policy is asked about `plan` of `intent`, at `gate` for `call` of `step`, at `now`.
 
     `recent` is what was counted then; it is the only fact beside the instant that no record of the
     operation holds.
@@ -59,4 +65,5 @@ def policy_request(
         break_glass=intent.break_glass,
         recent=recent,
         override_window=intent.override_window is not None,
+        call=call,
     )

@@ -42,7 +42,7 @@ unless {{
 }};
 
 @id("engaged-people-may-probe")
-permit (principal in Group::"{GROUP}", action == Action::"read", resource)
+permit (principal in Group::"{GROUP}", action in Action::"read", resource)
 when {{ context.profile == "recon" }};
 """
     people = "".join(f"  '{person}': {{groups: [{GROUP}]}}\n" for person in scope.people)

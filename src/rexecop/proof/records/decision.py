@@ -43,12 +43,21 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestCall:
+    """A call as policy sees it: `action` of `connector`, and what it does by itself."""
+
+    connector: str
+    action: str
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRequest:
     """Everything the decision may depend on beside the pack and the time it was made at.
 
-    `now` is the instant the request was decided on. `grade` is the weakest read
-    grade of the plan. `pinned` says whether facts back a change. `recent` is counted
-    where a pack in force names it.
+    `now` is the instant the request was decided on. `effect` is that of the whole plan,
+    `grade` its weakest read grade. `pinned` says whether facts back a change. `recent` is
+    counted where a pack in force names it. `call` is the call that is due at gate `call`.
     """
 
     gate: Gate
@@ -71,6 +80,7 @@ class PolicyRequest:
     break_glass: bool = False
     recent: Recent | None = None
     override_window: bool = False
+    call: RequestCall | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

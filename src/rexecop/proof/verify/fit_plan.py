@@ -8,7 +8,7 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
 from rexecop.proof.records import Approval, Attempt, Decision, Intent, Plan, Ticket
 from rexecop.proof.records.decision import terms_digest
-from rexecop.proof.request import policy_request
+from rexecop.proof.request import policy_request, requested
 from rexecop.proof.scope import scope_root, undo_scope_root
 from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, call_steps
 from rexecop.proof.vocabulary import EFFECT_ORDER, Established, Gate
@@ -61,8 +61,9 @@ def _decision(
 ) -> None:
     request, plan = decision.request, planned[1]
     notes.when(decision.plan != planned[0].digest, "E07c", sealed, "is about another plan")
+    step, call = request.step, request.call
     meant = policy_request(
-        asked, plan, gate=request.gate, now=request.now, step=request.step, recent=request.recent
+        asked, plan, gate=request.gate, now=request.now, step=step, recent=request.recent, call=call
     )
     other = [one.name for one in fields(request) if getattr(request, one.name) != getattr(meant, one.name)]
     notes.when(
@@ -71,6 +72,9 @@ def _decision(
     of_step = request.step is not None and request.step in {step.id for step in plan.steps}
     stray = of_step != (request.gate is Gate.CALL)
     notes.when(stray, "E07c", sealed, f"was asked at gate `{request.gate}` about step `{request.step!s:.64}`")
+    made = [one for found in call_steps(plan) if found.id == step for one in (found.call, found.undo) if one]
+    foreign = call is not None and call not in map(requested, made)
+    notes.when(foreign, "E07c", sealed, f"was asked about a call that step `{step!s:.64}` does not make")
     untimely = abs(sealed.record.at - request.now) > CLOCK_TOLERANCE
     notes.when(untimely, "E07c", sealed, "was made on the request of another time")
 
