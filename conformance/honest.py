@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
 from conformance.memory_signer import MemorySigner
-from conformance.policies import POLICY, decided_change, with_policy
+from conformance.policies import BY_NAME, POLICY, decided_again, decided_change, with_policy
 from conformance.signers import signer_of
 from conformance.tamperings import Case, replace_contents
 from conformance.windows import a_rewound_log, a_silent_window, a_week, an_open_window, cut_week
@@ -601,6 +601,20 @@ def decided_by_the_policy_included() -> Case:
     book.validation()
     book.receipt(State.COMPLETED)
     return Case(bundle=with_policy(book).bundle())
+
+
+@logged("A rule names the intent, another what a call does: the change that was due too late was stopped.")
+def a_call_stopped_by_what_it_does() -> Case:
+    book, look, change = decided_change(BY_NAME)
+    book.approve(MARA, APPROVER_KEY)
+    book.at = datetime(2026, 3, 1, 17, 59, 59, tzinfo=UTC)
+    book.ticket(packs=(BY_NAME.ref.digest,))
+    book.run(look, facts=PATHS)
+    book.at += timedelta(minutes=1)
+    decided_again(book, change, BY_NAME)
+    book.outcome("set", None, Ended.REFUSED, error_class="policy_denied")
+    book.receipt(State.FAILED)
+    return Case(bundle=with_policy(book, BY_NAME).bundle())
 
 
 # --- windows ---

@@ -77,7 +77,14 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.receipts import PAYLOAD_TYPE, record_envelope
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval
 from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Decision, Obligations, Opinion
+from rexecop.proof.records.decision import (
+    ApprovalLimit,
+    ApprovalRule,
+    Decision,
+    Obligations,
+    Opinion,
+    RequestCall,
+)
 from rexecop.proof.records.instance import Epoch, Note, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.records.outcome import Measured
@@ -773,6 +780,16 @@ def a_decision_that_lets_windows_be_set_aside_unasked() -> Case:
     record = book.records[-1].record
     assert isinstance(record, Decision)
     book.records[-1] = seal(replace(record, request=replace(record.request, override_window=True)))
+    return cutting(book)
+
+
+@earns("E07c")
+def a_decision_about_a_call_that_no_step_makes() -> Case:
+    book, _, _ = planned_change()
+    record = book.records[-1].record
+    assert isinstance(record, Decision)
+    call = RequestCall(connector="shell", action="run", effect=Effect.READ)
+    book.records[-1] = seal(replace(record, request=replace(record.request, call=call)))
     return cutting(book)
 
 

@@ -9,21 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from rexecop.governance.pack import Pack
 from rexecop.proof.records.command import Verb
-from rexecop.proof.records.decision import Decision
+from rexecop.proof.records.decision import Decision, RequestCall
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.receipt import Receipt
-from rexecop.proof.vocabulary import Ended, Gate, Mode, Phase, Role, State, Verdict
+from rexecop.proof.vocabulary import Effect, Ended, Gate, Mode, Phase, Role, State, Verdict
 from tests.engines.support import approve, ended, housed, kinds, live, of_kind, op_of
 from tests.sim.plans import change, planned, read
 from tests.sim.world import (
     ALICE,
+    EVERYTHING,
     KEYS,
     NEEDS_ONE,
     NEEDS_TWO,
     NO_CHANGES,
     ROOT,
     STARTER,
+    STARTER_FILES,
     Crash,
     House,
     pack,
@@ -229,6 +232,80 @@ def test_undoing_is_asked_about_too(tmp_path: Path) -> None:
             house.authority.packs = (STARTER,)
             await house.lifecycle.command(operation, Verb.UNDO, ALICE, "back")
             assert ended(house, operation).state is State.UNDONE
+
+    asyncio.run(story())
+
+
+def naming(rules: str) -> Pack:
+    """Return the starter pack with `rules` added that name intent and calls of the simulated profile."""
+    files = dict(STARTER_FILES)
+    files["rules.cedar"] = b"" if "permit" in rules else files["rules.cedar"]
+    files["rules.cedar"] += rules.encode()
+    files["entities.yaml"] += b"actions: {intent:sim/sim: destroy, 'call:sim/*': destroy"
+    files["entities.yaml"] += b"".join(
+        b", call:sim/script/%b: destroy" % name for name in (b"do_look", b"do_two", b"undo_one")
+    )
+    files["entities.yaml"] += b"}\n"
+    files["requirements/approvals.cedar"] = EVERYTHING.replace("@", '@id("e") @', 1).encode()
+    return Pack.parse(files)
+
+
+def test_a_permit_for_an_intent_covers_every_call_that_is_made_for_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            house.authority.packs = (
+                naming('@id("p") permit (principal is User, action == Action::"intent:sim/sim", resource);'),
+            )
+            operation = await planned(house, read("look"), change("one"), change("two"))
+
+            await house.lifecycle.start(operation)
+
+            assert ended(house, operation).state is State.COMPLETED
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("call", ["do_look", "do_two", "undo_one"])
+def test_a_plan_with_a_forbidden_call_never_starts(tmp_path: Path, call: str) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            forbid = f'@id("f") forbid (principal, action == Action::"call:sim/script/{call}", resource);'
+            house.authority.packs = (naming(forbid),)
+
+            operation = await planned(house, read("look"), change("one"), change("two"))
+
+            assert ended(house, operation).state is State.BLOCKED
+            assert house.reality.calls == []
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("call", ["do_two", "undo_one"])
+def test_a_call_that_is_due_is_asked_about_by_its_name_and_so_is_its_undoing(
+    tmp_path: Path, call: str
+) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            forbid = f'@id("f") forbid (principal, action == Action::"call:sim/script/{call}", resource);'
+            operation = await planned(house, change("one"), change("two"))
+
+            async def meanwhile() -> None:
+                house.authority.packs = (naming(forbid),)
+
+            house.lane.during = meanwhile
+            await house.lifecycle.start(operation)
+            if call == "undo_one":
+                assert op_of(house, operation).state is State.COMPLETED
+                await house.lifecycle.command(operation, Verb.UNDO, ALICE, "back")
+
+            assert ended(house, operation).state is State.FAILED
+            assert ("one" if call == "undo_one" else "two", Phase(call.partition("_")[0])) not in {
+                (step, phase) for _, step, phase in house.reality.effects
+            }
+            asked = of_kind(house, operation, Decision)[-1].record
+            assert isinstance(asked, Decision) and asked.request.gate is Gate.CALL
+            assert asked.request.call == RequestCall(connector="script", action=call, effect=Effect.CHANGE)
+            assert [rule.id for rule in asked.rules] == ["starter/f"]
 
     asyncio.run(story())
 

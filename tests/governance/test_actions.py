@@ -4,18 +4,21 @@ from dataclasses import replace
 
 import pytest
 
+from rexecop.governance import authzen
 from rexecop.governance.actions import action_of
 from rexecop.governance.admission import Policy, decide
-from rexecop.governance.errors import PackRefused
+from rexecop.governance.errors import EvaluationRefused, PackRefused
+from rexecop.governance.golden import read_cases, run_cases
 from rexecop.governance.pack import Pack
 from rexecop.governance.schema import EARLIER, SCHEMA, schema
 from rexecop.governance.steps import admit
 from rexecop.governance.why import of_answer
 from rexecop.proof.canonical import digest_of
+from rexecop.proof.payload import Value, parse_payload
 from rexecop.proof.records.decision import ApprovalRule, PolicyRequest, RequestCall
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.vocabulary import Effect, Gate, Mode, Verdict
-from tests.governance.cases import STEP, call, intent, pack_files, plan, request
+from tests.governance.cases import NOW, STEP, call, intent, pack_files, plan, request
 
 RESTART, DO = "intent:hello/restart", "call:hello/host/do"
 LISTED = (
@@ -349,3 +352,71 @@ def test_a_pack_written_for_effect_classes_decides_about_every_operation_as_it_d
     assert verdict(effect=Effect.DESTROY) is Verdict.BLOCKED
     # What a single call of a destroying operation does is not what the rule was written about.
     assert decide(made, due(Effect.CHANGE, effect=Effect.DESTROY)).terms.verdict is Verdict.BLOCKED
+
+
+# --- AuthZEN ---
+
+
+def test_a_point_outside_is_told_the_effect_class_and_the_very_action() -> None:
+    _, body = authzen.question(due(Effect.READ))
+
+    assert parsed(body)["action"] == {
+        "name": "change",
+        "properties": {"action": DO, "intent": "hello/restart", "call_effect": "read"},
+    }
+
+
+def test_who_asks_from_outside_may_name_the_intent_as_the_action() -> None:
+    body = parsed(authzen.question(request())[1])
+    actions: list[dict[str, Value]] = [
+        {"name": RESTART, "properties": {"effect": "change"}},
+        {"name": "change", "properties": {"intent": "hello/restart"}},
+    ]
+    for action in actions:
+        (asked,) = authzen.requests(body | {"action": action}, caller="gate", now=NOW)
+        assert isinstance(asked, PolicyRequest)
+        assert (asked.profile, asked.intent, asked.effect) == ("hello", "restart", Effect.CHANGE)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"name": RESTART},
+        {"name": RESTART, "properties": {"effect": "erase"}},
+        {"name": DO, "properties": {"intent": "hello/restart"}},
+        {"name": "change"},
+    ],
+)
+def test_an_action_from_outside_that_says_not_all_of_it_is_no_question(action: dict[str, Value]) -> None:
+    body = parsed(authzen.question(request())[1])
+
+    (asked,) = authzen.requests(body | {"action": action}, caller="gate", now=NOW)
+
+    assert isinstance(asked, EvaluationRefused)
+    assert str(asked.facts["field"]).startswith("action.")
+
+
+def parsed(body: bytes) -> dict[str, Value]:
+    found = parse_payload(body, bytes_max=authzen.ANSWER_BYTES_MAX)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_golden_case_may_be_about_one_call() -> None:
+    cases = """\
+cases:
+  the-call-is-forbidden:
+    request:
+      {person: alice, effect: change, mode: apply, profile: hello, intent: restart, gate: call, step: x,
+       call: {connector: host, action: do, effect: change}}
+    verdict: blocked
+    rules: [f]
+  the-intent-is-not:
+    request: {person: alice, effect: change, mode: apply, profile: hello, intent: restart}
+    verdict: allowed
+"""
+    forbid = f'@id("f") forbid (principal, action == Action::"{DO}", resource);\n'
+    files = pack_files(ALL + forbid, entities=LISTED) | {"tests/cases.yaml": cases.encode()}
+    pack = Pack.parse(files)
+
+    assert [one.differences for one in run_cases(read_cases(files, pack), pack)] == [(), ()]
