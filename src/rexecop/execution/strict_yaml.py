@@ -12,12 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rexecop.execution.errors import YamlRefused
 
 YAML_BYTES_MAX: Final = 1024 * 1024  # Profiles and environments take some kilobytes; a megabyte is a mistake.
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 Yaml: TypeAlias = "bool | int | Decimal | str | list[Yaml] | dict[str, Yaml] | None"
 Path: TypeAlias = tuple[str | int, ...]

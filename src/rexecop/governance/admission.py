@@ -20,7 +20,7 @@ from rexecop.governance.actions import CALL, Listing, action_of, speaks_of_calls
 from rexecop.governance.cedar import Rule
 from rexecop.governance.entities import NOBODY, Entities, merge_entities
 from rexecop.governance.facts import Facts, Questions
-from rexecop.governance.grammar import Asked
+from rexecop.governance.grammar import NOBODY_ASKED, Asked
 from rexecop.governance.obligations import (
     NO_OBLIGATIONS,
     approvals_in_words,
@@ -112,7 +112,7 @@ class Policy:
         self.calls: Final = any(speaks_of_calls(rule.names) for rule in self._by_name.values()) or any(
             scope.startswith(CALL) for listing in self.actions for scope in listing
         )
-        self._merged: dict[tuple[frozenset[str], bool], Answer] = {}
+        self._merged: dict[tuple[frozenset[str], bool], tuple[Answer, tuple[Asked, ...]]] = {}
         self._answers: dict[PolicyRequest, Answer] = {}
 
     @property
@@ -150,11 +150,13 @@ class Policy:
             self._answers.clear()
         self._answers[key] = answer
 
-    def merged(self, names: frozenset[str], *, emergency: bool) -> Answer:
-        """Return the answer to a request that `names` match and nothing denies."""
+    def merged(self, names: frozenset[str], *, emergency: bool) -> tuple[Answer, tuple[Asked, ...]]:
+        """Return the answer to a request that `names` match and nothing denies, and what they ask of whom."""
         found = self._merged.get((names, emergency))
         if found is None:
-            found = _merged(self, sorted(names), emergency=emergency)
+            asked = (self.rule(name).asked for name in sorted(names))
+            answer = _merged(self, sorted(names), emergency=emergency)
+            found = (answer, tuple(one for one in asked if one != NOBODY_ASKED))
             if len(self._merged) >= ANSWERS_MAX:
                 self._merged.clear()
             self._merged[names, emergency] = found
@@ -320,14 +322,13 @@ def _unknown(entities: Entities, request: PolicyRequest) -> str | None:
 
 
 def _allowed(policy: Policy, names: frozenset[str], request: PolicyRequest) -> Answer:
-    answer = policy.merged(names, emergency=request.break_glass)
+    # A step may ask where the whole does not, and then the same conflicts count.
+    answer, asked = policy.merged(names, emergency=request.break_glass)
     most, targets = answer.terms.obligations.targets_max, len(request.targets)
     if most is not None and targets > most:
         words = f"{targets} targets are asked for, at most {most} are allowed"
         return _blocked(policy, names, (), words)
-    asked = [policy.rule(name).asked for name in sorted(names)]
-    # A step may ask where the whole does not, and then the same conflicts count.
-    if not (answer.terms.approvals or any(one.limits or one.no_peers for one in asked)):
+    if not asked:
         return answer
     sponsor = bool(request.sponsor) and not request.break_glass
     terms = replace(

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import ClassVar, Final
 
 from rexecop.execution.strict_yaml import Document, forbidden_character, load_yaml
@@ -210,7 +209,7 @@ def _manifest(texts: Mapping[str, str]) -> Document:
 def _word(document: Document, name: str, form: re.Pattern[str]) -> str:
     value = mapping(document, (), None, PackManifestWrong).get(name)
     # `version: 1.10` keeps its digits as a decimal, so it can be taken as written.
-    text = str(value) if isinstance(value, str | Decimal) or type(value) is int else ""
+    text = "" if value is None or isinstance(value, bool | list | dict) else str(value)
     if not form.fullmatch(text):
         what = f"`{name}` is missing or not a short word like `{form.pattern}`"
         raise _manifest_wrong(document, name, what)

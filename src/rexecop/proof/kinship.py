@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.principal import Principal
-from rexecop.proof.records import Intent
 from rexecop.proof.records.decision import Terms
+from rexecop.proof.records.intent import Intent
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Role
 

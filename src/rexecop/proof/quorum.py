@@ -26,10 +26,10 @@ from rexecop.proof.codec import encode
 from rexecop.proof.errors import ChainBroken, ProofError
 from rexecop.proof.kinship import Objection, Register, person_key
 from rexecop.proof.principal import Principal
-from rexecop.proof.records import Approval, Intent, Plan
-from rexecop.proof.records.approval import APPROVAL_NAMESPACE, ApprovalStatement
+from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval, ApprovalStatement
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Terms, terms_digest
-from rexecop.proof.records.plan import CallStep
+from rexecop.proof.records.intent import Intent
+from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.standing import standing_objection
 from rexecop.proof.steps import step_terms
 from rexecop.proof.trust import Enrolment

@@ -14,8 +14,9 @@ from rexecop.proof.canonical import Digest, Json, digest_of
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
 from rexecop.proof.kinship import Objection, person_key
-from rexecop.proof.records import Approval, Intent, Plan
-from rexecop.proof.records.approval import Coverage, ParameterRange
+from rexecop.proof.records.approval import Approval, Coverage, ParameterRange
+from rexecop.proof.records.intent import Intent
+from rexecop.proof.records.plan import Plan
 
 
 def coverage_digest(covers: Coverage) -> Digest:
