@@ -19,11 +19,13 @@ from rexecop.govern.views import (
     refusals,
     standing,
 )
+from rexecop.governance.actions import action_of
 from rexecop.governance.admission import Answer, Policy, decide
 from rexecop.governance.approvals import approval_statement, require_may_approve
 from rexecop.governance.errors import GovernanceError
 from rexecop.governance.obligations import merge_obligations, tighter, unmet
 from rexecop.governance.pack import Pack
+from rexecop.governance.steps import admit
 from rexecop.governance.tickets import require_fits
 from rexecop.governance.why import of_answer, of_decision, of_tally
 from rexecop.operations.fold import Operation, fold
@@ -62,6 +64,8 @@ __all__ = [
     "State",
     "Tally",
     "TrustedKeys",
+    "action_of",
+    "admit",
     "allows",
     "approval_statement",
     "artifacts",
