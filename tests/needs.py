@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from rexecop.lanes import cgroup
 from rexecop.lanes.landlock import landlock_version
 
 NO_SKIP: Final = "REXECOP_CI_NO_SKIP"
@@ -49,6 +50,10 @@ def _cgroup2() -> str | None:
     return None if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "no unified cgroup tree"
 
 
+def _cgroup() -> str | None:
+    return None if cgroup.find() else "no control group is delegated to this user"
+
+
 PROBES: Final[Mapping[str, Callable[[], str | None]]] = {
     # Installed is not enough: a kernel or a container may forbid the name spaces it makes.
     "bwrap": lambda: _runs("bwrap", "--ro-bind", "/", "/", "--unshare-all", "true"),
@@ -62,6 +67,7 @@ PROBES: Final[Mapping[str, Callable[[], str | None]]] = {
     "root": _root,
     "landlock": _landlock,
     "cgroup2": _cgroup2,
+    "cgroup": _cgroup,
 }
 
 

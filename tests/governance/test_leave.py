@@ -13,7 +13,7 @@ from rexecop.governance.errors import GovernanceError
 from rexecop.governance.obligations import merge_budgets, merge_obligations, tighter
 from rexecop.governance.permits import PERMIT_SECONDS_MAX
 from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place
-from rexecop.proof.call import Call, call_digest, fill
+from rexecop.proof.call import Call, ProcessRequest, call_digest, fill
 from rexecop.proof.chain import Sealed, seal
 from rexecop.proof.message import Scalar
 from rexecop.proof.permit import Permit
@@ -388,6 +388,21 @@ def test_scopes_in_a_ticket_are_those_a_verifier_computes() -> None:
     assert isinstance(plan, Plan)
 
     assert (ticket.scope, ticket.undo_scope) == (scope_root(plan), undo_scope_root(plan))
+
+
+def test_a_change_held_to_hosts_that_are_allowed_keeps_the_obligation_of_egress() -> None:
+    assert isinstance(CALL.request, ProcessRequest)
+    held = replace(CALL, request=replace(CALL.request, egress=("db.example:5432",)))
+    step = replace(STEP, call=held, isolation=Isolation.BUBBLEWRAP, probe=None, undo=None)
+    plan = cases.plan(INTENT, step)
+    for allowed in (("db.example",), ("db.example:5432", "other.example")):
+        strict = cases.terms(obligations=Obligations(egress=allowed))
+        assert tickets.mint(case(strict, plan=plan), PLACE, valid_for=HOUR).mode is Mode.APPLY
+
+    for other in ((), ("other.example",), ("db.example:5433",)):
+        strict = cases.terms(obligations=Obligations(egress=other))
+        with pytest.raises(GovernanceError, match="egress"):
+            tickets.mint(case(strict, plan=plan), PLACE, valid_for=HOUR)
 
 
 def test_a_contained_read_keeps_the_obligation_of_no_network() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -118,6 +119,68 @@ for family, address in ((socket.AF_INET, ("127.0.0.1", int(sys.argv[1]))), (sock
         assert result.stdout.split() == [b"refused", b"refused"], result
         assert result.measured.network == "none"
 
+    @pytest.mark.parametrize("name", ["system_bus_socket", "docker.sock", "ssh-agent", "@abstract"])
+    def test_it_asks_nothing_of_a_bus_a_container_engine_or_an_agent(
+        self, lane: ProcessLane, isolation: Isolation, folder: Path, name: str
+    ) -> None:
+        """A read-only mount hides no socket, so that the socket call itself is what has to fail."""
+        source = """
+import socket, sys
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+    try:
+        with socket.socket(socket.AF_UNIX, kind) as opened:
+            opened.connect(sys.argv[1].replace("@", chr(0)))
+            opened.send(b"do it")
+            print("asked")
+    except OSError:
+        print("refused")
+"""
+        abstract = name.startswith("@")
+        path = f"@{folder.name}-{isolation}" if abstract else str(folder / f"{name}-{isolation}"[:60])
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path.replace("@", "\0"))
+            listening.listen()
+            listening.setblocking(False)
+            result = ran(lane, python(source, path), isolation)
+            with pytest.raises(BlockingIOError):
+                listening.accept()
+
+        assert result.stdout.split() == [b"refused"] * 3, result
+
+    def test_it_posts_to_nobody(self, lane: ProcessLane, isolation: Isolation) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+            result = ran(lane, process("curl", "-sS", "-m", "2", "-d", "act", url), isolation)
+            with pytest.raises(BlockingIOError):
+                server.accept()
+
+        assert result.ended is Ended.FAILED
+
+    def test_it_cannot_end_a_process_outside(self, lane: ProcessLane, isolation: Isolation) -> None:
+        if isolation is Isolation.LANDLOCK_SECCOMP and landlock.landlock_version() < 6:
+            return
+        with subprocess.Popen(["sleep", "60"]) as outside:
+            try:
+                ran(lane, shell('kill -9 "$1"; pkill -9 -x sleep; true', str(outside.pid)), isolation)
+
+                assert outside.poll() is None
+            finally:
+                outside.kill()
+
+    def test_it_shares_no_memory_and_no_queue_with_anybody(
+        self, lane: ProcessLane, isolation: Isolation
+    ) -> None:
+        source = """
+import ctypes
+libc = ctypes.CDLL(None)
+print(libc.shmget(0x5EC2E7, 64, 0o1666), libc.msgget(0x5EC2E7, 0o1666))
+"""
+        ran(lane, python(source), isolation)
+        listed = Path("/proc/sysvipc/shm").read_text() + Path("/proc/sysvipc/msg").read_text()
+
+        assert str(0x5EC2E7) not in listed.split()
+
     def test_it_cannot_signal_this_process(self, lane: ProcessLane, isolation: Isolation) -> None:
         if isolation is Isolation.LANDLOCK_SECCOMP and landlock.landlock_version() < 6:
             # Told in the grade: below this version such a read is not `contained`.
@@ -161,7 +224,7 @@ print(libc.syscall(425, 8, 0))
         file.chmod(0o755)
         result = ran(lane, process(str(file)), isolation)
 
-        assert (result.ended, result.failure) == (Ended.FAILED, Failure.NOT_FOUND)
+        assert (result.ended, result.failure) == (Ended.FAILED, Failure.INTERPRETER_MISSING)
 
 
 @pytest.mark.parametrize("isolation", CONFINING)
@@ -179,6 +242,29 @@ def test_a_change_writes_where_its_call_says_and_nowhere_else(
 
     assert result.ended is Ended.OK
     assert (os.listdir(inside), os.listdir(outside)) == (["made"], [])
+
+
+@pytest.mark.parametrize("isolation", CONFINING)
+def test_agent_socket_and_secrets_file_are_as_invisible_as_the_root(
+    isolation: Isolation, tmp_path: Path
+) -> None:
+    secrets, agent = tmp_path / "secrets.env", str(tmp_path / "agent")
+    secrets.write_text("PASSWORD=correct horse")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(agent)
+        hidden = (str(secrets), agent, str(tmp_path / "not-there"))
+        lane = ProcessLane(isolation={}, secrets=NO_SECRETS, hidden=hidden)
+        try:
+            files = "import sys; print(open(sys.argv[1]).read(), open(sys.argv[2]))"
+            result = ran(lane, python(files, *hidden), isolation)
+            listening.listen()
+            ask = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[2]); print(1)"
+            asked = ran(lane, python(ask, *hidden), isolation)
+        finally:
+            lane.close()
+
+    assert (result.stdout, asked.stdout) == (b"", b"")
+    assert result.measured.facts is not None and result.measured.facts["root"] == "hidden"
 
 
 def test_a_class_without_a_sandbox_says_that_the_root_is_visible(lane: ProcessLane) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rexecop.lanes.channels import FLOOD_BYTES
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.output import FLOOD_BYTES
 from rexecop.lanes.port import LaneResult
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.sandbox import SAFE_PATH
@@ -183,8 +183,7 @@ class TestWhatComesBack:
         file.chmod(0o755)
         result = ran(lane, process(str(file), effect=Effect.CHANGE), isolation=isolation)
 
-        assert result.ended is Ended.REFUSED
-        assert result.failure is Failure.UNSUPPORTED
+        assert (result.ended, result.failure) == (Ended.FAILED, Failure.NOT_EXECUTABLE)
 
     @pytest.mark.parametrize("isolation", [Isolation.NONE, Isolation.RLIMITS])
     def test_a_script_without_its_interpreter_was_never_executed(
@@ -195,7 +194,7 @@ class TestWhatComesBack:
         file.chmod(0o755)
         result = ran(lane, process(str(file), effect=Effect.CHANGE), isolation=isolation)
 
-        assert (result.ended, result.failure) == (Ended.FAILED, Failure.NOT_FOUND)
+        assert (result.ended, result.failure) == (Ended.FAILED, Failure.INTERPRETER_MISSING)
 
     def test_a_folder_that_does_not_exist_failed_and_nothing_ran(self, lane: ProcessLane) -> None:
         assert ran(lane, process("true", cwd="/no/such/folder")).failure is Failure.NOT_FOUND
@@ -216,6 +215,21 @@ class TestLimits:
         assert (result.ended, result.failure) == (Ended.FAILED, Failure.OUTPUT_LIMIT)
         assert len(result.stdout) == 1_000
         assert result.stdout_bytes > FLOOD_BYTES
+
+    def test_output_past_what_is_kept_is_read_to_its_end_where_the_call_says_so(
+        self, lane: ProcessLane
+    ) -> None:
+        limits = replace(LIMITS, output_bytes=1_000, raw_output_bytes=64 << 20)
+        result = ran(lane, process("head", "-c", str(40 << 20), "/dev/zero"), limits)
+
+        assert (result.ended, len(result.stdout), result.stdout_bytes) == (Ended.OK, 1_000, 40 << 20)
+
+    def test_a_call_may_be_ended_sooner_than_usual(self, lane: ProcessLane) -> None:
+        limits = replace(LIMITS, output_bytes=1_000, raw_output_bytes=5_000)
+        result = ran(lane, process("head", "-c", str(8 << 20), "/dev/zero"), limits)
+
+        assert (result.failure, len(result.stdout)) == (Failure.OUTPUT_LIMIT, 1_000)
+        assert result.stdout_bytes < 1 << 20
 
     def test_a_program_that_refuses_to_end_is_ended(self, lane: ProcessLane) -> None:
         result = ran(lane, shell("trap '' TERM; echo deaf; sleep 30 & wait; sleep 30"), BRIEF)

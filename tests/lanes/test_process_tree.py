@@ -135,6 +135,35 @@ def test_a_tree_ends_when_its_call_is_cancelled(
     assert until(lambda: not sleepers(tmp_path))
 
 
+@pytest.mark.parametrize("isolation", CLASSES)
+def test_a_cancelled_program_may_tidy_up_within_its_grace_and_no_longer(
+    lane: ProcessLane, tmp_path: Path, isolation: Isolation
+) -> None:
+    script = "cd $1; trap 'touch tidy; exit' TERM; (trap '' TERM; echo; exec sleep 60) & wait"
+    call = process(
+        *("/bin/sh", "-c", script, "sh", str(tmp_path)),
+        effect=Effect.CHANGE,
+        cwd=str(tmp_path),
+        writable=(str(tmp_path),),
+    )
+
+    async def cancel_when_ready() -> float:
+        opened = lane.open(call, Limits(timeout_ms=20_000, output_bytes=9, grace_ms=5_000), isolation, 1, no)
+        async for _ in opened:
+            break
+        started = time.monotonic()
+        await opened.aclose()  # type: ignore[attr-defined]
+        return time.monotonic() - started
+
+    def no() -> None:
+        """Let it go."""
+
+    took = run(cancel_when_ready())
+
+    assert (tmp_path / "tidy").exists() and sleepers(tmp_path) == []
+    assert took < 5, "a program that has ended does not use up its grace"
+
+
 RUNNER = """
 import asyncio, sys
 from rexecop.lanes.process import ProcessLane

@@ -19,7 +19,7 @@ from conformance.worlds import (
     read_step,
     scripted_step,
 )
-from rexecop.proof.call import Hole, ProcessRequest, SecretRef
+from rexecop.proof.call import Hole, ProcessRequest, ResourceLimits, Script, SecretRef, Terminal
 from rexecop.proof.canonical import Json, digest_of, parse_json
 from rexecop.proof.chain import Sealed, seal
 from rexecop.proof.codec import from_json
@@ -62,6 +62,18 @@ FULL_STEP = change_step(
         env={"LANG": "C", "TOKEN": (SecretRef(secret="vault/token"),)},
         cwd="/srv",
         writable=("/srv", "/var/tmp/x"),
+        tty=Terminal(rows=30, columns=100),
+        umask="0027",
+        user="postgres",
+        rlimits=ResourceLimits(open_files=50, user_processes=9),
+        egress=("a.example:443", "b.example:25"),
+        script=Script(
+            interpreter=digest_of(b"sh"),
+            digest=digest_of(b"script"),
+            text="first line\nsecond line",
+            files={"config": "x=1"},
+            actions=("look",),
+        ),
     ),
     needs=("look",),
     retry=Retry(attempts=3, on=("timeout",), delay_ms=10),
@@ -186,6 +198,14 @@ def test_nothing_may_be_dropped_from_a_step_unseen() -> None:
         dataclasses.replace(request, env={}),
         dataclasses.replace(request, cwd=None),
         dataclasses.replace(request, writable=()),
+        dataclasses.replace(request, tty=None),
+        dataclasses.replace(request, umask=None),
+        dataclasses.replace(request, user=None),
+        dataclasses.replace(request, rlimits=None),
+        dataclasses.replace(request, egress=None),
+        dataclasses.replace(request, egress=()),
+        dataclasses.replace(request, egress=("a.example:443 b.example:25",)),
+        dataclasses.replace(request, script=None),
         dataclasses.replace(request, argv=("/usr/bin/tool", *request.argv[1:3], "a", "b")),
     ]
     steps = [dataclasses.replace(step, call=dataclasses.replace(step.call, request=r)) for r in smaller]

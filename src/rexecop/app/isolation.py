@@ -15,14 +15,14 @@ from typing import Final
 from rexecop.app.files import read_file
 from rexecop.engines.runner import boot_id
 from rexecop.lanes.port import Lane
-from rexecop.lanes.probe import Probe, grades_of, measure_isolation
+from rexecop.lanes.probe import CLASSES, Probe, grades_of, measure_isolation
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.table import LANES, LaneSettings
 from rexecop.proof.canonical import Json, canonical_bytes, parse_json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import Grade, Isolation
 
-NOTE_BYTES_MAX: Final = 64 * 1024  # Four classes with what was measured of each.
+NOTE_BYTES_MAX: Final = 64 * 1024  # Every class with what was measured of each.
 _CLASSES: Final = {str(item): item for item in Isolation}
 _GRADES: Final = {str(item): item for item in Grade}
 
@@ -93,7 +93,7 @@ def _read_classes(classes: Json) -> dict[Isolation, Probe] | None:
             grade=_GRADES.get(str(grade), Grade.SHAPE),
             facts=facts if isinstance(facts, dict) else {},
         )
-    return found
+    return found if len(found) == len(CLASSES) else None
 
 
 def _machine() -> str:

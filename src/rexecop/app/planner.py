@@ -21,6 +21,7 @@ from rexecop.engines.recent import counted
 from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer, Policy
 from rexecop.governance.windows import is_held
+from rexecop.lanes.script import file_digest
 from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import ClaimTaken, ModeRefused
 from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
@@ -28,7 +29,7 @@ from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
 from rexecop.operations.ports import Claim, PinnedInput, Signature
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
-from rexecop.proof.canonical import Json
+from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import PolicyRequest
@@ -117,12 +118,13 @@ class Planner:
         """Return what would run; the same request of the same files is compiled once."""
         isolation = self._isolation()
         if request.parameters:
-            return compile_plan(request, profile, environment, isolation)
+            return compile_plan(request, profile, environment, isolation, observed_file)
         asked = (request.intent, request.target, request.mode)
-        key = (profile.digest, environment.digest, *asked, *isolation.items())
+        seen = map(observed_file, profile.interpreters)
+        key = (profile.digest, environment.digest, *asked, *isolation.items(), *seen)
         draft = self._drafts.get(key)
         if draft is None:
-            draft = compile_plan(request, profile, environment, isolation)
+            draft = compile_plan(request, profile, environment, isolation, observed_file)
             if len(self._drafts) >= DRAFTS_MAX:
                 self._drafts.clear()
             self._drafts[key] = draft
@@ -330,6 +332,14 @@ def sign_intent(session: Session, sealed: Sealed, identity: Identity) -> None:
         session.attached.signatures.append(
             Signature(digest=sealed.digest, form="sshsig", data=armored.encode())
         )
+
+
+def observed_file(path: str) -> Digest | None:
+    """Return the digest of the file at `path`, None where it cannot be read."""
+    try:
+        return file_digest(path)
+    except OSError:
+        return None
 
 
 def _mode(name: str) -> Mode:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from rexecop.engines.session import Session
@@ -14,10 +14,11 @@ from rexecop.operations.ports import Lock, Signature, Store
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.validation import Facts, evaluate, gather
 from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
+from rexecop.proof.egress import within
 from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records.decision import Obligations
 from rexecop.proof.records.instance import Note
-from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.outcome import EGRESS_LIST, PEERS, Outcome
 from rexecop.proof.records.plan import CallStep, Pinned, Plan
 from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.ticket import Ticket
@@ -133,7 +134,7 @@ def obligations_met(op: Operation) -> tuple[ObligationMet, ...]:
     if kept.isolation is not None:
         met.append(_isolation(op, kept.isolation))
     if kept.no_network:
-        met.append(_no_network("no_network", op))
+        met.append(_network("no_network", op, ()))
     return (*met, *_further(op, kept))
 
 
@@ -145,7 +146,7 @@ def _further(op: Operation, kept: Obligations) -> Iterator[ObligationMet]:
             name="output_digest", met=True, how=f"{len(refs)} outputs named, {cut} of them cut"
         )
     if kept.egress is not None:
-        yield _no_network("egress", op)
+        yield _network("egress", op, kept.egress)
     if kept.redaction:
         count, names = sum(ref.redactions for ref in refs), ", ".join(kept.redaction)
         met = set(kept.redaction) <= set(REDACTIONS)
@@ -187,9 +188,14 @@ def _isolation(op: Operation, least: str) -> ObligationMet:
     )
 
 
-def _no_network(name: str, op: Operation) -> ObligationMet:
-    used = sorted({item.measured.network for item in outcomes(op) if item.measured is not None})
-    return ObligationMet(name=name, met="host" not in used, how=f"measured {', '.join(used) or 'nothing'}")
+def _network(name: str, op: Operation, hosts: Sequence[str]) -> ObligationMet:
+    measured = [item.measured for item in outcomes(op) if item.measured is not None]
+    used = sorted({item.network for item in measured})
+    listed = [(item.facts or {}).get("egress") for item in measured if item.network == EGRESS_LIST]
+    reached = sorted({str(host) for each in listed if isinstance(each, list) for host in each})
+    how = f"measured {', '.join(used) or 'nothing'}" + (f": {', '.join(reached)}" if reached else "")
+    beyond = {"host"} if hosts else {"host", PEERS, EGRESS_LIST}
+    return ObligationMet(name=name, met=beyond.isdisjoint(used) and within(reached, hosts), how=how)
 
 
 def stored_output(op: Operation, store: Store, step: str) -> StepOutput:

@@ -6,17 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from rexecop.proof.call import ScriptedRequest, reaches_only
+from rexecop.proof.call import ScriptedRequest
+from rexecop.proof.egress import keeps_to
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Budget, Obligations, Terms
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.steps import asked_for, merge_approvals
-from rexecop.proof.vocabulary import Grade, Isolation, Verdict
+from rexecop.proof.vocabulary import Isolation, Verdict
 
 ISOLATION_ORDER: Final = (
     Isolation.NONE,
     Isolation.RLIMITS,
     Isolation.LANDLOCK_SECCOMP,
     Isolation.BUBBLEWRAP,
+    Isolation.BUBBLEWRAP_CGROUP,
+    Isolation.GVISOR,
 )
 VERDICT_ORDER: Final = (Verdict.ALLOWED, Verdict.APPROVAL_REQUIRED, Verdict.BLOCKED)
 NO_OBLIGATIONS: Final = Obligations()
@@ -157,13 +160,11 @@ def _unmet_by_step(obligations: Obligations, step: CallStep) -> Iterable[str]:
         return  # It cannot do I/O at all, so isolation and network have nothing to bound.
     if obligations.isolation is not None and _rank(step.isolation) < _rank(obligations.isolation):
         yield f"isolation `{step.isolation}`, at least `{obligations.isolation}` is required"
-    if step.grade is Grade.CONTAINED:
-        return
-    if obligations.no_network:
+    if obligations.no_network and not keeps_to(step, ()):
         yield "no network is allowed, and nothing keeps this call from it"
-    if obligations.egress is not None and not reaches_only(step.call.request, obligations.egress):
+    if obligations.egress is not None and not keeps_to(step, obligations.egress):
         hosts = " or ".join(f"`{host}`" for host in obligations.egress) or "no host"
-        yield f"egress to {hosts} only, and this call is not held to that"
+        yield f"egress to {hosts} only, and nothing holds this call to that"
 
 
 def _tighter_obligations(old: Obligations, new: Obligations) -> str | None:

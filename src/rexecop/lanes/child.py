@@ -8,43 +8,70 @@ the program does not start.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import signal
 import socket
 import struct
+import termios
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from rexecop.lanes import kernel, landlock, seccomp, wire
-from rexecop.lanes.wire import Launch
+from rexecop.lanes.wire import GIVEN_FD, REPORT_FD, Launch
 
-OPEN_FILES_MAX: Final = 1_024
-CPU_MARGIN_SECONDS: Final = 5  # The timeout ends a call; this only catches what outlives its keeper.
 GO_BYTES: Final = 8
 # What Python and the spawner ignore or handle; a program expects the defaults.
 DEFAULT_SIGNALS: Final = (
     signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
 )  # fmt: skip
 LANDLOCK_VERSION_MIN: Final = 1
+BUBBLEWRAP: Final = "bubblewrap"
+_LIMITS: Final = {
+    "cpu_seconds": "Max cpu time",
+    "open_files": "Max open files",
+    "memory_bytes": "Max address space",
+    "file_bytes": "Max file size",
+    "user_processes": "Max processes",
+    "core_bytes": "Max core file size",
+}
 _WRITE_CANARY: Final = "/dev/full"  # Everyone may write to it, so only a sandbox can refuse.
 
 
-def become(launch: Launch, stdio: tuple[int, int, int], report_write: int, go_read: int) -> NoReturn:
-    """Become the program of `launch`, or report why not and end."""
+def become(
+    launch: Launch,
+    argv: list[bytes],
+    stdio: tuple[int, int, int],
+    given: Sequence[int],
+    report_write: int,
+    go_read: int,
+) -> NoReturn:
+    """Become the program of `launch`, or report why not and end.
+
+    Bubblewrap is executed at once: it waits at a gate of its own.
+    """
     stage = "prepare"
     try:
         _reset()
-        for number, opened in enumerate(stdio):
+        for number, opened in places(launch, stdio, given, report_write):
             os.dup2(opened, number, inheritable=True)
+        os.umask(launch.umask)
         stage = "cwd"
         os.chdir(launch.cwd)
         stage = "isolation"
-        facts = _enter(launch)
-        os.write(report_write, wire.pack([wire.READY, *wire.pairs(facts)]))
-        stage = "late"
-        wait_for_go(go_read)
+        if launch.isolation.startswith(BUBBLEWRAP):
+            limit(launch, 0)
+            _switch_user(launch)
+        else:
+            if launch.tty:
+                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            facts = _enter(launch)
+            os.write(report_write, wire.pack([wire.READY, *wire.pairs(facts)]))
+            stage = "late"
+            wait_for_go(go_read)
         stage = "exec"
-        os.execve(launch.program, launch.argv, launch.env)
+        os.execve(launch.program, argv, launch.env)
     except OSError as error:
         number = error.errno or 0
         reason = os.strerror(number) if number else str(error)
@@ -52,6 +79,18 @@ def become(launch: Launch, stdio: tuple[int, int, int], report_write: int, go_re
     except BaseException as error:  # noqa: BLE001 - a child must never return into the keeper's code
         os.write(report_write, wire.pack(wire.refusal(stage, 0, type(error).__name__)))
     os._exit(127)
+
+
+def places(
+    launch: Launch, stdio: Sequence[int], given: Sequence[int], report_write: int
+) -> list[tuple[int, int]]:
+    """Return where each descriptor of a program stands: (number, the keeper's own)."""
+    found = [*enumerate(stdio), *enumerate(given, GIVEN_FD)]
+    return (
+        [*found, (REPORT_FD, report_write)]
+        if launch.tty and launch.isolation.startswith(BUBBLEWRAP)
+        else found
+    )
 
 
 def _reset() -> None:
@@ -66,8 +105,12 @@ def _reset() -> None:
 def _enter(launch: Launch) -> dict[str, str]:
     """Enter the class of `launch` and return what the child itself saw of it."""
     limit(launch, 0)
+    if launch.isolation == "none":
+        _switch_user(launch)
+        return limits_in_force(0)
     kernel.no_new_privileges()
     if launch.isolation == "rlimits":
+        _switch_user(launch)
         return limits_in_force(0)
     if launch.isolation != "landlock-seccomp":
         raise _failed(errno.ENOTSUP)
@@ -75,8 +118,9 @@ def _enter(launch: Launch) -> dict[str, str]:
     machine = kernel.machine()
     if version < LANDLOCK_VERSION_MIN or not seccomp.supported(machine):
         raise _failed(errno.ENOSYS)
-    kernel.drop_capabilities()
     landlock.restrict(launch.readable, launch.writable, version)
+    _switch_user(launch)
+    kernel.drop_capabilities()
     kernel.install_filter(seccomp.read_filter(machine, changes_files=launch.write))
     return limits_in_force(0) | {
         "landlock": str(version),
@@ -85,19 +129,29 @@ def _enter(launch: Launch) -> dict[str, str]:
     }
 
 
+def _switch_user(launch: Launch) -> None:
+    """Become the user of `launch` for good, with no group of the keeper's left."""
+    if launch.uid >= 0:
+        os.setgroups([int(group) for group in launch.groups])
+        os.setresgid(launch.gid, launch.gid, launch.gid)
+        os.setresuid(launch.uid, launch.uid, launch.uid)
+
+
 def limit(launch: Launch, pid: int) -> None:
     """Keep `pid` (0 for this process) and what it starts to the limits of `launch`.
 
     Raises:
         OSError: the kernel refused.
     """
-    seconds = launch.timeout_ms // 1000 + launch.grace_ms // 1000 + CPU_MARGIN_SECONDS
-    _lower(pid, resource.RLIMIT_CPU, seconds)
-    _lower(pid, resource.RLIMIT_NOFILE, OPEN_FILES_MAX)
-    if launch.file_bytes:
-        _lower(pid, resource.RLIMIT_FSIZE, launch.file_bytes)
-    if launch.memory_bytes:
-        _lower(pid, resource.RLIMIT_AS, launch.memory_bytes)
+    for which, value in (
+        (resource.RLIMIT_CPU, launch.cpu_seconds),
+        (resource.RLIMIT_NOFILE, launch.open_files),
+        (resource.RLIMIT_FSIZE, launch.file_bytes),
+        (resource.RLIMIT_AS, launch.address_bytes),
+        (resource.RLIMIT_NPROC, launch.user_processes),
+    ):
+        if value:
+            _lower(pid, which, value)
 
 
 def _lower(pid: int, which: int, value: int) -> None:
@@ -109,10 +163,10 @@ def _lower(pid: int, which: int, value: int) -> None:
 
 def limits_in_force(pid: int) -> dict[str, str]:
     """Return the limits of `pid` (0 for this process) as the kernel tells them."""
-    names = {"cpu_seconds": resource.RLIMIT_CPU, "open_files": resource.RLIMIT_NOFILE}
-    names |= {"memory_bytes": resource.RLIMIT_AS, "file_bytes": resource.RLIMIT_FSIZE}
-    found = {name: resource.prlimit(pid, which)[0] for name, which in names.items()}
-    return {name: str(value) for name, value in found.items() if value != resource.RLIM_INFINITY}
+    with open(f"/proc/{pid or 'self'}/limits", "rb", buffering=0) as file:
+        lines = file.read(1 << 14).decode().splitlines()[1:]
+    soft = {line[:26].strip(): line[26:].split()[0] for line in lines}
+    return {name: soft[title] for name, title in _LIMITS.items() if soft[title] != "unlimited"}
 
 
 def _write_outside() -> str:

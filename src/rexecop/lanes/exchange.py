@@ -14,7 +14,7 @@ from rexecop.proof.canonical import Json
 from rexecop.proof.codec import from_json
 from rexecop.proof.errors import ProofError
 from rexecop.proof.message import fill_secrets, secrets_in
-from rexecop.proof.records.outcome import Measured
+from rexecop.proof.records.outcome import PEERS, Measured
 from rexecop.proof.vocabulary import Effect, Ended, Isolation
 
 MESSAGE_LENGTH_MAX: Final = 300  # One line for a person; what the other side said is in the output.
@@ -70,5 +70,5 @@ def without_answer(call: Call, *, sent: bool) -> Ended:
 def measured(facts: Mapping[str, Json], protection: str) -> Measured:
     """Return what was in force around an exchange that connected to its peers and nothing else."""
     return Measured(
-        isolation=Isolation.NOT_APPLICABLE.value, network="peers", protection=protection, facts=dict(facts)
+        isolation=Isolation.NOT_APPLICABLE.value, network=PEERS, protection=protection, facts=dict(facts)
     )

@@ -18,7 +18,7 @@ from typing import Final, Protocol, cast
 
 from rexecop.lanes.errors import ClearanceRefused, RequestRefused
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.port import CONFINING, Lane, LaneEvent, LaneResult
+from rexecop.lanes.port import Lane, LaneEvent, LaneResult
 from rexecop.lanes.structure import check_structure
 from rexecop.proof.call import (
     Call,
@@ -38,7 +38,7 @@ from rexecop.proof.errors import NotCanonical, TemplateMismatch
 from rexecop.proof.message import Scalar
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.outcome import Measured
-from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Grade, Isolation, Mode, Phase
+from rexecop.proof.vocabulary import CONFINING, READ_MODES, Effect, Ended, Grade, Isolation, Mode, Phase
 
 PREVIEW_LENGTH_MAX: Final = 2_000  # What a person reads in one line; the whole call is in `data`.
 

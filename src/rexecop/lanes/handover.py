@@ -8,7 +8,8 @@ import socket
 from contextlib import suppress
 from typing import Final
 
-DESCRIPTORS: Final = 4  # control socket, stdin, stdout, stderr
+DESCRIPTORS_MIN: Final = 4  # control socket, stdin, stdout, stderr
+DESCRIPTORS_MAX: Final = 32  # and what else a program is given; the link of a proxy comes last
 PLAIN: Final = b"p"
 CONFINED: Final = b"c"
 IDLE: Final = b"i"
@@ -25,16 +26,16 @@ def send(link: socket.socket, kind: bytes, opened: list[int]) -> None:
     link.sendmsg([kind], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", opened))])
 
 
-def receive(link: socket.socket) -> tuple[bytes, list[int]] | None:
+def receive(link: socket.socket, least: int = DESCRIPTORS_MIN) -> tuple[bytes, list[int]] | None:
     """Return the next message and its descriptors, None when the other side is gone.
 
-    A message without exactly `DESCRIPTORS` of them is passed over.
+    A message with fewer than `least` of them is passed over.
     """
     while True:
         try:
             # Close-on-exec from the first moment: no program may inherit another call's pipes.
             data, ancillary, _, _ = link.recvmsg(
-                _MESSAGE_BYTES, socket.CMSG_SPACE(DESCRIPTORS * _SIZE), socket.MSG_CMSG_CLOEXEC
+                _MESSAGE_BYTES, socket.CMSG_SPACE(DESCRIPTORS_MAX * _SIZE), socket.MSG_CMSG_CLOEXEC
             )
         except ConnectionError:
             return None
@@ -44,7 +45,7 @@ def receive(link: socket.socket) -> tuple[bytes, list[int]] | None:
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 opened.frombytes(content[: len(content) - len(content) % _SIZE])
-        if len(opened) == DESCRIPTORS:
+        if len(opened) >= least:
             return data, list(opened)
         for number in opened:
             os.close(number)

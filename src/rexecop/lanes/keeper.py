@@ -23,8 +23,17 @@ from contextlib import suppress
 from typing import Final, NoReturn
 
 from rexecop.lanes import kernel, proctree, seccomp, wire
-from rexecop.lanes.child import DEFAULT_SIGNALS, become, limit, limits_in_force
+from rexecop.lanes.cgroup import Group
+from rexecop.lanes.child import (
+    BUBBLEWRAP,
+    DEFAULT_SIGNALS,
+    become,
+    limit,
+    limits_in_force,
+    places,
+)
 from rexecop.lanes.handover import IDLE, drain, receive
+from rexecop.lanes.scout import scout
 from rexecop.lanes.wire import Launch
 
 SETUP_MS_MAX: Final = 15_000  # Under heavy load bubblewrap took 120 ms; past this something hangs.
@@ -56,7 +65,7 @@ def serve(link: socket.socket, *, confined: bool) -> NoReturn:
         while received := receive(link):
             _, opened = received
             with socket.socket(fileno=opened[0]) as control:
-                clean = keeper.keep(control, (opened[1], opened[2], opened[3]))
+                clean = keeper.keep(control, (opened[1], opened[2], opened[3]), opened[4:])
             if not clean:
                 break
             link.send(IDLE)
@@ -78,9 +87,9 @@ class Keeper:
             kernel.install_filter(seccomp.contain_filter(kernel.machine()))
         self._status = proctree.status_of(os.getpid())
 
-    def keep(self, control: socket.socket, stdio: tuple[int, int, int]) -> bool:
+    def keep(self, control: socket.socket, stdio: tuple[int, int, int], given: list[int]) -> bool:
         """Keep one call from launch to end; return whether nothing of it is left."""
-        call = _Kept(control, self._wake, self._status)
+        call = _Kept(control, self._wake, self._status, given)
         try:
             call.run(stdio)
         except Unstarted as unstarted:
@@ -94,10 +103,13 @@ class Keeper:
 class _Kept:
     """State of one call."""
 
-    def __init__(self, control: socket.socket, wake: int, status: dict[str, str]) -> None:
+    def __init__(self, control: socket.socket, wake: int, status: dict[str, str], given: list[int]) -> None:
         self._control = control
         self._wake = wake
         self._status = status
+        self._given = given
+        self._link = -1
+        self._group: Group | None = None
         self._buffer = bytearray()
         self._ended: dict[int, int] = {}
         self._main = 0
@@ -110,18 +122,24 @@ class _Kept:
             Unstarted: the program was not executed. Lost: the lane is gone.
             OSError, ValueError: it sent nonsense or a pipe broke.
         """
-        self._opened.update(stdio)
+        self._opened.update(stdio, self._given)
         launch = Launch.from_fields(self._frame(SETUP_MS_MAX))
-        if launch.isolation == "none":
-            self._run_plain(launch, stdio)
-        elif launch.isolation == "bubblewrap":
+        if launch.listed:
+            self._link = self._given.pop()
+        asks = launch.tty or launch.uid >= 0 or bool(launch.cpu_seconds or launch.open_files)
+        asks = asks or bool(launch.address_bytes or launch.file_bytes or launch.user_processes)
+        if launch.isolation.startswith(BUBBLEWRAP):
             self._run_bubblewrap(launch, stdio)
+        elif launch.isolation == "none" and not asks:
+            self._run_plain(launch, stdio)
         else:
             self._run_confined(launch, stdio)
 
     def end(self) -> bool:
         """End what is left of the call and give its descriptors back; return whether nothing is left."""
         empty = proctree.kill_below(os.getpid(), self._ended)
+        if self._group is not None:
+            self._group.end()
         self._close(*self._opened)
         os.chdir("/")
         return empty
@@ -139,7 +157,7 @@ class _Kept:
         except OSError as error:
             raise Unstarted(wire.refusal("cwd", error.errno or 0, os.strerror(error.errno or 0))) from error
         self._spawn(launch, launch.argv, stdio)
-        self._watch_to_end(launch, None)
+        self._watch_to_end(launch)
 
     def _run_confined(self, launch: Launch, stdio: tuple[int, int, int]) -> None:
         """Fork a child that confines itself, shows what it sees and waits for the word."""
@@ -147,36 +165,70 @@ class _Kept:
         go_read, go_write = self._pipe()
         self._main = os.fork()
         if self._main == 0:
-            become(launch, stdio, report_write, go_read)
-        self._close(*stdio, report_write, go_read)
+            become(launch, launch.argv, stdio, self._given, report_write, go_read)
+        self._close(*stdio, *self._given, report_write, go_read)
         fields = self._read_report(report_read)
         if fields is None:
             raise Unstarted(wire.refusal("isolation", 0, "the child ended before it was ready"))
         if fields[0] != wire.READY:
             raise Unstarted(fields)
-        until = self._ask(wire.from_pairs(fields[1:]) | proctree.status_of(self._main))
+        until = self._ask(wire.from_pairs(fields[1:]) | self._status_of(launch, self._main))
         os.write(go_write, struct.pack(">q", until))
         self._close(go_write)
         if (fields := self._read_report(report_read)) is not None:
             raise Unstarted(fields)
-        self._watch_to_end(launch, None)
+        self._watch_to_end(launch)
 
     def _run_bubblewrap(self, launch: Launch, stdio: tuple[int, int, int]) -> None:
         """Start bubblewrap, measure the process inside while it waits, and let it go at the word."""
         go_read, go_write = self._pipe()
         status_read, status_write = self._pipe()
+        report_read, report_write = self._pipe()
         for opened in (go_read, status_write):
             os.set_inheritable(opened, True)
         pipes = [b"--block-fd", b"%d" % go_read, b"--json-status-fd", b"%d" % status_write]
-        self._spawn(launch, [launch.argv[0], *pipes, *launch.argv[1:]], stdio)
-        self._close(*stdio, go_read, status_write)
+        argv = [launch.argv[0], *pipes, *launch.argv[1:]]
+        if launch.cgroups:
+            self._group = self._made(launch)
+        if launch.uid < 0:
+            self._spawn(launch, argv, stdio, report_write)
+        else:
+            self._main = os.fork()
+            if self._main == 0:
+                become(launch, argv, stdio, self._given, report_write, go_read)
+        self._close(*stdio, *self._given, go_read, status_write, report_write)
         pid = self._sandboxed(status_read)
-        facts = self._measure(pid)
-        limit(launch, pid)
+        facts = self._measure(launch, pid)
+        if launch.uid < 0:
+            limit(launch, pid)
+        if self._group is not None:
+            self._group.take([self._main, pid])
+            facts |= self._group.measured(pid)
+        if launch.listed:
+            facts |= self._scout(launch, pid)
         self._ask(facts | limits_in_force(pid))
         os.write(go_write, b"1")
         self._close(go_write)
-        self._watch_to_end(launch, status_read)
+        self._watch_to_end(launch, status_read, report_read)
+
+    def _made(self, launch: Launch) -> Group:
+        try:
+            return Group(launch.cgroups, launch.memory_bytes, launch.processes + launch.skip)
+        except OSError as error:
+            raise Unstarted(
+                wire.refusal("cgroup", error.errno or 0, os.strerror(error.errno or 0))
+            ) from error
+
+    def _scout(self, launch: Launch, pid: int) -> dict[str, str]:
+        """Return what the network of `pid` lets through, as seen from within."""
+        report_read, report_write = self._pipe()
+        if os.fork() == 0:
+            scout(pid, launch.listed, launch.unlisted, self._link, report_write)
+        self._close(report_write, self._link)
+        fields = self._read_report(report_read)
+        if fields is None or fields[0] != wire.READY:
+            raise Unstarted(fields or wire.refusal("egress", 0, "the scout ended without a word"))
+        return wire.from_pairs(fields[1:])
 
     def _ask(self, facts: dict[str, str]) -> int:
         """Show `facts` to the lane; return until when, on the boot clock, the program may start.
@@ -193,26 +245,36 @@ class _Kept:
             raise Unstarted(wire.refusal("late", 0, "the word to start came too late"))
         return until
 
-    def _spawn(self, launch: Launch, argv: list[bytes], stdio: tuple[int, int, int]) -> None:
+    def _spawn(
+        self, launch: Launch, argv: list[bytes], stdio: tuple[int, int, int], report_write: int = -1
+    ) -> None:
+        moves = places(launch, stdio, self._given, report_write)
+        before = os.umask(launch.umask)
         try:
             self._main = os.posix_spawn(
                 launch.program,
                 argv,
                 launch.env,
-                file_actions=[(os.POSIX_SPAWN_DUP2, opened, number) for number, opened in enumerate(stdio)],
+                file_actions=[(os.POSIX_SPAWN_DUP2, opened, number) for number, opened in moves],
                 setsid=True,
                 setsigmask=(),
                 setsigdef=DEFAULT_SIGNALS,
             )
         except OSError as error:
             raise Unstarted(wire.refusal("exec", error.errno or 0, os.strerror(error.errno or 0))) from error
-        self._close(*stdio)
+        finally:
+            os.umask(before)
+        self._close(*stdio, *self._given)
 
-    def _measure(self, pid: int) -> dict[str, str]:
+    def _status_of(self, launch: Launch, pid: int) -> dict[str, str]:
+        """Return what the kernel says of the privileges of `pid`, and of the user where one was asked for."""
+        return proctree.status_of(pid, also=("Uid", "Gid") if launch.uid >= 0 else ())
+
+    def _measure(self, launch: Launch, pid: int) -> dict[str, str]:
         """Return what the process inside bubblewrap shows once it has dropped everything and waits."""
         deadline = time.monotonic() + SETUP_MS_MAX / 1000
         while time.monotonic() < deadline and self._main not in self._reap():
-            status = proctree.status_of(pid)
+            status = self._status_of(launch, pid)
             # Dropping capabilities is its last step before it waits; until then mounts may be missing.
             if status.get("CapEff", "f").strip("0") == "" and status.get("CapBnd", "f").strip("0") == "":
                 facts = status | {f"ns_{name}": inode for name, inode in proctree.namespaces_of(pid).items()}
@@ -232,7 +294,10 @@ class _Kept:
         return int(found.group(1))
 
     def _watch(self, launch: Launch) -> str:
-        """Return why the call is over: `exit`, `timeout`, `processes` or what the lane said."""
+        """Return why the call is over: `exit`, `timeout`, `cancelled`, `processes` or what the lane said.
+
+        A call that is out of time or cancelled is asked to end and given its grace.
+        """
         deadline = kernel.boot_ms() + launch.timeout_ms
         count_at = kernel.boot_ms() + FIRST_COUNT_MS
         reason = "exit"
@@ -244,8 +309,7 @@ class _Kept:
             if now >= deadline:
                 if reason != "exit":
                     return reason
-                reason, deadline = "timeout", now + launch.grace_ms
-                proctree.signal_all(self._below(launch), signal.SIGTERM)
+                reason, deadline = "timeout", self._ask_to_end(launch)
             if now >= count_at:
                 count_at = now + COUNT_MS
                 if len(self._below(launch)) > launch.processes:
@@ -253,37 +317,45 @@ class _Kept:
             for opened, _ in poll.poll(max(1, min(deadline, count_at) - now)):
                 if opened == self._wake:
                     drain(self._wake)
-                else:
+                    continue
+                try:
                     fields = self._frame(0)
                     return fields[1].decode() if fields[0] == wire.STOP else "cancelled"
+                except Lost:
+                    poll.unregister(self._control)
+                    reason, deadline = "cancelled", self._ask_to_end(launch)
         return reason
+
+    def _ask_to_end(self, launch: Launch) -> int:
+        """Ask the program politely; return until when, on the boot clock, it has time to tidy up."""
+        proctree.signal_all(self._below(launch), signal.SIGTERM)
+        return kernel.boot_ms() + launch.grace_ms
 
     @staticmethod
     def _below(launch: Launch) -> list[int]:
         """Return the processes of the program, without its wrappers."""
         return proctree.descendants(os.getpid(), deeper_than=launch.skip)
 
-    def _watch_to_end(self, launch: Launch, status_read: int | None) -> None:
+    def _watch_to_end(self, launch: Launch, status_read: int = -1, report_read: int = -1) -> None:
         reason = self._watch(launch)
         # Under bubblewrap the first process inside is still ending then; it takes everything with it.
-        left = len(proctree.descendants(os.getpid())) if status_read is None else 0
+        left = len(proctree.descendants(os.getpid())) if status_read < 0 else 0
         empty = proctree.kill_below(os.getpid(), self._ended)
         facts = {"reason": reason, "left": str(left), "tree_empty": str(empty).lower()}
+        if self._group is not None:
+            facts |= self._group.end()
+            self._group = None
         status = self._ended.get(self._main)
         if status is not None:
             code = os.waitstatus_to_exitcode(status)
             facts["signal" if code < 0 else "status"] = str(abs(code))
-        if status_read is not None:
+        if status_read >= 0:
             # Bubblewrap says how the program ended only if the program was executed.
-            facts["executed"] = str(reason != "exit" or self._exit_code_told(status_read)).lower()
+            facts["executed"] = str(reason != "exit" or bool(_EXIT_CODE.search(_now(status_read)))).lower()
+            if launch.tty and (told := _now(report_read)):
+                self.say(wire.refusal("exec", int(told), os.strerror(int(told))))
+                return
         self.say([wire.ENDED, *wire.pairs(facts)])
-
-    def _exit_code_told(self, status_read: int) -> bool:
-        os.set_blocking(status_read, False)
-        try:
-            return _EXIT_CODE.search(os.read(status_read, 4096)) is not None
-        except BlockingIOError:
-            return False
 
     def _pipe(self) -> tuple[int, int]:
         read, write = os.pipe()
@@ -327,3 +399,12 @@ class _Kept:
         finally:
             self._control.settimeout(None)
         return fields
+
+
+def _now(pipe: int) -> bytes:
+    """Return what is in the pipe, without waiting for more."""
+    os.set_blocking(pipe, False)
+    try:
+        return os.read(pipe, 4096)
+    except BlockingIOError:
+        return b""

@@ -28,6 +28,10 @@ SYS_LANDLOCK_CREATE_RULESET: Final = 444
 SYS_LANDLOCK_ADD_RULE: Final = 445
 SYS_LANDLOCK_RESTRICT_SELF: Final = 446
 SYS_CAPSET: Final = {"x86_64": 126, "aarch64": 91}
+SYS_SETNS: Final = {"x86_64": 308, "aarch64": 268}
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWNET: Final = 0x40000000
+NS_GET_USERNS: Final = 0xB701  # ioctl(2) on a name space: the user name space that owns it
 
 _libc: ctypes.CDLL | None = None
 
@@ -115,6 +119,23 @@ def install_filter(program: bytes) -> None:
     fprog = struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
     buffer = ctypes.create_string_buffer(fprog, len(fprog))
     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(buffer))
+
+
+def enter_network(pid: int) -> None:
+    """This process joins the network of `pid`, and the user name space that owns it.
+
+    Raises:
+        OSError: the kernel refused, or the network belongs to a user name space above this one.
+    """
+    import fcntl
+
+    network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    owner = fcntl.ioctl(network, NS_GET_USERNS)
+    for opened, kind in ((owner, CLONE_NEWUSER), (network, CLONE_NEWNET)):
+        own = os.stat("/proc/self/ns/user")
+        if kind == CLONE_NEWNET or not os.path.samestat(os.fstat(opened), own):
+            syscall(SYS_SETNS[machine()], ctypes.c_int(opened), ctypes.c_int(kind))
+        os.close(opened)
 
 
 def boot_ms() -> int:

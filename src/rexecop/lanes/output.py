@@ -13,7 +13,6 @@ from rexecop.lanes.encodings import forms_of
 
 READ_BYTES: Final = 1 << 16  # What a pipe holds.
 QUEUED_BYTES_MAX: Final = 1 << 18  # Past this the pipe is not read until the consumer has caught up.
-FLOOD_BYTES: Final = 16 * 1024 * 1024  # Raw bytes past its limit that a call may send before it is ended.
 REDACTED: Final = b"[redacted]"
 
 
@@ -82,15 +81,19 @@ class Redactor:
 
 
 class Stream:
-    """One pipe of a call: raw chunks wait in a bounded queue, and the pipe waits when it is full."""
+    """One pipe of a call: raw chunks wait in a bounded queue, and the pipe waits when it is full.
 
-    def __init__(self, name: str, opened: int, limit: int, secrets: Sequence[bytes]) -> None:
+    `limit` bytes are kept; more than `raw` bytes in all are a flood.
+    """
+
+    def __init__(self, name: str, opened: int, limit: int, raw: int, secrets: Sequence[bytes]) -> None:
         self.name = name
         self.raw_bytes = 0
         self.kept = bytearray()
         self.at_end = False
         self._opened = opened
         self._limit = limit
+        self._raw = raw
         self._redactor = Redactor(secrets)
         self._queue: deque[bytes] = deque()
         self._queued = 0
@@ -105,7 +108,7 @@ class Stream:
     @property
     def flooded(self) -> bool:
         """Whether far more came than may be kept."""
-        return self.raw_bytes > self._limit + FLOOD_BYTES
+        return self.raw_bytes > self._raw
 
     def start(self, notify: Callable[[], None]) -> None:
         """Read from now on; `notify` is called when there is something to take."""

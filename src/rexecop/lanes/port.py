@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from rexecop.lanes.failures import Failure
 from rexecop.proof.call import Call, Limits
@@ -51,9 +51,6 @@ class LaneResult:
 
 
 LaneEvent = Chunk | LaneResult
-
-CONFINING: Final = frozenset({Isolation.LANDLOCK_SECCOMP, Isolation.BUBBLEWRAP})
-"""The classes that can back the grade `contained`; whether they do is measured at the call."""
 
 Clearance = Callable[[], None]
 """Called by the lane right before exec or write; raises `lanes.errors.ClearanceRefused` when fence,

@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import Final
 
 from rexecop.lanes.errors import LaneError
-from rexecop.lanes.port import CONFINING, LaneResult
+from rexecop.lanes.port import LaneResult
 from rexecop.lanes.process import ProcessLane
+from rexecop.lanes.sandbox import ALLOWED
 from rexecop.lanes.secrets import NO_SECRETS
 from rexecop.proof.call import Call, Limits, ProcessRequest
 from rexecop.proof.canonical import Json
-from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
+from rexecop.proof.vocabulary import CONFINING, Effect, Ended, Grade, Isolation
 
 CANARY_LIMITS: Final = Limits(timeout_ms=5_000, output_bytes=4_096)
-CLASSES: Final = (Isolation.NONE, Isolation.RLIMITS, Isolation.LANDLOCK_SECCOMP, Isolation.BUBBLEWRAP)
-ALLOWED: Final = "allowed"
+CLASSES: Final = tuple(item for item in Isolation if item is not Isolation.NOT_APPLICABLE)  # Weakest first.
 
 # Only built-in modules, so that it starts in the time of a bare interpreter.
 _CANARY: Final = """

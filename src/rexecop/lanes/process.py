@@ -9,27 +9,35 @@ running in the background ends with it.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from rexecop.lanes import proctree, wire
+from rexecop.lanes import egress, proctree, wire
+from rexecop.lanes.channels import Channels
 from rexecop.lanes.errors import RequestRefused, SpawnerLost
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.handover import CONFINED, PLAIN
 from rexecop.lanes.kernel import boot_ms
-from rexecop.lanes.output import Stream
 from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent, LaneResult
-from rexecop.lanes.sandbox import BASE_ENVIRONMENT, grade_of, network_of, prepare, why_not_reached
+from rexecop.lanes.sandbox import (
+    BASE_ENVIRONMENT,
+    Given,
+    grade_of,
+    network_of,
+    prepare,
+    why_not_held,
+    why_not_reached,
+)
+from rexecop.lanes.script import check_script, script_argv
 from rexecop.lanes.secrets import Secrets
-from rexecop.lanes.spawning import Keeper, Spawner, memory_file
-from rexecop.lanes.verdicts import end_of, not_started, unanswered
+from rexecop.lanes.spawning import Keeper, Spawner
+from rexecop.lanes.verdicts import end_of, execution_failure, not_started, unanswered
 from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, SecretRef, Text, secrets_of
 from rexecop.proof.canonical import Json
 from rexecop.proof.records.outcome import Measured
-from rexecop.proof.vocabulary import Grade, Isolation
+from rexecop.proof.vocabulary import PRIVATE_NETWORK, Grade, Isolation
 
 GO_VALID_MS: Final = 2_000  # From clearance to execution: a runner frozen in between must not act when thawed
 BACKSTOP_SECONDS: Final = 10.0  # The keeper enforces the timeout; past this more it is taken for lost.
@@ -117,7 +125,8 @@ class _Run:
         self._limits = limits
         self._isolation = isolation
         self._keeper: Keeper | None = None
-        self._streams: tuple[Stream, ...] = ()
+        self._channels: Channels | None = None
+        self._egress = egress.Egress(request.egress) if request.egress else None
         self._frame: asyncio.Task[list[bytes]] | None = None
         self._events = 0
 
@@ -131,22 +140,36 @@ class _Run:
             SpawnerLost, OSError: the machinery failed. In all cases nothing was executed.
         """
         argv = [_filled(text, secrets) for text in self._request.argv]
-        env = {name.encode(): text.encode() for name, text in BASE_ENVIRONMENT.items()}
-        env |= {name.encode(): _filled(text, secrets) for name, text in (self._request.env or {}).items()}
+        env = self._environment(secrets)
         stdin = None if self._request.stdin is None else _filled(self._request.stdin, secrets)
-        launch, self.facts = prepare(
-            self._call, self._request, argv, env, self._isolation, self._limits, hidden
-        )
+        if (script := self._request.script) is not None:
+            check_script(self._request, script)
+            argv = script_argv(script, argv)
+        ports = (0, 0) if self._egress is None else await self._egress.start()
+        given = Given(argv=argv, env=env, hidden=hidden, ports=ports)
+        launch, self.facts = prepare(self._call, self._request, given, self._isolation, self._limits)
         fields = await self._begin(launch.fields(), stdin, tuple(secrets.values()))
         if fields[0] != wire.READY:
             raise _refusal(fields, await self._complaint())
         measured = wire.from_pairs(fields[1:])
         self.facts |= {name: _number(value) for name, value in sorted(measured.items())}
-        if (reason := why_not_reached(self._isolation, measured, host)) is not None:
+        reason = why_not_reached(self._isolation, measured, host) or why_not_held(launch, measured)
+        if reason is not None:
             raise RequestRefused(
                 Failure.ISOLATION_UNAVAILABLE, f"class `{self._isolation}` was not reached: {reason}"
             )
-        self.facts["grade"] = grade_of(self._isolation, self.facts).value
+        self.facts["grade"] = grade_of(self._isolation, self._request.egress, self.facts).value
+        if self._egress is not None:
+            self._egress.open()
+
+    def _environment(self, secrets: Mapping[str, bytes]) -> dict[bytes, bytes]:
+        """Return all that the program inherits: of a script nothing but where its proxy is."""
+        own = {} if self._request.script is not None else BASE_ENVIRONMENT
+        proxy = {} if self._egress is None else egress.ENVIRONMENT
+        env = {name.encode(): text.encode() for name, text in {**own, **proxy}.items()}
+        return env | {
+            name.encode(): _filled(text, secrets) for name, text in (self._request.env or {}).items()
+        }
 
     async def _begin(self, launch: list[bytes], stdin: bytes | None, secrets: Sequence[bytes]) -> list[bytes]:
         """Return the keeper's first answer. A spawner just lost is replaced once: nothing ran yet."""
@@ -162,27 +185,19 @@ class _Run:
         raise AssertionError
 
     async def _hand_over(self, stdin: bytes | None, secrets: Sequence[bytes]) -> Keeper:
-        given: list[int] = []
+        self._channels = Channels(self._request, self._limits, stdin, secrets, self._egress)
         try:
-            given.append(memory_file(stdin) if stdin is not None else os.open(os.devnull, os.O_RDONLY))
-            self._streams = ()
-            for name in ("stdout", "stderr"):
-                read, write = os.pipe()
-                given.append(write)
-                self._streams += (Stream(name, read, self._limits.output_bytes, secrets),)
-            kind = CONFINED if self._isolation is Isolation.BUBBLEWRAP else PLAIN
-            return await self._lane.spawner.hand_over(kind, given)
+            kind = CONFINED if self._isolation in PRIVATE_NETWORK else PLAIN
+            return await self._lane.spawner.hand_over(kind, self._channels.given)
         finally:
-            for opened in given:
-                os.close(opened)
+            self._channels.release()
 
     async def execute(self) -> AsyncIterator[LaneEvent]:
         """Let the program start, yield its output, and last its result."""
-        assert self._keeper is not None
+        assert self._keeper is not None and self._channels is not None
         started = time.monotonic()
         happened = asyncio.Event()
-        for stream in self._streams:
-            stream.start(happened.set)
+        self._channels.start(happened.set)
         try:
             await self._keeper.send([wire.GO, str(boot_ms() + GO_VALID_MS).encode()])
         except SpawnerLost as error:
@@ -193,10 +208,10 @@ class _Run:
         self._frame.add_done_callback(lambda _: happened.set())
         give_up = started + (self._limits.timeout_ms + self._limits.grace_ms) / 1000 + BACKSTOP_SECONDS
         stopping = False
-        while not (self._frame.done() and all(stream.at_end for stream in self._streams)):
+        while not (self._frame.done() and self._channels.at_end):
             for chunk in self._chunks():
                 yield chunk
-            if not stopping and any(stream.flooded for stream in self._streams):
+            if not stopping and self._channels.flooded:
                 stopping = True
                 await self._keeper.send([wire.STOP, b"output"])
             if self._frame.done():
@@ -212,59 +227,56 @@ class _Run:
         yield self._result(int((time.monotonic() - started) * 1000))
 
     def _chunks(self) -> Iterator[Chunk]:
-        for stream in self._streams:
-            for data in stream.take():
-                yield Chunk(n=self._events, stream=stream.name, data=data)
-                self._events += 1
+        assert self._channels is not None
+        for name, data in self._channels.take():
+            yield Chunk(n=self._events, stream=name, data=data)
+            self._events += 1
 
     def _result(self, duration_ms: int) -> LaneResult:
-        stdout, stderr = self._streams
+        assert self._channels is not None
+        stdout, *others = self._channels.streams
+        stderr = bytes(others[0].kept) if others else b""
         frame = self._frame
         if frame is None or not frame.done() or frame.exception() is not None:
             end = unanswered(self._call.effect, "the keeper of the call gave no answer", self._measured())
         else:
-            effect, said = self._call.effect, bytes(stderr.kept)
-            end = end_of(frame.result(), effect, self._isolation, said, self.facts, self._measured)
+            # A terminal has one stream, and what a wrapper says is in it too.
+            said = stderr if others else bytes(stdout.kept)
+            end = end_of(frame.result(), self._call.effect, self._isolation, said, self.facts, self._measured)
         return replace(
             end,
             duration_ms=duration_ms,
             stdout=bytes(stdout.kept),
-            stderr=bytes(stderr.kept),
+            stderr=stderr,
             stdout_bytes=stdout.raw_bytes,
-            stderr_bytes=stderr.raw_bytes,
-            redactions=stdout.redactions + stderr.redactions,
+            stderr_bytes=sum(stream.raw_bytes for stream in others),
+            redactions=sum(stream.redactions for stream in self._channels.streams),
         )
 
     def _measured(self) -> Measured:
         return Measured(
             isolation=self._isolation.value,
-            network=network_of(self._isolation),
+            network=network_of(self._isolation, self._request.egress),
             protection="spawner-kills-tree",
-            facts=dict(self.facts),
+            facts={**self.facts, **(self._egress.facts if self._egress is not None else {})},
         )
 
     async def _complaint(self) -> str:
-        """Return what the wrapper wrote to standard error when it could not start."""
-        stream = self._streams[1]
-        stream.start(lambda: None)
-        for _ in range(20):
-            if stream.at_end:
-                break
-            await asyncio.sleep(0.005)
-        stream.take()
-        return bytes(stream.kept[:200]).decode("utf-8", "replace").strip()
+        return "" if self._channels is None else await self._channels.complaint()
 
     async def close(self) -> None:
         """End everything that still runs and give all descriptors back."""
         if self._frame is not None:
             self._frame.cancel()
         await self._give_back()
+        if self._egress is not None:
+            await self._egress.close()
 
     async def _give_back(self) -> None:
-        for stream in self._streams:
-            stream.close()
         if self._keeper is not None:
-            await self._keeper.end()
+            await self._keeper.end(self._limits.grace_ms / 1000)
+        if self._channels is not None:
+            self._channels.close()
 
 
 def _filled(text: Text, secrets: Mapping[str, bytes]) -> bytes:
@@ -281,6 +293,8 @@ def _filled(text: Text, secrets: Mapping[str, bytes]) -> bytes:
 def _refusal(fields: list[bytes], complaint: str) -> RequestRefused:
     """Return why the process did not get to its gate."""
     _, stage, number, reason = (field.decode("utf-8", "replace") for field in fields)
+    if stage == "exec":
+        return RequestRefused(execution_failure(int(number)), f"it could not be executed: {reason}")
     if stage == "cwd":
         failure = Failure.PERMISSION_DENIED if int(number) in (1, 13) else Failure.NOT_FOUND
         return RequestRefused(failure, f"working directory cannot be entered: {reason}")
@@ -290,5 +304,5 @@ def _refusal(fields: list[bytes], complaint: str) -> RequestRefused:
 
 
 def _number(value: str) -> Json:
-    """Return numbers as numbers; bit sets with leading zeros stay text."""
-    return int(value) if value.isdigit() and str(int(value)) == value else value
+    """Return numbers as numbers; bit sets with leading zeros stay text, and what no record can hold."""
+    return int(value) if len(value) < 16 and value.isdigit() and str(int(value)) == value else value

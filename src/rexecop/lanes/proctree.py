@@ -107,15 +107,20 @@ def reap() -> dict[int, int]:
         ended[pid] = status
 
 
-def status_of(pid: int) -> dict[str, str]:
-    """Return what the kernel says of the privileges of `pid`; empty if it is gone."""
+def status_of(pid: int, *, also: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return what the kernel says of the privileges of `pid`, and of `also`; empty if it is gone."""
     try:
         with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
             lines = file.read(1 << 14).decode("ascii", "replace").splitlines()
     except OSError:
         return {}
     pairs = (line.split(":", 1) for line in lines if ":" in line)
-    return {name: value.strip() for name, value in pairs if name in STATUS_NAMES}
+    # Users and groups come in four kinds; a process that changed for good has one of each.
+    return {
+        name: " ".join(dict.fromkeys(value.split()))
+        for name, value in pairs
+        if name in (*STATUS_NAMES, *also)
+    }
 
 
 def namespaces_of(pid: int | str) -> dict[str, str]:

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from rexecop.lanes import cgroup, scout
 from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
+from rexecop.lanes.format import check_format
 from rexecop.lanes.landlock import readable_around
-from rexecop.lanes.port import CONFINING
-from rexecop.lanes.wire import Launch
-from rexecop.proof.call import Call, Limits, ProcessRequest
+from rexecop.lanes.wire import REPORT_FD, Launch
+from rexecop.proof.call import Call, Limits, ProcessRequest, ResourceLimits
 from rexecop.proof.canonical import Json
-from rexecop.proof.vocabulary import Effect, Grade, Isolation
+from rexecop.proof.egress import holds_egress
+from rexecop.proof.records.outcome import EGRESS_LIST
+from rexecop.proof.vocabulary import CONFINING, PRIVATE_NETWORK, Effect, Grade, Isolation
 
 SAFE_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BASE_ENVIRONMENT: Final = {"PATH": SAFE_PATH, "LANG": "C.UTF-8"}
+DEFAULT_UMASK: Final = "0022"
+OPEN_FILES_MAX: Final = 1_024
+CPU_MARGIN_SECONDS: Final = 5  # The timeout ends a call; this only catches what outlives its keeper.
+ALLOWED: Final = "allowed"
 FILE_BYTES_MAX: Final = 1 << 30  # No action writes a larger file by accident; a full disk stops everyone.
 NEIGHBOURS_MAX: Final = 2_048  # Rules Landlock takes in a few milliseconds; past it hiding is not done.
 LANDLOCK_VERSION_CONTAINED: Final = 6  # From here on signals to the outside are denied too.
@@ -25,6 +35,18 @@ WRAPPERS: Final = 2  # bubblewrap outside and bubblewrap as the first process in
 
 _OTHER_NAMESPACES: Final = ("mnt", "pid", "net", "ipc", "uts")
 _INIT_CONTROL: Final = "/run/initctl"
+# Gives the program the terminal as its own: bubblewrap keeps a session around it that must not hear Ctrl-C.
+_IN_TERMINAL: Final = f"""
+import fcntl, os, sys, termios
+try:
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    os.set_inheritable({REPORT_FD}, False)
+    os.execv(sys.argv[1], sys.argv[2:])
+except OSError as error:
+    os.write({REPORT_FD}, b"%d" % error.errno)
+os._exit(127)
+"""
 
 
 def find_program(name: str, path: str) -> str:
@@ -49,72 +71,165 @@ def find_bubblewrap() -> str | None:
     return shutil.which("bwrap", path=SAFE_PATH)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a program is started with: argument list, environment, and what its lane holds for it.
+
+    `ports` are those of the canary of a proxy, listed and unlisted, zeros where there is none.
+    """
+
+    argv: Sequence[bytes]
+    env: Mapping[bytes, bytes]
+    hidden: Sequence[str]
+    ports: tuple[int, int] = (0, 0)
+
+
 def prepare(
-    call: Call,
-    request: ProcessRequest,
-    argv: Sequence[bytes],
-    env: Mapping[bytes, bytes],
-    isolation: Isolation,
-    limits: Limits,
-    hidden: Sequence[str],
+    call: Call, request: ProcessRequest, given: Given, isolation: Isolation, limits: Limits
 ) -> tuple[Launch, dict[str, Json]]:
     """Return what to launch for `request` of `call` in class `isolation`, and facts known beforehand.
 
     Raises:
         RequestRefused: a program or path does not exist, or the class has no means here.
     """
-    program = find_program(os.fsdecode(argv[0]), os.fsdecode(env[b"PATH"]))
+    _check_class(request, isolation)
+    program = find_program(os.fsdecode(given.argv[0]), os.fsdecode(given.env.get(b"PATH", b"")))
     cwd = request.cwd or "/"
     if not os.path.isdir(cwd):
         raise RequestRefused(Failure.NOT_FOUND, f"working directory `{cwd:.200}` does not exist")
     for path in request.writable:
         if not os.path.exists(path):
             raise RequestRefused(Failure.NOT_FOUND, f"writable path `{path:.200}` does not exist")
+    uid, gid, groups = _account(request.user)
     facts: dict[str, Json] = {"executable": program}
-    existing = [os.path.realpath(path) for path in hidden if os.path.exists(path)]
+    existing = [os.path.realpath(path) for path in given.hidden if os.path.exists(path)]
     readable: list[str] = ["/"]
-    hides = isolation is Isolation.BUBBLEWRAP
+    hides = isolation in PRIVATE_NETWORK
     if isolation is Isolation.LANDLOCK_SECCOMP and existing:
         around = readable_around(existing, NEIGHBOURS_MAX)
         hides = around is not None
         readable = around or readable
-    if hidden:
+    if given.hidden:
         facts["root"] = "hidden" if hides or not existing else "visible"
-    start, arguments, skip = program, list(argv), 0
-    if isolation is Isolation.BUBBLEWRAP:
-        start = find_bubblewrap() or ""
-        if not start:
-            raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, "bubblewrap is not installed")
-        options = bubblewrap_options(cwd=cwd, writable=request.writable, hidden=existing)
-        arguments = [os.fsencode(text) for text in (start, *options, "--", program)] + list(argv[1:])
-        skip = WRAPPERS
+    start, arguments = program, list(given.argv)
+    if isolation in PRIVATE_NETWORK:
+        check_format(program)
+        covered = existing if uid < 0 else [_topmost_closed(path) for path in existing]
+        start, arguments = _wrapped(request, given.argv, program, cwd, covered)
+    cgroups = cgroup.find() if isolation is Isolation.BUBBLEWRAP_CGROUP else []
+    if isolation is Isolation.BUBBLEWRAP_CGROUP and not cgroups:
+        what = "no control group with bounds on memory and processes is delegated to this user"
+        raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, what)
     launch = Launch(
         isolation=isolation.value,
         program=start,
         argv=arguments,
-        env=dict(env),
-        cwd="/" if isolation is Isolation.BUBBLEWRAP else cwd,
+        env=dict(given.env),
+        cwd="/" if isolation in PRIVATE_NETWORK else cwd,
         readable=readable,
         writable=list(request.writable),
+        groups=[str(group) for group in groups],
+        cgroups=cgroups,
         write=call.effect is not Effect.READ,
-        skip=skip,
+        skip=WRAPPERS if isolation in PRIVATE_NETWORK else 0,
         timeout_ms=limits.timeout_ms,
         grace_ms=limits.grace_ms,
         processes=limits.processes,
         memory_bytes=limits.memory_bytes or 0,
-        file_bytes=FILE_BYTES_MAX,
+        **_kernel_limits(request.rlimits or ResourceLimits(), isolation, limits),
+        umask=int(request.umask or DEFAULT_UMASK, 8),
+        uid=uid,
+        gid=gid,
+        tty=request.tty is not None,
+        listed=given.ports[0],
+        unlisted=given.ports[1],
     )
     return launch, facts
 
 
-def bubblewrap_options(*, cwd: str, writable: Sequence[str], hidden: Sequence[str]) -> list[str]:
-    """Return bubblewrap's options: everything read-only, nothing shared, `hidden` covered last."""
+def _wrapped(
+    request: ProcessRequest, argv: Sequence[bytes], program: str, cwd: str, hidden: Sequence[str]
+) -> tuple[str, list[bytes]]:
+    """Return bubblewrap and its arguments to run `program` with `argv`."""
+    start = find_bubblewrap()
+    if start is None:
+        raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, "bubblewrap is not installed")
+    options = bubblewrap_options(
+        cwd=cwd, writable=request.writable, hidden=hidden, bare=request.script is not None
+    )
+    inner: list[str | bytes] = [program, *argv[1:]]
+    if request.tty is not None:
+        inner = [os.path.realpath(sys.executable), "-I", "-S", "-B", "-c", _IN_TERMINAL, program, *argv]
+    return start, [os.fsencode(text) for text in [start, *options, "--", *inner]]
+
+
+def _kernel_limits(asked: ResourceLimits, isolation: Isolation, limits: Limits) -> dict[str, int]:
+    """Return the limits on each process: those asked for, in every class but `none` also our own."""
+    held = isolation is not Isolation.NONE
+    seconds = limits.timeout_ms // 1000 + limits.grace_ms // 1000 + CPU_MARGIN_SECONDS
+    # A control group bounds the memory of the whole tree; of one process it would bound mere addresses.
+    memory = limits.memory_bytes if held and isolation is not Isolation.BUBBLEWRAP_CGROUP else None
+    return {
+        "address_bytes": asked.address_bytes or memory or 0,
+        "file_bytes": asked.file_bytes or (FILE_BYTES_MAX if held else 0),
+        "cpu_seconds": asked.cpu_seconds or (seconds if held else 0),
+        "open_files": asked.open_files or (OPEN_FILES_MAX if held else 0),
+        "user_processes": asked.user_processes or 0,
+    }
+
+
+def _check_class(request: ProcessRequest, isolation: Isolation) -> None:
+    """Return only if `isolation` is a class that can do what `request` asks of it."""
+    if isolation is Isolation.GVISOR:
+        found = shutil.which("runsc", path=SAFE_PATH)
+        what = "this lane starts nothing under gVisor" if found else "gVisor (`runsc`) is not installed"
+        raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, what)
+    if request.egress is not None and not holds_egress(isolation, request.egress):
+        hosts = ", ".join(request.egress) or "no host"
+        what = f"class `{isolation}` cannot keep a program to {hosts:.200}"
+        raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, what)
+
+
+def _account(user: str | None) -> tuple[int, int, list[int]]:
+    """Return user, group and supplementary groups to change to; negative ones for no change."""
+    if user is None:
+        return -1, -1, []
+    import pwd
+
+    try:
+        found = pwd.getpwnam(user)
+    except KeyError:
+        raise RequestRefused(Failure.UNSUPPORTED, f"there is no user `{user:.60}` here") from None
+    if found.pw_uid == os.geteuid():
+        return -1, -1, []
+    if os.geteuid() != 0:
+        what = f"only a runner of root may run a program as `{user:.60}`"
+        raise RequestRefused(Failure.UNSUPPORTED, what)
+    return found.pw_uid, found.pw_gid, os.getgrouplist(user, found.pw_gid)
+
+
+def _topmost_closed(path: str) -> str:
+    """Return what to cover so that a user who may not pass every folder above `path` can cover it."""
+    above = "/"
+    for part in path.strip("/").split("/")[:-1]:
+        above = os.path.join(above, part)
+        if not os.stat(above).st_mode & stat.S_IXOTH:
+            return above
+    return path
+
+
+def bubblewrap_options(*, cwd: str, writable: Sequence[str], hidden: Sequence[str], bare: bool) -> list[str]:
+    """Return bubblewrap's options: everything read-only, nothing shared, `hidden` covered last.
+
+    With `bare` nothing is added to the environment.
+    """
     options = [
         *("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
-        # Programs that need room for temporary files get a private one; `/tmp` is the machine's, read-only.
-        *("--setenv", "TMPDIR", "/dev/shm"),
     ]
+    if not bare:
+        # Programs that need room for temporary files get a private one; `/tmp` is the machine's, read-only.
+        options += ["--setenv", "TMPDIR", "/dev/shm"]
     if os.path.exists(_INIT_CONTROL):
         # A pipe can be written through a read-only mount, and this one reboots machines.
         options += ["--ro-bind", "/dev/null", _INIT_CONTROL]
@@ -136,11 +251,13 @@ def why_not_reached(isolation: Isolation, facts: Mapping[str, str], host: Mappin
         wanted["NoNewPrivs"] = "1"
     if isolation is Isolation.RLIMITS and "cpu_seconds" not in facts:
         return "no limit on processor time is in force"
-    if isolation in (Isolation.LANDLOCK_SECCOMP, Isolation.BUBBLEWRAP):
+    if isolation in CONFINING:
         wanted |= {"Seccomp": "2", "CapEff": "0" * 16}
     if isolation is Isolation.LANDLOCK_SECCOMP:
         wanted |= {"write_outside": "EACCES", "socket": "EPERM"}
-    if isolation is Isolation.BUBBLEWRAP:
+    if isolation is Isolation.BUBBLEWRAP_CGROUP:
+        wanted["cgroup"] = "member"
+    if isolation in PRIVATE_NETWORK:
         wanted |= {"CapBnd": "0" * 16, "root_read_only": "true"}
         for name in _OTHER_NAMESPACES:
             if name not in host or facts.get(f"ns_{name}", host[name]) == host[name]:
@@ -151,15 +268,44 @@ def why_not_reached(isolation: Isolation, facts: Mapping[str, str], host: Mappin
     return None
 
 
-def network_of(isolation: Isolation) -> str:
-    """Return the network a process of a reached class has: `none` or `host`."""
+def why_not_held(launch: Launch, facts: Mapping[str, str]) -> str | None:
+    """Return the first measured value by which the program is not held to what `launch` says, else None."""
+    for name, value in (
+        ("cpu_seconds", launch.cpu_seconds),
+        ("open_files", launch.open_files),
+        ("file_bytes", launch.file_bytes),
+        ("memory_bytes", launch.address_bytes),
+        ("user_processes", launch.user_processes),
+        ("cgroup_memory", launch.memory_bytes if launch.cgroups else 0),
+        ("cgroup_processes", launch.processes + launch.skip if launch.cgroups else 0),
+    ):
+        told = facts.get(name, "")
+        if value and not (told.isdigit() and int(told) <= value):
+            return f"limit `{name}` is `{told or 'not in force'}`, not `{value}`"
+    if launch.uid >= 0 and set(facts.get("Uid", "").split()) != {str(launch.uid)}:
+        return f"it runs as user `{facts.get('Uid', 'unknown')}`, not `{launch.uid}`"
+    if launch.listed:
+        wanted = {"canary_listed": scout.ADMITTED, "canary_unlisted": scout.REFUSED}
+        for name, word in wanted.items():
+            if facts.get(name) != word:
+                return f"a connection through the proxy was answered `{facts.get(name)}`, not `{word}`"
+        for name in ("canary_direct", "canary_beyond"):
+            if facts.get(name, ALLOWED) == ALLOWED:
+                return f"a connection past the proxy was not refused: `{name}`"
+    return None
+
+
+def network_of(isolation: Isolation, egress: Sequence[str] | None) -> str:
+    """Return the network a process of a reached class has: `none`, `egress-list` or `host`."""
+    if egress:
+        return EGRESS_LIST
     return "none" if isolation in CONFINING else "host"
 
 
-def grade_of(isolation: Isolation, facts: Mapping[str, Json]) -> Grade:
+def grade_of(isolation: Isolation, egress: Sequence[str] | None, facts: Mapping[str, Json]) -> Grade:
     """Return the best read grade that a reached class with these measured values backs."""
     version = facts.get("landlock")
     landlocked = isinstance(version, int) and version >= LANDLOCK_VERSION_CONTAINED
-    if isolation is Isolation.BUBBLEWRAP or (isolation is Isolation.LANDLOCK_SECCOMP and landlocked):
-        return Grade.CONTAINED
-    return Grade.SHAPE
+    contained = isolation in PRIVATE_NETWORK or (isolation is Isolation.LANDLOCK_SECCOMP and landlocked)
+    # Whoever is reached may act on what it is sent.
+    return Grade.CONTAINED if contained and not egress else Grade.SHAPE

@@ -15,9 +15,10 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Final
 
-from rexecop.lanes import handover, kernel, proctree
+from rexecop.lanes import cgroup, handover, kernel, proctree
 from rexecop.lanes.keeper import serve
 
 IDLE_MAX: Final = 16  # Keepers that wait for the next call; their few megabytes each are mostly shared.
@@ -46,6 +47,8 @@ def main(number: int) -> None:
         _Spawner(server, wake).run()
     finally:
         proctree.kill_below(os.getpid(), {})
+        with suppress(OSError):
+            cgroup.remove_left()
         os._exit(0)
 
 

@@ -161,11 +161,11 @@ class Keeper:
             self._buffer += data
         return fields
 
-    async def end(self) -> None:
-        """End the call: when this returns, its tree is gone, or `STOP_SECONDS_MAX` have passed."""
+    async def end(self, grace_seconds: float) -> None:
+        """End the call: when this returns its tree is gone, or grace and `STOP_SECONDS_MAX` are over."""
         try:
             self._socket.shutdown(socket.SHUT_WR)
-            async with asyncio.timeout(STOP_SECONDS_MAX):
+            async with asyncio.timeout(grace_seconds + STOP_SECONDS_MAX):
                 while await asyncio.get_running_loop().sock_recv(self._socket, _RECEIVE_BYTES):
                     pass
         except OSError:
@@ -174,11 +174,19 @@ class Keeper:
             self._socket.close()
 
 
-def memory_file(content: bytes) -> int:
-    """Return a descriptor of an anonymous file holding `content`, at its beginning."""
-    opened = os.memfd_create("stdin", os.MFD_CLOEXEC)
+def memory_file(content: bytes, *, sealed: bool = False) -> int:
+    """Return a descriptor of an anonymous file holding `content`, at its beginning.
+
+    Nobody can change a `sealed` one any more.
+    """
+    opened = os.memfd_create("rexecop", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     view = memoryview(content)
     while view:
         view = view[os.write(opened, view) :]
     os.lseek(opened, 0, os.SEEK_SET)
+    if sealed:
+        import fcntl
+
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(opened, fcntl.F_ADD_SEALS, seals)
     return opened

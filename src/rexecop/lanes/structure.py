@@ -12,11 +12,15 @@ from rexecop.proof.call import (
     ExchangeRequest,
     Limits,
     ProcessRequest,
+    ResourceLimits,
+    Script,
     ScriptedRequest,
     SecretRef,
     Text,
     holes,
 )
+from rexecop.proof.codec import to_json
+from rexecop.proof.egress import split
 from rexecop.proof.vocabulary import Effect
 
 CALL_BYTES_MAX: Final = 128 * 1024  # Half a record, so that a plan holding the call still fits into one.
@@ -31,10 +35,17 @@ GRACE_MS_MAX: Final = 60_000
 OUTPUT_BYTES_MAX: Final = 64 * 1024 * 1024  # Kept in memory until the outcome is written.
 PROCESSES_MAX: Final = 4_096
 PEERS_MAX: Final = 16  # A target and what it is reached through.
+RAW_OUTPUT_BYTES_MAX: Final = 1 << 40  # Counted and dropped, so only time is spent on it.
+TERMINAL_SIDE_MAX: Final = 1_000
+EGRESS_MAX: Final = 32  # More hosts than that are a network, not a list.
+SCRIPT_BYTES_MAX: Final = 64 * 1024  # What a person can still read before saying yes.
+FILES_MAX: Final = 16  # Each is a descriptor that is handed over.
 
 _PROTOCOL: Final = re.compile(r"[a-z][a-z0-9-]{0,30}/[1-9][0-9]{0,2}")
 _PEER: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9a-f:.]{2,45}\]):[1-9][0-9]{0,4}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_USER: Final = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
+_UMASK: Final = re.compile(r"0[0-7]{3}")
 
 
 def check_structure(call: Call, call_bytes: int, limits: Limits) -> None:
@@ -63,6 +74,7 @@ def _check_limits(limits: Limits) -> None:
         ("output_bytes", limits.output_bytes, OUTPUT_BYTES_MAX),
         ("processes", limits.processes, PROCESSES_MAX),
         ("memory_bytes", limits.memory_bytes or 1, 2**53),
+        ("raw_output_bytes", limits.raw_output_bytes or 1, RAW_OUTPUT_BYTES_MAX),
     ):
         _require(0 < value <= most, f"limit `{name}` is `{value}`, not within 1 and {most}")
     _require(
@@ -88,6 +100,9 @@ def _check_process(request: ProcessRequest, effect: Effect) -> None:
         _require("\0" not in _literals(text), f"`env.{name}` holds a NUL")
     if request.cwd is not None:
         _check_path("`cwd`", request.cwd)
+    _check_surroundings(request)
+    if request.script is not None:
+        _check_script(request, request.script)
     _require(len(request.writable) <= WRITABLE_MAX, f"`writable` has {len(request.writable)} paths")
     _require(
         effect is not Effect.READ or not request.writable,
@@ -96,6 +111,37 @@ def _check_process(request: ProcessRequest, effect: Effect) -> None:
     for path in request.writable:
         _check_path("`writable`", path)
         _require(path.strip("/") != "", "`writable` names the whole file system")
+
+
+def _check_surroundings(request: ProcessRequest) -> None:
+    """Terminal, user, limits and hosts of a process."""
+    if (tty := request.tty) is not None:
+        sides = f"the terminal has {tty.rows} rows and {tty.columns} columns"
+        _require(0 < min(tty.rows, tty.columns) <= max(tty.rows, tty.columns) <= TERMINAL_SIDE_MAX, sides)
+    umask, user = request.umask, request.user
+    _require(umask is None or _UMASK.fullmatch(umask) is not None, f"`umask` `{umask}` is not like `0027`")
+    _require(user is None or _USER.fullmatch(user) is not None, f"`user` `{user}` is not the name of a user")
+    for name, value in to_json(request.rlimits or ResourceLimits()).items():
+        _require(
+            isinstance(value, int) and value > 0, f"`rlimits.{name}` is `{value}`, not a positive number"
+        )
+    egress = request.egress or ()
+    _require(len(egress) <= EGRESS_MAX, f"`egress` has {len(egress)} hosts, at most {EGRESS_MAX}")
+    for entry in egress:
+        try:
+            split(entry)
+        except ValueError as error:
+            raise RequestRefused(Failure.REQUEST_INVALID, f"`egress`: {error}") from None
+
+
+def _check_script(request: ProcessRequest, script: Script) -> None:
+    program = request.argv[0]
+    _require(isinstance(program, str) and program.startswith("/"), "the interpreter is not an absolute path")
+    _require(request.env is None, "a script has an empty environment, and the call names `env`")
+    files = script.files or {}
+    _require(len(files) <= FILES_MAX, f"the script has {len(files)} files, at most {FILES_MAX}")
+    size = sum(len(text.encode()) for text in (script.text, *files.values()))
+    _require(size <= SCRIPT_BYTES_MAX, f"script and files take {size} bytes, at most {SCRIPT_BYTES_MAX}")
 
 
 def _check_scripted(request: ScriptedRequest) -> None:

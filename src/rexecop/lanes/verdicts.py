@@ -7,6 +7,8 @@ a read then failed, a change may have happened and is unknown.
 from __future__ import annotations
 
 import errno
+import os
+import signal
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -15,7 +17,7 @@ from rexecop.lanes.failures import Failure, describe
 from rexecop.lanes.port import LaneResult
 from rexecop.proof.canonical import Json
 from rexecop.proof.records.outcome import Measured
-from rexecop.proof.vocabulary import Effect, Ended, Isolation
+from rexecop.proof.vocabulary import PRIVATE_NETWORK, Effect, Ended, Isolation
 
 SHELL_SIGNAL_BASE: Final = 128  # How wrappers report a death by signal; a program may exit like that too.
 MESSAGE_LENGTH_MAX: Final = 300
@@ -27,7 +29,14 @@ _REASONS: Final = {
     "cancelled": Failure.CANCELLED,
 }
 # What never reached the program: the target or the profile is wrong, so the call failed, and did not happen.
-_FAILED_BEFORE: Final = frozenset({Failure.NOT_FOUND, Failure.PERMISSION_DENIED})
+_FAILED_BEFORE: Final = frozenset(
+    {
+        Failure.NOT_FOUND,
+        Failure.PERMISSION_DENIED,
+        Failure.NOT_EXECUTABLE,
+        Failure.INTERPRETER_MISSING,
+    }
+)
 
 
 def not_started(failure: Failure, message: str, facts: Mapping[str, Json] | None = None) -> LaneResult:
@@ -72,18 +81,27 @@ def end_of(
     seen = wire.from_pairs(fields[1:])
     if seen.get("executed") == "false":
         text = stderr[:MESSAGE_LENGTH_MAX].decode("utf-8", "replace").strip()
-        return not_started(Failure.NOT_FOUND, text or describe(Failure.NOT_FOUND), facts)
+        # Bubblewrap tells only in words why it could not execute.
+        refused = next((known for known in _EXECUTE if text.endswith(os.strerror(known))), 0)
+        missed = execution_failure(refused) if refused else Failure.NOT_FOUND
+        return not_started(missed, text or describe(missed), facts)
     facts["left"] = int(seen["left"])
     facts["tree_empty"] = seen["tree_empty"] == "true"
+    kills = int(seen.get("memory_kills", "0"))
+    if "memory_kills" in seen:
+        facts["memory_kills"] = kills
+        facts["processes_refused"] = int(seen["processes_refused"])
     status = int(seen["status"]) if "status" in seen else None
     number = int(seen["signal"]) if "signal" in seen else None
     failure = _REASONS.get(seen["reason"])
+    if failure is None and kills and (number is not None or status == SHELL_SIGNAL_BASE + signal.SIGKILL):
+        failure = Failure.MEMORY_LIMIT
     message = describe(failure) if failure is not None else None
     answered = failure is None and number is None
     if answered and status != 0:
         failure = Failure.NONZERO_EXIT
         message = f"the program ended with status {status}"
-        if isolation is Isolation.BUBBLEWRAP and status is not None and status > SHELL_SIGNAL_BASE:
+        if isolation in PRIVATE_NETWORK and status is not None and status > SHELL_SIGNAL_BASE:
             message += f", which under bubblewrap may also be signal {status - SHELL_SIGNAL_BASE}"
     elif number is not None and failure is None:
         failure, message = Failure.KILLED, f"the program was ended by signal {number}"
@@ -105,15 +123,23 @@ def end_of(
 def _refused_at_the_gate(fields: list[bytes], facts: Mapping[str, Json]) -> LaneResult:
     _, stage, number, reason = (field.decode("utf-8", "replace") for field in fields)
     if stage == "exec":
-        failure = _EXECUTE.get(int(number), Failure.UNSUPPORTED)
+        failure = execution_failure(int(number))
         return not_started(failure, f"the program could not be executed: {reason}", facts)
     if stage == "late":
         return not_started(Failure.DEADLINE_PASSED, "the word to start came too late", facts)
     return not_started(Failure.INTERNAL, f"the program was not started at `{stage}`: {reason}", facts)
 
 
+def execution_failure(number: int) -> Failure:
+    """Return the class of the kernel's refusal `number` to execute a program that was found."""
+    return _EXECUTE.get(number, Failure.UNSUPPORTED)
+
+
 _EXECUTE: Final = {
-    errno.ENOENT: Failure.NOT_FOUND,
+    errno.ENOENT: Failure.INTERPRETER_MISSING,
+    errno.ENOEXEC: Failure.NOT_EXECUTABLE,
+    errno.ELIBBAD: Failure.NOT_EXECUTABLE,
+    errno.ELOOP: Failure.NOT_EXECUTABLE,
     errno.EACCES: Failure.PERMISSION_DENIED,
     errno.EPERM: Failure.PERMISSION_DENIED,
     errno.E2BIG: Failure.REQUEST_INVALID,

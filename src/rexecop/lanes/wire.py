@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 FRAME_BYTES_MAX: Final = 4 * 1024 * 1024  # A call of 128 KiB with its secrets is far below.
 HEAD_BYTES: Final = 4
+GIVEN_FD: Final = 100  # Where a program finds its files; a keeper has far fewer descriptors of its own.
+REPORT_FD: Final = GIVEN_FD - 1  # Where what runs inside bubblewrap says why it did not execute the program.
 
 # lane → keeper
 LAUNCH: Final = b"launch"
@@ -30,7 +32,10 @@ class Launch(NamedTuple):
     holds its options, the keeper inserting the numbers of its pipes after `argv[0]`.
     `skip` generations below the keeper are wrappers that a polite signal must not reach.
     `readable` is what Landlock lets the program read. `write` says whether it may change
-    files at all. Times in milliseconds; `memory_bytes` and `file_bytes` 0 for no limit.
+    files at all. Times in milliseconds; limits 0 for none. `uid` and `gid` are negative
+    where the program runs as the keeper does. `groups` are supplementary ones,
+    `cgroups` the folders to make a control group in. `listed` and `unlisted` are ports of
+    the lane for the canary of a proxy, 0 where the call has none.
     """
 
     isolation: str
@@ -40,46 +45,50 @@ class Launch(NamedTuple):
     cwd: str
     readable: list[str]
     writable: list[str]
+    groups: list[str]
+    cgroups: list[str]
     write: bool
     skip: int
     timeout_ms: int
     grace_ms: int
     processes: int
     memory_bytes: int
+    address_bytes: int
     file_bytes: int
+    cpu_seconds: int
+    open_files: int
+    user_processes: int
+    umask: int
+    uid: int
+    gid: int
+    tty: bool
+    listed: int
+    unlisted: int
 
     def fields(self) -> list[bytes]:
         """Return the fields of the frame that carries this."""
-        texts = (self.isolation, self.program, self.cwd, " ".join(str(int(number)) for number in self[7:]))
+        texts = (self.isolation, self.program, self.cwd, " ".join(str(int(number)) for number in self[9:]))
         env = [part for pair in self.env.items() for part in pair]
-        paths = ([path.encode() for path in listed] for listed in (self.readable, self.writable))
+        paths = ([path.encode() for path in listed] for listed in self[5:9])
         lists = (pack(fields)[HEAD_BYTES:] for fields in (self.argv, env, *paths))
         return [LAUNCH, *(text.encode() for text in texts), *lists]
 
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Launch:
         """Return what `fields` wrote; ValueError for something else."""
-        kind, isolation, program, cwd, numbers, argv, env, readable, writable = fields
+        kind, isolation, program, cwd, numbers, argv, env, *paths = fields
         if kind != LAUNCH:
             raise ValueError("not a launch")
-        write, skip, timeout_ms, grace_ms, processes, memory_bytes, file_bytes = map(int, numbers.split())
-        flat = unpack(env)
-        return cls(
-            isolation=isolation.decode(),
-            program=program.decode(),
-            argv=unpack(argv),
-            env=dict(zip(flat[::2], flat[1::2], strict=True)),
-            cwd=cwd.decode(),
-            readable=[path.decode() for path in unpack(readable)],
-            writable=[path.decode() for path in unpack(writable)],
-            write=bool(write),
-            skip=skip,
-            timeout_ms=timeout_ms,
-            grace_ms=grace_ms,
-            processes=processes,
-            memory_bytes=memory_bytes,
-            file_bytes=file_bytes,
-        )
+        flat, count = unpack(env), [int(number) for number in numbers.split()]
+        if len(paths) + len(count) != len(cls._fields[5:]):
+            raise ValueError("a launch with other fields")
+        pairs = dict(zip(flat[::2], flat[1::2], strict=True))
+        texts = [isolation.decode(), program.decode(), unpack(argv), pairs, cwd.decode()]
+        return cls._make([*texts, *map(_texts, paths), *count])
+
+
+def _texts(listed: bytes) -> list[str]:
+    return [path.decode() for path in unpack(listed)]
 
 
 def pack(fields: Sequence[bytes]) -> bytes:

@@ -7,7 +7,7 @@ the request says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -205,7 +205,8 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
         digest=NOWHERE,
         targets={},
         connectors={name: _connector(spec, secrets) for name, spec in profile.connectors.items()},
-        values=dict.fromkeys(_names(profile, "env"), FOLDER),
+        values=dict.fromkeys(_names(profile, "env"), FOLDER)
+        | dict.fromkeys(_names(profile, "env", _hosts_of), WORD),
         safety=Safety(default_mode=Mode.DRY_RUN, schedule=Schedule(source="")),
     )
     context = Context(
@@ -217,6 +218,7 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
         parameters=_stand_ins(intent),
         isolation=dict.fromkeys(Isolation, True),
         several=False,
+        observed=lambda path: NOWHERE,
     )
     attributes = dict.fromkeys(_names(profile, "target"), WORD)
     target = ResolvedTarget(
@@ -260,16 +262,22 @@ def _connector(spec: ConnectorSpec, secrets: Mapping[str, str]) -> ConnectorConf
     )
 
 
-def _names(profile: Profile, space: str) -> set[str]:
-    """Return every name of `space` that a placeholder of the profile asks for."""
+def _names(
+    profile: Profile, space: str, texts: Callable[[ActionSpec], tuple[str, ...]] | None = None
+) -> set[str]:
+    """Return every name of `space` that a placeholder of the profile asks for in `texts`, else anywhere."""
     return {
         name
         for connector in profile.connectors.values()
         for action in connector.actions.values()
-        for text in _texts_of(action)
+        for text in (texts or _texts_of)(action)
         for found, name in names_in(text)
         if found == space and name is not None
     }
+
+
+def _hosts_of(action: ActionSpec) -> tuple[str, ...]:
+    return action.process.egress or ()
 
 
 def _texts_of(action: ActionSpec) -> tuple[str, ...]:
@@ -281,5 +289,7 @@ def _texts_of(action: ActionSpec) -> tuple[str, ...]:
         *([action.stdin] if action.stdin is not None else ()),
         *action.writable,
         *(action.env or {}).values(),
+        *_hosts_of(action),
+        *(action.process.script.files.values() if action.process.script is not None else ()),
         *(value for value in equals if isinstance(value, str)),
     )

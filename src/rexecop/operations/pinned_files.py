@@ -17,7 +17,7 @@ ENVIRONMENT_FILE: Final = "environment.yaml"
 
 FOLDERS: Final = (
     *("intents", "workflows", "connectors", "validation_rules", "normalizers", "fixtures"),
-    *("reactions", "triggers", "policy"),
+    *("reactions", "triggers", "policy", "scripts"),
 )
 ENDINGS: Final = (".yaml", ".yml", ".cedar", ".cedarschema", ".json")
 
@@ -89,6 +89,8 @@ def files_of_snapshot(data: bytes, kind: str) -> dict[str, bytes]:
 
 def _belongs(path: str) -> bool:
     folder, slash, _ = path.partition("/")
+    if slash and folder == "scripts":
+        return True  # Whatever the interpreter calls its files.
     return path.endswith(ENDINGS if slash else (".yaml", ".yml")) and (not slash or folder in FOLDERS)
 
 

@@ -22,6 +22,7 @@ from rexecop.operations.errors import (
 )
 from rexecop.operations.inline_secrets import refuse_secret_values
 from rexecop.operations.planning_steps import Compiler, Context
+from rexecop.operations.process_spec import Observed
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import listed, unknown
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
@@ -65,9 +66,15 @@ class PlanDraft:
 
 
 def compile_plan(
-    request: PlanRequest, profile: Profile, environment: Environment, isolation: Mapping[Isolation, bool]
+    request: PlanRequest,
+    profile: Profile,
+    environment: Environment,
+    isolation: Mapping[Isolation, bool],
+    observed: Observed = lambda path: None,
 ) -> PlanDraft:
     """Return what would run for `request`; `isolation` says which classes were reached here.
+
+    `observed` gives the digests of interpreters; by default there are none, and no script runs.
 
     Raises:
         IntentUnknown, TargetUnknown, ModeRefused, ParameterRefused, ConnectorRefused,
@@ -92,6 +99,7 @@ def compile_plan(
         parameters=parameters,
         isolation=isolation,
         several=len(targets) > 1,
+        observed=observed,
     )
     if len(targets) * len(context.workflow.steps) > PLAN_STEPS_MAX:
         raise PlanTooLarge(

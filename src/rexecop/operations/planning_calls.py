@@ -11,10 +11,11 @@ from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, Paramet
 from rexecop.operations.guards import check_command
 from rexecop.operations.placeholders import expand, expand_words, is_spread, literal, names_in
 from rexecop.operations.planning_exchanges import EXCHANGES
+from rexecop.operations.process_spec import ScriptSpec, hosts, pinned_script
 from rexecop.operations.profile_model import ActionSpec, CommandShape, Profile
 from rexecop.operations.reading import listed, unknown
 from rexecop.operations.scripted import ScriptedAction
-from rexecop.proof.call import Call, ExchangeRequest, ProcessRequest, Request, ScriptedRequest, Text
+from rexecop.proof.call import Call, ExchangeRequest, ProcessRequest, Request, Script, ScriptedRequest, Text
 from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import Effect, Grade, strongest
 
@@ -161,6 +162,7 @@ def _process_request(making: Making) -> ProcessRequest:
     check_command(argv, effect, where)
     if action.writable and effect is Effect.READ:
         raise ConnectorRefused(f"`{where}` is a read and names `writable` folders", field=where)
+    script = action.process.script
     return ProcessRequest(
         argv=argv,
         stdin=None if action.stdin is None else expand(action.stdin, values, where),
@@ -168,7 +170,24 @@ def _process_request(making: Making) -> ProcessRequest:
         if not action.env
         else {key: expand(text, values, where) for key, text in action.env.items()},
         writable=tuple(_folder(literal(text, values, where), where) for text in action.writable),
+        tty=action.process.tty,
+        umask=action.process.umask,
+        user=action.process.user,
+        rlimits=action.process.rlimits,
+        egress=hosts(action.process.egress, values, where),
+        script=None if script is None else _pinned(making, script),
     )
+
+
+def _pinned(making: Making, spec: ScriptSpec) -> Script:
+    """Return the pinned script; what it says it does is no more than its action may do."""
+    where = f"{making.bound.spec.name}.{spec.path}"
+    for name in spec.actions:
+        declared = effect_of(making.bound.action(name), making.bound, making.profile)
+        if strongest([making.effect, declared]) is not making.effect:
+            does = f"`{where}` says it does `{name}`, which is a {declared}"
+            raise ConnectorRefused(f"{does}, and its action is a {making.effect}", field=where, found=name)
+    return pinned_script(spec, making.profile.scripts, making.values, making.observed, where)
 
 
 def _command(action: ActionSpec, bound: Bound, where: str) -> CommandShape:

@@ -12,6 +12,7 @@ from rexecop.operations.errors import InternalActionUnknown, IsolationUnavailabl
 from rexecop.operations.normalizer_spec import THIS, Normalizer
 from rexecop.operations.placeholders import Values, literal_scalar
 from rexecop.operations.planning_calls import build_call, effect_of, grade_of_exchange
+from rexecop.operations.process_spec import Observed
 from rexecop.operations.profile_model import (
     ActionSpec,
     IntentSpec,
@@ -22,17 +23,20 @@ from rexecop.operations.profile_model import (
 )
 from rexecop.operations.reading import close_to, listed, unknown
 from rexecop.operations.targets import ResolvedTarget
-from rexecop.proof.call import Call, Limits, Slot
+from rexecop.proof.call import Call, Limits, ProcessRequest, Slot
 from rexecop.proof.canonical import Json
+from rexecop.proof.egress import holds_egress
 from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, Probe, Retry, Step
-from rexecop.proof.vocabulary import Effect, Grade, Isolation, Mode
+from rexecop.proof.vocabulary import CONFINING, Effect, Grade, Isolation, Mode
 
 TIMEOUT_MS: Final = 10_000  # What the seed's backends give a call; in an emergency no read gets more.
 OUTPUT_BYTES: Final = 64 * 1024  # Likewise.
 RETRIED: Final = ("timeout", "transient_connector_error")  # What "every class" means: those that may pass.
 NOT_FOR_CHANGES: Final = frozenset({"timeout", "unknown_outcome"})  # Such a call may have happened.
+GRACE_MS_MAX: Final = 10_000  # What a verifier takes for the end of a call, and not for more of it.
 MARKERS: Final = frozenset({"record_execution_checkpoint", "record_rollback_marker"})
-CONTAINED: Final = frozenset({Isolation.BUBBLEWRAP, Isolation.LANDLOCK_SECCOMP})
+# What `best` may come to. A control group confines no more than bubblewrap does, and gVisor is another
+# kernel, so both are for whoever asks for them by name.
 STRENGTH: Final = (Isolation.BUBBLEWRAP, Isolation.LANDLOCK_SECCOMP, Isolation.RLIMITS, Isolation.NONE)
 
 
@@ -48,6 +52,7 @@ class Context:
     parameters: Mapping[str, Json]
     isolation: Mapping[Isolation, bool]
     several: bool
+    observed: Observed
     bound: dict[str, Bound] = field(default_factory=dict)
     from_environment: dict[str, None] = field(default_factory=dict)
 
@@ -59,13 +64,14 @@ class Context:
         return found
 
     def reach(self, wanted: Isolation | None, where: str) -> Isolation:
-        """Return the isolation class for a call: the one asked for, else the strongest reached.
+        """Return the isolation class for a call: the one asked for, else the strongest reached of `STRENGTH`.
 
         Raises:
             IsolationUnavailable: it was not reached on this machine.
         """
-        reached = [item for item in STRENGTH if self.isolation.get(item)]
-        if wanted is None and not reached:
+        reached = [item for item in Isolation if self.isolation.get(item)]
+        best = next((item for item in STRENGTH if item in reached), None)
+        if wanted is None and best is None:
             raise IsolationUnavailable(
                 f"`{where}`: no isolation class was reached here; run `rexecop doctor`"
             )
@@ -76,7 +82,7 @@ class Context:
                 found=str(wanted),
                 allowed=listed(reached),
             )
-        return wanted or reached[0]
+        return wanted or best or Isolation.NONE
 
 
 class Compiler:
@@ -181,6 +187,7 @@ class Compiler:
             effect=effect,
             values=values,
             connection=connection,
+            observed=self.context.observed,
         )
         return effect, build_call(making)
 
@@ -192,16 +199,34 @@ class Compiler:
             isolation = self.context.reach(
                 action.isolation or config.isolation, f"{config.name}.{action.name}"
             )
+        egress = call.request.egress if isinstance(call.request, ProcessRequest) else None
+        if egress is not None and not holds_egress(isolation, egress):
+            raise IsolationUnavailable(
+                f"`{config.name}.{action.name}` reaches {listed(egress) or 'no host'} only, and isolation "
+                f"`{isolation}` cannot hold a program to that",
+                found=str(isolation),
+                allowed=listed(item for item in Isolation if holds_egress(item, egress)),
+            )
         if call.effect is not Effect.READ:
             return isolation, None
-        return isolation, Grade.CONTAINED if isolation in CONTAINED else grade_of_exchange(call.request)
+        contained = isolation in CONFINING and not egress
+        return isolation, Grade.CONTAINED if contained else grade_of_exchange(call.request)
 
     def _limits(self, spec: StepSpec, action: ActionSpec, config: ConnectorConfig) -> Limits:
         timeout = spec.timeout_ms or action.timeout_ms or config.timeout_ms or TIMEOUT_MS
         output = action.output_bytes or config.output_bytes or OUTPUT_BYTES
         if self.context.mode is Mode.EMERGENCY_READONLY:
             timeout, output = min(timeout, TIMEOUT_MS), min(output, OUTPUT_BYTES)
-        return Limits(timeout_ms=timeout, output_bytes=output)
+        plain = Limits(timeout_ms=timeout, output_bytes=output)
+        return replace(
+            plain,
+            grace_ms=plain.grace_ms if action.grace_ms is None else min(action.grace_ms, GRACE_MS_MAX),
+            processes=action.processes or plain.processes,
+            memory_bytes=action.memory_bytes,
+            raw_output_bytes=None
+            if action.raw_output_bytes is None
+            else max(action.raw_output_bytes, output),
+        )
 
     def _retry(self, spec: RetrySpec | None, action: ActionSpec, effect: Effect) -> Retry | None:
         if spec is None or not spec.retries or self.context.mode is Mode.EMERGENCY_READONLY:

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from rexecop.operations.errors import ProfileRefused, SecretInline
 from rexecop.operations.normalizer_spec import read_normalizer
 from rexecop.operations.pinned_files import profile_snapshot
+from rexecop.operations.process_spec import SCRIPTS
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.profile_parts import read_connector, read_intent, read_workflow
 from rexecop.operations.reading import Node, Place, Problems, listed
@@ -51,6 +52,7 @@ def read_profile(files: Mapping[str, bytes], problems: Problems) -> Profile:
         rules=_folder(files, "validation_rules", read_rules, problems),
         normalizers=_folder(files, "normalizers", read_normalizer, problems),
         fixtures=_folder(files, "fixtures", _read_fixture, problems),
+        scripts=_scripts(files, problems),
     )
     _below(files, OPAQUE, problems)  # Other parts read these; here they only have to be strict YAML.
     _check_names(profile, problems)
@@ -95,6 +97,16 @@ def _folder(
         if stem in found:
             problems.add(f"`{stem}` is in two files", Place(path), found=stem)
         found[stem] = read(root, stem)
+    return found
+
+
+def _scripts(files: Mapping[str, bytes], problems: Problems) -> dict[str, str]:
+    found = {}
+    for path in sorted(path for path in files if path.startswith(SCRIPTS)):
+        try:
+            found[path] = files[path].decode()
+        except UnicodeDecodeError:
+            problems.add("a script is UTF-8 text", Place(path))
     return found
 
 

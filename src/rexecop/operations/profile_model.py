@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rexecop.operations.normalizer_spec import Normalizer
 from rexecop.operations.parameters import ParameterSchema
+from rexecop.operations.process_spec import PLAIN, ProcessSpec
 from rexecop.operations.reading import Place
 from rexecop.operations.scripted import ScriptedAction
 from rexecop.operations.validation import Rule
@@ -66,6 +67,11 @@ class ActionSpec:
     isolation: Isolation | None = None
     timeout_ms: int | None = None
     output_bytes: int | None = None
+    raw_output_bytes: int | None = None
+    memory_bytes: int | None = None
+    processes: int | None = None
+    grace_ms: int | None = None
+    process: ProcessSpec = PLAIN
     normalizer: str | None = None
     precondition: Expectation | None = None
     postcondition: Expectation | None = None
@@ -139,7 +145,7 @@ class IntentSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A whole profile. `digest` names the snapshot of its files; `workflows` is keyed by path."""
+    """A whole profile. `digest` names the snapshot of its files; workflows and scripts are keyed by path."""
 
     name: str
     version: str
@@ -151,3 +157,11 @@ class Profile:
     rules: Mapping[str, tuple[Rule, ...]]
     normalizers: Mapping[str, Normalizer]
     fixtures: Mapping[str, Mapping[str, ScriptedAction]]
+    scripts: Mapping[str, str]
+
+    @property
+    def interpreters(self) -> tuple[str, ...]:
+        """Return the interpreters that scripts of the profile name, each once."""
+        actions = (action for connector in self.connectors.values() for action in connector.actions.values())
+        named = {action.process.script.interpreter for action in actions if action.process.script is not None}
+        return tuple(sorted(named))

@@ -10,6 +10,7 @@ from rexecop.lanes.failures import Failure
 from rexecop.operations.environment import OUTPUT_BYTES_MAX, read_isolation
 from rexecop.operations.parameters import read_parameters
 from rexecop.operations.patterns import pattern_problem
+from rexecop.operations.process_spec import LIMIT_MAX, PROCESS_KEYS, ScriptSpec, read_process
 from rexecop.operations.profile_model import (
     ActionSpec,
     CommandShape,
@@ -31,6 +32,8 @@ from rexecop.proof.vocabulary import Effect, Mode
 STEPS_MAX: Final = 256  # What one person can still review as one workflow.
 RETRIES_MAX: Final = 10  # Beyond that a person should look.
 ARGUMENTS_MAX: Final = 256  # A command with more arguments is a list of files, and belongs into its input.
+RAW_OUTPUT_BYTES_MAX: Final = 1 << 40  # Counted and dropped: only time is spent on it.
+PROCESSES_MAX: Final = 4_096
 APPROVALS_MAX: Final = 16  # More people than this do not read a call, they wave it through.
 _APPROVAL: Final = re.compile(r"([1-9][0-9]{0,2}) of ([A-Za-z0-9][A-Za-z0-9_.-]{0,63})")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -52,8 +55,9 @@ _CONNECTOR_KEYS: Final = (
     "network_policy_binding_by_backend timeout_default contract public_projection safe_output_fields"
 )
 _ACTION_KEYS: Final = (
-    "effect idempotent command args stdin env writable isolation timeout output_bytes normalize "
-    "precondition postcondition probe undo description"
+    "effect idempotent command args stdin env writable isolation timeout output_bytes raw_output_bytes "
+    "memory_bytes processes grace normalize precondition postcondition probe undo description "
+    f"{PROCESS_KEYS}"
 )
 _HTTP_KEYS: Final = (
     "method path query body unwrap pagination mutating max_response_bytes public_projection "
@@ -240,7 +244,9 @@ def _action(
     described = fields.get("command") is not None
     if described and command is not None:
         fields.node.refuse(f"the command of `{name}` is written twice, here and under `command_shapes`")
-    shape = fields.node if described else command
+    process, shape = read_process(fields), fields.node if described else command
+    if process.script is not None and shape is not None:
+        fields.node.refuse(f"`{name}` runs a command or a script, not both")
     method = None if http is None else http.fields(_HTTP_KEYS, "method path")
     return ActionSpec(
         name=name,
@@ -248,7 +254,7 @@ def _action(
         effect=fields.maybe("effect", lambda node: node.one_of(Effect)),
         idempotent=fields.maybe("idempotent", Node.boolean),
         mutating=None if method is None else method.maybe("mutating", Node.boolean),
-        command=None if shape is None else _command(shape),
+        command=_interpreted(process.script) if shape is None else _command(shape),
         http=None if http is None else http.mapping(),
         stdin=fields.maybe("stdin", Node.text),
         env={key: item.text() for key, item in fields.entries("env", _VARIABLE)} or None,
@@ -256,6 +262,11 @@ def _action(
         isolation=read_isolation(fields),
         timeout_ms=fields.maybe("timeout", Node.duration),
         output_bytes=fields.maybe("output_bytes", lambda node: node.integer(1, OUTPUT_BYTES_MAX)),
+        raw_output_bytes=fields.maybe("raw_output_bytes", lambda node: node.integer(1, RAW_OUTPUT_BYTES_MAX)),
+        memory_bytes=fields.maybe("memory_bytes", lambda node: node.integer(1, LIMIT_MAX)),
+        processes=fields.maybe("processes", lambda node: node.integer(1, PROCESSES_MAX)),
+        grace_ms=fields.maybe("grace", Node.duration),
+        process=process,
         normalizer=fields.maybe("normalize", Node.token),
         precondition=fields.maybe("precondition", _expectation),
         postcondition=fields.maybe("postcondition", _expectation),
@@ -267,6 +278,10 @@ def _action(
 def _command(node: Node) -> CommandShape:
     fields = node.fields(f"command args public_projection safe_output_fields {_ACTION_KEYS}", "command")
     return CommandShape(command=fields.text("command"), args=fields.texts("args", ARGUMENTS_MAX))
+
+
+def _interpreted(script: ScriptSpec | None) -> CommandShape | None:
+    return None if script is None else CommandShape(command=script.interpreter, args=script.args)
 
 
 def _probe(node: Node) -> ProbeSpec:

@@ -41,8 +41,49 @@ Text = str | tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terminal:
+    """The size of the pseudo-terminal a program runs in."""
+
+    rows: int = 24
+    columns: int = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceLimits:
+    """Limits of the kernel on each process (`setrlimit(2)`); None leaves the lane's own."""
+
+    open_files: int | None = None
+    file_bytes: int | None = None
+    cpu_seconds: int | None = None
+    address_bytes: int | None = None
+    user_processes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """A program as text: `argv[0]` of the request interprets `text`, whose bytes have `digest`.
+
+    `interpreter` is the digest of the interpreter's file as it was when the call was
+    planned. `files` are argument files by name; they follow the arguments in the order of
+    their names. `actions` are those of its connector that the script says it carries out.
+    """
+
+    interpreter: Digest
+    digest: Digest
+    text: str
+    files: Mapping[str, str] | None = None
+    actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRequest:
-    """Run `argv` without a shell; `env` is all the child inherits beside the lane's allow-list."""
+    """Run `argv` without a shell; `env` is all the child inherits beside the lane's allow-list.
+
+    With `tty` it runs in a terminal of its own: `stdin` is typed, output is one stream.
+    `umask` are four octal digits, `user` the account it runs as. `egress` are the only
+    `host:port` it may connect to, through a proxy; () is no network at all, and None is
+    what its isolation class gives. A `script` runs with an empty environment.
+    """
 
     kind: ClassVar[str] = "process/1"
 
@@ -51,6 +92,12 @@ class ProcessRequest:
     env: Mapping[str, Text] | None = None
     cwd: str | None = None
     writable: tuple[str, ...] = ()
+    tty: Terminal | None = None
+    umask: str | None = None
+    user: str | None = None
+    rlimits: ResourceLimits | None = None
+    egress: tuple[str, ...] | None = None
+    script: Script | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,13 +179,18 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one call may use, all enforced by the lane."""
+    """What one call may use, all enforced by the lane.
+
+    `output_bytes` of each stream are kept. What comes after is counted and dropped, up to
+    `raw_output_bytes` in all, where the call is ended; None is the lane's own margin.
+    """
 
     timeout_ms: int
     output_bytes: int
     grace_ms: int = 500
     processes: int = 64
     memory_bytes: int | None = None
+    raw_output_bytes: int | None = None
 
 
 def route_of(request: Request) -> str:

@@ -25,6 +25,7 @@ from rexecop.proof.call import (
 )
 from rexecop.proof.canonical import Digest, Json, canonical_bytes, digest_of
 from rexecop.proof.chain import Sealed
+from rexecop.proof.codec import to_json
 from rexecop.proof.errors import RecordMalformed
 from rexecop.proof.message import parts_of
 from rexecop.proof.plaintext import escape, in_quotes, quote
@@ -47,6 +48,8 @@ _ISOLATION: Final[Mapping[Isolation, str]] = {
     Isolation.RLIMITS: "rlimits: limits only, sees what its user sees",
     Isolation.LANDLOCK_SECCOMP: "landlock-seccomp",
     Isolation.BUBBLEWRAP: "bubblewrap",
+    Isolation.BUBBLEWRAP_CGROUP: "bubblewrap-cgroup",
+    Isolation.GVISOR: "gvisor",
     Isolation.NOT_APPLICABLE: "not-applicable",
 }
 
@@ -238,6 +241,7 @@ def _call(indent: str, call: Call) -> Lines:
             yield _line(f"{indent}in folder", quote(request.cwd))
         for path in request.writable:
             yield _line(f"{indent}may write", quote(path))
+        yield from _surroundings(indent, request)
         return
     if isinstance(request, HandlerRequest):
         yield _line(f"{indent}handler", quote(request.action))
@@ -277,6 +281,29 @@ def _part(part: Json) -> str:
         ((place, name),) = part.items()
         return f"<{place} {quote(str(name))}>"
     return in_quotes(str(part))
+
+
+def _surroundings(indent: str, request: ProcessRequest) -> Lines:
+    if (tty := request.tty) is not None:
+        yield _line(f"{indent}in terminal", f"of {tty.rows} rows and {tty.columns} columns")
+    if request.umask is not None:
+        yield _line(f"{indent}umask", quote(request.umask))
+    if request.user is not None:
+        yield _line(f"{indent}as user", quote(request.user))
+    if request.rlimits is not None:
+        limits = to_json(request.rlimits).items()
+        yield _line(f"{indent}held to", *(f"{name}={value}" for name, value in sorted(limits)))
+    if request.egress is not None:
+        yield _line(f"{indent}may reach", *(map(quote, request.egress) if request.egress else ["no host"]))
+    if (script := request.script) is not None:
+        yield _line(f"{indent}script", script.digest)
+        yield _line(f"{indent}interpreter", script.interpreter)
+        for name in script.actions:
+            yield _line(f"{indent}which does", quote(name))
+        for line in script.text.split("\n"):
+            yield _line(f"{indent}|", quote(line))
+        for name, text in sorted((script.files or {}).items()):
+            yield _line(f"{indent}file", f"{quote(name)}={quote(text)}")
 
 
 def _reply(reply: ScriptedReply) -> Iterator[str]:
@@ -322,6 +349,8 @@ def _limits(limits: Limits) -> Iterator[str]:
     yield f"{limits.processes} processes,"
     if limits.memory_bytes is not None:
         yield f"{limits.memory_bytes} bytes of memory,"
+    if limits.raw_output_bytes is not None:
+        yield f"ended past {limits.raw_output_bytes} bytes of output,"
     yield f"{limits.grace_ms} ms to end"
 
 

@@ -51,7 +51,16 @@ class Isolation(StrEnum):
     RLIMITS = "rlimits"
     LANDLOCK_SECCOMP = "landlock-seccomp"
     BUBBLEWRAP = "bubblewrap"
+    BUBBLEWRAP_CGROUP = "bubblewrap-cgroup"
+    GVISOR = "gvisor"
     NOT_APPLICABLE = "not-applicable"
+
+
+PRIVATE_NETWORK: Final = frozenset({Isolation.BUBBLEWRAP, Isolation.BUBBLEWRAP_CGROUP})
+"""The classes with a network of their own, which a proxy can open to single hosts."""
+
+CONFINING: Final = PRIVATE_NETWORK | {Isolation.LANDLOCK_SECCOMP}
+"""The classes that can back the grade `contained`; whether they do is measured at the call."""
 
 
 class Ended(StrEnum):

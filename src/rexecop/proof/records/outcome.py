@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.records.base import Record
 from rexecop.proof.vocabulary import Ended
+
+PEERS: Final = "peers"
+EGRESS_LIST: Final = "egress-list"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +34,9 @@ class Measured:
     """What was really in force around the call, as observed by the lane.
 
     `isolation` is the class reached; `facts` the values it was concluded from.
-    `network` is `none`, `host`, `peers` (only the peers its call names), or `not-applicable`.
-    `protection` names what bounds a runner that was thawed too late.
+    `network` is `none`, `host`, `peers` (only the peers its call names), `egress-list` (single
+    hosts through a proxy, named in `facts`), or `not-applicable`. `protection` names what
+    bounds a runner that was thawed too late.
     """
 
     isolation: str

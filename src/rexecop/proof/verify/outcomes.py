@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from rexecop.proof.call import ScriptedRequest, reaches_only
+from rexecop.proof.call import ScriptedRequest
 from rexecop.proof.canonical import Digest, commit, same
 from rexecop.proof.chain import Sealed
+from rexecop.proof.egress import keeps_to, within
 from rexecop.proof.records import (
     Approval,
     Attempt,
@@ -26,10 +27,11 @@ from rexecop.proof.records import (
     Verb,
 )
 from rexecop.proof.records.decision import Obligations
+from rexecop.proof.records.outcome import EGRESS_LIST, PEERS, Measured
 from rexecop.proof.records.plan import CallStep, Step
 from rexecop.proof.records.ticket import budget_subject
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened, call_steps, steps_by_id, steps_by_key
-from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Grade, Isolation, Mode, Phase, State, Verdict
+from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Isolation, Mode, Phase, State, Verdict
 
 _STRENGTH: Final[tuple[str, ...]] = tuple(Isolation)[:-1]  # Weakest first; without `not-applicable`.
 GRACE_MS_MAX: Final = 10_000  # What a call may take to end beyond its time; profiles say less.
@@ -233,14 +235,25 @@ def _obligations(kept: Obligations, evidence: Evidence, notes: Notes) -> None:
         most = None if kept.timeout_ms is None else kept.timeout_ms + GRACE_MS_MAX
         slow = most is not None and outcome.ended is Ended.OK and outcome.duration_ms > most
         notes.when(slow, "E09h", sealed, f"took longer than {kept.timeout_ms} ms and the grace to end")
-        bound = kept.no_network or kept.egress is not None
-        reached = bound and outcome.measured is not None and outcome.measured.network == "host"
+        reached = outcome.measured is not None and not _kept_in(kept, outcome.measured)
         notes.when(reached, "E09h", sealed, "could reach the network")
     for sealed, receipt in evidence.of(Receipt):
         named = {entry.name for entry in receipt.obligations}
         for name, word in _OBLIGATION_NAMES.items():
             silent = getattr(kept, name) != getattr(_NOTHING_ASKED, name) and word not in named
             notes.when(silent, "E09h", sealed, f"does not say how `{word}` was met")
+
+
+def _kept_in(kept: Obligations, measured: Measured) -> bool:
+    """Return whether the network that was measured leads nowhere that it may not."""
+    if not kept.no_network and kept.egress is None:
+        return True
+    if kept.no_network:
+        return measured.network not in ("host", PEERS, EGRESS_LIST)
+    if measured.network != EGRESS_LIST:
+        return measured.network != "host"
+    told = (measured.facts or {}).get("egress")
+    return isinstance(told, list) and within(map(str, told), kept.egress or ())
 
 
 def _wave(most: int, evidence: Evidence, notes: Notes) -> None:
@@ -279,9 +292,8 @@ def _plan_keeps(kept: Obligations, sealed: Sealed, plan: Plan, notes: Notes) -> 
             continue  # It cannot do I/O, so isolation and network have nothing to bound.
         weak = kept.isolation is not None and _strength(step.isolation) < _strength(kept.isolation)
         notes.when(weak, "E09h", sealed, f"runs step `{step.id:.64}` with less than `{kept.isolation}`")
-        free = step.grade is not Grade.CONTAINED
-        elsewhere = kept.egress is not None and not reaches_only(step.call.request, kept.egress)
-        reaches = free and (kept.no_network or elsewhere)
+        bounds = ([()] if kept.no_network else []) + ([kept.egress] if kept.egress is not None else [])
+        reaches = not all(keeps_to(step, hosts) for hosts in bounds)
         notes.when(reaches, "E09h", sealed, f"does not keep step `{step.id:.64}` from the network")
 
 
