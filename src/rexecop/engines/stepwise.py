@@ -28,6 +28,7 @@ def count(op: Operation, make: Make, authority: Authority, at: datetime) -> Tall
         enrolments=authority.enrolments(),
         groups=authority.policy(op.the_plan.profile).groups(),
         at=at,
+        instance=authority.trust_records(),
         step=make.step,
         call=call_digest(make.call),
     )
