@@ -247,7 +247,7 @@ def delegation(
     instance: str = INSTANCE,
     **changes: object,
 ) -> Sealed:
-    """Return `person` giving `to` their vote for a day, signed by the key of `key` (their own if not said)."""
+    """Return `person` giving `to` their vote for a day, signed by their key, or that of `key`."""
     base = DelegationStatement(
         instance=INSTANCE,
         giver=by_key(person),

@@ -46,7 +46,7 @@ def read_scope(typed: Sequence[str]) -> DelegationScope:
         kind, _, name = one.partition(":")
         if kind not in found or not name or len(typed) > SCOPES_MAX or not _known(kind, name):
             allowed = f"environment:NAME, intent:NAME, {', '.join(f'effect:{effect}' for effect in Effect)}"
-            raise DelegationRefused(
+            raise _refused(
                 f"`{one:.60}` is no scope; allowed are at most {SCOPES_MAX} of: {allowed}",
                 found=one[:60],
                 allowed=allowed,
@@ -76,10 +76,10 @@ def delegation_statement(
         DelegationRefused: it ends never, too late or before it begins, has no reason, or is to oneself.
     """
     if person_key(delegate) == person_key(giver.person):
-        raise DelegationRefused(f"`{delegate:.64}` has that vote already", person=delegate)
+        raise _refused(f"`{delegate:.64}` has that vote already", person=delegate)
     if not now < until <= now + DELEGATION_VALID_MAX:
         limit = DELEGATION_VALID_MAX.days
-        raise DelegationRefused(f"it must end within {limit} days, not at {format_time(until)}", limit=limit)
+        raise _refused(f"it must end within {limit} days, not at {format_time(until)}", limit=limit)
     require_reason(reason)
     return DelegationStatement(
         instance=instance,
@@ -101,7 +101,7 @@ def require_reason(reason: str) -> None:
         DelegationRefused: it does not.
     """
     if not 0 < len(reason.strip()) <= REASON_LENGTH_MAX:
-        raise DelegationRefused(f"the reason is recorded: 1 to {REASON_LENGTH_MAX} letters")
+        raise _refused(f"the reason is recorded: 1 to {REASON_LENGTH_MAX} letters")
 
 
 def scope_in_words(said: DelegationStatement) -> str:
@@ -126,3 +126,7 @@ def signed_in_words(said: DelegationStatement) -> str:
 
 def _known(kind: str, name: str) -> bool:
     return kind != "effect" or name in tuple(Effect)
+
+
+def _refused(what: str, **facts: str | int) -> DelegationRefused:
+    return DelegationRefused(what, next_steps=("rexecop delegate --help",), **facts)
