@@ -81,7 +81,7 @@ ENTRIES: Final = (
         "delegate",
         "approve",
         "give your vote to somebody, until a date",
-        "rexecop delegate bob --until 2030-01-31 --reason leave --key approver.key",
+        "rexecop delegate list",
     ),
     _entry(
         "export", "prove", "cut a bundle that a stranger can check", "rexecop export @ --output proof.rxb"

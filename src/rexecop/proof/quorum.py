@@ -137,13 +137,11 @@ def tally(
         found: Counted | Objection | str | None = withdrawn.get(sealed.digest)
         if sealed.digest not in withdrawn:
             found = _judge(case, sealed, seen)
-        if found is None:
-            continue
         if isinstance(found, str):
             denied_by.setdefault(person_key(found), found)
         elif isinstance(found, Counted):
             counted.append(found)
-        else:
+        elif found is not None:
             excluded.append(replace(found, approval=sealed.digest))
     missing = unfilled(terms.approvals, [item.groups for item in counted])
     asks = terms.verdict is Verdict.APPROVAL_REQUIRED and bool(terms.approvals)
