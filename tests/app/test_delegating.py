@@ -236,6 +236,8 @@ def test_a_step_takes_the_vote_of_a_delegate_too() -> None:
         assert denied.code == "approval-denied"
         assert not any(step.startswith("rexecop approve") for step in denied.next_steps)
         assert any(f"deny {operation} --step {STEP} --withdraw" in step for step in denied.next_steps)
+        other = await refused(instance.approve(operation, key=folder / "carol"))
+        assert other.next_steps == (f"rexecop deny {operation} --step {STEP} --withdraw --key FILE",)
         await instance.approve(operation, key=dora, behalf="bob", step=STEP, withdraws=True)
         seen = await instance.approve(operation, key=dora, behalf="bob", step=STEP)
         assert seen.awaiting is not None and seen.awaiting.approved_by == ("dora for bob",)
@@ -319,6 +321,12 @@ def test_reminders_name_the_delegate_beside_whose_vote_is_awaited() -> None:
         (found,) = await remind(instance, None)
         assert found.operation_id == operation
         assert found.waits_for == ("bob", "carol", "dora") and found.remind == found.waits_for
+        require_two(folder)
+        operation = await waiting(instance, folder)
+        await instance.approve(operation, key=folder / "dora", behalf="bob")
+        found = next(one for one in await remind(instance, None) if one.operation_id == operation)
+        # With her word for him, neither of the two adds anything.
+        assert found.waits_for == ("carol",)
 
     told(story)
 

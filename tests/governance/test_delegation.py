@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,11 +17,12 @@ from rexecop.governance.delegation import (
 from rexecop.governance.errors import ApprovalRefused, DelegationRefused
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.chain import Sealed, seal
-from rexecop.proof.delegation import DELEGATION_VALID_MAX, delegations
+from rexecop.proof.delegation import DELEGATION_VALID_MAX, Given, delegations, resting_on
 from rexecop.proof.quorum import Groups, Tally, tally
-from rexecop.proof.records import Approval, Delegation
+from rexecop.proof.records import Approval, Delegation, Intent, Plan
 from rexecop.proof.records.approval import Coverage
 from rexecop.proof.records.decision import ApprovalLimit, Terms
+from rexecop.proof.standing import coverage_digest
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Effect, Established, Mode
 from tests.governance import cases
@@ -206,6 +207,17 @@ def test_one_given_after_the_plan_counts_for_the_giver_signs_it() -> None:
     assert count(yes("bob", "carol"), chain=(delegation("carol", "bob", at=NOW + MINUTE),)).satisfied
 
 
+def test_at_the_end_of_time_a_delegation_still_has_an_end() -> None:
+    last = datetime(9999, 12, 31, tzinfo=UTC)
+    given = delegation("carol", "bob", at=last, until=last + MINUTE)
+    asked, planned = INTENT.record, PLAN.record
+    assert isinstance(asked, Intent) and isinstance(planned, Plan)
+
+    found = resting_on("bob", "carol", asked, planned, (given,), last)
+
+    assert isinstance(found, Given) and found.sealed is given
+
+
 FORGED: dict[str, Callable[[], Sealed]] = {
     "by the key of another": lambda: delegation("carol", "bob", key="dora"),
     "over another text": lambda: _with(GIVEN, until=NOW + 20 * MINUTE),
@@ -304,8 +316,6 @@ def test_nobody_approves_beforehand_for_somebody_else() -> None:
         parameters=(),
         uses=1,
     )
-    from rexecop.proof.standing import coverage_digest
-
     named = coverage_digest(covers)
     said = statement(PLAN, ONE, "bob", on_behalf_of="carol", covers=covers, plan=named, preview=named)
     given = approval(said)

@@ -228,7 +228,9 @@ def _not_asked(op: Operation, word: Word) -> ApprovalNotAsked:
         what = f"it waits for approval of step `{awaited.id}`"
     elif word.step is not None:
         what = f"it does not wait for approval of step `{word.step:.64}`"
-    step = "" if awaited is None else f"rexecop approve {op.id} --step {awaited.id} --key FILE"
+    denied = awaited is not None and any(map(_refuses, op.said_of(awaited.id)))
+    verb, back = ("deny", " --withdraw") if denied else ("approve", "")
+    step = "" if awaited is None else f"rexecop {verb} {op.id} --step {awaited.id}{back} --key FILE"
     text = f"operation `{op.id}` is `{op.state}`; {what}"
     return ApprovalNotAsked(text, state=str(op.state), next_steps=(step or f"rexecop why {op.id}",))
 

@@ -29,8 +29,6 @@ from rexecop.proof.sshsig import sign
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Role
 
-STANDING = "standing"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelegationView:
@@ -74,9 +72,14 @@ class Delegations:
 
     def view(self) -> tuple[DelegationView, ...]:
         """Return every delegation ever given, newest first."""
-        now = self._world.clock.now()
-        given = delegations(self._authority.trust_records(), now)
+        now, given = self._given()
         return tuple(_view(one, self._authority.enrolments(), now) for one in reversed(given))
+
+    def _given(self) -> tuple[datetime, tuple[Given, ...]]:
+        """Return what is given by now, which is never before what was recorded last."""
+        chain = self._authority.trust_records()
+        now = max(self._world.clock.now(), *(one.record.at for one in chain[-1:]))
+        return now, delegations(chain, now)
 
     def prepare(
         self, to: str, *, until: str, scope: Sequence[str], reason: str, key: Path | None, agent: bool
@@ -115,8 +118,8 @@ class Delegations:
         """
         signer, giver = self._who(key, agent)
         start = f"sha256:{name.removeprefix('sha256:')}"
-        known = delegations(self._authority.trust_records(), self._world.clock.now())
-        found = [one for one in known if one.sealed.digest.startswith(start) and one.revoked is None]
+        standing = (one for one in self._given()[1] if one.revoked is None)
+        found = [one for one in standing if one.sealed.digest.startswith(start)]
         if len(found) != 1:
             raise DelegationRefused(
                 f"`{name:.80}` names no one delegation that stands",
@@ -191,11 +194,7 @@ def _view(given: Given, enrolled: Sequence[Enrolment], now: datetime) -> Delegat
         for one in enrolled
         if (one.person, one.fingerprint) == (said.giver.person, said.giver.credential)
     )
-    state = STANDING if counts else "void"
-    if now >= said.until:
-        state = "ended"
-    if given.revoked is not None:
-        state = "revoked"
+    state = "ended" if now >= said.until else "standing" if counts else "void"
     return DelegationView(
         delegation=given.sealed.digest,
         giver=said.giver.person,
@@ -204,6 +203,6 @@ def _view(given: Given, enrolled: Sequence[Enrolment], now: datetime) -> Delegat
         since=record.at,
         until=said.until,
         reason=said.reason,
-        state=state,
+        state="revoked" if given.revoked is not None else state,
         revoked=given.revoked,
     )

@@ -17,7 +17,8 @@ from rexecop.governance.errors import ApprovalRefused
 from rexecop.governance.obligations import approvals_in_words
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.fold import Operation
-from rexecop.proof.delegation import delegations
+from rexecop.proof.delegation import delegations, persons_of
+from rexecop.proof.kinship import person_key
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.instance import Note
 from rexecop.proof.vocabulary import Established, State
@@ -88,6 +89,7 @@ def _asked(instance: Instance, op: Operation) -> tuple[str, ...]:
     everybody = authority.policy(op.the_plan.profile).groups()
     groups = {rule.group: everybody.get(rule.group, frozenset()) for rule in op.missing_approvals()}
     given = delegations(authority.trust_records(), now)
+    heard: set[str] = set().union(*(persons_of(said.statement) for said in op.standing_approvals()))
     found: set[str] = set()
     for one in authority.enrolments():
         approver = Principal(person=one.person, established=Established.KEY, credential=one.fingerprint)
@@ -95,7 +97,7 @@ def _asked(instance: Instance, op: Operation) -> tuple[str, ...]:
         givers = {gift.giver.person for gift in gifts if gift.delegate == one.person}
         for voter in (one.person, *sorted(givers)):
             known = any(voter in people for people in groups.values())
-            if not known or op.given_by(voter) is not None:
+            if not known or heard & {person_key(voter), person_key(one.person)}:
                 continue
             with suppress(ApprovalRefused):
                 require_may_approve(

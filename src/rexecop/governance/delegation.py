@@ -19,11 +19,7 @@ from rexecop.proof.vocabulary import Effect
 REASON_LENGTH_MAX: Final = 1000  # A line for whoever reads later why somebody else voted.
 SCOPES_MAX: Final = 64  # More than this nobody reads before signing.
 
-_FIELDS: Final[Mapping[str, str]] = {
-    "environment": "environments",
-    "intent": "intents",
-    "effect": "effects",
-}
+_FIELDS: Final[Mapping[str, str]] = {"environment": "environments", "intent": "intents", "effect": "effects"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

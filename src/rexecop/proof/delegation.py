@@ -80,8 +80,7 @@ def is_vote_of(person: str, said: ApprovalStatement, speaker: str | None) -> boo
     """Return whether `said` is the vote of `person`; with `speaker` also whether they said it for them."""
     if person_key(said.voter) != person_key(person):
         return False
-    said_for = said.on_behalf_of is not None and person_key(said.approver.person)
-    return speaker is None or said_for == person_key(speaker)
+    return speaker is None or person_key(said.approver.person) == person_key(speaker)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +152,7 @@ def _void(given: Given, asked: Intent, planned: Plan, at: datetime) -> str | Non
         return f"{gave} was recorded by somebody else, or given elsewhere"
     if given.revoked is not None:
         return f"{gave} was taken back at {format_time(given.revoked)}"
-    if said.until > record.at + DELEGATION_VALID_MAX:
+    if said.until - record.at > DELEGATION_VALID_MAX:
         return f"{gave} is for longer than {DELEGATION_VALID_MAX.days} days"
     if at >= said.until:
         return f"{gave} ended at {format_time(said.until)}"

@@ -74,9 +74,8 @@ def check(evidence: Evidence, notes: Notes) -> None:
             _steps(sealed.digest, decision.terms, (intent[0], plan[0]), groups, evidence, notes)
     notes.duties = _duties(intent[1], notes)
     said = evidence.of(Approval)
-    notes.approvals_for = {
-        sealed.digest: one.statement.said_by for sealed, one in said if one.statement.speaker is not None
-    }
+    counted = [one.statement for sealed, one in said if sealed.digest in notes.counted]
+    notes.approvals_for = {one.said_by for one in counted if one.speaker is not None}
     if (sponsor := intent[1].sponsor) is not None:
         notes.approvals_sponsor = {
             sealed.digest

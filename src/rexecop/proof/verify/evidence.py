@@ -146,7 +146,7 @@ class Notes:
     counted: set[Digest] = field(default_factory=set)
     approvals_own: set[Digest] = field(default_factory=set)
     approvals_sponsor: set[Digest] = field(default_factory=set)
-    approvals_for: dict[Digest, str] = field(default_factory=dict)
+    approvals_for: set[str] = field(default_factory=set)
     duties: ProvedBy | None = None
     intent_proved: bool = False
     complete: Completeness | None = None

@@ -176,7 +176,7 @@ def _approvals(evidence: Evidence, notes: Notes) -> None:
         public = _signed(sealed, record.signature, data, APPROVAL_NAMESPACE, who, "E04h", notes)
         keys = [key for key in own if key.speaks_for(who.person)]
         proved = _own(sealed, public, keys, APPROVAL_NAMESPACE, who, notes)
-        if record.statement.speaker is not None:
+        if public is not None and record.statement.speaker is not None:
             # Whose vote it was, is shown by the key of who gave it and by no other.
             proved = _delegation(record, evidence, own, notes) and proved
         if proved:
