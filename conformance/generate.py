@@ -19,7 +19,8 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import conformance.windows  # noqa: F401 - it adds to the table of tamperings
+import conformance.delegations
+import conformance.windows  # noqa: F401
 from conformance.honest import STORIES
 from conformance.tamperings import TABLE, Case
 from rexecop.app.verifying import Packs

@@ -10,6 +10,15 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from conformance.delegations import (
+    no_for_another_person_taken_back_by_them,
+    step_approved_for_another_person,
+    two_who_gave_each_other_their_votes_and_used_none,
+    vote_before_it_was_taken_back,
+    vote_for_a_person_the_verifier_does_not_know,
+    vote_for_another_person,
+    vote_with_groups_that_only_the_instance_knows,
+)
 from conformance.memory_signer import MemorySigner
 from conformance.policies import BY_NAME, POLICY, decided_again, decided_change, with_policy
 from conformance.signers import signer_of
@@ -326,6 +335,33 @@ def approved_beforehand() -> Case:
     chain = instance_chain((*ENROLMENTS, recorded(*standing(book))))
     book.run(read_step(), facts=PATHS)
     return bundled(book, instance=chain)
+
+
+for title, told in (
+    ("Otto approved for Mara, who gave him her vote for this; both keys are known.", vote_for_another_person),
+    (
+        "Otto approved for somebody whose key this verifier does not know: whose vote it was is not proved.",
+        vote_for_a_person_the_verifier_does_not_know,
+    ),
+    ("Otto approved for Mara, who took her vote back afterwards.", vote_before_it_was_taken_back),
+    (
+        "Two who had given each other their votes each approved for themselves.",
+        two_who_gave_each_other_their_votes_and_used_none,
+    ),
+    (
+        "Otto said no for Mara; she took it back, and he approved for her.",
+        no_for_another_person_taken_back_by_them,
+    ),
+    (
+        "A step waited for approval of its exact call, and Otto gave it for Mara.",
+        step_approved_for_another_person,
+    ),
+    (
+        "Otto approved for Mara; no pack says who is in which group, so what the instance recorded stands.",
+        vote_with_groups_that_only_the_instance_knows,
+    ),
+):
+    logged(title)(told)
 
 
 @logged("An approved change was given up before it acted.")

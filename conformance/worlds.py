@@ -206,7 +206,11 @@ class Book:
         )
         statement = replace(statement, **more)
         signature = sshsig.sign(key, APPROVAL_NAMESPACE, encode(statement))
-        return self.add(Approval, by=by, statement=statement, signature=signature, groups=("ops",))
+        fields: dict[str, Any] = {
+            "groups": ("ops",),
+            "delegate_groups": ("ops",) if statement.speaker else (),
+        }
+        return self.add(Approval, by=by, statement=statement, signature=signature, **fields)
 
     def ticket(self, **more: Any) -> Sealed:
         plan, planned = self.last(Plan)

@@ -137,6 +137,7 @@ class FakeInstance:
         approves: bool = True,
         withdraws: bool = False,
         step: str | None = None,
+        behalf: str | None = None,
         reason: str | None = None,
     ) -> OperationView:
         await self.may_approve(name, key=key, agent=agent)
@@ -152,6 +153,7 @@ class FakeInstance:
         approves: bool = True,
         withdraws: bool = False,
         step: str | None = None,
+        behalf: str | None = None,
     ) -> None:
         if key == Path("own.key"):
             raise NotByTheRequester("`alice` asked for this and cannot approve it")

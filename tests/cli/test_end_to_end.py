@@ -10,6 +10,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,38 @@ def test_a_change_waits_is_approved_by_another_runs_and_is_undone(do: object, ro
     outputs = do(f"logs {name} --json --step write_greeting").found["outputs"]
     assert [(put["phase"], put["target"]) for put in outputs] == [("do", "localhost"), ("undo", "localhost")]
     assert do(f"logs {name} --raw --step write_greeting").out == "hello\n" + (before or b"").decode()
+
+
+def test_a_vote_is_given_away_said_listed_and_taken_back(do: object, root: Path) -> None:
+    assert callable(do)
+    if not (root / "ben.key").exists():
+        entities = root / ".rexecop" / "policy" / "starter" / "entities.yaml"
+        entities.write_text(entities.read_text() + "  ben: {groups: [approvers]}\n")
+        assert do("keys new ben.key --person ben --role approver -q").code == 0
+    give = "delegate ben --until 2999-01-01 --reason leave --key approver.key --yes"
+    for line, code in (
+        (give.replace("2999-01-01", "2001-01-01"), "expiry-refused"),
+        (give, "delegation-refused"),
+        (give.replace(" --key approver.key", ""), "usage"),
+        ("delegate revoke ff --reason back --key approver.key", "delegation-refused"),
+    ):
+        wrong = do(line)
+        assert wrong.code != 0 and f"error[{code}]" in wrong.err and wrong.out == "", wrong.err
+        assert ("try:" in wrong.err) == (code == "delegation-refused"), wrong.err
+    until = (datetime.now(tz=UTC) + timedelta(days=3)).date()
+    given = do(f"{give.replace('2999-01-01', str(until))} --scope intent:set_greeting --json").found
+    assert (given["giver"], given["delegate"], given["state"]) == ("bob", "ben", "standing")
+    assert do(CHANGE).code == 0
+    yes = do("approve @ --for bob --key ben.key --yes --json").found
+    assert yes["state"] == "approved" and yes["approved_by"] == ["ben for bob"]
+    assert "approved by ben for bob" in do("status @").out
+    assert do("delegate list --json").found["delegations"][0]["delegation"] == given["delegation"]
+    digits = given["delegation"][7:15]
+    assert do(f"delegate revoke {digits} --reason back --key approver.key --json").found["state"] == "revoked"
+    assert do(CHANGE).code == 0
+    late = do("approve @ --for bob --key ben.key --yes")
+    assert late.code == Exit.DENIED and "error[delegation-missing]" in late.err
+    assert do("delegate list -q").out.split()[0] == given["delegation"]
 
 
 def test_nobody_approves_what_they_asked_for(do: object) -> None:

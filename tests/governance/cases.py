@@ -25,6 +25,7 @@ from rexecop.proof.records.decision import (
     Terms,
     terms_digest,
 )
+from rexecop.proof.records.delegation import DELEGATION_NAMESPACE, Delegation, DelegationStatement
 from rexecop.proof.records.intent import EnvironmentRef, Intent, Origin, ProfileRef
 from rexecop.proof.records.plan import CallStep, Plan, PlannedTarget, Probe
 from rexecop.proof.trust import Enrolment
@@ -33,6 +34,7 @@ from rexecop.proof.vocabulary import Effect, Established, Gate, Isolation, Mode,
 NOW: Final = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
 OPERATION: Final = "op_01980000000070008000000000000001"
+INSTANCE: Final = "in_00000000000070008000000000000001"
 KEYS: Final[Mapping[str, MemorySigner]] = {
     name: MemorySigner(number) for number, name in enumerate(("alice", "bob", "carol", "dora", "mallory"), 1)
 }
@@ -232,6 +234,32 @@ def approval(
             groups=("approvers",),
         )
     )
+
+
+def delegation(
+    person: str,
+    to: str,
+    *,
+    key: str | None = None,
+    n: int = 9,
+    at: datetime = NOW - 30 * MINUTE,
+    by: Principal | None = None,
+    instance: str = INSTANCE,
+    **changes: object,
+) -> Sealed:
+    """Return `person` giving `to` their vote for a day, signed by their key, or that of `key`."""
+    base = DelegationStatement(
+        instance=INSTANCE,
+        giver=by_key(person),
+        delegate=to,
+        until=NOW + 24 * 60 * MINUTE,
+        nonce=f"{person} to {to}",
+        reason="on leave",
+    )
+    said = replace(base, **changes)  # type: ignore[arg-type]
+    signature = sshsig.sign(KEYS[key or person], DELEGATION_NAMESPACE, encode(said))
+    fields = {"n": n, "prev": SOME, "at": at, "by": by or said.giver}
+    return seal(Delegation(operation=instance, statement=said, signature=signature, **fields))  # type: ignore[arg-type]
 
 
 def pack_files(

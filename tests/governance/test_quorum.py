@@ -15,8 +15,18 @@ from rexecop.proof.records.decision import ApprovalLimit, Terms
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Established, Mode, Role
 from tests.governance import cases
-from tests.governance.cases import ENROLMENTS, GROUPS, MINUTE, NOW, approval, by_key, enrolled, statement
-from tests.spec.quorum import enough
+from tests.governance.cases import (
+    ENROLMENTS,
+    GROUPS,
+    MINUTE,
+    NOW,
+    approval,
+    by_key,
+    delegation,
+    enrolled,
+    statement,
+)
+from tests.spec.quorum import enough, voters
 
 AT = NOW + 5 * MINUTE
 INTENT = cases.intent()
@@ -31,6 +41,7 @@ def count(
     terms: Terms = ONE,
     enrolments: tuple[Enrolment, ...] = ENROLMENTS,
     groups: Groups | None = GROUPS,
+    instance: tuple[Sealed, ...] = (),
 ) -> Tally:
     return tally(
         intent=intent,
@@ -41,6 +52,7 @@ def count(
         enrolments=enrolments,
         groups=groups,
         at=AT,
+        instance=instance,
     )
 
 
@@ -335,3 +347,39 @@ def test_the_quorum_is_what_trying_every_seating_finds(
     assert found.satisfied == enough(rules, groups, set(people))
     shuffled = sorted(said * 2, key=lambda sealed: sealed.digest)
     assert count(*shuffled, terms=terms, groups=groups) == found
+
+
+EVERYBODY = ("alice", *PEOPLE)
+pairs = st.tuples(st.sampled_from(EVERYBODY), st.sampled_from(EVERYBODY))
+everywhere = st.dictionaries(st.sampled_from("xyz"), st.frozensets(st.sampled_from(EVERYBODY)), max_size=3)
+
+
+@given(asked, everywhere, st.sets(pairs, max_size=4), st.lists(pairs, max_size=6))
+def test_with_votes_given_away_it_is_still_what_trying_every_seating_finds(
+    rules: list[tuple[int, str]],
+    groups: dict[str, frozenset[str]],
+    given_away: set[tuple[str, str]],
+    votes: list[tuple[str, str]],
+) -> None:
+    terms = cases.terms(*rules)
+    chain = tuple(delegation(giver, to) for giver, to in sorted(given_away) if giver != to)
+    said = [
+        approval(
+            statement(
+                PLAN,
+                terms,
+                speaker,
+                nonce=f"{n} of {speaker}",
+                on_behalf_of=None if speaker == voter else voter,
+            ),
+            n=n,
+        )
+        for n, (speaker, voter) in enumerate(votes, 3)
+    ]
+
+    found = count(*said, terms=terms, groups=groups, instance=chain)
+
+    counted = voters(votes, given_away, rules, groups, "alice")
+    assert [one.person for one in found.counted] == counted
+    assert found.satisfied == enough(rules, groups, set(counted))
+    assert len({one.person for one in found.counted}) == len(found.counted)

@@ -80,6 +80,7 @@ from rexecop.proof.canonical import (
 )
 from rexecop.proof.chain import seal, unseal
 from rexecop.proof.codec import RECORD_BYTES_MAX, decode
+from rexecop.proof.delegation import DELEGATION_VALID_MAX
 from rexecop.proof.errors import ChainBroken, HeadsProofWrong, KindUnknown, LogError, ProofError
 from rexecop.proof.heads import Head, HeadsProofs, Unfinished
 from rexecop.proof.logproof import ConsistencyProof, InclusionProof, read_proof
@@ -88,6 +89,7 @@ from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX, STATEMENT_TYP
 from rexecop.proof.records import KINDS, Approval, read_record
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.base import Record
+from rexecop.proof.records.delegation import DELEGATION_NAMESPACE
 from rexecop.proof.records.instance import TRUST_NAMESPACE, Erasure
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.suites import SUITES
@@ -381,6 +383,7 @@ LIMITS: Final = {
     "characters of a slot's value": call.SLOT_LENGTH_MAX,
     "milliseconds a permit lasts": int(fit_calls.PERMIT_LIFE_MAX.total_seconds() * 1000),
     "approvals counted for a ticket": quorum.COUNTED_MAX,
+    "days a delegation lasts": DELEGATION_VALID_MAX.days,
     "files of a trust folder": trusted.TRUST_FILES_MAX,
     "bytes of a trust file": trusted.TRUST_FILE_BYTES_MAX,
     "characters of an OpenSSH line, of a PEM block": publickey.LINE_LENGTH_MAX,
@@ -509,6 +512,7 @@ def test_the_suites_and_names_on_the_page_are_those_of_the_code() -> None:
     assert re.findall(r"^\| `(\w+@rexecop)` \|", page, re.MULTILINE) == [
         APPROVAL_NAMESPACE,
         INTENT_NAMESPACE,
+        DELEGATION_NAMESPACE,
         DRILL_NAMESPACE,
         POLICY_NAMESPACE,
         RECEIPTS,

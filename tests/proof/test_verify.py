@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import conformance.windows  # noqa: F401 - it adds to the table
+import conformance.delegations
+import conformance.windows  # noqa: F401
 from conformance.signers import RsaSigner, signer_of
 from conformance.tamperings import TABLE, Tampering
 from conformance.worlds import (

@@ -10,6 +10,7 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
@@ -27,13 +28,15 @@ from rexecop.governance.requests import ApprovalAnswer
 from rexecop.governance.standing import coverage, standing_statement
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.ports import Signature
+from rexecop.proof.canonical import Digest
 from rexecop.proof.codec import encode
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE, Principal
-from rexecop.proof.records import Approval, Record, Ticket, Trust
+from rexecop.proof.records import Approval, Delegation, Record, Ticket, Trust
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, ApprovalStatement
 from rexecop.proof.records.command import Verb
+from rexecop.proof.records.delegation import DELEGATION_NAMESPACE, DelegationStatement
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.sshsig import sign
 from rexecop.proof.verify import verify
@@ -60,6 +63,8 @@ HOLDERS: Final = {
 BOB: Final = Principal(person="bob", established=Established.KEY, credential=KEYS["bob"].key_id)
 VERBS: Final = st.sampled_from([Verb.CANCEL, Verb.RETRY, Verb.UNDO, Verb.PAUSE, Verb.RESUME])
 HOLDER: Final = st.sampled_from(sorted(HOLDERS))
+WORD: Final = st.sampled_from(["yes", "yes", "no", "back"])
+PERSON: Final = st.sampled_from(["bob", "carol", "dora", "alice"])
 ANY: Final = st.integers(0, 7)
 
 
@@ -113,14 +118,19 @@ class Everybody(RuleBasedStateMachine):
         self.later(minutes=1)
 
     @precondition(lambda self: self.operations)
-    @rule(which=ANY, holder=HOLDER, word=st.sampled_from(["yes", "yes", "no", "back"]), door=st.booleans())
+    @rule(which=ANY, holder=HOLDER, word=WORD, door=st.booleans())
     def say(self, which: int, holder: str, word: str, door: bool) -> None:
         self.say_so(which, holder, word, door=door)
 
-    def say_so(self, which: int, holder: str, word: str, *, door: bool) -> None:
+    @precondition(lambda self: self.operations)
+    @rule(which=ANY, holder=HOLDER, behalf=PERSON, word=WORD, door=st.booleans())
+    def say_for_another(self, which: int, holder: str, behalf: str, word: str, door: bool) -> None:
+        self.say_so(which, holder, word, door=door, behalf=behalf)
+
+    def say_so(self, which: int, holder: str, word: str, *, door: bool, behalf: str | None = None) -> None:
         op = self.op(which)
         person, key = HOLDERS[holder]
-        given = op.given_by(person)
+        given = op.given_by(behalf or person, speaker=person if behalf else None)
         if word == "back" and given is None:
             return
         said = approval_statement(
@@ -134,13 +144,53 @@ class Everybody(RuleBasedStateMachine):
             valid_for=timedelta(hours=8),
             reason=None,
             withdraws=given.digest if word == "back" and given is not None else None,
+            behalf=behalf,
         )
         signature = sign(key, APPROVAL_NAMESPACE, encode(said))
         if door:
             approving = Approving(self.house.world, self.house.authority, {})  # type: ignore[arg-type]
             self.tried(approving.take(ApprovalAnswer(statement=said, signature=signature)))
         elif key.key_id == said.approver.credential and holder != "bob's name, carol's key":
-            self.write(op.id, said.approver, statement=said, signature=signature, groups=("approvers",))
+            groups = {"groups": ("approvers",), "delegate_groups": ("approvers",) if behalf else ()}
+            self.write(op.id, said.approver, statement=said, signature=signature, **groups)
+
+    @rule(
+        holder=HOLDER,
+        to=PERSON,
+        hours=st.sampled_from([1, 24, 24 * 90]),
+        by=st.sampled_from(["own", "alice"]),
+    )
+    def give_the_vote_away(self, holder: str, to: str, hours: int, by: str) -> None:
+        person, key = HOLDERS[holder]
+        giver = Principal(person=person, established=Established.KEY, credential=key.key_id)
+        said = DelegationStatement(
+            instance=INSTANCE,
+            giver=giver,
+            delegate=to,
+            until=self.house.clock.now() + timedelta(hours=hours),
+            nonce=self.house.ids.nonce(),
+            reason="away",
+        )
+        self.record_delegation(said, key, giver if by == "own" else ALICE)
+
+    @rule(again=ANY, whole=st.booleans())
+    def take_the_vote_back_or_record_it_again(self, again: int, whole: bool) -> None:
+        given = [one for one in self.given().items() if one[1].statement.withdraws is None]
+        if not given:
+            return
+        digest, record = given[again % len(given)]
+        said = record.statement
+        if whole:
+            said = replace(said, nonce=self.house.ids.nonce(), withdraws=digest)
+        self.record_delegation(said, OWN, said.giver, None if whole else record.signature)
+
+    def record_delegation(
+        self, said: DelegationStatement, key: MemorySigner, by: Principal, signature: str | None = None
+    ) -> None:
+        signature = signature or sign(key, DELEGATION_NAMESPACE, encode(said))
+        session = Session.load(self.house.store, self.house.clock, INSTANCE)
+        session.add(Delegation, by, statement=said, signature=signature)
+        self.now(session.flush())
 
     @precondition(lambda self: self.operations)
     @rule(which=ANY, holder=HOLDER, uses=st.integers(1, 2))
@@ -207,10 +257,13 @@ class Everybody(RuleBasedStateMachine):
         self.tried(self.house.lifecycle.command(self.op(which).id, verb, ALICE, "because"))
 
     @precondition(lambda self: self.operations)
-    @rule(which=ANY, first=HOLDER, second=HOLDER)
-    def carry_through(self, which: int, first: str, second: str) -> None:
-        for holder in (first, second):
-            self.say_so(which, holder, "yes", door=True)
+    @rule(which=ANY, first=HOLDER, second=HOLDER, behalf=st.sampled_from([None, "bob", "carol", "dora"]))
+    def carry_through(self, which: int, first: str, second: str, behalf: str | None) -> None:
+        """Two speak; where `behalf` is named, the first for that person, who just gave them the vote."""
+        if behalf is not None:
+            self.give_the_vote_away(behalf, HOLDERS[first][0], 24, "own")
+        for holder, voter in ((first, behalf), (second, None)):
+            self.say_so(which, holder, "yes", door=True, behalf=voter)
         self.tried(self.house.lifecycle.start(self.op(which).id))
 
     @rule(what=st.sampled_from(["fail", "work", "retryable", "wait", "enrol late", "drop bob", "drop late"]))
@@ -253,13 +306,16 @@ class Everybody(RuleBasedStateMachine):
             digest: one
             for digest, one in said.items()
             if self.may_speak(one.statement.approver, asked, planned, one.at)
+            and self.has_the_vote(one, asked, planned, one.at)
         }
         back = {one.statement.withdraws for one in heard.values()}
         named = [said[digest] for digest in ticket.approvals]
-        people = {one.statement.approver.person for one in named}
+        people = [{one.statement.approver.person, one.statement.voter} for one in named]
         assert not back & set(ticket.approvals)
-        assert len(people) == len(named) >= sum(rule.count for rule in op.terms.approvals)
+        assert len(set().union(*people)) == sum(map(len, people))
+        assert len(named) >= sum(rule.count for rule in op.terms.approvals)
         for one in named:
+            assert self.has_the_vote(one, asked, planned, ticket.at)
             assert self.may_speak(one.statement.approver, asked, planned, ticket.at)
             assert one.statement.approves and one.statement.expires > ticket.at
         assert not [one for digest, one in heard.items() if one.statement.refuses and digest not in back]
@@ -267,16 +323,45 @@ class Everybody(RuleBasedStateMachine):
 
     def may_speak(self, approver: Principal, asked: Principal, planned: datetime, at: datetime) -> bool:
         """Return whether it is another person's key, enrolled before the plan by a third, and stands."""
-        mine = [
-            one
-            for one in self.chain(INSTANCE)
-            if isinstance(one, Trust) and one.fingerprint == approver.credential and one.at <= at
-        ]
-        theirs = bool(mine) and not mine[-1].revoked and mine[-1].person == approver.person
+        mine = self.trusts(approver, at)
         other = asked.person not in (approver.person, *(one.by.person for one in mine[-1:]))
-        return theirs and other and mine[-1].at < planned and approver.credential != asked.credential
+        own = approver.credential != asked.credential
+        return self.stands(approver, at) and other and mine[-1].at < planned and own
+
+    def has_the_vote(self, one: Approval, asked: Principal, planned: datetime, at: datetime) -> bool:
+        """Return whether who speaks speaks for themselves, or for somebody who signed that they may."""
+        speaker, given = one.statement.speaker, self.given()
+        before = [other.statement for other in given.values() if other.at <= one.at]
+        over = {(said.withdraws, said.giver.person) for said in before}
+        gone = {
+            other.statement.nonce
+            for digest, other in given.items()
+            if (digest, other.statement.giver.person) in over
+        }
+        return speaker is None or any(
+            other.by == said.giver
+            and (said.giver.person, said.delegate) == (one.statement.voter, speaker)
+            and said.withdraws is None
+            and other.at <= one.at < said.until <= other.at + timedelta(days=60)
+            and said.nonce not in gone
+            and self.may_speak(said.giver, asked, planned, at)
+            and self.stands(said.giver, other.at)
+            for other, said in ((other, other.statement) for other in given.values())
+        )
+
+    def stands(self, who: Principal, at: datetime) -> bool:
+        mine = self.trusts(who, at)
+        return bool(mine) and not mine[-1].revoked and mine[-1].person == who.person
+
+    def trusts(self, who: Principal, at: datetime) -> list[Trust]:
+        chain = (one for one in self.chain(INSTANCE) if isinstance(one, Trust))
+        return [one for one in chain if one.fingerprint == who.credential and one.at <= at]
 
     # --- means ---
+
+    def given(self) -> dict[Digest, Delegation]:
+        records = self.house.store.journal(INSTANCE).records
+        return {one.digest: one.record for one in records if isinstance(one.record, Delegation)}
 
     @property
     def standing(self) -> StandingApprovals:

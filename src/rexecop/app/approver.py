@@ -37,12 +37,16 @@ APPROVAL_VALID: Final = timedelta(hours=24)  # What was looked at yesterday is l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """What a person says: yes, no, or that they take back what they said; of one `step` if it is named."""
+    """What a person says: yes, no, or that they take back what they said; of one `step` if it is named.
+
+    With `behalf` it is the vote of that person.
+    """
 
     approves: bool = True
     withdraws: bool = False
     reason: str | None = None
     step: str | None = None
+    behalf: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,7 @@ def prepare(path: Path, *, key: Path | None, agent: bool, environ: Mapping[str, 
         valid_for=APPROVAL_VALID,
         reason=word.reason,
         withdraws=me.given if word.withdraws else None,
+        behalf=word.behalf,
     )
     return Prepared(request=request, statement=statement, signer=signer)
 

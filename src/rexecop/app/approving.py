@@ -11,7 +11,7 @@ from rexecop.app.identity import os_user
 from rexecop.engines.closing import close
 from rexecop.engines.driver import World
 from rexecop.engines.session import Session
-from rexecop.governance.approvals import approval_statement, require_may_approve
+from rexecop.governance.approvals import approval_statement, groups_of, require_may_approve
 from rexecop.governance.errors import (
     AgentApproval,
     AnswerUnfit,
@@ -72,6 +72,7 @@ class Approving:
             withdraws=given,
             step=word.step,
             call=_call(op, word),
+            behalf=word.behalf,
         )
         await self._record(session, statement, sign(signer, APPROVAL_NAMESPACE, encode(statement)), groups)
 
@@ -82,7 +83,8 @@ class Approving:
             ApprovalRefused: as `may_approve`. AnswerUnfit: it answers something else, or is not signed.
         """
         said = answer.statement
-        word = Word(approves=said.approves, withdraws=said.withdraws is not None, step=said.step)
+        back = said.withdraws is not None
+        word = Word(approves=said.approves, withdraws=back, step=said.step, behalf=said.on_behalf_of)
         session, groups, given = await self._admitted(said.operation, said.approver, word)
         op = session.op
         if said.withdraws != given:
@@ -144,13 +146,15 @@ class Approving:
         policy = self._authority.policy(op.the_plan.profile) if op.plan is not None else None
         if policy is None or not _hears(op, word):
             raise _not_asked(op, word)
-        groups = policy.groups()
-        given = op.given_by(approver.person, word.step) if word.withdraws else None
+        own, groups = self._authority.instance, policy.groups()
+        seen = self._world.store.records_of(own)
+        voter, speaker = (word.behalf, approver.person) if word.behalf else (approver.person, None)
+        given = op.given_by(voter, word.step, speaker) if word.withdraws else None
         try:
             if policy.entities.type_of(approver.person) == "Agent":
                 raise AgentApproval(f"`{approver.person}` is an agent; agents never approve")
             if word.withdraws and given is None:
-                raise NothingToWithdraw(f"`{approver.person}` has said nothing that stands")
+                raise NothingToWithdraw(_nothing(voter, speaker))
             if given is not None and op.state is State.BLOCKED and not _refuses(given):
                 raise NothingToWithdraw(f"the operation is blocked by another's no: {op.reason}")
             require_may_approve(
@@ -162,11 +166,15 @@ class Approving:
                 groups=groups,
                 at=session.judged_now(),
                 word=None if word.withdraws else word.approves,
+                behalf=word.behalf,
+                instance=self._authority.trust_records() if word.behalf else (),
             )
         except ApprovalRefused as refused:
             await self._note(session, approver, refused)
             refused.next_steps = _ways_out(refused, operation)
             raise
+        if word.behalf is not None:  # No vote gets into the log behind the end of what it rests on.
+            session.attached.beside = (own, seen)
         return session, groups, given.digest if given is not None else None
 
     async def _record(
@@ -178,7 +186,8 @@ class Approving:
             approver,
             statement=statement,
             signature=signature,
-            groups=tuple(sorted(name for name, people in groups.items() if approver.person in people)),
+            groups=groups_of(statement.voter, groups),
+            delegate_groups=() if statement.speaker is None else groups_of(statement.speaker, groups),
         )
         session.attached.claims.append(Claim(space="approval", key=statement.nonce))
         if session.op.receipt_due:
@@ -219,9 +228,17 @@ def _not_asked(op: Operation, word: Word) -> ApprovalNotAsked:
         what = f"it waits for approval of step `{awaited.id}`"
     elif word.step is not None:
         what = f"it does not wait for approval of step `{word.step:.64}`"
-    step = "" if awaited is None else f"rexecop approve {op.id} --step {awaited.id} --key FILE"
+    denied = awaited is not None and any(map(_refuses, op.said_of(awaited.id)))
+    verb, back = ("deny", " --withdraw") if denied else ("approve", "")
+    step = "" if awaited is None else f"rexecop {verb} {op.id} --step {awaited.id}{back} --key FILE"
     text = f"operation `{op.id}` is `{op.state}`; {what}"
     return ApprovalNotAsked(text, state=str(op.state), next_steps=(step or f"rexecop why {op.id}",))
+
+
+def _nothing(voter: str, speaker: str | None) -> str:
+    if speaker is None:
+        return f"`{voter}` has said nothing that stands"
+    return f"`{speaker}` has said nothing for `{voter:.64}` that stands"
 
 
 def _shown(op: Operation) -> Digest:

@@ -19,6 +19,7 @@ from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.command import Command
 from rexecop.proof.records.decision import ApprovalRule, Decision
+from rexecop.proof.records.delegation import Delegation
 from rexecop.proof.records.instance import Halt, Note, Trust
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.outcome import Outcome
@@ -62,9 +63,7 @@ def operation_view(
         reason=op.reason or None,
         waiting=queued or waiting_for(op) or None,
         approved_by=tuple(
-            record.statement.approver.person
-            for record in op.standing_approvals()
-            if record.statement.approves
+            record.statement.said_by for record in op.standing_approvals() if record.statement.approves
         ),
         receipt=op.receipts[-1].digest if op.receipts else None,
         awaiting=awaiting_view(op),
@@ -186,8 +185,8 @@ def awaiting_view(op: Operation) -> AwaitingView | None:
         digest=call_digest(make.call),
         approvals_required=_words(step_terms(op.terms_in_force, make.step).approvals),
         approvals_missing=_words(op.missing_for(make.step)),
-        approved_by=tuple(one.statement.approver.person for one in said if one.statement.approves),
-        refused_by=tuple(one.statement.approver.person for one in said if one.statement.refuses),
+        approved_by=tuple(one.statement.said_by for one in said if one.statement.approves),
+        refused_by=tuple(one.statement.said_by for one in said if one.statement.refuses),
     )
 
 
@@ -229,7 +228,7 @@ def summary(record: Record) -> str:
             standing = "standing " if said.covers is not None else ""
             counted_use = f", use {use} of {said.covers.uses}" if said.covers is not None and use else ""
             of_step = f" to step {said.step}" if said.step is not None else ""
-            return f"{standing}{said.in_a_word}{of_step} by {said.approver.person}{counted_use}"
+            return f"{standing}{said.in_a_word}{of_step} by {said.said_by}{counted_use}"
         case Ticket():
             return f"leave to run once in {record.mode}"
         case Attempt():
@@ -254,6 +253,10 @@ def summary(record: Record) -> str:
             return f"{'revoked' if record.revoked else 'enrolled'} {record.person} as {record.role}"
         case Halt():
             return f"lifted: {record.reason}" if record.lifted else words(record)
+        case Delegation():
+            gift = record.statement
+            gave = "gave" if gift.withdraws is None else "took back what they gave"
+            return f"{gift.giver.person} {gave} {gift.delegate}: {gift.reason}"
         case Note():
             return f"{record.topic}: {record.text}"
         case _:

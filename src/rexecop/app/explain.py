@@ -47,7 +47,7 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
                 enrolments=world.authority.enrolments(),
                 groups=world.authority.policy(op.the_plan.profile).groups(),
                 at=world.clock.now(),
-                standing=world.authority.trust_records(),
+                instance=world.authority.trust_records(),
             )
         )
     if view.awaiting is not None and (make := awaited_call(op)) is not None:

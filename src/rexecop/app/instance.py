@@ -255,15 +255,17 @@ class Instance(Reading):
         withdraws: bool = False,
         reason: str | None = None,
         step: str | None = None,
+        behalf: str | None = None,
     ) -> OperationView:
         """Sign a yes (or no) to what `preview` shows, with the approver's own key, or take one back.
 
-        With `step` it is about the exact call of that step, which waits for it.
+        With `step` it is about the exact call of that step, which waits for it; with `behalf` it is the
+        vote of that person, who gave it to the approver.
 
         Raises:
             ApprovalRefused: the approver may not, or the operation does not ask; the attempt is noted.
         """
-        word = Word(approves=approves, withdraws=withdraws, reason=reason, step=step)
+        word = Word(approves=approves, withdraws=withdraws, reason=reason, step=step, behalf=behalf)
         name = self.resolve(operation)
         await self._parts.approving.approve(name, key=key, agent=agent, word=word)
         return self.status(name)
@@ -277,9 +279,11 @@ class Instance(Reading):
         approves: bool = True,
         withdraws: bool = False,
         step: str | None = None,
+        behalf: str | None = None,
     ) -> None:
         """Return only if `approve` would take this key's word now; raises what it raises."""
-        name, word = self.resolve(operation), Word(approves=approves, withdraws=withdraws, step=step)
+        name = self.resolve(operation)
+        word = Word(approves=approves, withdraws=withdraws, step=step, behalf=behalf)
         await self._parts.approving.may_approve(name, key=key, agent=agent, word=word)
 
     def asked_in_words(self, operation: str) -> str:

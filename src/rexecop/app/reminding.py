@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,6 +17,8 @@ from rexecop.governance.errors import ApprovalRefused
 from rexecop.governance.obligations import approvals_in_words
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.fold import Operation
+from rexecop.proof.delegation import delegations, persons_of
+from rexecop.proof.kinship import person_key
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.instance import Note
 from rexecop.proof.vocabulary import Established, State
@@ -78,29 +81,37 @@ async def remind(instance: Instance, escalation: Escalation | None) -> tuple[Wai
 
 
 def _asked(instance: Instance, op: Operation) -> tuple[str, ...]:
-    """Return whose yes would fill a place that is open: with a key that counts, and not heard yet."""
+    """Return whose yes would fill a place that is open: with a key that counts, and not heard yet.
+
+    Beside somebody who gave their vote away stands who has it.
+    """
     authority, now = instance.parts.authority, instance.parts.world.clock.now()
     everybody = authority.policy(op.the_plan.profile).groups()
     groups = {rule.group: everybody.get(rule.group, frozenset()) for rule in op.missing_approvals()}
+    given = delegations(authority.trust_records(), now)
+    heard: set[str] = set().union(*(persons_of(said.statement) for said in op.standing_approvals()))
     found: set[str] = set()
     for one in authority.enrolments():
-        known = not any(one.person in people for people in groups.values())
-        if known or op.given_by(one.person) is not None:
-            continue
         approver = Principal(person=one.person, established=Established.KEY, credential=one.fingerprint)
-        try:
-            require_may_approve(
-                approver,
-                intent=op.sealed_intent,
-                plan=op.sealed_plan,
-                terms=op.terms,
-                enrolments=authority.enrolments(),
-                groups=everybody,
-                at=now,
-            )
-        except ApprovalRefused:
-            continue
-        found.add(one.person)
+        gifts = (gift.record.statement for gift in given)
+        givers = {gift.giver.person for gift in gifts if gift.delegate == one.person}
+        for voter in (one.person, *sorted(givers)):
+            known = any(voter in people for people in groups.values())
+            if not known or heard & {person_key(voter), person_key(one.person)}:
+                continue
+            with suppress(ApprovalRefused):
+                require_may_approve(
+                    approver,
+                    intent=op.sealed_intent,
+                    plan=op.sealed_plan,
+                    terms=op.terms,
+                    enrolments=authority.enrolments(),
+                    groups=everybody,
+                    at=now,
+                    behalf=None if voter == one.person else voter,
+                    instance=authority.trust_records(),
+                )
+                found.add(one.person)
     return tuple(sorted(found))
 
 

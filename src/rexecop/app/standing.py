@@ -12,7 +12,7 @@ from rexecop.app.approver import approver_of, signer_of
 from rexecop.app.authority import RootAuthority
 from rexecop.engines.driver import World
 from rexecop.engines.session import Session
-from rexecop.governance.approvals import require_may_approve
+from rexecop.governance.approvals import groups_of, require_may_approve
 from rexecop.governance.errors import ApprovalRefused, StandingRefused
 from rexecop.governance.standing import coverage, coverage_in_words, standing_statement
 from rexecop.operations.errors import AppendConflict, ClaimTaken
@@ -169,7 +169,7 @@ class StandingApprovals:
             Approval,
             statement=said,
             signature=given.signature,
-            groups=tuple(sorted(name for name, people in groups.items() if said.approver.person in people)),
+            groups=groups_of(said.approver.person, groups),
             use=number,
         )
         session.attached.claims.append(standing_use(said.nonce, number))

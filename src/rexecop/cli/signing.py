@@ -30,6 +30,7 @@ def signing(name: str, help: str, *, approves: bool) -> click.Command:
     @may_take_operation
     @click.option("--key", metavar="FILE", help="Sign with this SSH private key.")
     @click.option("--agent", is_flag=True, help="Sign with a key in the SSH agent.")
+    @click.option("--for", "behalf", metavar="PERSON", help="Say it for them, who gave you their vote.")
     @click.option("--step", metavar="ID", help="Only this step, whose exact call waits for it.")
     @click.option("--withdraw", is_flag=True, help="Take back what you said; until the start.")
     @click.option("--request", metavar="FILE", help="Answer this request into a file; no root is needed.")
@@ -44,6 +45,7 @@ def signing(name: str, help: str, *, approves: bool) -> click.Command:
         operation: str | None,
         key: str | None,
         agent: bool,
+        behalf: str | None,
         step: str | None,
         withdraw: bool,
         request: str | None,
@@ -64,11 +66,13 @@ def signing(name: str, help: str, *, approves: bool) -> click.Command:
             return 0
         if agent == (key is not None):
             raise Usage("name the key that signs: either `--key FILE` or `--agent`")
-        word = Word(approves=approves, withdraws=withdraw, reason=reason, step=step)
+        word = Word(approves=approves, withdraws=withdraw, reason=reason, step=step, behalf=behalf)
         question = "withdraw what you said about this?" if withdraw else f"{name} exactly this?"
         if request is not None and step is not None:
             steps = (f"rexecop {name} @ --step {step} --key FILE",)
             raise Usage("a step is approved at the instance, where its exact call is known", next_steps=steps)
+        if request is not None and behalf is not None and withdraw:
+            raise Usage("what was said for somebody else is taken back at the instance, or by them")
         if request is not None:
             _answer(session, Path(request), output, path(key), agent, word, question, yes=yes)
         else:
@@ -109,7 +113,13 @@ def _sign(
     async def admitted(instance: Instance) -> tuple[str, str]:
         found = instance.resolve(operation)
         await instance.may_approve(
-            found, key=key, agent=agent, approves=word.approves, withdraws=word.withdraws, step=word.step
+            found,
+            key=key,
+            agent=agent,
+            approves=word.approves,
+            withdraws=word.withdraws,
+            step=word.step,
+            behalf=word.behalf,
         )
         return found, f"{instance.preview(found)}\n{instance.asked_in_words(found)}"
 
@@ -126,6 +136,7 @@ def _sign(
             withdraws=word.withdraws,
             reason=word.reason,
             step=word.step,
+            behalf=word.behalf,
         )
     )
     report(session, view)

@@ -78,6 +78,12 @@ ENTRIES: Final = (
         "rexecop standing list",
     ),
     _entry(
+        "delegate",
+        "approve",
+        "give your vote to somebody, until a date",
+        "rexecop delegate list",
+    ),
+    _entry(
         "export", "prove", "cut a bundle that a stranger can check", "rexecop export @ --output proof.rxb"
     ),
     _entry("verify", "prove", "check a bundle, offline", "rexecop verify proof.rxb"),

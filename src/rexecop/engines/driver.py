@@ -409,7 +409,7 @@ class _Drive:
                 enrolments=authority.enrolments() if asked else (),
                 groups=authority.policy(op.the_plan.profile).groups() if asked else {},
                 uses=uses,
-                standing=authority.trust_records() if asked else (),
+                instance=authority.trust_records() if asked else (),
             ),
             Place(n=op.count, prev=head.digest, at=session.now(), by=ENGINE),
             valid_for=TICKET_VALID_MAX,

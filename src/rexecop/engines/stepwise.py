@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rexecop.governance.errors import TicketRefused
+from rexecop.governance.errors import ApprovalDenied, TicketRefused
 from rexecop.governance.tickets import require_satisfied
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import Make
@@ -28,6 +28,7 @@ def count(op: Operation, make: Make, authority: Authority, at: datetime) -> Tall
         enrolments=authority.enrolments(),
         groups=authority.policy(op.the_plan.profile).groups(),
         at=at,
+        instance=authority.trust_records(),
         step=make.step,
         call=call_digest(make.call),
     )
@@ -42,5 +43,7 @@ def require_approved(op: Operation, make: Make, authority: Authority, at: dateti
     try:
         require_satisfied(count(op, make, authority, at))
     except TicketRefused as refused:
-        steps = (f"rexecop show {op.id}", f"rexecop approve {op.id} --step {make.step.id} --key FILE")
+        verb, back = ("deny", " --withdraw") if isinstance(refused, ApprovalDenied) else ("approve", "")
+        what = f"rexecop {verb} {op.id} --step {make.step.id}{back} --key FILE"
+        steps = (f"rexecop show {op.id}", what)
         raise type(refused)(f"step `{make.step.id}`: {refused.message}", next_steps=steps) from refused

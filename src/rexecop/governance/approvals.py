@@ -43,11 +43,13 @@ def approval_statement(
     withdraws: Digest | None = None,
     step: str | None = None,
     call: Digest | None = None,
+    behalf: str | None = None,
 ) -> ApprovalStatement:
     """Return the statement for `approver` to sign; it expires `valid_for` after `now`.
 
     With `withdraws` it takes back the approval of that digest, whatever `approves` says. With
-    `step` it is about that step's filled call, whose digest is `call`.
+    `step` it is about that step's filled call, whose digest is `call`. With `behalf` it is the
+    vote of that person.
 
     Raises:
         ApprovalRefused: `valid_for` is not positive, or longer than `APPROVAL_VALID_MAX`.
@@ -68,6 +70,7 @@ def approval_statement(
         withdraws=withdraws,
         step=step,
         call=call,
+        on_behalf_of=behalf,
     )
 
 
@@ -81,30 +84,47 @@ def require_may_approve(
     groups: Groups,
     at: datetime,
     word: bool | None = True,
+    behalf: str | None = None,
+    instance: Sequence[Sealed] = (),
 ) -> None:
     """Return only if a yes or no by `approver` would count at `at`; `word` is None for taking one back.
 
-    It spares an approver a signature for nothing; what counts is decided by the quorum.
+    With `behalf` it is said for that person, who gave them their vote as `instance` shows. It
+    spares an approver a signature for nothing; what counts is decided by the quorum.
 
     Raises:
         ApprovalRefused: as one of its subclasses, by the rule that is broken.
         ChainBroken: `plan` is not the plan of `intent`.
     """
     objection = approver_objection(
-        approver, intent=intent, plan=plan, terms=terms, enrolments=enrolments, at=at
+        approver,
+        intent=intent,
+        plan=plan,
+        terms=terms,
+        enrolments=enrolments,
+        at=at,
+        behalf=behalf,
+        instance=instance,
     )
     if objection is not None:
         raise _REFUSALS[objection.code](objection.reason, person=approver.person)
+    voter = approver.person if behalf is None else behalf
     if terms.verdict is not Verdict.APPROVAL_REQUIRED:
         raise ApprovalNotAsked(f"the operation is `{terms.verdict}`; there is nothing to approve")
     if word is None:
         return
     asked = [rule.group for rule in terms.approvals]
-    if not any(approver.person in groups.get(group, frozenset()) for group in asked):
+    if not any(voter in groups.get(group, frozenset()) for group in asked):
         words = ", ".join(f"`{group}`" for group in asked)
-        raise ApproverNotInGroup(
-            f"`{approver.person}` is in none of the groups that are asked: {words}", person=approver.person
-        )
+        raise ApproverNotInGroup(f"`{voter}` is in none of the groups that are asked: {words}", person=voter)
+    if behalf is not None and not groups_of(approver.person, groups):
+        raise ApproverNotInGroup(f"`{approver.person}` is in no group", person=approver.person)
     for limit in terms.approval_limits if word else ():
-        if limit.at_most <= 0 and approver.person in groups.get(limit.group, frozenset()):
-            raise ConflictOfInterest(in_conflict(approver.person, limit), person=approver.person)
+        for person in dict.fromkeys((approver.person, voter)) if limit.at_most <= 0 else ():
+            if person in groups.get(limit.group, frozenset()):
+                raise ConflictOfInterest(in_conflict(person, limit), person=person)
+
+
+def groups_of(person: str, groups: Groups) -> tuple[str, ...]:
+    """Return the names of the groups that `person` is in, sorted."""
+    return tuple(sorted(name for name, people in groups.items() if person in people))

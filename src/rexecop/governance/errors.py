@@ -12,6 +12,7 @@ RexecopError
     │   ├── KeyEnrolledByRequester  KeyEnrolledAfterPlan  ApproverKeyInvalid
     │   ├── ApproverUnknown  ApproverNotEstablished  ApproverNotInGroup  ApprovalNotAsked
     │   └── AgentApproval  ConflictOfInterest  NothingToWithdraw  AnswerUnfit  StandingRefused
+    │       DelegationMissing  DelegationSignatureWrong  DelegationRefused
     ├── NotNow
     │   └── WindowClosed  Halted
     ├── TicketRefused
@@ -229,6 +230,24 @@ class StandingRefused(ApprovalRefused):
     """A standing approval cannot be given like that, or there is none of that name."""
 
     code = "standing-refused"
+
+
+class DelegationMissing(ApprovalRefused):
+    """The person did not give the approver their vote, or not for this, or no longer."""
+
+    code = "delegation-missing"
+
+
+class DelegationSignatureWrong(ApprovalRefused):
+    """The delegation that the vote rests on is not signed by the key of who gave it."""
+
+    code = "delegation-signature-wrong"
+
+
+class DelegationRefused(ApprovalRefused):
+    """A vote cannot be given like that, or there is no delegation of that name to take back."""
+
+    code = "delegation-refused"
 
 
 class AnswerUnfit(ApprovalRefused):

@@ -123,6 +123,11 @@ def signed_in_words(request: ApprovalRequest, said: ApprovalStatement) -> str:
         ("preview", f"{said.preview}, made again from this plan"),
         ("terms", f"{said.terms}: {terms_in_words(request.terms)}"),
         ("as", f"{quote(said.approver.person)} with key {said.approver.credential}"),
+        *(
+            (("for", f"{quote(said.on_behalf_of)}, whose vote it is"),)
+            if said.on_behalf_of is not None
+            else ()
+        ),
         ("reason", "(none)" if said.reason is None else quote(said.reason)),
         ("good until", format_time(said.expires)),
         ("nonce", quote(said.nonce)),

@@ -38,7 +38,7 @@ TICKET_VALID_MAX: Final = timedelta(hours=24)  # A ticket is for work that begin
 class Case:
     """All that a ticket rests on. `answer` is the policy's answer at minting, not that of the plan.
 
-    `standing` are the instance's own records, for the standing approvals in them.
+    `instance` are the instance's own records: what was approved beforehand, who gave whom their vote.
     """
 
     intent: Sealed
@@ -50,7 +50,7 @@ class Case:
     enrolments: Sequence[Enrolment]
     groups: Groups
     uses: tuple[BudgetUse, ...] = ()
-    standing: Sequence[Sealed] = ()
+    instance: Sequence[Sealed] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,7 @@ def _counted(case: Case, terms: Terms, at: datetime) -> tuple[Digest, ...]:
         enrolments=case.enrolments,
         groups=case.groups,
         at=at,
-        standing=case.standing,
+        instance=case.instance,
     )
     require_satisfied(found)
     return tuple(counted.approval for counted in found.counted)

@@ -17,15 +17,15 @@ from rexecop.operations.errors import NothingToReview, NothingToUndo
 from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
+from rexecop.proof.delegation import is_vote_of
 from rexecop.proof.errors import ChainBroken
-from rexecop.proof.kinship import person_key
 from rexecop.proof.principal import Principal
-from rexecop.proof.quorum import unfilled, within
+from rexecop.proof.quorum import unfilled_by
 from rexecop.proof.records import Record
 from rexecop.proof.records.approval import Approval, ApprovalStatement
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.decision import ApprovalRule, Decision, Terms, terms_digest
+from rexecop.proof.records.decision import ApprovalRule, Decision, Terms
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, Plan, Step
@@ -199,7 +199,7 @@ class Operation:
 
     def missing_approvals(self) -> tuple[ApprovalRule, ...]:
         """Return the approval rules no counted yes fills yet."""
-        return _missing(self.terms, self.terms, self.standing_approvals())
+        return unfilled_by(self.standing_approvals(), self.terms, self.terms)
 
     def standing_approvals(self) -> tuple[Approval, ...]:
         """Return each yes to what is asked now, and each no, that was not taken back."""
@@ -233,13 +233,16 @@ class Operation:
     def missing_for(self, step: CallStep) -> tuple[ApprovalRule, ...]:
         """Return the approval rules of `step` that no counted yes fills yet."""
         said = [_typed(sealed, Approval) for sealed in self.said_of(step.id)]
-        return _missing(step_terms(self.terms_in_force, step), self.terms_in_force, said)
+        return unfilled_by(said, step_terms(self.terms_in_force, step), self.terms_in_force)
 
-    def given_by(self, person: str, step: str | None = None) -> Sealed | None:
-        """Return the newest yes or no of `person` that was not taken back; with `step` that to its call."""
-        standing, key = self.standing_approvals(), person_key(person)
+    def given_by(self, person: str, step: str | None = None, speaker: str | None = None) -> Sealed | None:
+        """Return the newest yes or no of `person`, also one said for them, that was not taken back.
+
+        With `step` that to its call; with `speaker` only what they said for `person`.
+        """
+        standing = self.standing_approvals()
         said = self.said_of(step) if step else [one for one in self.approvals if one.record in standing]
-        mine = [one for one in said if person_key(_typed(one, Approval).statement.approver.person) == key]
+        mine = [one for one in said if is_vote_of(person, _typed(one, Approval).statement, speaker)]
         return mine[-1] if mine else None
 
     def progress_of(self, step: Step, phase: Phase) -> Progress:
@@ -318,16 +321,6 @@ def _present(sealed: Sealed | None, name: str) -> Sealed:
     return sealed
 
 
-def _missing(terms: Terms, named: Terms, said: Iterable[Approval]) -> tuple[ApprovalRule, ...]:
-    """Return what `terms` ask that no yes of `said` to the terms `named` fills."""
-    wanted = terms_digest(named)
-    persons: dict[str, tuple[str, ...]] = {}
-    for approval in said:
-        if approval.statement.approves and approval.statement.terms == wanted:
-            persons.setdefault(approval.statement.approver.person, approval.groups)
-    return unfilled(terms.approvals, within(terms.approval_limits, list(persons.values())))
-
-
 def _outcome(progress: Progress) -> Outcome:
     return _typed(progress.outcome, Outcome)
 
@@ -374,7 +367,7 @@ def _on_approval(op: Operation, sealed: Sealed) -> None:
     if op.state not in heard:
         raise refusal(op.state, State.BLOCKED if statement.refuses else State.APPROVED)
     if statement.refuses:
-        op._go(Event.DENIED, f"refused by {statement.approver.person}")
+        op._go(Event.DENIED, f"refused by {statement.said_by}")
     op.approvals.append(sealed)
     if statement.approves and not op.missing_approvals():
         op._go(Event.APPROVED)
@@ -383,7 +376,7 @@ def _on_approval(op: Operation, sealed: Sealed) -> None:
 def _on_step_approval(op: Operation, sealed: Sealed, statement: ApprovalStatement) -> None:
     # Only while it is stopped just before the step: a call that may run already is not spoken about.
     heard = op.state is State.PAUSED and op.awaited is not None and op.awaited.id == statement.step
-    given = op.given_by(statement.approver.person, statement.step)
+    given = op.given_by(statement.voter, statement.step, statement.speaker)
     foreign = statement.withdraws is not None and (given is None or given.digest != statement.withdraws)
     if not heard or foreign:
         raise refusal(op.state, State.WAITING_FOR_APPROVAL)
@@ -391,12 +384,12 @@ def _on_step_approval(op: Operation, sealed: Sealed, statement: ApprovalStatemen
 
 
 def _withdraw(op: Operation, sealed: Sealed, statement: ApprovalStatement) -> None:
-    given = op.given_by(statement.approver.person)
+    given = op.given_by(statement.voter, speaker=statement.speaker)
     if given is None or given.digest != statement.withdraws:
         raise refusal(op.state, State.WAITING_FOR_APPROVAL)
     if op.state is State.BLOCKED and _typed(given, Approval).statement.approves:
         raise refusal(op.state, State.WAITING_FOR_APPROVAL)
-    op._go(Event.WITHDRAWN, f"{statement.approver.person} took their word back")
+    op._go(Event.WITHDRAWN, f"{statement.said_by} took their word back")
     op.receipt_due = False
     op.approvals.append(sealed)
     if not op.missing_approvals():

@@ -5,7 +5,9 @@ signed by the very key it names, enrolled for its approver before the plan and n
 the requester; has not expired; and comes from neither the requester, nor the agent's
 sponsor, nor anyone sharing the requester's key. Persons count, not keys: over all rules
 together each person fills one place, so "1 of a, 1 of b" takes two people even when
-one of them is in both groups. A `no` of someone who could have said yes denies the
+one of them is in both groups. A vote said for another person under a delegation is that
+person's, in that person's groups, and both must be people who may; together they are one
+person, whoever of them speaks first. A `no` of someone who could have said yes denies the
 plan, whatever terms it named and even after it expired, until the same person takes it
 back; a yes may be taken back as well.
 """
@@ -13,17 +15,18 @@ back; a yes may be taken back as well.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
-from rexecop.proof.errors import ChainBroken, ProofError
+from rexecop.proof.delegation import Setting, delegated_objection, persons_of, takes_back, vote_objection
+from rexecop.proof.eligibility import key_objection, person_objection, signature_objection
+from rexecop.proof.errors import ChainBroken
 from rexecop.proof.kinship import Objection, Register, person_key
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, Approval, ApprovalStatement
@@ -33,12 +36,8 @@ from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.standing import standing_objection
 from rexecop.proof.steps import step_terms
 from rexecop.proof.trust import Enrolment
-from rexecop.proof.vocabulary import Established, Verdict
+from rexecop.proof.vocabulary import Verdict
 
-if TYPE_CHECKING:
-    from rexecop.proof.publickey import PublicKey
-
-VERDICTS_KEPT: Final = 1024  # An operation's approvals are counted for each of its tickets.
 COUNTED_MAX: Final = 128  # No quorum is larger; seating people costs more than linear time.
 
 Groups = Mapping[str, frozenset[str]]
@@ -55,10 +54,14 @@ class ProvedBy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """An approval that counts; `groups` are the required groups its person is in."""
+    """An approval that counts: it is the vote of `person`; `groups` are the required groups they are in.
+
+    `said_by` is that person, or who said it for them.
+    """
 
     approval: Digest
     person: str
+    said_by: str
     fingerprint: str
     groups: tuple[str, ...]
 
@@ -92,15 +95,15 @@ def tally(
     enrolments: Sequence[Enrolment],
     groups: Groups | None,
     at: datetime,
-    standing: Sequence[Sealed] = (),
+    instance: Sequence[Sealed] = (),
     step: CallStep | None = None,
     call: Digest | None = None,
 ) -> Tally:
     """Return which of `approvals` count at `at`, and whether they are enough.
 
-    `standing` are the instance's own records, which show the standing approvals given. With `step`
-    those of its filled call `call` are counted, else those of the whole plan. The order of
-    `approvals` does not matter and repeating one changes nothing.
+    `instance` are the instance's own records, which show what was approved beforehand and who gave
+    whom their vote. With `step` those of its filled call `call` are counted, else those of the
+    whole plan. The order of `approvals` does not matter and repeating one changes nothing.
 
     Raises:
         ChainBroken: `plan` is not the plan of `intent`.
@@ -108,17 +111,19 @@ def tally(
     asked, planned = _pair(intent, plan)
     named, terms = terms_digest(terms), terms if step is None else step_terms(terms, step)
     case = _Case(
-        intent=asked,
-        plan=planned,
+        setting=Setting(
+            asked=asked,
+            planned=planned,
+            terms=terms,
+            register=Register(asked, enrolments, terms),
+            chain=instance,
+        ),
         plan_digest=plan.digest,
-        terms=terms,
         terms_digest=named,
         required=tuple(dict.fromkeys(rule.group for rule in terms.approvals)),
         preview=preview,
-        register=Register(asked, enrolments, terms),
         groups=groups,
         at=at,
-        standing=standing,
         step=None if step is None else step.id,
         call=call,
     )
@@ -132,13 +137,11 @@ def tally(
         found: Counted | Objection | str | None = withdrawn.get(sealed.digest)
         if sealed.digest not in withdrawn:
             found = _judge(case, sealed, seen)
-        if found is None:
-            continue
         if isinstance(found, str):
             denied_by.setdefault(person_key(found), found)
         elif isinstance(found, Counted):
             counted.append(found)
-        else:
+        elif found is not None:
             excluded.append(replace(found, approval=sealed.digest))
     missing = unfilled(terms.approvals, [item.groups for item in counted])
     asks = terms.verdict is Verdict.APPROVAL_REQUIRED and bool(terms.approvals)
@@ -162,40 +165,60 @@ def approver_objection(
     terms: Terms,
     enrolments: Sequence[Enrolment],
     at: datetime,
+    behalf: str | None = None,
+    instance: Sequence[Sealed] = (),
 ) -> Objection | None:
-    """Return why `approver` may not decide about `plan` under `terms` at `at`, or None when he may.
+    """Return why `approver` may not decide about `plan` under `terms` at `at`, or None when they may.
+
+    With `behalf` it is about deciding for that person, who gave their vote as `instance` shows.
 
     Raises:
         ChainBroken: `plan` is not the plan of `intent`.
     """
     asked, planned = _pair(intent, plan)
     register = Register(asked, enrolments, terms)
-    return _person_objection(approver, asked, terms) or _key_objection(approver, planned, register, at)
+    found = person_objection(approver, asked, terms) or key_objection(approver, planned, register, at)
+    if found is not None or behalf is None:
+        return found
+    setting = Setting(asked=asked, planned=planned, terms=terms, register=register, chain=instance)
+    return vote_objection(approver, behalf, setting, at, at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Case:
     """Everything approvals of one plan are judged by."""
 
-    intent: Intent
-    plan: Plan
+    setting: Setting
     plan_digest: Digest
-    terms: Terms
     terms_digest: Digest
     required: tuple[str, ...]
     preview: Digest
-    register: Register
     groups: Groups | None
     at: datetime
-    standing: Sequence[Sealed]
     step: str | None
     call: Digest | None
 
     def is_in(self, record: Approval, group: str) -> bool:
-        """Return whether who said this is in `group`."""
+        """Return whether the person whose vote it is is in `group`."""
         if self.groups is None:
             return group in record.groups
+        return record.statement.voter in self.groups.get(group, ())
+
+    def concerns(self, record: Approval, group: str) -> bool:
+        """Return whether that person, or who speaks for them, is in `group`."""
+        if self.is_in(record, group) or record.statement.on_behalf_of is None:
+            return self.is_in(record, group)
+        if self.groups is None:
+            return group in record.delegate_groups
         return record.statement.approver.person in self.groups.get(group, ())
+
+    def knows_delegate(self, record: Approval) -> bool:
+        """Return whether who speaks for somebody is in any group, as agents never are."""
+        if record.statement.on_behalf_of is None:
+            return True
+        if self.groups is None:
+            return bool(record.delegate_groups)
+        return any(record.statement.approver.person in people for people in self.groups.values())
 
 
 @dataclass(slots=True)
@@ -204,6 +227,7 @@ class _Seen:
 
     nonces: set[str] = field(default_factory=set)
     persons: set[str] = field(default_factory=set)
+    count: int = 0
     limited: Counter[str] = field(default_factory=Counter)
 
 
@@ -228,9 +252,9 @@ def _withdrawn(case: _Case, given: Mapping[Digest, Sealed]) -> dict[Digest, Obje
         taken = other.record if other is not None else None
         if not isinstance(taken, Approval) or taken.n >= record.n or taken.statement.withdraws is not None:
             continue
-        same = person_key(said.approver.person) == person_key(taken.statement.approver.person)
-        if same and not said.approves and _objection(case, record) is None:
-            words = f"`{said.approver.person}` took it back"
+        mine = takes_back(said, taken.statement)
+        if mine and not said.approves and _objection(case, record) is None:
+            words = f"`{said.said_by}` took it back"
             found |= {sealed.digest: None, name: Objection("approval-withdrawn", words)}
     return found
 
@@ -244,31 +268,40 @@ def _judge(case: _Case, sealed: Sealed, seen: _Seen) -> Counted | Objection | st
     if not isinstance(record, Approval):
         return Objection("not-an-approval", f"record `{record.kind}` is not an approval")
     said = record.statement
-    person = said.approver.person
+    who = said.said_by
     if (wrong := _objection(case, record)) is not None:
         return wrong
     if said.withdraws is not None:
-        return Objection("withdraws-nothing", f"`{person}` takes back what they did not give before")
+        return Objection("withdraws-nothing", f"`{who}` takes back what they did not give before")
     groups = tuple(group for group in case.required if case.is_in(record, group))
     if not groups:
-        return Objection("approver-not-in-group", f"`{person}` is in none of the groups that are asked")
+        return Objection("approver-not-in-group", f"`{said.voter}` is in none of the groups that are asked")
+    if not case.knows_delegate(record):
+        return Objection("approver-not-in-group", f"`{said.approver.person}`, who speaks, is in no group")
     if not said.approves:
-        return person
+        return who
     nonce = said.nonce if record.use is None else f"{said.nonce} use {record.use}"
     if nonce in seen.nonces:
         return Objection("nonce-repeated", f"nonce `{nonce:.64}` was used by an earlier approval")
     seen.nonces.add(nonce)
-    if person_key(person) in seen.persons:
-        return Objection("person-repeated", f"`{person}` is counted already")
-    if len(seen.persons) >= COUNTED_MAX:
+    if not seen.persons.isdisjoint(persons_of(said)):
+        return Objection("person-repeated", f"`{who}` is counted already, or one of the two")
+    if seen.count >= COUNTED_MAX:
         return Objection("approvals-too-many", f"{COUNTED_MAX} approvals are counted already")
-    limits = [limit for limit in case.terms.approval_limits if case.is_in(record, limit.group)]
+    limits = [limit for limit in case.setting.terms.approval_limits if case.concerns(record, limit.group)]
     for limit in limits:
         if seen.limited[limit.group] >= limit.at_most:
-            return Objection("conflict-of-interest", in_conflict(person, limit))
+            return Objection("conflict-of-interest", in_conflict(who, limit))
     seen.limited.update(limit.group for limit in limits)
-    seen.persons.add(person_key(person))
-    return Counted(approval=sealed.digest, person=person, fingerprint=said.approver.credential, groups=groups)
+    seen.persons |= persons_of(said)
+    seen.count += 1
+    return Counted(
+        approval=sealed.digest,
+        person=said.voter,
+        said_by=who,
+        fingerprint=said.approver.credential,
+        groups=groups,
+    )
 
 
 def in_conflict(person: str, limit: ApprovalLimit) -> str:
@@ -278,15 +311,20 @@ def in_conflict(person: str, limit: ApprovalLimit) -> str:
 
 
 def _objection(case: _Case, record: Approval) -> Objection | None:
-    said = record.statement
+    said, setting = record.statement, case.setting
     # What is no yes stands for as long as the plan does, so it is judged as of when it was given.
     moment = case.at if said.approves else record.at
-    return (
+    found = (
         _statement_objection(case, record)
-        or _person_objection(said.approver, case.intent, case.terms)
-        or _key_objection(said.approver, case.plan, case.register, moment)
-        or _signature_objection(record, case.register)
+        or person_objection(said.approver, setting.asked, setting.terms)
+        or key_objection(said.approver, setting.planned, setting.register, moment)
+        or signature_objection(
+            record.signature, encode(said), APPROVAL_NAMESPACE, said.approver, setting.register
+        )
     )
+    if found is not None or said.on_behalf_of is None:
+        return found
+    return delegated_objection(record, setting, moment)
 
 
 def _statement_objection(case: _Case, record: Approval) -> Objection | None:
@@ -295,7 +333,7 @@ def _statement_objection(case: _Case, record: Approval) -> Objection | None:
         return Objection("approval-other-step", "the statement is about another step, or another call of it")
     if said.covers is not None:
         return _standing_objection(case, record)
-    if {said.operation, record.operation} != {case.plan.operation}:
+    if {said.operation, record.operation} != {case.setting.planned.operation}:
         return Objection("approval-other-operation", "the statement names another operation")
     if said.plan != case.plan_digest:
         return Objection("approval-other-plan", "the statement names another plan")
@@ -307,10 +345,10 @@ def _statement_objection(case: _Case, record: Approval) -> Objection | None:
 
 
 def _standing_objection(case: _Case, record: Approval) -> Objection | None:
-    said = record.statement
-    if not said.approves or record.operation != case.plan.operation or record.at > case.at:
+    said, setting = record.statement, case.setting
+    if not said.approves or record.operation != setting.planned.operation or record.at > case.at:
         return Objection("standing-outside", "a standing approval is a yes to a plan made before")
-    wrong = standing_objection(record, case.intent, case.plan, case.standing, case.at)
+    wrong = standing_objection(record, setting.asked, setting.planned, setting.chain, case.at)
     return wrong or _yes_objection(case, said)
 
 
@@ -324,76 +362,21 @@ def _yes_objection(case: _Case, said: ApprovalStatement) -> Objection | None:
     return None if said.nonce else Objection("nonce-missing", "the statement has an empty nonce")
 
 
-def _person_objection(approver: Principal, asked: Intent, terms: Terms) -> Objection | None:
-    person = person_key(approver.person)
-    if not person:
-        return Objection("approver-unknown", "the approver has no name")
-    if person == person_key(asked.by.person):
-        return Objection("self-approval", f"`{approver.person}` asked for this operation")
-    if approver.credential == asked.by.credential:
-        return Objection("self-approval", "the operation was asked for with the same credential")
-    sponsor = None if asked.sponsor is None else person_key(asked.sponsor)
-    if person == sponsor and not terms.sponsor_may_approve:
-        who = f"`{asked.by.person}`, who asked for this operation"
-        return Objection("sponsor-approval", f"`{approver.person}` is the sponsor of {who}")
-    return None
-
-
-def _key_objection(
-    approver: Principal, planned: Plan, register: Register, moment: datetime
-) -> Objection | None:
-    person, key = approver.person, f"key `{approver.credential}`"
-    if approver.established is not Established.KEY:
-        why = f"`{person}` is known by {approver.established}, not by a key"
-        return Objection("approver-not-established", why)
-    enrolment = register.enrolment_of(approver)
-    if enrolment is None:
-        return Objection("approver-unknown", f"{key} is not enrolled as an approver's key of `{person}`")
-    if not enrolment.valid_at(moment):
-        return Objection("approver-key-invalid", f"{key} had expired or was revoked")
-    if enrolment.since >= planned.at:
-        return Objection("key-enrolled-after-plan", f"{key} was enrolled only after the plan was made")
-    return register.kinship_objection(enrolment)
-
-
-def _signature_objection(record: Approval, register: Register) -> Objection | None:
-    from rexecop.proof.publickey import PublicKey  # As in `_signed_by`.
-
-    enrolment = register.enrolment_of(record.statement.approver)
-    signed_by = _signed_by(record.signature, encode(record.statement))
-    try:
-        enrolled = None if enrolment is None else PublicKey.from_line(enrolment.public)
-    except ProofError as error:
-        return Objection("approval-signature-wrong", error.message)
-    if isinstance(signed_by, str):
-        return Objection("approval-signature-wrong", signed_by)
-    if signed_by != enrolled or signed_by.fingerprint != record.statement.approver.credential:
-        why = f"signed by key `{signed_by.fingerprint}`, which is not the key the statement names"
-        return Objection("approval-signature-wrong", why)
-    return None
-
-
-@lru_cache(maxsize=VERDICTS_KEPT)
-def _signed_by(signature: str, statement: bytes) -> PublicKey | str:
-    """Return the key that signed the statement, or why none is shown to have."""
-    from rexecop.proof import sshsig  # Most decisions need nobody's signature, and not wait for it.
-
-    try:
-        return sshsig.verify(signature, statement, APPROVAL_NAMESPACE).public
-    except ProofError as error:
-        return error.message
-
-
-def within(limits: Sequence[ApprovalLimit], memberships: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the memberships of those who count, first come first, when `limits` keep some out."""
+def unfilled_by(said: Iterable[Approval], terms: Terms, named: Terms) -> tuple[ApprovalRule, ...]:
+    """Return what `terms` ask that no yes of `said` to the terms `named` fills, as far as records say."""
+    wanted = terms_digest(named)
     used: Counter[str] = Counter()
+    persons: set[str] = set()
     kept: list[tuple[str, ...]] = []
-    for groups in memberships:
-        mine = [limit for limit in limits if limit.group in groups]
-        if all(used[limit.group] < limit.at_most for limit in mine):
+    for one in said:
+        people, groups = persons_of(one.statement), {*one.groups, *one.delegate_groups}
+        mine = [limit for limit in terms.approval_limits if limit.group in groups]
+        counts = one.statement.approves and one.statement.terms == wanted and persons.isdisjoint(people)
+        if counts and all(used[limit.group] < limit.at_most for limit in mine):
+            persons |= people
             used.update(limit.group for limit in mine)
-            kept.append(groups)
-    return kept
+            kept.append(one.groups)
+    return unfilled(terms.approvals, kept)
 
 
 def unfilled(

@@ -88,7 +88,7 @@ def _line(place: int, story: Story) -> Sequence[Content]:
     given = story.of(Approval)
     taken_back = {one.statement.withdraws for _, one in given}
     said_yes = [
-        one.statement.approver.person
+        one.statement.said_by
         for sealed, one in given
         if one.statement.approves and sealed.digest not in taken_back
     ]

@@ -99,10 +99,11 @@ def _approval(sealed: Sealed, record: Approval, preview: Digest, report: Report)
     said = record.statement
     wrong = [finding.code for finding in report.findings if finding.record == sealed.digest]
     return card(
-        f"{said.approver.person} {SAID[said.in_a_word]}",
+        f"{said.said_by} {SAID[said.in_a_word]}",
         ("on", when(record.at)),
         ("because", said.reason),
         ("who it is", who(said.approver)),
+        ("whose vote it is", said.on_behalf_of),
         ("for the groups", ", ".join(record.groups)),
         ("good until", when(said.expires)),
         (

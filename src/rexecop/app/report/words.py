@@ -107,7 +107,7 @@ def _approved(story: Story) -> list[Content]:
     said: list[Content] = [f"Policy allowed it {with_}. "]
     for _, approval in story.of(Approval):
         word = SAID[approval.statement.in_a_word]
-        said += [strong(approval.statement.approver.person), f" {word} on {when(approval.at)}. "]
+        said += [strong(approval.statement.said_by), f" {word} on {when(approval.at)}. "]
     return said
 
 

@@ -171,8 +171,8 @@ def _ticket(story: Story, made: Artifacts) -> Artifact | None:
     sealed, ticket = found
     targets, target = planned[1].targets, story.intent.target
     approvers: list[Json] = [
-        {**_actor(record.statement.approver), "made_from": other.digest}
-        for other, record in story.all(Approval)
+        {**_actor(said.approver), **_picked(said, "on_behalf_of"), "made_from": other.digest}
+        for other, said in ((other, record.statement) for other, record in story.all(Approval))
         if other.digest in ticket.approvals
     ]
     subject: Artifact = {"issued_for_actor": story.intent.by.person}

@@ -51,6 +51,7 @@ class ApprovalStatement:
     which the same person gave, and `approves` is False. With `covers` it is a standing
     approval: `operation` is the instance, `plan` and `preview` the digest of what it covers.
     With `step` it is about that step of the plan alone, and `call` is the digest of its filled call.
+    With `on_behalf_of` it is the vote of that person, who gave it to the approver.
     """
 
     kind: ClassVar[str] = "approval-statement/1"
@@ -68,6 +69,23 @@ class ApprovalStatement:
     covers: Coverage | None = None
     step: str | None = None
     call: Digest | None = None
+    on_behalf_of: str | None = None
+
+    @property
+    def voter(self) -> str:
+        """The person whose vote it is."""
+        return self.approver.person if self.on_behalf_of is None else self.on_behalf_of
+
+    @property
+    def speaker(self) -> str | None:
+        """Who says it for another person; None where everybody speaks for themselves."""
+        return None if self.on_behalf_of is None else self.approver.person
+
+    @property
+    def said_by(self) -> str:
+        """Who says it and, where it is another's vote, for whom."""
+        who = self.approver.person
+        return who if self.on_behalf_of is None else f"{who} for {self.on_behalf_of}"
 
     @property
     def refuses(self) -> bool:
@@ -84,9 +102,10 @@ class ApprovalStatement:
 class Approval(Record):
     """`signature` (armored SSHSIG) over the canonical bytes of `statement`.
 
-    `groups` are the groups the policy in force found the approver in; a verifier that
-    has the pack checks them. A standing approval is given in the instance's own chain and
-    stands again in that of each operation it is used for, as its `use`, counted from 1.
+    `groups` are the groups the policy in force found the voter in, `delegate_groups` those of
+    who says it for another person; a verifier that has the pack checks them. A standing approval
+    is given in the instance's own chain and stands again in that of each operation it is used
+    for, as its `use`, counted from 1.
     """
 
     kind: ClassVar[str] = "approval/1"
@@ -95,3 +114,4 @@ class Approval(Record):
     signature: str
     groups: tuple[str, ...]
     use: int | None = None
+    delegate_groups: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import Decision
+from rexecop.proof.records.delegation import Delegation
 from rexecop.proof.records.instance import Access, Epoch, Erasure, Halt, Heads, Note, Trust
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.outcome import Outcome
@@ -25,7 +26,7 @@ from rexecop.proof.records.validation import RuleVerdict, Validation
 KINDS: Final[dict[str, type[Record]]] = {
     record.kind: record
     for record in (
-        Access, Approval, Attempt, Command, Decision, Epoch, Erasure, Halt, Heads, Intent,
+        Access, Approval, Attempt, Command, Decision, Delegation, Epoch, Erasure, Halt, Heads, Intent,
         Note, Outcome, Plan, Receipt, Reconciliation, Stretch, Ticket, Trust, Validation,
     )
 }  # fmt: skip
@@ -48,7 +49,7 @@ def read_record(data: bytes) -> Record:
 
 
 __all__ = [
-    "KINDS", "Access", "Approval", "Attempt", "Command", "Decision", "Epoch", "Erasure", "Halt", "Heads",
-    "Intent", "Note", "Outcome", "Plan", "Receipt", "Reconciliation", "Record", "RuleVerdict",
+    "KINDS", "Access", "Approval", "Attempt", "Command", "Decision", "Delegation", "Epoch", "Erasure", "Halt",
+    "Heads", "Intent", "Note", "Outcome", "Plan", "Receipt", "Reconciliation", "Record", "RuleVerdict",
     "Stretch", "Ticket", "Trust", "Validation", "Verb", "read_record",
 ]  # fmt: skip

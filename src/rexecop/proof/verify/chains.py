@@ -11,6 +11,7 @@ from rexecop.proof.records import (
     Access,
     Approval,
     Command,
+    Delegation,
     Epoch,
     Erasure,
     Heads,
@@ -27,7 +28,7 @@ from rexecop.proof.verify.evidence import Evidence, Notes, Opened
 from rexecop.proof.vocabulary import State
 
 # All other kinds, and notes, are of operations.
-OF_INSTANCES = (Trust, Heads, Erasure, Access, Epoch, Halt, Note)
+OF_INSTANCES = (Trust, Heads, Erasure, Access, Epoch, Halt, Delegation, Note)
 
 
 def check(evidence: Evidence, notes: Notes) -> None:

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
+from rexecop.proof.delegation import persons_of
 from rexecop.proof.errors import ProofError, RecordMalformed, RexecopError
 from rexecop.proof.halts import Name, names_of
 from rexecop.proof.kinship import person_key
@@ -44,6 +45,7 @@ _OBJECTIONS: Final = {
     "standing-outside": "E08q",
     "standing-used-up": "E08q",
     "approval-other-step": "E08s",
+    "delegation-missing": "E08t",
 }
 
 
@@ -71,12 +73,14 @@ def check(evidence: Evidence, notes: Notes) -> None:
             _ticket(sealed, ticket, decision, (intent[0], plan[0]), groups, evidence, notes)
             _steps(sealed.digest, decision.terms, (intent[0], plan[0]), groups, evidence, notes)
     notes.duties = _duties(intent[1], notes)
+    said = evidence.of(Approval)
+    counted = [one.statement for sealed, one in said if sealed.digest in notes.counted]
+    notes.approvals_for = {one.said_by for one in counted if one.speaker is not None}
     if (sponsor := intent[1].sponsor) is not None:
-        said = evidence.of(Approval)
         notes.approvals_sponsor = {
             sealed.digest
             for sealed, approval in said
-            if person_key(approval.statement.approver.person) == person_key(sponsor)
+            if person_key(sponsor) in persons_of(approval.statement)
         }
 
 
@@ -153,7 +157,7 @@ def _ticket(
     if terms.verdict is Verdict.ALLOWED and not terms.approvals:
         for other, approval in evidence.of(Approval):
             before = other.record.n < sealed.record.n
-            _denied(sealed, approval.statement.approver.person, before and approval.statement.refuses, notes)
+            _denied(sealed, approval.statement.said_by, before and approval.statement.refuses, notes)
         return
     try:
         found = _count(sealed, terms, case, groups, evidence)
@@ -214,7 +218,7 @@ def _count(
         enrolments=evidence.bundle.enrolments,
         groups=_recorded(approvals) if groups is None else groups,
         at=sealed.record.at,
-        standing=evidence.bundle.instance,
+        instance=evidence.bundle.instance,
         step=step,
         call=call,
     )
@@ -263,20 +267,28 @@ def _groups(
         if groups is None:
             notes.skip("who is in which group", "no policy pack that lists its groups is included")
             break
-        person = approval.statement.approver.person
-        for group in approval.groups:
-            foreign = person not in groups.get(group, ())
-            notes.when(foreign, "E08h", sealed, f"puts `{person:.64}` in `{group:.64}`, where they are not")
+        for person, recorded in _memberships(approval):
+            for group in recorded:
+                foreign = person not in groups.get(group, ())
+                notes.when(
+                    foreign, "E08h", sealed, f"puts `{person:.64}` in `{group:.64}`, where they are not"
+                )
     return groups
 
 
 def _recorded(approvals: Said) -> Groups:
     """Return the groups the instance found the approvers in when it recorded them."""
     found: dict[str, frozenset[str]] = {}
-    for _, record in approvals:
-        for group in record.groups:
-            found[group] = found.get(group, frozenset()) | {record.statement.approver.person}
+    for person, named in (one for _, record in approvals for one in _memberships(record)):
+        for group in named:
+            found[group] = found.get(group, frozenset()) | {person}
     return found
+
+
+def _memberships(approval: Approval) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the persons behind an approval, each with the groups that were recorded for them."""
+    said = approval.statement
+    return (said.voter, approval.groups), (said.approver.person, approval.delegate_groups)
 
 
 def _evaluated(

@@ -17,7 +17,7 @@ from rexecop.proof.container import unpack
 from rexecop.proof.errors import BundleMalformed, ContainerMalformed, KindUnknown, NotCanonical, ProofError
 from rexecop.proof.note import Note
 from rexecop.proof.quorum import Groups, ProvedBy
-from rexecop.proof.records import Approval, Decision, Intent, Plan, Receipt, Record, Ticket, Trust
+from rexecop.proof.records import Approval, Decision, Delegation, Intent, Plan, Receipt, Record, Ticket, Trust
 from rexecop.proof.records.decision import Terms
 from rexecop.proof.records.plan import CallStep, Step
 from rexecop.proof.trust import Enrolment
@@ -28,7 +28,7 @@ PACK_ROLE: Final = "policy-pack"
 PACK_KIND: Final = "policy-pack/1"
 # Each of these costs a signature, a decision or a walk through the others; no honest operation comes near.
 KIND_LIMITS: Final[Mapping[type[Record], int]] = {
-    Approval: 1024, Decision: 1024, Receipt: 1024, Ticket: 16, Trust: 10_000,
+    Approval: 1024, Decision: 1024, Delegation: 1024, Receipt: 1024, Ticket: 16, Trust: 10_000,
 }  # fmt: skip
 
 R = TypeVar("R", bound=Record)
@@ -146,6 +146,7 @@ class Notes:
     counted: set[Digest] = field(default_factory=set)
     approvals_own: set[Digest] = field(default_factory=set)
     approvals_sponsor: set[Digest] = field(default_factory=set)
+    approvals_for: set[str] = field(default_factory=set)
     duties: ProvedBy | None = None
     intent_proved: bool = False
     complete: Completeness | None = None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rexecop.proof import dsse, note, sshsig
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
+from rexecop.proof.delegation import Given, resting_on
 from rexecop.proof.errors import (
     ProofError,
     SignatureUnsupported,
@@ -20,6 +21,7 @@ from rexecop.proof.publickey import PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
 from rexecop.proof.records import Approval, Intent, Receipt
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
+from rexecop.proof.records.delegation import DELEGATION_NAMESPACE
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.suites import ED25519
 from rexecop.proof.trust import retired
@@ -173,8 +175,27 @@ def _approvals(evidence: Evidence, notes: Notes) -> None:
         data = encode(record.statement)
         public = _signed(sealed, record.signature, data, APPROVAL_NAMESPACE, who, "E04h", notes)
         keys = [key for key in own if key.speaks_for(who.person)]
-        if _own(sealed, public, keys, APPROVAL_NAMESPACE, who, notes):
+        proved = _own(sealed, public, keys, APPROVAL_NAMESPACE, who, notes)
+        if public is not None and record.statement.speaker is not None:
+            # Whose vote it was, is shown by the key of who gave it and by no other.
+            proved = _delegation(record, evidence, own, notes) and proved
+        if proved:
             notes.approvals_own.add(sealed.digest)
+
+
+def _delegation(record: Approval, evidence: Evidence, own: Sequence[TrustedKey], notes: Notes) -> bool:
+    """Return whether the delegation that a vote rests on is signed by a key trusted for who gave it."""
+    intent, plan, said = evidence.intent, evidence.plan, record.statement
+    if intent is None or plan is None:
+        return False
+    chain = evidence.bundle.instance
+    given = resting_on(said.approver.person, said.voter, intent, plan, chain, record.at)
+    if not isinstance(given, Given):
+        return False  # Step 8 says so.
+    statement, name, who = given.record.statement, DELEGATION_NAMESPACE, given.record.statement.giver
+    public = _signed(given.sealed, given.record.signature, encode(statement), name, who, "E04r", notes)
+    keys = [key for key in own if key.speaks_for(who.person)]
+    return _own(given.sealed, public, keys, name, who, notes)
 
 
 def _intent(evidence: Evidence, notes: Notes) -> None:
