@@ -8,6 +8,7 @@ from typing import Final
 
 from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
+from rexecop.operations.ports import Configuration
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Json
@@ -196,8 +197,9 @@ def plan(
     mode: Mode = Mode.READ_ONLY,
     parameters: Mapping[str, Json] | None = None,
     reached: Mapping[Isolation, bool] = REACHED,
+    outside: Configuration | None = None,
 ) -> PlanDraft:
     """Return the plan for a request."""
     loaded = profile if isinstance(profile, Profile) else load_profile(profile)
     request = PlanRequest(intent=intent, target=target, mode=mode, parameters=parameters or {})
-    return compile_plan(request, loaded, where, reached)
+    return compile_plan(request, loaded, where, reached, outside)

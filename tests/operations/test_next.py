@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import DRIVABLE, TERMINAL
-from rexecop.operations.next import Close, Decline, Derive, Make, Mint, Park, Validate, next_effect, probe_of
+from rexecop.operations.next import (
+    RETRY_AFTER_MAX_MS,
+    Close,
+    Decline,
+    Derive,
+    Make,
+    Mint,
+    Park,
+    Validate,
+    next_effect,
+    probe_of,
+)
 from rexecop.proof.call import fill
 from rexecop.proof.chain import Sealed
 from rexecop.proof.records.attempt import Attempt
-from rexecop.proof.records.plan import CallStep
+from rexecop.proof.records.outcome import Measured, Outcome
+from rexecop.proof.records.plan import CallStep, Retry
 from rexecop.proof.vocabulary import Effect, Phase, State
 from tests.operations.lives import lives
 
@@ -110,3 +124,32 @@ def test_retries_wait_and_first_tries_do_not() -> None:
         if isinstance(effect, Make) and effect.number == 1:
             assert effect.after_ms == 0
     assert any(op.state is State.RETRYING for op, _ in MOMENTS)
+
+
+def waits(attempts: int, retry: Retry, asked: int | None) -> int:
+    """How long a step waits that was tried `attempts` times and told to wait `asked` the last time."""
+    op = next(op for op, _ in MOMENTS if op.state is State.RETRYING and isinstance(next_effect(op), Make))
+    progress = next(item for item in op.steps.values() if item.attempts and not item.settled)
+    assert isinstance(progress.step, CallStep) and progress.outcome is not None
+    record = progress.outcome.record
+    assert isinstance(record, Outcome)
+    facts = {} if asked is None else {"retry_after_ms": asked}
+    measured = Measured(isolation="not-applicable", network="peers", protection="none", facts=facts)
+    outcome = replace(progress.outcome, record=replace(record, measured=measured))
+    mine = replace(progress, step=replace(progress.step, retry=retry), attempts=attempts, outcome=outcome)
+    effect = next_effect(replace(op, steps={**op.steps, progress.key: mine}))
+    assert isinstance(effect, Make) and effect.number == attempts + 1
+    return effect.after_ms
+
+
+def test_a_delay_doubles_up_to_its_limit() -> None:
+    rule = Retry(attempts=9, on=(), delay_ms=100, delay_max_ms=500)
+
+    assert [waits(tries, rule, None) for tries in (1, 2, 3, 4, 9)] == [100, 200, 400, 500, 500]
+    assert [waits(tries, replace(rule, delay_max_ms=None), None) for tries in (1, 4)] == [100, 100]
+
+
+def test_what_the_other_side_asks_for_is_waited_for_up_to_a_limit() -> None:
+    rule = Retry(attempts=9, on=(), delay_ms=100)
+
+    assert [waits(1, rule, asked) for asked in (50, 3_000, 10**9)] == [100, 3_000, RETRY_AFTER_MAX_MS]

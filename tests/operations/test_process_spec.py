@@ -50,7 +50,7 @@ def planned(
     )
     request = PlanRequest(intent="look", target="box", mode=Mode.READ_ONLY, parameters={})
     draft: PlanDraft = compile_plan(
-        request, load_profile(profile(look, **others)), where, reached, lambda path: interpreter
+        request, load_profile(profile(look, **others)), where, reached, observed=lambda path: interpreter
     )
     (step,) = draft.steps
     assert isinstance(step, CallStep)

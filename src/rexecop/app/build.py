@@ -303,7 +303,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             authority=authority,
             keyring=Keyring(store, world.clock, instance),
             key=key,
-            planner=Planner(world, authority, contents, isolations.reached),
+            planner=Planner(world, authority, contents, isolations.reached, secrets),
             observing=observing,
             lifecycle=Lifecycle(world, Driver(world), timedelta(milliseconds=settings.reconcile_margin_ms)),
             approving=Approving(world, authority, environ),

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from rexecop.app.authority import RootAuthority
+from rexecop.app.configuration import OutsideConfiguration
 from rexecop.app.contents import PinnedContents
 from rexecop.app.errors import RequestConflict
 from rexecop.app.files import FolderWatch, read_file, read_folder
@@ -22,10 +23,12 @@ from rexecop.engines.session import Session
 from rexecop.governance.admission import Answer, Policy
 from rexecop.governance.windows import is_held
 from rexecop.lanes.script import file_digest
+from rexecop.lanes.secrets import Secrets
 from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import ClaimTaken, ModeRefused
 from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
 from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
+from rexecop.operations.planning_http import keyed
 from rexecop.operations.ports import Claim, PinnedInput, Signature
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
@@ -83,11 +86,13 @@ class Planner:
         authority: RootAuthority,
         contents: PinnedContents,
         isolation: Callable[[], Mapping[Isolation, bool]],
+        secrets: Secrets,
     ) -> None:
         self._world = world
         self._authority = authority
         self._contents = contents
         self._isolation = isolation
+        self._secrets = secrets
         self._watches: dict[Path, FolderWatch] = {}
         self._profiles: dict[Path, tuple[Profile, bytes]] = {}
         self._environments: dict[Path, tuple[bytes, Environment, bytes]] = {}
@@ -115,16 +120,21 @@ class Planner:
         return Prepared(draft=draft, inputs=inputs)
 
     def _draft(self, request: PlanRequest, profile: Profile, environment: Environment) -> PlanDraft:
-        """Return what would run; the same request of the same files is compiled once."""
-        isolation = self._isolation()
+        """Return what would run; the same request of the same files is compiled once.
+
+        What the files refer to may be another thing each time.
+        """
+        isolation, outside = self._isolation(), OutsideConfiguration(self._secrets)
         if request.parameters:
-            return compile_plan(request, profile, environment, isolation, observed_file)
+            return compile_plan(request, profile, environment, isolation, outside, observed_file)
         asked = (request.intent, request.target, request.mode)
         seen = map(observed_file, profile.interpreters)
         key = (profile.digest, environment.digest, *asked, *isolation.items(), *seen)
         draft = self._drafts.get(key)
         if draft is None:
-            draft = compile_plan(request, profile, environment, isolation, observed_file)
+            draft = compile_plan(request, profile, environment, isolation, outside, observed_file)
+            if outside.used:
+                return draft
             if len(self._drafts) >= DRAFTS_MAX:
                 self._drafts.clear()
             self._drafts[key] = draft
@@ -260,7 +270,7 @@ class Planner:
             effect=draft.effect,
             risk=draft.risk,
             targets=draft.targets,
-            steps=draft.steps,
+            steps=keyed(draft.steps, session.id),
             pinned=pinned,
             notes=draft.notes,
         )

@@ -70,11 +70,14 @@ class Caller:
         return self._outcome(make, attempt, result, streaming)
 
     async def wait(self, milliseconds: int) -> bool:
-        """Let the time before another try pass, what was observed being durable; False when overtaken."""
+        """Let the time before another try pass, what was observed being durable; False when overtaken.
+
+        Up to a quarter is added by chance, so that many that failed together do not come back together.
+        """
         if not await self.session.flush_or_reload():
             return False
         with self.keeping_lease():
-            await asyncio.sleep(milliseconds / 1000)
+            await asyncio.sleep(milliseconds * (1 + self.ids.key()[0] / 1024) / 1000)
         return True
 
     def decline(

@@ -8,18 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from rexecop.lanes.egress import Egress
-from rexecop.lanes.output import Stream
+from rexecop.lanes.output import Stream, raw_limit
 from rexecop.lanes.script import script_files
 from rexecop.lanes.spawning import memory_file
 from rexecop.lanes.typist import Typist, open_terminal
 from rexecop.proof.call import Limits, ProcessRequest
-
-FLOOD_BYTES: Final = (
-    16 * 1024 * 1024
-)  # What comes past the kept output of a call that names no limit of its own
 
 
 class Channels:
@@ -41,7 +36,7 @@ class Channels:
         self.given: list[int] = []
         self.streams: tuple[Stream, ...] = ()
         self.typist: Typist | None = None
-        raw = limits.raw_output_bytes or limits.output_bytes + FLOOD_BYTES
+        raw = raw_limit(limits)
         if request.tty is not None:
             master, slave = open_terminal(request.tty)
             self.given += [slave, os.dup(slave), os.dup(slave)]

@@ -36,10 +36,13 @@ async def read_message(request: ExchangeRequest, cls: type[T], lease: Lease) -> 
     """
     message: dict[str, Json] = dict(request.message)
     try:
-        from_json(cls, fill_secrets(message, dict.fromkeys(secrets_in(message), STAND_IN)))
+        names = frozenset(secrets_in(message))
+        checked = from_json(cls, fill_secrets(message, dict.fromkeys(names, STAND_IN)) if names else message)
     except ProofError as error:
         what = f"not a message of `{request.protocol}`: {error.message}"
         raise RequestRefused(Failure.REQUEST_INVALID, what) from error
+    if not names:
+        return checked, ()
     values = await lease.begin()
     try:
         filled = from_json(

@@ -65,6 +65,12 @@ class Failure(StrEnum):
     PROCESS_LIMIT = "process_limit", "the call started more processes than its limit"
     MEMORY_LIMIT = "memory_limit", "the call used more memory than its limit"
     KILLED = "killed", "the program was ended by a signal that was not ours"
+    NAME_UNRESOLVED = "name_unresolved", "the name of the other side does not resolve to an address", True
+    TLS_FAILED = "tls_failed", "the other side could not prove over TLS who it is"
+    ADDRESS_REFUSED = "address_refused", "the name leads to an address that may not be connected to"
+    PROTOCOL_ERROR = "protocol_error", "the other side broke the protocol"
+    REDIRECTED = "redirected", "the other side pointed elsewhere, and that was not followed"
+    REMOTE_ERROR = "remote_error", "the other side answered with an error"
     CANCELLED = "cancelled", "the call was cancelled while it ran"
     INTERNAL = "internal", "the lane itself failed before it acted"
 

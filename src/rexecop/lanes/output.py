@@ -10,10 +10,19 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from rexecop.lanes.encodings import forms_of
+from rexecop.proof.call import Limits
 
+FLOOD_BYTES: Final = (
+    16 * 1024 * 1024
+)  # What comes past the kept output of a call that names no limit of its own.
 READ_BYTES: Final = 1 << 16  # What a pipe holds.
 QUEUED_BYTES_MAX: Final = 1 << 18  # Past this the pipe is not read until the consumer has caught up.
 REDACTED: Final = b"[redacted]"
+
+
+def raw_limit(limits: Limits) -> int:
+    """Return how many bytes a call may put out in all, kept or not."""
+    return limits.raw_output_bytes or limits.output_bytes + FLOOD_BYTES
 
 
 class Redactor:

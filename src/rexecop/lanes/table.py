@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rexecop.lanes.http import HttpLane
+from rexecop.lanes.messages.http import PROTOCOL as HTTP
 from rexecop.lanes.port import Lane
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.registry import RegistryLane
@@ -40,9 +42,14 @@ def _registry(settings: LaneSettings) -> Lane:
     return RegistryLane()
 
 
+def _http(settings: LaneSettings) -> Lane:
+    return HttpLane(secrets=settings.secrets)
+
+
 LANES: Final[Mapping[str, Callable[[LaneSettings], Lane]]] = {
     ScriptedRequest.kind: _simulated,
     ProcessRequest.kind: _process,
     HandlerRequest.kind: _registry,
+    HTTP: _http,
 }
-"""Request kind → constructor of the lane that takes it."""
+"""Route (`proof.call.route_of`) → constructor of the lane that takes it."""

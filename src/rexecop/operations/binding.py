@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rexecop.operations.environment import Backend, ConnectorConfig, Environment, keys_of
 from rexecop.operations.errors import ConnectorRefused
 from rexecop.operations.placeholders import Values
+from rexecop.operations.ports import Configuration
 from rexecop.operations.process_spec import Observed
 from rexecop.operations.profile_model import ActionSpec, ConnectorSpec, Profile
 from rexecop.operations.reading import listed, unknown
@@ -40,7 +41,8 @@ class Making:
     """What the call of `action` on one target is made from.
 
     `connection` is how the environment reaches the target: what the target says of itself
-    goes before what the connector says for all. `observed` looks at files of this machine.
+    goes before what the connector says for all; what it refers to is read from `configuration`.
+    `observed` looks at files of this machine.
     """
 
     action: ActionSpec
@@ -50,6 +52,7 @@ class Making:
     values: Values
     connection: Mapping[str, Json]
     observed: Observed
+    configuration: Configuration
 
     @property
     def where(self) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
 from rexecop.governance.schedules import ENTRIES_MAX, names, read_entry
 from rexecop.governance.windows import Entry, Schedule
+from rexecop.lanes.failures import Failure
 from rexecop.operations.errors import EnvironmentRefused, PolicyPackUnsupported, SecretInline
 from rexecop.operations.inline_secrets import refuse_inline_secrets
 from rexecop.operations.pinned_files import ENVIRONMENT_FILE, environment_snapshot
-from rexecop.operations.profile_model import CommandShape
+from rexecop.operations.profile_model import CommandShape, RetrySpec
 from rexecop.operations.reading import WORD, Fields, Node, Place, Problems
 from rexecop.operations.scripted import ScriptedAction, read_scripted_action
 from rexecop.proof.canonical import Digest, Json, digest_of
@@ -57,13 +59,20 @@ _OF_BACKEND: Final[Mapping[Backend, str]] = {
     Backend.PROCESS: "allowlist",
     Backend.SSH: "allowlist host user port identity_file_secret_ref known_hosts_policy known_hosts_file",
     Backend.HTTP: (
-        "actions base_url base_url_secret_ref auth max_response_bytes retry tls destination_binding "
-        "operator_egress_enforced dns_rebinding_protection network_scope"
+        "actions base_url base_url_secret_ref auth headers max_response_bytes retry tls destination_binding "
+        "operator_egress_enforced dns_rebinding_protection network_scope allow_private addresses "
+        "allow_plaintext redirects connect_timeout first_byte_timeout"
     ),
 }
 _NOT_CONNECTION: Final = frozenset(f"{_COMMON} allowlist actions fixture fixture_only retry".split())
+SHAPE_KEYS: Final = (
+    "method path query headers body text form unwrap answer expect errors error_at pagination mutating "
+    "max_response_bytes idempotency_header"
+)
+"""What an action over HTTP is written with, in profiles and environments."""
 # Of actions written for HTTP, which a script may stand in for.
-_HTTP_KEYS: Final = "method path query body unwrap timeout_seconds max_response_bytes retry pagination"
+_HTTP_KEYS: Final = f"{SHAPE_KEYS} timeout_seconds retry"
+RETRIES_MAX: Final = 10  # Beyond that a person should look.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +92,7 @@ class ConnectorConfig:
     """How this environment reaches what a connector is for. `declared` is the backend as written.
 
     `secrets` gives the names that calls may use for secrets (`{secret.NAME}`) their references.
+    `shapes`, `timeouts` (milliseconds) and `retries` are by action; `retries` under `""` goes for all others.
     """
 
     name: str
@@ -99,6 +109,9 @@ class ConnectorConfig:
     isolation: Isolation | None = None
     connection: Mapping[str, Json]
     secrets: Mapping[str, str] = field(default_factory=dict)
+    shapes: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    timeouts: Mapping[str, int] = field(default_factory=dict)
+    retries: Mapping[str, RetrySpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +255,10 @@ def _connector(name: str, node: Node) -> ConnectorConfig:
         fields = node.fields(f"{_COMMON} {known}")
     scripted = backend is Backend.SCRIPTED
     actions = dict(fields.entries("actions")) if scripted or backend is Backend.HTTP else {}
-    seconds = fields.maybe("timeout_seconds", lambda item: item.integer(1, 86_400))
+    shaped = (
+        {key: item.fields(_HTTP_KEYS) for key, item in actions.items()} if backend is Backend.HTTP else {}
+    )
+    trying = {"": fields, **shaped} if backend is Backend.HTTP else {}
     return ConnectorConfig(
         name=name,
         place=node.place,
@@ -257,12 +273,57 @@ def _connector(name: str, node: Node) -> ConnectorConfig:
             if isinstance(item.value, dict) and isinstance(flag := item.value.get("mutating"), bool)
         },
         fixture=(fields.text("fixture") or None) if scripted else None,
-        timeout_ms=None if seconds is None else seconds * 1000,
+        timeout_ms=_seconds(fields),
         output_bytes=fields.maybe("max_output_bytes", lambda item: item.integer(1, OUTPUT_BYTES_MAX)),
         isolation=read_isolation(fields),
         connection={key: value for key, value in node.mapping().items() if key not in _NOT_CONNECTION},
         secrets={key: item.token() for key, item in fields.entries("secrets", WORD)},
+        shapes={key: _shape(item) for key, item in shaped.items()},
+        timeouts={key: found for key, item in shaped.items() if (found := _seconds(item)) is not None},
+        retries={
+            key: spec for key, item in trying.items() if (spec := item.maybe("retry", _retry)) is not None
+        },
     )
+
+
+def _seconds(fields: Fields) -> int | None:
+    """Return `timeout_seconds` in milliseconds."""
+    seconds = fields.maybe("timeout_seconds", lambda item: item.integer(1, 86_400))
+    return None if seconds is None else seconds * 1000
+
+
+def _shape(fields: Fields) -> dict[str, Json]:
+    return {
+        key: value for key, value in fields.node.mapping().items() if key not in ("timeout_seconds", "retry")
+    }
+
+
+def _retry(node: Node) -> RetrySpec:
+    """Return how often a call is tried again; here `max_attempts` counts the first try, too."""
+    fields = node.fields("max_attempts base_delay max_delay on")
+    classes = fields.maybe("on", lambda item: tuple(entry.one_of(Failure) for entry in item.items(64)))
+    return RetrySpec(
+        retries=fields.integer("max_attempts", 1, 1, RETRIES_MAX + 1) - 1,
+        on=None if classes is None else tuple(map(str, classes)),
+        never=(),
+        delay_ms=_milliseconds(fields, "base_delay", 50),
+        delay_max_ms=_milliseconds(fields, "max_delay", 200),
+    )
+
+
+def _milliseconds(fields: Fields, key: str, default: int) -> int:
+    """Return the seconds at `key`, which may have a fraction, in milliseconds."""
+    node = fields.get(key)
+    if node is None:
+        return default
+    if (
+        isinstance(node.value, bool)
+        or not isinstance(node.value, int | Decimal)
+        or not 0 <= node.value <= 3600
+    ):
+        node.refuse(f"`{node.name}` is not a number of seconds", allowed="0..3600")
+        return default
+    return int(node.value * 1000)
 
 
 def read_isolation(fields: Fields) -> Isolation | None:

@@ -65,7 +65,7 @@ def run_case(case: Case, profile: Profile, files: Mapping[str, bytes]) -> tuple[
         raise ProfileRefused(f"case `{case.name}` names `{path}`, which is no file", file=path)
     reached = dict.fromkeys(Isolation, True)  # A case is about the profile, not about this machine.
     environment = load_environment({path: files[path]})
-    draft = compile_plan(case.request, profile, environment, reached, lambda interpreter: ANY)
+    draft = compile_plan(case.request, profile, environment, reached, observed=lambda interpreter: ANY)
     return (*_call_differences(case, draft), *_result_differences(case, draft, profile))
 
 

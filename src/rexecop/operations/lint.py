@@ -24,7 +24,7 @@ from rexecop.operations.environment import (
 from rexecop.operations.errors import EnvironmentRefused, ProfileRefused
 from rexecop.operations.inline_secrets import refuse_inline_secrets
 from rexecop.operations.placeholders import expand, names_in
-from rexecop.operations.planning import check_effect, check_profile_of, effect_of_steps
+from rexecop.operations.planning import NoConfiguration, check_effect, check_profile_of, effect_of_steps
 from rexecop.operations.planning_steps import Compiler, Context
 from rexecop.operations.profile import read_profile
 from rexecop.operations.profile_model import ActionSpec, CommandShape, ConnectorSpec, IntentSpec, Profile
@@ -219,6 +219,7 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
         isolation=dict.fromkeys(Isolation, True),
         several=False,
         observed=lambda path: NOWHERE,
+        configuration=NoConfiguration(),
     )
     attributes = dict.fromkeys(_names(profile, "target"), WORD)
     target = ResolvedTarget(
@@ -241,24 +242,28 @@ def _stand_ins(intent: IntentSpec) -> dict[str, Json]:
 
 
 def _connector(spec: ConnectorSpec, secrets: Mapping[str, str]) -> ConnectorConfig:
-    """Return the connector as a real process where it may be one, else as a script."""
+    """Return the connector as a real process or HTTP service where it may be one, else as a script."""
     processes = [name for name in spec.backends if BACKENDS.get(name) is Backend.PROCESS]
     declared = "process" if "process" in processes else next(iter(processes), "")
     if not spec.backends and any(action.command is not None for action in spec.actions.values()):
         declared = "process"
     reply = ScriptedAction(mutating=None, replies=(ScriptedReply(ended=Ended.OK),), targets={})
+    if not declared and any(action.http is not None for action in spec.actions.values()):
+        declared = next(
+            (name for name in spec.backends or ("http",) if BACKENDS.get(name) is Backend.HTTP), ""
+        )
     bare = CommandShape(command=WORD, args=())
     return ConnectorConfig(
         name=spec.name,
         place=spec.place,
-        backend=Backend.PROCESS if declared else Backend.SCRIPTED,
+        backend=BACKENDS[declared] if declared else Backend.SCRIPTED,
         declared=declared or "mock",
         enabled=True,
         allowlist={name: (action.command or bare,) for name, action in spec.actions.items()},
         scripted=dict.fromkeys(spec.actions, reply),
         mutating={},
         secrets=secrets,
-        connection={},
+        connection={"base_url": "https://host.invalid"} if declared.startswith("http") else {},
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from rexecop.lanes.failures import Failure
 from rexecop.operations.fold import Operation, Progress
@@ -19,6 +20,8 @@ from rexecop.proof.message import Scalar
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, Step
 from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase, State
+
+RETRY_AFTER_MAX_MS: Final = 300_000  # A lease is held and people may be waiting; then it is tried anyway.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +140,22 @@ def _make(op: Operation, step: CallStep, template: Call, progress: Progress) -> 
         template=template,
         call=call,
         values=values,
-        after_ms=step.retry.delay_ms if step.retry is not None and progress.attempts else 0,
+        after_ms=_wait_ms(step, progress),
     )
+
+
+def _wait_ms(step: CallStep, progress: Progress) -> int:
+    """Return how long to wait before the next try: as planned, or longer if the other side asked for it."""
+    rule = step.retry
+    if rule is None or not progress.attempts:
+        return 0
+    delay_ms = rule.delay_ms
+    if rule.delay_max_ms is not None:
+        delay_ms = min(delay_ms << (progress.attempts - 1), max(rule.delay_max_ms, delay_ms))
+    record = progress.outcome.record if progress.outcome is not None else None
+    measured = record.measured if isinstance(record, Outcome) else None
+    asked = measured.facts.get("retry_after_ms") if measured is not None and measured.facts else None
+    return max(delay_ms, min(asked, RETRY_AFTER_MAX_MS) if isinstance(asked, int) else 0)
 
 
 def probe_of(op: Operation, progress: Progress) -> Make | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from rexecop.lanes.messages.http import PROTOCOL as HTTP
+from rexecop.lanes.messages.http import READ_METHODS
 from rexecop.operations.binding import Bound, Making
 from rexecop.operations.environment import BACKENDS, READONLY_BACKENDS, Backend
 from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, ParameterRefused
@@ -30,7 +32,6 @@ CHANGING: Final = frozenset(
 DESTROYING: Final = frozenset(
     {"delete", "destroy", "remove", "purge", "drop", "wipe", "format", "kill", "erase"}
 )
-READ_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def effect_of(action: ActionSpec, bound: Bound, profile: Profile) -> Effect:
@@ -63,7 +64,8 @@ def _shaped_effect(action: ActionSpec, bound: Bound, profile: Profile) -> Effect
     flags = [action.mutating, config.mutating.get(action.name), scripted.mutating if scripted else None]
     if True in flags or False in flags:
         return Effect.CHANGE if True in flags else Effect.READ
-    method = action.http.get("method") if action.http is not None else None
+    shape = action.http or config.shapes.get(action.name)
+    method = shape.get("method") if shape is not None else None
     if isinstance(method, str):
         return Effect.READ if method.upper() in READ_METHODS else Effect.CHANGE
     if config.declared in READONLY_BACKENDS:
@@ -110,7 +112,7 @@ def build_call(making: Making) -> Call:
 
 def grade_of_exchange(request: Request) -> Grade:
     """Return the grade of a read that is no process: `method` where its protocol has reading methods."""
-    if isinstance(request, ExchangeRequest) and request.protocol == "http/1":
+    if isinstance(request, ExchangeRequest) and request.protocol == HTTP:
         return Grade.METHOD if request.message.get("method") in READ_METHODS else Grade.SHAPE
     return Grade.SHAPE
 

@@ -7,7 +7,10 @@ from typing import Final
 
 from rexecop.operations.binding import Making
 from rexecop.operations.environment import Backend
+from rexecop.operations.planning_http import http_request
 from rexecop.proof.call import ExchangeRequest
 
-EXCHANGES: Final[Mapping[Backend, Callable[[Making], ExchangeRequest]]] = {}
+EXCHANGES: Final[Mapping[Backend, Callable[[Making], ExchangeRequest]]] = {
+    Backend.HTTP: http_request,
+}
 """Backend → builder. A builder raises as `planning_calls.build_call` says."""

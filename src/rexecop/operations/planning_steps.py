@@ -12,6 +12,7 @@ from rexecop.operations.errors import InternalActionUnknown, IsolationUnavailabl
 from rexecop.operations.normalizer_spec import THIS, Normalizer
 from rexecop.operations.placeholders import Values, literal_scalar
 from rexecop.operations.planning_calls import build_call, effect_of, grade_of_exchange
+from rexecop.operations.ports import Configuration
 from rexecop.operations.process_spec import Observed
 from rexecop.operations.profile_model import (
     ActionSpec,
@@ -31,7 +32,11 @@ from rexecop.proof.vocabulary import CONFINING, Effect, Grade, Isolation, Mode
 
 TIMEOUT_MS: Final = 10_000  # What the seed's backends give a call; in an emergency no read gets more.
 OUTPUT_BYTES: Final = 64 * 1024  # Likewise.
-RETRIED: Final = ("timeout", "transient_connector_error")  # What "every class" means: those that may pass.
+RETRIED: Final = (
+    "name_unresolved",
+    "timeout",
+    "transient_connector_error",
+)  # What "every class" means: those that may pass.
 NOT_FOR_CHANGES: Final = frozenset({"timeout", "unknown_outcome"})  # Such a call may have happened.
 GRACE_MS_MAX: Final = 10_000  # What a verifier takes for the end of a call, and not for more of it.
 MARKERS: Final = frozenset({"record_execution_checkpoint", "record_rollback_marker"})
@@ -53,6 +58,7 @@ class Context:
     isolation: Mapping[Isolation, bool]
     several: bool
     observed: Observed
+    configuration: Configuration
     bound: dict[str, Bound] = field(default_factory=dict)
     from_environment: dict[str, None] = field(default_factory=dict)
 
@@ -151,7 +157,7 @@ class Compiler:
             grade=grade,
             needs=needs,
             slots=self._slots(spec),
-            retry=self._retry(spec.retry or self.context.workflow.retry, action, effect),
+            retry=self._retry(self._retry_spec(spec, action, bound.config), action, effect),
             normalizer=normalizer,
             precondition=self._expectation(spec, spec.precondition or action.precondition, values),
             postcondition=self._expectation(spec, spec.postcondition or action.postcondition, values),
@@ -176,7 +182,8 @@ class Compiler:
 
     def _call(self, action: ActionSpec, bound: Bound, values: Values) -> tuple[Effect, Call]:
         effect = effect_of(action, bound, self.context.profile)
-        if action.command is None and bound.config.backend is Backend.PROCESS:
+        unpinned = {Backend.PROCESS: action.command, Backend.HTTP: action.http}
+        if unpinned.get(bound.config.backend, action) is None:
             self.context.from_environment[f"{bound.spec.name}.{action.name}"] = None
         values = replace(values, secrets=bound.config.secrets)
         connection = connection_of(bound.config, self.target.connection)
@@ -188,6 +195,7 @@ class Compiler:
             values=values,
             connection=connection,
             observed=self.context.observed,
+            configuration=self.context.configuration,
         )
         return effect, build_call(making)
 
@@ -213,7 +221,8 @@ class Compiler:
         return isolation, Grade.CONTAINED if contained else grade_of_exchange(call.request)
 
     def _limits(self, spec: StepSpec, action: ActionSpec, config: ConnectorConfig) -> Limits:
-        timeout = spec.timeout_ms or action.timeout_ms or config.timeout_ms or TIMEOUT_MS
+        configured = config.timeouts.get(action.name) or config.timeout_ms
+        timeout = spec.timeout_ms or action.timeout_ms or configured or TIMEOUT_MS
         output = action.output_bytes or config.output_bytes or OUTPUT_BYTES
         if self.context.mode is Mode.EMERGENCY_READONLY:
             timeout, output = min(timeout, TIMEOUT_MS), min(output, OUTPUT_BYTES)
@@ -228,6 +237,10 @@ class Compiler:
             else max(action.raw_output_bytes, output),
         )
 
+    def _retry_spec(self, spec: StepSpec, action: ActionSpec, config: ConnectorConfig) -> RetrySpec | None:
+        configured = config.retries.get(action.name) or config.retries.get("")
+        return spec.retry or self.context.workflow.retry or configured
+
     def _retry(self, spec: RetrySpec | None, action: ActionSpec, effect: Effect) -> Retry | None:
         if spec is None or not spec.retries or self.context.mode is Mode.EMERGENCY_READONLY:
             return None
@@ -240,7 +253,12 @@ class Compiler:
             classes -= NOT_FOR_CHANGES
         if not classes:
             return None
-        return Retry(attempts=1 + spec.retries, on=tuple(sorted(classes)), delay_ms=spec.delay_ms)
+        return Retry(
+            attempts=1 + spec.retries,
+            on=tuple(sorted(classes)),
+            delay_ms=spec.delay_ms,
+            delay_max_ms=spec.delay_max_ms,
+        )
 
     def _own_normalizer(self, spec: StepSpec, name: str) -> Normalizer:
         """Return a normalizer that reads nothing but the output of the call it is for."""

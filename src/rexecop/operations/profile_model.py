@@ -21,12 +21,16 @@ from rexecop.proof.vocabulary import Effect, Isolation, Mode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrySpec:
-    """Up to `retries` further tries. `on` is None when every retryable class is meant."""
+    """Up to `retries` further tries. `on` is None when every retryable class is meant.
+
+    They are `delay_ms` apart, or with `delay_max_ms` twice as long each time, up to that.
+    """
 
     retries: int
     on: tuple[str, ...] | None
     never: tuple[str, ...]
     delay_ms: int
+    delay_max_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Final
 
+from rexecop.execution.strict_yaml import Yaml
 from rexecop.lanes.failures import Failure
-from rexecop.operations.environment import OUTPUT_BYTES_MAX, read_isolation
+from rexecop.operations.environment import OUTPUT_BYTES_MAX, RETRIES_MAX, SHAPE_KEYS, read_isolation
 from rexecop.operations.parameters import read_parameters
 from rexecop.operations.patterns import pattern_problem
 from rexecop.operations.process_spec import LIMIT_MAX, PROCESS_KEYS, ScriptSpec, read_process
@@ -23,6 +25,7 @@ from rexecop.operations.profile_model import (
 )
 from rexecop.operations.reading import WORD, Fields, Node, listed
 from rexecop.proof.call import SLOT_LENGTH_MAX, Slot
+from rexecop.proof.canonical import Json
 from rexecop.proof.message import Scalar
 from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.plan import Expectation
@@ -30,7 +33,6 @@ from rexecop.proof.steps import merge_approvals
 from rexecop.proof.vocabulary import Effect, Mode
 
 STEPS_MAX: Final = 256  # What one person can still review as one workflow.
-RETRIES_MAX: Final = 10  # Beyond that a person should look.
 ARGUMENTS_MAX: Final = 256  # A command with more arguments is a list of files, and belongs into its input.
 RAW_OUTPUT_BYTES_MAX: Final = 1 << 40  # Counted and dropped: only time is spent on it.
 PROCESSES_MAX: Final = 4_096
@@ -59,10 +61,7 @@ _ACTION_KEYS: Final = (
     "memory_bytes processes grace normalize precondition postcondition probe undo description "
     f"{PROCESS_KEYS}"
 )
-_HTTP_KEYS: Final = (
-    "method path query body unwrap pagination mutating max_response_bytes public_projection "
-    "safe_output_fields"
-)
+_HTTP_KEYS: Final = f"{SHAPE_KEYS} public_projection safe_output_fields"
 
 
 def read_intent(root: Node, stem: str) -> IntentSpec:
@@ -188,12 +187,13 @@ def _slot(name: str, node: Node) -> Slot:
 
 
 def _retry(node: Node) -> RetrySpec:
-    fields = node.fields("max_attempts allowed_on blocked_on delay", "max_attempts")
+    fields = node.fields("max_attempts allowed_on blocked_on delay max_delay", "max_attempts")
     return RetrySpec(
         retries=fields.integer("max_attempts", 0, 0, RETRIES_MAX),
         on=fields.maybe("allowed_on", _classes) or None,
         never=fields.maybe("blocked_on", _classes) or (),
         delay_ms=fields.maybe("delay", Node.duration) or 0,
+        delay_max_ms=fields.maybe("max_delay", Node.duration),
     )
 
 
@@ -255,7 +255,7 @@ def _action(
         idempotent=fields.maybe("idempotent", Node.boolean),
         mutating=None if method is None else method.maybe("mutating", Node.boolean),
         command=_interpreted(process.script) if shape is None else _command(shape),
-        http=None if http is None else http.mapping(),
+        http=None if http is None else _http(http),
         stdin=fields.maybe("stdin", Node.text),
         env={key: item.text() for key, item in fields.entries("env", _VARIABLE)} or None,
         writable=fields.texts("writable", 16),
@@ -273,6 +273,23 @@ def _action(
         probe=fields.maybe("probe", _probe),
         undo=fields.maybe("undo", Node.token),
     )
+
+
+def _http(node: Node) -> dict[str, Json]:
+    """Return the shape of a call over HTTP, without what is only said about it."""
+    body = node.value.get("body") if isinstance(node.value, dict) else None
+    if _holds_decimal(body):
+        node.refuse(
+            f"the body of `{node.name}` holds a fraction; write it under `text`, where its digits stay"
+        )
+    said = ("public_projection", "safe_output_fields")
+    return {key: value for key, value in node.mapping().items() if key not in said}
+
+
+def _holds_decimal(value: Yaml) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_holds_decimal, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Decimal)
 
 
 def _command(node: Node) -> CommandShape:

@@ -193,6 +193,7 @@ def _bounds(step: CallStep) -> Lines:
         words = (
             f"up to {rule.attempts} attempts",
             f"{rule.delay_ms} ms apart",
+            *(() if rule.delay_max_ms is None else (f"doubling up to {rule.delay_max_ms} ms",)),
             "on" if rule.on else "on any failure",
         )
         yield _line("  retry", *words, *(quote(name) for name in rule.on))

@@ -122,7 +122,11 @@ def _contract(story: Story, made: Artifacts) -> Artifact | None:
         return None
     sealed, plan = found
     tries = [(step, step.retry.attempts if step.retry else 1) for step in story.calls]
-    waits = sum(step.retry.delay_ms * (step.retry.attempts - 1) for step in story.calls if step.retry)
+    waits = sum(
+        max(rule.delay_ms, rule.delay_max_ms or 0) * (rule.attempts - 1)
+        for step in story.calls
+        if (rule := step.retry)
+    )
     milliseconds = sum(step.limits.timeout_ms * attempts for step, attempts in tries) + waits
     in_scope = story.decision is not None and story.decision[1].terms.verdict is not Verdict.BLOCKED
     return {

@@ -37,11 +37,15 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Up to `attempts` tries in all, `delay_ms` apart, for failures whose class is in `on`."""
+    """Up to `attempts` tries in all for failures whose class is in `on`.
+
+    They are `delay_ms` apart, or with `delay_max_ms` twice as long each time, up to that.
+    """
 
     attempts: int
     on: tuple[str, ...]
     delay_ms: int = 0
+    delay_max_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
