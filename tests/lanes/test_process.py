@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rexecop.lanes.channels import FLOOD_BYTES
 from rexecop.lanes.failures import Failure
+from rexecop.lanes.output import FLOOD_BYTES
 from rexecop.lanes.port import LaneResult
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.sandbox import SAFE_PATH
