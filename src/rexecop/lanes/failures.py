@@ -62,6 +62,7 @@ class Failure(StrEnum):
     NONZERO_EXIT = "nonzero_exit", "the program ended with another status than 0"
     PROCESS_LIMIT = "process_limit", "the call started more processes than its limit"
     KILLED = "killed", "the program was ended by a signal that was not ours"
+    REMOTE_ERROR = "remote_error", "the other side answered with an error"
     CANCELLED = "cancelled", "the call was cancelled while it ran"
     INTERNAL = "internal", "the lane itself failed before it acted"
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rexecop.lanes.messages.ssh import PROTOCOL as SSH
 from rexecop.lanes.port import Lane
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.registry import RegistryLane
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.simulated import SimulatedLane
+from rexecop.lanes.ssh import SshLane
 from rexecop.proof.call import HandlerRequest, ProcessRequest, ScriptedRequest
 from rexecop.proof.vocabulary import Grade, Isolation
 
@@ -40,9 +42,14 @@ def _registry(settings: LaneSettings) -> Lane:
     return RegistryLane()
 
 
+def _ssh(settings: LaneSettings) -> Lane:
+    return SshLane(secrets=settings.secrets)
+
+
 LANES: Final[Mapping[str, Callable[[LaneSettings], Lane]]] = {
     ScriptedRequest.kind: _simulated,
     ProcessRequest.kind: _process,
     HandlerRequest.kind: _registry,
+    SSH: _ssh,
 }
-"""Request kind → constructor of the lane that takes it."""
+"""Route (`proof.call.route_of`) → constructor of the lane that takes it."""
