@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from rexecop.app.authority import RootAuthority
+from rexecop.app.configuration import OutsideConfiguration
 from rexecop.app.contents import PinnedContents
 from rexecop.app.errors import RequestConflict
 from rexecop.app.files import FolderWatch, read_file, read_folder
@@ -114,15 +115,20 @@ class Planner:
         return Prepared(draft=draft, inputs=inputs)
 
     def _draft(self, request: PlanRequest, profile: Profile, environment: Environment) -> PlanDraft:
-        """Return what would run; the same request of the same files is compiled once."""
-        isolation = self._isolation()
+        """Return what would run; the same request of the same files is compiled once.
+
+        What the files refer to may be another thing each time.
+        """
+        isolation, outside = self._isolation(), OutsideConfiguration()
         if request.parameters:
-            return compile_plan(request, profile, environment, isolation)
+            return compile_plan(request, profile, environment, isolation, outside)
         asked = (request.intent, request.target, request.mode)
         key = (profile.digest, environment.digest, *asked, *isolation.items())
         draft = self._drafts.get(key)
         if draft is None:
-            draft = compile_plan(request, profile, environment, isolation)
+            draft = compile_plan(request, profile, environment, isolation, outside)
+            if outside.used:
+                return draft
             if len(self._drafts) >= DRAFTS_MAX:
                 self._drafts.clear()
             self._drafts[key] = draft

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rexecop.operations.environment import Backend, ConnectorConfig, Environment, keys_of
 from rexecop.operations.errors import ConnectorRefused
 from rexecop.operations.placeholders import Values
+from rexecop.operations.ports import Configuration
 from rexecop.operations.profile_model import ActionSpec, ConnectorSpec, Profile
 from rexecop.operations.reading import listed, unknown
 from rexecop.proof.canonical import Json
@@ -39,7 +40,7 @@ class Making:
     """What the call of `action` on one target is made from.
 
     `connection` is how the environment reaches the target: what the target says of itself
-    goes before what the connector says for all.
+    goes before what the connector says for all; what it refers to is read from `configuration`.
     """
 
     action: ActionSpec
@@ -48,6 +49,7 @@ class Making:
     effect: Effect
     values: Values
     connection: Mapping[str, Json]
+    configuration: Configuration
 
     @property
     def where(self) -> str:

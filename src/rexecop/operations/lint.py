@@ -24,7 +24,7 @@ from rexecop.operations.environment import (
 from rexecop.operations.errors import EnvironmentRefused, ProfileRefused
 from rexecop.operations.inline_secrets import refuse_inline_secrets
 from rexecop.operations.placeholders import expand, names_in
-from rexecop.operations.planning import check_effect, check_profile_of, effect_of_steps
+from rexecop.operations.planning import NoConfiguration, check_effect, check_profile_of, effect_of_steps
 from rexecop.operations.planning_steps import Compiler, Context
 from rexecop.operations.profile import read_profile
 from rexecop.operations.profile_model import ActionSpec, CommandShape, ConnectorSpec, IntentSpec, Profile
@@ -217,6 +217,7 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
         parameters=_stand_ins(intent),
         isolation=dict.fromkeys(Isolation, True),
         several=False,
+        configuration=NoConfiguration(),
     )
     attributes = dict.fromkeys(_names(profile, "target"), WORD)
     target = ResolvedTarget(
@@ -239,8 +240,9 @@ def _stand_ins(intent: IntentSpec) -> dict[str, Json]:
 
 
 def _connector(spec: ConnectorSpec, secrets: Mapping[str, str]) -> ConnectorConfig:
-    """Return the connector as a real process where it may be one, else as a script."""
-    processes = [name for name in spec.backends if BACKENDS.get(name) is Backend.PROCESS]
+    """Return the connector as a real process where it may run commands, else as a script."""
+    runs = (Backend.PROCESS, Backend.SSH)
+    processes = [name for name in spec.backends if BACKENDS.get(name) in runs]
     declared = "process" if "process" in processes else next(iter(processes), "")
     if not spec.backends and any(action.command is not None for action in spec.actions.values()):
         declared = "process"

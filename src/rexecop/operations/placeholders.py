@@ -142,10 +142,30 @@ def message_value(value: Json, values: Values, where: str) -> Json:
             # Who asks would otherwise name a secret of the operator's.
             raise ParameterRefused(f"parameter `{whole[1]}` cannot be sent as it is", field=whole[1])
         return _scalar(whole[1], values, where) if given is None or isinstance(given, str) else given
-    text = expand(value, values, where)
+    parts = _places(expand(value, values, where))
+    return parts if isinstance(parts, str) else parts[0] if len(parts) == 1 else {"text": parts}
+
+
+def message_text(text: str, values: Values, where: str) -> Json:
+    """Return `text` of a message with its placeholders replaced; what goes into its places becomes text.
+
+    Raises:
+        ProfileRefused, ParameterRefused: as `expand`.
+    """
+    return as_message(expand(text, values, where))
+
+
+def as_message(text: Text) -> Json:
+    """Return `text` as a message holds it."""
+    parts = _places(text)
+    return parts if isinstance(parts, str) else {"text": parts}
+
+
+def _places(text: Text) -> str | list[Json]:
+    """Return `text`, or the parts of one that has places, as a message holds them."""
     if isinstance(text, str):
         return text
-    parts: list[Json] = [
+    return [
         part
         if isinstance(part, str)
         else {"slot": part.slot}
@@ -153,7 +173,6 @@ def message_value(value: Json, values: Values, where: str) -> Json:
         else {"secret": part.secret}
         for part in text
     ]
-    return parts[0] if len(parts) == 1 else {"text": parts}
 
 
 def names_in(text: str) -> Iterator[tuple[str, str | None]]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from rexecop.operations.environment import Environment
 from rexecop.operations.errors import (
+    ConnectorRefused,
     EnvironmentRefused,
     IntentUnknown,
     ModeRefused,
@@ -22,6 +23,7 @@ from rexecop.operations.errors import (
 )
 from rexecop.operations.inline_secrets import refuse_secret_values
 from rexecop.operations.planning_steps import Compiler, Context
+from rexecop.operations.ports import Configuration
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import listed, unknown
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
@@ -64,10 +66,28 @@ class PlanDraft:
     notes: Mapping[str, Json] | None
 
 
+class NoConfiguration:
+    """Where nothing outside the files counts: what they refer to is refused."""
+
+    def reference(self, name: str) -> str:
+        """Refuse the reference."""
+        raise ConnectorRefused(f"reference `{name:.60}` is read where an operation is planned, not here")
+
+    def file(self, path: str) -> str:
+        """Refuse the file."""
+        raise ConnectorRefused(f"file `{path:.60}` is read where an operation is planned, not here")
+
+
 def compile_plan(
-    request: PlanRequest, profile: Profile, environment: Environment, isolation: Mapping[Isolation, bool]
+    request: PlanRequest,
+    profile: Profile,
+    environment: Environment,
+    isolation: Mapping[Isolation, bool],
+    configuration: Configuration | None = None,
 ) -> PlanDraft:
     """Return what would run for `request`; `isolation` says which classes were reached here.
+
+    What files refer to is read from `configuration`, and nothing is where there is none.
 
     Raises:
         IntentUnknown, TargetUnknown, ModeRefused, ParameterRefused, ConnectorRefused,
@@ -92,6 +112,7 @@ def compile_plan(
         parameters=parameters,
         isolation=isolation,
         several=len(targets) > 1,
+        configuration=configuration or NoConfiguration(),
     )
     if len(targets) * len(context.workflow.steps) > PLAN_STEPS_MAX:
         raise PlanTooLarge(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from rexecop.lanes.messages.ssh import PUT
 from rexecop.operations.binding import Bound, Making
 from rexecop.operations.environment import BACKENDS, READONLY_BACKENDS, Backend
 from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, ParameterRefused
 from rexecop.operations.guards import check_command
 from rexecop.operations.placeholders import expand, expand_words, is_spread, literal, names_in
 from rexecop.operations.planning_exchanges import EXCHANGES
+from rexecop.operations.planning_ssh import ssh_request
 from rexecop.operations.profile_model import ActionSpec, CommandShape, Profile
 from rexecop.operations.reading import listed, unknown
 from rexecop.operations.scripted import ScriptedAction
@@ -59,6 +61,8 @@ def _shaped_effect(action: ActionSpec, bound: Bound, profile: Profile) -> Effect
     """Return what flags, method, backend or name say, or None if nothing does."""
     config = bound.config
     scripted = _scripted(action.name, bound, profile)
+    if action.transfer is not None and action.transfer.get("operation") == PUT:
+        return Effect.CHANGE
     flags = [action.mutating, config.mutating.get(action.name), scripted.mutating if scripted else None]
     if True in flags or False in flags:
         return Effect.CHANGE if True in flags else Effect.READ
@@ -88,6 +92,8 @@ def build_call(making: Making) -> Call:
         request = _scripted_request(making)
     elif bound.config.backend is Backend.PROCESS:
         request = _process_request(making)
+    elif bound.config.backend is Backend.SSH:
+        request = ssh_request(making, None if making.action.transfer else _process_request(making))
     elif bound.config.backend in EXCHANGES:
         request = EXCHANGES[bound.config.backend](making)
     else:
@@ -159,6 +165,8 @@ def _process_request(making: Making) -> ProcessRequest:
     if bound.config.declared in READONLY_BACKENDS and shape.command.rsplit("/", 1)[-1].lower() == "curl":
         argv = argv if argv[1:2] == ("-q",) else (argv[0], "-q", *argv[1:])
     check_command(argv, effect, where)
+    if action.terminal is not None and bound.config.backend is not Backend.SSH:
+        raise ConnectorRefused(f"`{where}` needs a terminal, which only SSH gives", field=where)
     if action.writable and effect is Effect.READ:
         raise ConnectorRefused(f"`{where}` is a read and names `writable` folders", field=where)
     return ProcessRequest(
@@ -167,6 +175,7 @@ def _process_request(making: Making) -> ProcessRequest:
         env=None
         if not action.env
         else {key: expand(text, values, where) for key, text in action.env.items()},
+        cwd=literal(action.cwd, values, where) or None,
         writable=tuple(_folder(literal(text, values, where), where) for text in action.writable),
     )
 

@@ -12,6 +12,7 @@ from rexecop.operations.errors import InternalActionUnknown, IsolationUnavailabl
 from rexecop.operations.normalizer_spec import THIS, Normalizer
 from rexecop.operations.placeholders import Values, literal_scalar
 from rexecop.operations.planning_calls import build_call, effect_of, grade_of_exchange
+from rexecop.operations.ports import Configuration
 from rexecop.operations.profile_model import (
     ActionSpec,
     IntentSpec,
@@ -48,6 +49,7 @@ class Context:
     parameters: Mapping[str, Json]
     isolation: Mapping[Isolation, bool]
     several: bool
+    configuration: Configuration
     bound: dict[str, Bound] = field(default_factory=dict)
     from_environment: dict[str, None] = field(default_factory=dict)
 
@@ -170,7 +172,8 @@ class Compiler:
 
     def _call(self, action: ActionSpec, bound: Bound, values: Values) -> tuple[Effect, Call]:
         effect = effect_of(action, bound, self.context.profile)
-        if action.command is None and bound.config.backend is Backend.PROCESS:
+        runs = bound.config.backend in (Backend.PROCESS, Backend.SSH) and action.transfer is None
+        if action.command is None and runs:
             self.context.from_environment[f"{bound.spec.name}.{action.name}"] = None
         values = replace(values, secrets=bound.config.secrets)
         connection = connection_of(bound.config, self.target.connection)
@@ -181,6 +184,7 @@ class Compiler:
             effect=effect,
             values=values,
             connection=connection,
+            configuration=self.context.configuration,
         )
         return effect, build_call(making)
 

@@ -47,6 +47,29 @@ class Ids(Protocol):
         ...
 
 
+class Configuration(Protocol):
+    """Configuration that stands elsewhere: read when a plan is made, and from then on part of it.
+
+    Addresses and certificates are no secrets even where they come by the reference of one.
+    """
+
+    def reference(self, name: str) -> str:
+        """Return the text that reference `name` stands for.
+
+        Raises:
+            RexecopError: it stands for nothing.
+        """
+        ...
+
+    def file(self, path: str) -> str:
+        """Return the text of the file at `path`.
+
+        Raises:
+            RexecopError: it cannot be read.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
     """Output to keep: `ref.commitment` is HMAC-SHA256 under `key` over `data`."""

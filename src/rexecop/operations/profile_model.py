@@ -50,7 +50,8 @@ class CommandShape:
 class ActionSpec:
     """One action of a connector. `effect` is None where the profile leaves it to the backend.
 
-    Expectations may hold placeholders; one of the step itself names no step.
+    `transfer` is a file to put or get instead of a command; `terminal` are columns and rows of one the
+    command runs on. Expectations may hold placeholders; one of the step itself names no step.
     """
 
     name: str
@@ -60,6 +61,9 @@ class ActionSpec:
     mutating: bool | None = None
     command: CommandShape | None = None
     http: Mapping[str, Json] | None = None
+    transfer: Mapping[str, Json] | None = None
+    terminal: tuple[int, int] | None = None
+    cwd: str = ""
     stdin: str | None = None
     env: Mapping[str, str] | None = None
     writable: tuple[str, ...] = ()

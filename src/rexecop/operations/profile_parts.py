@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from rexecop.lanes.failures import Failure
+from rexecop.lanes.messages.ssh import TERMINAL_MAX, TRANSFERS
 from rexecop.operations.environment import OUTPUT_BYTES_MAX, read_isolation
 from rexecop.operations.parameters import read_parameters
 from rexecop.operations.patterns import pattern_problem
@@ -22,6 +23,7 @@ from rexecop.operations.profile_model import (
 )
 from rexecop.operations.reading import WORD, Fields, Node, listed
 from rexecop.proof.call import SLOT_LENGTH_MAX, Slot
+from rexecop.proof.canonical import Json
 from rexecop.proof.message import Scalar
 from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.plan import Expectation
@@ -52,7 +54,8 @@ _CONNECTOR_KEYS: Final = (
     "network_policy_binding_by_backend timeout_default contract public_projection safe_output_fields"
 )
 _ACTION_KEYS: Final = (
-    "effect idempotent command args stdin env writable isolation timeout output_bytes normalize "
+    "effect idempotent command args transfer terminal cwd stdin env writable isolation timeout output_bytes "
+    "normalize "
     "precondition postcondition probe undo description"
 )
 _HTTP_KEYS: Final = (
@@ -250,6 +253,9 @@ def _action(
         mutating=None if method is None else method.maybe("mutating", Node.boolean),
         command=None if shape is None else _command(shape),
         http=None if http is None else http.mapping(),
+        transfer=fields.maybe("transfer", _transfer),
+        terminal=fields.maybe("terminal", _terminal),
+        cwd=fields.text("cwd", most=4096),
         stdin=fields.maybe("stdin", Node.text),
         env={key: item.text() for key, item in fields.entries("env", _VARIABLE)} or None,
         writable=fields.texts("writable", 16),
@@ -262,6 +268,17 @@ def _action(
         probe=fields.maybe("probe", _probe),
         undo=fields.maybe("undo", Node.token),
     )
+
+
+def _transfer(node: Node) -> dict[str, Json]:
+    fields = node.fields("operation path content mode before", "operation path")
+    fields.one_of("operation", TRANSFERS, TRANSFERS[0])
+    return {key: fields.text(key) for key in fields.values}
+
+
+def _terminal(node: Node) -> tuple[int, int]:
+    fields = node.fields("columns rows", "columns rows")
+    return fields.integer("columns", 80, 1, TERMINAL_MAX), fields.integer("rows", 24, 1, TERMINAL_MAX)
 
 
 def _command(node: Node) -> CommandShape:

@@ -264,12 +264,10 @@ class Node:
 
     def duration(self) -> int:
         """Return milliseconds of `10s`, `2m`, `500ms`, `1h` or a number of seconds."""
-        match = _DURATION.fullmatch(self.text(20))
-        found = int(match[1]) * _UNITS[match[2]] if match else 0
-        if not 0 < found <= DURATION_MAX_MS:
+        found = milliseconds(self.text(20))
+        if not found:
             self._wrong("a duration", allowed="like 500ms, 10s, 2m, 1h; at most 24h")
-            return 1000
-        return found
+        return found or 1000
 
     def json(self) -> Json:
         """Return the value as evidence may hold it: decimals as their digits."""
@@ -374,6 +372,13 @@ def _shown(value: Yaml) -> str:
     if isinstance(value, bool):
         return "`true`" if value else "`false`"
     return f"`{str(value)[:FOUND_MAX]}`"
+
+
+def milliseconds(text: str) -> int:
+    """Return the milliseconds of `10s`, `2m`, `500ms`, `1h` or a number of seconds; 0 if it is none."""
+    match = _DURATION.fullmatch(text)
+    found = int(match[1]) * _UNITS[match[2]] if match else 0
+    return found if found <= DURATION_MAX_MS else 0
 
 
 def listed(words: Iterable[str]) -> str:
