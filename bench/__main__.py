@@ -12,7 +12,7 @@ import platform
 import sys
 from typing import Final
 
-NAMES: Final = ("operations", "service", "policy", "store", "log", "verify", "process", "http")
+NAMES: Final = ("operations", "service", "policy", "store", "log", "verify", "process", "http", "ssh")
 
 
 def main() -> int:

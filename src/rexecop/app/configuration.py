@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
 
 from rexecop.app.errors import FileRefused
-from rexecop.app.files import read_file
+from rexecop.app.files import read_file, require_unwritable
 from rexecop.lanes.secrets import Secrets
-
-TEXT_BYTES_MAX: Final = 32 * 1024  # An address, a key, a few certificates: it becomes part of every call.
 
 
 class OutsideConfiguration:
@@ -38,13 +35,16 @@ class OutsideConfiguration:
             return _text(aside.submit(asyncio.run, leased()).result(), f"reference `{name:.60}`")
 
     def file(self, path: str) -> str:
-        """Return the text of the file at `path`.
+        """Return the text of the file at `path`; `~` in front is the caller's home.
 
         Raises:
             FileMissing, FileRefused: it cannot be read, or is too large or no text.
+            RootUnsafe: others than the caller and root could change whom it trusts.
         """
         self.used = True
-        return _text(read_file(Path(path), bytes_max=TEXT_BYTES_MAX), f"`{path:.100}`")
+        found = Path(path).expanduser()
+        require_unwritable(found)
+        return _text(read_file(found), f"`{path:.100}`")
 
 
 def _text(data: bytes, what: str) -> str:

@@ -124,6 +124,22 @@ def require_private(path: Path) -> None:
         )
 
 
+def require_unwritable(path: Path) -> None:
+    """Return only if nobody but the caller and root can write what `path` leads to.
+
+    Raises:
+        RootUnsafe: it decides whom to trust, and others could change it. FileMissing: it is not there.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise FileMissing(f"no file `{path}`", path=str(path)) from error
+    if status.st_uid not in (0, os.getuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise RootUnsafe(
+            f"`{path}` can be written by others", path=str(path), next_steps=(f"chmod go-w {path}",)
+        )
+
+
 def require_secret(path: Path) -> None:
     """Return only if `path` is private and nobody but its owner can even read it.
 

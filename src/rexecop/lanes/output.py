@@ -90,7 +90,9 @@ class Redactor:
 
 
 class Stream:
-    """One pipe of a call: raw chunks wait in a bounded queue, and the pipe waits when it is full.
+    """One stream of a call: raw chunks wait in a bounded queue, and the pipe waits when it is full.
+
+    `opened` is the descriptor of the pipe, or -1 where others put in what came.
 
     `limit` bytes are kept; more than `raw` bytes in all are a flood.
     """
@@ -103,7 +105,9 @@ class Stream:
         self._opened = opened
         self._limit = limit
         self._raw = raw
-        self._redactor = Redactor(secrets)
+        # Made with the first output: to know every form of a secret takes longer than many a call.
+        self._redactor: Redactor | None = None
+        self._secrets = secrets
         self._queue: deque[bytes] = deque()
         self._queued = 0
         self._reading = False
@@ -112,12 +116,25 @@ class Stream:
     @property
     def redactions(self) -> int:
         """Number of secret values taken out so far."""
-        return self._redactor.redactions
+        return self._redactor.redactions if self._redactor is not None else 0
 
     @property
     def flooded(self) -> bool:
         """Whether far more came than may be kept."""
         return self.raw_bytes > self._raw
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should come until what waits was taken."""
+        return self._queued >= QUEUED_BYTES_MAX
+
+    def put(self, data: bytes) -> None:
+        """Let `data` wait to be taken, and count it."""
+        self.raw_bytes += len(data)
+        # What will be cut anyway is counted and dropped; nothing is gained by keeping it.
+        if len(self.kept) < self._limit:
+            self._queue.append(data)
+            self._queued += len(data)
 
     def start(self, notify: Callable[[], None]) -> None:
         """Read from now on; `notify` is called when there is something to take."""
@@ -128,12 +145,14 @@ class Stream:
     def take(self) -> list[bytes]:
         """Return the chunks that may be shown since the last call, cut to the limit."""
         shown = []
-        while self._queue:
+        if self._queue and self._redactor is None:
+            self._redactor = Redactor(self._secrets)
+        while self._queue and self._redactor is not None:
             shown.append(self._redactor.feed(self._queue.popleft()))
         self._queued = 0
-        if self.at_end:
+        if self.at_end and self._redactor is not None:
             shown.append(self._redactor.finish())
-        elif not self._reading:
+        elif not self.at_end and not self._reading:
             self._resume()
         chunks = []
         for data in shown:
@@ -170,11 +189,7 @@ class Stream:
         if not data:
             self.close()
         else:
-            self.raw_bytes += len(data)
-            # What will be cut anyway is counted and dropped; nothing is gained by keeping it.
-            if len(self.kept) < self._limit:
-                self._queue.append(data)
-                self._queued += len(data)
-            if self._queued >= QUEUED_BYTES_MAX:
+            self.put(data)
+            if self.full:
                 self._pause()
         self._notify()

@@ -8,11 +8,13 @@ from typing import Final
 
 from rexecop.lanes.http import HttpLane
 from rexecop.lanes.messages.http import PROTOCOL as HTTP
+from rexecop.lanes.messages.ssh import PROTOCOL as SSH
 from rexecop.lanes.port import Lane
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.registry import RegistryLane
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.simulated import SimulatedLane
+from rexecop.lanes.ssh import SshLane
 from rexecop.proof.call import HandlerRequest, ProcessRequest, ScriptedRequest
 from rexecop.proof.vocabulary import Grade, Isolation
 
@@ -46,10 +48,15 @@ def _http(settings: LaneSettings) -> Lane:
     return HttpLane(secrets=settings.secrets)
 
 
+def _ssh(settings: LaneSettings) -> Lane:
+    return SshLane(secrets=settings.secrets)
+
+
 LANES: Final[Mapping[str, Callable[[LaneSettings], Lane]]] = {
     ScriptedRequest.kind: _simulated,
     ProcessRequest.kind: _process,
     HandlerRequest.kind: _registry,
     HTTP: _http,
+    SSH: _ssh,
 }
 """Route (`proof.call.route_of`) → constructor of the lane that takes it."""

@@ -57,7 +57,10 @@ _COMMON: Final = (
 _OF_BACKEND: Final[Mapping[Backend, str]] = {
     Backend.SCRIPTED: "actions fixture fixture_only",
     Backend.PROCESS: "allowlist",
-    Backend.SSH: "allowlist host user port identity_file_secret_ref known_hosts_policy known_hosts_file",
+    Backend.SSH: (
+        "allowlist host user port identity_file_secret_ref certificate_secret_ref agent known_hosts_policy "
+        "known_hosts_file host_keys jump sessions remote"
+    ),
     Backend.HTTP: (
         "actions base_url base_url_secret_ref auth headers max_response_bytes retry tls destination_binding "
         "operator_egress_enforced dns_rebinding_protection network_scope allow_private addresses "

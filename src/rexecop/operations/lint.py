@@ -242,8 +242,9 @@ def _stand_ins(intent: IntentSpec) -> dict[str, Json]:
 
 
 def _connector(spec: ConnectorSpec, secrets: Mapping[str, str]) -> ConnectorConfig:
-    """Return the connector as a real process or HTTP service where it may be one, else as a script."""
-    processes = [name for name in spec.backends if BACKENDS.get(name) is Backend.PROCESS]
+    """Return the connector as real where it may run commands or ask a service, else as a script."""
+    runs = (Backend.PROCESS, Backend.SSH)
+    processes = [name for name in spec.backends if BACKENDS.get(name) in runs]
     declared = "process" if "process" in processes else next(iter(processes), "")
     if not spec.backends and any(action.command is not None for action in spec.actions.values()):
         declared = "process"

@@ -152,7 +152,12 @@ def message_text(text: str, values: Values, where: str) -> Json:
     Raises:
         ProfileRefused, ParameterRefused: as `expand`.
     """
-    parts = _places(expand(text, values, where))
+    return as_message(expand(text, values, where))
+
+
+def as_message(text: Text) -> Json:
+    """Return `text` as a message holds it."""
+    parts = _places(text)
     return parts if isinstance(parts, str) else {"text": parts}
 
 

@@ -7,12 +7,14 @@ from typing import Final
 
 from rexecop.lanes.messages.http import PROTOCOL as HTTP
 from rexecop.lanes.messages.http import READ_METHODS
+from rexecop.lanes.messages.ssh import PUT
 from rexecop.operations.binding import Bound, Making
 from rexecop.operations.environment import BACKENDS, READONLY_BACKENDS, Backend
 from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, ParameterRefused
 from rexecop.operations.guards import check_command
 from rexecop.operations.placeholders import expand, expand_words, is_spread, literal, names_in
 from rexecop.operations.planning_exchanges import EXCHANGES
+from rexecop.operations.planning_ssh import ssh_request
 from rexecop.operations.process_spec import ScriptSpec, hosts, pinned_script
 from rexecop.operations.profile_model import ActionSpec, CommandShape, Profile
 from rexecop.operations.reading import listed, unknown
@@ -61,6 +63,8 @@ def _shaped_effect(action: ActionSpec, bound: Bound, profile: Profile) -> Effect
     """Return what flags, method, backend or name say, or None if nothing does."""
     config = bound.config
     scripted = _scripted(action.name, bound, profile)
+    if action.transfer is not None and action.transfer.get("operation") == PUT:
+        return Effect.CHANGE
     flags = [action.mutating, config.mutating.get(action.name), scripted.mutating if scripted else None]
     if True in flags or False in flags:
         return Effect.CHANGE if True in flags else Effect.READ
@@ -91,6 +95,8 @@ def build_call(making: Making) -> Call:
         request = _scripted_request(making)
     elif bound.config.backend is Backend.PROCESS:
         request = _process_request(making)
+    elif bound.config.backend is Backend.SSH:
+        request = ssh_request(making, None if making.action.transfer else _process_request(making))
     elif bound.config.backend in EXCHANGES:
         request = EXCHANGES[bound.config.backend](making)
     else:
@@ -171,6 +177,7 @@ def _process_request(making: Making) -> ProcessRequest:
         env=None
         if not action.env
         else {key: expand(text, values, where) for key, text in action.env.items()},
+        cwd=literal(action.cwd, values, where) or None,
         writable=tuple(_folder(literal(text, values, where), where) for text in action.writable),
         tty=action.process.tty,
         umask=action.process.umask,

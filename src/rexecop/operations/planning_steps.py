@@ -182,7 +182,8 @@ class Compiler:
 
     def _call(self, action: ActionSpec, bound: Bound, values: Values) -> tuple[Effect, Call]:
         effect = effect_of(action, bound, self.context.profile)
-        unpinned = {Backend.PROCESS: action.command, Backend.HTTP: action.http}
+        shaped = action.command or action.transfer
+        unpinned = {Backend.PROCESS: shaped, Backend.SSH: shaped, Backend.HTTP: action.http}
         if unpinned.get(bound.config.backend, action) is None:
             self.context.from_environment[f"{bound.spec.name}.{action.name}"] = None
         values = replace(values, secrets=bound.config.secrets)

@@ -55,7 +55,8 @@ class CommandShape:
 class ActionSpec:
     """One action of a connector. `effect` is None where the profile leaves it to the backend.
 
-    Expectations may hold placeholders; one of the step itself names no step.
+    `transfer` is a file to put or get instead of a command. Expectations may hold placeholders; one of
+    the step itself names no step.
     """
 
     name: str
@@ -65,6 +66,8 @@ class ActionSpec:
     mutating: bool | None = None
     command: CommandShape | None = None
     http: Mapping[str, Json] | None = None
+    transfer: Mapping[str, Json] | None = None
+    cwd: str = ""
     stdin: str | None = None
     env: Mapping[str, str] | None = None
     writable: tuple[str, ...] = ()

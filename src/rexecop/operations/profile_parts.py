@@ -9,6 +9,7 @@ from typing import Final
 
 from rexecop.execution.strict_yaml import Yaml
 from rexecop.lanes.failures import Failure
+from rexecop.lanes.messages.ssh import TRANSFERS
 from rexecop.operations.environment import OUTPUT_BYTES_MAX, RETRIES_MAX, SHAPE_KEYS, read_isolation
 from rexecop.operations.parameters import read_parameters
 from rexecop.operations.patterns import pattern_problem
@@ -57,9 +58,9 @@ _CONNECTOR_KEYS: Final = (
     "network_policy_binding_by_backend timeout_default contract public_projection safe_output_fields"
 )
 _ACTION_KEYS: Final = (
-    "effect idempotent command args stdin env writable isolation timeout output_bytes raw_output_bytes "
-    "memory_bytes processes grace normalize precondition postcondition probe undo description "
-    f"{PROCESS_KEYS}"
+    "effect idempotent command args transfer cwd stdin env writable isolation timeout output_bytes "
+    "raw_output_bytes memory_bytes processes grace normalize precondition postcondition probe undo "
+    f"description {PROCESS_KEYS}"
 )
 _HTTP_KEYS: Final = f"{SHAPE_KEYS} public_projection safe_output_fields"
 
@@ -256,6 +257,8 @@ def _action(
         mutating=None if method is None else method.maybe("mutating", Node.boolean),
         command=_interpreted(process.script) if shape is None else _command(shape),
         http=None if http is None else _http(http),
+        transfer=fields.maybe("transfer", _transfer),
+        cwd=fields.text("cwd", most=4096),
         stdin=fields.maybe("stdin", Node.text),
         env={key: item.text() for key, item in fields.entries("env", _VARIABLE)} or None,
         writable=fields.texts("writable", 16),
@@ -290,6 +293,12 @@ def _holds_decimal(value: Yaml) -> bool:
     if isinstance(value, dict | list):
         return any(map(_holds_decimal, value.values() if isinstance(value, dict) else value))
     return isinstance(value, Decimal)
+
+
+def _transfer(node: Node) -> dict[str, Json]:
+    fields = node.fields("operation path content mode before", "operation path")
+    fields.one_of("operation", TRANSFERS, TRANSFERS[0])
+    return {key: fields.text(key) for key in fields.values}
 
 
 def _command(node: Node) -> CommandShape:
