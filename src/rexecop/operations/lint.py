@@ -253,11 +253,14 @@ def _connector(spec: ConnectorSpec, secrets: Mapping[str, str]) -> ConnectorConf
         declared = next(
             (name for name in spec.backends or ("http",) if BACKENDS.get(name) is Backend.HTTP), ""
         )
+    backend = BACKENDS[declared] if declared else Backend.SCRIPTED
+    if backend is Backend.SSH:
+        backend = Backend.PROCESS  # The same commands, without a way that only an environment knows.
     bare = CommandShape(command=WORD, args=())
     return ConnectorConfig(
         name=spec.name,
         place=spec.place,
-        backend=BACKENDS[declared] if declared else Backend.SCRIPTED,
+        backend=backend,
         declared=declared or "mock",
         enabled=True,
         allowlist={name: (action.command or bare,) for name, action in spec.actions.items()},
