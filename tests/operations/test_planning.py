@@ -253,9 +253,9 @@ class TestRefusals:
     def test_a_connector_without_a_lane_is_named(self) -> None:
         http = STAGING.read_text()
         start, end = http.index("      backend: http_api"), http.index("    zabbix_agent:")
-        ssh = environment(http[:start] + "      backend: ssh\n      host: h\n" + http[end:])
+        other = environment(http[:start] + "      backend: carrier_pigeon\n" + http[end:])
         with pytest.raises(LaneUnavailable, match="`backup_server`"):
-            plan(folder(TECRAX), ssh, "check_backup_status", "vm-pbs-01", Mode.DRY_RUN)
+            plan(folder(TECRAX), other, "check_backup_status", "vm-pbs-01", Mode.DRY_RUN)
 
     def test_an_intent_without_rules_is_refused(self) -> None:
         with pytest.raises(ProfileRefused, match="no rules"):
