@@ -4,12 +4,14 @@ LaneError
 ├── RequestRefused          nothing happened
 │   └── ClearanceRefused
 ├── SpawnerLost
-└── ProgramFailed
+├── ProgramFailed
+├── Broken                  the exchange cannot go on
+└── Stopped                 a stream ended as it was meant to
 """
 
 from __future__ import annotations
 
-from rexecop.lanes.failures import Failure
+from rexecop.lanes.failures import Failure, describe
 from rexecop.proof.errors import RexecopError
 
 
@@ -45,3 +47,17 @@ class SpawnerLost(LaneError):
     """The helper that starts and ends processes is gone; it ended every tree it had started."""
 
     code = "spawner-lost"
+
+
+class Broken(LaneError):
+    """The exchange cannot go on. `answered` says that the other side said so itself."""
+
+    code = "exchange-broken"
+
+    def __init__(
+        self, failure: Failure, message: str = "", *, answered: bool = False, status: int | None = None
+    ) -> None:
+        super().__init__(message or describe(failure), failure=failure.value)
+        self.failure = failure
+        self.answered = answered
+        self.status = status
