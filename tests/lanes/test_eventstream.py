@@ -2,7 +2,8 @@
 
 import pytest
 
-from rexecop.lanes.eventstream import Event, EventStream, EventTooLarge
+from rexecop.lanes.errors import EventTooLarge
+from rexecop.lanes.eventstream import Event, EventStream
 
 CASES = {
     # The examples of the standard, and its corner cases.

@@ -6,16 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecop.lanes.rpcwire import (
-    PAYLOAD_BYTES_MAX,
-    Answer,
-    Asked,
-    PayloadTooLarge,
-    WireBroken,
-    framing_of,
-    payload_of,
-    read_payload,
-)
+from rexecop.lanes.errors import PayloadTooLarge, WireBroken
+from rexecop.lanes.rpcwire import PAYLOAD_BYTES_MAX, Answer, Asked, framing_of, payload_of, read_payload
 
 BROKEN = [
     b"",

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
+from rexecop.lanes.errors import Stopped
 from rexecop.lanes.exchanging import Exchange
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.listening import Listening, Stopped
+from rexecop.lanes.listening import Listening
 from rexecop.lanes.messages.streams import Bounds, Reconnect, SseMessage, Stop
 from rexecop.lanes.port import Chunk, LaneResult
 from rexecop.lanes.sse import SseLane

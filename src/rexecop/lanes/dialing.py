@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from rexecop.lanes.errors import Broken, LaneError, RequestRefused
+from rexecop.lanes.errors import Broken, RedirectRefused, RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.http import check, target_of
 from rexecop.lanes.messages.http import Addresses, HttpMessage, Origin
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from rexecop.lanes.exchanging import Exchange
 
 _OURS: Final = ("accept", "last-event-id", "cache-control", "content-type")  # Said message by message.
-
-
-class RedirectRefused(LaneError):
-    """The other side answered that the resource is elsewhere."""
-
-    code = "redirect-refused"
 
 
 class Dialer:

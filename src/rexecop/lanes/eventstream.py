@@ -9,18 +9,12 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from rexecop.lanes.errors import LaneError
+from rexecop.lanes.errors import EventTooLarge
 
 RETRY_DIGITS_MAX: Final = 9  # Eleven days in milliseconds; a longer wait is no wait.
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
-
-
-class EventTooLarge(LaneError):
-    """An event, a line or a comment is longer than the limit."""
-
-    code = "event-too-large"
 
 
 class Event(NamedTuple):

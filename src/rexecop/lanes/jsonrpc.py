@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Final
 
 import rexecop
-from rexecop.lanes.errors import Broken, RequestRefused
+from rexecop.lanes.errors import Broken, PayloadTooLarge, RequestRefused, WireBroken
 from rexecop.lanes.exchanging import DATA_BYTES_MAX, Exchange, ExchangeLane
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.jsonrpc import MCP_VERSIONS, Ask, JsonRpcMessage, Mcp, problems
@@ -21,9 +21,7 @@ from rexecop.lanes.rpcprogram import ProgramLink
 from rexecop.lanes.rpcwire import (
     Answer,
     Asked,
-    PayloadTooLarge,
     RpcError,
-    WireBroken,
     framing_of,
     payload_of,
     read_payload,

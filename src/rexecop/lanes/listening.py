@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Final, TypeVar
 
 from rexecop.lanes.dialing import failure_of
-from rexecop.lanes.errors import Broken, ClearanceRefused, LaneError
+from rexecop.lanes.errors import Broken, ClearanceRefused, Lost, Stopped
 from rexecop.lanes.exchanging import Exchange
 from rexecop.lanes.failures import Failure, retryable
 from rexecop.lanes.messages.streams import SseMessage, WebSocketMessage, problems
@@ -20,22 +20,6 @@ from rexecop.proof.vocabulary import Effect
 DELAY_MS: Final = 1_000  # Before connecting again, where the peer does not say how long.
 
 T = TypeVar("T")
-
-
-class Stopped(LaneError):
-    """A stop condition holds: the stream ended as it was meant to."""
-
-    code = "stream-stopped"
-
-    def __init__(self, condition: str) -> None:
-        super().__init__(condition)
-        self.condition = condition
-
-
-class Lost(LaneError):
-    """The connection is gone, though nobody said that the stream is at its end."""
-
-    code = "stream-lost"
 
 
 class Listening:

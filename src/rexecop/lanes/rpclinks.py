@@ -11,20 +11,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rexecop.lanes.dialing import Dialer
-from rexecop.lanes.errors import Broken
-from rexecop.lanes.eventstream import EventStream, EventTooLarge
+from rexecop.lanes.errors import Broken, EventTooLarge, PayloadTooLarge, WireBroken
+from rexecop.lanes.eventstream import EventStream
 from rexecop.lanes.exchanging import Exchange
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.http import HttpMessage
 from rexecop.lanes.messages.jsonrpc import UnixSocket
-from rexecop.lanes.rpcwire import (
-    PAYLOAD_BYTES_MAX,
-    Answer,
-    Framing,
-    PayloadTooLarge,
-    WireBroken,
-    read_payload,
-)
+from rexecop.lanes.rpcwire import PAYLOAD_BYTES_MAX, Answer, Framing, read_payload
 
 if TYPE_CHECKING:
     import aiohttp

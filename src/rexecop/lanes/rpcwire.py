@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from rexecop.lanes.errors import LaneError
+from rexecop.lanes.errors import PayloadTooLarge, WireBroken
 from rexecop.lanes.messages.jsonrpc import BATCH_MAX
 from rexecop.proof.canonical import Json, load_foreign, trusted_bytes
 from rexecop.proof.errors import NotCanonical
@@ -18,18 +18,6 @@ HEADER_BYTES_MAX: Final = 1_024  # Two short header fields.
 METHOD_NOT_FOUND: Final = -32_601
 
 Id = int | str | None
-
-
-class WireBroken(LaneError):
-    """What came is not JSON-RPC 2.0 in the framing agreed upon."""
-
-    code = "wire-broken"
-
-
-class PayloadTooLarge(LaneError):
-    """A message is larger than the limit."""
-
-    code = "payload-too-large"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

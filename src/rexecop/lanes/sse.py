@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Final
 
 from rexecop.lanes.dialing import Dialer
-from rexecop.lanes.errors import Broken
-from rexecop.lanes.eventstream import EventStream, EventTooLarge
+from rexecop.lanes.errors import Broken, EventTooLarge, Stopped
+from rexecop.lanes.eventstream import EventStream
 from rexecop.lanes.exchanging import Exchange, ExchangeLane
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.listening import Listening, Stopped
+from rexecop.lanes.listening import Listening
 from rexecop.lanes.messages.streams import SseMessage, fits_header
 from rexecop.lanes.port import Chunk
 from rexecop.proof.canonical import Json

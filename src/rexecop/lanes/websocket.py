@@ -15,10 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from rexecop.lanes.dialing import Dialer
-from rexecop.lanes.errors import Broken
+from rexecop.lanes.errors import Broken, Lost, Stopped
 from rexecop.lanes.exchanging import Exchange, ExchangeLane
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.listening import Listening, Lost, Stopped
+from rexecop.lanes.listening import Listening
 from rexecop.lanes.messages.streams import Frame, WebSocketMessage
 from rexecop.lanes.port import Chunk
 from rexecop.proof.canonical import Json, canonical_bytes
