@@ -12,7 +12,9 @@ import platform
 import sys
 from typing import Final
 
-NAMES: Final = ("operations", "service", "policy", "store", "log", "verify", "process", "http", "ssh")
+NAMES: Final = (
+    *("operations", "service", "policy", "store", "log", "verify", "process", "http", "ssh", "streams"),
+)
 
 
 def main() -> int:

@@ -4,12 +4,16 @@ LaneError
 ├── RequestRefused          nothing happened
 │   └── ClearanceRefused
 ├── SpawnerLost
-└── ProgramFailed
+├── ProgramFailed
+├── Broken                  the exchange cannot go on
+├── Stopped                 a stream ended as it was meant to
+├── Lost, RedirectRefused
+└── EventTooLarge, PayloadTooLarge, WireBroken
 """
 
 from __future__ import annotations
 
-from rexecop.lanes.failures import Failure
+from rexecop.lanes.failures import Failure, describe
 from rexecop.proof.errors import RexecopError
 
 
@@ -45,3 +49,57 @@ class SpawnerLost(LaneError):
     """The helper that starts and ends processes is gone; it ended every tree it had started."""
 
     code = "spawner-lost"
+
+
+class Broken(LaneError):
+    """The exchange cannot go on. `answered` says that the other side said so itself."""
+
+    code = "exchange-broken"
+
+    def __init__(
+        self, failure: Failure, message: str = "", *, answered: bool = False, status: int | None = None
+    ) -> None:
+        super().__init__(message or describe(failure), failure=failure.value)
+        self.failure = failure
+        self.answered = answered
+        self.status = status
+
+
+class EventTooLarge(LaneError):
+    """An event, a line or a comment is longer than the limit."""
+
+    code = "event-too-large"
+
+
+class WireBroken(LaneError):
+    """What came is not JSON-RPC 2.0 in the framing agreed upon."""
+
+    code = "wire-broken"
+
+
+class PayloadTooLarge(LaneError):
+    """A message is larger than the limit."""
+
+    code = "payload-too-large"
+
+
+class Stopped(LaneError):
+    """A stop condition holds: the stream ended as it was meant to."""
+
+    code = "stream-stopped"
+
+    def __init__(self, condition: str) -> None:
+        super().__init__(condition)
+        self.condition = condition
+
+
+class Lost(LaneError):
+    """The connection is gone, though nobody said that the stream is at its end."""
+
+    code = "stream-lost"
+
+
+class RedirectRefused(LaneError):
+    """The other side answered that the resource is elsewhere."""
+
+    code = "redirect-refused"

@@ -71,6 +71,7 @@ class Failure(StrEnum):
     PROTOCOL_ERROR = "protocol_error", "the other side broke the protocol"
     REDIRECTED = "redirected", "the other side pointed elsewhere, and that was not followed"
     REMOTE_ERROR = "remote_error", "the other side answered with an error"
+    STREAM_ENDED = "stream_ended", "the stream ended or fell silent before what it was to end by", True
     CANCELLED = "cancelled", "the call was cancelled while it ran"
     INTERNAL = "internal", "the lane itself failed before it acted"
 

@@ -96,7 +96,7 @@ class HttpCall:
         self._call = call
         self._limits = limits
         self._message = message
-        self._headers, basic = _headers(message)
+        self._headers, basic = headers_of(message)
         self._leave = Leave(clearance=clearance, again=call.effect is Effect.READ)
         self._output = _Output(limits.output_bytes, (*secrets, *basic))
         self._own: ClientSession | None = None
@@ -465,7 +465,7 @@ _OURS: Final[Mapping[str, str]] = {
 }
 
 
-def _headers(message: HttpMessage) -> tuple[dict[str, str], tuple[bytes, ...]]:
+def headers_of(message: HttpMessage) -> tuple[dict[str, str], tuple[bytes, ...]]:
     """Return the headers of `message`, and what in them is secret beside the secrets themselves."""
     given = dict(message.headers or {})
     lower = {name.lower() for name in given}

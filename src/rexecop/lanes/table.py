@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from rexecop.lanes.http import HttpLane
+from rexecop.lanes.jsonrpc import JsonRpcLane
 from rexecop.lanes.messages.http import PROTOCOL as HTTP
 from rexecop.lanes.messages.ssh import PROTOCOL as SSH
+from rexecop.lanes.messages.jsonrpc import JsonRpcMessage
+from rexecop.lanes.messages.streams import SseMessage, WebSocketMessage
 from rexecop.lanes.port import Lane
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.registry import RegistryLane
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.simulated import SimulatedLane
 from rexecop.lanes.ssh import SshLane
+from rexecop.lanes.sse import SseLane
+from rexecop.lanes.websocket import WebSocketLane
 from rexecop.proof.call import HandlerRequest, ProcessRequest, ScriptedRequest
 from rexecop.proof.vocabulary import Grade, Isolation
 
@@ -40,6 +45,18 @@ def _process(settings: LaneSettings) -> Lane:
     return ProcessLane(isolation=settings.isolation, secrets=settings.secrets, hidden=settings.hidden)
 
 
+def _jsonrpc(settings: LaneSettings) -> Lane:
+    return JsonRpcLane(secrets=settings.secrets, isolation=settings.isolation, hidden=settings.hidden)
+
+
+def _sse(settings: LaneSettings) -> Lane:
+    return SseLane(secrets=settings.secrets)
+
+
+def _websocket(settings: LaneSettings) -> Lane:
+    return WebSocketLane(secrets=settings.secrets)
+
+
 def _registry(settings: LaneSettings) -> Lane:
     return RegistryLane()
 
@@ -58,5 +75,8 @@ LANES: Final[Mapping[str, Callable[[LaneSettings], Lane]]] = {
     HandlerRequest.kind: _registry,
     HTTP: _http,
     SSH: _ssh,
+    JsonRpcMessage.protocol: _jsonrpc,
+    SseMessage.protocol: _sse,
+    WebSocketMessage.protocol: _websocket,
 }
 """Route (`proof.call.route_of`) → constructor of the lane that takes it."""

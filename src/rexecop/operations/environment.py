@@ -33,6 +33,9 @@ class Backend(StrEnum):
     PROCESS = "process"
     SSH = "ssh"
     HTTP = "http"
+    JSONRPC = "jsonrpc"
+    SSE = "sse"
+    WEBSOCKET = "websocket"
     OTHER = "other"
 
 
@@ -47,12 +50,20 @@ BACKENDS: Final[Mapping[str, Backend]] = {
     "ssh_readonly": Backend.SSH,
     "http": Backend.HTTP,
     "http_api": Backend.HTTP,
+    "jsonrpc": Backend.JSONRPC,
+    "sse": Backend.SSE,
+    "websocket": Backend.WEBSOCKET,
 }
 READONLY_BACKENDS: Final = frozenset({"local_shell_readonly", "ssh_readonly"})
 
 _COMMON: Final = (
     "backend mode enabled description timeout_seconds max_output_bytes isolation deployment_posture modes "
     "secrets"
+)
+# What says where a resource is reached over HTTP, by whom, and who has to answer there.
+_RESOURCE: Final = (
+    "base_url base_url_secret_ref auth headers tls destination_binding operator_egress_enforced "
+    "dns_rebinding_protection network_scope allow_private addresses allow_plaintext"
 )
 _OF_BACKEND: Final[Mapping[Backend, str]] = {
     Backend.SCRIPTED: "actions fixture fixture_only",
@@ -66,6 +77,11 @@ _OF_BACKEND: Final[Mapping[Backend, str]] = {
         "operator_egress_enforced dns_rebinding_protection network_scope allow_private addresses "
         "allow_plaintext redirects connect_timeout first_byte_timeout"
     ),
+    Backend.JSONRPC: (
+        f"{_RESOURCE} socket socket_uid program program_env program_cwd program_writable framing"
+    ),
+    Backend.SSE: _RESOURCE,
+    Backend.WEBSOCKET: _RESOURCE,
 }
 _NOT_CONNECTION: Final = frozenset(f"{_COMMON} allowlist actions fixture fixture_only retry".split())
 SHAPE_KEYS: Final = (

@@ -11,6 +11,7 @@ from typing import Final, Protocol, cast
 from rexecop.operations.patterns import compiled, pattern_problem
 from rexecop.operations.reading import Fields, Node, listed
 from rexecop.proof.canonical import INTEGER_MAX, Json
+from rexecop.proof.pointer import pointed
 from rexecop.proof.vocabulary import Ended
 
 INPUT_MAX: Final = 64 * 1024  # Characters of one stream that are looked at; what a call returns by default.
@@ -37,7 +38,7 @@ class StepOutput:
     def at(self, stream: str, pointer: str) -> Json:
         """Return what `pointer` names in the structured answer, or in what the text says as JSON."""
         if stream == "data" or (self.data is not None and not self.stdout):
-            return _pointed(self.data, pointer)
+            return pointed(self.data, pointer)
         try:
             # Fractions keep their digits as text; what JSON does not know is refused.
             found = json.loads(
@@ -45,7 +46,7 @@ class StepOutput:
             )
         except (ValueError, RecursionError):
             return None
-        return _pointed(cast("Json", found), pointer)
+        return pointed(cast("Json", found), pointer)
 
 
 class Extractor(Protocol):
@@ -174,18 +175,6 @@ def _integer(digits: str) -> int | str:
 
 def _no_number(word: str) -> Json:
     raise ValueError(word)
-
-
-def _pointed(value: Json, pointer: str) -> Json:
-    for part in pointer.split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, Mapping) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and key.isdecimal() and len(key) < 8 and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            return None
-    return value
 
 
 def _index(column: int | str, rows: list[list[str]]) -> int | None:

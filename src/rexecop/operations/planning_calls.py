@@ -8,6 +8,7 @@ from typing import Final
 from rexecop.lanes.messages.http import PROTOCOL as HTTP
 from rexecop.lanes.messages.http import READ_METHODS
 from rexecop.lanes.messages.ssh import PUT
+from rexecop.lanes.messages.jsonrpc import JsonRpcMessage
 from rexecop.operations.binding import Bound, Making
 from rexecop.operations.environment import BACKENDS, READONLY_BACKENDS, Backend
 from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, ParameterRefused
@@ -114,6 +115,13 @@ def build_call(making: Making) -> Call:
         effect=making.effect,
         request=request,
     )
+
+
+def runs_program(request: Request) -> bool:
+    """Return whether `request` starts a program on this machine, which isolation can hold."""
+    if isinstance(request, ExchangeRequest):
+        return request.protocol == JsonRpcMessage.protocol and "program" in request.message
+    return isinstance(request, ProcessRequest)
 
 
 def grade_of_exchange(request: Request) -> Grade:

@@ -11,7 +11,7 @@ from rexecop.operations.environment import Backend, ConnectorConfig, Environment
 from rexecop.operations.errors import InternalActionUnknown, IsolationUnavailable, ProfileRefused
 from rexecop.operations.normalizer_spec import THIS, Normalizer
 from rexecop.operations.placeholders import Values, literal_scalar
-from rexecop.operations.planning_calls import build_call, effect_of, grade_of_exchange
+from rexecop.operations.planning_calls import build_call, effect_of, grade_of_exchange, runs_program
 from rexecop.operations.ports import Configuration
 from rexecop.operations.process_spec import Observed
 from rexecop.operations.profile_model import (
@@ -204,7 +204,7 @@ class Compiler:
         self, action: ActionSpec, config: ConnectorConfig, call: Call
     ) -> tuple[Isolation, Grade | None]:
         isolation = Isolation.NOT_APPLICABLE  # Nothing runs here that anything could hold.
-        if config.backend is Backend.PROCESS:
+        if runs_program(call.request):
             isolation = self.context.reach(
                 action.isolation or config.isolation, f"{config.name}.{action.name}"
             )

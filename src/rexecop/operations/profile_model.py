@@ -55,7 +55,8 @@ class CommandShape:
 class ActionSpec:
     """One action of a connector. `effect` is None where the profile leaves it to the backend.
 
-    `transfer` is a file to put or get instead of a command. Expectations may hold placeholders; one of
+    `transfer` is a file to put or get instead of a command, `talks` says by protocol (`rpc`, `mcp`,
+    `sse`, `websocket`) what is asked of whom is talked with. Expectations may hold placeholders; one of
     the step itself names no step.
     """
 
@@ -68,6 +69,7 @@ class ActionSpec:
     http: Mapping[str, Json] | None = None
     transfer: Mapping[str, Json] | None = None
     cwd: str = ""
+    talks: Mapping[str, Mapping[str, Json]] | None = None
     stdin: str | None = None
     env: Mapping[str, str] | None = None
     writable: tuple[str, ...] = ()

@@ -60,8 +60,9 @@ _CONNECTOR_KEYS: Final = (
 _ACTION_KEYS: Final = (
     "effect idempotent command args transfer cwd stdin env writable isolation timeout output_bytes "
     "raw_output_bytes memory_bytes processes grace normalize precondition postcondition probe undo "
-    f"description {PROCESS_KEYS}"
+    f"description rpc mcp sse websocket {PROCESS_KEYS}"
 )
+TALKS: Final = ("rpc", "mcp", "sse", "websocket")
 _HTTP_KEYS: Final = f"{SHAPE_KEYS} public_projection safe_output_fields"
 
 
@@ -259,6 +260,7 @@ def _action(
         http=None if http is None else _http(http),
         transfer=fields.maybe("transfer", _transfer),
         cwd=fields.text("cwd", most=4096),
+        talks={key: talk for key in TALKS if (talk := fields.maybe(key, _talk)) is not None} or None,
         stdin=fields.maybe("stdin", Node.text),
         env={key: item.text() for key, item in fields.entries("env", _VARIABLE)} or None,
         writable=fields.texts("writable", 16),
@@ -276,6 +278,13 @@ def _action(
         probe=fields.maybe("probe", _probe),
         undo=fields.maybe("undo", Node.token),
     )
+
+
+def _talk(node: Node) -> dict[str, Json]:
+    """Return what is asked of whom is talked with."""
+    if _holds_decimal(node.value):
+        node.refuse(f"`{node.name}` holds a fraction, which nothing here can send as a number")
+    return node.mapping()
 
 
 def _http(node: Node) -> dict[str, Json]:

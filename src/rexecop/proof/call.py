@@ -199,10 +199,15 @@ def route_of(request: Request) -> str:
 
 
 def reaches_only(request: Request, egress: Collection[str]) -> bool:
-    """Return whether `request` may connect to nothing but the hosts of `egress` (`host` or `host:port`)."""
+    """Return whether `request` may connect to nothing but the hosts of `egress` (`host` or `host:port`).
+
+    An exchange that names no peer goes over something else than the network, whose other end may be anywhere.
+    """
     if not isinstance(request, ExchangeRequest):
         return False
-    return all(peer in egress or peer.rpartition(":")[0] in egress for peer in request.peers)
+    return bool(request.peers) and all(
+        peer in egress or peer.rpartition(":")[0] in egress for peer in request.peers
+    )
 
 
 _digests: dict[int, tuple[Call, Digest]] = {}

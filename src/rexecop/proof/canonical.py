@@ -112,13 +112,28 @@ def load_json(data: bytes | str, *, bytes_max: int) -> Json:
     Raises:
         NotCanonical: the text is longer than `bytes_max` or not strict JSON.
     """
+    return _load(_decoder, data, bytes_max)
+
+
+def load_foreign(data: bytes | str, *, bytes_max: int) -> Json:
+    """Parse JSON of another system: strict too, but a number that evidence may not hold becomes its text.
+
+    Raises:
+        NotCanonical: the text is longer than `bytes_max`, not strict JSON, or nested deeper than `DEPTH_MAX`.
+    """
+    value = _load(_foreign, data, bytes_max)
+    _require_shallow(value)
+    return value
+
+
+def _load(decoder: json.JSONDecoder, data: bytes | str, bytes_max: int) -> Json:
     if len(data) > bytes_max:
         raise NotCanonical(f"{len(data)} bytes, at most {bytes_max} are read", limit=bytes_max)
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
         if len(text) > CONTAINERS_MAX and text.count("[") + text.count("{") > CONTAINERS_MAX:
             raise ValueError(f"it has more than {CONTAINERS_MAX} arrays and objects")
-        value: Json = _decoder.decode(text)
+        value: Json = decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise NotCanonical(f"not strict JSON: {error}") from error
     return value
@@ -135,9 +150,28 @@ def _refuse_number(text: str) -> Json:
     raise ValueError(f"`{text}` is not an integer")
 
 
+def _whole_or_text(digits: str) -> Json:
+    fits = len(digits) <= len(str(INTEGER_MAX)) + 1 and abs(int(digits)) <= INTEGER_MAX
+    return int(digits) if fits else digits
+
+
+def _require_shallow(value: Json, depth: int = 0) -> None:
+    if isinstance(value, dict | list):
+        if depth >= DEPTH_MAX:
+            raise NotCanonical(f"nesting is deeper than {DEPTH_MAX}", limit=DEPTH_MAX)
+        for item in value.values() if isinstance(value, dict) else value:
+            _require_shallow(item, depth + 1)
+
+
 _decoder = json.JSONDecoder(
     object_pairs_hook=_no_duplicates,
     parse_float=_refuse_number,
+    parse_constant=_refuse_number,
+)
+_foreign = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates,
+    parse_float=str,
+    parse_int=_whole_or_text,
     parse_constant=_refuse_number,
 )
 

@@ -1,0 +1,106 @@
+"""Messages of the JSON-RPC lane: `jsonrpc/1`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from rexecop.lanes.messages.http import HttpMessage
+from rexecop.proof.canonical import Json
+from rexecop.proof.vocabulary import Effect
+
+BATCH_MAX: Final = 64  # Requests abreast on one connection, and messages in one array.
+UNIX_PATH_BYTES_MAX: Final = 107  # What the kernel has room for.
+FRAMINGS: Final = ("newline", "content-length")
+MCP_VERSIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A program that speaks on its standard input and output; secrets go into `env` only."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] | None = None
+    cwd: str | None = None
+    writable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnixSocket:
+    """A socket in the file system; `uid` is whose process must be on the other side, where it is known."""
+
+    path: str
+    uid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One request, or a notification (`notify`). `params` is an object, an array, or left out."""
+
+    method: str
+    params: Json = None
+    notify: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mcp:
+    """What to do with an MCP server: call `tool` with `arguments`, or list its tools if that is empty."""
+
+    tool: str = ""
+    arguments: Mapping[str, Json] | None = None
+    version: str = MCP_VERSIONS[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonRpcMessage:
+    """Ask a peer over one of `http`, `program` and `unix`: `asks`, as one array if `batch`, or `mcp`."""
+
+    protocol: ClassVar[str] = "jsonrpc/1"
+
+    http: HttpMessage | None = None
+    program: Program | None = None
+    unix: UnixSocket | None = None
+    framing: str = FRAMINGS[0]
+    asks: tuple[Ask, ...] = ()
+    batch: bool = False
+    mcp: Mcp | None = None
+
+
+def problems(message: JsonRpcMessage, effect: Effect) -> Iterator[str]:
+    """Yield what keeps a call of `effect` by `message` from being made, without showing any of its values."""
+    if [message.http, message.program, message.unix].count(None) != 2:
+        yield "the peer is reached by one of `http`, `program` and `unix`"
+    if message.framing not in FRAMINGS:
+        yield f"framings are {', '.join(FRAMINGS)}"
+    if message.unix is not None:
+        path = message.unix.path
+        if not path.startswith("/") or "\0" in path or len(path.encode()) > UNIX_PATH_BYTES_MAX:
+            yield "the path of the socket is not absolute, or too long"
+    program = message.program
+    if program is not None:
+        texts = (*program.argv, *(program.env or {}).values())
+        if not program.argv or any("\0" in text for text in texts):
+            yield "the program has no name, or a text with a NUL"
+        if program.writable and effect is Effect.READ:
+            yield "a read has `writable` paths; a read writes nothing"
+    yield from _problems_of_asking(message)
+
+
+def _problems_of_asking(message: JsonRpcMessage) -> Iterator[str]:
+    asks, mcp = message.asks, message.mcp
+    if (mcp is None) == (not asks):
+        yield "there is something to do by either `asks` or `mcp`"
+    if len(asks) > BATCH_MAX or (len(asks) > 1 and not message.batch):
+        yield f"without `batch` there is one of `asks`, with it at most {BATCH_MAX}"
+    if asks and all(ask.notify for ask in asks):
+        yield "a notification alone has no answer, so nothing could be said of it"
+    for ask in asks:
+        if not ask.method or ask.method.startswith("rpc.") or not isinstance(ask.params, dict | list | None):
+            yield "a method is nameless or begins with `rpc.`, or its params are neither object nor array"
+    if mcp is None:
+        return
+    if mcp.version not in MCP_VERSIONS or (mcp.arguments is not None and not mcp.tool):
+        yield f"`mcp` has a version of {', '.join(MCP_VERSIONS)}, and a `tool` for `arguments`"
+    if message.framing != FRAMINGS[0] or message.batch:
+        yield "MCP has its own framing and no batches"
