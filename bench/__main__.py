@@ -13,7 +13,16 @@ import sys
 from typing import Final
 
 NAMES: Final = (
-    *("operations", "service", "policy", "store", "log", "verify", "process", "http", "ssh", "streams"),
+    "operations",
+    "service",
+    "policy",
+    "store",
+    "log",
+    "verify",
+    "process",
+    "http",
+    "ssh",
+    "streams",
 )
 
 

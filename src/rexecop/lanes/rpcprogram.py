@@ -16,14 +16,14 @@ from rexecop.lanes.failures import Failure
 from rexecop.lanes.handover import CONFINED, PLAIN
 from rexecop.lanes.kernel import boot_ms
 from rexecop.lanes.messages.jsonrpc import Program
-from rexecop.lanes.output import Stream
+from rexecop.lanes.output import Stream, raw_limit
 from rexecop.lanes.process import GO_VALID_MS
 from rexecop.lanes.rpclinks import SocketLink
 from rexecop.lanes.rpcwire import Framing
-from rexecop.lanes.sandbox import BASE_ENVIRONMENT, grade_of, network_of, prepare, why_not_reached
+from rexecop.lanes.sandbox import BASE_ENVIRONMENT, Given, grade_of, network_of, prepare, why_not_reached
 from rexecop.lanes.spawning import Keeper, Spawner
 from rexecop.proof.call import ProcessRequest
-from rexecop.proof.vocabulary import Grade, Isolation
+from rexecop.proof.vocabulary import PRIVATE_NETWORK, Grade, Isolation
 
 END_SECONDS: Final = 1.0  # From the end of its output to the keeper's word on how the program ended.
 
@@ -48,15 +48,13 @@ class ProgramLink(SocketLink):
         if exchange.isolation is Isolation.NOT_APPLICABLE:
             raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, "a program runs in an isolation class")
         env = {**BASE_ENVIRONMENT, **(program.env or {})}
-        launch, known = prepare(
-            exchange.call,
-            ProcessRequest(argv=program.argv, cwd=program.cwd, writable=program.writable),
-            [os.fsencode(text) for text in program.argv],
-            {name.encode(): value.encode() for name, value in env.items()},
-            exchange.isolation,
-            exchange.limits,
-            self._hidden,
+        request = ProcessRequest(argv=program.argv, cwd=program.cwd, writable=program.writable)
+        given = Given(
+            argv=[os.fsencode(text) for text in program.argv],
+            env={name.encode(): value.encode() for name, value in env.items()},
+            hidden=self._hidden,
         )
+        launch, known = prepare(exchange.call, request, given, exchange.isolation, exchange.limits)
         try:
             self._keeper = await self._hand_over()
             await self._keeper.send(launch.fields())
@@ -105,7 +103,7 @@ class ProgramLink(SocketLink):
             await asyncio.wait([self._frame], timeout=self.exchange.limits.grace_ms / 1000)
             self._frame.cancel()
         if self._keeper is not None:
-            await self._keeper.end()
+            await self._keeper.end(self.exchange.limits.grace_ms / 1000)
         if self._errors is not None:
             self._errors.close()
         if self._ours is not None:
@@ -115,9 +113,10 @@ class ProgramLink(SocketLink):
     async def _hand_over(self) -> Keeper:
         self._ours, theirs = socket.socketpair()
         read, write = os.pipe()
-        self._errors = Stream("stderr", read, self.exchange.limits.output_bytes, self.exchange.secrets)
+        limits = self.exchange.limits
+        self._errors = Stream("stderr", read, limits.output_bytes, raw_limit(limits), self.exchange.secrets)
         try:
-            kind = CONFINED if self.exchange.isolation is Isolation.BUBBLEWRAP else PLAIN
+            kind = CONFINED if self.exchange.isolation in PRIVATE_NETWORK else PLAIN
             return await self._spawner.hand_over(kind, [theirs.fileno(), theirs.fileno(), write])
         finally:
             theirs.close()
@@ -132,7 +131,7 @@ class ProgramLink(SocketLink):
         if reason is not None:
             what = f"class `{exchange.isolation}` was not reached: {reason}"
             raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, what)
-        grade: Grade = grade_of(exchange.isolation, exchange.facts)
+        grade: Grade = grade_of(exchange.isolation, None, exchange.facts)
         exchange.facts["grade"] = grade.value
-        exchange.network = network_of(exchange.isolation)
+        exchange.network = network_of(exchange.isolation, None)
         exchange.protection = "spawner-kills-tree"

@@ -9,16 +9,16 @@ from typing import Final
 from rexecop.lanes.http import HttpLane
 from rexecop.lanes.jsonrpc import JsonRpcLane
 from rexecop.lanes.messages.http import PROTOCOL as HTTP
-from rexecop.lanes.messages.ssh import PROTOCOL as SSH
 from rexecop.lanes.messages.jsonrpc import JsonRpcMessage
+from rexecop.lanes.messages.ssh import PROTOCOL as SSH
 from rexecop.lanes.messages.streams import SseMessage, WebSocketMessage
 from rexecop.lanes.port import Lane
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.registry import RegistryLane
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.simulated import SimulatedLane
-from rexecop.lanes.ssh import SshLane
 from rexecop.lanes.sse import SseLane
+from rexecop.lanes.ssh import SshLane
 from rexecop.lanes.websocket import WebSocketLane
 from rexecop.proof.call import HandlerRequest, ProcessRequest, ScriptedRequest
 from rexecop.proof.vocabulary import Grade, Isolation

@@ -7,8 +7,8 @@ from typing import Final
 
 from rexecop.lanes.messages.http import PROTOCOL as HTTP
 from rexecop.lanes.messages.http import READ_METHODS
-from rexecop.lanes.messages.ssh import PUT
 from rexecop.lanes.messages.jsonrpc import JsonRpcMessage
+from rexecop.lanes.messages.ssh import PUT
 from rexecop.operations.binding import Bound, Making
 from rexecop.operations.environment import BACKENDS, READONLY_BACKENDS, Backend
 from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, ParameterRefused
