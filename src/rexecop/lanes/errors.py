@@ -4,6 +4,8 @@ LaneError
 ├── RequestRefused          nothing happened
 │   └── ClearanceRefused
 ├── SpawnerLost
+├── BridgeLost
+├── AddressRefused
 └── ProgramFailed
 """
 
@@ -45,3 +47,15 @@ class SpawnerLost(LaneError):
     """The helper that starts and ends processes is gone; it ended every tree it had started."""
 
     code = "spawner-lost"
+
+
+class BridgeLost(LaneError):
+    """A guest or node, or who asks it, closed the connection or does not speak the protocol."""
+
+    code = "bridge-lost"
+
+
+class AddressRefused(LaneError):
+    """The socket or address cannot be listened on."""
+
+    code = "address-refused"

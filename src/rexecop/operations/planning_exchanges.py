@@ -7,10 +7,13 @@ from typing import Final
 
 from rexecop.operations.binding import Making
 from rexecop.operations.environment import Backend
+from rexecop.operations.planning_bridge import guest_request, node_request
 from rexecop.operations.planning_http import http_request
 from rexecop.proof.call import ExchangeRequest
 
 EXCHANGES: Final[Mapping[Backend, Callable[[Making], ExchangeRequest]]] = {
+    Backend.GUEST: guest_request,
     Backend.HTTP: http_request,
+    Backend.NODE: node_request,
 }
 """Backend → builder. A builder raises as `planning_calls.build_call` says."""
