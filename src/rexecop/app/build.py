@@ -252,6 +252,10 @@ async def ensure_root(settings: Settings) -> InitView | None:
     return await init_root(settings, hello=False)
 
 
+def _nodes(root: Root, key: InstanceKey) -> NodeAccess:
+    return NodeAccess(socket=str(root.nodes), signing=key.signer, nonce=SystemIds().nonce)
+
+
 def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -> Instance:
     """Open the root of `settings`; close the instance when done.
 
@@ -267,8 +271,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     locator = Locator(root, environ)
     secrets = Secrets(locator)
     hidden = _outermost((str(root.path), environ.get("SSH_AUTH_SOCK", ""), *locator.files()))
-    nodes = NodeAccess(socket=str(root.nodes), signing=key.signer, nonce=SystemIds().nonce)
-    lanes = LazyLanes(isolations, secrets, hidden, nodes)
+    lanes = LazyLanes(isolations, secrets, hidden, _nodes(root, key))
     contents = PinnedContents(store)
     instance = store.instance_id
     key.follow(store, instance)
