@@ -16,17 +16,27 @@ from rexecop.app.clock import SystemIds
 from rexecop.keys import create_key
 from rexecop.lanes.bridge.claims import FILE, Claims
 from rexecop.lanes.bridge.dialing import address_of
-from rexecop.lanes.bridge.frames import Attach, Run
+from rexecop.lanes.bridge.frames import Attach, Hello, Proved, Run
 from rexecop.lanes.bridge.hub import Hub
-from rexecop.lanes.bridge.node import Myself, Node, Permitted
+from rexecop.lanes.bridge.node import Myself, Node, Permitted, hear, tell
 from rexecop.lanes.errors import AddressRefused, BridgeLost, RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.node import NodeLane
 from rexecop.lanes.port import LaneEvent, LaneResult
 from rexecop.lanes.secrets import NO_SECRETS
+from rexecop.proof import sshsig
 from rexecop.proof.call import Call, Limits
 from rexecop.proof.canonical import Json
-from rexecop.proof.nodes import OUTCOME_TYPE, PERMIT_TYPE, NodeOutcome, NodePermit, seal
+from rexecop.proof.codec import encode
+from rexecop.proof.nodes import (
+    OUTCOME_TYPE,
+    PERMIT_TYPE,
+    SERVER_NAMESPACE,
+    NodeHello,
+    NodeOutcome,
+    NodePermit,
+    seal,
+)
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.signer import Signer
 from rexecop.proof.vocabulary import Effect, Ended, Isolation
@@ -237,6 +247,31 @@ def test_a_node_speaks_to_no_other_instance_than_its_own(pair: Pair, claims: Cla
     lost = run(pair.connected(Node(pair.myself(claims, instance=stranger)), pair.hub()))
 
     assert "not the instance" in lost.message
+
+
+def test_whoever_signs_in_the_name_of_the_instance_with_another_key_is_not_it(
+    pair: Pair, claims: Claims, tmp_path: Path
+) -> None:
+    stranger, node = create_key(tmp_path / "stranger", ""), Node(pair.myself(claims))
+
+    async def pretending(far: Wire) -> None:
+        hello = await hear(far)
+        assert isinstance(hello, Hello)
+        said = NodeHello(
+            node=pair.signer.public.fingerprint,
+            node_nonce=hello.nonce,
+            server=pair.server.public.fingerprint,
+            server_nonce="ab" * 16,
+        )
+        signature = sshsig.sign(stranger, SERVER_NAMESPACE, encode(said))
+        await tell(far, Proved(public=pair.server.public.line, nonce="ab" * 16, signature=signature))
+
+    async def story() -> None:
+        near, far = wires()
+        await asyncio.gather(node.greet(near), pretending(far))
+
+    with pytest.raises(BridgeLost, match="another key"):
+        run(story())
 
 
 def test_an_instance_takes_no_node_whose_key_is_not_enrolled(pair: Pair, claims: Claims) -> None:
