@@ -32,6 +32,8 @@ from conformance.worlds import (
     INSTANCE_KEY,
     JAN,
     MARA,
+    NODE_KEY,
+    NODE_TRUSTED,
     ONE_OF_OPS,
     ORIGIN,
     OTTO,
@@ -55,6 +57,7 @@ from conformance.worlds import (
     a_refusal,
     a_stream,
     approved_change,
+    attested,
     change_step,
     cut,
     enrol,
@@ -62,6 +65,7 @@ from conformance.worlds import (
     erasing,
     halting,
     instance_chain,
+    on_a_node,
     paused_change,
     pinned_change,
     planned_change,
@@ -127,6 +131,21 @@ def bundled(book: Book, **more: Any) -> Case:
 @logged("Somebody read a line, one step computed from it, and the output is in the bundle.")
 def read_with_outputs() -> Case:
     return bundled(a_read())
+
+
+@logged("A read on a target that was attested as one of the classes its plan names.")
+def target_attested() -> Case:
+    return bundled(attested("node-key"))
+
+
+@logged("A read on a node, whose signature under the outcome is by a key the verifier trusts for nodes.")
+def outcome_of_a_node() -> Case:
+    return replace(bundled(on_a_node(NODE_KEY)), trust=NODE_TRUSTED)
+
+
+@logged("The same read by a verifier that trusts no node: that what it signed was not checked is said.")
+def outcome_of_a_node_nobody_knows() -> Case:
+    return bundled(on_a_node(NODE_KEY))
 
 
 @logged("The same read, exported without its outputs: that they were not checked is said.")

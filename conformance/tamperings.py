@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from conformance.epoch_worlds import SECOND, restored, without_epoch
+from conformance.memory_signer import MemorySigner
 from conformance.policies import PEOPLE, POLICY, decided_change, input_of, pack_of, with_policy
 from conformance.signers import SK_ECDSA, SK_ED25519, SecurityKey
 from conformance.succession import AFTER, BEFORE, SECOND_KEY, THIRD_KEY, rotated
@@ -28,6 +29,8 @@ from conformance.worlds import (
     INSTANCE_KEY,
     JAN,
     MARA,
+    NODE_KEY,
+    NODE_TRUSTED,
     ORIGIN,
     OTTO,
     PATHS,
@@ -48,6 +51,7 @@ from conformance.worlds import (
     a_refusal,
     a_stream,
     approved_change,
+    attested,
     change_step,
     cut,
     enrol,
@@ -55,6 +59,7 @@ from conformance.worlds import (
     erasing,
     halting,
     instance_chain,
+    on_a_node,
     paused_change,
     pinned_change,
     planned_change,
@@ -1657,6 +1662,45 @@ def an_ok_without_the_isolation_it_needed() -> Case:
     book, look, _ = approved_change()
     book.run(look, measured=Measured(isolation="none", network="host", protection="none"))
     return cutting(book)
+
+
+@earns("E09l")
+def a_call_on_a_target_attested_otherwise() -> Case:
+    return cutting(attested("guest-socket"))
+
+
+@earns("E09l")
+def a_call_on_a_target_not_attested() -> Case:
+    return cutting(attested(None))
+
+
+def _stated(key: MemorySigner = NODE_KEY, **changes: Any) -> Case:
+    return replace(cutting(on_a_node(key, **changes)), trust=NODE_TRUSTED)
+
+
+@earns("E09m")
+def an_ok_that_its_node_did_not_sign() -> Case:
+    return replace(cutting(on_a_node(None)), trust=NODE_TRUSTED)
+
+
+@earns("E09m")
+def a_statement_of_a_stranger() -> Case:
+    return _stated(STRANGER_KEY)
+
+
+@earns("E09m")
+def a_statement_that_a_call_failed_that_is_recorded_as_ok() -> Case:
+    return _stated(ended=Ended.FAILED, status=1)
+
+
+@earns("E09m")
+def a_statement_about_another_call() -> Case:
+    return _stated(permit=None)
+
+
+@earns("E09m")
+def a_statement_about_another_output() -> Case:
+    return _stated(outputs={"stdout": digest_of(b"another")})
 
 
 # --- steps 10 and 11 ---

@@ -34,6 +34,8 @@ from rexecop.proof.codec import encode
 from rexecop.proof.merkle import Frontier, inclusion_proof, leaf_hash, node_reader
 from rexecop.proof.merkle import consistency_proof as prove_growth
 from rexecop.proof.message import Scalar
+from rexecop.proof.nodes import OUTCOME_TYPE, NodeOutcome
+from rexecop.proof.nodes import seal as seal_for_node
 from rexecop.proof.permit import Permit
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE, Principal
@@ -98,6 +100,7 @@ APPROVER_KEY: Final = MemorySigner(3)
 SECOND_APPROVER_KEY: Final = MemorySigner(4)
 STRANGER_KEY: Final = MemorySigner(5)
 WITNESS_KEY: Final = MemorySigner(6)
+NODE_KEY: Final = MemorySigner(8)
 
 ROOT: Final = Principal(person="root", established=Established.OS_USER, credential="uid:0")
 JAN: Final = Principal(person="jan", established=Established.KEY, credential=REQUESTER_KEY.key_id)
@@ -450,6 +453,53 @@ def a_stream(*parts: bytes, start: int = 0, output: bytes = b"one\ntwo\n", late:
         book.stretches(attempt, STREAM_KEY, *parts, start=start)
     book.validation()
     book.receipt(State.COMPLETED)
+    return book
+
+
+def attested(as_class: str | None) -> Book:
+    """A read on a target that has to be attested by its key, attested `as_class`."""
+    book, look = Book("op_attested"), read_step(attest=("node-key", "ssh-host-key"))
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan((look,), Effect.READ)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.outcome(look.id, book.attempt(look, attestation=as_class), facts=PATHS)
+    book.validation()
+    book.receipt(State.COMPLETED, facts=digest_of(b"{}"))
+    return book
+
+
+def on_a_node(key: MemorySigner | None, **changes: Any) -> Book:
+    """A read on a node, whose statement is signed by `key` and altered by `changes`; None: there is none."""
+    book, look = Book("op_node"), read_step()
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan((look,), Effect.READ)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    attempt = book.attempt(look, lane="node", placement="node", attestation="node-key")
+    record = attempt.record
+    assert isinstance(record, Attempt)
+    if "permit" in changes:
+        changes["permit"] = replace(record.permit, fence=record.permit.fence + 1)
+    measured = Measured(isolation="bubblewrap", network="none", protection="spawner-kills-tree")
+    facts: dict[str, Json] = {}
+    if key is not None:
+        said = NodeOutcome(
+            node=key.key_id,
+            nonce="ab" * 16,
+            permit=record.permit,
+            ended=Ended.OK,
+            measured=measured,
+            status=0,
+            outputs={"stdout": commit(bytes([len(book.records)]) * 32, b"old line\n")},
+        )
+        facts["signed"] = seal_for_node(key, OUTCOME_TYPE, replace(said, **changes))
+    measured = Measured(
+        isolation="bubblewrap", network="peers", protection="spawner-kills-tree", facts=facts or None
+    )
+    book.outcome(look.id, attempt, output=b"old line\n", status=0, facts=PATHS, measured=measured)
+    book.validation()
+    book.receipt(State.COMPLETED, facts=digest_of(b"{}"))
     return book
 
 
@@ -824,6 +874,11 @@ TRUSTED: Final = TrustedKeys(
         TrustedKey(role=Role.APPROVER, name="mara", public=APPROVER_KEY.public),
         TrustedKey(role=Role.REQUESTER, name=JAN.person, public=REQUESTER_KEY.public),
     )
+)
+
+
+NODE_TRUSTED: Final = TrustedKeys(
+    keys=(*TRUSTED.keys, TrustedKey(role=Role.NODE, name="edge-1", public=NODE_KEY.public))
 )
 
 

@@ -311,7 +311,10 @@ def full_plan() -> tuple[Sealed, Sealed]:
     handled = read_step(
         "mail", target="host-2", call=HANDLED, grade=None, isolation=Isolation.NOT_APPLICABLE, undo=HANDLED
     )
-    exchanged = replace(FULL_STEP, id="ask it", target="host-2", call=EXCHANGED, probe=None, undo=EXCHANGED)
+    attest = ("node-key", "of its own")
+    exchanged = replace(
+        FULL_STEP, id="ask it", target="host-2", call=EXCHANGED, probe=None, undo=EXCHANGED, attest=attest
+    )
     book.plan(
         (
             read_step(grade=Grade.SHAPE),

@@ -16,6 +16,7 @@ from rexecop.engines.caller import Caller
 from rexecop.engines.driver import Driver
 from rexecop.engines.streaming import Streaming
 from rexecop.lanes.port import LaneResult
+from rexecop.lanes.targets import Seen
 from rexecop.operations.next import Make
 from rexecop.proof.call import ProcessRequest
 from rexecop.proof.errors import RexecopError
@@ -162,12 +163,14 @@ def test_a_no_blocks_for_good_with_a_receipt() -> None:
 class Editing(Caller):
     """A driver that sends something else than what was approved."""
 
-    async def _dispatch(self, make: Make, permit: Permit, streaming: Streaming | None) -> LaneResult:
+    async def _dispatch(
+        self, make: Make, permit: Permit, seen: Seen, streaming: Streaming | None
+    ) -> LaneResult:
         request = make.call.request
         assert isinstance(request, ProcessRequest)
         edited = replace(request, stdin="something nobody approved\n") if request.stdin else request
         changed = replace(make, call=replace(make.call, request=edited))
-        return await super()._dispatch(changed, permit, streaming)
+        return await super()._dispatch(changed, permit, seen, streaming)
 
 
 def test_an_argument_edited_after_approval_is_refused_before_the_lane() -> None:

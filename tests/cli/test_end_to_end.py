@@ -45,6 +45,7 @@ BEFORE: Mapping[str, tuple[str, ...]] = {
     "evidence": (READ, "start @"),
     "verify": (READ, "start @", "export @ --output proof.rxb"),
     "reconcile": (READ, "start @"),
+    "guest": ("guest grant ops --grants grants.json",),
     "resume": (READ, "start @"),
     "pause": (READ, "start @"),
 }
@@ -54,8 +55,8 @@ AFTER: Mapping[str, tuple[str, ...]] = {"halt": ("halt --lift --scope target:db-
 REFUSED = {"pause": "illegal-move", "resume": "illegal-move", "reconcile": "nothing-to-settle"}
 FAILING = {"retry", "escalate"}  # What they read is taken away first.
 CODES = {"retry": Exit.FAILED}
-# These wait for requests; the service's own tests run them.
-ENDLESS = {"serve"}
+# These wait for requests; the tests of the service and of nodes run them.
+ENDLESS = {"serve", "node"}
 
 
 @pytest.fixture(scope="module")

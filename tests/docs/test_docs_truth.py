@@ -33,7 +33,8 @@ EXTRAS: Final = re.compile(r"[Ee]xtras? ((?:`\w+`(?:, | and )?)+)")
 FAULT: Final = re.compile(r"\bE\d\d[a-z]\b")
 FIGURE: Final = re.compile(r"(\d[\d,]*) (\w+)\s+\(`((?:\w+\.)+[A-Z_]+)`\)")
 UNITS: Final = {
-    "s": 1, "hours": 3600, "days": 86_400, "ms": 1, "jobs": 1, "levels": 1, "KiB": 1024, "MiB": 1 << 20
+    "s": 1, "hours": 3600, "days": 86_400, "ms": 1,
+    "jobs": 1, "calls": 1, "levels": 1, "KiB": 1024, "MiB": 1 << 20,
 }  # fmt: skip
 # What stands in a root, a bundle, a pack or another checkout, and not in this one.
 ELSEWHERE: Final = ("inputs/", "envelopes/", "signatures/", "blobs/", "requirements/", "policy/", "keys/")

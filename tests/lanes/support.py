@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from rexecop.lanes.gate import Dispatch, Gate
 from rexecop.lanes.port import Capabilities, Clearance, Lane, LaneEvent, LaneResult
 from rexecop.lanes.secrets import Held, Place, Secrets
+from rexecop.lanes.targets import Quota
 from rexecop.proof.call import (
     Call,
     Hole,
@@ -139,6 +140,8 @@ def dispatch_of(call: Call, **changes: object) -> Dispatch:
         mode=Mode.READ_ONLY if call.effect is Effect.READ else Mode.APPLY,
         phase=Phase.DO,
         targets=frozenset({call.target}),
+        attest=(),
+        seen=None,
         deadline=None,
     )
     return replace(dispatch, **changes)  # type: ignore[arg-type]
@@ -193,7 +196,7 @@ class TellingLane:
 def gate_of(lane: Lane, clock: FakeClock | None = None, fence: Callable[[], int] = lambda: FENCE) -> Gate:
     """A gate with one lane for every kind of request."""
     lanes = dict.fromkeys(lane.capabilities.requests, lane)
-    return Gate(lanes=lanes, clock=clock or FakeClock(), fence=fence)
+    return Gate(lanes=lanes, clock=clock or FakeClock(), fence=fence, quota=Quota())
 
 
 def through(gate: Gate, dispatch: Dispatch) -> LaneResult:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.gate import Dispatch, Gate
 from rexecop.lanes.simulated import SimulatedLane
+from rexecop.lanes.targets import Quota
 from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, SecretRef, Text, fill
 from rexecop.proof.canonical import Digest
 from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Grade, Isolation, Mode, Phase
@@ -202,7 +203,7 @@ class TestDryRun:
         assert (result.ended, lane.opened) == (Ended.PREVIEWED, 0)
 
     def test_a_preview_needs_no_lane_and_no_isolation(self) -> None:
-        gate = Gate(lanes={}, clock=FakeClock(), fence=lambda: FENCE)
+        gate = Gate(lanes={}, clock=FakeClock(), fence=lambda: FENCE, quota=Quota())
         dispatch = dispatch_of(process("true"), mode=Mode.DRY_RUN, isolation=Isolation.LANDLOCK_SECCOMP)
 
         assert through(gate, dispatch).ended is Ended.PREVIEWED
@@ -235,12 +236,14 @@ class TestTargetLaneIsolation:
         assert refused(dispatch) is Failure.TARGET_UNKNOWN
 
     def test_a_kind_of_request_without_a_lane_is_refused(self) -> None:
-        gate = Gate(lanes={}, clock=FakeClock(), fence=lambda: FENCE)
+        gate = Gate(lanes={}, clock=FakeClock(), fence=lambda: FENCE, quota=Quota())
 
         assert through(gate, dispatch_of(process("true"))).failure is Failure.LANE_UNAVAILABLE
 
     def test_a_lane_is_not_given_what_it_does_not_take(self) -> None:
-        gate = Gate(lanes={"process/1": SimulatedLane()}, clock=FakeClock(), fence=lambda: FENCE)
+        gate = Gate(
+            lanes={"process/1": SimulatedLane()}, clock=FakeClock(), fence=lambda: FENCE, quota=Quota()
+        )
 
         assert through(gate, dispatch_of(process("true"))).failure is Failure.LANE_UNAVAILABLE
 

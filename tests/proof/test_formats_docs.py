@@ -25,6 +25,7 @@ from conformance.worlds import (
     INSTANCE_KEY,
     JAN,
     MARA,
+    NODE_KEY,
     OPERATIONS,
     START,
     TRUSTED,
@@ -35,6 +36,7 @@ from conformance.worlds import (
     cut,
     instance_chain,
     judged,
+    on_a_node,
     planned_change,
     read_step,
 )
@@ -460,6 +462,7 @@ def incomplete() -> list[Report]:
     text = note.parse(made.contents.checkpoint).text.encode()
     stamped = replace(made, contents=replace(made.contents, stamps=(token(info(text), clock),)))
     return [
+        judged(cut(on_a_node(NODE_KEY))),
         verified(tzdata="1999a"),
         judged(unfollowed, trust=trusting(INSTANCE_KEY)),
         judged(stamped),

@@ -43,6 +43,7 @@ from rexecop.engines.runner import runner_id
 from rexecop.governance.entities import read_entities
 from rexecop.governance.starter import files as starter_files
 from rexecop.keys import create_key
+from rexecop.lanes.node import NodeAccess
 from rexecop.lanes.secrets import Secrets
 from rexecop.operations.ports import Store
 from rexecop.proof.checkpoint import Checkpoint, origin_of, sign
@@ -251,6 +252,10 @@ async def ensure_root(settings: Settings) -> InitView | None:
     return await init_root(settings, hello=False)
 
 
+def _nodes(root: Root, key: InstanceKey) -> NodeAccess:
+    return NodeAccess(socket=str(root.nodes), signing=key.signer, nonce=SystemIds().nonce)
+
+
 def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -> Instance:
     """Open the root of `settings`; close the instance when done.
 
@@ -266,7 +271,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     locator = Locator(root, environ)
     secrets = Secrets(locator)
     hidden = _outermost((str(root.path), environ.get("SSH_AUTH_SOCK", ""), *locator.files()))
-    lanes = LazyLanes(isolations, secrets, hidden)
+    lanes = LazyLanes(isolations, secrets, hidden, _nodes(root, key))
     contents = PinnedContents(store)
     instance = store.instance_id
     key.follow(store, instance)

@@ -34,6 +34,7 @@ from rexecop.governance.errors import SelfApproval
 from rexecop.lanes.port import LaneResult
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.secrets import NO_SECRETS
+from rexecop.lanes.targets import Seen
 from rexecop.operations.next import Make
 from rexecop.proof.call import Call, Limits, ProcessRequest
 from rexecop.proof.permit import Permit
@@ -103,12 +104,14 @@ class _People:
 class _EditingCaller(Caller):
     """A runner somebody tampered with: it edits the argument after the permit was given."""
 
-    async def _dispatch(self, make: Make, permit: Permit, streaming: Streaming | None) -> LaneResult:
+    async def _dispatch(
+        self, make: Make, permit: Permit, seen: Seen, streaming: Streaming | None
+    ) -> LaneResult:
         request = make.call.request
         if make.call.effect is Effect.CHANGE and isinstance(request, ProcessRequest):
             edited = replace(make.call, request=replace(request, stdin="something else entirely\n"))
             make = replace(make, call=edited)
-        return await super()._dispatch(make, permit, streaming)
+        return await super()._dispatch(make, permit, seen, streaming)
 
 
 def run_demo(keep: Path | None, report: Callable[[DemoStep], None]) -> DemoResult:

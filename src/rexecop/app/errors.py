@@ -29,6 +29,7 @@ RexecopError
     ├── ErasureRefused     outputs that may still be needed are not erased
     ├── ReviewRefused      a review by who asked, or by somebody policy does not know
     ├── DrillRefused       no such drill, or none for that key to answer
+    ├── GrantRefused       an attach grant that cannot be made, or is not there
     ├── GroupEmpty         the packs in force put nobody in that group
     ├── SupportUnredacted  a support bundle is only made redacted
     ├── LineRefused        a line of a session that is no command
@@ -219,6 +220,12 @@ class DrillRefused(AppError):
     """A drill cannot be asked like that, or none is to be answered with that key."""
 
     code = "drill-refused"
+
+
+class GrantRefused(AppError):
+    """An attach grant cannot be made, is not there, or the file of grants is not one."""
+
+    code = "grant-refused"
 
 
 class GroupEmpty(AppError):

@@ -14,6 +14,7 @@ from typing import Final
 
 from rexecop.app.files import read_file
 from rexecop.engines.runner import boot_id
+from rexecop.lanes.node import NodeAccess
 from rexecop.lanes.port import Lane
 from rexecop.lanes.probe import CLASSES, Probe, grades_of, measure_isolation
 from rexecop.lanes.secrets import Secrets
@@ -104,7 +105,10 @@ def _machine() -> str:
 class LazyLanes(Mapping[str, Lane]):
     """The lanes by request kind, each made when the first call needs it."""
 
-    def __init__(self, isolations: Isolations, secrets: Secrets, hidden: tuple[str, ...]) -> None:
+    def __init__(
+        self, isolations: Isolations, secrets: Secrets, hidden: tuple[str, ...], nodes: NodeAccess
+    ) -> None:
+        self._nodes = nodes
         self._isolations = isolations
         self._secrets = secrets
         self._hidden = hidden
@@ -113,7 +117,10 @@ class LazyLanes(Mapping[str, Lane]):
     def __getitem__(self, kind: str) -> Lane:
         if kind not in self._made:
             settings = LaneSettings(
-                isolation=self._isolations.grades(), secrets=self._secrets, hidden=self._hidden
+                isolation=self._isolations.grades(),
+                secrets=self._secrets,
+                hidden=self._hidden,
+                nodes=self._nodes,
             )
             self._made[kind] = LANES[kind](settings)
         return self._made[kind]

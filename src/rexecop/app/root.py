@@ -60,6 +60,16 @@ class Root:
         """The environment of the built-in `hello` profile."""
         return self.path / "hello.environment.yaml"
 
+    @property
+    def nodes(self) -> Path:
+        """Where lanes find the nodes that are connected to this root's service."""
+        return self.path / "nodes.sock"
+
+    @property
+    def late(self) -> Path:
+        """What nodes said of calls whose end nobody waited for any more."""
+        return self.path / "nodes-late.jsonl"
+
     def require(self) -> None:
         """Return only if this is a root and nobody else can write it.
 

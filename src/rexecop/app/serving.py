@@ -13,6 +13,7 @@ from rexecop.app.build import open_instance
 from rexecop.app.demo_authority import DemoAuthority
 from rexecop.app.execute import Answer, Executor
 from rexecop.app.instance import Instance
+from rexecop.app.nodes import hub_of
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
 from rexecop.operations.errors import AppendConflict
@@ -38,6 +39,7 @@ class Serving:
         self._chain = instance.parts.ledger.instance_id
         self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
         self._executor = Executor(self._world, self._authority)
+        self.nodes: Final = hub_of(instance)
         self.access: Final = AccessPoint(
             Root(instance.parts.settings.root), instance.parts.authority, self._world.clock.now
         )

@@ -11,6 +11,7 @@ from rexecop.cli.render import Page, as_json, clipped, minute, moment, short
 if TYPE_CHECKING:
     from rexecop.app.backup import BackupView, RestoreView
     from rexecop.app.erasing import ErasureView
+    from rexecop.app.guests import GrantView
     from rexecop.app.offline import ProfileView
     from rexecop.app.recovering import RecoverView
     from rexecop.app.views import (
@@ -277,6 +278,16 @@ def keys_page(page: Page, keys: Sequence[KeyView]) -> None:
     for key in keys:
         if key.vkey is not None:
             page.row("vkey", key.vkey, whole=True)
+
+
+def grants_page(page: Page, grants: Sequence[GrantView]) -> None:
+    """Draw attach grants; of a new one its token too."""
+    heads = ["grant", "is", "until (UTC)", "may"]
+    rows = [[g.name, g.state, minute(g.expires), " ".join(g.capabilities)] for g in grants]
+    page.table(heads, rows, indent=0, whole=("grant", "is"))
+    for grant in grants:
+        if grant.token is not None:
+            page.row("token", f"{grant.token}  (shown this once)", whole=True)
 
 
 def _standing(key: KeyView) -> str:

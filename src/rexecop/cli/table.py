@@ -121,6 +121,15 @@ ENTRIES: Final = (
     ),
     _entry("support", MORE, "a signed file for whoever helps", "rexecop support bundle --redacted"),
     _entry("serve", MORE, "the HTTP service", "rexecop serve --port 5000"),
+    _entry(
+        "guest", MORE, "run programs here for who holds a grant", "rexecop guest grants --grants grants.json"
+    ),
+    _entry(
+        "node",
+        MORE,
+        "run programs here for an instance, by its permits",
+        "rexecop node --connect https://ops.example --key node.key --instance instance.pub --state node",
+    ),
     _entry("version", MORE, "the version", "rexecop version"),
     _entry("help", MORE, "help on a command, or `help all`", "rexecop help all"),
     _entry("completion", MORE, "a completion script for your shell", "rexecop completion bash"),

@@ -16,6 +16,7 @@ from rexecop.governance.permits import mint as mint_permit
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.gate import Dispatch, Gate
 from rexecop.lanes.port import Lane, LaneResult
+from rexecop.lanes.targets import Attestation, Quota, Seen
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.next import Make, fact_in
 from rexecop.operations.ports import Ids, TargetHead
@@ -46,6 +47,7 @@ class Caller:
     normalize: Normalize
     renew: Callable[[], None]
     halted: Callable[[], Halt | None]
+    quota: Quota
 
     async def call(
         self, make: Make, packs: tuple[Digest, ...], observed: Pinned | None = None
@@ -55,6 +57,8 @@ class Caller:
         `packs` allowed a change again, and `observed` is what it rests on as read again.
         """
         session = self.session
+        # To look at a target has no effect there; a permit would run out meanwhile.
+        seen = await self._look(make)
         try:
             permit = self._permit(make)
         except GovernanceError as error:
@@ -62,12 +66,22 @@ class Caller:
                 raise  # A halt is nothing against the step; a look that is not allowed says nothing about it.
             self.decline(make.step.id, Failure.POLICY_DENIED, error.message)
             return None
-        attempt = self._attempt(make, permit, packs, observed)
+        attempt = self._attempt(make, permit, packs, observed, seen)
         if not await session.flush_or_reload():
             return None
         streaming = self._streaming(make, attempt)
-        result = await self._dispatch(make, permit, streaming)
+        result = await self._dispatch(make, permit, seen, streaming)
         return self._outcome(make, attempt, result, streaming)
+
+    def _gate(self) -> Gate:
+        return Gate(lanes=self.lanes, clock=self.session.clock, fence=self.fence, quota=self.quota)
+
+    async def _look(self, make: Make) -> Seen:
+        """Return how the target is attested, where the step asks for that and anything will be sent there."""
+        if not make.step.attest or self.session.op.the_intent.mode is Mode.DRY_RUN:
+            return None
+        with self.keeping_lease():
+            return await self._gate().attest(make.call)
 
     async def wait(self, milliseconds: int) -> bool:
         """Let the time before another try pass, what was observed being durable; False when overtaken.
@@ -118,7 +132,12 @@ class Caller:
         )
 
     def _attempt(
-        self, make: Make, permit: Permit, packs: tuple[Digest, ...], observed: Pinned | None
+        self,
+        make: Make,
+        permit: Permit,
+        packs: tuple[Digest, ...],
+        observed: Pinned | None,
+        seen: Seen,
     ) -> Digest:
         session, changes = self.session, make.call.effect is not Effect.READ
         numbered = changes and session.op.the_intent.mode is not Mode.DRY_RUN
@@ -132,10 +151,11 @@ class Caller:
             template=call_digest(make.template),
             permit=permit,
             lane=lane.name if lane is not None else "none",
-            placement="local",
+            placement=lane.capabilities.placement if lane is not None else "none",
             isolation=make.step.isolation,
             grade=None if changes else make.step.grade,
             values=make.values or None,
+            attestation=seen.class_ if isinstance(seen, Attestation) else None,
             target_n=n if numbered else None,
             target_prev=head.attempt if head is not None else None,
             packs=packs,
@@ -151,7 +171,9 @@ class Caller:
             return None
         return Streaming(session=self.session, ids=self.ids, attempt=attempt)
 
-    async def _dispatch(self, make: Make, permit: Permit, streaming: Streaming | None) -> LaneResult:
+    async def _dispatch(
+        self, make: Make, permit: Permit, seen: Seen, streaming: Streaming | None
+    ) -> LaneResult:
         op = self.session.op
         dispatch = Dispatch(
             step=make.step.id,
@@ -167,11 +189,12 @@ class Caller:
             mode=op.the_intent.mode,
             phase=make.phase,
             targets=frozenset(target.id for target in op.the_plan.targets),
+            attest=make.step.attest,
+            seen=seen,
             deadline=None,
         )
-        gate = Gate(lanes=self.lanes, clock=self.session.clock, fence=self.fence)
         with self.keeping_lease():
-            async with aclosing(gate.open(dispatch)) as events:
+            async with aclosing(self._gate().open(dispatch)) as events:
                 async for event in events:
                     if isinstance(event, LaneResult):
                         return event

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -32,6 +32,7 @@ from rexecop.governance.tickets import mint as mint_ticket
 from rexecop.governance.windows import Schedule, is_held
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import Lane
+from rexecop.lanes.targets import Quota
 from rexecop.operations.errors import ClaimTaken, LeaseHeld, LockHeld, StoreUnavailable, StoreUncertain
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
@@ -123,6 +124,7 @@ class World:
     runner: str
     permit_seconds: int
     sound: Callable[[], None]  # Raises where nothing that changes something may begin.
+    quota: Quota = field(default_factory=Quota)
     opinions: Opinions | None = None  # None: nobody outside is asked.
     observe: Observe | None = None  # Without it no change that rests on pinned facts is made.
 
@@ -235,6 +237,7 @@ class _Drive:
             normalize=self._normalize,
             renew=self._renew,
             halted=self._halted_yet,
+            quota=world.quota,
         )
 
     # --- leases ---

@@ -28,7 +28,7 @@ def keep_output(result: LaneResult, ids: Ids, keys: Mapping[str, bytes] | None =
     for name, data, raw in streams:
         if not raw:
             continue
-        key = (keys or {}).get(name) or ids.key()
+        key = (keys or result.keys or {}).get(name) or ids.key()
         ref = BlobRef(
             commitment=commit(key, data),
             raw_bytes=raw,

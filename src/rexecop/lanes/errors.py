@@ -5,6 +5,8 @@ LaneError
 │   └── ClearanceRefused
 ├── SpawnerLost
 ├── ProgramFailed
+├── BridgeLost
+├── AddressRefused
 ├── Broken                  the exchange cannot go on
 ├── Stopped                 a stream ended as it was meant to
 ├── Lost, RedirectRefused
@@ -103,3 +105,15 @@ class RedirectRefused(LaneError):
     """The other side answered that the resource is elsewhere."""
 
     code = "redirect-refused"
+
+
+class BridgeLost(LaneError):
+    """A guest or node, or who asks it, closed the connection or does not speak the protocol."""
+
+    code = "bridge-lost"
+
+
+class AddressRefused(LaneError):
+    """The socket or address cannot be listened on."""
+
+    code = "address-refused"

@@ -45,6 +45,8 @@ class Failure(StrEnum):
     DEADLINE_PASSED = "deadline_passed", "the time to start this call has passed"
     EFFECT_REFUSED = "effect_refused", "the mode allows reads only"
     TARGET_UNKNOWN = "target_unknown", "the call names a target the plan does not hold"
+    TARGET_UNATTESTED = "target_unattested", "the target was not shown to be what it has to be"
+    QUOTA_EXCEEDED = "quota_exceeded", "as many calls as may be are under way already", True
     LANE_UNAVAILABLE = "lane_unavailable", "no lane here takes this kind of call"
     SECRET_UNAVAILABLE = "secret_unavailable", "a secret the call needs could not be read"
     SECRET_MISSING = "secret_missing", "a secret the call needs resolves nowhere, or is not there"

@@ -1,9 +1,9 @@
 """The gate: the one checker of permits, and the only way to a lane.
 
 It judges one dispatch in a fixed order: structure, authority, effect against mode,
-target, isolation, lane. What it refuses never reached a lane and did not happen. What
-it lets through carries a clearance that the lane calls as the last thing before it
-acts, so that a runner that slept meanwhile does not act on leave it has lost.
+target and its attestation, isolation, lane, quota. What it refuses never reached a lane
+and did not happen. What it lets through carries a clearance that the lane calls as the
+last thing before it acts, so that a runner that slept meanwhile does not act on leave it has lost.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Final, Protocol, cast
 
 from rexecop.lanes.errors import ClearanceRefused, RequestRefused
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.port import Lane, LaneEvent, LaneResult
+from rexecop.lanes.port import Lane, LaneEvent, LaneResult, UnderPermit
 from rexecop.lanes.structure import check_structure
+from rexecop.lanes.targets import Attestation, Attesting, Quota, Seen, Unattested, check_attested
 from rexecop.proof.call import (
     Call,
     ExchangeRequest,
@@ -64,7 +65,9 @@ class Dispatch:
     """One call about to be made, with everything its leave rests on.
 
     `attempt` counts from 1 within `step`. `targets` are the targets of the plan.
-    `isolation` and `grade` were fixed at plan; `grade` is None for what is no read.
+    `attest` are the classes of attestation of which the target must be one (none: any will
+    do), `seen` is how it was seen to be. `isolation` and `grade` were fixed at plan; `grade`
+    is None for what is no read.
     `deadline` is when the call may start at the latest, None for no limit beside the permit.
     """
 
@@ -81,6 +84,8 @@ class Dispatch:
     mode: Mode
     phase: Phase
     targets: frozenset[str]
+    attest: tuple[str, ...]
+    seen: Seen
     deadline: datetime | None
 
 
@@ -106,13 +111,28 @@ class Gate:
     """Checks dispatches and hands them to the lane for their kind of request.
 
     `lanes` maps routes (`proof.call.route_of`) to lanes. `fence` returns the lease
-    generation the runner holds now.
+    generation the runner holds now. All gates of a runner share its `quota`.
     """
 
-    def __init__(self, *, lanes: Mapping[str, Lane], clock: Clock, fence: Callable[[], int]) -> None:
+    def __init__(
+        self, *, lanes: Mapping[str, Lane], clock: Clock, fence: Callable[[], int], quota: Quota
+    ) -> None:
         self._lanes = lanes
         self._clock = clock
         self._fence = fence
+        self._quota = quota
+
+    async def attest(self, call: Call) -> Seen:
+        """Return how the target of `call` is seen to be, or why it is not; None where no placement looks."""
+        lane: object = self._lanes.get(route_of(call.request))
+        if not isinstance(lane, Attesting):
+            return None
+        try:
+            return await lane.attest(call, self._clock.now())
+        except RequestRefused as refused:
+            return Unattested(failure=refused.failure, message=refused.message)
+        except Exception as error:  # noqa: BLE001 - a broken lane attests nothing
+            return Unattested(failure=Failure.INTERNAL, message=f"its lane failed: {type(error).__name__}")
 
     async def open(self, dispatch: Dispatch) -> AsyncGenerator[LaneEvent]:
         """Make the call of `dispatch` if it may be made; yield chunks, then one `LaneResult`.
@@ -132,9 +152,13 @@ class Gate:
         if lane is None:
             yield refusal(Failure.LANE_UNAVAILABLE, f"no lane takes `{route_of(dispatch.call.request):.80}`")
             return
-        async with aclosing(self._run(lane, dispatch)) as events:
-            async for event in events:
-                yield event
+        try:
+            with self._quota.taking(lane.name, dispatch.call.target):
+                async with aclosing(self._run(lane, dispatch)) as events:
+                    async for event in events:
+                        yield event
+        except RequestRefused as refused:
+            yield refusal(refused.failure, refused.message)
 
     def _admit(self, dispatch: Dispatch) -> Lane | None:
         """Return the lane for `dispatch`, or None if there is none."""
@@ -145,6 +169,8 @@ class Gate:
         if dispatch.call.target not in dispatch.targets:
             what = f"target `{dispatch.call.target:.80}` is not one of the plan"
             raise RequestRefused(Failure.TARGET_UNKNOWN, what)
+        if dispatch.mode is not Mode.DRY_RUN:  # A preview touches nothing, so nothing was looked at.
+            check_attested(dispatch.call.target, dispatch.attest, dispatch.seen, self._clock.now())
         route = route_of(dispatch.call.request)
         lane = self._lanes.get(route)
         if lane is None or route not in lane.capabilities.requests:
@@ -158,13 +184,15 @@ class Gate:
         left_ms = int((dispatch.permit.expires - self._clock.now()).total_seconds() * 1000)
         clearance = _Clearance(dispatch, self._clock, self._fence, self._clock.boot_ms() + left_ms)
         try:
-            opened = lane.open(
+            bound: object = lane
+            opened = (bound.under(dispatch.permit) if isinstance(bound, UnderPermit) else lane).open(
                 dispatch.call, dispatch.limits, dispatch.isolation, dispatch.attempt, clearance
             )
             async with aclosing(cast(AsyncGenerator[LaneEvent, None], opened)) as events:
                 async for event in events:
                     if isinstance(event, LaneResult):
-                        yield judge(event, dispatch, simulated=lane.capabilities.simulated)
+                        result = judge(event, dispatch, simulated=lane.capabilities.simulated)
+                        yield _with_attestation(result, dispatch.seen)
                         return
                     yield event
         except ClearanceRefused as refused:
@@ -266,6 +294,14 @@ def judge(result: LaneResult, dispatch: Dispatch, *, simulated: bool) -> LaneRes
         failure=Failure.ISOLATION_UNAVAILABLE,
         message=f"class `{dispatch.isolation}` and grade `{dispatch.grade}` were not what was measured",
     )
+
+
+def _with_attestation(result: LaneResult, seen: Seen) -> LaneResult:
+    """Return `result` with the attestation its call rested on among the facts."""
+    if not isinstance(seen, Attestation):
+        return result
+    facts = {**(result.measured.facts or {}), "attestation": seen.facts()}
+    return replace(result, measured=replace(result.measured, facts=facts))
 
 
 def refusal(failure: Failure, message: str) -> LaneResult:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rexecop.lanes.failures import Failure
 from rexecop.proof.call import Call, Limits
 from rexecop.proof.canonical import Json
+from rexecop.proof.permit import Permit
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.vocabulary import Ended, Grade, Isolation
 
@@ -33,6 +34,7 @@ class LaneResult:
 
     `stdout` and `stderr` are cut to the limit; `stdout_bytes` and `stderr_bytes` count
     everything the other side sent. `data` is a structured answer, where the lane has one.
+    `keys` are those under which the other side has committed to an output.
     """
 
     ended: Ended
@@ -48,6 +50,7 @@ class LaneResult:
     stderr_bytes: int = 0
     redactions: int = 0
     data: Mapping[str, Json] | None = None
+    keys: Mapping[str, bytes] | None = None
 
 
 LaneEvent = Chunk | LaneResult
@@ -62,6 +65,7 @@ class Capabilities:
     """What a lane can do: the routes it takes, and whether it touches anything at all.
 
     Of a lane that `streams` what it puts out is committed to in the ledger while it comes.
+    `placement` is where its calls act, as attempts name it.
     """
 
     requests: frozenset[str]
@@ -69,6 +73,7 @@ class Capabilities:
     isolation: frozenset[Isolation]
     grades: frozenset[Grade]
     streams: bool = False
+    placement: str = "local"
 
 
 class Lane(Protocol):
@@ -91,4 +96,13 @@ class Lane(Protocol):
 
         Closing the iterator early cancels the call and ends everything it started.
         """
+        ...
+
+
+@runtime_checkable
+class UnderPermit(Protocol):
+    """A lane whose other side checks the permit itself, and so has to be shown it."""
+
+    def under(self, permit: Permit) -> Lane:
+        """Return the lane that makes the call of `permit`."""
         ...

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from rexecop.lanes import egress, proctree, wire
@@ -33,6 +34,7 @@ from rexecop.lanes.sandbox import (
 from rexecop.lanes.script import check_script, script_argv
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.spawning import Keeper, Spawner
+from rexecop.lanes.targets import Attestation, attest_local
 from rexecop.lanes.verdicts import end_of, execution_failure, not_started, unanswered
 from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, SecretRef, Text, secrets_of
 from rexecop.proof.canonical import Json
@@ -80,6 +82,10 @@ class ProcessLane:
     def close(self) -> None:
         """End the spawner and everything that still runs."""
         self.spawner.close()
+
+    async def attest(self, call: Call, now: datetime) -> Attestation:
+        """Attest this machine; see `targets.Attesting.attest`."""
+        return attest_local(call.target, now)
 
     async def open(
         self, call: Call, limits: Limits, isolation: Isolation, attempt: int, clearance: Clearance

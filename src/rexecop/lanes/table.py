@@ -8,10 +8,12 @@ from typing import Final
 
 from rexecop.lanes.http import HttpLane
 from rexecop.lanes.jsonrpc import JsonRpcLane
+from rexecop.lanes.messages.bridge import GUEST, NODE
 from rexecop.lanes.messages.http import PROTOCOL as HTTP
 from rexecop.lanes.messages.jsonrpc import JsonRpcMessage
 from rexecop.lanes.messages.ssh import PROTOCOL as SSH
 from rexecop.lanes.messages.streams import SseMessage, WebSocketMessage
+from rexecop.lanes.node import NodeAccess, NodeLane
 from rexecop.lanes.port import Lane
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.registry import RegistryLane
@@ -30,11 +32,13 @@ class LaneSettings:
 
     `isolation` are the classes measured to work here with the best read grade of each
     (`probe.grades_of`). `hidden` are paths no program of a call may see: root, keys, agent.
+    `nodes` is how nodes are reached.
     """
 
     isolation: Mapping[Isolation, Grade]
     secrets: Secrets
     hidden: Sequence[str]
+    nodes: NodeAccess
 
 
 def _simulated(settings: LaneSettings) -> Lane:
@@ -69,6 +73,16 @@ def _ssh(settings: LaneSettings) -> Lane:
     return SshLane(secrets=settings.secrets)
 
 
+def _guest(settings: LaneSettings) -> Lane:
+    from rexecop.lanes.guest import GuestLane  # TLS is loaded where it is used.
+
+    return GuestLane(settings.secrets)
+
+
+def _node(settings: LaneSettings) -> Lane:
+    return NodeLane(settings.secrets, settings.nodes)
+
+
 LANES: Final[Mapping[str, Callable[[LaneSettings], Lane]]] = {
     ScriptedRequest.kind: _simulated,
     ProcessRequest.kind: _process,
@@ -78,5 +92,7 @@ LANES: Final[Mapping[str, Callable[[LaneSettings], Lane]]] = {
     JsonRpcMessage.protocol: _jsonrpc,
     SseMessage.protocol: _sse,
     WebSocketMessage.protocol: _websocket,
+    GUEST: _guest,
+    NODE: _node,
 }
 """Route (`proof.call.route_of`) → constructor of the lane that takes it."""

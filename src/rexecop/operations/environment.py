@@ -36,6 +36,8 @@ class Backend(StrEnum):
     JSONRPC = "jsonrpc"
     SSE = "sse"
     WEBSOCKET = "websocket"
+    GUEST = "guest"
+    NODE = "node"
     OTHER = "other"
 
 
@@ -53,12 +55,16 @@ BACKENDS: Final[Mapping[str, Backend]] = {
     "jsonrpc": Backend.JSONRPC,
     "sse": Backend.SSE,
     "websocket": Backend.WEBSOCKET,
+    "guest": Backend.GUEST,
+    "node": Backend.NODE,
 }
+PROGRAMS: Final = frozenset({Backend.PROCESS, Backend.GUEST, Backend.NODE})  # Their calls are commands.
 READONLY_BACKENDS: Final = frozenset({"local_shell_readonly", "ssh_readonly"})
 
+ATTEST: Final = "attest"  # Of every connection: as which classes its target has to be attested.
 _COMMON: Final = (
     "backend mode enabled description timeout_seconds max_output_bytes isolation deployment_posture modes "
-    "secrets"
+    "secrets attest"
 )
 # What says where a resource is reached over HTTP, by whom, and who has to answer there.
 _RESOURCE: Final = (
@@ -72,6 +78,8 @@ _OF_BACKEND: Final[Mapping[Backend, str]] = {
         "allowlist host user port identity_file_secret_ref certificate_secret_ref agent known_hosts_policy "
         "known_hosts_file host_keys jump sessions remote"
     ),
+    Backend.GUEST: "allowlist runs_in socket uid host port ca grant",
+    Backend.NODE: "allowlist runs_in node",
     Backend.HTTP: (
         "actions base_url base_url_secret_ref auth headers max_response_bytes retry tls destination_binding "
         "operator_egress_enforced dns_rebinding_protection network_scope allow_private addresses "
@@ -83,7 +91,9 @@ _OF_BACKEND: Final[Mapping[Backend, str]] = {
     Backend.SSE: _RESOURCE,
     Backend.WEBSOCKET: _RESOURCE,
 }
-_NOT_CONNECTION: Final = frozenset(f"{_COMMON} allowlist actions fixture fixture_only retry".split())
+_NOT_CONNECTION: Final = frozenset(f"{_COMMON} allowlist actions fixture fixture_only retry".split()) - {
+    ATTEST
+}
 SHAPE_KEYS: Final = (
     "method path query headers body text form unwrap answer expect errors error_at pagination mutating "
     "max_response_bytes idempotency_header"
@@ -156,7 +166,7 @@ class Environment:
 
 def keys_of(backend: Backend) -> frozenset[str]:
     """Return the keys by which a connector of `backend`, or a target it reaches, says how it is reached."""
-    return frozenset(_OF_BACKEND.get(backend, "").split()) - _NOT_CONNECTION
+    return frozenset(f"{_OF_BACKEND.get(backend, '')} {ATTEST}".split()) - _NOT_CONNECTION
 
 
 def secret_references(environment: Environment) -> dict[str, list[str]]:

@@ -95,9 +95,9 @@ def build_call(making: Making) -> Call:
     if bound.config.backend is Backend.SCRIPTED:
         request = _scripted_request(making)
     elif bound.config.backend is Backend.PROCESS:
-        request = _process_request(making)
+        request = process_request(making)
     elif bound.config.backend is Backend.SSH:
-        request = ssh_request(making, None if making.action.transfer else _process_request(making))
+        request = ssh_request(making, None if making.action.transfer else process_request(making))
     elif bound.config.backend in EXCHANGES:
         request = EXCHANGES[bound.config.backend](making)
     else:
@@ -163,7 +163,12 @@ def _scripted_request(making: Making) -> ScriptedRequest:
     return ScriptedRequest(arguments=arguments, replies=replies)
 
 
-def _process_request(making: Making) -> ProcessRequest:
+def process_request(making: Making) -> ProcessRequest:
+    """Return the program that `making` describes, wherever it is to run.
+
+    Raises:
+        ConnectorRefused, CommandGuarded, ProfileRefused, ParameterRefused: it cannot be written down.
+    """
     action, bound, effect, values = making.action, making.bound, making.effect, making.values
     where = making.where
     shape = _command(action, bound, where)

@@ -7,8 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from rexecop.operations.binding import Bound, Making, bind, connection_of
-from rexecop.operations.environment import Backend, ConnectorConfig, Environment
-from rexecop.operations.errors import InternalActionUnknown, IsolationUnavailable, ProfileRefused
+from rexecop.operations.environment import ATTEST, PROGRAMS, Backend, ConnectorConfig, Environment
+from rexecop.operations.errors import (
+    ConnectorRefused,
+    InternalActionUnknown,
+    IsolationUnavailable,
+    ProfileRefused,
+)
 from rexecop.operations.normalizer_spec import THIS, Normalizer
 from rexecop.operations.placeholders import Values, literal_scalar
 from rexecop.operations.planning_calls import build_call, effect_of, grade_of_exchange, runs_program
@@ -165,6 +170,7 @@ class Compiler:
             undo=None if action.undo is None else self._call(bound.action(action.undo), bound, values)[1],
             pause_safe=spec.pause_safe,
             continue_on_error=spec.continue_on_error,
+            attest=self._attest(action, bound),
             asks=() if self.context.mode is Mode.DRY_RUN else spec.approvals,
         )
 
@@ -183,11 +189,12 @@ class Compiler:
     def _call(self, action: ActionSpec, bound: Bound, values: Values) -> tuple[Effect, Call]:
         effect = effect_of(action, bound, self.context.profile)
         shaped = action.command or action.transfer
-        unpinned = {Backend.PROCESS: shaped, Backend.SSH: shaped, Backend.HTTP: action.http}
+        unpinned = {**dict.fromkeys((*PROGRAMS, Backend.SSH), shaped), Backend.HTTP: action.http}
         if unpinned.get(bound.config.backend, action) is None:
             self.context.from_environment[f"{bound.spec.name}.{action.name}"] = None
         values = replace(values, secrets=bound.config.secrets)
         connection = connection_of(bound.config, self.target.connection)
+        connection.pop(ATTEST, None)  # Of the step, not of how a lane connects.
         making = Making(
             action=action,
             bound=bound,
@@ -199,6 +206,27 @@ class Compiler:
             configuration=self.context.configuration,
         )
         return effect, build_call(making)
+
+    def _attest(self, action: ActionSpec, bound: Bound) -> tuple[str, ...]:
+        """Return the classes of attestation that the action and the target's connection both take.
+
+        Raises:
+            ConnectorRefused: they name none in common, or what names none.
+        """
+        named = connection_of(bound.config, self.target.connection).get(ATTEST, [])
+        where = f"`{ATTEST}` of target `{self.target.id}` by connector `{bound.spec.name}`"
+        if not isinstance(named, list) or not all(isinstance(name, str) and name for name in named):
+            raise ConnectorRefused(f"{where} is not a list of classes", field=ATTEST)
+        own = tuple(name for name in named if isinstance(name, str))
+        both = tuple(name for name in action.attest if name in own) if own and action.attest else ()
+        if own and action.attest and not both:
+            raise ConnectorRefused(
+                f"{where} names none of the classes that action `{action.name}` takes",
+                field=ATTEST,
+                found=listed(own),
+                allowed=listed(action.attest),
+            )
+        return both or own or action.attest
 
     def _isolation(
         self, action: ActionSpec, config: ConnectorConfig, call: Call

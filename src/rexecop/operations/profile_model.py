@@ -86,6 +86,7 @@ class ActionSpec:
     postcondition: Expectation | None = None
     probe: ProbeSpec | None = None
     undo: str | None = None
+    attest: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ ARGUMENTS_MAX: Final = 256  # A command with more arguments is a list of files, 
 RAW_OUTPUT_BYTES_MAX: Final = 1 << 40  # Counted and dropped: only time is spent on it.
 PROCESSES_MAX: Final = 4_096
 APPROVALS_MAX: Final = 16  # More people than this do not read a call, they wave it through.
+ATTEST_MAX: Final = 16  # There are fewer classes.
 _APPROVAL: Final = re.compile(r"([1-9][0-9]{0,2}) of ([A-Za-z0-9][A-Za-z0-9_.-]{0,63})")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -60,7 +61,7 @@ _CONNECTOR_KEYS: Final = (
 _ACTION_KEYS: Final = (
     "effect idempotent command args transfer cwd stdin env writable isolation timeout output_bytes "
     "raw_output_bytes memory_bytes processes grace normalize precondition postcondition probe undo "
-    f"description rpc mcp sse websocket {PROCESS_KEYS}"
+    f"description attest rpc mcp sse websocket {PROCESS_KEYS}"
 )
 TALKS: Final = ("rpc", "mcp", "sse", "websocket")
 _HTTP_KEYS: Final = f"{SHAPE_KEYS} public_projection safe_output_fields"
@@ -277,6 +278,7 @@ def _action(
         postcondition=fields.maybe("postcondition", _expectation),
         probe=fields.maybe("probe", _probe),
         undo=fields.maybe("undo", Node.token),
+        attest=fields.tokens("attest", ATTEST_MAX),
     )
 
 

@@ -201,6 +201,8 @@ def _bounds(step: CallStep) -> Lines:
         yield _line("  also", "may be paused after it")
     if step.continue_on_error:
         yield _line("  also", "goes on when it fails")
+    if step.attest:
+        yield _line("  attested", "as one of", *map(quote, step.attest))
     for asked in step.asks:
         yield _line("  asks first", f"{asked.count} of {quote(asked.group)}")
 

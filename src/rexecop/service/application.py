@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 import msgspec
@@ -11,10 +12,12 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rexecop.app.errors import CallerUnknown
 from rexecop.app.execute import Executed, NotExecuted, Reason
+from rexecop.app.nodes import BridgeLost
 from rexecop.app.serving import Serving
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload
@@ -134,15 +137,50 @@ class Contract:
             asked = isinstance(error, NotCanonical) or error.code == EVALUATION_REFUSED
             return _json(400 if asked else 503, {"detail": error.message, "code": error.code}, echoed)
 
+    async def node(self, socket: WebSocket) -> None:
+        """Let a node in; it proves itself by its key, and no page of a browser may speak for one."""
+        host = socket.headers.get("host", "")
+        if socket.headers.get("origin") is not None or not self._is_ours(host):
+            await socket.close()
+            return
+        await socket.accept()
+        await self._serving.nodes.serve_node(NodeLink(socket))
+        with suppress(RuntimeError):  # The other side closed it.
+            await socket.close()
+
+    def _is_ours(self, host: str) -> bool:
+        return self._hosts is None or _name(host) in self._hosts
+
     def _foreign(self, request: Request) -> Response | None:
         """Refuse what a page of another site would send: a foreign host name, or a foreign origin."""
         host = request.headers.get("host", "")
-        if self._hosts is not None and _name(host) not in self._hosts:
+        if not self._is_ours(host):
             return _json(421, {"detail": "this address is not served under that Host"})
         origin = request.headers.get("origin")
         if origin is not None and origin != f"{request.url.scheme}://{host}":
             return _json(403, {"detail": "requests from another Origin are refused"})
         return None
+
+
+class NodeLink:
+    """The messages of one node, over its WebSocket."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send one message. Raises BridgeLost: the node is gone."""
+        try:
+            await self._socket.send_bytes(data)
+        except (WebSocketDisconnect, RuntimeError, OSError) as error:
+            raise BridgeLost("the node closed the connection") from error
+
+    async def receive_bytes(self) -> bytes:
+        """Return the next message. Raises BridgeLost: the node is gone, or sent text."""
+        try:
+            return await self._socket.receive_bytes()
+        except (WebSocketDisconnect, RuntimeError, KeyError) as error:
+            raise BridgeLost("the node closed the connection") from error
 
 
 def create_app(serving: Serving, hosts: Collection[str] | None) -> Starlette:
@@ -157,6 +195,7 @@ def create_app(serving: Serving, hosts: Collection[str] | None) -> Starlette:
             Route("/execute", _guarded(contract.execute), methods=["POST"]),
             Route("/access/v1/evaluation", _guarded(contract.evaluation), methods=["POST"]),
             Route("/access/v1/evaluations", _guarded(contract.evaluations), methods=["POST"]),
+            WebSocketRoute("/v1/nodes", contract.node),
         ],
         exception_handlers={HTTPException: _http_error},
     )

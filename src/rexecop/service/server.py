@@ -17,6 +17,7 @@ from typing import Final
 
 import uvicorn
 
+from rexecop.app.nodes import MESSAGE_BYTES_MAX
 from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings
 from rexecop.service.application import create_app
@@ -88,7 +89,9 @@ def run(serving: Serving, listening: socket.socket, *, hosts: set[str] | None) -
         create_app(serving, hosts),
         http="auto",
         loop="auto",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MESSAGE_BYTES_MAX,
+        ws_per_message_deflate=False,
         lifespan="off",
         interface="asgi3",
         log_level="warning",
@@ -104,7 +107,14 @@ def run(serving: Serving, listening: socket.socket, *, hosts: set[str] | None) -
     gc.freeze()
     gc.set_threshold(*COLLECT_EVERY)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_Server(config).serve(sockets=[listening]))
+        runner.run(_serve(_Server(config), serving, listening))
+
+
+async def _serve(server: _Server, serving: Serving, listening: socket.socket) -> None:
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        await serving.nodes.close()
 
 
 class _Server(uvicorn.Server):

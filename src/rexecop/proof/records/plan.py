@@ -71,7 +71,8 @@ class Probe:
 class CallStep:
     """A step that makes one call: a template, its bounds, and how to undo and probe it.
 
-    `asks` are the approvals needed just before the call, beside what policy asks for.
+    `asks` are the approvals needed just before the call, beside what policy asks for, and
+    `attest` the classes of attestation of which its target must be one; none: any will do.
     """
 
     kind: ClassVar[str] = "call-step/1"
@@ -94,6 +95,7 @@ class CallStep:
     pause_safe: bool = False
     continue_on_error: bool = False
     asks: tuple[ApprovalRule, ...] = ()
+    attest: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

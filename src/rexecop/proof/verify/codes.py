@@ -126,6 +126,8 @@ CODES: Final[Mapping[str, str]] = {
     "E09i": "the receipt's state does not follow from the records",
     "E09j": "less isolation was measured than planned",
     "E09k": "a stretch of output does not fit its call",
+    "E09l": "a call was made on a target that was not attested as planned",
+    "E09m": "an outcome is not what its node signed",
     "E10a": "an output does not match its commitment",
     "E10b": "an output is named by no outcome",
     "E10c": "an erased output is still there",

@@ -219,6 +219,10 @@ def _honest(evidence: Evidence, notes: Notes) -> None:
         measured = outcome.measured.isolation if outcome.measured else None
         weaker = ended is Ended.OK and not scripted and measured != attempt.isolation
         notes.when(weaker, "E09j", sealed, f"is `ok` without the isolation `{attempt.isolation}`")
+        classes = step.attest if isinstance(step, CallStep) else ()
+        called = ended in (Ended.OK, Ended.FAILED, Ended.UNKNOWN)
+        other = called and classes and attempt.attestation not in classes
+        notes.when(other, "E09l", sealed, f"is `{ended}` on a target attested `{attempt.attestation}`")
 
 
 def _obligations(kept: Obligations, evidence: Evidence, notes: Notes) -> None:

@@ -20,6 +20,7 @@ from rexecop.proof.verify import (
     fit_calls,
     fit_plan,
     log,
+    nodes,
     outcomes,
     signatures,
     stamps,
@@ -51,6 +52,7 @@ OPERATION_CHECKS: Final = (
     fit_calls.check,
     duties.check,
     outcomes.check,
+    nodes.check,
     stretches.check,
     completeness.check,
 )
