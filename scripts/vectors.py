@@ -36,10 +36,13 @@ from rexecop.proof.call import (
     HandlerRequest,
     Hole,
     ProcessRequest,
+    ResourceLimits,
+    Script,
     ScriptedReply,
     ScriptedRequest,
     SecretRef,
     Slot,
+    Terminal,
     call_digest,
     fill,
 )
@@ -274,6 +277,24 @@ HANDLED: Final = Call(
     effect=Effect.CHANGE,
     request=HandlerRequest(action="send", payload='{"amount":1.5,"to":"Ünal"}'),
 )
+SURROUNDED: Final = replace(
+    HANDLED,
+    request=ProcessRequest(
+        argv=("/bin/sh", "a b"),
+        tty=Terminal(rows=50, attended=True),
+        umask="0027",
+        user="app user",
+        rlimits=ResourceLimits(open_files=64, cpu_seconds=3),
+        egress=("db.example:5432",),
+        script=Script(
+            interpreter=digest_of(b"sh"),
+            digest=digest_of(b"text"),
+            text='echo "one"\n\nexit 0',
+            files={"z": "last", "a list": "x\ny"},
+            actions=("look", "set it"),
+        ),
+    ),
+)
 EXCHANGED: Final = replace(
     HANDLED,
     request=ExchangeRequest(
@@ -312,6 +333,17 @@ def full_plan() -> tuple[Sealed, Sealed]:
         "mail", target="host-2", call=HANDLED, grade=None, isolation=Isolation.NOT_APPLICABLE, undo=HANDLED
     )
     attest = ("node-key", "of its own")
+    surrounded = read_step(
+        "within",
+        target="host-2",
+        call=SURROUNDED,
+        grade=None,
+        limits=replace(FULL_STEP.limits, raw_output_bytes=1 << 30),
+        isolation=Isolation.BUBBLEWRAP_CGROUP,
+        retry=Retry(attempts=2, on=("timeout",), delay_ms=10, delay_max_ms=1000),
+        undo=replace(SURROUNDED, request=ProcessRequest(argv=("/bin/true",), egress=())),
+        attest=("node-key", "local machine"),
+    )
     exchanged = replace(
         FULL_STEP, id="ask it", target="host-2", call=EXCHANGED, probe=None, undo=EXCHANGED, attest=attest
     )
@@ -323,6 +355,7 @@ def full_plan() -> tuple[Sealed, Sealed]:
             replace(asked, call=replace(asked.call, request=SCRIPTED)),
             handled,
             exchanged,
+            surrounded,
         ),
         Effect.DESTROY,
         pinned=Pinned(operation="op_seen", observation=digest_of(b"o"), facts=digest_of(b"f")),
@@ -370,7 +403,7 @@ def calls() -> Json:
             "filled": to_json(fill(template, values)),
             "filled_digest": call_digest(fill(template, values)),
         }
-        for template in (FULL_CALL, plain, HANDLED, EXCHANGED)
+        for template in (FULL_CALL, plain, HANDLED, EXCHANGED, SURROUNDED)
     ]
 
 

@@ -33,6 +33,7 @@ RexecopError
     ├── GroupEmpty         the packs in force put nobody in that group
     ├── SupportUnredacted  a support bundle is only made redacted
     ├── LineRefused        a line of a session that is no command
+    ├── SessionUnknown     no terminal with a person at it
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -250,6 +251,12 @@ class LineRefused(AppError):
     """A line of a session is no command, or asks for what only a shell does."""
 
     code = "line-refused"
+
+
+class SessionUnknown(AppError):
+    """The operation has no terminal with a person at it, or none that runs."""
+
+    code = "session-unknown"
 
 
 class RequestConflict(AppError):

@@ -17,6 +17,7 @@ from rexecop.engines.runner import boot_id
 from rexecop.lanes.node import NodeAccess
 from rexecop.lanes.port import Lane
 from rexecop.lanes.probe import CLASSES, Probe, grades_of, measure_isolation
+from rexecop.lanes.seat import Seat
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.table import LANES, LaneSettings
 from rexecop.proof.canonical import Json, canonical_bytes, parse_json
@@ -113,6 +114,7 @@ class LazyLanes(Mapping[str, Lane]):
         self._secrets = secrets
         self._hidden = hidden
         self._made: dict[str, Lane] = {}
+        self.seat: Seat | None = None  # Taken before the first call of a session, or never.
 
     def __getitem__(self, kind: str) -> Lane:
         if kind not in self._made:
@@ -121,6 +123,7 @@ class LazyLanes(Mapping[str, Lane]):
                 secrets=self._secrets,
                 hidden=self._hidden,
                 nodes=self._nodes,
+                seat=self.seat,
             )
             self._made[kind] = LANES[kind](settings)
         return self._made[kind]

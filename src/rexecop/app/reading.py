@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rexecop.app.clock import SystemClock
 from rexecop.app.describe import operation_view, record_view
@@ -28,6 +28,7 @@ from rexecop.proof.canonical import Json
 from rexecop.proof.halts import standing, stopping, words
 from rexecop.proof.preview import preview
 from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.base import Record
 from rexecop.proof.records.outcome import BlobRef, Outcome
 from rexecop.store.connection import Readers
 from rexecop.store.reading import Reading as LedgerReading
@@ -36,6 +37,8 @@ from rexecop.store.uri import parse_storage
 if TYPE_CHECKING:
     from rexecop.app.reviewing import ReviewView
     from rexecop.proof.verify.trusted import TrustedKeys
+
+R = TypeVar("R", bound=Record)
 
 
 @contextmanager
@@ -108,6 +111,11 @@ class Reading:
         """Return every record in causal order."""
         journal = self._store.journal(self.resolve(operation))
         return tuple(record_view(sealed) for sealed in journal.records)
+
+    def records_of_kind(self, operation: str, kind: type[R]) -> tuple[R, ...]:
+        """Return the records of `kind`, in order."""
+        records = self._store.journal(self.resolve(operation)).records
+        return tuple(sealed.record for sealed in records if isinstance(sealed.record, kind))
 
     def outputs(self, operation: str, step: str | None = None) -> tuple[OutputView, ...]:
         """Return what calls put out and was kept, in order; `step` is one step, on all targets or on one."""

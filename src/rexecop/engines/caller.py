@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 from rexecop.engines.results import keep_output, output_of
@@ -20,14 +21,15 @@ from rexecop.lanes.targets import Attestation, Quota, Seen
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.next import Make, fact_in
 from rexecop.operations.ports import Ids, TargetHead
-from rexecop.proof.call import Limits, call_digest, route_of
+from rexecop.proof.call import Call, Limits, ProcessRequest, call_digest, route_of
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.outcome import Outcome
-from rexecop.proof.records.plan import CallStep, Expectation, Pinned
+from rexecop.proof.records.plan import Expectation, Pinned
+from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
 
 RENEW_SECONDS: Final = 10.0  # A third of the lease: two renewals may be missed.
@@ -167,7 +169,7 @@ class Caller:
 
     def _streaming(self, make: Make, attempt: Digest) -> Streaming | None:
         lane = self.lanes.get(route_of(make.call.request))
-        if lane is None or not lane.capabilities.streams:
+        if lane is None or not (lane.capabilities.streams or _is_attended(make.call)):
             return None
         return Streaming(session=self.session, ids=self.ids, attempt=attempt)
 
@@ -183,7 +185,7 @@ class Caller:
             values=make.values,
             call=make.call,
             permit=permit,
-            limits=self._limits(make.step),
+            limits=self._limits(make),
             isolation=make.step.isolation,
             grade=make.step.grade if make.call.effect is Effect.READ else None,
             mode=op.the_intent.mode,
@@ -222,9 +224,14 @@ class Caller:
         finally:
             timers[0].cancel()
 
-    def _limits(self, step: CallStep) -> Limits:
-        """Return the step's limits, cut to what the terms oblige to."""
-        kept, limits = self.session.op.terms_in_force.obligations, step.limits
+    def _limits(self, make: Make) -> Limits:
+        """Return the step's limits, cut to what the terms oblige to; a session ends with its ticket."""
+        kept, limits = self.session.op.terms_in_force.obligations, make.step.limits
+        if _is_attended(make.call):
+            ticket = self.session.op.sealed_ticket.record
+            assert isinstance(ticket, Ticket)
+            left = ticket.expires - self.session.judged_now()
+            limits = replace(limits, timeout_ms=min(limits.timeout_ms, left // timedelta(milliseconds=1)))
         return replace(
             limits,
             timeout_ms=min(limits.timeout_ms, kept.timeout_ms or limits.timeout_ms),
@@ -267,6 +274,12 @@ class Caller:
         if name is None:
             return output.data or {}
         return self.normalize(name, {make.step.id: output})
+
+
+def _is_attended(call: Call) -> bool:
+    """Return whether a person has the keys of the call's terminal."""
+    request = call.request
+    return isinstance(request, ProcessRequest) and request.tty is not None and request.tty.attended
 
 
 def _held_to(expected: Expectation | None, facts: Mapping[str, Json], result: LaneResult) -> LaneResult:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from rexecop.lanes.egress import Egress
 from rexecop.lanes.output import Stream, raw_limit
 from rexecop.lanes.script import script_files
+from rexecop.lanes.seat import Seat
 from rexecop.lanes.spawning import memory_file
 from rexecop.lanes.typist import Typist, open_terminal
 from rexecop.proof.call import Limits, ProcessRequest
@@ -27,6 +28,7 @@ class Channels:
         stdin: bytes | None,
         secrets: Sequence[bytes],
         egress: Egress | None,
+        seat: Seat | None,
     ) -> None:
         """Open everything.
 
@@ -36,12 +38,17 @@ class Channels:
         self.given: list[int] = []
         self.streams: tuple[Stream, ...] = ()
         self.typist: Typist | None = None
+        self._seat: Seat | None = None
+        self._program = -1
         raw = raw_limit(limits)
         if request.tty is not None:
             master, slave = open_terminal(request.tty)
             self.given += [slave, os.dup(slave), os.dup(slave)]
             self.streams = (Stream("stdout", master, limits.output_bytes, raw, secrets),)
-            self.typist = Typist(os.dup(master), stdin or b"")
+            if request.tty.attended:
+                self._seat, self._program = seat, os.dup(master)
+            else:
+                self.typist = Typist(os.dup(master), stdin or b"")
         else:
             self.given.append(os.open(os.devnull, os.O_RDONLY) if stdin is None else memory_file(stdin))
             for name in ("stdout", "stderr"):
@@ -52,6 +59,16 @@ class Channels:
             self.given += script_files(request.script)
         if egress is not None:
             self.given.append(egress.link())
+
+    async def sit(self) -> None:
+        """Give the terminal to the person whose seat it is, if there is one.
+
+        Raises:
+            OSError: nobody could look on.
+        """
+        if self._seat is not None:
+            program, self._program = self._program, -1
+            await self._seat.sit(program)
 
     def start(self, notify: Callable[[], None]) -> None:
         """Listen, and type what is to be typed."""
@@ -75,6 +92,9 @@ class Channels:
         found = [(stream.name, data) for stream in self.streams for data in stream.take()]
         if found and self.typist is not None:
             self.typist.heard()
+        if self._seat is not None:
+            for _, data in found:
+                self._seat.show(data)
         return found
 
     async def complaint(self) -> str:
@@ -100,3 +120,8 @@ class Channels:
             stream.close()
         if self.typist is not None:
             self.typist.close()
+        if self._seat is not None:
+            self._seat.leave()
+        if self._program >= 0:
+            os.close(self._program)
+            self._program = -1

@@ -32,6 +32,7 @@ from rexecop.lanes.sandbox import (
     why_not_reached,
 )
 from rexecop.lanes.script import check_script, script_argv
+from rexecop.lanes.seat import Seat
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.spawning import Keeper, Spawner
 from rexecop.lanes.targets import Attestation, attest_local
@@ -62,6 +63,7 @@ class ProcessLane:
         secrets: Secrets,
         hidden: Sequence[str],
         spawner: Spawner | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self._capabilities = Capabilities(
             requests=frozenset({ProcessRequest.kind}),
@@ -73,6 +75,7 @@ class ProcessLane:
         self._hidden = tuple(hidden)
         self._host = proctree.namespaces_of("self")
         self.spawner = spawner or Spawner()
+        self.seat = seat
 
     @property
     def capabilities(self) -> Capabilities:
@@ -145,6 +148,9 @@ class _Run:
             RequestRefused: it cannot be started or its isolation was not reached.
             SpawnerLost, OSError: the machinery failed. In all cases nothing was executed.
         """
+        if self._request.tty is not None and self._request.tty.attended and self._lane.seat is None:
+            what = "nobody sits at the terminal: run it by `rexecop terminal --operation ID`"
+            raise RequestRefused(Failure.LANE_UNAVAILABLE, what)
         argv = [_filled(text, secrets) for text in self._request.argv]
         env = self._environment(secrets)
         stdin = None if self._request.stdin is None else _filled(self._request.stdin, secrets)
@@ -191,7 +197,7 @@ class _Run:
         raise AssertionError
 
     async def _hand_over(self, stdin: bytes | None, secrets: Sequence[bytes]) -> Keeper:
-        self._channels = Channels(self._request, self._limits, stdin, secrets, self._egress)
+        self._channels = Channels(self._request, self._limits, stdin, secrets, self._egress, self._lane.seat)
         try:
             kind = CONFINED if self._isolation in PRIVATE_NETWORK else PLAIN
             return await self._lane.spawner.hand_over(kind, self._channels.given)
@@ -203,6 +209,7 @@ class _Run:
         assert self._keeper is not None and self._channels is not None
         started = time.monotonic()
         happened = asyncio.Event()
+        await self._channels.sit()
         self._channels.start(happened.set)
         try:
             await self._keeper.send([wire.GO, str(boot_ms() + GO_VALID_MS).encode()])

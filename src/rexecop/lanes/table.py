@@ -17,6 +17,7 @@ from rexecop.lanes.node import NodeAccess, NodeLane
 from rexecop.lanes.port import Lane
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.registry import RegistryLane
+from rexecop.lanes.seat import Seat
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.simulated import SimulatedLane
 from rexecop.lanes.sse import SseLane
@@ -33,12 +34,14 @@ class LaneSettings:
     `isolation` are the classes measured to work here with the best read grade of each
     (`probe.grades_of`). `hidden` are paths no program of a call may see: root, keys, agent.
     `nodes` is how nodes are reached.
+    `seat` is where a person sits who has the keys of an attended terminal.
     """
 
     isolation: Mapping[Isolation, Grade]
     secrets: Secrets
     hidden: Sequence[str]
     nodes: NodeAccess
+    seat: Seat | None = None
 
 
 def _simulated(settings: LaneSettings) -> Lane:
@@ -46,7 +49,12 @@ def _simulated(settings: LaneSettings) -> Lane:
 
 
 def _process(settings: LaneSettings) -> Lane:
-    return ProcessLane(isolation=settings.isolation, secrets=settings.secrets, hidden=settings.hidden)
+    return ProcessLane(
+        isolation=settings.isolation,
+        secrets=settings.secrets,
+        hidden=settings.hidden,
+        seat=settings.seat,
+    )
 
 
 def _jsonrpc(settings: LaneSettings) -> Lane:

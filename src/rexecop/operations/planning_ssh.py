@@ -124,6 +124,8 @@ def _command(making: Making, process: ProcessRequest, remote: str) -> Json:
         seen["cwd"] = process.cwd
     if process.stdin is not None:
         seen["stdin"] = as_message(process.stdin)
+    if process.tty is not None and process.tty.attended:
+        raise ConnectorRefused(f"`{where}`: nobody can sit at a terminal over SSH here", field="tty")
     if process.tty is not None:
         seen["columns"], seen["rows"] = process.tty.columns, process.tty.rows
     if remote == _PLAIN:

@@ -67,10 +67,11 @@ def read_process(fields: Fields) -> ProcessSpec:
 
 
 def _terminal(node: Node) -> Terminal:
-    fields = node.fields("rows columns")
+    fields = node.fields("rows columns attended")
     return Terminal(
         rows=fields.integer("rows", Terminal().rows, 1, SIDE_MAX),
         columns=fields.integer("columns", Terminal().columns, 1, SIDE_MAX),
+        attended=fields.boolean("attended"),
     )
 
 

@@ -42,10 +42,11 @@ Text = str | tuple[Part, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminal:
-    """The size of the pseudo-terminal a program runs in."""
+    """The pseudo-terminal a program runs in, and its size; of an `attended` one a person has the keys."""
 
     rows: int = 24
     columns: int = 80
+    attended: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

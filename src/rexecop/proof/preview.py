@@ -289,6 +289,8 @@ def _part(part: Json) -> str:
 def _surroundings(indent: str, request: ProcessRequest) -> Lines:
     if (tty := request.tty) is not None:
         yield _line(f"{indent}in terminal", f"of {tty.rows} rows and {tty.columns} columns")
+        if tty.attended:
+            yield _line(f"{indent}keys", "a person types whatever they like, and no line of it is decided on")
     if request.umask is not None:
         yield _line(f"{indent}umask", quote(request.umask))
     if request.user is not None:

@@ -23,13 +23,19 @@ SHOWN_LENGTH_MAX: Final = 64 * 1024  # Of one stream in a table: more is for `--
 @click.option("--step", metavar="STEP", help="Only this step.")
 @click.option("--stderr", is_flag=True, help="Only what went to standard error.")
 @click.option("--raw", is_flag=True, help="Only the text, whole and unescaped: it may steer a terminal.")
+@click.option("--cast", is_flag=True, help="A recorded session as an asciicast, to be played.")
 @click.pass_obj
-def command(session: Session, operation: str, step: str | None, stderr: bool, raw: bool) -> None:
+def command(session: Session, operation: str, step: str | None, stderr: bool, raw: bool, cast: bool) -> None:
     """Print the output that was kept, redacted as it is stored, one part per call and stream.
 
     Without `--raw` every control character is escaped.
     """
     with session.reading() as reading:
+        if cast:
+            from rexecop.app.sitting import film
+
+            emit("".join(f"{line}\n" for line in film(reading, operation)))
+            return
         view = reading.status(operation)
         known = {name for s in view.steps for name in (s.id, s.id.split("@", 1)[0])}
         if step is not None and step not in known:
