@@ -7,7 +7,8 @@ from tests.house.source import CORE, code_lines, product, python_files
 
 FUNCTION_LINES_MAX: Final = 70  # one screen; past it nobody checks a function against its docstring
 FILE_LINES_MAX: Final = 600  # the wall; 400 is the aim
-CORE_LINES_MAX: Final = 31_500  # of code (docs/decisions/0016), most of it known by layer
+CORE_LINES_MAX: Final = 42_000  # of code (docs/decisions/0024), most of it known by layer
+LANES_LINES_MAX: Final = 9_000  # likewise
 PROOF_LINES_MAX: Final = 8_500  # what an auditor reads who trusts nothing else
 
 
@@ -33,6 +34,12 @@ def test_the_core_stays_small_enough_to_know() -> None:
     total = sum(code_lines(source.text, source.tree) for source in python_files(CORE))
 
     assert total < CORE_LINES_MAX
+
+
+def test_the_lanes_stay_within_their_budget() -> None:
+    total = sum(code_lines(source.text, source.tree) for source in python_files(CORE / "lanes"))
+
+    assert total < LANES_LINES_MAX
 
 
 def test_the_proof_stays_small_enough_to_audit() -> None:

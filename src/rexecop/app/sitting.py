@@ -39,14 +39,14 @@ def sit(instance: Instance, operation: str, keys: int, screen: int) -> None:
     lanes.seat = Seat(keys, screen, _door(instance.settings.root, view.number))
 
 
-async def join(root: Path, number: int, show: Callable[[bytes], None]) -> None:
-    """Look on at the session of operation `number` until it ends.
+async def join(root: Path, number: int, show: Callable[[bytes], None], joined: Callable[[], None]) -> None:
+    """Look on at the session of operation `number` until it ends; `joined` is called once it is found.
 
     Raises:
         SessionUnknown: it does not run, or is not one of this account.
     """
     try:
-        await look_on(_door(root, number), show)
+        await look_on(_door(root, number), show, joined)
     except OSError as error:
         raise SessionUnknown(f"no session of operation `{number}` runs here") from error
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rexecop.cli.driving import report
@@ -58,8 +59,8 @@ def look_on(session: Session, operation: str) -> int:
 
     with session.reading() as reading:
         number = reading.status(operation).number
-    session.note("looking on; Ctrl-C leaves")
-    asyncio.run(join(session.settings.root, number, show))
+    joined = partial(session.note, "looking on; Ctrl-C leaves")
+    asyncio.run(join(session.settings.root, number, show, joined))
     return Exit.DONE
 
 

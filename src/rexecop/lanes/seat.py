@@ -106,13 +106,14 @@ class Seat:
             self._looking_on.add(writer)
 
 
-async def look_on(door: Path, show: Callable[[bytes], None]) -> None:
-    """Show what a session puts out from now on, until it ends.
+async def look_on(door: Path, show: Callable[[bytes], None], joined: Callable[[], None]) -> None:
+    """Show what a session puts out from now on, until it ends; `joined` is called when there is one.
 
     Raises:
         OSError: no session is behind `door`, or not one of this account.
     """
     reader, writer = await asyncio.open_unix_connection(door)
+    joined()
     try:
         while data := await reader.read(1 << 16):
             show(data)
