@@ -39,7 +39,7 @@ fuzz: $(STAMP)  ## 20,000 altered bundles, of which none may be believed, and a 
 	@$(BIN)/python conformance/fuzz_verify.py --seconds 60 2>&1 | tail -n 1
 
 docs: $(STAMP)  ## write docs/reference and the vectors of docs/formats anew from the code
-	@$(BIN)/python scripts/reference.py && $(BIN)/python -m scripts.vectors
+	@$(BIN)/python -m scripts.reference && $(BIN)/python -m scripts.vectors
 
 verifier:  ## dist/rexecop-verify.pyz: the verifier as one file, for Python >= 3.11 and nothing else
 	@$(PYTHON) -I scripts/build_verifier.py dist/rexecop-verify.pyz

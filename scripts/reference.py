@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from scripts import connectors
+
 from rexecop.app.schemas import schemas
 from rexecop.cli.reference import PAGES
 from rexecop.cli.render import as_json
@@ -12,6 +14,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 def main() -> None:
     """Write every page and schema; nothing else in the folders is touched."""
     _write(DOCS / "reference", {name: page() for name, page in PAGES.items()})
+    _write(DOCS / "reference", {connectors.FILE: connectors.page()})
     _write(DOCS / "formats" / "schemas", {name: as_json(schema) for name, schema in schemas().items()})
 
 

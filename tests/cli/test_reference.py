@@ -9,14 +9,24 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from scripts import connectors
 
 import rexecop
 from rexecop.cli.reference import PAGES, error_codes
 from rexecop.cli.table import ALIASES, BY_NAME, ENTRIES, GROUPS, MORE
+from rexecop.lanes.failures import Failure
+from rexecop.operations.environment import BACKENDS
 from rexecop.proof.errors import RexecopError
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
 HEAVY = ("rich", "apsw", "cedarpy", "msgspec", "click", "yaml", "cryptography", "asyncio", "rexecop.app")
+
+
+def test_the_page_of_connectors_is_what_the_code_says() -> None:
+    kept = (FOLDER / connectors.FILE).read_text(encoding="utf-8")
+
+    assert kept == connectors.page(), "run `make docs`"
+    assert all(f"`{name}`" in kept for name in (*BACKENDS, *Failure))
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecop.lanes import egress, kernel, sandbox, scout
+from rexecop.lanes.addresses import is_public
 from rexecop.lanes.errors import ClearanceRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import LaneResult
@@ -317,12 +318,12 @@ def test_the_scout_tells_what_is_reached_from_what_is_refused(server: Server) ->
     ],
 )
 def test_an_address_of_the_house_is_not_public_however_it_is_wrapped(address: str) -> None:
-    assert not egress.is_public(address)
+    assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "1.1.1.1", "2606:4700:4700::1111", "::ffff:1.1.1.1"])
 def test_an_address_of_the_internet_is_public(address: str) -> None:
-    assert egress.is_public(address)
+    assert is_public(address)
 
 
 @pytest.mark.parametrize(

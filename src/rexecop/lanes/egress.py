@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Final, TypeAlias
 
 from rexecop.lanes import handover
+from rexecop.lanes.addresses import is_public
 from rexecop.lanes.scout import HELLO, PROXY
 from rexecop.proof.canonical import Json
 from rexecop.proof.egress import split
@@ -30,7 +31,6 @@ ENVIRONMENT: Final = dict.fromkeys(
     ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"), f"http://{PROXY[0]}:{PROXY[1]}"
 )
 _CONNECT: Final = re.compile(rb"CONNECT ([A-Za-z0-9.\-:\[\]]{1,255}) HTTP/1\.[01]\r\n")
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _REASONS: Final = {
     400: "Bad Request",
     403: "Forbidden",
@@ -40,18 +40,6 @@ _REASONS: Final = {
 }
 
 Opened: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-def is_public(address: str) -> bool:
-    """Return whether `address` is one of the public internet, also where it wraps another."""
-    found = ipaddress.ip_address(address)
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (found.teredo or (None, None))[1]
-        if found in _NAT64:
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return found.is_global and not found.is_multicast
 
 
 def _plain(host: str) -> str:

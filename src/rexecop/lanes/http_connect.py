@@ -11,7 +11,7 @@ import socket
 import ssl
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
@@ -25,6 +25,7 @@ from aiohttp import (
 )
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from rexecop.lanes.addresses import NEVER, embedded
 from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.http import Addresses, Origin, Tls
@@ -43,12 +44,6 @@ LINE_BYTES_MAX: Final = 16 * 1024  # Of the status line and of one header.
 READ_BYTES: Final = 1 << 16
 
 # Machines of clouds answer there with the credentials they run under. No connection ever needs that.
-NEVER: Final = frozenset(
-    map(ip_address, ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254"))
-)
-_NAT64: Final = ip_network("64:ff9b::/96")
-
-Address = IPv4Address | IPv6Address
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,8 +101,8 @@ def check_address(text: str, policy: Addresses) -> None:
         RequestRefused: with `address_refused`.
     """
     written = ip_address(text.partition("%")[0])
-    address = _embedded(written)
-    listed = {_embedded(ip_address(item)) for item in policy.only}
+    address = embedded(written)
+    listed = {embedded(ip_address(item)) for item in policy.only}
     wrong = None
     if address in NEVER or written in NEVER:
         wrong = "hands out credentials of the machine"
@@ -119,18 +114,6 @@ def check_address(text: str, policy: Addresses) -> None:
         wrong = "is not public, and the connection does not say that it may be"
     if wrong is not None:
         raise RequestRefused(Failure.ADDRESS_REFUSED, f"address `{text:.60}` {wrong}")
-
-
-def _embedded(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address leads to, where it does."""
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return address.ipv4_mapped
-        if address.sixtofour is not None:
-            return address.sixtofour
-        if address in _NAT64:
-            return IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
