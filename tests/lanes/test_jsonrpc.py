@@ -347,7 +347,9 @@ def test_a_peer_that_does_not_behave_is_a_result(lane: JsonRpcLane, name: str) -
     read = ended(lane, unix(say("x"), at=name), limits)
     change = ended(lane, unix(say("x"), at=name, effect=Effect.CHANGE), limits)
 
-    assert (read.ended, read.failure) == (Ended.FAILED, HOSTILE[name][1])
+    # A fast machine is asked too much before the time is up.
+    also = Failure.OUTPUT_LIMIT if name == "asks without end" else None
+    assert read.ended is Ended.FAILED and read.failure in (HOSTILE[name][1], also)
     answered = name == "cannot read"
     assert change.ended is (Ended.FAILED if answered else Ended.UNKNOWN)
 

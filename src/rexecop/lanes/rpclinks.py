@@ -102,10 +102,16 @@ class SocketLink:
         return []
 
     async def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            with suppress(OSError):
-                await self._streams[1].wait_closed()
+        if self._streams is None:
+            return
+        writer = self._streams[1]
+        writer.close()
+        try:
+            async with asyncio.timeout(self.exchange.limits.grace_ms / 1000):
+                await writer.wait_closed()
+        except (OSError, TimeoutError):
+            # What is still to be sent waits for a peer that does not read, for ever.
+            writer.transport.abort()
 
 
 class UnixLink(SocketLink):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, Final, Protocol
 
@@ -317,6 +316,8 @@ class StreamChannel:
     async def close(self) -> None:
         """As `Channel.close`."""
         self.writer.close()
-        with suppress(OSError, TimeoutError):
+        try:
             async with asyncio.timeout(CLOSE_SECONDS_MAX):
                 await self.writer.wait_closed()
+        except (OSError, TimeoutError):
+            self.writer.transport.abort()  # What is unsent would wait for ever for who does not read.
