@@ -18,7 +18,7 @@ demo: $(STAMP)  ## sixty-second tour on this machine: allowed, approved, refused
 	@$(BIN)/rexecop demo
 
 test: $(STAMP)  ## the tests
-	@$(BIN)/pytest -q -n $(JOBS)
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal
 
 check: $(STAMP)  ## everything a change must pass: format, lint, types, layers, tests
 	@echo "format"; $(BIN)/ruff format --check --quiet --output-format concise
@@ -26,7 +26,7 @@ check: $(STAMP)  ## everything a change must pass: format, lint, types, layers, 
 	@echo "types";  $(BIN)/mypy --no-error-summary
 	@echo "layers"; $(BIN)/lint-imports --no-logo > $(VENV)/layers.txt || { cat $(VENV)/layers.txt; exit 1; }
 	@echo "size     $$($(BIN)/python -m tests.house.source) (42,000 of code is the wall)"
-	@echo "tests";  $(BIN)/pytest -q -n $(JOBS)
+	@echo "tests";  $(BIN)/pytest -q -n $(JOBS) --dist worksteal
 
 bench: $(STAMP)  ## the figures of docs/architecture.md, as ratios beside a floor measured in the same run
 	@$(BIN)/python bench

@@ -55,8 +55,8 @@ AFTER: Mapping[str, tuple[str, ...]] = {"halt": ("halt --lift --scope target:db-
 REFUSED = {"pause": "illegal-move", "resume": "illegal-move", "reconcile": "nothing-to-settle"}
 FAILING = {"retry", "escalate"}  # What they read is taken away first.
 CODES = {"retry": Exit.FAILED}
-# These wait for requests; the tests of the service and of nodes run them.
-ENDLESS = {"serve", "node"}
+# These wait for requests, or for somebody at a terminal; tests of their own run them.
+ENDLESS = {"serve", "node", "terminal", "tui"}
 
 
 @pytest.fixture(scope="module")

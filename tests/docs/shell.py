@@ -27,6 +27,7 @@ VARYING: Final = (
     (re.compile(r"SHA256:[A-Za-z0-9+/]{43}"), "SHA256:F"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?"), "T"),
     (re.compile(r"\b\d+ (ms|bytes)\b"), r"N \1"),
+    (re.compile(r"\bafter \d+ s\b"), "after N s"),
     (re.compile(r"\b(bubblewrap|landlock-seccomp|rlimits)\b"), "CLASS"),
 )
 

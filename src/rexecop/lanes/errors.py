@@ -2,6 +2,7 @@
 
 LaneError
 ├── RequestRefused          nothing happened
+│   ├── Unreachable
 │   └── ClearanceRefused
 ├── SpawnerLost
 ├── ProgramFailed
@@ -33,6 +34,12 @@ class RequestRefused(LaneError):
     def __init__(self, failure: Failure, message: str) -> None:
         super().__init__(message, failure=failure.value)
         self.failure = failure
+
+
+class Unreachable(RequestRefused):
+    """There is no connection to the host. Nothing of a call was sent."""
+
+    code = "unreachable"
 
 
 class ClearanceRefused(RequestRefused):

@@ -13,14 +13,14 @@ from typing import Final
 
 import asyncssh
 
-from rexecop.lanes.errors import ClearanceRefused, RequestRefused
+from rexecop.lanes.errors import ClearanceRefused, RequestRefused, Unreachable
 from rexecop.lanes.exchange import MESSAGE_LENGTH_MAX, measured, without_answer
 from rexecop.lanes.failures import Failure, describe
 from rexecop.lanes.messages.ssh import Command
 from rexecop.lanes.output import Stream, raw_limit
 from rexecop.lanes.port import Chunk, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.ssh import Work
-from rexecop.lanes.ssh_connections import Connections, Link, Unreachable
+from rexecop.lanes.ssh_connections import Connections, Link
 from rexecop.lanes.ssh_remote import HELLO_BYTES_MAX, Hello, command_line, find_hello, killer_line
 from rexecop.proof.call import Call, Limits, call_digest
 from rexecop.proof.canonical import Json, digest_of

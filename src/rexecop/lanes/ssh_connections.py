@@ -16,7 +16,7 @@ from typing import Final
 
 import asyncssh
 
-from rexecop.lanes.errors import RequestRefused
+from rexecop.lanes.errors import RequestRefused, Unreachable
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.ssh import ANY_KEY, Host
 from rexecop.proof.canonical import Digest, Json, digest_of
@@ -27,12 +27,6 @@ WAIT_SECONDS: Final = 60.0  # For a place on a connection: no permit lasts longe
 CONNECTIONS_MAX: Final = 256  # Kept open at a time, as far as nobody uses them; each is a descriptor.
 IDLE_SECONDS: Final = 60.0  # Between the steps of an operation, and not over a coffee.
 KEEPALIVE_SECONDS: Final = 15.0  # Three unanswered ones and the connection counts as broken.
-
-
-class Unreachable(RequestRefused):
-    """There is no connection to the host. Nothing of a call was sent."""
-
-    code = "unreachable"
 
 
 class Link:
