@@ -12,7 +12,7 @@ from rexecop.lanes.failures import Failure
 from rexecop.lanes.gate import Dispatch, Gate
 from rexecop.lanes.simulated import SimulatedLane
 from rexecop.lanes.targets import Quota
-from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, SecretRef, Text, fill
+from rexecop.proof.call import REPEAT_MAX, Call, Hole, Limits, ProcessRequest, SecretRef, Text, fill
 from rexecop.proof.canonical import Digest
 from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Grade, Isolation, Mode, Phase
 from tests.lanes.support import (
@@ -77,6 +77,8 @@ class TestStructure:
             scripted(),
             scripted(reply(error_class="nobody_knows_it")),
             scripted(reply(delay_ms=-1)),
+            scripted(reply(repeat=0)),
+            scripted(reply(repeat=REPEAT_MAX + 1)),
         ],
         ids=lambda call: repr(call.request)[:60],
     )
