@@ -313,7 +313,7 @@ SCRIPTED: Final = ScriptedRequest(
     arguments={"n": 1, "text": "zero\u200bwidth"},
     replies=(
         ScriptedReply(ended=Ended.FAILED, error_class="busy", message="try again", delay_ms=20),
-        ScriptedReply(ended=Ended.OK, stdout="up\n", data={"up": True}),
+        ScriptedReply(ended=Ended.OK, stdout="up\n", repeat=3, data={"up": True}),
     ),
 )
 

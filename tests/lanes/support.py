@@ -104,10 +104,16 @@ def reply(
     stdout: str | None = None,
     delay_ms: int = 0,
     message: str | None = None,
+    repeat: int = 1,
 ) -> ScriptedReply:
     """One scripted answer."""
     return ScriptedReply(
-        ended=ended, error_class=error_class, stdout=stdout, delay_ms=delay_ms, message=message
+        ended=ended,
+        error_class=error_class,
+        stdout=stdout,
+        delay_ms=delay_ms,
+        message=message,
+        repeat=repeat,
     )
 
 

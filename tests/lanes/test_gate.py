@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.gate import Dispatch, Gate
+from rexecop.lanes.port import Lane
 from rexecop.lanes.simulated import SimulatedLane
 from rexecop.lanes.targets import Quota
-from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, SecretRef, Text, fill
+from rexecop.proof.call import REPEAT_MAX, Call, Hole, Limits, ProcessRequest, SecretRef, Text, fill
 from rexecop.proof.canonical import Digest
 from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Grade, Isolation, Mode, Phase
 from tests.lanes.support import (
@@ -77,6 +78,8 @@ class TestStructure:
             scripted(),
             scripted(reply(error_class="nobody_knows_it")),
             scripted(reply(delay_ms=-1)),
+            scripted(reply(repeat=0)),
+            scripted(reply(repeat=REPEAT_MAX + 1)),
         ],
         ids=lambda call: repr(call.request)[:60],
     )
@@ -239,6 +242,16 @@ class TestTargetLaneIsolation:
         gate = Gate(lanes={}, clock=FakeClock(), fence=lambda: FENCE, quota=Quota())
 
         assert through(gate, dispatch_of(process("true"))).failure is Failure.LANE_UNAVAILABLE
+
+    def test_each_kind_of_request_goes_to_its_own_lane(self) -> None:
+        acts = TellingLane()
+        lanes: dict[str, Lane] = {"process/1": acts, "scripted/1": SimulatedLane()}
+        gate = Gate(lanes=lanes, clock=FakeClock(), fence=lambda: FENCE, quota=Quota())
+
+        assert through(gate, dispatch_of(scripted(reply(stdout="told")))).stdout == b"told"
+        assert acts.opened == 0
+        assert through(gate, dispatch_of(process("true"))).ended is Ended.OK
+        assert acts.opened == 1
 
     def test_a_lane_is_not_given_what_it_does_not_take(self) -> None:
         gate = Gate(

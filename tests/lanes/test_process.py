@@ -1,5 +1,6 @@
 """The process lane: what a program gets, what comes back, and how its call ends."""
 
+import asyncio
 import os
 import sys
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ from rexecop.lanes.output import FLOOD_BYTES
 from rexecop.lanes.port import LaneResult
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.sandbox import SAFE_PATH
-from rexecop.proof.call import Call, Limits, SecretRef
+from rexecop.proof.call import Call, Limits, SecretRef, Terminal
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
 from tests.lanes.contract import LaneContract
 from tests.lanes.support import LIMITS, call_lane, process, reply, result_of, run, scripted, secrets_of, shell
+from tests.lanes.test_surroundings import with_surroundings
 
 SECRETS = {"password": b"correct horse", "short": b"ab"}
 BRIEF = Limits(timeout_ms=150, output_bytes=64 * 1024, grace_ms=50)
@@ -141,6 +143,12 @@ class TestWhatComesBack:
     def test_output_that_is_no_text_comes_back_as_it_is(self, lane: ProcessLane) -> None:
         assert ran(lane, process("printf", r"\377\376\000\200")).stdout == b"\xff\xfe\x00\x80"
 
+    def test_a_long_line_without_an_end_arrives_whole_with_its_last_blanks(self, lane: ProcessLane) -> None:
+        limits = replace(LIMITS, output_bytes=1 << 20)
+        result = ran(lane, shell("printf '%0262144d  ' 7"), limits)
+
+        assert result.stdout == b"7".rjust(262_144, b"0") + b"  "
+
     def test_a_slow_drip_is_seen_before_the_end(self, lane: ProcessLane) -> None:
         events = call_lane(lane, shell("echo one; sleep 0.1; echo two"))
 
@@ -238,6 +246,11 @@ class TestLimits:
         assert result.signal == 9
         assert result.stdout == b"deaf\n"
 
+    def test_a_program_that_is_stopped_is_ended_at_its_time(self, lane: ProcessLane) -> None:
+        result = ran(lane, shell("echo still; kill -STOP $$; echo never"), BRIEF)
+
+        assert (result.failure, result.signal, result.stdout) == (Failure.TIMEOUT, 9, b"still\n")
+
     def test_a_program_may_tidy_up_within_its_grace(self, lane: ProcessLane) -> None:
         limits = replace(BRIEF, grace_ms=5_000)
         result = ran(lane, shell("trap 'echo tidy; exit 0' TERM; sleep 30 & wait"), limits)
@@ -309,3 +322,41 @@ def test_closing_the_events_early_ends_the_program(lane: ProcessLane, tmp_path: 
     pid = int((tmp_path / "pid").read_text())
 
     assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_nothing_starts_before_the_first_event_is_asked_for(lane: ProcessLane, tmp_path: Path) -> None:
+    asked: list[str] = []
+    call = process("touch", str(tmp_path / "ran"), effect=Effect.CHANGE)
+
+    async def open_and_leave() -> None:
+        opened = lane.open(call, LIMITS, Isolation.NONE, 1, lambda: asked.append("asked"))
+        await opened.aclose()  # type: ignore[attr-defined]
+
+    run(open_and_leave())
+
+    assert asked == []
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("tty", [None, Terminal()], ids=["pipes", "terminal"])
+def test_closing_the_events_while_the_program_ends_never_hangs(
+    lane: ProcessLane, tty: Terminal | None
+) -> None:
+    call = with_surroundings(shell("echo started"), tty=tty)
+
+    async def start_and_race(wait_ms: int) -> None:
+        opened = lane.open(call, LIMITS, Isolation.NONE, 1, lambda: None)
+        async for _ in opened:
+            break
+        # The program is ending meanwhile: before, at and after that moment a close is the same.
+        await asyncio.sleep(wait_ms / 1000)
+        await opened.aclose()  # type: ignore[attr-defined]
+
+    async def every_moment() -> None:
+        async with asyncio.timeout(10):
+            for wait_ms in range(12):
+                await start_and_race(wait_ms)
+
+    run(every_moment())
+
+    assert ran(lane, process("echo", "alive")).stdout == b"alive\n"

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
+import pytest
+
 from rexecop.lanes.failures import Failure
+from rexecop.lanes.port import Chunk
 from rexecop.lanes.simulated import SimulatedLane
-from rexecop.proof.call import Call
+from rexecop.proof.call import REPEAT_MAX, Call
 from rexecop.proof.vocabulary import Effect, Ended, Isolation
 from tests.lanes.contract import LaneContract
-from tests.lanes.support import call_lane, process, reply, result_of, scripted
+from tests.lanes.support import LIMITS, call_lane, process, reply, result_of, scripted
 
 
 class TestSimulatedLane(LaneContract):
@@ -34,6 +39,26 @@ class TestSimulatedLane(LaneContract):
 
         assert (result.ended, result.failure) == (Ended.UNKNOWN, Failure.UNKNOWN_OUTCOME)
         assert result.stdout == b""
+
+    def test_repeated_output_comes_in_chunks_is_cut_to_the_limit_and_counted(self) -> None:
+        limits = replace(LIMITS, output_bytes=150_000)
+        events = call_lane(self.lane, scripted(reply(stdout="0123456789", repeat=20_000)), limits=limits)
+
+        result = result_of(events)
+        sizes = [len(event.data) for event in events if isinstance(event, Chunk)]
+        assert (result.ended, result.stdout_bytes) == (Ended.OK, 200_000)
+        assert result.stdout == b"0123456789" * 15_000
+        assert sizes == [65_536, 65_536, 18_928]
+
+    @pytest.mark.parametrize(
+        ("effect", "ended"), [(Effect.READ, Ended.FAILED), (Effect.CHANGE, Ended.UNKNOWN)]
+    )
+    def test_a_flood_is_ended_as_that_of_a_real_target(self, effect: Effect, ended: Ended) -> None:
+        call = scripted(reply(stdout="x" * 1024, repeat=REPEAT_MAX), effect=effect)
+        result = self.result(call)
+
+        assert (result.ended, result.failure) == (ended, Failure.OUTPUT_LIMIT)
+        assert (len(result.stdout), result.stdout_bytes) == (LIMITS.output_bytes, 1024 * REPEAT_MAX)
 
     def test_what_was_measured_says_simulated(self) -> None:
         result = result_of(call_lane(self.lane, scripted(reply())))

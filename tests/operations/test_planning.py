@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rexecop.operations.environment import Environment
 from rexecop.operations.errors import (
     CommandGuarded,
     ConnectorRefused,
@@ -25,7 +26,7 @@ from rexecop.operations.errors import (
 from rexecop.operations.guards import check_command
 from rexecop.operations.planning import PlanDraft
 from rexecop.operations.profile import load_profile
-from rexecop.proof.call import Hole, ProcessRequest, ScriptedRequest, fill
+from rexecop.proof.call import REPEAT_MAX, Hole, ProcessRequest, ScriptedRequest, fill
 from rexecop.proof.codec import decode, encode
 from rexecop.proof.records.plan import CallStep, DeriveStep
 from rexecop.proof.vocabulary import Effect, Grade, Isolation, Mode
@@ -281,6 +282,23 @@ class TestRefusals:
 
         assert isinstance(step.call.request, ScriptedRequest)
         assert step.isolation is Isolation.NOT_APPLICABLE
+
+    def test_a_scripted_flood_is_in_the_plan_and_one_without_end_is_refused(self) -> None:
+        def flooding(times: int) -> Environment:
+            reply = f"{{stdout: web, repeat: {times}}}"
+            return environment(
+                SEED_ENVIRONMENT.replace(
+                    "backend: local_shell_readonly",
+                    f"backend: mock\n      actions: {{read_name: {reply}, fetch_status: {{stdout: '200'}}}}",
+                )
+            )
+
+        request = calls(plan(seed(), flooding(9), "look", "web"))["read_name"].call.request
+
+        assert isinstance(request, ScriptedRequest)
+        assert [(reply.stdout, reply.repeat) for reply in request.replies] == [("web", 9)]
+        with pytest.raises(EnvironmentRefused, match=r"repeat"):
+            plan(seed(), flooding(REPEAT_MAX + 1), "look", "web")
 
     def test_a_placeholder_that_names_nothing_is_refused(self) -> None:
         files = folder(HELLO)

@@ -201,6 +201,7 @@ def test_no_host_is_trusted_on_first_sight(policy: str) -> None:
     [
         (f", host_keys: ['{KEYS[0]}']", "", "is known by no key"),
         (KEYS[0], "ssh-ed25519 AAAA", "host_keys"),
+        ("host: 10.0.0.7, ", "", "host"),
         ("10.0.0.7", "-oProxyCommand=x", "no host name"),
         ("user: ops", "user: -l", "no user name"),
         ("user: ops", "port: 70000, user: ops", "port"),

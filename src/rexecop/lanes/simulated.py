@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from rexecop.lanes.failures import Failure, describe
+from rexecop.lanes.output import READ_BYTES, raw_limit
 from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent, LaneResult
 from rexecop.proof.call import Call, Limits, ScriptedReply, ScriptedRequest
 from rexecop.proof.records.outcome import Measured
@@ -45,7 +46,7 @@ class SimulatedLane:
     async def open(
         self, call: Call, limits: Limits, isolation: Isolation, attempt: int, clearance: Clearance
     ) -> AsyncIterator[LaneEvent]:
-        """Answer `call` from its script; a reply later than the timeout never came."""
+        """Answer `call` from its script; a reply later than the timeout never came, a flood is ended."""
         request = call.request
         if not isinstance(request, ScriptedRequest):
             yield _end(Ended.REFUSED, Failure.UNSUPPORTED, f"`{request.kind}` is not scripted")
@@ -56,21 +57,34 @@ class SimulatedLane:
         if delay_ms:
             await asyncio.sleep(delay_ms / 1000)
         if reply.delay_ms >= limits.timeout_ms:
-            # A change without an answer may have happened, as it would with a real target.
-            ended = Ended.FAILED if call.effect is Effect.READ else Ended.UNKNOWN
-            yield _end(ended, Failure.TIMEOUT, describe(Failure.TIMEOUT), duration_ms=delay_ms)
+            yield _stopped(call, Failure.TIMEOUT, delay_ms)
             return
-        end = _end(reply.ended, _failure(reply), reply.message, duration_ms=delay_ms)
-        if reply.ended is not Ended.UNKNOWN:
-            output = (reply.stdout or "").encode("utf-8", "replace")
-            if kept := output[: limits.output_bytes]:
-                yield Chunk(n=0, stream="stdout", data=kept)
-            end = replace(end, stdout=kept, stdout_bytes=len(output), data=reply.data)
-        yield end
+        if reply.ended is Ended.UNKNOWN:
+            yield _end(reply.ended, _failure(reply), reply.message, duration_ms=delay_ms)
+            return
+        text = (reply.stdout or "").encode("utf-8", "replace")
+        total = len(text) * reply.repeat
+        # Only what is kept is ever made; the rest of a flood is counted.
+        times = min(reply.repeat, limits.output_bytes // max(len(text), 1) + 1)
+        kept = (text * times)[: limits.output_bytes]
+        for n, start in enumerate(range(0, len(kept), READ_BYTES)):
+            yield Chunk(n=n, stream="stdout", data=kept[start : start + READ_BYTES])
+        if total > raw_limit(limits):
+            end = _stopped(call, Failure.OUTPUT_LIMIT, delay_ms)
+        else:
+            end = _end(reply.ended, _failure(reply), reply.message, duration_ms=delay_ms)
+            end = replace(end, data=reply.data)
+        yield replace(end, stdout=kept, stdout_bytes=total)
 
 
 def _failure(reply: ScriptedReply) -> Failure | None:
     return _DEFAULT.get(reply.ended) if reply.error_class is None else Failure(reply.error_class)
+
+
+def _stopped(call: Call, failure: Failure, duration_ms: int) -> LaneResult:
+    """Return how a call ends that was ended here: a change may have happened, as with a real target."""
+    ended = Ended.FAILED if call.effect is Effect.READ else Ended.UNKNOWN
+    return _end(ended, failure, describe(failure), duration_ms=duration_ms)
 
 
 def _end(ended: Ended, failure: Failure | None, message: str | None, *, duration_ms: int = 0) -> LaneResult:

@@ -8,6 +8,7 @@ from typing import Final
 from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.proof.call import (
+    REPEAT_MAX,
     Call,
     ExchangeRequest,
     Limits,
@@ -153,6 +154,7 @@ def _check_scripted(request: ScriptedRequest) -> None:
             f"reply {index} has error class `{reply.error_class}`, which nobody knows",
         )
         _require(0 <= reply.delay_ms <= DELAY_MS_MAX, f"reply {index} waits `{reply.delay_ms}` ms")
+        _require(1 <= reply.repeat <= REPEAT_MAX, f"reply {index} repeats `{reply.repeat}` times")
 
 
 def _check_exchange(request: ExchangeRequest) -> None:

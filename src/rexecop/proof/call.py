@@ -19,6 +19,7 @@ from rexecop.proof.message import Scalar, fill_slots, secrets_in, slots_in
 from rexecop.proof.vocabulary import Effect, Ended
 
 DIGESTS_KEPT: Final = 1024  # Calls of the operations being worked on; each is named several times.
+REPEAT_MAX: Final = 65_536  # Of 1 KiB that is 64 MiB: four times what a call may send past what is kept.
 SLOT_LENGTH_MAX: Final = 4096  # A slot carries a name, a number, a line; documents are blobs.
 
 
@@ -103,7 +104,7 @@ class ProcessRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptedReply:
-    """One answer of a scripted connector."""
+    """One answer of a scripted connector: `stdout` comes `repeat` times, from 1 to `REPEAT_MAX`."""
 
     ended: Ended
     error_class: str | None = None
@@ -111,6 +112,7 @@ class ScriptedReply:
     data: Mapping[str, Json] | None = None
     stdout: str | None = None
     delay_ms: int = 0
+    repeat: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

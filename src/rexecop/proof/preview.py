@@ -321,6 +321,8 @@ def _reply(reply: ScriptedReply) -> Iterator[str]:
         yield f"message={quote(reply.message)}"
     if reply.stdout is not None:
         yield f"stdout={quote(reply.stdout)}"
+    if reply.repeat != 1:
+        yield f"{reply.repeat} times"
     if reply.data is not None:
         yield f"data={_json(reply.data)}"
 
