@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Nothing is needed beforehand but Python >= 3.11 with venv, and make.
 PYTHON ?= python3
-JOBS   ?= 2
+JOBS   ?= 3
 
 VENV  := .venv
 BIN   := $(VENV)/bin

@@ -17,8 +17,8 @@ from tests.sim.plans import change, derive, planned, read
 from tests.sim.scenario import Scenario
 from tests.sim.world import ALICE, Crash, House
 
-SCENARIOS = 240
-SLICE = 40  # Of one test, so that several processes share them.
+SCENARIOS = 120
+SLICE = 20  # Of one test, so that several processes share them.
 SCENARIOS_SOAK = 20_000
 PER_HOUSE = 100
 

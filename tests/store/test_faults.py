@@ -90,7 +90,14 @@ def calls_of_a_good_run(path: Path) -> int:
 
 
 @pytest.mark.parametrize("for_ever", [False, True])
-@pytest.mark.parametrize("result", [apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC])
+@pytest.mark.parametrize(
+    "result",
+    [
+        apsw.SQLITE_FULL,
+        pytest.param(apsw.SQLITE_IOERR_WRITE, marks=pytest.mark.soak),  # Met where a full disk is.
+        apsw.SQLITE_IOERR_FSYNC,
+    ],
+)
 def test_whichever_write_or_flush_fails_no_batch_is_half_stored(
     tmp_path: Path, result: int, for_ever: bool
 ) -> None:
