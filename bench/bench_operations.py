@@ -33,7 +33,7 @@ PROGRAMS: Final = "environment-process.yaml"  # `true`, twice, through the proce
 _PACK: Final = b'id: bench\nversion: "1"\n'
 _RULE: Final = """\
 @id("rule-{number}")
-permit (principal is User, action == Action::"read", resource)
+permit (principal is User, action in Action::"read", resource)
 when {{ context.intent == "{intent}" }};
 """
 

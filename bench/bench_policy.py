@@ -73,7 +73,7 @@ def pack(name: str, rules: str, requirements: str = "") -> Pack:
 def scoped(policies: int, holding: int = HOLDING) -> str:
     """Return as many permits, each about one target and fifty about the same; one in `holding` holds."""
     return "".join(
-        f'@id("p{n}") permit (principal, action == Action::"read", resource == Target::"host-{n // SLICE}")'
+        f'@id("p{n}") permit (principal, action in Action::"read", resource == Target::"host-{n // SLICE}")'
         f' when {{ context.mode == "{"observe" if n % holding else "read_only"}" }};\n'
         for n in range(policies)
     )
@@ -89,7 +89,7 @@ def open_to_all(policies: int) -> str:
 
 
 REQUIREMENT: Final = pack(
-    "more", "", '@id("r") @obligations("receipt") permit (principal, action == Action::"read", resource);\n'
+    "more", "", '@id("r") @obligations("receipt") permit (principal, action in Action::"read", resource);\n'
 )
 
 
