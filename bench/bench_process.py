@@ -129,7 +129,7 @@ async def _call(lane: ProcessLane, call: Call, isolation: Isolation, limits: Lim
 
 def measure_flood() -> FloodFigures:
     """Put out a gibibyte of which the lane keeps one mebibyte."""
-    lane = ProcessLane(isolation=grades_of(measure_isolation()), secrets=_no_secret, hidden=())
+    lane = ProcessLane(isolation=grades_of(measure_isolation()), secrets=NO_SECRETS, hidden=())
     limits = replace(LIMITS, output_bytes=1 << 20, raw_output_bytes=2 * GIBIBYTE)
     try:
         asyncio.run(_call(lane, call_of(PROGRAM), Isolation.NONE))
@@ -147,7 +147,7 @@ def _peak() -> int:
 
 def measure_cancel(isolation: Isolation) -> list[float]:
     """Return, in milliseconds past the grace, how long each cancelled tree took to be gone."""
-    lane = ProcessLane(isolation=grades_of(measure_isolation()), secrets=_no_secret, hidden=())
+    lane = ProcessLane(isolation=grades_of(measure_isolation()), secrets=NO_SECRETS, hidden=())
 
     async def all_of_them() -> list[float]:
         with tempfile.TemporaryDirectory() as folder:
@@ -187,10 +187,6 @@ def _in_folder(folder: str) -> list[str]:
             except OSError:
                 continue
     return found
-
-
-def _no_secret(name: str) -> bytes:
-    raise LookupError(name)
 
 
 def main() -> None:
