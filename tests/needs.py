@@ -50,8 +50,11 @@ def _cgroup2() -> str | None:
     return None if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "no unified cgroup tree"
 
 
+NO_GROUP: Final = "no control group is delegated to this user"  # Nothing that is installed gives one.
+
+
 def _cgroup() -> str | None:
-    return None if cgroup.find() else "no control group is delegated to this user"
+    return None if cgroup.find() else NO_GROUP
 
 
 PROBES: Final[Mapping[str, Callable[[], str | None]]] = {
