@@ -245,7 +245,7 @@ class ExchangeLane(ABC, Generic[M]):
     """A lane for the exchanges of one protocol, with messages of one class."""
 
     name: ClassVar[str]
-    message: ClassVar[type[Message]]
+    message: type[M]  # One for all lanes of a class.
     streams: ClassVar[bool] = False
 
     def __init__(
@@ -291,7 +291,7 @@ class ExchangeLane(ABC, Generic[M]):
             try:
                 message, values = await read_message(request, self.message, lease)
                 exchange = Exchange(call, limits, isolation, values, clearance)
-                run = self.run(message, exchange)  # type: ignore[arg-type]
+                run = self.run(message, exchange)
                 await run.prepare()
             except RequestRefused as error:
                 yield refused(error.failure, error.message)

@@ -23,6 +23,7 @@ from rexecop.lanes.rpcwire import Framing
 from rexecop.lanes.sandbox import BASE_ENVIRONMENT, Given, grade_of, network_of, prepare, why_not_reached
 from rexecop.lanes.spawning import Keeper, Spawner
 from rexecop.proof.call import ProcessRequest
+from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import PRIVATE_NETWORK, Grade, Isolation
 
 END_SECONDS: Final = 1.0  # From the end of its output to the keeper's word on how the program ended.
@@ -122,10 +123,10 @@ class ProgramLink(SocketLink):
             theirs.close()
             os.close(write)
 
-    def _measured(self, known: Mapping[str, object], measured: dict[str, str]) -> None:
+    def _measured(self, known: Mapping[str, Json], measured: dict[str, str]) -> None:
         """Take down what the waiting program shows; refuse it if that is not its class."""
         exchange = self.exchange
-        exchange.facts |= known  # type: ignore[arg-type]
+        exchange.facts |= known
         exchange.facts |= dict(sorted(measured.items()))
         reason = why_not_reached(exchange.isolation, measured, proctree.namespaces_of("self"))
         if reason is not None:

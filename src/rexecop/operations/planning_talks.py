@@ -28,7 +28,7 @@ RECONNECTS: Final = 3  # Where nothing is said of how many.
 _RESOURCE: Final = "path query headers"
 _STREAM: Final = f"{_RESOURCE} stop reconnect heartbeat max_event_bytes max_total_bytes"
 
-T = TypeVar("T")
+T = TypeVar("T", SseMessage, WebSocketMessage, JsonRpcMessage)
 
 
 def sse_request(making: Making) -> ExchangeRequest:
@@ -248,5 +248,4 @@ def _checked(
         found = "a secret would go out for all to read; use https, or `allow_plaintext: true`"
     if found is not None:
         raise ConnectorRefused(f"`{making.where}` cannot be sent: {found}", field=making.where)
-    protocol: str = cls.protocol  # type: ignore[attr-defined]
-    return ExchangeRequest(protocol=protocol, message=message, peers=peers)
+    return ExchangeRequest(protocol=cls.protocol, message=message, peers=peers)
