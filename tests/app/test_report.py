@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conformance.worlds import (
@@ -66,6 +66,7 @@ def tags_of(name: str) -> list[tuple[str, tuple[str, ...]]]:
 # --- nothing is obeyed ---
 
 
+@settings(max_examples=20)
 @given(
     text=st.text(min_size=1, max_size=60).filter(lambda text: text.strip() != ""), name=st.sampled_from(NAMES)
 )

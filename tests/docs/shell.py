@@ -33,9 +33,9 @@ VARYING: Final = (
 
 
 class Reader:
-    """Somebody who types what `page` shows, in the folder `here`."""
+    """Somebody who types what `page` shows, in the folder `here`, with the programs in `commands` first."""
 
-    def __init__(self, page: Page, here: Path) -> None:
+    def __init__(self, page: Page, here: Path, commands: Path) -> None:
         self._page = page
         self._here = here / "here"
         self._here.mkdir()
@@ -44,7 +44,7 @@ class Reader:
         self._served: subprocess.Popen[bytes] | None = None
         self._environment = {
             "HOME": str(here / "home"),
-            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{commands}:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
             "COLUMNS": "110",
             "LANG": "C.UTF-8",
         }
@@ -97,7 +97,8 @@ class Reader:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = str(free.getsockname()[1])
-        words = f"exec {re.sub(rf'--port {PORT}', '', text)} --port {self._port}"
+        plain = re.sub(rf"--port {PORT}|^rexecop ", "", text)
+        words = f"exec {Path(sys.executable).parent}/rexecop {plain} --port {self._port}"
         self._served = subprocess.Popen(
             ["bash", "-ec", words],
             cwd=self._here,

@@ -1,11 +1,14 @@
 """What the pages show is what happens: every shell block runs, and says what the page says it says."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.docs.pages import Page, pages
+from tests.docs.preloaded import preloaded
 from tests.docs.shell import Reader, missing_lines
 from tests.house.source import ROOT
 from tests.needs import needs
@@ -19,9 +22,18 @@ RUN_HERE: Final = [
 ]
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Path]:
+    """A folder whose `rexecop` starts at once; its path is short, as the address of a socket has to be."""
+    with tempfile.TemporaryDirectory() as folder, preloaded(Path(folder)) as found:
+        yield found
+
+
 @pytest.mark.parametrize("page", RUN_HERE)
-def test_every_shell_block_of_a_page_runs_and_says_what_is_shown(page: Page, tmp_path: Path) -> None:
-    wrong = Reader(page, tmp_path).type_everything()
+def test_every_shell_block_of_a_page_runs_and_says_what_is_shown(
+    page: Page, tmp_path: Path, commands: Path
+) -> None:
+    wrong = Reader(page, tmp_path, commands).type_everything()
 
     assert not wrong, "\n".join(wrong)
 

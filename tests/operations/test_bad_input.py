@@ -50,7 +50,7 @@ def broken(data: st.DataObject, text: str) -> str:
     return "\n".join(lines)
 
 
-@settings(max_examples=60)
+@settings(max_examples=24)
 @given(data=st.data())
 def test_a_broken_profile_is_refused_or_planned_and_lint_says_so_first(data: st.DataObject) -> None:
     base = data.draw(st.sampled_from([seed(), folder(HELLO), folder(TECRAX)]))
@@ -68,7 +68,7 @@ def test_a_broken_profile_is_refused_or_planned_and_lint_says_so_first(data: st.
     assert errors == [] or profile.intents
 
 
-@settings(max_examples=60)
+@settings(max_examples=24)
 @given(data=st.data())
 def test_a_broken_environment_is_refused_or_planned(data: st.DataObject) -> None:
     profile = load_profile(seed())
@@ -82,7 +82,7 @@ def test_a_broken_environment_is_refused_or_planned(data: st.DataObject) -> None
         assert "\n" not in error.message
 
 
-@settings(max_examples=50)
+@settings(max_examples=16)
 @given(data=st.data())
 def test_a_profile_that_lints_without_errors_plans_every_intent(data: st.DataObject) -> None:
     base = folder(data.draw(st.sampled_from([HELLO, TECRAX])))

@@ -17,7 +17,7 @@ from tests.sim.plans import change, derive, planned, read
 from tests.sim.scenario import Scenario
 from tests.sim.world import ALICE, Crash, House
 
-SCENARIOS = 120
+SCENARIOS = 60
 SLICE = 20  # Of one test, so that several processes share them.
 SCENARIOS_SOAK = 20_000
 PER_HOUSE = 100
