@@ -46,13 +46,15 @@ validation_rule:
 connector:
   name: host
   backends: [ssh, ssh_readonly, process]
-  capabilities: [show, send, put, get, on_terminal, guarded]
+  capabilities: [show, send, put, get, on_terminal, attended, held, guarded]
   actions:
     show: {effect: read, command: systemctl, args: [show, "{unit}"]}
     send: {effect: change, command: tee, args: [/tmp/x], stdin: "{unit}", cwd: /srv/app, env: {LANG: C}}
     put: {transfer: {operation: put, path: "/etc/{target}.conf", content: "unit={unit}\\n", mode: "0644"}}
     get: {effect: read, transfer: {operation: get, path: /etc/hostname}}
     on_terminal: {effect: read, command: stty, args: [size], tty: {columns: 80, rows: 24}}
+    attended: {effect: destroy, command: bash, args: ["-l"], tty: {attended: true}, isolation: none}
+    held: {effect: read, command: id, args: [], isolation: rlimits}
     guarded: {effect: read, command: sudo, args: [id]}
 """,
 }
@@ -94,7 +96,7 @@ environment:
     request = PlanRequest(
         intent="look",
         target="db-1",
-        mode=Mode.APPLY if action in ("send", "put") else Mode.READ_ONLY,
+        mode=Mode.APPLY if action in ("send", "put", "attended") else Mode.READ_ONLY,
         parameters={"unit": unit},
     )
     draft = compile_plan(request, profile, environment(text), REACHED, Files(files or {}))
@@ -137,6 +139,20 @@ def test_input_folder_environment_and_terminal_become_part_of_the_command() -> N
 
     assert sent == {"argv": ["tee", "/tmp/x"], "stdin": "ntp", "cwd": "/srv/app", "env": {"LANG": "C"}}
     assert shown == {"argv": ["stty", "size"], "columns": 80, "rows": 24}
+
+
+def test_a_person_may_have_the_keys_of_a_terminal_which_the_plan_says() -> None:
+    step = planned("attended")
+
+    assert exchange(step).message["command"] == {
+        "argv": ["bash", "-l"], "columns": 80, "rows": 24, "attended": True,
+    }  # fmt: skip
+    assert (step.call.effect, step.isolation) == (Effect.DESTROY, Isolation.NOT_APPLICABLE)
+
+
+def test_nothing_is_held_on_another_host_that_only_this_one_can_hold() -> None:
+    with pytest.raises(ConnectorRefused, match="isolation"):
+        planned("held")
 
 
 def test_a_transfer_is_a_change_where_it_puts() -> None:

@@ -26,6 +26,7 @@ from rexecop.proof.canonical import Json
 from rexecop.proof.codec import from_json
 from rexecop.proof.errors import ProofError
 from rexecop.proof.message import fill_secrets, fill_slots, secrets_in, slots_in
+from rexecop.proof.vocabulary import Isolation
 
 _HOST: Final = (
     "host user port identity_file_secret_ref certificate_secret_ref agent known_hosts_policy "
@@ -110,7 +111,8 @@ def _named(known: KnownKeys) -> Mapping[str, list[str]]:
 
 def _command(making: Making, process: ProcessRequest, remote: str) -> Json:
     action, where = making.action, making.where
-    asked = {name: getattr(process, name) for name in _LOCAL} | {"isolation": action.isolation}
+    held = None if action.isolation is Isolation.NONE else action.isolation
+    asked = {name: getattr(process, name) for name in _LOCAL} | {"isolation": held}
     key = next((name for name, value in asked.items() if value not in (None, ())), None)
     if key is not None:
         raise ConnectorRefused(f"`{where}`: nothing holds a program on another host to `{key}`", field=key)
@@ -124,10 +126,10 @@ def _command(making: Making, process: ProcessRequest, remote: str) -> Json:
         seen["cwd"] = process.cwd
     if process.stdin is not None:
         seen["stdin"] = as_message(process.stdin)
-    if process.tty is not None and process.tty.attended:
-        raise ConnectorRefused(f"`{where}`: nobody can sit at a terminal over SSH here", field="tty")
     if process.tty is not None:
         seen["columns"], seen["rows"] = process.tty.columns, process.tty.rows
+        if process.tty.attended:
+            seen["attended"] = True
     if remote == _PLAIN:
         seen["wrapped"] = False
     return seen

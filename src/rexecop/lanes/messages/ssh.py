@@ -61,6 +61,8 @@ class Host:
 class Command:
     """Run `argv` in the folder `cwd`; with `columns` and `rows` on a terminal of that size.
 
+    Of an `attended` one a person has the keys, and it takes the size of theirs.
+
     `wrapped` starts it under a few lines of POSIX shell that end it when its time is up, even without
     the lane; hosts that run no such shell get the bare command line.
     """
@@ -71,6 +73,7 @@ class Command:
     cwd: str = ""
     columns: int = 0
     rows: int = 0
+    attended: bool = False
     wrapped: bool = True
 
 
@@ -163,6 +166,8 @@ def _command_problem(command: Command) -> str | None:
         0 <= command.columns <= TERMINAL_MAX and 0 <= command.rows <= TERMINAL_MAX
     ):
         return f"a terminal has columns and rows, each within 1 and {TERMINAL_MAX}"
+    if command.attended and (not command.columns or command.stdin is not None):
+        return "a person types at a terminal, and there is no other input"
     if not command.wrapped and (env or command.cwd):
         return "a bare command line takes neither environment nor folder"
     return None
