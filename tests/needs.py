@@ -18,7 +18,7 @@ from rexecop.lanes import cgroup
 from rexecop.lanes.landlock import landlock_version
 
 NO_SKIP: Final = "REXECOP_CI_NO_SKIP"
-PROBE_SECONDS: Final = 10  # a probe runs `true` in a sandbox; one that hangs is a tool that does not work
+PROBE_SECONDS: Final = 60  # a probe runs `true` in a sandbox; one that hangs is a tool that does not work
 
 
 def _runs(*argv: str) -> str | None:

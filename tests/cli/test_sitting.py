@@ -130,7 +130,7 @@ def test_a_session_is_shown_kept_looked_on_at_and_played(root: Path) -> None:
 
     assert sitting.ended() == Exit.DONE, sitting.seen
     assert b"both" in shown
-    assert onlooker.wait(10) == Exit.DONE
+    assert onlooker.wait(SILENT_SECONDS) == Exit.DONE
     onlooker.stdout.close()
     onlooker.stderr.close()
     with open_instance(load_settings({}, {}, root, root), {}) as instance:

@@ -512,7 +512,7 @@ class TestPrograms:
 
 def test_a_call_closed_early_ends_its_program(lane: JsonRpcLane) -> None:
     async def first_and_close() -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             opened = lane.open(program(Ask(method="slow")), LIMITS, Isolation.NONE, 1, lambda: None)
             task = asyncio.ensure_future(anext(opened))
             await asyncio.sleep(0.3)

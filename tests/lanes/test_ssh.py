@@ -48,7 +48,7 @@ def pids(folder: Path) -> list[int]:
     return [int((folder / name).read_text()) for name in ("program", "child", "stray")]
 
 
-def wait_for(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
+def wait_for(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
     give_up = time.monotonic() + seconds
     while not holds() and time.monotonic() < give_up:
         time.sleep(0.02)

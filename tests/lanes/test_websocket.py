@@ -161,7 +161,7 @@ def frames_of(result: LaneResult) -> list[dict[str, str]]:
 
 def closed_as(mark: str) -> int | None:
     """How the server saw the connection with `mark` end; it may learn of it after we do."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while mark not in closed and time.monotonic() < deadline:
         time.sleep(0.005)
     return closed[mark]
