@@ -19,7 +19,7 @@ from rexecop.operations.connection import Keys
 from rexecop.operations.environment import Backend, keys_of
 from rexecop.operations.errors import ConnectorRefused
 from rexecop.operations.known_hosts import SSH_PORT, KnownKeys, is_public_key, known_keys
-from rexecop.operations.placeholders import as_message, message_text
+from rexecop.operations.placeholders import as_message, message_text, names_in
 from rexecop.operations.ports import Configuration
 from rexecop.proof.call import ExchangeRequest, ProcessRequest
 from rexecop.proof.canonical import Json
@@ -140,7 +140,22 @@ def _transfer(making: Making) -> Json:
     found = {key: message_text(str(value), making.values, making.where) for key, value in shape.items()}
     if any(secrets_in(found)):
         raise ConnectorRefused(f"`{making.where}`: a secret in a file would stand in its digest")
+    if "file" in shape:
+        found["digest"] = _digest_of(making, str(shape["file"]), found["file"])
     return found
+
+
+def _digest_of(making: Making, written: str, path: Json) -> str:
+    """Return the digest of the file of this machine that is put."""
+    where = f"`{making.where}`"
+    if any(space not in ("target", "env") for space, _ in names_in(written)):
+        # Who asks would otherwise send away any file that the runner can read.
+        what = f"{where}: which file is put is for the profile and the environment to say"
+        raise ConnectorRefused(what, field="file", allowed="{target}, {target.NAME} and {env.NAME}")
+    digest = making.observed(path) if isinstance(path, str) and path.startswith("/") else None
+    if digest is None:
+        raise ConnectorRefused(f"{where}: no file at `{path!s:.100}` can be read here", field="file")
+    return digest
 
 
 def _checked(message: dict[str, Json], where: str) -> ExchangeRequest:
