@@ -59,7 +59,10 @@ environment:
     db-1: {{type: host, connection: {{host: 127.0.0.1, port: {server.port}}}}}
   connectors:
     command:
-      {{backend: ssh, user: {server.user}, identity_file_secret_ref: sitting, host_keys: ["{server.host_key}"]}}
+      backend: ssh
+      user: {server.user}
+      identity_file_secret_ref: sitting
+      host_keys: ["{server.host_key}"]
 """)
         os.environ["REXECOP_SECRET_SITTING"] = str(server.key)
         yield tuple({"localhost": "db-1"}.get(word, word) for word in (*PLAN, "--env", "lab.yaml"))
