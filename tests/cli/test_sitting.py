@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -21,7 +22,9 @@ from rexecop.app.build import open_instance
 from rexecop.app.settings import load_settings
 from rexecop.cli.exits import Exit
 from rexecop.cli.main import run
+from rexecop.proof.call import ExchangeRequest
 from rexecop.proof.records import Stretch
+from rexecop.proof.records.plan import CallStep
 from tests.lanes.sshd import sshd
 
 SILENT_SECONDS = 60  # Only a session that hangs says nothing for so long.
@@ -195,6 +198,25 @@ def test_a_session_on_another_host_is_shown_kept_looked_on_at_and_takes_every_ke
     assert len(stretches) > 1
     assert sum(stretch.length for stretch in stretches) == output.ref.kept_bytes
     assert not list((root / ".rexecop/run").iterdir())
+
+
+def test_every_line_of_a_governed_session_is_a_call_on_the_other_host(
+    root: Path, host: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.chdir(root)
+    lines = f"printf '%s' '$HOME'\n! touch {root}/made\ncat a | wc\nprintf ' on'\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+
+    assert run(("terminal", "db-1", "--env", "lab.yaml", "--identity", "me.key")) == Exit.DONE
+
+    said = capsys.readouterr()
+    assert said.out == "$HOME on"
+    assert "waiting_for_approval" in said.err and "error[line-refused]" in said.err
+    assert not (root / "made").exists()
+    with open_instance(load_settings({}, {}, root, root), {}) as instance:
+        (step,) = instance.operation(instance.resolve("@")).the_plan.steps
+    assert isinstance(step, CallStep) and isinstance(step.call.request, ExchangeRequest)
+    assert step.call.request.message["command"] == {"argv": ["printf", " on"]}
 
 
 def test_what_is_not_approved_gives_nobody_a_terminal(root: Path) -> None:
