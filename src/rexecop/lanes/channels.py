@@ -61,11 +61,7 @@ class Channels:
             self.given.append(egress.link())
 
     async def sit(self) -> None:
-        """Give the terminal to the person whose seat it is, if there is one.
-
-        Raises:
-            OSError: nobody could look on.
-        """
+        """Give the terminal to the person whose seat it is, if there is one."""
         if self._seat is not None:
             program, self._program = self._program, -1
             await self._seat.sit(LocalLine(program))

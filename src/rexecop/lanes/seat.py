@@ -104,14 +104,15 @@ class Seat:
     async def sit(self, line: Line) -> None:
         """Join keyboard and screen to `line`, which is closed by `leave`.
 
-        Raises:
-            OSError: the door cannot be opened.
+        Where the door cannot be opened nobody can look on, and the session is kept all the same.
         """
         self._line = line
-        self._door.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
+            self._door.unlink(missing_ok=True)
             self._server = await asyncio.start_unix_server(self._let_in, self._door)
+        except OSError:
+            pass
         finally:
             os.umask(before)
         loop = asyncio.get_running_loop()
@@ -145,7 +146,8 @@ class Seat:
             self._server.close()
         for writer in self._looking_on:
             writer.close()
-        self._door.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._door.unlink(missing_ok=True)
 
     def _typed(self) -> None:
         try:
