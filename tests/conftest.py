@@ -9,7 +9,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.needs import NO_GROUP, NO_SKIP
+from tests.needs import NO_GROUP, NO_GVISOR, NO_SKIP
 
 # No deadline: a shared machine is slow at times, and a slow machine is not a defect.
 settings.register_profile(
@@ -29,7 +29,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.skipped and os.environ.get(NO_SKIP) == "1" and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else "skipped"
-        if NO_GROUP in reason:
+        if NO_GROUP in reason or NO_GVISOR in reason:
             return report
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} may not be skipped here: {reason}"

@@ -18,7 +18,7 @@ from rexecop.lanes import cgroup
 from rexecop.lanes.landlock import landlock_version
 
 NO_SKIP: Final = "REXECOP_CI_NO_SKIP"
-PROBE_SECONDS: Final = 10  # a probe runs `true` in a sandbox; one that hangs is a tool that does not work
+PROBE_SECONDS: Final = 60  # a probe runs `true` in a sandbox; one that hangs is a tool that does not work
 
 
 def _runs(*argv: str) -> str | None:
@@ -53,6 +53,14 @@ def _cgroup2() -> str | None:
 NO_GROUP: Final = "no control group is delegated to this user"  # Nothing that is installed gives one.
 
 
+NO_GVISOR: Final = "no gVisor that works is installed"  # Few distributions have it, and old ones few kernels.
+
+
+def _runsc() -> str | None:
+    works = _runs("runsc", "--network=none", "--ignore-cgroups", "do", "true") is None
+    return None if works else NO_GVISOR
+
+
 def _cgroup() -> str | None:
     return None if cgroup.find() else NO_GROUP
 
@@ -63,6 +71,7 @@ PROBES: Final[Mapping[str, Callable[[], str | None]]] = {
     "ssh-keygen": lambda: _there("ssh-keygen"),
     "ssh-agent": lambda: _there("ssh-agent"),
     "sshd": lambda: _there("sshd"),
+    "runsc": _runsc,
     "openssl": lambda: _runs("openssl", "version"),
     "curl": lambda: _there("curl"),
     "chromium": lambda: _there("chromium"),

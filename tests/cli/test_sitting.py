@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import os
 import pty
 import select
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +22,10 @@ from rexecop.app.build import open_instance
 from rexecop.app.settings import load_settings
 from rexecop.cli.exits import Exit
 from rexecop.cli.main import run
+from rexecop.proof.call import ExchangeRequest
 from rexecop.proof.records import Stretch
+from rexecop.proof.records.plan import CallStep
+from tests.lanes.sshd import sshd
 
 SILENT_SECONDS = 60  # Only a session that hangs says nothing for so long.
 WORDS = (sys.executable, "-m", "rexecop")
@@ -43,9 +50,31 @@ def root() -> Iterator[Path]:
         os.chdir(before)
 
 
-def planned(root: Path, *, approved: bool) -> str:
+@pytest.fixture(scope="module")
+def host(root: Path) -> Iterator[tuple[str, ...]]:
+    """Words that plan a session on another host, which is there."""
+    with sshd(root / "sshd") as server:
+        Path("lab.yaml").write_text(f"""
+environment:
+  id: lab
+  profile: adhoc
+  targets:
+    db-1: {{type: host, connection: {{host: 127.0.0.1, port: {server.port}}}}}
+  connectors:
+    command:
+      backend: ssh
+      user: {server.user}
+      identity_file_secret_ref: sitting
+      host_keys: ["{server.host_key}"]
+""")
+        os.environ["REXECOP_SECRET_SITTING"] = str(server.key)
+        yield tuple({"localhost": "db-1"}.get(word, word) for word in (*PLAN, "--env", "lab.yaml"))
+        del os.environ["REXECOP_SECRET_SITTING"]
+
+
+def planned(root: Path, *, approved: bool, words: tuple[str, ...] = PLAN) -> str:
     os.chdir(root)
-    assert run(PLAN) == 0
+    assert run(words) == 0
     keys = (".rexecop/keys/approver", "eve.key") if approved else ()
     for key in keys:
         assert run(("approve", "@", "--key", key, "--yes", "-q")) == 0
@@ -67,6 +96,9 @@ class Sitting:
             ready, _, _ = select.select([self._seat], [], [], SILENT_SECONDS)
             assert ready, f"nothing more came after {self.seen[-500:]!r}"
             self.seen += os.read(self._seat, 4096)
+
+    def widens(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._seat, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def types(self, keys: bytes) -> None:
         os.write(self._seat, keys)
@@ -104,7 +136,7 @@ def test_a_session_is_shown_kept_looked_on_at_and_played(root: Path) -> None:
 
     assert sitting.ended() == Exit.DONE, sitting.seen
     assert b"both" in shown
-    assert onlooker.wait(10) == Exit.DONE
+    assert onlooker.wait(SILENT_SECONDS) == Exit.DONE
     onlooker.stdout.close()
     onlooker.stderr.close()
     with open_instance(load_settings({}, {}, root, root), {}) as instance:
@@ -132,6 +164,59 @@ def test_the_film_of_a_session_is_what_was_shown(root: Path, capsys: pytest.Capt
     assert "filmed" in "".join(text for _, kind, text in events if kind == "o")
     assert run(("export", number, "--with-outputs", "--output", f"{number}.rxb")) == 0
     assert run(("verify", f"{number}.rxb", "--require", "consistent")) == 0
+
+
+def test_a_session_on_another_host_is_shown_kept_looked_on_at_and_takes_every_key(
+    root: Path, host: tuple[str, ...]
+) -> None:
+    number = planned(root, approved=True, words=host)
+    sitting = Sitting("terminal", "--operation", number, "--identity", "me.key", "--env", "lab.yaml")
+    sitting.sees(b"# ")
+    sitting.widens(33, 111)
+    sitting.types(b"until stty size | grep '33 111'; do :; done\n")
+    sitting.sees(b"\n33 111")
+    onlooker = subprocess.Popen(
+        (*WORDS, "terminal", "--join", number), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert onlooker.stdout is not None and onlooker.stderr is not None
+    assert b"looking on" in onlooker.stderr.readline()
+    while not select.select([onlooker.stdout], [], [], 0.2)[0]:
+        sitting.types(b"echo both\n")  # The door may have let the onlooker in just after.
+    sitting.types(b"sleep 60\n")
+    sitting.sees(b"sleep 60")
+    sitting.types(b"\x03")
+    sitting.sees(b"^C")
+    sitting.types(b"trap 'echo the last word' EXIT\n\x04")
+
+    assert sitting.ended() == Exit.DONE, sitting.seen
+    assert b"\nthe last word\r\n" in sitting.seen
+    assert b"\nboth" in onlooker.communicate(timeout=SILENT_SECONDS)[0]
+    with open_instance(load_settings({}, {}, root, root), {}) as instance:
+        (output,) = instance.outputs(number)
+        stretches = instance.records_of_kind(number, Stretch)
+    assert output.text is not None and "the last word" in output.text
+    assert len(stretches) > 1
+    assert sum(stretch.length for stretch in stretches) == output.ref.kept_bytes
+    assert not list((root / ".rexecop/run").iterdir())
+
+
+def test_every_line_of_a_governed_session_is_a_call_on_the_other_host(
+    root: Path, host: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.chdir(root)
+    lines = f"printf '%s' '$HOME'\n! touch {root}/made\ncat a | wc\nprintf ' on'\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+
+    assert run(("terminal", "db-1", "--env", "lab.yaml", "--identity", "me.key")) == Exit.DONE
+
+    said = capsys.readouterr()
+    assert said.out == "$HOME on"
+    assert "waiting_for_approval" in said.err and "error[line-refused]" in said.err
+    assert not (root / "made").exists()
+    with open_instance(load_settings({}, {}, root, root), {}) as instance:
+        (step,) = instance.operation(instance.resolve("@")).the_plan.steps
+    assert isinstance(step, CallStep) and isinstance(step.call.request, ExchangeRequest)
+    assert step.call.request.message["command"] == {"argv": ["printf", " on"]}
 
 
 def test_what_is_not_approved_gives_nobody_a_terminal(root: Path) -> None:

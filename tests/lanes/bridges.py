@@ -45,7 +45,7 @@ def program(*arguments: str, ready: str, said: list[str] | None = None) -> Itera
             yield process
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def _environment() -> dict[str, str]:

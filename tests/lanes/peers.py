@@ -20,7 +20,7 @@ from rexecop.proof.vocabulary import Effect
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[object, object, None]]
 
-START_SECONDS: Final = 10.0
+START_SECONDS: Final = 60.0
 
 
 class Peers:

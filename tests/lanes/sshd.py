@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-START_SECONDS: Final = 10.0  # A server that does not listen by then never will.
+START_SECONDS: Final = 60.0  # A server that does not listen by then never will.
 
 # What a server separates its privileges in; a container without an init system lacks it.
 RUNTIME_FOLDER: Final = Path("/run/sshd")
@@ -58,7 +58,7 @@ class Sshd:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 def children(pid: int) -> list[int]:

@@ -487,6 +487,22 @@ class TestPrograms:
         running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
         assert not [line for line in running if mark.encode() in line or line == b"sleep\x0077\x00"]
 
+    def test_a_program_that_hears_neither_the_end_of_its_input_nor_a_request_is_ended_with_the_call(
+        self, lane: JsonRpcLane
+    ) -> None:
+        mark = f"rexecop-deaf-{os.getpid()}"
+        script = (
+            f"import signal, time; '{mark}'; signal.signal(signal.SIGTERM, signal.SIG_IGN); input()\n"
+            """print('{"jsonrpc": "2.0", "id": 1, "result": "x"}', flush=True); time.sleep(77)"""
+        )
+        call = with_message(program(say("x")), program={"argv": [sys.executable, "-I", "-S", "-c", script]})
+
+        result = ended(lane, call, replace(LIMITS, grace_ms=50), Isolation.NONE)
+
+        assert (result.ended, result.stdout) == (Ended.OK, b'"x"')
+        running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        assert not [line for line in running if mark.encode() in line]
+
     @pytest.mark.parametrize(
         ("argv", "env", "failure"),
         [
@@ -512,7 +528,7 @@ class TestPrograms:
 
 def test_a_call_closed_early_ends_its_program(lane: JsonRpcLane) -> None:
     async def first_and_close() -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             opened = lane.open(program(Ask(method="slow")), LIMITS, Isolation.NONE, 1, lambda: None)
             task = asyncio.ensure_future(anext(opened))
             await asyncio.sleep(0.3)

@@ -26,7 +26,7 @@ from tests.needs import needs
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 LONG = replace(LIMITS, timeout_ms=30_000, grace_ms=5_000)  # A server takes a second or more to start.
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 
 asked: list[tuple[str, web.Request]] = []
 ports: dict[str, int] = {}

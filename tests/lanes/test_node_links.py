@@ -285,7 +285,7 @@ def test_an_instance_takes_no_node_whose_key_is_not_enrolled(pair: Pair, claims:
 def test_a_node_whose_key_is_revoked_is_cut_off(pair: Pair, claims: Claims) -> None:
     async def story() -> BridgeLost:
         asyncio.get_running_loop().call_later(0.1, setattr, pair, "counts", False)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await pair.connected(Node(pair.myself(claims)), pair.hub())
 
     assert run(story()).message == "cut"
@@ -309,7 +309,7 @@ def test_what_a_node_said_before_it_ended_is_kept_by_the_instance_and_said_once(
 
     async def story(claims: Claims) -> None:
         connecting = asyncio.create_task(pair.connected(Node(pair.myself(claims)), pair.hub()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while claims.unheard():
                 await asyncio.sleep(0.01)
         connecting.cancel()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rexecop.lanes import wire
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.output import FLOOD_BYTES
 from rexecop.lanes.port import LaneResult
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.sandbox import SAFE_PATH
+from rexecop.lanes.spawning import Keeper
 from rexecop.proof.call import Call, Limits, SecretRef, Terminal
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
 from tests.lanes.contract import LaneContract
@@ -338,6 +341,27 @@ def test_nothing_starts_before_the_first_event_is_asked_for(lane: ProcessLane, t
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_keeper_is_heard_whose_socket_has_the_number_of_one_that_was_still_listened_to() -> None:
+    async def talk() -> list[bytes]:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        number, left = ours.fileno(), Keeper(ours)
+        listening = asyncio.create_task(left.receive())
+        await asyncio.sleep(0)
+        theirs.close()
+        listening.cancel()
+        await left.end(0)
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        assert number in (ours.fileno(), theirs.fileno())
+        with theirs:
+            asyncio.get_running_loop().call_soon(theirs.sendall, wire.pack([wire.READY]))
+            async with asyncio.timeout(60):
+                return await Keeper(ours).receive()
+
+    assert run(talk()) == [wire.READY]
+
+
 @pytest.mark.parametrize("tty", [None, Terminal()], ids=["pipes", "terminal"])
 def test_closing_the_events_while_the_program_ends_never_hangs(
     lane: ProcessLane, tty: Terminal | None
@@ -353,7 +377,7 @@ def test_closing_the_events_while_the_program_ends_never_hangs(
         await opened.aclose()  # type: ignore[attr-defined]
 
     async def every_moment() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for wait_ms in range(12):
                 await start_and_race(wait_ms)
 

@@ -23,7 +23,7 @@ from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
 from tests.lanes.support import LIMITS, call_lane, process, result_of, run
 from tests.needs import needs
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 CLASSES = [
     Isolation.NONE,
     Isolation.RLIMITS,

@@ -13,12 +13,15 @@ import pytest
 
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import Chunk, LaneEvent
+from rexecop.lanes.seat import Seat
+from rexecop.lanes.ssh import SshLane
 from rexecop.proof.call import Call, Limits
+from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import Effect, Ended, Isolation
 from tests.lanes.contract import LaneContract
 from tests.lanes.ssh_calls import command, exchange, facts, host, lane_for, result, result_in_loop, shell
 from tests.lanes.sshd import Sshd, sshd
-from tests.lanes.support import LIMITS, run, scripted
+from tests.lanes.support import LIMITS, run, scripted, secrets_of
 from tests.needs import needs
 
 pytestmark = needs("sshd", "ssh-keygen")
@@ -48,7 +51,7 @@ def pids(folder: Path) -> list[int]:
     return [int((folder / name).read_text()) for name in ("program", "child", "stray")]
 
 
-def wait_for(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
+def wait_for(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
     give_up = time.monotonic() + seconds
     while not holds() and time.monotonic() < give_up:
         time.sleep(0.02)
@@ -283,6 +286,25 @@ class TestTerminals:
 
         assert found.stdout.splitlines()[-2] == b"37 101"
         assert b"/dev/pts/" in found.stdout
+
+    def test_a_terminal_for_a_person_is_opened_for_nobody_else(self, server: Sshd) -> None:
+        call = command(server, "true", columns=80, rows=24, attended=True)
+
+        found = result(lane_for(server), call)
+
+        assert (found.ended, found.failure) == (Ended.REFUSED, Failure.LANE_UNAVAILABLE)
+        assert "nobody sits at the terminal" in (found.message or "")
+
+    @pytest.mark.parametrize("wrong", [{}, {"columns": 80, "rows": 24, "stdin": "x"}])
+    def test_a_person_types_at_a_terminal_and_there_only(
+        self, server: Sshd, tmp_path: Path, wrong: dict[str, Json]
+    ) -> None:
+        lane = SshLane(secrets=secrets_of(key=server.key.read_bytes()), seat=Seat(0, 1, tmp_path / "door"))
+
+        part: dict[str, Json] = {"argv": ["true"], "attended": True, **wrong}
+        found = result(lane, exchange([host(server)], {"command": part}))
+
+        assert (found.ended, found.failure) == (Ended.REFUSED, Failure.REQUEST_INVALID)
 
     def test_control_c_interrupts_the_program(self, server: Sshd) -> None:
         call = command(server, "sleep", "30", columns=80, rows=24, stdin="\x03")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from rexecop.lanes.failures import Failure
@@ -51,6 +52,48 @@ def test_a_put_replaces_a_file_and_keeps_its_permission(server: Sshd, file: Path
     assert (found.ended, file.read_text(), beside(file)) == (Ended.OK, NEW, ["app.conf"])
     assert file.stat().st_ino != before and file.stat().st_mode & 0o777 == 0o640
     assert found.data is not None and found.data["digest"] == digest_of(NEW.encode())
+
+
+def test_the_bytes_of_a_file_are_put_as_they_are(server: Sshd, file: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(bytes(range(256)) * 4_000)
+    call = transfer(server, "put", file, file=str(source), digest=str(digest_of(source.read_bytes())))
+
+    found = result(lane_for(server), call)
+
+    assert (found.ended, file.read_bytes(), beside(file)) == (Ended.OK, source.read_bytes(), ["app.conf"])
+    assert found.data is not None and found.data["bytes"] == 1_024_000
+
+
+@pytest.mark.parametrize(
+    ("name", "failure"),
+    [("source", Failure.DRIFTED), ("nothing", Failure.NOT_FOUND), ("", Failure.NOT_FOUND)],
+)
+def test_a_file_that_is_not_the_planned_one_is_not_put(
+    server: Sshd, file: Path, tmp_path: Path, name: str, failure: Failure
+) -> None:
+    (tmp_path / "source").write_text("another")
+    call = transfer(server, "put", file, file=str(tmp_path / name), digest=str(digest_of(NEW.encode())))
+
+    found = result(lane_for(server), call)
+
+    assert (found.ended, found.failure, file.read_text()) == (Ended.REFUSED, failure, OLD)
+
+
+def test_a_file_that_somebody_overwrites_at_once_is_not_said_to_be_put(
+    server: Sshd, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = asyncssh.SFTPClient.posix_rename
+
+    async def rename_and_meddle(sftp: asyncssh.SFTPClient, old: str, new: str) -> None:
+        await rename(sftp, old, new)
+        file.write_text("theirs")
+
+    monkeypatch.setattr(asyncssh.SFTPClient, "posix_rename", rename_and_meddle)
+
+    found = result(lane_for(server), transfer(server, "put", file, content=NEW))
+
+    assert (found.ended, found.failure) == (Ended.UNKNOWN, Failure.VALIDATION_FAILED)
 
 
 @needs("root")

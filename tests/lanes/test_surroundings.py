@@ -272,7 +272,10 @@ def test_without_a_delegated_group_the_class_is_refused_and_nothing_weaker_runs(
     assert not (tmp_path / "mark").exists()
 
 
-def test_gvisor_is_refused_and_nothing_weaker_runs(lane: ProcessLane, tmp_path: Path) -> None:
+def test_without_gvisor_its_class_is_refused_and_nothing_weaker_runs(
+    lane: ProcessLane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "find_gvisor", lambda: None)
     result = ran(lane, process("touch", str(tmp_path / "mark")), Isolation.GVISOR)
 
     assert (result.ended, result.failure) == (Ended.REFUSED, Failure.ISOLATION_UNAVAILABLE)

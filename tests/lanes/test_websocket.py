@@ -108,6 +108,7 @@ RAW = {
     "text that is no UTF-8": b"\x81\x01\xff",
     "a close code that is none": b"\x88\x02\x03\xed",
     "nothing": b"",
+    "a close frame without a code": b"\x88\x00",
     "a frame that says it is huge": b"\x81\x7f\x7f\xff\xff\xff\xff\xff\xff\xff",
 }
 
@@ -161,7 +162,7 @@ def frames_of(result: LaneResult) -> list[dict[str, str]]:
 
 def closed_as(mark: str) -> int | None:
     """How the server saw the connection with `mark` end; it may learn of it after we do."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while mark not in closed and time.monotonic() < deadline:
         time.sleep(0.005)
     return closed[mark]
@@ -293,6 +294,13 @@ def test_a_peer_that_breaks_the_protocol_is_a_result_and_never_a_good_one(port: 
     assert result.ended is Ended.FAILED
     assert result.failure in (Failure.PROTOCOL_ERROR, Failure.STREAM_ENDED, Failure.OUTPUT_LIMIT)
     assert change.ended is Ended.UNKNOWN
+
+
+@pytest.mark.parametrize(("port", "code"), [("nothing", 1006), ("a close frame without a code", 1005)])
+def test_an_end_without_a_code_is_never_taken_for_a_normal_one(port: str, code: int) -> None:
+    result = ended(talk("echo", Stop(closed=True), port=port))
+
+    assert (result.ended, result.failure, result.status) == (Ended.FAILED, Failure.STREAM_ENDED, code)
 
 
 def test_floods_and_large_frames_are_ended() -> None:

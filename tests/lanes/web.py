@@ -99,12 +99,12 @@ def serving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> I
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    assert ready.wait(5)
+    assert ready.wait(60)
     try:
         yield web
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(5)
+        thread.join(60)
 
 
 async def _one(web: Web, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> bool:

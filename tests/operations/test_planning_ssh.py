@@ -19,7 +19,7 @@ from rexecop.operations.errors import (
 from rexecop.operations.planning import PlanRequest, compile_plan
 from rexecop.operations.profile import load_profile
 from rexecop.proof.call import ExchangeRequest
-from rexecop.proof.canonical import Json
+from rexecop.proof.canonical import Json, digest_of
 from rexecop.proof.records.plan import CallStep
 from rexecop.proof.vocabulary import Effect, Grade, Isolation, Mode
 from tests.operations.folders import REACHED, TECRAX, environment, folder
@@ -46,13 +46,18 @@ validation_rule:
 connector:
   name: host
   backends: [ssh, ssh_readonly, process]
-  capabilities: [show, send, put, get, on_terminal, guarded]
+  capabilities: [show, send, put, put_file, put_any, put_near, get, on_terminal, attended, held, guarded]
   actions:
     show: {effect: read, command: systemctl, args: [show, "{unit}"]}
     send: {effect: change, command: tee, args: [/tmp/x], stdin: "{unit}", cwd: /srv/app, env: {LANG: C}}
     put: {transfer: {operation: put, path: "/etc/{target}.conf", content: "unit={unit}\\n", mode: "0644"}}
+    put_file: {transfer: {operation: put, path: /srv/app.bin, file: "/srv/{target}.bin"}}
+    put_any: {transfer: {operation: put, path: /srv/app.bin, file: "/srv/{unit}"}}
+    put_near: {transfer: {operation: put, path: /srv/app.bin, file: app.bin}}
     get: {effect: read, transfer: {operation: get, path: /etc/hostname}}
     on_terminal: {effect: read, command: stty, args: [size], tty: {columns: 80, rows: 24}}
+    attended: {effect: destroy, command: bash, args: ["-l"], tty: {attended: true}, isolation: none}
+    held: {effect: read, command: id, args: [], isolation: rlimits}
     guarded: {effect: read, command: sudo, args: [id]}
 """,
 }
@@ -94,10 +99,13 @@ environment:
     request = PlanRequest(
         intent="look",
         target="db-1",
-        mode=Mode.APPLY if action in ("send", "put") else Mode.READ_ONLY,
+        mode=Mode.APPLY if action in ("send", "attended") or action.startswith("put") else Mode.READ_ONLY,
         parameters={"unit": unit},
     )
-    draft = compile_plan(request, profile, environment(text), REACHED, Files(files or {}))
+    there = digest_of(b"app") if files is None else None
+    draft = compile_plan(
+        request, profile, environment(text), REACHED, Files(files or {}), observed=lambda path: there
+    )
     (step,) = draft.steps
     assert isinstance(step, CallStep)
     return step
@@ -139,6 +147,20 @@ def test_input_folder_environment_and_terminal_become_part_of_the_command() -> N
     assert shown == {"argv": ["stty", "size"], "columns": 80, "rows": 24}
 
 
+def test_a_person_may_have_the_keys_of_a_terminal_which_the_plan_says() -> None:
+    step = planned("attended")
+
+    assert exchange(step).message["command"] == {
+        "argv": ["bash", "-l"], "columns": 80, "rows": 24, "attended": True,
+    }  # fmt: skip
+    assert (step.call.effect, step.isolation) == (Effect.DESTROY, Isolation.NOT_APPLICABLE)
+
+
+def test_nothing_is_held_on_another_host_that_only_this_one_can_hold() -> None:
+    with pytest.raises(ConnectorRefused, match="isolation"):
+        planned("held")
+
+
 def test_a_transfer_is_a_change_where_it_puts() -> None:
     put, get = planned("put"), planned("get")
 
@@ -149,6 +171,27 @@ def test_a_transfer_is_a_change_where_it_puts() -> None:
         "mode": "0644",
     }
     assert (put.call.effect, get.call.effect) == (Effect.CHANGE, Effect.READ)
+
+
+def test_a_file_that_is_put_stands_in_the_plan_with_its_digest() -> None:
+    assert exchange(planned("put_file")).message["transfer"] == {
+        "operation": "put",
+        "path": "/srv/app.bin",
+        "file": "/srv/db-1.bin",
+        "digest": digest_of(b"app"),
+    }
+
+
+def test_who_asks_does_not_choose_which_file_is_put() -> None:
+    with pytest.raises(ConnectorRefused, match="for the profile and the environment to say"):
+        planned("put_any")
+
+
+def test_a_file_to_put_has_to_be_there() -> None:
+    with pytest.raises(ConnectorRefused, match="no file at"):
+        planned("put_file", files={})
+    with pytest.raises(ConnectorRefused, match="no file at"):
+        planned("put_near")
 
 
 def test_a_read_only_backend_puts_nothing() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-STOP_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 60.0
 JSON: Final = {"Content-Type": "application/json"}
 
 Body = Mapping[str, object]

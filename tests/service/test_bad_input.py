@@ -69,7 +69,7 @@ def test_too_much_is_not_read(service: Running) -> None:
 
 
 def test_too_much_in_chunks_is_not_read_either(service: Running) -> None:
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as line:
         line.sendall(
             b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n"

@@ -16,7 +16,7 @@ from rexecop.app.settings import load_settings
 from tests.service.counting import HELD, RAN
 from tests.service.running import Running, at_once, running
 
-WAIT_SECONDS: Final = 20.0
+WAIT_SECONDS: Final = 60.0
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ class Key:
 
     def wait_for(self, size: int) -> bool:
         with self.reached:
-            return self.reached.wait_for(lambda: any(done[0] >= size for done in self.signed), timeout=30)
+            return self.reached.wait_for(lambda: any(done[0] >= size for done in self.signed), timeout=60)
 
 
 @pytest.fixture

@@ -99,8 +99,9 @@ def _read_classes(classes: Json) -> dict[Isolation, Probe] | None:
 
 
 def _machine() -> str:
-    """Return what a measurement holds for: this boot, this user, this bubblewrap."""
-    return f"{boot_id()}:{os.getuid()}:{shutil.which('bwrap') or 'no-bwrap'}"
+    """Return what a measurement holds for: this boot, this user, this bubblewrap, this gVisor."""
+    found = ":".join(shutil.which(name) or f"no-{name}" for name in ("bwrap", "runsc"))
+    return f"{boot_id()}:{os.getuid()}:{found}"
 
 
 class LazyLanes(Mapping[str, Lane]):

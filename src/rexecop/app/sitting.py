@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rexecop.app.cast import asciicast
 from rexecop.app.errors import SessionUnknown
 from rexecop.app.isolation import LazyLanes
-from rexecop.lanes.seat import Seat, look_on
-from rexecop.proof.call import ProcessRequest
+from rexecop.lanes.seat import Seat, is_attended, look_on
 from rexecop.proof.records import Attempt, Outcome, Stretch
 from rexecop.proof.records.plan import CallStep
 
@@ -71,8 +70,7 @@ def film(reading: Reading, operation: str) -> Iterator[str]:
 
 
 def _attended(step: object) -> bool:
-    request = step.call.request if isinstance(step, CallStep) else None
-    return isinstance(request, ProcessRequest) and request.tty is not None and request.tty.attended
+    return isinstance(step, CallStep) and is_attended(step.call)
 
 
 def _door(root: Path, number: int) -> Path:

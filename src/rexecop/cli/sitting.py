@@ -36,7 +36,8 @@ def sit_at(session: Session, operation: str) -> int:
     async def work(instance: Instance) -> OperationView:
         found = instance.resolve(operation)
         sit(instance, found, keys, screen)
-        session.note(f"recorded: everything shown is kept; `rexecop terminal --join {operation}` looks on")
+        number = instance.status(found).number
+        session.note(f"recorded: everything shown is kept; `rexecop terminal --join {number}` looks on")
         with _raw(keys):
             return await instance.start(found)
 

@@ -17,11 +17,12 @@ from rexecop.governance.permits import mint as mint_permit
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.gate import Dispatch, Gate
 from rexecop.lanes.port import Lane, LaneResult
+from rexecop.lanes.seat import is_attended
 from rexecop.lanes.targets import Attestation, Quota, Seen
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.next import Make, fact_in
 from rexecop.operations.ports import Ids, TargetHead
-from rexecop.proof.call import Call, Limits, ProcessRequest, call_digest, route_of
+from rexecop.proof.call import Limits, call_digest, route_of
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
@@ -169,7 +170,7 @@ class Caller:
 
     def _streaming(self, make: Make, attempt: Digest) -> Streaming | None:
         lane = self.lanes.get(route_of(make.call.request))
-        if lane is None or not (lane.capabilities.streams or _is_attended(make.call)):
+        if lane is None or not (lane.capabilities.streams or is_attended(make.call)):
             return None
         return Streaming(session=self.session, ids=self.ids, attempt=attempt)
 
@@ -227,7 +228,7 @@ class Caller:
     def _limits(self, make: Make) -> Limits:
         """Return the step's limits, cut to what the terms oblige to; a session ends with its ticket."""
         kept, limits = self.session.op.terms_in_force.obligations, make.step.limits
-        if _is_attended(make.call):
+        if is_attended(make.call):
             ticket = self.session.op.sealed_ticket.record
             assert isinstance(ticket, Ticket)
             left = ticket.expires - self.session.judged_now()
@@ -274,12 +275,6 @@ class Caller:
         if name is None:
             return output.data or {}
         return self.normalize(name, {make.step.id: output})
-
-
-def _is_attended(call: Call) -> bool:
-    """Return whether a person has the keys of the call's terminal."""
-    request = call.request
-    return isinstance(request, ProcessRequest) and request.tty is not None and request.tty.attended
 
 
 def _held_to(expected: Expectation | None, facts: Mapping[str, Json], result: LaneResult) -> LaneResult:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from rexecop.lanes.egress import Egress
 from rexecop.lanes.output import Stream, raw_limit
 from rexecop.lanes.script import script_files
-from rexecop.lanes.seat import Seat
+from rexecop.lanes.seat import LocalLine, Seat
 from rexecop.lanes.spawning import memory_file
 from rexecop.lanes.typist import Typist, open_terminal
 from rexecop.proof.call import Limits, ProcessRequest
@@ -61,14 +61,10 @@ class Channels:
             self.given.append(egress.link())
 
     async def sit(self) -> None:
-        """Give the terminal to the person whose seat it is, if there is one.
-
-        Raises:
-            OSError: nobody could look on.
-        """
+        """Give the terminal to the person whose seat it is, if there is one."""
         if self._seat is not None:
             program, self._program = self._program, -1
-            await self._seat.sit(program)
+            await self._seat.sit(LocalLine(program))
 
     def start(self, notify: Callable[[], None]) -> None:
         """Listen, and type what is to be typed."""

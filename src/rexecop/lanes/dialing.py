@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from rexecop.lanes.errors import Broken, RedirectRefused, RequestRefused
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.http import check, target_of
+from rexecop.lanes.http import check, headers_of, target_of
 from rexecop.lanes.messages.http import Addresses, HttpMessage, Origin
 from rexecop.proof.call import ExchangeRequest
 from rexecop.proof.vocabulary import Ended
@@ -34,7 +34,6 @@ class Dialer:
         import aiohttp
         from yarl import URL
 
-        from rexecop.lanes.http_call import headers_of
         from rexecop.lanes.http_connect import Rules, session
 
         request = exchange.call.request

@@ -8,6 +8,7 @@ was lost on a kept connection goes out once more. Kept connections are for reads
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -156,3 +157,28 @@ def body_of(message: HttpMessage) -> tuple[bytes | None, str | None]:
 def without_identity(tls: Tls | None) -> Tls | None:
     """Return `tls` for another origin than the one the call is for: it learns nothing about us."""
     return None if tls is None else replace(tls, identity=None, server_name=None)
+
+
+OURS: Final[Mapping[str, str]] = {
+    "User-Agent": "rexecop",
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip, deflate",
+}
+
+
+def headers_of(message: HttpMessage) -> tuple[dict[str, str], tuple[bytes, ...]]:
+    """Return the headers of `message`, and what in them is secret beside the secrets themselves."""
+    given = dict(message.headers or {})
+    lower = {name.lower() for name in given}
+    headers = {name: value for name, value in OURS.items() if name.lower() not in lower} | given
+    if message.key is not None:
+        headers[message.key.header] = message.key.value
+    auth = message.auth
+    if auth is None:
+        return headers, ()
+    if auth.scheme == "header":
+        return {**headers, auth.name: auth.value}, ()
+    if auth.scheme == "bearer":
+        return {**headers, "Authorization": f"Bearer {auth.value}"}, ()
+    packed = b64encode(f"{auth.name}:{auth.value}".encode())
+    return {**headers, "Authorization": f"Basic {packed.decode()}"}, (packed,)

@@ -12,6 +12,7 @@ import msgspec
 
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.http import HttpMessage, Pages
+from rexecop.lanes.output import Redactor
 from rexecop.proof.vocabulary import Effect, Ended
 
 PIECE_BYTES: Final = 1 << 16  # Unpacked at once.
@@ -211,3 +212,27 @@ def cursor_of(value: object, pages: Pages) -> str | None:
     if isinstance(found, bool) or not isinstance(found, str | int):
         return None
     return str(found) or None
+
+
+class Shown:
+    """What may be shown of a body: secrets taken out, cut to the limit, all of it counted."""
+
+    def __init__(self, limit: int, secrets: tuple[bytes, ...]) -> None:
+        self.count = 0
+        self.kept = bytearray()
+        self._limit = limit
+        self._redactor = Redactor(secrets)
+
+    @property
+    def redactions(self) -> int:
+        return self._redactor.redactions
+
+    def take(self, data: bytes | None) -> bytes:
+        """Return what may be shown of `data`, or at the end (None) of what was held back."""
+        self.count += len(data or b"")
+        if len(self.kept) >= self._limit:
+            return b""
+        shown = self._redactor.finish() if data is None else self._redactor.feed(data)
+        shown = shown[: self._limit - len(self.kept)]
+        self.kept += shown
+        return shown

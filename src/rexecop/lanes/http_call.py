@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from aiohttp import (
@@ -20,17 +18,16 @@ from aiohttp import (
     ClientSession,
     ServerDisconnectedError,
 )
-from yarl import URL
 
 from rexecop.lanes.errors import ClearanceRefused, RequestRefused
 from rexecop.lanes.exchange import MESSAGE_LENGTH_MAX, measured, without_answer
 from rexecop.lanes.failures import Failure, describe
-from rexecop.lanes.http import body_of, target_of, without_identity
+from rexecop.lanes.http import OURS, body_of, headers_of, without_identity
 from rexecop.lanes.http_answer import (
     AnswerRefused,
+    Shown,
     Unpacker,
     check_error,
-    cursor_of,
     items_of,
     read_json,
     retry_after_ms,
@@ -39,16 +36,9 @@ from rexecop.lanes.http_answer import (
     write_json,
 )
 from rexecop.lanes.http_connect import LEAVE, Leave, Rules, reason_of, session
-from rexecop.lanes.messages.http import (
-    PORTS,
-    READ_METHODS,
-    Addresses,
-    HttpMessage,
-    Origin,
-    Pages,
-    problem_of_origin,
-)
-from rexecop.lanes.output import Redactor, raw_limit
+from rexecop.lanes.http_where import Where, address_of, next_page, redirected
+from rexecop.lanes.messages.http import Addresses, HttpMessage, Pages
+from rexecop.lanes.output import raw_limit
 from rexecop.lanes.port import Chunk, Clearance, LaneEvent, LaneResult
 from rexecop.proof.call import Call, Limits
 from rexecop.proof.canonical import Json
@@ -59,9 +49,6 @@ PROTECTION: Final = (
     "leave-before-write"  # Leave is asked for with the connection open, before its first byte.
 )
 
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_SAME_METHOD: Final = frozenset({307, 308})
-
 
 class Pools(Protocol):
     """Where sessions come from that outlive the call."""
@@ -69,15 +56,6 @@ class Pools(Protocol):
     def pooled(self, rules: Rules) -> ClientSession:
         """Return the session for calls under `rules`."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Where:
-    """What one request goes to; `trusted` says that credentials, headers and body of the call go there."""
-
-    origin: Origin
-    url: URL
-    trusted: bool
 
 
 class HttpCall:
@@ -98,7 +76,7 @@ class HttpCall:
         self._message = message
         self._headers, basic = headers_of(message)
         self._leave = Leave(clearance=clearance, again=call.effect is Effect.READ)
-        self._output = _Output(limits.output_bytes, (*secrets, *basic))
+        self._output = Shown(limits.output_bytes, (*secrets, *basic))
         self._own: ClientSession | None = None
         self._response: ClientResponse | None = None
         self._started = time.monotonic()
@@ -115,12 +93,7 @@ class HttpCall:
         """
         self._deadline = asyncio.get_running_loop().time() + self._limits.timeout_ms / 1000
         try:
-            here = _Where(
-                origin=self._message.origin,
-                url=URL(self._message.origin.text + target_of(self._message), encoded=True),
-                trusted=True,
-            )
-            response, where = await self._answered(here)
+            response, where = await self._answered(address_of(self._message))
             ended, failure = verdict(self._message, response.status, self._call.effect)
             if ended is not Ended.OK:
                 # Its status says how it ended, whatever becomes of the rest.
@@ -156,12 +129,14 @@ class HttpCall:
 
     # --- requests ---
 
-    async def _answered(self, where: _Where) -> tuple[ClientResponse, _Where]:
+    async def _answered(self, where: Where) -> tuple[ClientResponse, Where]:
         """Return the answer of `where` and where it came from, redirects followed that may be."""
         seen = {where.url}
         while True:
             response = await self._send(where)
-            following = self._followed(response, where) if len(seen) <= self._redirects_max else None
+            following = None
+            if len(seen) <= self._redirects_max:
+                following = redirected(self._message, self._call.effect, response, where)
             if following is None or following.url in seen:
                 return response, where
             response.close()
@@ -173,11 +148,11 @@ class HttpCall:
     def _redirects_max(self) -> int:
         return 0 if self._message.redirects is None else self._message.redirects.most
 
-    async def _send(self, where: _Where) -> ClientResponse:
+    async def _send(self, where: Where) -> ClientResponse:
         """Send one request to `where` and return its answer, of which the head was read."""
         message, leave = self._message, self._leave
         data, media = body_of(message) if where.trusted else (None, None)
-        headers = self._headers if where.trusted else _OURS
+        headers = self._headers if where.trusted else OURS
         if media is not None and not any(name.lower() == "content-type" for name in headers):
             headers = {**headers, "Content-Type": media}
         leave.begin()
@@ -204,7 +179,7 @@ class HttpCall:
         self._status = response.status
         return response
 
-    def _session(self, where: _Where) -> ClientSession:
+    def _session(self, where: Where) -> ClientSession:
         tls = self._message.tls if where.trusted else without_identity(self._message.tls)
         rules = Rules(
             secure=where.origin.scheme == "https",
@@ -218,23 +193,6 @@ class HttpCall:
             # Our own key is a secret: it lives as long as the call.
             self._own = session(rules)
         return self._own
-
-    def _followed(self, response: ClientResponse, where: _Where) -> _Where | None:
-        """Return where `response` points to, if the call may go there; it keeps its method in any case."""
-        if response.status not in _REDIRECTS or self._message.redirects is None:
-            return None
-        plain = self._call.effect is Effect.READ and self._message.method in READ_METHODS
-        if not plain and response.status not in _SAME_METHOD:
-            return None
-        try:
-            url, origin = _read_url(response.headers.get("Location", ""), where.url)
-        except ValueError:
-            return None
-        if origin == where.origin:
-            return _Where(origin=origin, url=url, trusted=where.trusted)
-        if not plain or origin not in self._message.redirects.origins:
-            return None
-        return _Where(origin=origin, url=url, trusted=False)
 
     # --- bodies ---
 
@@ -289,7 +247,7 @@ class HttpCall:
         body, value = await self._parsed(response)
         return write_json(unwrapped(value, self._message.unwrap)) if self._message.unwrap else body
 
-    async def _paged(self, response: ClientResponse, where: _Where, pages: Pages) -> bytes:
+    async def _paged(self, response: ClientResponse, where: Where, pages: Pages) -> bytes:
         """Return the entries of all pages, with whether there were more of them than are read.
 
         Raises:
@@ -303,7 +261,7 @@ class HttpCall:
             count += 1
             size += len(body)
             items += found
-            following = self._next_page(response, value, where, pages, empty=not found, count=count)
+            following = next_page(self._message, response, value, where, empty=not found, count=count)
             more = following is not None
             if following is None or count >= pages.most or size > self._limits.output_bytes:
                 break
@@ -319,34 +277,6 @@ class HttpCall:
                 )
         self._leave.facts |= {"pages": count, "truncated": more}
         return write_json({"items": items, "pages": count, "truncated": more})
-
-    def _next_page(
-        self, response: ClientResponse, value: object, where: _Where, pages: Pages, *, empty: bool, count: int
-    ) -> _Where | None:
-        """Return where the next page is; None after the last.
-
-        Raises:
-            AnswerRefused: it is at another origin.
-        """
-        if pages.by in ("link", "next"):
-            link = response.links.get("next")
-            text = cursor_of(value, pages) if pages.by == "next" else str(link["url"]) if link else None
-            if text is None:
-                return None
-            try:
-                url, origin = _read_url(text, where.url)
-            except ValueError:
-                raise AnswerRefused(Failure.PROTOCOL_ERROR, f"page {count} names no next page") from None
-            if origin != where.origin:
-                what = f"page {count} leads to `{origin.text}`, another origin"
-                raise AnswerRefused(Failure.PROTOCOL_ERROR, what)
-            return _Where(origin=origin, url=url, trusted=where.trusted)
-        asked = cursor_of(value, pages) if pages.by == "cursor" else str(pages.first + count)
-        if asked is None or (pages.by == "page" and empty):
-            return None
-        target = target_of(self._message, {pages.parameter: (asked,)})
-        url = URL(where.origin.text + target, encoded=True)
-        return _Where(origin=where.origin, url=url, trusted=where.trusted)
 
     # --- events ---
 
@@ -416,68 +346,3 @@ class HttpCall:
             if wait is not None:
                 facts["retry_after_ms"] = wait
         return facts
-
-
-def _read_url(text: str, base: URL) -> tuple[URL, Origin]:
-    """Return the URL `text` is, seen from `base`, and its origin.
-
-    Raises:
-        ValueError: it is none, or names a user.
-    """
-    if not text or not text.isascii() or not text.isprintable() or "\\" in text:
-        raise ValueError("no URL")
-    url = base.join(URL(text, encoded=True)).with_fragment(None)
-    port = url.port or PORTS.get(url.scheme, 0)
-    origin = Origin(scheme=url.scheme, host=(url.raw_host or "").lower(), port=port)
-    if url.raw_user is not None or url.raw_password is not None or problem_of_origin(origin) is not None:
-        raise ValueError("no URL of an origin")
-    return url, origin
-
-
-class _Output:
-    """What may be shown of a body: secrets taken out, cut to the limit, all of it counted."""
-
-    def __init__(self, limit: int, secrets: tuple[bytes, ...]) -> None:
-        self.count = 0
-        self.kept = bytearray()
-        self._limit = limit
-        self._redactor = Redactor(secrets)
-
-    @property
-    def redactions(self) -> int:
-        return self._redactor.redactions
-
-    def take(self, data: bytes | None) -> bytes:
-        """Return what may be shown of `data`, or at the end (None) of what was held back."""
-        self.count += len(data or b"")
-        if len(self.kept) >= self._limit:
-            return b""
-        shown = self._redactor.finish() if data is None else self._redactor.feed(data)
-        shown = shown[: self._limit - len(self.kept)]
-        self.kept += shown
-        return shown
-
-
-_OURS: Final[Mapping[str, str]] = {
-    "User-Agent": "rexecop",
-    "Accept": "*/*",
-    "Accept-Encoding": "gzip, deflate",
-}
-
-
-def headers_of(message: HttpMessage) -> tuple[dict[str, str], tuple[bytes, ...]]:
-    """Return the headers of `message`, and what in them is secret beside the secrets themselves."""
-    given = dict(message.headers or {})
-    lower = {name.lower() for name in given}
-    headers = {name: value for name, value in _OURS.items() if name.lower() not in lower} | given
-    if message.key is not None:
-        headers[message.key.header] = message.key.value
-    auth = message.auth
-    if auth is None:
-        return headers, ()
-    if auth.scheme == "header":
-        return {**headers, auth.name: auth.value}, ()
-    if auth.scheme == "bearer":
-        return {**headers, "Authorization": f"Bearer {auth.value}"}, ()
-    packed = b64encode(f"{auth.name}:{auth.value}".encode())
-    return {**headers, "Authorization": f"Basic {packed.decode()}"}, (packed,)

@@ -111,7 +111,7 @@ def check_address(text: str, policy: Addresses) -> None:
     elif listed and address not in listed:
         wrong = "is not among those listed"
     elif not (address.is_global or policy.private or listed):
-        wrong = "is not public, and the connection does not say that it may be"
+        wrong = "is not public; `allow_private` or `addresses` of the connection says which may be reached"
     if wrong is not None:
         raise RequestRefused(Failure.ADDRESS_REFUSED, f"address `{text:.60}` {wrong}")
 

@@ -32,6 +32,7 @@ from rexecop.lanes.child import (
     limits_in_force,
     places,
 )
+from rexecop.lanes.gvisor import GVISOR, Box
 from rexecop.lanes.handover import IDLE, drain, receive
 from rexecop.lanes.scout import scout
 from rexecop.lanes.wire import Launch
@@ -110,6 +111,7 @@ class _Kept:
         self._given = given
         self._link = -1
         self._group: Group | None = None
+        self._box: Box | None = None
         self._buffer = bytearray()
         self._ended: dict[int, int] = {}
         self._main = 0
@@ -130,6 +132,8 @@ class _Kept:
         asks = asks or bool(launch.address_bytes or launch.file_bytes or launch.user_processes)
         if launch.isolation.startswith(BUBBLEWRAP):
             self._run_bubblewrap(launch, stdio)
+        elif launch.isolation == GVISOR:
+            self._run_gvisor(launch, stdio)
         elif launch.isolation == "none" and not asks:
             self._run_plain(launch, stdio)
         else:
@@ -140,6 +144,8 @@ class _Kept:
         empty = proctree.kill_below(os.getpid(), self._ended)
         if self._group is not None:
             self._group.end()
+        if self._box is not None and empty:
+            self._box.remove()
         self._close(*self._opened)
         os.chdir("/")
         return empty
@@ -210,6 +216,19 @@ class _Kept:
         os.write(go_write, b"1")
         self._close(go_write)
         self._watch_to_end(launch, status_read, report_read)
+
+    def _run_gvisor(self, launch: Launch, stdio: tuple[int, int, int]) -> None:
+        """Make the sandbox, take what its first process found inside, and let it go at the word."""
+        box = self._box = Box(launch.argv[0])
+        self._spawn(launch, box.argv(launch.program), stdio)
+        deadline = time.monotonic() + SETUP_MS_MAX / 1000
+        while (found := box.report()) is None:
+            if time.monotonic() > deadline or self._main in self._reap():
+                raise Unstarted(wire.refusal("isolation", 0, "gVisor did not make the sandbox"))
+            time.sleep(MEASURE_PAUSE_SECONDS)
+        self._ask(found)
+        box.let_go()
+        self._watch_to_end(launch)
 
     def _made(self, launch: Launch) -> Group:
         try:
@@ -338,8 +357,9 @@ class _Kept:
 
     def _watch_to_end(self, launch: Launch, status_read: int = -1, report_read: int = -1) -> None:
         reason = self._watch(launch)
-        # Under bubblewrap the first process inside is still ending then; it takes everything with it.
-        left = len(proctree.descendants(os.getpid())) if status_read < 0 else 0
+        # A sandbox is still ending then; its first process takes everything with it.
+        bare = status_read < 0 and self._box is None
+        left = len(proctree.descendants(os.getpid())) if bare else 0
         empty = proctree.kill_below(os.getpid(), self._ended)
         facts = {"reason": reason, "left": str(left), "tree_empty": str(empty).lower()}
         if self._group is not None:
@@ -349,6 +369,9 @@ class _Kept:
         if status is not None:
             code = os.waitstatus_to_exitcode(status)
             facts["signal" if code < 0 else "status"] = str(abs(code))
+        if self._box is not None and (number := self._box.failed()):
+            self.say(wire.refusal("exec", number, os.strerror(number)))
+            return
         if status_read >= 0:
             # Bubblewrap says how the program ended only if the program was executed.
             facts["executed"] = str(reason != "exit" or bool(_EXIT_CODE.search(_now(status_read)))).lower()

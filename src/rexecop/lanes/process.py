@@ -32,7 +32,7 @@ from rexecop.lanes.sandbox import (
     why_not_reached,
 )
 from rexecop.lanes.script import check_script, script_argv
-from rexecop.lanes.seat import Seat
+from rexecop.lanes.seat import UNATTENDED, Seat
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.spawning import Keeper, Spawner
 from rexecop.lanes.targets import Attestation, attest_local
@@ -149,8 +149,7 @@ class _Run:
             SpawnerLost, OSError: the machinery failed. In all cases nothing was executed.
         """
         if self._request.tty is not None and self._request.tty.attended and self._lane.seat is None:
-            what = "nobody sits at the terminal: run it by `rexecop terminal --operation ID`"
-            raise RequestRefused(Failure.LANE_UNAVAILABLE, what)
+            raise RequestRefused(Failure.LANE_UNAVAILABLE, UNATTENDED)
         argv = [_filled(text, secrets) for text in self._request.argv]
         env = self._environment(secrets)
         stdin = None if self._request.stdin is None else _filled(self._request.stdin, secrets)

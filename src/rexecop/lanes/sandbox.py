@@ -14,10 +14,11 @@ from rexecop.lanes import cgroup, scout
 from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.format import check_format
+from rexecop.lanes.gvisor import GATE, NOTHING, PLACE, WAITER
 from rexecop.lanes.landlock import readable_around
 from rexecop.lanes.wire import REPORT_FD, Launch
 from rexecop.proof.call import Call, Limits, ProcessRequest, ResourceLimits
-from rexecop.proof.canonical import Json
+from rexecop.proof.canonical import Json, canonical_bytes
 from rexecop.proof.egress import holds_egress
 from rexecop.proof.records.outcome import EGRESS_LIST
 from rexecop.proof.vocabulary import CONFINING, PRIVATE_NETWORK, Effect, Grade, Isolation
@@ -31,8 +32,18 @@ ALLOWED: Final = "allowed"
 FILE_BYTES_MAX: Final = 1 << 30  # No action writes a larger file by accident; a full disk stops everyone.
 NEIGHBOURS_MAX: Final = 2_048  # Rules Landlock takes in a few milliseconds; past it hiding is not done.
 LANDLOCK_VERSION_CONTAINED: Final = 6  # From here on signals to the outside are denied too.
+GVISOR_PROCESSES: Final = (
+    8  # What gVisor itself starts, and its own process for each of the first few inside.
+)
 WRAPPERS: Final = 2  # bubblewrap outside and bubblewrap as the first process inside
 
+_RLIMITS: Final = {
+    "address_bytes": "RLIMIT_AS",
+    "file_bytes": "RLIMIT_FSIZE",
+    "cpu_seconds": "RLIMIT_CPU",
+    "open_files": "RLIMIT_NOFILE",
+    "user_processes": "RLIMIT_NPROC",
+}
 _OTHER_NAMESPACES: Final = ("mnt", "pid", "net", "ipc", "uts")
 _INIT_CONTROL: Final = "/run/initctl"
 # Gives the program the terminal as its own: bubblewrap keeps a session around it that must not hear Ctrl-C.
@@ -64,6 +75,11 @@ def find_program(name: str, path: str) -> str:
     if files:
         raise RequestRefused(Failure.PERMISSION_DENIED, f"`{files[0]:.200}` may not be executed")
     raise RequestRefused(Failure.NOT_FOUND, f"program `{name:.200}` does not exist")
+
+
+def find_gvisor() -> str | None:
+    """Return the file of gVisor, or None if it is not installed."""
+    return shutil.which("runsc", path=SAFE_PATH)
 
 
 def find_bubblewrap() -> str | None:
@@ -104,7 +120,7 @@ def prepare(
     facts: dict[str, Json] = {"executable": program}
     existing = [os.path.realpath(path) for path in given.hidden if os.path.exists(path)]
     readable: list[str] = ["/"]
-    hides = isolation in PRIVATE_NETWORK
+    hides = isolation in PRIVATE_NETWORK or isolation is Isolation.GVISOR
     if isolation is Isolation.LANDLOCK_SECCOMP and existing:
         around = readable_around(existing, NEIGHBOURS_MAX)
         hides = around is not None
@@ -120,12 +136,20 @@ def prepare(
     if isolation is Isolation.BUBBLEWRAP_CGROUP and not cgroups:
         what = "no control group with bounds on memory and processes is delegated to this user"
         raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, what)
+    sandboxed = isolation in PRIVATE_NETWORK
+    kernel_limits = _kernel_limits(request.rlimits or ResourceLimits(), isolation, limits)
+    if isolation is Isolation.GVISOR:
+        sandboxed = True
+        start, arguments = (
+            find_gvisor() or "",
+            [_bundle(request, given, program, cwd, existing, kernel_limits)],
+        )
     launch = Launch(
         isolation=isolation.value,
         program=start,
         argv=arguments,
-        env=dict(given.env),
-        cwd="/" if isolation in PRIVATE_NETWORK else cwd,
+        env={} if isolation is Isolation.GVISOR else dict(given.env),
+        cwd="/" if sandboxed else cwd,
         readable=readable,
         writable=list(request.writable),
         groups=[str(group) for group in groups],
@@ -134,9 +158,9 @@ def prepare(
         skip=WRAPPERS if isolation in PRIVATE_NETWORK else 0,
         timeout_ms=limits.timeout_ms,
         grace_ms=limits.grace_ms,
-        processes=limits.processes,
+        processes=limits.processes + (GVISOR_PROCESSES if isolation is Isolation.GVISOR else 0),
         memory_bytes=limits.memory_bytes or 0,
-        **_kernel_limits(request.rlimits or ResourceLimits(), isolation, limits),
+        **kernel_limits,
         umask=int(request.umask or DEFAULT_UMASK, 8),
         uid=uid,
         gid=gid,
@@ -163,6 +187,52 @@ def _wrapped(
     return start, [os.fsencode(text) for text in [start, *options, "--", *inner]]
 
 
+def _bundle(
+    request: ProcessRequest,
+    given: Given,
+    program: str,
+    cwd: str,
+    hidden: Sequence[str],
+    kernel_limits: Mapping[str, int],
+) -> bytes:
+    """Return the configuration (OCI) of a sandbox of gVisor that runs `program` behind its gate.
+
+    Everything is read-only, nothing shared but `writable`, `hidden` covered last.
+    """
+    args = [os.path.realpath(sys.executable), "-I", "-S", "-B", "-c", WAITER]
+    try:
+        args += [str(int(request.umask or DEFAULT_UMASK, 8)), program]
+        args += [word.decode() for word in given.argv]
+        env = [f"{name.decode()}={value.decode()}" for name, value in given.env.items()]
+    except UnicodeDecodeError:
+        raise RequestRefused(Failure.UNSUPPORTED, "class `gvisor` carries words in UTF-8 only") from None
+    binds = [(GATE, PLACE.decode()), *((path, path) for path in request.writable)]
+    binds += [(path, NOTHING) for path in hidden if not os.path.isdir(path)]
+    covered = [path for path in hidden if os.path.isdir(path)]
+    rlimits = {_RLIMITS[name]: value for name, value in kernel_limits.items() if value}
+    config: Json = {
+        "ociVersion": "1.0.0",
+        "hostname": "localhost",
+        "root": {"path": "/", "readonly": True},
+        "process": {
+            "args": [*args],
+            "env": [*env],
+            "cwd": cwd,
+            "user": {"uid": os.getuid(), "gid": os.getgid()},
+            "capabilities": {},
+            "noNewPrivileges": True,
+            "rlimits": [{"type": name, "soft": value, "hard": value} for name, value in rlimits.items()],
+        },
+        "mounts": [
+            {"type": "proc", "source": "proc", "destination": "/proc"},
+            *({"type": "bind", "source": source, "destination": path} for path, source in binds),
+            *({"type": "tmpfs", "source": "tmpfs", "destination": path} for path in covered),
+        ],
+        "linux": {"namespaces": [{"type": name} for name in ("pid", "network", "ipc", "uts", "mount")]},
+    }
+    return canonical_bytes(config)
+
+
 def _kernel_limits(asked: ResourceLimits, isolation: Isolation, limits: Limits) -> dict[str, int]:
     """Return the limits on each process: those asked for, in every class but `none` also our own."""
     held = isolation is not Isolation.NONE
@@ -181,9 +251,14 @@ def _kernel_limits(asked: ResourceLimits, isolation: Isolation, limits: Limits) 
 def _check_class(request: ProcessRequest, isolation: Isolation) -> None:
     """Return only if `isolation` is a class that can do what `request` asks of it."""
     if isolation is Isolation.GVISOR:
-        found = shutil.which("runsc", path=SAFE_PATH)
-        what = "this lane starts nothing under gVisor" if found else "gVisor (`runsc`) is not installed"
-        raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, what)
+        asked = (request.tty, request.script, request.user)
+        if find_gvisor() is None:
+            raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, "gVisor (`runsc`) is not installed")
+        if os.geteuid() != 0:
+            raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, "gVisor takes a runner of root")
+        if any(part is not None for part in asked):
+            what = "class `gvisor` has neither terminals nor pinned scripts nor other users"
+            raise RequestRefused(Failure.UNSUPPORTED, what)
     if request.egress is not None and not holds_egress(isolation, request.egress):
         hosts = ", ".join(request.egress) or "no host"
         what = f"class `{isolation}` cannot keep a program to {hosts:.200}"
@@ -247,7 +322,11 @@ def why_not_reached(isolation: Isolation, facts: Mapping[str, str], host: Mappin
     A value that could not be measured contradicts.
     """
     wanted: dict[str, str] = {}
-    if isolation is not Isolation.NONE:
+    if isolation is Isolation.GVISOR:
+        # Its own kernel grants what privileges there are, and its root is none of the host's.
+        wanted = {"gvisor": "true", "interfaces": "lo", "root_read_only": "true"}
+        wanted |= dict.fromkeys(("CapEff", "CapBnd"), "0" * 16)
+    elif isolation is not Isolation.NONE:
         wanted["NoNewPrivs"] = "1"
     if isolation is Isolation.RLIMITS and "cpu_seconds" not in facts:
         return "no limit on processor time is in force"
@@ -299,7 +378,7 @@ def network_of(isolation: Isolation, egress: Sequence[str] | None) -> str:
     """Return the network a process of a reached class has: `none`, `egress-list` or `host`."""
     if egress:
         return EGRESS_LIST
-    return "none" if isolation in CONFINING else "host"
+    return "none" if isolation in CONFINING or isolation is Isolation.GVISOR else "host"
 
 
 def grade_of(isolation: Isolation, egress: Sequence[str] | None, facts: Mapping[str, Json]) -> Grade:

@@ -1,8 +1,9 @@
 """Where a person sits at the terminal of a program: their keyboard, their screen, and who looks on.
 
-What the screen shows is what is kept: output comes here with secrets already taken out. What
-is typed goes to the program alone. Others may look on through a socket that only the same
-account can open, and what they send is not read.
+The program may run here or on another host; a `Line` leads to it. What the screen shows is what is
+kept: output comes here with secrets already taken out. What is typed goes to the program alone.
+Others may look on through a socket that only the same account can open, and what they send is not
+read.
 """
 
 from __future__ import annotations
@@ -10,15 +11,70 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
+
+from rexecop.lanes.messages.ssh import PROTOCOL as SSH
+from rexecop.proof.call import Call, ExchangeRequest, ProcessRequest, Terminal
 
 KEYS_BYTES: Final = 4096  # More than anybody types between two looks.
+UNATTENDED: Final = "nobody sits at the terminal: run it by `rexecop terminal --operation ID`"
 LOOKING_ON_MAX: Final = 16  # Each is sent everything.
 BEHIND_BYTES_MAX: Final = 1 << 20  # Who reads slower than this is left behind, not waited for.
-_SIZE_BYTES: Final = 8  # `struct winsize`
+_SIZE: Final = struct.Struct("HHHH")  # `struct winsize`
+
+
+def is_attended(call: Call) -> bool:
+    """Return whether a person has the keys of the call's terminal."""
+    request = call.request
+    if isinstance(request, ExchangeRequest) and request.protocol == SSH:
+        command = request.message.get("command")
+        return isinstance(command, dict) and command.get("attended") is True
+    return isinstance(request, ProcessRequest) and request.tty is not None and request.tty.attended
+
+
+class Line(Protocol):
+    """What leads to the terminal of a program. Nothing here waits, and nothing raises."""
+
+    def type(self, keys: bytes) -> None:
+        """Give `keys` to the program; one that takes no more loses them, as at any terminal."""
+        ...
+
+    def resize(self, size: Terminal) -> None:
+        """Tell the program that its terminal has another size."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the terminal."""
+        ...
+
+
+class LocalLine:
+    """The line to a program on this machine: `opened` is our end of its terminal, which `close` closes."""
+
+    def __init__(self, opened: int) -> None:
+        os.set_blocking(opened, False)
+        self._opened = opened
+
+    def type(self, keys: bytes) -> None:
+        """See `Line.type`."""
+        with suppress(OSError):
+            os.write(self._opened, keys)
+
+    def resize(self, size: Terminal) -> None:
+        """See `Line.resize`."""
+        import fcntl
+        import termios
+
+        with suppress(OSError):
+            fcntl.ioctl(self._opened, termios.TIOCSWINSZ, _SIZE.pack(size.rows, size.columns, 0, 0))
+
+    def close(self) -> None:
+        """See `Line.close`."""
+        os.close(self._opened)
 
 
 class Seat:
@@ -28,22 +84,35 @@ class Seat:
         self._keys = keys
         self._screen = screen
         self._door = door
-        self._program = -1
+        self._line: Line | None = None
         self._server: asyncio.Server | None = None
         self._looking_on: set[asyncio.StreamWriter] = set()
 
-    async def sit(self, program: int) -> None:
-        """Join keyboard and screen to `program`, our end of its terminal, which is closed by `leave`.
+    @property
+    def size(self) -> Terminal | None:
+        """The size of the person's terminal; None where it is none or does not tell."""
+        import fcntl
+        import termios
 
-        Raises:
-            OSError: the door cannot be opened.
+        try:
+            told = fcntl.ioctl(self._keys, termios.TIOCGWINSZ, bytes(_SIZE.size))
+        except OSError:
+            return None
+        rows, columns, _, _ = _SIZE.unpack(told)
+        return Terminal(rows=rows, columns=columns) if rows and columns else None
+
+    async def sit(self, line: Line) -> None:
+        """Join keyboard and screen to `line`, which is closed by `leave`.
+
+        Where the door cannot be opened nobody can look on, and the session is kept all the same.
         """
-        self._program = program
-        os.set_blocking(program, False)
-        self._door.unlink(missing_ok=True)
+        self._line = line
         before = os.umask(0o177)
         try:
+            self._door.unlink(missing_ok=True)
             self._server = await asyncio.start_unix_server(self._let_in, self._door)
+        except OSError:
+            pass
         finally:
             os.umask(before)
         loop = asyncio.get_running_loop()
@@ -65,19 +134,20 @@ class Seat:
 
     def leave(self) -> None:
         """Let go of the program and of everybody who looks on."""
-        if self._program < 0:
+        if self._line is None:
             return
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._keys)
         if os.isatty(self._keys):
             loop.remove_signal_handler(signal.SIGWINCH)
-        os.close(self._program)
-        self._program = -1
+        self._line.close()
+        self._line = None
         if self._server is not None:
             self._server.close()
         for writer in self._looking_on:
             writer.close()
-        self._door.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._door.unlink(missing_ok=True)
 
     def _typed(self) -> None:
         try:
@@ -88,16 +158,13 @@ class Seat:
             # The keyboard is gone: the program reads an end, as when somebody types Ctrl-D.
             asyncio.get_running_loop().remove_reader(self._keys)
             keys = b"\x04"
-        with suppress(OSError):  # A program that takes no more keys loses them, as at any terminal.
-            os.write(self._program, keys)
+        if self._line is not None:
+            self._line.type(keys)
 
     def _resized(self) -> None:
-        import fcntl
-        import termios
-
-        with suppress(OSError):
-            size = fcntl.ioctl(self._keys, termios.TIOCGWINSZ, bytes(_SIZE_BYTES))
-            fcntl.ioctl(self._program, termios.TIOCSWINSZ, size)
+        size = self.size
+        if size is not None and self._line is not None:
+            self._line.resize(size)
 
     async def _let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._looking_on) >= LOOKING_ON_MAX:

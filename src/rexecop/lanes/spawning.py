@@ -171,6 +171,10 @@ class Keeper:
         except OSError:
             pass  # Closed already, or too slow to wait for; the keeper goes on killing by itself.
         finally:
+            # Somebody may still be waiting in `receive`, to be cancelled in a moment. The loop would take the
+            # next socket with this number for the one it watches already, and never hear of it.
+            if self._socket.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
 
 

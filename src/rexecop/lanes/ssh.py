@@ -17,6 +17,7 @@ from rexecop.lanes.exchange import read_message, refused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.ssh import PROTOCOL, SshMessage, problem
 from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent
+from rexecop.lanes.seat import UNATTENDED, Seat, is_attended
 from rexecop.lanes.secrets import Lease, Secrets
 from rexecop.proof.call import Call, ExchangeRequest, Limits
 from rexecop.proof.canonical import Json
@@ -38,13 +39,14 @@ _CAPABILITIES: Final = Capabilities(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One call to make: what it says, what it may use, and what must not show in its output."""
+    """One call to make: what it says, what it may use, what must not show in its output, who sits at it."""
 
     call: Call
     message: SshMessage
     limits: Limits
     secrets: tuple[bytes, ...]
     clearance: Clearance
+    seat: Seat | None
 
 
 class SshLane:
@@ -52,8 +54,9 @@ class SshLane:
 
     name = "ssh"
 
-    def __init__(self, *, secrets: Secrets) -> None:
+    def __init__(self, *, secrets: Secrets, seat: Seat | None = None) -> None:
         self._secrets = secrets
+        self._seat = seat
         self._connections: Connections | None = None
 
     @property
@@ -78,6 +81,10 @@ class SshLane:
         if not isinstance(request, ExchangeRequest) or request.protocol != PROTOCOL:
             yield refused(Failure.UNSUPPORTED, f"`{request.kind}` is no exchange of `{PROTOCOL}`")
             return
+        seat = self._seat if is_attended(call) else None
+        if is_attended(call) and seat is None:
+            yield refused(Failure.LANE_UNAVAILABLE, UNATTENDED)
+            return
         try:
             from rexecop.lanes.ssh_command import run_command
             from rexecop.lanes.ssh_connections import Connections
@@ -94,7 +101,9 @@ class SshLane:
             except RequestRefused as error:
                 yield refused(error.failure, error.message)
                 return
-            work = Work(call=call, message=message, limits=limits, secrets=secrets, clearance=clearance)
+            work = Work(
+                call=call, message=message, limits=limits, secrets=secrets, clearance=clearance, seat=seat
+            )
             make = transfer_file if message.transfer is not None else run_command
             async with aclosing(make(work, self._connections)) as events:
                 async for event in events:

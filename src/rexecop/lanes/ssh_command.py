@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import Final
@@ -17,12 +16,12 @@ from rexecop.lanes.errors import ClearanceRefused, RequestRefused, Unreachable
 from rexecop.lanes.exchange import MESSAGE_LENGTH_MAX, measured, without_answer
 from rexecop.lanes.failures import Failure, describe
 from rexecop.lanes.messages.ssh import Command
-from rexecop.lanes.output import Stream, raw_limit
-from rexecop.lanes.port import Chunk, Clearance, LaneEvent, LaneResult
+from rexecop.lanes.port import Chunk, LaneEvent, LaneResult
 from rexecop.lanes.ssh import Work
 from rexecop.lanes.ssh_connections import Connections, Link
-from rexecop.lanes.ssh_remote import HELLO_BYTES_MAX, Hello, command_line, find_hello, killer_line
-from rexecop.proof.call import Call, Limits, call_digest
+from rexecop.lanes.ssh_remote import Hello, command_line, killer_line
+from rexecop.lanes.ssh_session import Output, RemoteLine, Session
+from rexecop.proof.call import Call, Terminal, call_digest
 from rexecop.proof.canonical import Json, digest_of
 from rexecop.proof.vocabulary import Effect, Ended
 
@@ -92,14 +91,14 @@ class _Run:
         self._late: list[Chunk] = []
         self._settled = False  # Nothing of the call is left that the lane knows of.
 
-    def _new_session(self) -> _Session:
+    def _new_session(self) -> Session:
         limits, secrets = self._work.limits, self._work.secrets
         # On a terminal both streams are one, and the wrapper speaks there too.
         speaks = self._command.wrapped
         terminal = self._command.columns > 0
-        out = _Output("stdout", limits, secrets, self._mark if speaks and terminal else None)
-        err = _Output("stderr", limits, secrets, self._mark if speaks and not terminal else None)
-        return _Session(out, err, self._cleared, self._happened.set)
+        out = Output("stdout", limits, secrets, self._mark if speaks and terminal else None)
+        err = Output("stderr", limits, secrets, self._mark if speaks and not terminal else None)
+        return Session(out, err, self._cleared, self._happened.set)
 
     def _cleared(self) -> None:
         self._work.clearance()
@@ -140,6 +139,9 @@ class _Run:
 
     async def _start(self, link: Link) -> None:
         command, session = self._command, self._session
+        size = Terminal(rows=command.rows, columns=command.columns)
+        if self._work.seat is not None:
+            size = self._work.seat.size or size
         line = command_line(command, self._mark, self._work.limits)
         loop = asyncio.get_running_loop()
         making = asyncio.create_task(
@@ -150,7 +152,7 @@ class _Run:
                 window=WINDOW_BYTES,
                 request_pty="force" if command.columns else False,
                 term_type=TERMINAL,
-                term_size=(command.columns, command.rows),
+                term_size=(size.columns, size.rows),
             )
         )
         making.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -170,11 +172,15 @@ class _Run:
                 making.cancel()
             raise
         if not command.wrapped:
-            self._write_stdin()
+            await self._give_input()
 
-    def _write_stdin(self) -> None:
+    async def _give_input(self) -> None:
+        """Write the input of the command, or have the person who is at its keys type it."""
         channel = self._session.channel
         if channel is None or channel.is_closing():
+            return
+        if self._work.seat is not None:
+            await self._work.seat.sit(RemoteLine(channel))
             return
         if self._command.stdin:
             channel.write(self._command.stdin.encode())
@@ -196,7 +202,7 @@ class _Run:
                     yield chunk
                 if not spoken and session.hello is not None:
                     spoken = True
-                    self._write_stdin()
+                    await self._give_input()
                 if session.flooded:
                     reason = Failure.OUTPUT_LIMIT
                 elif session.answered and not session.over:
@@ -211,6 +217,8 @@ class _Run:
             self._settled = True
             yield self._result(None if held else reason)
         finally:
+            if self._work.seat is not None:
+                self._work.seat.leave()
             if not self._settled:
                 await self._end_tree(link)
             if session.channel is not None:
@@ -253,6 +261,8 @@ class _Run:
 
     def _chunks(self) -> Iterator[Chunk]:
         for name, data in self._session.take():
+            if self._work.seat is not None:
+                self._work.seat.show(data)
             yield Chunk(n=self._events, stream=name, data=data)
             self._events += 1
 
@@ -319,109 +329,3 @@ _UNANSWERED: Final = {
     True: (Failure.TRANSIENT_CONNECTOR_ERROR, "the connection broke before the program had ended"),
     False: (Failure.UNKNOWN_OUTCOME, "the connection broke before the program had ended"),
 }
-
-
-class _Session(asyncssh.SSHClientSession[bytes]):
-    """What the other side says of one command. The clearance is asked between the channel and the command."""
-
-    def __init__(
-        self, out: _Output, err: _Output, clearance: Clearance, happened: Callable[[], None]
-    ) -> None:
-        self.out = out
-        self.err = err
-        self.channel: asyncssh.SSHClientChannel[bytes] | None = None
-        self.on_clear: Callable[[], None] = lambda: None
-        self.given_up = False
-        self.status: int | None = None
-        self.signal: int | None = None
-        self.answered = False
-        self.over = False
-        self._clearance = clearance
-        self._happened = happened
-        self._paused = False
-
-    @property
-    def hello(self) -> Hello | None:
-        return self.out.hello or self.err.hello
-
-    @property
-    def flooded(self) -> bool:
-        return self.out.flooded or self.err.flooded
-
-    def take(self) -> Iterator[tuple[str, bytes]]:
-        """Yield what may be shown since the last time."""
-        for stream in (self.out, self.err):
-            for data in stream.take():
-                yield stream.name, data
-        if self._paused and self.channel is not None and not self.over:
-            self._paused = False
-            self.channel.resume_reading()
-
-    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
-        self.channel = chan
-        try:
-            if self.given_up:
-                raise asyncio.CancelledError  # Nobody waits any more, so nothing is run.
-            self._clearance()
-        except BaseException:
-            chan.abort()
-            raise
-        self.on_clear()
-
-    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        stream = self.err if datatype == asyncssh.EXTENDED_DATA_STDERR else self.out
-        stream.put(data)
-        if stream.full and not self._paused and self.channel is not None:
-            self._paused = True
-            self.channel.pause_reading()
-        self._happened()
-
-    def exit_status_received(self, status: int) -> None:
-        self.status, self.answered = status, True
-        self._happened()
-
-    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
-        self.signal, self.answered = _SIGNALS.get(f"SIG{signal}", 0), True
-        self._happened()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """Nothing more comes of this command."""
-        self.over = True
-        self.out.end()
-        self.err.end()
-        self._happened()
-
-
-_SIGNALS: Final = {item.name: int(item) for item in signal.Signals}
-
-
-class _Output(Stream):
-    """One stream of a command, without what the wrapper (which knows `mark`) says on it."""
-
-    def __init__(self, name: str, limits: Limits, secrets: Sequence[bytes], mark: str | None) -> None:
-        super().__init__(name, -1, limits.output_bytes, raw_limit(limits), secrets)
-        self.hello: Hello | None = None
-        self._mark = mark
-        self._before = b""
-
-    def put(self, data: bytes) -> None:
-        """Let `data` wait to be taken, unless it is from before the wrapper spoke."""
-        if self._mark is None:
-            super().put(data)
-            return
-        self._before += data
-        found = find_hello(self._before, self._mark)
-        if found is not None or len(self._before) >= HELLO_BYTES_MAX:
-            self.hello, rest = found or (None, self._before)
-            self._mark = None
-            super().put(rest)
-
-    def end(self) -> None:
-        """Nothing more comes."""
-        if self._mark is not None:
-            self._mark = None
-            super().put(self._before)
-        self.at_end = True

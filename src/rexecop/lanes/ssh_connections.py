@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,14 @@ WAIT_SECONDS: Final = 60.0  # For a place on a connection: no permit lasts longe
 CONNECTIONS_MAX: Final = 256  # Kept open at a time, as far as nobody uses them; each is a descriptor.
 IDLE_SECONDS: Final = 60.0  # Between the steps of an operation, and not over a coffee.
 KEEPALIVE_SECONDS: Final = 15.0  # Three unanswered ones and the connection counts as broken.
+
+_RSA: Final = {"ssh-rsa": ("rsa-sha2-256", "rsa-sha2-512", "ssh-rsa")}  # One key, three ways to sign by it.
+_PLAIN: Final = (
+    "ssh-ed25519",
+    *(f"ecdsa-sha2-nistp{bits}" for bits in (521, 384, 256)),
+    *_RSA["ssh-rsa"],
+)
+_CERTIFIED: Final = tuple(f"{name}-cert-v01@openssh.com" for name in _PLAIN)
 
 
 class Link:
@@ -213,13 +222,12 @@ def _algorithms(pinned: Sequence[asyncssh.SSHKey], certificates: bool) -> list[s
 
     The others follow, because a host that shows another key than the one known shall be seen to do so.
     """
-    keys = asyncssh.public_key
     names = [
-        *(keys.get_default_certificate_algs() if certificates else ()),
-        *(name for key in pinned for name in key.sig_algorithms),
-        *keys.get_default_public_key_algs(),
+        *(_CERTIFIED if certificates else ()),
+        *(name for key in pinned for name in _RSA.get(key.get_algorithm(), (key.get_algorithm(),))),
+        *_PLAIN,
     ]
-    return [name.decode() for name in dict.fromkeys(names)]
+    return [*dict.fromkeys(names)]
 
 
 def _seen(
@@ -275,7 +283,9 @@ async def _offered(agent: asyncssh.SSHAgentClient, host: Host) -> list[asyncssh.
 
 
 def _fingerprint(pair: asyncssh.SSHKeyPair) -> str:
-    return asyncssh.public_key.decode_ssh_public_key(pair.public_data).get_fingerprint()
+    digest = digest_of(pair.public_data).removeprefix("sha256:")
+    found = b64encode(bytes.fromhex(digest)).decode()
+    return f"SHA256:{found.rstrip('=')}"
 
 
 def _why(error: Exception, host: Host) -> RequestRefused:

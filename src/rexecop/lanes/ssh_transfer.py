@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 import time
 from collections.abc import AsyncGenerator
@@ -26,11 +27,12 @@ from rexecop.proof.vocabulary import Ended
 
 CLEAN_SECONDS: Final = 5.0  # For taking back a file that did not get to its place.
 CHUNK_BYTES: Final = 1 << 16
+FILE_BYTES_MAX: Final = 16 << 20  # Of a file that is put; it is held in memory, and read back.
 PRIVATE: Final = 0o600  # Of a new file whose call does not say; opening it up later is a choice.
 
 
 class _Failed(Exception):
-    """The transfer cannot go on; nothing at its path was changed."""
+    """The transfer cannot go on; unless it was `placed`, nothing at its path was changed."""
 
     def __init__(self, failure: Failure, message: str) -> None:
         super().__init__(message)
@@ -42,6 +44,7 @@ class _State:
     """How far a transfer got."""
 
     replacing: bool = False  # From here on it may have happened.
+    placed: bool = False  # It happened, whatever is found there afterwards.
     part: str = ""  # A file beside its place, which has to go if it does not get there.
     content: bytes = b""
     data: dict[str, Json] = field(default_factory=dict)
@@ -56,10 +59,10 @@ async def transfer_file(work: Work, connections: Connections) -> AsyncGenerator[
     message = work.message
     assert message.transfer is not None
     try:
+        state = _State(content=_to_put(message.transfer))
         async with connections.link(message.route, message.sessions) as link:
             work.clearance()
             started = time.monotonic()
-            state = _State()
             result = await _made(work, message.transfer, link, state)
             result = replace(result, duration_ms=int((time.monotonic() - started) * 1000))
     except ClearanceRefused:
@@ -118,13 +121,39 @@ def _ended(work: Work, failure: Failure | None, state: _State) -> Ended:
         return Ended.OK
     # An answer of the server says that the file is not in its place; silence says nothing.
     silent = failure in (Failure.TIMEOUT, Failure.TRANSIENT_CONNECTOR_ERROR)
-    return without_answer(work.call, sent=state.replacing and silent)
+    return without_answer(work.call, sent=state.placed or (state.replacing and silent))
+
+
+def _to_put(transfer: Transfer) -> bytes:
+    """Return what is put: what the call holds, or the file that has its digest.
+
+    Raises:
+        RequestRefused: there is no such file, or it is another by now.
+    """
+    if not transfer.file:
+        return transfer.content.encode()
+    if not os.path.isfile(transfer.file):
+        raise RequestRefused(Failure.NOT_FOUND, f"`{transfer.file:.80}` is no regular file here")
+    try:
+        with open(transfer.file, "rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        what = f"`{transfer.file:.80}` cannot be read: {error.strerror}"
+        raise RequestRefused(Failure.PERMISSION_DENIED, what) from None
+    if len(content) > FILE_BYTES_MAX:
+        what = f"`{transfer.file:.80}` holds more than {FILE_BYTES_MAX} bytes"
+        raise RequestRefused(Failure.REQUEST_INVALID, what)
+    found = digest_of(content)
+    if found != transfer.digest:
+        what = f"`{transfer.file:.80}` is {found}, planned was {transfer.digest}"
+        raise RequestRefused(Failure.DRIFTED, what)
+    return content
 
 
 async def _put(
     sftp: asyncssh.SFTPClient, transfer: Transfer, state: _State, bytes_max: int, mark: str
 ) -> None:
-    path, content = transfer.path, transfer.content.encode()
+    path, content = transfer.path, state.content
     old = await _status(sftp, path)
     if old is not None and not stat.S_ISREG(old.permissions or 0):
         raise _Failed(Failure.UNSUPPORTED, f"`{path:.80}` is no regular file; only such a one is replaced")
@@ -148,7 +177,9 @@ async def _put(
     await sftp.chmod(part, mode)
     state.replacing = True
     await sftp.posix_rename(part, path)
-    state.part = ""
+    state.part, state.placed = "", True
+    if await _content(sftp, path, len(content)) != content:
+        raise _Failed(Failure.VALIDATION_FAILED, f"`{path:.80}` is not what was put there a moment ago")
     state.data |= {"digest": str(digest_of(content)), "bytes": len(content), "mode": f"{mode:04o}"}
     state.data["replaced"] = transfer.before or ("unknown" if old is not None else ABSENT)
 

@@ -78,7 +78,7 @@ def _http(settings: LaneSettings) -> Lane:
 
 
 def _ssh(settings: LaneSettings) -> Lane:
-    return SshLane(secrets=settings.secrets)
+    return SshLane(secrets=settings.secrets, seat=settings.seat)
 
 
 def _guest(settings: LaneSettings) -> Lane:

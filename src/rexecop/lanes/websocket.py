@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     import aiohttp
 
 NORMAL: Final = 1000
+NO_CODE: Final = 1005  # Stands for a close frame that says nothing more.
 ABNORMAL: Final = 1006  # Stands for the end of a connection on which nobody said why.
 
 _CLOSE_CODES: Final = {
     1001: Failure.STREAM_ENDED,
     1002: Failure.PROTOCOL_ERROR,
     1003: Failure.UNSUPPORTED,
+    NO_CODE: Failure.STREAM_ENDED,
     ABNORMAL: Failure.STREAM_ENDED,
     1007: Failure.REQUEST_INVALID,
     1009: Failure.REQUEST_INVALID,
@@ -154,7 +156,7 @@ class _Run:
         from aiohttp import WSMsgType
 
         # Only a close frame says why; the library would report a connection that just ended as a normal end.
-        code = data if kind is WSMsgType.CLOSE and isinstance(data, int) else ABNORMAL
+        code = (data or NO_CODE) if kind is WSMsgType.CLOSE and isinstance(data, int) else ABNORMAL
         if kind is WSMsgType.ERROR:
             code = close_code or ABNORMAL
             if code == 1009:

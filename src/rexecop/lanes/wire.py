@@ -29,7 +29,8 @@ class Launch(NamedTuple):
     """One program to start, in class `isolation`, with the limits to keep it to.
 
     `program` is the resolved file; for bubblewrap it is bubblewrap itself, and `argv`
-    holds its options, the keeper inserting the numbers of its pipes after `argv[0]`.
+    holds its options, the keeper inserting the numbers of its pipes after `argv[0]`. For
+    gVisor it is `runsc`, and the one word of `argv` is the configuration of its sandbox.
     `skip` generations below the keeper are wrappers that a polite signal must not reach.
     `readable` is what Landlock lets the program read. `write` says whether it may change
     files at all. Times in milliseconds; limits 0 for none. `uid` and `gid` are negative

@@ -19,13 +19,14 @@ from rexecop.operations.connection import Keys
 from rexecop.operations.environment import Backend, keys_of
 from rexecop.operations.errors import ConnectorRefused
 from rexecop.operations.known_hosts import SSH_PORT, KnownKeys, is_public_key, known_keys
-from rexecop.operations.placeholders import as_message, message_text
+from rexecop.operations.placeholders import as_message, message_text, names_in
 from rexecop.operations.ports import Configuration
 from rexecop.proof.call import ExchangeRequest, ProcessRequest
 from rexecop.proof.canonical import Json
 from rexecop.proof.codec import from_json
 from rexecop.proof.errors import ProofError
 from rexecop.proof.message import fill_secrets, fill_slots, secrets_in, slots_in
+from rexecop.proof.vocabulary import Isolation
 
 _HOST: Final = (
     "host user port identity_file_secret_ref certificate_secret_ref agent known_hosts_policy "
@@ -110,7 +111,8 @@ def _named(known: KnownKeys) -> Mapping[str, list[str]]:
 
 def _command(making: Making, process: ProcessRequest, remote: str) -> Json:
     action, where = making.action, making.where
-    asked = {name: getattr(process, name) for name in _LOCAL} | {"isolation": action.isolation}
+    held = None if action.isolation is Isolation.NONE else action.isolation
+    asked = {name: getattr(process, name) for name in _LOCAL} | {"isolation": held}
     key = next((name for name, value in asked.items() if value not in (None, ())), None)
     if key is not None:
         raise ConnectorRefused(f"`{where}`: nothing holds a program on another host to `{key}`", field=key)
@@ -124,10 +126,10 @@ def _command(making: Making, process: ProcessRequest, remote: str) -> Json:
         seen["cwd"] = process.cwd
     if process.stdin is not None:
         seen["stdin"] = as_message(process.stdin)
-    if process.tty is not None and process.tty.attended:
-        raise ConnectorRefused(f"`{where}`: nobody can sit at a terminal over SSH here", field="tty")
     if process.tty is not None:
         seen["columns"], seen["rows"] = process.tty.columns, process.tty.rows
+        if process.tty.attended:
+            seen["attended"] = True
     if remote == _PLAIN:
         seen["wrapped"] = False
     return seen
@@ -138,7 +140,22 @@ def _transfer(making: Making) -> Json:
     found = {key: message_text(str(value), making.values, making.where) for key, value in shape.items()}
     if any(secrets_in(found)):
         raise ConnectorRefused(f"`{making.where}`: a secret in a file would stand in its digest")
+    if "file" in shape:
+        found["digest"] = _digest_of(making, str(shape["file"]), found["file"])
     return found
+
+
+def _digest_of(making: Making, written: str, path: Json) -> str:
+    """Return the digest of the file of this machine that is put."""
+    where = f"`{making.where}`"
+    if any(space not in ("target", "env") for space, _ in names_in(written)):
+        # Who asks would otherwise send away any file that the runner can read.
+        what = f"{where}: which file is put is for the profile and the environment to say"
+        raise ConnectorRefused(what, field="file", allowed="{target}, {target.NAME} and {env.NAME}")
+    digest = making.observed(path) if isinstance(path, str) and path.startswith("/") else None
+    if digest is None:
+        raise ConnectorRefused(f"{where}: no file at `{path!s:.100}` can be read here", field="file")
+    return digest
 
 
 def _checked(message: dict[str, Json], where: str) -> ExchangeRequest:

@@ -307,7 +307,7 @@ def _holds_decimal(value: Yaml) -> bool:
 
 
 def _transfer(node: Node) -> dict[str, Json]:
-    fields = node.fields("operation path content mode before", "operation path")
+    fields = node.fields("operation path content file mode before", "operation path")
     fields.one_of("operation", TRANSFERS, TRANSFERS[0])
     return {key: fields.text(key) for key in fields.values}
 

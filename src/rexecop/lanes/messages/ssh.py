@@ -27,6 +27,7 @@ _KEY: Final = re.compile(r"[a-z0-9@.-]{1,64} [A-Za-z0-9+/]{16,16384}={0,2}|SHA25
 _AGENT: Final = re.compile(rf"|{ANY_KEY}|SHA256:[A-Za-z0-9+/]{{43}}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _MODE: Final = re.compile(r"0[0-7]{3}")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _BEFORE: Final = re.compile(rf"|{ABSENT}|sha256:[0-9a-f]{{64}}")
 
 
@@ -61,6 +62,8 @@ class Host:
 class Command:
     """Run `argv` in the folder `cwd`; with `columns` and `rows` on a terminal of that size.
 
+    Of an `attended` one a person has the keys, and it takes the size of theirs.
+
     `wrapped` starts it under a few lines of POSIX shell that end it when its time is up, even without
     the lane; hosts that run no such shell get the bare command line.
     """
@@ -71,12 +74,15 @@ class Command:
     cwd: str = ""
     columns: int = 0
     rows: int = 0
+    attended: bool = False
     wrapped: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """Put `content` (UTF-8) at the absolute `path`, or get what is there.
+    """Put `content` (UTF-8), or the bytes of a file, at the absolute `path`, or get what is there.
+
+    The `file` is one of this machine, by its absolute path, and what is put has `digest`.
 
     `before` is the digest of what a put replaces, or `absent`. `mode` is the permission of the new file,
     octal; without one that of the old file, or 0600.
@@ -85,6 +91,8 @@ class Transfer:
     operation: str
     path: str
     content: str = ""
+    file: str = ""
+    digest: str = ""
     mode: str = ""
     before: str = ""
 
@@ -163,6 +171,8 @@ def _command_problem(command: Command) -> str | None:
         0 <= command.columns <= TERMINAL_MAX and 0 <= command.rows <= TERMINAL_MAX
     ):
         return f"a terminal has columns and rows, each within 1 and {TERMINAL_MAX}"
+    if command.attended and (not command.columns or command.stdin is not None):
+        return "a person types at a terminal, and there is no other input"
     if not command.wrapped and (env or command.cwd):
         return "a bare command line takes neither environment nor folder"
     return None
@@ -174,8 +184,13 @@ def _transfer_problem(transfer: Transfer) -> str | None:
     parts = transfer.path.split("/")
     if parts[0] or len(parts) < 2 or "\0" in transfer.path or {"", ".", ".."} & set(parts[1:]):
         return f"`{transfer.path:.80}` is not the plain absolute path of a file"
-    if transfer.operation == GET and (transfer.content or transfer.mode or transfer.before):
+    file, digest = transfer.file, transfer.digest
+    if transfer.operation == GET and (transfer.content or file or digest or transfer.mode or transfer.before):
         return "a `get` takes a path and nothing else"
+    if bool(file) != bool(digest) or (file and (transfer.content or not file.startswith("/"))):
+        return "a file to put has an absolute path and a digest, and goes with no other content"
+    if digest and _DIGEST.fullmatch(digest) is None:
+        return f"`{digest:.80}` is no digest"
     if transfer.mode and _MODE.fullmatch(transfer.mode) is None:
         return f"`{transfer.mode:.20}` is no permission like `0644`"
     if _BEFORE.fullmatch(transfer.before) is None:
