@@ -32,7 +32,7 @@ def ask(policy: Policy, request: PolicyRequest, plan: Plan, schedule: Schedule |
     A plan that cannot keep what it would be obliged to is blocked.
     """
     answer = admit(policy, request, plan, *(() if schedule is None else (schedule,)))
-    short = unmet(answer.terms.obligations, plan)
+    short = unmet(answer.terms.obligations, plan, policy.able)
     return block(answer, f"the plan cannot keep an obligation: {short[0]}") if short else answer
 
 
