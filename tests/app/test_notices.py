@@ -162,6 +162,31 @@ def test_an_operation_is_refused_whose_terms_oblige_to_tell_whom_nobody_can_tell
     on_a_root(story)
 
 
+def test_who_cannot_be_told_any_more_once_it_began_leaves_no_work_half_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(folder: Path, instance: Instance) -> None:
+        oblige(folder)
+        configure(folder, by_command(folder))
+        operation = (await instance.plan(change(folder))).operation_id
+        await instance.approve(operation, key=bob(folder))
+        notices, asked = instance.parts.telling.notices, []
+        tells = notices.routes
+
+        def spoiled_after_the_ticket() -> Routes:
+            asked.append(1)
+            if len(asked) > 1:
+                configure(folder, "spoiled: true")
+            return tells()
+
+        monkeypatch.setattr(notices, "routes", spoiled_after_the_ticket)
+        assert (await instance.start(operation)).state == "completed"
+        met, how = obligation(instance, operation)
+        assert not met and "notify.yaml: not sent: notify.yaml:1: unknown key `spoiled`" in how
+
+    on_a_root(story)
+
+
 def test_the_glass_being_broken_is_told_at_once() -> None:
     async def story(folder: Path, instance: Instance) -> None:
         oblige(folder, new='@approvals("1 of approvers")\n@break_glass("review<=4h")')
