@@ -138,6 +138,28 @@ def test_adopting_shows_what_changes_puts_the_pack_in_force_and_is_recorded() ->
     asyncio.run(story())
 
 
+def test_adopting_shows_which_actions_are_listed_anew_no_more_or_as_something_else() -> None:
+    async def story() -> None:
+        with scratch() as folder:
+            await made(folder)
+            with opened(folder) as instance:
+                packs, seen = Policies(instance), []
+                for listed in ("intent:a/b: read, intent:a/c: read", "intent:a/b: change, call:a/x/y: read"):
+                    pack = candidate(folder)
+                    entities = pack / "entities.yaml"
+                    text = entities.read_text().split("\nactions:")[0]
+                    entities.write_text(f"{text}\nactions: {{{listed}}}\n")
+                    files = packs.source(str(pack))
+                    seen.append(packs.preview(files).actions)
+                    await packs.adopt(files)
+            assert seen == [
+                ("+ intent:a/b: read", "+ intent:a/c: read"),
+                ("+ call:a/x/y: read", "- intent:a/c: read", "intent:a/b: read, now change"),
+            ]
+
+    asyncio.run(story())
+
+
 def test_what_fails_a_check_is_not_adopted_and_nothing_changes() -> None:
     async def story() -> None:
         with scratch() as folder:

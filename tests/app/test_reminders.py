@@ -12,6 +12,7 @@ import pytest
 
 from rexecop.app.instance import Instance
 from rexecop.app.reminding import ESCALATION, REMINDER, Escalation, Waiting, remind
+from rexecop.app.telling import Telling
 from rexecop.operations.ports import Clock
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.instance import Note
@@ -35,9 +36,10 @@ class Later:
 
 
 def later(instance: Instance, minutes: int) -> Instance:
-    world = instance.parts.world
-    clock = Later(world.clock, timedelta(minutes=minutes))
-    return Instance(replace(instance.parts, world=replace(world, clock=clock)))
+    parts = instance.parts
+    clock = Later(parts.world.clock, timedelta(minutes=minutes))
+    world = replace(parts.world, clock=clock)
+    return Instance(replace(parts, world=world, telling=Telling(world, parts.telling.notices)))
 
 
 def notes(instance: Instance, operation: str, topic: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import rexecop.app
+from rexecop.app.approver import Word, prepare
 from rexecop.app.instance import Instance
 from rexecop.operations.errors import ProfileRefused
+from rexecop.proof.canonical import canonical_bytes
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.verify import Rung
 from tests.app.support import bob, change, greeting, made, opened, scratch, verified
@@ -85,6 +88,58 @@ def test_a_marked_step_shows_its_call_and_runs_once_somebody_else_signed_it() ->
         assert report.findings == () and report.holds(Rung.LOGGED) and report.claims.approvals == 2
         dry = await instance.plan(replace(asked, mode="dry_run"))
         assert (await instance.start(dry.operation_id)).state == "completed"
+
+    async def told() -> None:
+        with scratch() as folder:
+            await made(folder)
+            with opened(folder) as instance:
+                await story(folder, instance)
+
+    asyncio.run(told())
+
+
+def test_a_step_is_approved_from_a_request_on_the_approvers_own_machine() -> None:
+    async def story(folder: Path, instance: Instance) -> None:
+        asked = replace(change(folder), profile=marked(folder, WRITES, WRITES + ASKS))
+        operation = (await instance.plan(asked)).operation_id
+        early = instance.approval_request(operation)
+        await instance.approve(operation, key=bob(folder))
+        await instance.start(operation)
+        request = folder / "request"
+        request.write_bytes(instance.approval_request(operation))
+
+        def said(word: Word, name: str) -> bytes:
+            prepared = prepare(request, key=bob(folder), agent=False, environ={}, word=word)
+            awaiting = instance.status(operation).awaiting
+            assert awaiting is not None and awaiting.call in prepared.text
+            assert f"step         {STEP}, its call {awaiting.digest}" in prepared.text
+            prepared.write(folder / name)
+            return (folder / name).read_bytes()
+
+        for wrong in (None, "read_back"):
+            with pytest.raises(RexecopError, match=f"about step `{STEP}`") as found:
+                said(Word(step=wrong), "never")
+            assert code(found) == "approval-not-asked"
+        other = json.loads(request.read_bytes())
+        other["call"]["request"]["stdin"] = "something else"
+        request.write_bytes(canonical_bytes(other))
+        prepared = prepare(request, key=bob(folder), agent=False, environ={}, word=Word(step=STEP))
+        assert "something else" in prepared.text
+        prepared.write(folder / "edited")
+        with pytest.raises(RexecopError, match="about another call of the step"):
+            await instance.take_answer((folder / "edited").read_bytes())
+
+        request.write_bytes(instance.approval_request(operation))
+        view = await instance.take_answer(said(Word(step=STEP, approves=False), "no"))
+        assert view.awaiting is not None and view.awaiting.refused_by == ("bob",)
+        request.write_bytes(instance.approval_request(operation))
+        await instance.take_answer(said(Word(step=STEP, withdraws=True), "back"))
+        await instance.take_answer(said(Word(step=STEP), "yes"))
+        assert (await instance.start(operation)).state == "completed"
+        assert verified(instance, operation).findings == ()
+        request.write_bytes(early)
+        with pytest.raises(RexecopError, match="about the whole plan"):
+            prepare(request, key=bob(folder), agent=False, environ={}, word=Word(step=STEP))
 
     async def told() -> None:
         with scratch() as folder:

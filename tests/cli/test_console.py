@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Static
 
 from rexecop.app.build import open_instance
+from rexecop.app.delegating import Delegations
 from rexecop.app.instance import Instance
 from rexecop.app.settings import load_settings
 from rexecop.cli.console import TABS, Console, Signing
 from rexecop.cli.exits import Exit
 from rexecop.cli.main import run
+from rexecop.proof.times import format_time
 
 LOOK = ("run", "host_facts", "--mode", "read_only", "--yes", "-q", "--identity", "me.key")
 CHANGE = (
@@ -39,7 +42,7 @@ def root() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="rexecop-", dir="/var/tmp") as folder:
         before = os.getcwd()
         os.chdir(folder)
-        assert run(("init", "--approver", "bob", "--other", "me", "--quiet")) == 0
+        assert run(("init", "--approver", "bob", "--other", "me", "--other", "dora", "--quiet")) == 0
         assert run(("keys", "new", "me.key", "--person", "me", "--role", "requester", "-q")) == 0
         assert run(LOOK) == 0
         yield Path(folder)
@@ -118,6 +121,29 @@ def test_who_asked_is_refused_as_approver_with_the_same_words_as_elsewhere(root:
                 await pilot.pause()
                 assert instance.status(operation).state == "waiting_for_approval"
                 assert any(notice.severity == "error" for notice in pilot.app._notifications)
+
+    asyncio.run(story())
+
+
+def test_a_vote_is_cast_for_whoever_gave_it_away(root: Path) -> None:
+    assert run(("keys", "new", "dora.key", "--person", "dora", "--role", "approver", "-q")) == 0
+    assert run(CHANGE) == Exit.DONE
+
+    async def story() -> None:
+        with opened(root) as instance:
+            operation, mine = instance.resolve("@"), Delegations(instance, {})
+            until = format_time(instance.parts.world.clock.now() + timedelta(days=1))
+            bob = root / ".rexecop/keys/approver"
+            given = mine.prepare("dora", until=until, scope=(), reason="on leave", key=bob, agent=False)
+            await mine.give(given)
+            async with Console(instance, str(root)).run_test(size=(120, 50)) as pilot:
+                await pilot.press("f2", "a")
+                await pilot.pause()
+                pilot.app.screen.query_one("#key", Input).value = str(root / "dora.key")
+                pilot.app.screen.query_one("#behalf", Input).value = "bob"
+                await pilot.click("#sign")
+                await pilot.app.workers.wait_for_complete()
+                assert instance.status(operation).approved_by == ("dora for bob",)
 
     asyncio.run(story())
 

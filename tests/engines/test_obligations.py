@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from rexecop.engines.budgets import in_words
+from rexecop.engines.telling import Delivery, Notice
 from rexecop.governance.pack import Pack
+from rexecop.operations.fold import fold
 from rexecop.operations.ports import REVIEW_BY
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.instance import Note
@@ -25,6 +28,27 @@ def obliged(text: str) -> Pack:
     return pack(f'@id("o")\n@obligations("{text}")\npermit (principal, action, resource);\n')
 
 
+class Told:
+    """A sender that takes every notice of what is in the ledger; `also` happens while it does."""
+
+    def __init__(self, house: House, failed: str | None = None) -> None:
+        self.notices: list[Notice] = []
+        self.also: list[Callable[[], Awaitable[object]]] = []
+        self._house = house
+        self._failed = failed
+
+    def tells(self, group: str) -> bool:
+        return True
+
+    async def tell(self, notice: Notice) -> tuple[Delivery, ...]:
+        assert notice.operation is not None
+        assert str(fold(self._house.store.journal(notice.operation).records).state) == notice.state
+        self.notices.append(notice)
+        while self.also:
+            await self.also.pop()()
+        return (Delivery(notice=notice, sender="pager", failed=self._failed),)
+
+
 async def run(house: House, *, expect: State = State.COMPLETED) -> str:
     operation = await planned(house, read("look"), change("one"))
     await house.lifecycle.start(operation)
@@ -37,6 +61,8 @@ def test_every_further_obligation_is_named_in_the_receipt_with_how_it_was_kept(t
         async with housed(tmp_path) as house:
             text = "receipt, output_digest, egress=db.example, redaction=secrets, wave<=1, notify=approvers"
             house.authority.packs = (obliged(f"{text}, review<=2h, budget(intent)<=9/1h"),)
+            house.notices = Told(house)
+            house.life()
             operation = await run(house)
 
             op = ended(house, operation)
@@ -48,11 +74,52 @@ def test_every_further_obligation_is_named_in_the_receipt_with_how_it_was_kept(t
             }
             assert met["output_digest"] == "2 outputs named, 0 of them cut"
             assert met["budget"] == "intent sim/sim: use 1"
+            assert met["notify"] == "approvers by pager: accepted"
             note = of_kind(house, operation, Note)[0].record
-            assert isinstance(note, Note) and note.text.startswith("approvers: operation op_")
+            assert isinstance(note, Note) and note.text.startswith("operation-ended to approvers by pager: ")
             assert op.review_by == receipt.at + timedelta(hours=2)
             ((_, row),) = house.store.rows(waiting=REVIEW_BY)
             assert row.operation == operation
+
+    asyncio.run(story())
+
+
+def test_who_is_told_of_an_end_is_told_again_of_it_under_the_same_id_only(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            house.authority.packs = (obliged("notify=approvers"),)
+            house.notices = told = Told(house)
+            house.life()
+            operation = await planned(house, change("one"))
+
+            async def interferes() -> None:
+                other = house.session(operation)
+                other.add(Note, topic="remark", text="somebody else writes")
+                await other.flush()
+
+            told.also.append(interferes)
+            await house.lifecycle.start(operation)
+            assert ended(house, operation).state is State.COMPLETED
+            assert len(told.notices) == 2 and len({notice.id for notice in told.notices}) == 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_who_could_not_be_told_of_the_end_changes_nothing_but_the_receipt(
+    tmp_path: Path, *, sends: bool
+) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            house.authority.packs = (obliged("notify=approvers"),)
+            house.notices = Told(house, failed="out of paper") if sends else None
+            house.life()
+            operation = await run(house)
+            receipt = op_of(house, operation).receipts[-1].record
+            assert isinstance(receipt, Receipt)
+            (found,) = (item for item in receipt.obligations if item.name == "notify")
+            why = "approvers by pager: not sent: out of paper" if sends else "no sender is named"
+            assert (found.met, found.how) == (False, f"not told: approvers; {why}")
 
     asyncio.run(story())
 

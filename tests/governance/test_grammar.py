@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecop.governance.grammar import read_break_glass, read_obligations
+from rexecop.governance.grammar import Escalation, read_break_glass, read_escalations, read_obligations
 from rexecop.governance.obligations import budget_in_words, duration_in_words
 from rexecop.governance.why import obligations_in_words
 from rexecop.proof.records.decision import ApprovalRule, Budget, Obligations
@@ -62,6 +64,16 @@ def test_lists_of_hosts_intersect_down_to_none() -> None:
 def test_what_is_no_obligation_is_refused_by_name(entry: str) -> None:
     with pytest.raises(ValueError, match="`"):
         read_obligations(f"receipt, {entry}")
+
+
+def test_an_escalation_names_groups_each_with_its_time() -> None:
+    assert read_escalations("sre-leads after 4h, managers after 1d") == (
+        Escalation(after=timedelta(hours=4), group="sre-leads"),
+        Escalation(after=timedelta(days=1), group="managers"),
+    )
+    for wrong in ("", "sre", "sre after 4", "sre after 0h", "sre after 4w", "a b after 4h", "sre after 4h,"):
+        with pytest.raises(ValueError, match=r"`|empty"):
+            read_escalations(wrong)
 
 
 def test_an_emergency_has_approvers_of_its_own_or_a_review_or_both() -> None:

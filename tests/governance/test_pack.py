@@ -78,6 +78,14 @@ def test_a_conflict_rule_that_says_nothing_known_is_refused(entry: str) -> None:
         Pack.parse(pack_files(rule, entities="groups: [sre]"))
 
 
+def test_whoever_is_escalated_to_is_a_group_of_the_pack() -> None:
+    rule = '@id("a") @approvals("1 of sre") @escalate("leads after 4h") permit (principal, action, resource);'
+    (found,) = Pack.parse(pack_files(rule, entities="groups: [sre, leads]")).rules
+    assert [one.group for one in found.escalations] == ["leads"]
+    with pytest.raises(PackRefused, match='Group::"leads"'):
+        Pack.parse(pack_files(rule, entities="groups: [sre]"))
+
+
 def test_a_version_is_taken_as_written() -> None:
     files = pack_files(GOOD) | {"pack.yaml": b"id: test\nversion: 1.10\n"}
 
@@ -108,6 +116,8 @@ RULES = [
     ("policy-annotation-wrong", GOOD + "\n" + GOOD, "rules.cedar:2"),
     ("policy-malformed", '@id("a") @id("b") permit (principal, action, resource);', "duplicate"),
     ("policy-annotation-wrong", '@aproval("1 of sre") ' + GOOD, "aproval"),
+    ("policy-annotation-wrong", '@escalate("sre after 4h") ' + GOOD, "nothing to escalate"),
+    ("policy-annotation-wrong", '@approvals("1 of sre") @escalate("sre in 4h") ' + GOOD, "like `sre-leads"),
     ("policy-annotation-wrong", '@approvals("1 of") ' + GOOD, "`1 of`"),
     ("policy-annotation-wrong", '@approvals("0 of sre") ' + GOOD, "0 of"),
     ("policy-annotation-wrong", '@approvals("17 of sre") ' + GOOD, "more than 16"),

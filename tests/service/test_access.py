@@ -133,6 +133,9 @@ def test_who_holds_no_token_learns_nothing(service: Running, token: str | None) 
     reply = ask(service, READ, token=token)
 
     assert (reply.status, reply.headers["www-authenticate"]) == (401, "Bearer")
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert (reply.json["title"], reply.json["status"]) == ("Unauthorized", 401)
+    assert reply.json["code"] == "caller-unknown" and isinstance(reply.json["detail"], str)
     assert "decision" not in reply.json
 
 

@@ -23,6 +23,7 @@ from rexecop.engines.asking import Opinions
 from rexecop.engines.driver import Driver, World
 from rexecop.engines.runner import boot_id
 from rexecop.engines.session import Session
+from rexecop.engines.telling import Notices
 from rexecop.governance.admission import Policy
 from rexecop.governance.pack import Pack
 from rexecop.governance.starter import files as starter_files
@@ -343,6 +344,7 @@ class House:
         cutter = Cutter(self.store, INSTANCE, lambda: SIGNER)
         self.evidence = Evidence(self.store, cutter, heads, lambda: SIGNER, None)
         self.opinions: Opinions | None = None
+        self.notices: Notices | None = None
         self._lives = 0
         self.life()
 
@@ -368,6 +370,7 @@ class House:
             permit_seconds=30,
             sound=lambda: None,
             opinions=self.opinions,
+            notices=self.notices,
         )
         self.lifecycle = Lifecycle(self.world, Driver(self.world), MARGIN)
         return self.lifecycle

@@ -13,7 +13,7 @@ from rexecop.app.errors import FileRefused, IdentityRefused
 from rexecop.app.files import read_file, write_new
 from rexecop.app.identity import enrolled
 from rexecop.governance.approvals import approval_statement
-from rexecop.governance.errors import ApproverUnknown, NothingToWithdraw
+from rexecop.governance.errors import ApprovalNotAsked, ApproverUnknown, NothingToWithdraw
 from rexecop.governance.requests import (
     REQUEST_BYTES_MAX,
     ApprovalAnswer,
@@ -22,6 +22,7 @@ from rexecop.governance.requests import (
     signed_in_words,
 )
 from rexecop.keys import agent_signers, load_ssh_signer
+from rexecop.proof.call import call_digest
 from rexecop.proof.codec import encode
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import Principal
@@ -92,6 +93,11 @@ def prepare(path: Path, *, key: Path | None, agent: bool, environ: Mapping[str, 
         text = f"the request names no approver with key `{fingerprint}`"
         steps = ("rexecop keys trust FILE.pub --person NAME --role approver",)
         raise ApproverUnknown(text, fingerprint=fingerprint, next_steps=steps)
+    if word.step != request.step:
+        about = "the whole plan" if request.step is None else f"step `{request.step:.64}`"
+        more = "" if request.step is None else f" --step {request.step:.64}"
+        steps = (f"rexecop approve --request {path}{more} --key FILE",)
+        raise ApprovalNotAsked(f"the request is about {about}", next_steps=steps)
     if word.withdraws and me.given is None:
         raise NothingToWithdraw(f"`{me.person}` has said nothing that stands, as of the request")
     intent, plan = request.sealed
@@ -106,6 +112,8 @@ def prepare(path: Path, *, key: Path | None, agent: bool, environ: Mapping[str, 
         valid_for=APPROVAL_VALID,
         reason=word.reason,
         withdraws=me.given if word.withdraws else None,
+        step=request.step,
+        call=None if request.call is None else call_digest(request.call),
         behalf=word.behalf,
     )
     return Prepared(request=request, statement=statement, signer=signer)

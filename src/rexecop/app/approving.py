@@ -117,14 +117,17 @@ class Approving:
             ApprovalNotAsked: it asks nobody.
         """
         intent, plan = op.sealed_intent.record, op.sealed_plan.record
-        if op.decision is None or op.terms.verdict is not Verdict.APPROVAL_REQUIRED:
+        make = awaited_call(op) if op.state is State.PAUSED else None
+        asks = op.decision is not None and op.terms.verdict is Verdict.APPROVAL_REQUIRED
+        if make is None and not asks:
             raise ApprovalNotAsked(f"operation `{op.id}` is `{op.state}`; it asks nobody for approval")
         assert isinstance(intent, Intent) and isinstance(plan, Plan)
+        step = None if make is None else make.step.id
         approvers = tuple(
             RequestedApprover(
                 person=one.person,
                 fingerprint=one.fingerprint,
-                given=None if (given := op.given_by(one.person)) is None else given.digest,
+                given=None if (given := op.given_by(one.person, step)) is None else given.digest,
             )
             for one in self._authority.enrolments()
             if one.role is Role.APPROVER and one.valid_at(self._world.clock.now())
@@ -133,8 +136,10 @@ class Approving:
             instance=self._authority.instance,
             intent=intent,
             plan=plan,
-            terms=op.terms,
+            terms=op.terms if make is None else op.terms_in_force,
             approvers=approvers,
+            step=step,
+            call=None if make is None else make.call,
         )
 
     async def _admitted(

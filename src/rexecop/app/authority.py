@@ -5,7 +5,7 @@ Both are read again whenever they changed. What cannot be read grants nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from rexecop.execution.strict_yaml import load_yaml
 from rexecop.governance.admission import Policy
 from rexecop.governance.entities import mapping
 from rexecop.governance.errors import PackManifestWrong
+from rexecop.governance.obligations import Able
 from rexecop.governance.pack import Pack
 from rexecop.operations.ports import PinnedInput, Store
 from rexecop.proof.canonical import Digest
@@ -34,15 +35,22 @@ class ProfilePacks(Protocol):
         """Return the files below `policy/` of a pinned profile; usually none."""
         ...
 
+    def redactions(self, profile: Digest) -> frozenset[str]:
+        """Return the names of the redaction rules of a pinned profile."""
+        ...
+
 
 class RootAuthority:
     """Packs below `policy/` of a root, and the trust records of its instance chain."""
 
-    def __init__(self, root: Root, store: Store, instance: str, profiles: ProfilePacks) -> None:
+    def __init__(
+        self, root: Root, store: Store, instance: str, profiles: ProfilePacks, tells: Callable[[str], bool]
+    ) -> None:
         self._root = root
         self._store = store
         self.instance = instance
         self._profiles = profiles
+        self._tells = tells
         self._watch = FolderWatch(root.policy)
         self._packs: tuple[Pack, ...] = ()
         self._folders: dict[str, Path] = {}
@@ -124,7 +132,9 @@ class RootAuthority:
         # An adopted pack stands in the place of the one the profile proposes under its name.
         adopted = {pack.ref.id for pack in operator}
         proposed = tuple(pack for pack in proposed if pack.ref.id not in adopted)
-        return Policy(operator, proposed, (*self._unreadable, *unreadable))
+        rules = frozenset() if profile is None else self._profiles.redactions(profile)
+        able = Able(redactions=rules, tells=self._tells)
+        return Policy(operator, proposed, (*self._unreadable, *unreadable), able)
 
     def _proposed(self, profile: Digest | None) -> tuple[tuple[Pack, ...], tuple[str, ...]]:
         files = {} if profile is None else self._profiles.proposed_files(profile)

@@ -26,6 +26,7 @@ from rexecop.app.instance_key import INSTANCE_PERSON, InstanceKey
 from rexecop.app.isolation import Isolations, LazyLanes
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
+from rexecop.app.notices import RootNotices
 from rexecop.app.observing import Observing
 from rexecop.app.planner import Planner
 from rexecop.app.profiles import built_in_folder
@@ -36,6 +37,7 @@ from rexecop.app.settings import Settings, project_file_text
 from rexecop.app.sinks import UNSEEN, Sinks, sinks_file
 from rexecop.app.stamps import Stamps
 from rexecop.app.standing import StandingApprovals
+from rexecop.app.telling import Telling
 from rexecop.app.views import InitView
 from rexecop.app.witness import Witnesses
 from rexecop.engines.driver import Driver, World
@@ -45,7 +47,6 @@ from rexecop.governance.starter import files as starter_files
 from rexecop.keys import create_key
 from rexecop.lanes.node import NodeAccess
 from rexecop.lanes.secrets import Secrets
-from rexecop.operations.ports import Store
 from rexecop.proof.checkpoint import Checkpoint, origin_of, sign
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.principal import Principal
@@ -267,19 +268,18 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     root.require()
     key = InstanceKey(root)
     store = _open(root, key)
-    isolations = Isolations(root.path / "isolation.json")
-    locator = Locator(root, environ)
+    isolations, locator = Isolations(root.path / "isolation.json"), Locator(root, environ)
     secrets = Secrets(locator)
     hidden = _outermost((str(root.path), environ.get("SSH_AUTH_SOCK", ""), *locator.files()))
     lanes = LazyLanes(isolations, secrets, hidden, _nodes(root, key))
     contents = PinnedContents(store)
     instance = store.instance_id
     key.follow(store, instance)
-    authority = RootAuthority(root, store, instance, contents)
+    notices = RootNotices(root, secrets, SystemClock(), SystemIds(), environ)
+    authority = RootAuthority(root, store, instance, contents, notices.tells)
     witnesses = Witnesses(store, authority.enrolments)
     sinks = Sinks(root, store, witnesses, authority.enrolments, environ)
-    port: Store = store
-    heads = HeadsKeeper(store, SystemClock(), instance)
+    heads, cutter = HeadsKeeper(store, SystemClock(), instance), Cutter(store, instance, key.signer)
 
     def who() -> Identity:
         trusted = authority.enrolments() if settings.identity is not None else ()
@@ -287,7 +287,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
 
     observing = Observing(world=lambda: world, identity=who)
     world = World(
-        store=port,
+        store=store,
         lanes=lanes,
         authority=authority,
         contents=contents,
@@ -299,6 +299,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         sound=sinks.require_agreement,
         opinions=Outside(root, secrets),
         observe=observing.again,
+        notices=notices,
     )
     return Instance(
         Parts(
@@ -313,15 +314,14 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             lifecycle=Lifecycle(world, Driver(world), timedelta(milliseconds=settings.reconcile_margin_ms)),
             approving=Approving(world, authority, environ),
             standing=StandingApprovals(world, authority, environ),
-            evidence=Evidence(
-                store, Cutter(store, instance, key.signer), heads, key.signer, settings.kernel_guard_key
-            ),
+            evidence=Evidence(store, cutter, heads, key.signer, settings.kernel_guard_key),
             stamps=Stamps(store, instance, world.ids),
             heads=heads,
             witnesses=witnesses,
             sinks=sinks,
-            doctor=Doctor(root, store, world, authority, isolations.probes, sinks.check),
+            doctor=Doctor(root, store, world, authority, isolations.probes, sinks.check, notices.check),
             halting=Halting(world, store),
+            telling=Telling(world, notices),
             ledger=store,
             closing=(lanes, sinks, store),
         )

@@ -42,6 +42,10 @@ class PinnedContents:
             self.profile(profile)
         return self._proposed[profile]
 
+    def redactions(self, profile: Digest) -> frozenset[str]:
+        """Return the names of the redaction rules of a pinned profile."""
+        return frozenset(self.profile(profile).redactions)
+
     def schedule(self, environment: Digest) -> Schedule:
         """Return the windows and freezes of the environment pinned under `environment`.
 

@@ -46,6 +46,7 @@ class Doctor:
         authority: RootAuthority,
         probes: Callable[[], Mapping[Isolation, Probe]],
         sinks: Callable[[], CheckView],
+        notices: Callable[[], CheckView],
     ) -> None:
         self._root = root
         self._store = store
@@ -53,6 +54,7 @@ class Doctor:
         self._authority = authority
         self._probes = probes
         self._sinks = sinks
+        self._notices = notices
 
     def check(self, *, fix: bool) -> DoctorView:
         """Return every check; with `fix` the index is rebuilt from the records."""
@@ -68,6 +70,7 @@ class Doctor:
             self._guard("policy", self._policy),
             self._guard("halts", self._halts),
             *([self._guard("authzen", self._access)] if self._root.authzen.exists() else []),
+            *([self._guard("notify", self._notices)] if self._root.notify.exists() else []),
             self._guard("clock", self._clock),
             self._guard("disk", self._disk),
             *self._isolation(),

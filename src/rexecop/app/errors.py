@@ -18,6 +18,7 @@ RexecopError
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
     ├── SinksRefused       the file of checkpoint sinks is not what its format says
     ├── AccessRefused      the file of who may ask and whom we ask is not what its format says
+    ├── NotifyRefused      the file of who is told how is not what its format says
     ├── CallerUnknown      who asks for a decision holds no token that counts
     ├── SinkFailed         a checkpoint sink did not take a checkpoint
     ├── LedgerRewound      a sink holds more of this ledger than there is
@@ -227,6 +228,12 @@ class GrantRefused(AppError):
     """An attach grant cannot be made, is not there, or the file of grants is not one."""
 
     code = "grant-refused"
+
+
+class NotifyRefused(AppError):
+    """`notify.yaml` of the root does not say who is told how."""
+
+    code = "notify-refused"
 
 
 class GroupEmpty(AppError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 from rexecop.app.identity import Identity
 from rexecop.app.planner import PlanInput, Planner
@@ -11,6 +12,7 @@ from rexecop.app.views import OperationView, WhyView
 from rexecop.engines.budgets import in_words
 from rexecop.engines.driver import World
 from rexecop.engines.stepwise import count
+from rexecop.engines.telling import TOPIC
 from rexecop.governance.replay import otherwise
 from rexecop.governance.why import of_answer, of_decision, of_tally
 from rexecop.lanes.failures import Failure, describe
@@ -19,8 +21,11 @@ from rexecop.operations.next import awaited_call
 from rexecop.operations.recover import settle_after
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import tally
+from rexecop.proof.records.instance import Note
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import State, Verdict
+
+NOTICES_SHOWN_MAX: Final = 8  # The newest: whether the last ones came through is what counts.
 
 
 def explain(op: Operation, view: OperationView, world: World, settings: Settings) -> WhyView:
@@ -65,6 +70,9 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
                 f"step `{step.id}` ended {step.ended}: {describe(Failure(step.error_class))}"
                 f"{f' ({step.message})' if step.message else ''}"
             )
+    notes = (sealed.record for sealed in world.store.journal(op.id).records)
+    told = [note.text for note in notes if isinstance(note, Note) and note.topic == TOPIC]
+    lines += [f"notice: {text}" for text in told[-NOTICES_SHOWN_MAX:]]
     if view.state == State.INDETERMINATE:
         moment = settle_after(op, timedelta(milliseconds=settings.reconcile_margin_ms))
         if moment is not None:

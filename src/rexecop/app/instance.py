@@ -34,6 +34,7 @@ from rexecop.app.signers import enrol_file, listing
 from rexecop.app.sinks import Sinks
 from rexecop.app.stamps import Stamps
 from rexecop.app.standing import Standing, StandingApprovals, StandingView
+from rexecop.app.telling import Telling
 from rexecop.app.views import (
     CheckView,
     DoctorView,
@@ -92,6 +93,7 @@ class Parts:
     sinks: Sinks
     doctor: Doctor
     halting: Halting
+    telling: Telling
     ledger: SqliteStore
     closing: tuple[Closing, ...]
 
@@ -150,6 +152,7 @@ class Instance(Reading):
             pinned = pinned_facts((await self._observe(found[0])).op)
         session = await planner.plan(asked, identity, pinned)
         await self._parts.standing.use(session)
+        await self._parts.telling.planned(session.op)
         return self._view(session)
 
     async def _observe(self, look: PlanInput) -> Session:
@@ -206,6 +209,7 @@ class Instance(Reading):
 
     async def _seen(self, driven: Driven) -> OperationView:
         await self._parts.heads.record_daily()
+        await self._parts.telling.waits(driven.session.op)
         view = self._view(driven.session)
         return replace(view, waiting=driven.queued) if driven.queued else view
 

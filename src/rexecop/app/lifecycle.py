@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rexecop.engines.closing import changed_targets, close
+from rexecop.engines.closing import changed_targets
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.errors import NothingToSettle, TooEarly
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
+from rexecop.engines.telling import conclude
 from rexecop.operations.fold import Progress
 from rexecop.operations.next import fact_in, probe_of
 from rexecop.operations.ports import Lock
@@ -68,7 +69,7 @@ class Lifecycle:
         if verb is not Verb.CANCEL and verb is not Verb.PAUSE:
             await self._note_lost(session)
         if session.op.receipt_due:
-            close(session, self._world.signer)
+            await conclude(session, self._world.signer, self._world.notices)
         if verb in (Verb.RESUME, Verb.RETRY, Verb.UNDO):
             self._driver.require_free(session)
         if verb is Verb.RESUME:

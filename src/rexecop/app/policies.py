@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -91,6 +91,7 @@ class AdoptView:
     removed: tuple[str, ...]
     changed: tuple[str, ...]
     people: tuple[str, ...]
+    actions: tuple[str, ...]
     warnings: tuple[str, ...]
     replay: ReplayView
     adopted: bool = False
@@ -244,7 +245,8 @@ class Policies:
             changed=tuple(
                 sorted(name for name in after.keys() & before.keys() if after[name] != before[name])
             ),
-            people=tuple(_people(old, pack)),
+            people=tuple(_differing(old, pack, _who)),
+            actions=tuple(_differing(old, pack, _does)),
             warnings=tuple(finding.message for finding in lint(pack)),
             replay=self._replay(pack),
         )
@@ -306,9 +308,9 @@ def _rules(pack: Pack) -> dict[str, str]:
     return {rule.id: str(rule.digest) for rule in (*pack.rules, *pack.requirements)}
 
 
-def _people(old: Pack | None, new: Pack) -> Iterator[str]:
-    """Yield in words who comes, goes, or is somebody else in `new`."""
-    before, after = ({} if pack is None else _who(pack) for pack in (old, new))
+def _differing(old: Pack | None, new: Pack, of: Callable[[Pack], Mapping[str, str]]) -> Iterator[str]:
+    """Yield in words what comes, goes, or is something else in `new` of what `of` finds there."""
+    before, after = ({} if pack is None else of(pack) for pack in (old, new))
     yield from (f"+ {name}: {who}" for name, who in after.items() if name not in before)
     yield from (f"- {name}: {who}" for name, who in before.items() if name not in after)
     both = ((name, before[name], who) for name, who in after.items() if name in before)
@@ -322,6 +324,12 @@ def _who(pack: Pack) -> dict[str, str]:
         **{name: f"agent of {sponsor}" for name, sponsor in sorted(named.agents.items())},
         **dict.fromkeys(sorted(named.services), "service"),
     }
+
+
+def _does(pack: Pack) -> dict[str, str]:
+    """Return the actions listed, each with the most that it does."""
+    listed = sorted(pack.entities.actions.items())
+    return {f"{scope}/{name}": str(most) for scope, of in listed for name, most in sorted(of.items())}
 
 
 def _put(root: Path, files: Mapping[str, bytes], place: Path, *, live: bool) -> None:

@@ -1,4 +1,4 @@
-"""Reminders: which operations wait for whose yes since when, noted in each; nothing is sent from here."""
+"""Reminders: which operations wait for whose yes since when, noted in each; they go where notices go."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from rexecop.app.instance import Instance
 from rexecop.app.views import OperationLine
 from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.session import Session
+from rexecop.engines.telling import ESCALATED as ESCALATION
+from rexecop.engines.telling import REMINDED as REMINDER
 from rexecop.governance.approvals import require_may_approve
 from rexecop.governance.errors import ApprovalRefused
+from rexecop.governance.grammar import Escalation
 from rexecop.governance.obligations import approvals_in_words
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.fold import Operation
@@ -21,10 +24,11 @@ from rexecop.proof.delegation import delegations, persons_of
 from rexecop.proof.kinship import person_key
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.instance import Note
+from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Established, State
 
-REMINDER: Final = "approval-reminder"
-ESCALATION: Final = "approval-escalation"
+__all__ = ["ESCALATION", "REMINDER", "Escalation", "Waiting", "remind"]
+
 REMIND_EVERY: Final = timedelta(hours=1)  # Whoever is asked more often stops reading.
 PAGE: Final = 500  # Rows of the index read at one time.
 
@@ -51,21 +55,16 @@ class Waiting:
     noted: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Escalation:
-    """What waits for `after` or longer is told to everybody in `group`."""
-
-    after: timedelta
-    group: str
-
-
 async def remind(instance: Instance, escalation: Escalation | None) -> tuple[Waiting, ...]:
     """Return what waits for approval, newest first; who is reminded or told now is noted in each.
+
+    Without `escalation` the rules that asked for the approval say what is escalated to whom.
 
     Raises:
         GroupEmpty: nobody is in the group to escalate to.
     """
-    told = () if escalation is None else people_of(instance.parts.authority, escalation.group)
+    if escalation is not None:
+        people_of(instance.parts.authority, escalation.group)
     found: list[Waiting] = []
     after = 0
     while lines := instance.list(state=State.WAITING_FOR_APPROVAL, after=after, limit=PAGE):
@@ -75,7 +74,7 @@ async def remind(instance: Instance, escalation: Escalation | None) -> tuple[Wai
             except JournalDamaged:
                 continue  # Nothing of it can be read; `recover` names it.
             if op.state is State.WAITING_FOR_APPROVAL:
-                found.append(await _told(instance, op, line, escalation, told))
+                found.append(await _told(instance, op, line, escalation))
         after = lines[-1].number
     return tuple(found)
 
@@ -120,7 +119,6 @@ async def _told(
     op: Operation,
     line: OperationLine,
     escalation: Escalation | None,
-    people: tuple[str, ...],
 ) -> Waiting:
     """Return how `op` waits; who is reminded and told now is noted, each at most once in `REMIND_EVERY`."""
     parts, since = instance.parts, op.the_decision.at
@@ -137,7 +135,9 @@ async def _told(
     # The fold that was judged is the one that is written to: whoever wrote in between wins.
     session = Session(parts.world.store, parts.world.clock, op.id, op)
     now = session.judged_now()
-    late = escalation is not None and now - since >= escalation.after
+    late = _late(instance, op, escalation, now - since)
+    groups = instance.parts.authority.policy(op.the_plan.profile).groups()
+    people = tuple(sorted({person for group in late for person in groups.get(group, ())}))
     last = {
         (note.topic, person): note.at
         for note in (sealed.record for sealed in parts.world.store.journal(op.id).records)
@@ -145,7 +145,7 @@ async def _told(
         for person in note.text.split("\n")
     }
     due: dict[str, tuple[str, ...]] = {}
-    for topic, asked in ((REMINDER, waiting.waits_for), (ESCALATION, people if late else ())):
+    for topic, asked in ((REMINDER, waiting.waits_for), (ESCALATION, people)):
         due[topic] = tuple(
             one for one in asked if (topic, one) not in last or now - last[topic, one] >= REMIND_EVERY
         )
@@ -155,4 +155,21 @@ async def _told(
         await session.flush()
     except AppendConflict:
         return replace(waiting, noted=False)
+    asked = tuple(sorted({rule.group for rule in op.missing_approvals()}))
+    for topic, to in ((REMINDER, asked), (ESCALATION, late)):
+        if due[topic]:
+            text = f"waits for approval by {waiting.missing} since {format_time(since)}"
+            await instance.parts.telling.tell(
+                op, topic, to, about=format_time(now), text=text, people=due[topic]
+            )
     return replace(waiting, remind=due[REMINDER], escalate=due[ESCALATION])
+
+
+def _late(
+    instance: Instance, op: Operation, escalation: Escalation | None, waited: timedelta
+) -> tuple[str, ...]:
+    """Return the groups to which `op` is escalated after it waited so long."""
+    policy = instance.parts.authority.policy(op.the_plan.profile)
+    said = policy.escalations(rule.id for rule in op.the_decision.rules)
+    which = said if escalation is None else {escalation}
+    return tuple(sorted({one.group for one in which if waited >= one.after}))

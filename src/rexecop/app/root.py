@@ -51,6 +51,16 @@ class Root:
         return self.path / "authzen.yaml"
 
     @property
+    def notify(self) -> Path:
+        """Who is told how; without the file nobody is."""
+        return self.path / "notify.yaml"
+
+    @property
+    def undelivered(self) -> Path:
+        """Notices that a sender did not take, one file each; removing a file gives one up."""
+        return self.path / "notices"
+
+    @property
     def secrets(self) -> Path:
         """Where secret references resolve; it holds no secret, and without it the environment says it."""
         return self.path / "secrets.yaml"

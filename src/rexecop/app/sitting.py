@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from rexecop.app.cast import asciicast
 from rexecop.app.errors import SessionUnknown
 from rexecop.app.isolation import LazyLanes
-from rexecop.lanes.seat import Seat, is_attended, look_on
+from rexecop.lanes.seat import Seat, look_on
+from rexecop.proof.call import is_attended
 from rexecop.proof.records import Attempt, Outcome, Stretch
 from rexecop.proof.records.plan import CallStep
 

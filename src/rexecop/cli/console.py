@@ -38,8 +38,8 @@ FILTERS: Final[Mapping[str, str | None]] = {
 TABS: Final = ("operation", "plan", "records", "output", "why")
 
 
-class Signing(ModalScreen[tuple[str, str] | None]):
-    """Shows what is signed and asks for key file (`agent` for the agent) and reason, its answer."""
+class Signing(ModalScreen[tuple[str, str, str] | None]):
+    """Shows what is signed and asks for key file (`agent` for the agent), reason and whose vote it is."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "back")]
 
@@ -54,6 +54,7 @@ class Signing(ModalScreen[tuple[str, str] | None]):
                 yield Static(safe_block(self._shown), markup=False)
             yield Input(placeholder="key file, or `agent` for a key in the SSH agent", id="key")
             yield Input(placeholder="reason", id="reason")
+            yield Input(placeholder="for: whoever gave you their vote; empty for your own", id="behalf")
             with Horizontal(id="buttons"):
                 yield Button(f"sign: {self._word} exactly this", id="sign", variant="warning")
                 yield Button("back", id="back")
@@ -61,7 +62,8 @@ class Signing(ModalScreen[tuple[str, str] | None]):
     def on_button_pressed(self, event: Button.Pressed) -> None:
         key = self.query_one("#key", Input).value.strip()
         if event.button.id == "sign" and key:
-            self.dismiss((key, self.query_one("#reason", Input).value.strip()))
+            reason, behalf = (self.query_one(name, Input).value.strip() for name in ("#reason", "#behalf"))
+            self.dismiss((key, reason, behalf))
         elif event.button.id == "back":
             self.dismiss(None)
         else:
@@ -145,13 +147,13 @@ class Console(App[None]):
             return
         shown = f"{self._instance.preview(chosen)}\n{self._instance.asked_in_words(chosen)}"
 
-        def signed(answer: tuple[str, str] | None) -> None:
+        def signed(answer: tuple[str, str, str] | None) -> None:
             if answer is not None:
                 self.run_worker(self._acted(word, self._approve(chosen, word, *answer)))
 
         self.push_screen(Signing(word, shown), signed)
 
-    async def _approve(self, operation: str, word: str, key: str, reason: str) -> OperationView:
+    async def _approve(self, operation: str, word: str, key: str, reason: str, behalf: str) -> OperationView:
         awaiting = self._instance.status(operation).awaiting
         return await self._instance.approve(
             operation,
@@ -160,6 +162,7 @@ class Console(App[None]):
             approves=word == "approve",
             reason=reason or None,
             step=awaiting.step if awaiting is not None else None,
+            behalf=behalf or None,
         )
 
     async def _acted(self, verb: str, work: Awaitable[OperationView]) -> None:

@@ -77,8 +77,9 @@ def adopt_page(page: Page, view: AdoptView) -> None:
     for label, names in (("rules +", view.added), ("rules -", view.removed), ("rules ~", view.changed)):
         if names:
             page.row(label, ", ".join(names))
-    for index, words in enumerate(view.people):
-        page.row("people" if index == 0 else "", words)
+    for label, lines in (("people", view.people), ("actions", view.actions)):
+        for index, words in enumerate(lines):
+            page.row(label if index == 0 else "", words)
     for words in view.warnings:
         page.row("warning", words)
     replay_page(page, view.replay)

@@ -23,8 +23,8 @@ from rexecop.cli.session import Session
 def reminders(session: Session, after: int | None, group: str | None) -> None:
     """Print what waits for whose yes since when, and record who is reminded of it now.
 
-    Nothing is sent: `remind` and `escalate` of `--json` name whom to write to, each person at
-    most once an hour for one operation. Those are recorded as notes in the operation.
+    They are told by the senders in `notify.yaml` of the root, each person at most once an hour for
+    one operation. What waits too long goes to whom the policy pack says, or `--to`.
     """
     from rexecop.app.reminding import Escalation, remind
 

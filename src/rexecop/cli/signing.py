@@ -68,9 +68,6 @@ def signing(name: str, help: str, *, approves: bool) -> click.Command:
             raise Usage("name the key that signs: either `--key FILE` or `--agent`")
         word = Word(approves=approves, withdraws=withdraw, reason=reason, step=step, behalf=behalf)
         question = "withdraw what you said about this?" if withdraw else f"{name} exactly this?"
-        if request is not None and step is not None:
-            steps = (f"rexecop {name} @ --step {step} --key FILE",)
-            raise Usage("a step is approved at the instance, where its exact call is known", next_steps=steps)
         if request is not None and behalf is not None and withdraw:
             raise Usage("what was said for somebody else is taken back at the instance, or by them")
         if request is not None:
@@ -93,10 +90,12 @@ def write_request(session: Session, operation: str, file: str) -> None:
 
     with session.instance() as instance:
         data = instance.approval_request(operation)
+        awaiting = instance.status(operation).awaiting
     if not write_new(Path(file), data, mode=0o644):
         steps = (f"rexecop show {operation} --request ANOTHER",)
         raise FileUnwritable(f"`{file}` is there already", next_steps=steps)
-    session.note(f"wrote `{file}`; its approver runs `rexecop approve --request {file} --key FILE`")
+    step = "" if awaiting is None else f" --step {awaiting.step}"
+    session.note(f"wrote `{file}`; its approver runs `rexecop approve --request {file}{step} --key FILE`")
 
 
 def _require_one(name: str, operation: str | None, request: str | None, answer: str | None) -> None:

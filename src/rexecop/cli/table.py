@@ -109,6 +109,7 @@ ENTRIES: Final = (
         "settle an unknown outcome, by looking or by a statement",
         "rexecop reconcile @ --outcome happened --reason 'saw it on the console'",
     ),
+    _entry("notify", MORE, "who is told how, and what was not taken", "rexecop notify list"),
     _entry("review", MORE, "what a person must look at afterwards", "rexecop review list"),
     _entry("profile", MORE, "look at profiles and check them", "rexecop profile list"),
     _entry("env", MORE, "check environments", "rexecop env lint environment.yaml"),

@@ -12,7 +12,7 @@ from rexecop.governance.steps import admit
 from rexecop.governance.windows import Schedule
 from rexecop.proof.records.decision import Decision, Opinion, PolicyRequest
 from rexecop.proof.records.plan import Plan
-from rexecop.proof.vocabulary import Verdict
+from rexecop.proof.vocabulary import Gate, Verdict
 
 
 class Opinions(Protocol):
@@ -29,10 +29,12 @@ class Opinions(Protocol):
 def ask(policy: Policy, request: PolicyRequest, plan: Plan, schedule: Schedule | None = None) -> Answer:
     """Return the answer of `policy`, held to the `schedule` of the environment too.
 
-    A plan that cannot keep what it would be obliged to is blocked.
+    A plan that cannot keep what it would be obliged to is blocked. Whether people can be told is no
+    question any more once it began: a file that somebody edits must not leave work half done.
     """
     answer = admit(policy, request, plan, *(() if schedule is None else (schedule,)))
-    short = unmet(answer.terms.obligations, plan)
+    able = policy.able if request.gate is not Gate.CALL else None
+    short = unmet(answer.terms.obligations, plan, able)
     return block(answer, f"the plan cannot keep an obligation: {short[0]}") if short else answer
 
 

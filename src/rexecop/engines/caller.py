@@ -9,20 +9,22 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from rexecop.engines.results import keep_output, output_of
+from rexecop.engines.results import keep_output, output_of, redacted
 from rexecop.engines.session import Session
 from rexecop.engines.streaming import Streaming
 from rexecop.governance.errors import GovernanceError, Halted
+from rexecop.governance.obligations import REDACTIONS
 from rexecop.governance.permits import mint as mint_permit
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.gate import Dispatch, Gate
 from rexecop.lanes.port import Lane, LaneResult
-from rexecop.lanes.seat import is_attended
 from rexecop.lanes.targets import Attestation, Quota, Seen
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.next import Make, fact_in
 from rexecop.operations.ports import Ids, TargetHead
-from rexecop.proof.call import Limits, call_digest, route_of
+from rexecop.operations.profile_model import Profile
+from rexecop.operations.redaction import RedactionRule
+from rexecop.proof.call import Limits, call_digest, is_attended, route_of
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
@@ -51,6 +53,7 @@ class Caller:
     renew: Callable[[], None]
     halted: Callable[[], Halt | None]
     quota: Quota
+    profile: Callable[[], Profile]
 
     async def call(
         self, make: Make, packs: tuple[Digest, ...], observed: Pinned | None = None
@@ -170,6 +173,8 @@ class Caller:
 
     def _streaming(self, make: Make, attempt: Digest) -> Streaming | None:
         lane = self.lanes.get(route_of(make.call.request))
+        if self._rules():
+            return None  # What is committed to while it comes could not be changed any more.
         if lane is None or not (lane.capabilities.streams or is_attended(make.call)):
             return None
         return Streaming(session=self.session, ids=self.ids, attempt=attempt)
@@ -242,13 +247,14 @@ class Caller:
     def _outcome(
         self, make: Make, attempt: Digest, result: LaneResult, streaming: Streaming | None
     ) -> StepOutput | None:
+        result, cut = redacted(result, self._rules(), self._limits(make).output_bytes)
         output = output_of(result)
         facts = self._facts(make, output)
         if make.phase is Phase.DO and result.ended is Ended.OK:
             result = _held_to(make.step.postcondition, facts, result)
         if streaming is not None:
             streaming.hold()
-        kept = keep_output(result, self.ids, streaming.keys if streaming is not None else None)
+        kept = keep_output(result, self.ids, streaming.keys if streaming is not None else None, cut)
         self.session.attached.blobs.extend(kept.blobs)
         self.session.add(
             Outcome,
@@ -266,6 +272,14 @@ class Caller:
         )
         again = make.phase is Phase.PROBE and make.template == make.step.call
         return output if make.phase is Phase.DO or again else None
+
+    def _rules(self) -> tuple[RedactionRule, ...]:
+        """Return what outputs pass before they are kept, beside the secrets of their call."""
+        named = [
+            name for name in self.session.op.terms_in_force.obligations.redaction if name not in REDACTIONS
+        ]
+        found = self.profile().redactions if named else {}
+        return tuple(rule for name in named for rule in found[name])
 
     def _facts(self, make: Make, output: StepOutput) -> Mapping[str, Json]:
         if make.phase is Phase.UNDO or output.ended in (Ended.PREVIEWED, Ended.REFUSED, Ended.UNKNOWN):

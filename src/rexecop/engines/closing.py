@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
 
 from rexecop.engines.session import Session
-from rexecop.governance.obligations import REDACTIONS, duration_in_words
+from rexecop.governance.obligations import duration_in_words
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
 from rexecop.operations.ports import Lock, Signature, Store
@@ -17,7 +16,6 @@ from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
 from rexecop.proof.egress import within
 from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records.decision import Obligations
-from rexecop.proof.records.instance import Note
 from rexecop.proof.records.outcome import EGRESS_LIST, PEERS, Outcome
 from rexecop.proof.records.plan import CallStep, Pinned, Plan
 from rexecop.proof.records.receipt import ObligationMet, Receipt
@@ -26,21 +24,17 @@ from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
 from rexecop.proof.signer import Signer
 from rexecop.proof.vocabulary import Effect, Ended, State
 
-NOTIFY: Final = "notify"  # The topic of the note that a group is to be told by.
 
+def close(session: Session, signer: Signer, *, told: ObligationMet | None = None) -> None:
+    """Write the receipt of the terminal state reached, signed, and give target locks back.
 
-def close(session: Session, signer: Signer) -> None:
-    """Write the receipt of the terminal state reached, signed, and give target locks back."""
+    `told` says how those were told whom the terms oblige to tell.
+    """
     op = session.op
     head = op.head
     if head is None:
         raise LookupError("an operation without records has no receipt")
     facts = None if op.validation is None else op.validation.record
-    for group in op.terms_in_force.obligations.notify if op.leave is not None else ():
-        text = (
-            f"{group}: operation {op.id}, {op.the_intent.intent} on {op.the_intent.target}, ended {op.state}"
-        )
-        head = session.add(Note, topic=NOTIFY, text=text)
     sealed = session.add(
         Receipt,
         state=op.state,
@@ -49,7 +43,7 @@ def close(session: Session, signer: Signer) -> None:
         outcomes=outcome_counts(op),
         reason=op.reason or str(op.state),
         facts=facts.facts if isinstance(facts, Validation) else None,
-        obligations=obligations_met(op),
+        obligations=obligations_met(op, told),
     )
     session.attached.signatures.append(
         Signature(digest=sealed.digest, form="dsse", data=record_envelope(sealed, signer))
@@ -107,8 +101,8 @@ def outcome_counts(op: Operation) -> Mapping[str, int]:
     return dict(sorted(Counter(str(ended) for ended in op.ends).items()))
 
 
-def obligations_met(op: Operation) -> tuple[ObligationMet, ...]:
-    """Return, for each obligation of the terms, how it was met."""
+def obligations_met(op: Operation, told: ObligationMet | None = None) -> tuple[ObligationMet, ...]:
+    """Return, for each obligation of the terms, how it was met; `told` for the one to tell people."""
     if op.decision is None:
         return ()
     kept = op.terms_in_force.obligations
@@ -135,10 +129,10 @@ def obligations_met(op: Operation) -> tuple[ObligationMet, ...]:
         met.append(_isolation(op, kept.isolation))
     if kept.no_network:
         met.append(_network("no_network", op, ()))
-    return (*met, *_further(op, kept))
+    return (*met, *_further(op, kept, told))
 
 
-def _further(op: Operation, kept: Obligations) -> Iterator[ObligationMet]:
+def _further(op: Operation, kept: Obligations, told: ObligationMet | None) -> Iterator[ObligationMet]:
     refs = [ref for item in outcomes(op) for ref in (item.blobs or {}).values()]
     if kept.output_digest:
         cut = sum(ref.truncated for ref in refs)
@@ -148,17 +142,15 @@ def _further(op: Operation, kept: Obligations) -> Iterator[ObligationMet]:
     if kept.egress is not None:
         yield _network("egress", op, kept.egress)
     if kept.redaction:
-        count, names = sum(ref.redactions for ref in refs), ", ".join(kept.redaction)
-        met = set(kept.redaction) <= set(REDACTIONS)
-        yield ObligationMet(name="redaction", met=met, how=f"{names}: {count} places taken out of outputs")
+        # Every output of a call names what was taken out of all of them.
+        each = [[ref.redactions for ref in (item.blobs or {}).values()] for item in outcomes(op)]
+        count, names = sum(max(found, default=0) for found in each), ", ".join(kept.redaction)
+        yield ObligationMet(name="redaction", met=True, how=f"{names}: {count} places taken out of outputs")
     if kept.wave_max is not None:
         yield ObligationMet(name="wave", met=True, how="one target at a time")
     if kept.notify:
-        groups = ", ".join(kept.notify)
-        how = (
-            f"noted for {groups}; nothing is sent from here" if op.leave is not None else "nothing was begun"
-        )
-        yield ObligationMet(name="notify", met=True, how=how)
+        how = "nothing was begun" if op.leave is None else "nobody was told"
+        yield told or ObligationMet(name="notify", met=op.leave is None, how=how)
     if kept.review_ms is not None:
         how = f"due within {duration_in_words(kept.review_ms)}, recorded by `rexecop review done`"
         yield ObligationMet(name="review", met=True, how=how if op.tries else "nothing was done to review")

@@ -16,13 +16,14 @@ from rexecop.engines.asking import Opinions, ask, consult, record_decision
 from rexecop.engines.budgets import SPACE as BUDGETS
 from rexecop.engines.budgets import claims, next_uses
 from rexecop.engines.caller import Caller
-from rexecop.engines.closing import changed_targets, close, stored_output, validate
+from rexecop.engines.closing import changed_targets, stored_output, validate
 from rexecop.engines.errors import BudgetSpent, InstanceKeyExpired, RunnerBusy
 from rexecop.engines.recent import counted
 from rexecop.engines.rereading import Drift, Observe, Standing, still_standing
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.engines.stepwise import require_approved
+from rexecop.engines.telling import Notices, conclude
 from rexecop.governance.admission import Answer, Policy
 from rexecop.governance.errors import ApprovalDenied, ApprovalsMissing, Halted, NotNow, WindowClosed
 from rexecop.governance.obligations import at_call, tighter
@@ -126,6 +127,7 @@ class World:
     sound: Callable[[], None]  # Raises where nothing that changes something may begin.
     quota: Quota = field(default_factory=Quota)
     opinions: Opinions | None = None  # None: nobody outside is asked.
+    notices: Notices | None = None  # None: nobody is told anything.
     observe: Observe | None = None  # Without it no change that rests on pinned facts is made.
 
     @property
@@ -238,6 +240,7 @@ class _Drive:
             renew=self._renew,
             halted=self._halted_yet,
             quota=world.quota,
+            profile=self._profile,
         )
 
     # --- leases ---
@@ -337,7 +340,7 @@ class _Drive:
         elif isinstance(effect, Validate):
             self._validate()
         else:
-            close(self._session, self._world.signer)
+            await conclude(self._session, self._world.signer, self._world.notices)
 
     # --- leave ---
 

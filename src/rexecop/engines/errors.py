@@ -7,6 +7,7 @@ RexecopError
     ├── InstanceKeyExpired   what would be done could not be vouched for
     ├── RunnerBusy           another live runner drives the operation
     ├── BudgetSpent          what may be done in a while was done
+    ├── NotDelivered         a sender did not take a notice
     ├── TooEarly             an unknown outcome may still be changing
     └── NothingToSettle      no attempt is unknown
 """
@@ -67,6 +68,12 @@ class BudgetSpent(EngineError):
     """A budget that policy gives has nothing left; the operation waits until it has."""
 
     code = "budget-spent"
+
+
+class NotDelivered(EngineError):
+    """A sender did not take a notice."""
+
+    code = "not-delivered"
 
 
 class TooEarly(EngineError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rexecop.lanes.port import LaneResult
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.ports import Blob, Ids
+from rexecop.operations.redaction import Redacting, RedactionRule
 from rexecop.proof.canonical import Json, commit
 from rexecop.proof.records.outcome import BlobRef
 
@@ -20,7 +21,28 @@ class Kept:
     blobs: tuple[Blob, ...]
 
 
-def keep_output(result: LaneResult, ids: Ids, keys: Mapping[str, bytes] | None = None) -> Kept:
+def redacted(
+    result: LaneResult, rules: Sequence[RedactionRule], limit: int
+) -> tuple[LaneResult, frozenset[str]]:
+    """Return `result` without what `rules` take out, and the names of the streams that were cut.
+
+    Markers may be longer than what they stand for, so outputs are cut to `limit` bytes once more.
+    """
+    streams = (("stdout", result.stdout, result.stdout_bytes), ("stderr", result.stderr, result.stderr_bytes))
+    cut = {name for name, data, raw in streams if raw > len(data)}
+    if not rules:
+        return result, frozenset(cut)
+    taking = Redacting(rules)
+    stdout, stderr = (taking.output(data, cut=name in cut) for name, data, _ in streams)
+    cut |= {name for name, data in (("stdout", stdout), ("stderr", stderr)) if len(data) > limit}
+    message = None if result.message is None else taking.text(result.message)
+    data = None if result.data is None else taking.mapping(result.data)
+    count = result.redactions + taking.count
+    kept = replace(result, stdout=stdout[:limit], stderr=stderr[:limit], message=message, data=data)
+    return replace(kept, redactions=count), frozenset(cut)
+
+
+def keep_output(result: LaneResult, ids: Ids, keys: Mapping[str, bytes] | None, cut: Container[str]) -> Kept:
     """Return blobs for what the call put out, under `keys` where a stream has one; silence keeps nothing."""
     refs: dict[str, BlobRef] = {}
     blobs: list[Blob] = []
@@ -33,7 +55,7 @@ def keep_output(result: LaneResult, ids: Ids, keys: Mapping[str, bytes] | None =
             commitment=commit(key, data),
             raw_bytes=raw,
             kept_bytes=len(data),
-            truncated=raw > len(data),
+            truncated=name in cut,
             redactions=result.redactions,
         )
         refs[name] = ref

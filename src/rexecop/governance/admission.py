@@ -20,9 +20,10 @@ from rexecop.governance.actions import CALL, Listing, action_of, speaks_of_calls
 from rexecop.governance.cedar import Rule
 from rexecop.governance.entities import NOBODY, Entities, merge_entities
 from rexecop.governance.facts import Facts, Questions
-from rexecop.governance.grammar import NOBODY_ASKED, Asked
+from rexecop.governance.grammar import NOBODY_ASKED, Asked, Escalation
 from rexecop.governance.obligations import (
     NO_OBLIGATIONS,
+    Able,
     approvals_in_words,
     merge_limits,
     merge_obligations,
@@ -47,6 +48,7 @@ from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
 ANSWERS_MAX: Final = 512  # As many kinds of request as a busy instance sees; beyond it all are asked anew.
 ERROR_LENGTH_MAX: Final = 300  # One line of a decision record; the engine's words can be long.
 
+_ABLE: Final = Able()  # Where nobody says otherwise: no rules of a profile, and any group is told.
 _ANY_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -69,12 +71,17 @@ class Policy:
     `calls` whether one speaks of calls: then all of a plan are admitted with it.
     `operator` packs grant; `profile` packs can only forbid and require, and their people
     and groups count for nothing. `unreadable` are packs that should be in force and
-    cannot be read, in words: while there is one, everything is denied.
+    cannot be read, in words: while there is one, everything is denied. `able` says what can be kept.
     """
 
     def __init__(
-        self, operator: Sequence[Pack], profile: Sequence[Pack] = (), unreadable: Sequence[str] = ()
+        self,
+        operator: Sequence[Pack],
+        profile: Sequence[Pack] = (),
+        unreadable: Sequence[str] = (),
+        able: Able = _ABLE,
     ) -> None:
+        self.able: Final = able
         self.packs: tuple[PackRef, ...] = tuple(
             sorted((pack.ref for pack in (*operator, *profile)), key=lambda ref: (ref.id, ref.digest))
         )
@@ -133,6 +140,11 @@ class Policy:
     def rule(self, name: str) -> Rule:
         """Return the rule that the engine knows as `name` (`pack/id`)."""
         return self._by_name[name]
+
+    def escalations(self, names: Iterable[str]) -> frozenset[Escalation]:
+        """Return to whom, and after what time, the rules of these names have what waits escalated."""
+        rules = (self._by_name[name] for name in names if name in self._by_name)
+        return frozenset(one for rule in rules for one in rule.escalations)
 
     def remembered(self, request: PolicyRequest) -> tuple[PolicyRequest | None, Answer | None]:
         """Return what stands for all requests that differ from `request` in time only, and their answer.

@@ -47,6 +47,7 @@ class Rule:
     asked: grammar.Asked
     obligations: Obligations
     break_glass: tuple[tuple[ApprovalRule, ...], Obligations] | None
+    escalations: tuple[grammar.Escalation, ...]
     reason: str | None
     template: pst.Template
     names: frozenset[Uid]
@@ -146,6 +147,8 @@ def _rule(statement: Statement, requirement: bool, listing: Listing) -> Rule:
         obligations = NO_OBLIGATIONS if kept_to is None else grammar.read_obligations(kept_to)
         emergency = annotations.get("break_glass")
         break_glass = None if emergency is None else grammar.read_break_glass(emergency)
+        late = annotations.get("escalate")
+        escalations = () if late is None else grammar.read_escalations(late)
     except ValueError as error:
         raise statement.refused(AnnotationWrong, f"policy `{rule_id}`: {error}") from error
     names = frozenset(map(uid_of, pst.entity_uids(template)))
@@ -170,6 +173,7 @@ def _rule(statement: Statement, requirement: bool, listing: Listing) -> Rule:
         asked=approvals,
         obligations=obligations,
         break_glass=break_glass,
+        escalations=escalations,
         reason=reason,
         template=template,
         names=names,
@@ -194,7 +198,7 @@ def _annotated(
     """Return id and reason of a policy whose annotations go with what it is."""
     rule_id, reason = found.get("id", ""), found.get("reason")
     unknown = sorted(found.keys() - grammar.KNOWN)
-    terms = found.keys() & {"approvals", "obligations", "break_glass"}
+    terms = found.keys() & {"approvals", "obligations", "break_glass", "escalate"}
     what: str | None = None
     if not grammar.ID.fullmatch(rule_id):
         what = 'every policy has an `@id("...")` of letters, digits, `_`, `.` and `-`'
@@ -203,6 +207,8 @@ def _annotated(
         what = f"policy `{rule_id}` has an unknown annotation `@{unknown[0]}`; known are {known}"
     elif terms and forbids:
         what = f"policy `{rule_id}` forbids, so nothing can be asked on top of it"
+    elif "escalate" in terms and "approvals" not in terms:
+        what = f"policy `{rule_id}` asks nobody for approval, so there is nothing to escalate"
     elif requirement and not terms - {"break_glass"}:
         what = f"requirement `{rule_id}` asks for nothing: it has neither approvals nor obligations"
     elif reason is not None and not (0 < len(reason) <= grammar.REASON_LENGTH_MAX and reason.isprintable()):

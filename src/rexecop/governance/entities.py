@@ -66,7 +66,8 @@ class Entities:
             "Service": self.services,
         }
         emergency = rule.break_glass[0] if rule.break_glass is not None else ()
-        groups = (*rule.asked.groups, *(one.group for one in emergency), *rule.obligations.notify)
+        told = (*rule.obligations.notify, *(one.group for one in rule.escalations))
+        groups = (*rule.asked.groups, *(one.group for one in emergency), *told)
         named = (*sorted(rule.names), *(("Group", group) for group in groups))
         missing = (f'`{kind}::"{name}"`' for kind, name in named if name not in known.get(kind, (name,)))
         return next(missing, None)

@@ -4,7 +4,8 @@
 sponsor_may_approve")`, `@obligations("output_bytes<=8192, timeout<=10s,
 steps<=20, targets<=5, isolation>=bubblewrap, no_network, receipt, output_digest, wave<=2,
 egress=db.example|mail.example:25, redaction=secrets, notify=oncall, review<=24h,
-budget(intent)<=5/1h")`, `@reason("...")`, `@break_glass("1 of oncall, review<=4h")`, and
+budget(intent)<=5/1h")`, `@reason("...")`, `@break_glass("1 of oncall, review<=4h")`,
+`@escalate("sre-leads after 4h")` on what asks for approvals, and
 `@absent("permits")` on what may stay silent where an attribute it guards is absent.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from rexecop.governance.obligations import (
@@ -25,7 +27,7 @@ from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Budget, Obligations
 from rexecop.proof.steps import merge_approvals
 
-KNOWN: Final = frozenset({"id", "reason", "absent", "approvals", "obligations", "break_glass"})
+KNOWN: Final = frozenset({"id", "reason", "absent", "approvals", "obligations", "break_glass", "escalate"})
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 GROUP: Final = ID
 REASON_LENGTH_MAX: Final = 200  # One line of words for a person, not a document.
@@ -47,6 +49,7 @@ _LIMITED: Final[Mapping[str, Callable[[int], Obligations]]] = {
     "wave": lambda most: Obligations(wave_max=most),
 }
 _TIMEOUT: Final = re.compile(r"timeout<=([1-9][0-9]{0,8})(ms|s|m)")
+_ESCALATION: Final = re.compile(r"(\S+) after ([1-9][0-9]{0,5})([smhd])")
 _ISOLATION: Final = re.compile(r"isolation>=([a-z-]+)")
 
 
@@ -71,6 +74,14 @@ class Asked:
 
 
 NOBODY_ASKED: Final = Asked()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escalation:
+    """Who waits for approval for `after` or longer is told of to everybody in `group`."""
+
+    after: timedelta
+    group: str
 
 
 def read_approvals(text: str) -> Asked:
@@ -142,6 +153,22 @@ def read_break_glass(text: str) -> tuple[tuple[ApprovalRule, ...], Obligations]:
     reviews = [entry for entry in entries if entry.startswith("review")]
     rules = read_rules(", ".join(entry for entry in entries if entry not in reviews))
     return rules, merge_obligations([_obligation(entry) for entry in reviews])
+
+
+def read_escalations(text: str) -> tuple[Escalation, ...]:
+    """Return to whom what waits is escalated, and when.
+
+    Raises:
+        ValueError: `text` is not a list like `sre-leads after 4h`, naming the wrong entry.
+    """
+    found: list[Escalation] = []
+    for entry in _entries(text):
+        match = _ESCALATION.fullmatch(entry)
+        if match is None or not GROUP.fullmatch(match[1]):
+            raise ValueError(f"`{entry:.60}` is not like `sre-leads after 4h`")
+        after = timedelta(milliseconds=int(match[2]) * DURATIONS[match[3]])
+        found.append(Escalation(after=after, group=match[1]))
+    return tuple(found)
 
 
 def _obligation(entry: str) -> Obligations:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from rexecop.proof.call import ScriptedRequest
+from rexecop.proof.call import ExchangeRequest, ScriptedRequest, is_attended
 from rexecop.proof.egress import keeps_to
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Budget, Obligations, Terms
 from rexecop.proof.records.plan import CallStep, Plan
@@ -25,6 +25,14 @@ VERDICT_ORDER: Final = (Verdict.ALLOWED, Verdict.APPROVAL_REQUIRED, Verdict.BLOC
 NO_OBLIGATIONS: Final = Obligations()
 REDACTIONS: Final = ("secrets",)  # What every output passes here: the secrets of its call are taken out.
 DURATIONS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Able:
+    """What is kept beside what a plan shows: rules of redaction by name, and groups that can be told."""
+
+    redactions: frozenset[str] = frozenset()
+    tells: Callable[[str], bool] = lambda _: True
 
 
 def merge_obligations(parts: Iterable[Obligations]) -> Obligations:
@@ -133,16 +141,13 @@ def at_call(terms: Terms, step: str) -> Terms:
     )
 
 
-def unmet(obligations: Obligations, plan: Plan) -> tuple[str, ...]:
+def unmet(obligations: Obligations, plan: Plan, able: Able | None = None) -> tuple[str, ...]:
     """Return what of `obligations` the plan as made cannot keep to, in words; empty when it can.
 
-    Timeout and output are not looked at: every call is cut to them when it is made.
+    Timeout and output are not looked at: every call is cut to them when it is made. Names of
+    rules and groups are looked at with `able` only: who asked policy with it did that.
     """
-    found = [
-        f"redaction `{name}` is not active here, only {', '.join(REDACTIONS)}"
-        for name in obligations.redaction
-        if name not in REDACTIONS
-    ]
+    found = list(_unable(obligations, able)) if able is not None else []
     for what, count, most in (
         ("steps", len(plan.steps), obligations.steps_max),
         ("targets", len(plan.targets), obligations.targets_max),
@@ -155,7 +160,23 @@ def unmet(obligations: Obligations, plan: Plan) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _unable(obligations: Obligations, able: Able) -> Iterable[str]:
+    active = sorted({*REDACTIONS, *able.redactions})
+    for name in obligations.redaction:
+        if name not in active:
+            yield f"redaction `{name}` is not active here, only {', '.join(active)}"
+    for group in obligations.notify:
+        if not able.tells(group):
+            yield f"nobody can be told for group `{group}`: `notify.yaml` of the root names no sender"
+
+
 def _unmet_by_step(obligations: Obligations, step: CallStep) -> Iterable[str]:
+    if by_rule := sorted({*obligations.redaction} - {*REDACTIONS}):
+        request = step.call.request
+        if is_attended(step.call):
+            yield f"what a terminal shows is kept as it comes, not after redaction `{by_rule[0]}`"
+        if isinstance(request, ExchangeRequest) and request.protocol == "node/1":
+            yield f"its node signs the output as it is, before redaction `{by_rule[0]}`"
     if isinstance(step.call.request, ScriptedRequest):
         return  # It cannot do I/O at all, so isolation and network have nothing to bound.
     if obligations.isolation is not None and _rank(step.isolation) < _rank(obligations.isolation):

@@ -17,12 +17,13 @@ from rexecop.governance.errors import AnswerUnfit, ApprovalNotAsked, RequestMalf
 from rexecop.governance.obligations import approvals_in_words, conflicts_in_words
 from rexecop.governance.why import obligations_in_words
 from rexecop.proof import sshsig
+from rexecop.proof.call import Call
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed, seal
 from rexecop.proof.codec import decode, encode
 from rexecop.proof.errors import ProofError
 from rexecop.proof.plaintext import escape, quote
-from rexecop.proof.preview import preview
+from rexecop.proof.preview import call_text, preview
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, ApprovalStatement
 from rexecop.proof.records.decision import Terms, terms_digest
 from rexecop.proof.records.intent import Intent
@@ -44,7 +45,10 @@ class RequestedApprover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRequest:
-    """What instance `instance` asks its approvers; the one file that an approver needs."""
+    """What instance `instance` asks its approvers; the one file that an approver needs.
+
+    With `step` it is about `call`, the exact call of that step, which waits for it.
+    """
 
     kind: ClassVar[str] = "approval-request/1"
 
@@ -53,6 +57,8 @@ class ApprovalRequest:
     plan: Plan
     terms: Terms
     approvers: tuple[RequestedApprover, ...]
+    step: str | None = None
+    call: Call | None = None
 
     @property
     def sealed(self) -> tuple[Sealed, Sealed]:
@@ -61,8 +67,11 @@ class ApprovalRequest:
 
     @property
     def preview(self) -> str:
-        """The plan as text, made from what is in the request and from nothing else."""
-        return preview(*self.sealed)
+        """The plan as text, and the call, made from what is in the request and from nothing else."""
+        shown = preview(*self.sealed)
+        if self.step is None or self.call is None:
+            return shown
+        return f"{shown}\nstep {quote(self.step)}, its exact call\n{call_text(self.call)}\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +97,7 @@ def read_request(data: bytes) -> ApprovalRequest:
     except ProofError as error:
         steps = ("rexecop show @ --request FILE",)
         raise RequestMalformed(f"not a request for approval: {error.message}", next_steps=steps) from error
-    if request.terms.verdict is not Verdict.APPROVAL_REQUIRED:
+    if request.step is None and request.terms.verdict is not Verdict.APPROVAL_REQUIRED:
         raise ApprovalNotAsked(f"the operation is `{request.terms.verdict}`; there is nothing to approve")
     return request
 
@@ -122,6 +131,7 @@ def signed_in_words(request: ApprovalRequest, said: ApprovalStatement) -> str:
         ("plan", said.plan),
         ("preview", f"{said.preview}, made again from this plan"),
         ("terms", f"{said.terms}: {terms_in_words(request.terms)}"),
+        *((("step", f"{quote(said.step)}, its call {said.call}"),) if said.step is not None else ()),
         ("as", f"{quote(said.approver.person)} with key {said.approver.credential}"),
         *(
             (("for", f"{quote(said.on_behalf_of)}, whose vote it is"),)

@@ -17,23 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from rexecop.lanes.messages.ssh import PROTOCOL as SSH
-from rexecop.proof.call import Call, ExchangeRequest, ProcessRequest, Terminal
+from rexecop.proof.call import Terminal
 
 KEYS_BYTES: Final = 4096  # More than anybody types between two looks.
 UNATTENDED: Final = "nobody sits at the terminal: run it by `rexecop terminal --operation ID`"
 LOOKING_ON_MAX: Final = 16  # Each is sent everything.
 BEHIND_BYTES_MAX: Final = 1 << 20  # Who reads slower than this is left behind, not waited for.
 _SIZE: Final = struct.Struct("HHHH")  # `struct winsize`
-
-
-def is_attended(call: Call) -> bool:
-    """Return whether a person has the keys of the call's terminal."""
-    request = call.request
-    if isinstance(request, ExchangeRequest) and request.protocol == SSH:
-        command = request.message.get("command")
-        return isinstance(command, dict) and command.get("attended") is True
-    return isinstance(request, ProcessRequest) and request.tty is not None and request.tty.attended
 
 
 class Line(Protocol):

@@ -17,9 +17,9 @@ from rexecop.lanes.exchange import read_message, refused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.ssh import PROTOCOL, SshMessage, problem
 from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent
-from rexecop.lanes.seat import UNATTENDED, Seat, is_attended
+from rexecop.lanes.seat import UNATTENDED, Seat
 from rexecop.lanes.secrets import Lease, Secrets
-from rexecop.proof.call import Call, ExchangeRequest, Limits
+from rexecop.proof.call import Call, ExchangeRequest, Limits, is_attended
 from rexecop.proof.canonical import Json
 from rexecop.proof.message import secrets_in
 from rexecop.proof.vocabulary import Grade, Isolation

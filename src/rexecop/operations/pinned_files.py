@@ -17,7 +17,7 @@ ENVIRONMENT_FILE: Final = "environment.yaml"
 
 FOLDERS: Final = (
     *("intents", "workflows", "connectors", "validation_rules", "normalizers", "fixtures"),
-    *("reactions", "triggers", "policy", "scripts"),
+    *("reactions", "triggers", "policy", "scripts", "redactions"),
 )
 ENDINGS: Final = (".yaml", ".yml", ".cedar", ".cedarschema", ".json")
 

@@ -12,6 +12,7 @@ from rexecop.operations.process_spec import SCRIPTS
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.profile_parts import read_connector, read_intent, read_workflow
 from rexecop.operations.reading import Node, Place, Problems, listed
+from rexecop.operations.redaction import read_redaction
 from rexecop.operations.scripted import ScriptedAction, read_scripted_action
 from rexecop.operations.validation import read_rules
 from rexecop.proof.canonical import digest_of
@@ -53,6 +54,7 @@ def read_profile(files: Mapping[str, bytes], problems: Problems) -> Profile:
         normalizers=_folder(files, "normalizers", read_normalizer, problems),
         fixtures=_folder(files, "fixtures", _read_fixture, problems),
         scripts=_scripts(files, problems),
+        redactions=_folder(files, "redactions", read_redaction, problems),
     )
     _below(files, OPAQUE, problems)  # Other parts read these; here they only have to be strict YAML.
     _check_names(profile, problems)

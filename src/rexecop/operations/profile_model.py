@@ -9,6 +9,7 @@ from rexecop.operations.normalizer_spec import Normalizer
 from rexecop.operations.parameters import ParameterSchema
 from rexecop.operations.process_spec import PLAIN, ProcessSpec
 from rexecop.operations.reading import Place
+from rexecop.operations.redaction import RedactionRule
 from rexecop.operations.scripted import ScriptedAction
 from rexecop.operations.validation import Rule
 from rexecop.proof.call import Slot
@@ -168,6 +169,7 @@ class Profile:
     normalizers: Mapping[str, Normalizer]
     fixtures: Mapping[str, Mapping[str, ScriptedAction]]
     scripts: Mapping[str, str]
+    redactions: Mapping[str, tuple[RedactionRule, ...]]
 
     @property
     def interpreters(self) -> tuple[str, ...]:

@@ -196,6 +196,15 @@ class Limits:
     raw_output_bytes: int | None = None
 
 
+def is_attended(call: Call) -> bool:
+    """Return whether a person has the keys of the call's terminal, here or on another host."""
+    request = call.request
+    if isinstance(request, ExchangeRequest) and request.protocol == "ssh/1":
+        command = request.message.get("command")
+        return isinstance(command, Mapping) and command.get("attended") is True
+    return isinstance(request, ProcessRequest) and request.tty is not None and request.tty.attended
+
+
 def route_of(request: Request) -> str:
     """Return what names the lane for `request`: its kind, or the protocol of an exchange."""
     return request.protocol if isinstance(request, ExchangeRequest) else request.kind

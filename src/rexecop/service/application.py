@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Final, TypeAlias
 
 import msgspec
@@ -130,12 +131,12 @@ class Contract:
             return _json(200, decide(body, caller), echoed)
         except CallerUnknown as error:
             unknown = {"www-authenticate": "Bearer", **echoed}
-            return _json(401, {"detail": error.message, "code": error.code}, unknown)
+            return _problem(401, error.message, error.code, unknown)
         except BodyRefused as error:
-            return _json(error.status, {"detail": error.detail}, echoed)
+            return _problem(error.status, error.detail, EVALUATION_REFUSED, echoed)
         except RexecopError as error:
             asked = isinstance(error, NotCanonical) or error.code == EVALUATION_REFUSED
-            return _json(400 if asked else 503, {"detail": error.message, "code": error.code}, echoed)
+            return _problem(400 if asked else 503, error.message, error.code, echoed)
 
     async def node(self, socket: WebSocket) -> None:
         """Let a node in; it proves itself by its key, and no page of a browser may speak for one."""
@@ -248,6 +249,12 @@ def not_executed(answer: NotExecuted) -> Response:
 
 def _json(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
     return Response(_encode(body), status, {**HEADERS, **(headers or {})})
+
+
+def _problem(status: int, detail: object, code: str, headers: Mapping[str, str]) -> Response:
+    """Return problem details (RFC 9457), with the stable `code` beside what the standard has."""
+    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code}
+    return _json(status, body, {**headers, "content-type": "application/problem+json"})
 
 
 def _name(host: str) -> str:

@@ -1,0 +1,95 @@
+"""When people are told, and what became of it: a note in the operation it is about.
+
+Nobody waits longer than the root gives senders, nothing changes by it, and what is not taken is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rexecop.app.notices import EVERYBODY, RootNotices
+from rexecop.engines.driver import World
+from rexecop.engines.session import Session
+from rexecop.engines.telling import GLASS, TOPIC, WANTED, Delivery, note_delivery, notice_of
+from rexecop.governance.obligations import approvals_in_words
+from rexecop.operations.errors import AppendConflict
+from rexecop.operations.fold import Operation
+from rexecop.operations.next import awaited_call
+from rexecop.proof.call import call_digest
+from rexecop.proof.records.decision import ApprovalRule
+from rexecop.proof.records.instance import Note
+from rexecop.proof.vocabulary import State, Verdict
+
+TRIES_MAX: Final = 4  # To note it: whoever is told may act before the note is written.
+
+
+class Telling:
+    """Tells people of the operations of one instance."""
+
+    def __init__(self, world: World, notices: RootNotices) -> None:
+        self._world = world
+        self.notices: Final = notices
+
+    async def planned(self, op: Operation) -> None:
+        """Tell of an emergency that policy lets pass, and whoever is to approve."""
+        if op.the_intent.break_glass and op.terms.verdict is not Verdict.BLOCKED:
+            asked = (rule.group for rule in op.terms.approvals)
+            groups = sorted({*asked, *op.terms.obligations.notify, EVERYBODY})
+            await self.tell(op, GLASS, groups, about="", text="the glass was broken")
+        await self.waits(op)
+
+    async def waits(self, op: Operation) -> None:
+        """Tell whoever is to approve what waits for that, once for what is asked of them."""
+        missing: Sequence[ApprovalRule] = ()
+        about = ""
+        if op.state is State.WAITING_FOR_APPROVAL:
+            about, missing = str(op.sealed_decision.digest), op.missing_approvals()
+        elif op.state is State.PAUSED and (make := awaited_call(op)) is not None:
+            about, missing = f"{make.step.id} {call_digest(make.call)}", op.missing_for(make.step)
+        if missing:
+            text = f"waits for approval by {approvals_in_words(missing)}"
+            await self.tell(op, WANTED, [rule.group for rule in missing], about=about, text=text)
+
+    async def tell(
+        self,
+        op: Operation,
+        event: str,
+        groups: Sequence[str],
+        *,
+        about: str,
+        text: str,
+        people: Sequence[str] = (),
+    ) -> None:
+        """Tell `groups` that have a sender of `event`, unless they were told of exactly that."""
+        told = [group for group in groups if self.notices.tells(group)]
+        if not told:
+            return
+        store, at = self._world.store, self._world.clock.now()
+        number = store.number(op.id)
+        notice = notice_of(op, number, event, told, about=about, text=text, at=at, people=people)
+        said = (sealed.record for sealed in store.journal(op.id).records)
+        if not any(isinstance(one, Note) and one.topic == TOPIC and notice.id in one.text for one in said):
+            await self._noted(op.id, await self.notices.tell(notice))
+
+    async def retry(self) -> tuple[Delivery, ...]:
+        """Send what was not taken once more; each try is noted in the operation it is about.
+
+        Raises:
+            RootUnsafe, NotifyRefused, FileRefused: as `RootNotices.retry`.
+        """
+        found = await self.notices.retry()
+        for delivery in found:
+            await self._noted(delivery.notice.operation, (delivery,))
+        return found
+
+    async def _noted(self, operation: str | None, deliveries: Sequence[Delivery]) -> None:
+        for _ in range(TRIES_MAX if operation is not None else 0):
+            session = Session.load(self._world.store, self._world.clock, str(operation))
+            for delivery in deliveries:
+                note_delivery(session, delivery)
+            try:
+                await session.flush()
+            except AppendConflict:
+                continue
+            return

@@ -1,0 +1,202 @@
+"""Senders of notices: a command, a webhook, a mail. Each is bounded by whoever calls it.
+
+A sender accepts a notice or says in a line why not; that line never repeats what the other side
+said, which may hold what it was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import smtplib
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from typing import Final, Protocol
+
+from rexecop.engines.errors import NotDelivered
+from rexecop.engines.telling import Notice
+from rexecop.lanes.errors import ProgramFailed
+from rexecop.lanes.program import run
+from rexecop.proof.canonical import commit
+from rexecop.proof.codec import encode
+
+TRIES: Final = 3  # Of one webhook; what fails longer than that is kept and sent again by a person.
+WAIT_SECONDS: Final = 0.2  # Before the second try; before the third twice that.
+KEY_BYTES_MIN: Final = 24  # As Standard Webhooks wants it.
+COMMAND_OUTPUT_MAX: Final = 64 * 1024  # It is not kept; more than this is no answer to a notice.
+PASSED_ON: Final = ("LANG", "PATH")
+SUBJECT_LENGTH_MAX: Final = 200  # More is not read in a list of mails.
+_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_SECRET_START: Final = b"whsec_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a sender has to send with: the time it is, that it may take, and the secrets it named."""
+
+    now: datetime
+    seconds: float
+    values: Mapping[str, bytes]
+
+
+class Sender(Protocol):
+    """One way of telling people. `secrets` are the references its values come from."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]: ...
+
+    async def send(self, notice: Notice, given: Given) -> None:
+        """Return once `notice` was accepted.
+
+        Raises:
+            NotDelivered, OSError: it was not.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSender:
+    """Runs `argv` without a shell and next to no environment, the notice on its standard input."""
+
+    argv: tuple[str, ...]
+    environ: Mapping[str, str]
+    secrets: tuple[str, ...] = ()
+
+    async def send(self, notice: Notice, given: Given) -> None:
+        """See `Sender.send`: it was accepted where the command ends with 0 in time."""
+        try:
+            ran = await asyncio.to_thread(
+                run,
+                self.argv,
+                stdin=encode(notice) + b"\n",
+                environ=self.environ,
+                seconds=given.seconds,
+                output_bytes=COMMAND_OUTPUT_MAX,
+                passed_on=PASSED_ON,
+            )
+        except ProgramFailed as error:
+            raise NotDelivered(error.message) from error
+        if ran.returncode:
+            raise NotDelivered(f"`{self.argv[0]}` ended with {ran.returncode}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookSender:
+    """Posts to exactly `url`, signed as Standard Webhooks has it with the secret `secret`."""
+
+    url: str
+    host: str
+    secret: str
+    ca_file: str | None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return (self.secret,)
+
+    async def send(self, notice: Notice, given: Given) -> None:
+        """See `Sender.send`: it was accepted where the answer is a status of 200 to 299."""
+        import aiohttp  # Whoever tells nobody by it need not wait for it.
+
+        body = encode(notice)
+        headers = {
+            "content-type": "application/json",
+            **signed(notice.id, given.now, body, given.values[self.secret]),
+        }
+        tls = ssl.create_default_context(cafile=self.ca_file) if self.url.startswith("https:") else True
+        words = ""
+        async with aiohttp.ClientSession() as client:
+            for n in range(TRIES):
+                await asyncio.sleep(WAIT_SECONDS * n)
+                try:
+                    async with client.post(
+                        self.url, data=body, headers=headers, ssl=tls, allow_redirects=False
+                    ) as answer:
+                        if 200 <= answer.status < 300:
+                            return
+                        words = f"{self.host} answered with status {answer.status}"
+                        if answer.status not in _LATER:
+                            break
+                except aiohttp.ClientError as error:
+                    words = f"{self.host} does not answer ({type(error).__name__})"
+        raise NotDelivered(words)
+
+
+def signed(name: str, now: datetime, body: bytes, secret: bytes) -> dict[str, str]:
+    """Return the headers that Standard Webhooks signs `body` with, sent under `name`.
+
+    Raises:
+        NotDelivered: the secret is too short, or `whsec_` is not followed by base64.
+    """
+    try:
+        text = secret.strip()
+        key = (
+            base64.b64decode(text.removeprefix(_SECRET_START), validate=True)
+            if (text.startswith(_SECRET_START))
+            else text
+        )
+    except ValueError as error:
+        raise NotDelivered("the secret is not `whsec_` and base64") from error
+    if len(key) < KEY_BYTES_MIN:
+        raise NotDelivered(f"the secret is shorter than {KEY_BYTES_MIN} bytes")
+    moment = str(int(now.timestamp()))
+    mac = commit(key, f"{name}.{moment}.".encode() + body).removeprefix("sha256:")
+    value = base64.b64encode(bytes.fromhex(mac)).decode()
+    return {"webhook-id": name, "webhook-timestamp": moment, "webhook-signature": f"v1,{value}"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailSender:
+    """Hands a mail to the server at `host`; `tls` is `starttls`, `tls`, or `none` on this machine."""
+
+    host: str
+    port: int
+    tls: str
+    sender: str
+    to: tuple[str, ...]
+    user: str
+    password: str
+    ca_file: str | None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return (self.password,) if self.password else ()
+
+    async def send(self, notice: Notice, given: Given) -> None:
+        """See `Sender.send`: it was accepted where the server took the mail for every recipient."""
+        opened: list[smtplib.SMTP] = []
+        try:
+            await asyncio.to_thread(self._hand_over, notice, given, opened)
+        except smtplib.SMTPResponseException as error:
+            raise NotDelivered(f"{self.host} answered {error.smtp_code}") from error
+        except smtplib.SMTPException as error:
+            raise NotDelivered(f"{self.host}: {type(error).__name__}") from error
+        finally:
+            for server in opened:
+                server.close()  # Whatever the thread still waits for ends here.
+
+    def _hand_over(self, notice: Notice, given: Given, opened: list[smtplib.SMTP]) -> None:
+        tls, wait = ssl.create_default_context(cafile=self.ca_file), given.seconds
+        at, name = (self.host, self.port), "localhost"  # Not looked up: the name says nothing anyway.
+        if self.tls == "tls":
+            opened.append(smtplib.SMTP_SSL(*at, local_hostname=name, timeout=wait, context=tls))
+        else:
+            opened.append(smtplib.SMTP(*at, local_hostname=name, timeout=wait))
+        (server,) = opened
+        if self.tls == "starttls":
+            server.starttls(context=tls)
+        if self.user:
+            server.login(self.user, given.values[self.password].strip().decode())
+        if server.send_message(self._mail(notice, given.now), self.sender, self.to):
+            raise NotDelivered(f"{self.host} took it for some recipients only")
+
+    def _mail(self, notice: Notice, now: datetime) -> EmailMessage:
+        mail = EmailMessage()
+        mail["From"], mail["To"] = self.sender, ", ".join(self.to)
+        mail["Subject"] = f"[rexecop] {notice.event}: {notice.text[:SUBJECT_LENGTH_MAX]}"
+        mail["Date"], mail["Message-ID"] = now, f"<{notice.id}@rexecop.invalid>"
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(f"{notice.text}\n\n{encode(notice).decode()}\n", cte="quoted-printable")
+        return mail
