@@ -36,7 +36,7 @@ def close(session: Session, signer: Signer) -> None:
     if head is None:
         raise LookupError("an operation without records has no receipt")
     facts = None if op.validation is None else op.validation.record
-    for group in op.terms_in_force.obligations.notify if op.leave is not None else ():
+    for group in op.obligations.notify:
         text = (
             f"{group}: operation {op.id}, {op.the_intent.intent} on {op.the_intent.target}, ended {op.state}"
         )
@@ -111,7 +111,7 @@ def obligations_met(op: Operation) -> tuple[ObligationMet, ...]:
     """Return, for each obligation of the terms, how it was met."""
     if op.decision is None:
         return ()
-    kept = op.terms_in_force.obligations
+    kept = op.obligations if op.leaves else op.terms.obligations
     met: list[ObligationMet] = []
     if kept.receipt:
         met.append(ObligationMet(name="receipt", met=True, how="this receipt"))
@@ -155,9 +155,7 @@ def _further(op: Operation, kept: Obligations) -> Iterator[ObligationMet]:
         yield ObligationMet(name="wave", met=True, how="one target at a time")
     if kept.notify:
         groups = ", ".join(kept.notify)
-        how = (
-            f"noted for {groups}; nothing is sent from here" if op.leave is not None else "nothing was begun"
-        )
+        how = f"noted for {groups}; nothing is sent from here" if op.leaves else "nothing was begun"
         yield ObligationMet(name="notify", met=True, how=how)
     if kept.review_ms is not None:
         how = f"due within {duration_in_words(kept.review_ms)}, recorded by `rexecop review done`"

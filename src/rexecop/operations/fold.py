@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
+from rexecop.governance.obligations import merge_obligations
 from rexecop.lanes.failures import Failure, retryable
 from rexecop.operations.errors import NothingToReview, NothingToUndo
 from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
@@ -25,7 +26,7 @@ from rexecop.proof.records import Record
 from rexecop.proof.records.approval import Approval, ApprovalStatement
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.decision import ApprovalRule, Decision, Terms
+from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations, Terms
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, Plan, Step
@@ -101,7 +102,7 @@ class Operation:
     plan: Sealed | None = None
     decision: Sealed | None = None
     ticket: Sealed | None = None
-    leave: Sealed | None = None
+    leaves: list[Sealed] = field(default_factory=list)
     validation: Sealed | None = None
     approvals: list[Sealed] = field(default_factory=list)
     step_approvals: list[Sealed] = field(default_factory=list)
@@ -119,6 +120,7 @@ class Operation:
     receipt_due: bool = False
     pause_asked: bool = False
     cancel_asked: bool = False
+    undoing: bool = False
     review_by: datetime | None = None
 
     def apply(self, sealed: Sealed) -> None:
@@ -184,17 +186,22 @@ class Operation:
         return self.the_decision.terms
 
     @property
+    def obligations(self) -> Obligations:
+        """What it had to keep to in all: the strictest of the terms of all its tickets."""
+        return merge_obligations(_typed(one, Decision).terms.obligations for one in self.leaves)
+
+    @property
     def terms_in_force(self) -> Terms:
         """The terms the work is done under: the ticket's, whatever policy answered since; else the newest."""
-        return self.terms if self.leave is None else _typed(self.leave, Decision).terms
+        return _typed(self.leaves[-1], Decision).terms if self.leaves else self.terms
 
     @property
     def facts(self) -> dict[str, Json]:
         """All facts, by the step that yielded them, as `step` or, with several targets, `step@target`."""
         return {
-            progress.step.id: _outcome(progress).facts
+            progress.step.id: _typed(progress.outcome, Outcome).facts
             for progress in self.steps.values()
-            if progress.outcome is not None and _outcome(progress).facts is not None
+            if progress.outcome is not None and _typed(progress.outcome, Outcome).facts is not None
         }
 
     def missing_approvals(self) -> tuple[ApprovalRule, ...]:
@@ -216,7 +223,7 @@ class Operation:
     def awaited(self) -> CallStep | None:
         """The next step, where its call needs approvals of its own; else None."""
         due = next((item.step for item in self.steps.values() if not item.settled), None)
-        if self.leave is None or not isinstance(due, CallStep):
+        if not self.leaves or not isinstance(due, CallStep):
             return None
         return due if step_terms(self.terms_in_force, due).approvals else None
 
@@ -321,10 +328,6 @@ def _present(sealed: Sealed | None, name: str) -> Sealed:
     return sealed
 
 
-def _outcome(progress: Progress) -> Outcome:
-    return _typed(progress.outcome, Outcome)
-
-
 def _on_intent(op: Operation, sealed: Sealed) -> None:
     op.intent = sealed
 
@@ -339,10 +342,11 @@ def _on_plan(op: Operation, sealed: Sealed) -> None:
 def _on_decision(op: Operation, sealed: Sealed) -> None:
     decision = _typed(sealed, Decision)
     op.decision = sealed
+    if decision.request.gate is Gate.CALL:
+        return  # It says no to one call: the outcome that follows says what came of it.
     if decision.request.gate is Gate.TICKET:
         op.recounted = len(op.approvals)  # Asked again: what was said yes to before does not count.
-    if op.state in (State.RUNNING, State.RETRYING, State.RESUMING, State.UNDOING):
-        return  # Asked again in mid-run: the outcome that follows says what came of it.
+    op.undoing = op.undoing or op.state is State.UNDOING
     verdict = decision.terms.verdict
     if verdict is Verdict.BLOCKED:
         op._go(Event.DENIED, decision.reason)
@@ -397,9 +401,11 @@ def _withdraw(op: Operation, sealed: Sealed, statement: ApprovalStatement) -> No
 
 
 def _on_ticket(op: Operation, sealed: Sealed) -> None:
-    op.ticket, op.leave = sealed, op.decision
+    op.ticket = sealed
+    op.leaves.append(op.sealed_decision)
     if op.state is State.APPROVED:
-        op._go(Event.STARTED)
+        op._go(Event.UNDO_CONTINUED if op.undoing else Event.STARTED)
+        op.undoing = False
 
 
 def _on_attempt(op: Operation, sealed: Sealed) -> None:
@@ -532,7 +538,7 @@ def _undo(op: Operation, reason: str) -> None:
     if not op.to_undo():
         raise NothingToUndo(f"operation `{op.id}` has no step that took effect and can be undone")
     op._go(Event.UNDO_ASKED, reason)
-    op.receipt_due = op.pause_asked = op.cancel_asked = False
+    op.receipt_due = op.pause_asked = op.cancel_asked = op.undoing = False
 
 
 def _on_validation(op: Operation, sealed: Sealed) -> None:
@@ -549,7 +555,7 @@ def _on_receipt(op: Operation, sealed: Sealed) -> None:
         raise refusal(op.state, claimed)
     op.receipts.append(sealed)
     op.receipt_due = False
-    within = op.terms_in_force.obligations.review_ms if op.leave is not None else None
+    within = op.obligations.review_ms
     if within is not None and op.tries and op.the_intent.mode is not Mode.DRY_RUN:
         # What is done again before it was reviewed does not give more time.
         op.review_by = op.review_by or sealed.record.at + timedelta(milliseconds=within)
