@@ -24,7 +24,14 @@ from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.engines.stepwise import require_approved
 from rexecop.governance.admission import Answer, Policy
-from rexecop.governance.errors import ApprovalDenied, ApprovalsMissing, Halted, NotNow, WindowClosed
+from rexecop.governance.errors import (
+    ApprovalDenied,
+    ApprovalsMissing,
+    Halted,
+    NotNow,
+    TermsStricter,
+    WindowClosed,
+)
 from rexecop.governance.obligations import at_call, tighter
 from rexecop.governance.permits import LIFT
 from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place, require_fits, stricter_in_words
@@ -238,6 +245,8 @@ class _Drive:
             renew=self._renew,
             halted=self._halted_yet,
             quota=world.quota,
+            leave=self._leave,
+            outputs=self._outputs,
         )
 
     # --- leases ---
@@ -491,6 +500,22 @@ class _Drive:
         output = await self._caller.call(make, packs, observed)
         if output is not None:
             self._outputs[make.step.id] = output
+
+    async def _leave(self, make: Make) -> tuple[Digest, ...]:
+        """Return the packs that allow the change `make` in the course of another call; a read asks none.
+
+        Raises:
+            TermsStricter, ApprovalDenied, ApprovalsMissing: it may not be made, or not now.
+        """
+        packs: tuple[Digest, ...] = ()
+        if make.call.effect is not Effect.READ:
+            answer = await self._ask(GateName.CALL, make)
+            stricter = tighter(at_call(self._session.op.terms_in_force, make.step.id), answer.terms)
+            if stricter is not None:
+                raise TermsStricter(stricter_in_words(stricter, answer))
+            packs = tuple(pack.digest for pack in answer.packs)
+        self.require_approved(make)
+        return packs
 
     async def _stop(self, make: Make, answer: Answer, words: str) -> None:
         """Stop before the call `make`, of which policy asks more than what it may be made under.

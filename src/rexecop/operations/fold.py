@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from rexecop.governance.obligations import merge_obligations
-from rexecop.lanes.failures import Failure, retryable
 from rexecop.operations.errors import NothingToReview, NothingToUndo
 from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
+from rexecop.operations.progress import Key, Progress
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.delegation import is_vote_of
@@ -35,56 +35,9 @@ from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleVerdict, Validation
 from rexecop.proof.steps import step_terms
-from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Gate, Mode, Phase, State, Verdict
+from rexecop.proof.vocabulary import Ended, Gate, Mode, Phase, State, Verdict
 
-Key = tuple[str, str]  # target, step
 R = TypeVar("R", bound=Record)
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far one step got on one target, in one phase."""
-
-    step: Step
-    phase: Phase
-    attempts: int = 0
-    in_flight: Sealed | None = None
-    ended: Ended | None = None
-    failure: str | None = None
-    outcome: Sealed | None = None
-
-    @property
-    def key(self) -> Key:
-        """(target, step id)."""
-        return (self.step.target, self.step.id)
-
-    @property
-    def good(self) -> bool:
-        """Whether the step ended well enough for the next one."""
-        return self.ended in GOOD_ENDS
-
-    @property
-    def settled(self) -> bool:
-        """Whether the step needs nothing more before the next one.
-
-        A failure may be tolerated; a policy that became stricter stops every step alike.
-        """
-        tolerated = isinstance(self.step, CallStep) and self.step.continue_on_error and not self._denied
-        return self.good or (tolerated and self.ended in (Ended.FAILED, Ended.REFUSED))
-
-    @property
-    def _denied(self) -> bool:
-        """Whether the step was declined because policy or drift says no, before anything was tried."""
-        record = self.outcome.record if self.outcome is not None else None
-        declined = isinstance(record, Outcome) and record.attempt is None
-        return declined and self.failure in (Failure.POLICY_DENIED, Failure.DRIFTED)
-
-    def may_retry(self) -> bool:
-        """Whether its retry rule gives the last failure another try."""
-        rule = self.step.retry if isinstance(self.step, CallStep) else None
-        if rule is None or self.failure is None or self.attempts >= rule.attempts:
-            return False
-        return retryable(Failure(self.failure)) and (not rule.on or self.failure in rule.on)
 
 
 @dataclass(slots=True)
@@ -116,6 +69,7 @@ class Operation:
     unknown: dict[Digest, Progress] = field(default_factory=dict)
     unsettled: dict[Digest, Sealed] = field(default_factory=dict)
     ends: list[Ended] = field(default_factory=list)
+    together: list[tuple[Progress, Outcome, Sealed | None]] = field(default_factory=list)
     tries: int = 0
     receipt_due: bool = False
     pause_asked: bool = False
@@ -437,6 +391,14 @@ def _on_outcome(op: Operation, sealed: Sealed) -> None:
     if outcome.ended is Ended.UNKNOWN and attempt is not None:
         op.unknown[attempt.digest] = progress
         op.unsettled[attempt.digest] = attempt
+    op.together.append((progress, outcome, attempt))
+    if op.in_flight:
+        return  # One was asked for in the course of the other: what comes of them is seen when both ended.
+    together, op.together = op.together, []
+    bad = [one for one in together if not one[0].settled]
+    lost = [one for one in bad if one[1].ended is Ended.UNKNOWN]
+    progress, outcome, attempt = (lost or bad or together)[0]
+    if outcome.ended is Ended.UNKNOWN and attempt is not None:
         op._go(Event.LOST, f"step `{outcome.step}` may have happened: {outcome.message or 'no answer'}")
     elif progress.phase is Phase.UNDO:
         _after_undo(op, progress, outcome)
