@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rexecop.engines.caller import LEAVE_REFUSED
+from rexecop.governance.pack import Pack
 from rexecop.lanes.errors import ClearanceRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import Asks, Clearance, LaneEvent, LaneResult, Made
@@ -155,7 +156,7 @@ def test_nothing_is_given_leave_for_in_the_course_of_undoing(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("packs", [NO_CHANGES, NEEDS_ONE])
 def test_policy_is_asked_about_it_and_the_step_is_stopped_in_its_own_turn(
-    tmp_path: Path, packs: object
+    tmp_path: Path, packs: Pack
 ) -> None:
     async def story(house: House, lane: AskingLane) -> None:
         operation = await planned(house, read("zero"), change("one"), change("two"))

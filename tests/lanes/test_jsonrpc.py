@@ -257,7 +257,8 @@ def chatting(result: Json = "yes") -> tuple[Call, Call]:
     chat = with_message(
         unix(Ask(method="chat")), **way, asks=[{"method": "chat", "params": [1]}], replies=prepared
     )
-    given = replace(chat.request, message={**way, "reply": answer})  # type: ignore[type-var]
+    assert isinstance(chat.request, ExchangeRequest)
+    given = replace(chat.request, message={**way, "reply": answer})
     return chat, replace(chat, action="confirm", effect=Effect.CHANGE, request=given)
 
 
@@ -357,7 +358,7 @@ def test_the_other_side_may_notify_and_ask_and_is_told_that_there_is_no_such_met
     assert SECRET not in repr(found)
 
 
-def test_a_prepared_answer_goes_out_with_leave_and_the_peer_is_told_nothing_without(
+def test_a_prepared_answer_goes_out_with_leave_and_nothing_is_told_without(
     lane: JsonRpcLane,
 ) -> None:
     heard.clear()
