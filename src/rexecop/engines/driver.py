@@ -526,8 +526,10 @@ class _Drive:
         asked = self._asked
         if answer.terms.verdict is not Verdict.BLOCKED and make.phase is not Phase.PROBE:
             whole = await self._ask(GateName.TICKET)
-            # Where policy asks more of the call than of the whole, it would be asked for ever.
-            enough = tighter(at_call(whole.terms, make.step.id), answer.terms) is None
+            # Where policy asks more of the call than of the whole, it would be asked for ever; and no
+            # yes opens a window that has closed.
+            enough = whole.terms.not_before is None
+            enough = enough and tighter(at_call(whole.terms, make.step.id), answer.terms) is None
             if enough and whole.terms.verdict is not Verdict.BLOCKED:
                 reason = f"before step `{make.step.id}`: {words}"
                 record_decision(self._session, self._asked, replace(whole, reason=reason))
