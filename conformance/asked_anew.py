@@ -1,4 +1,4 @@
-"""Operations that policy came to ask more of on the way: how they go on, and how they may not."""
+"""Operations that policy came to ask more of on the way, and calls that were asked for in mid-call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from conformance.worlds import (
     read_step,
 )
 from rexecop.proof.chain import Sealed
-from rexecop.proof.records import Attempt
+from rexecop.proof.records import Attempt, Note
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import Obligations
 from rexecop.proof.records.plan import CallStep
@@ -64,6 +64,24 @@ def approved_for_what_is_left() -> Case:
     book.approve(MARA, APPROVER_KEY)
     book.ticket()
     go_on(book, second, made, obligations=KEPT)
+    return Case(bundle=cut(book).bundle())
+
+
+def asked_for_in_the_course_of_another_call() -> Case:
+    book = Book("op_within")
+    look, first, second = read_step(), change_step(), change_step("more")
+    book.intent()
+    book.plan((look, first, second), Effect.CHANGE)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.run(look, facts=PATHS)
+    outer = book.attempt(first, values=VALUES, target_n=1)
+    inner = book.attempt(second, values=VALUES, target_n=2, target_prev=outer.digest)
+    book.add(Note, topic="leave-refused", text="step set asked for a call that is not in the plan")
+    book.outcome("more", inner)
+    book.outcome("set", outer)
+    book.validation()
+    book.receipt(State.COMPLETED)
     return Case(bundle=cut(book).bundle())
 
 

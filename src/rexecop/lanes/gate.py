@@ -18,7 +18,7 @@ from typing import Final, Protocol, cast
 
 from rexecop.lanes.errors import ClearanceRefused, RequestRefused
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.port import Asks, Lane, LaneEvent, LaneResult, Made, UnderPermit
+from rexecop.lanes.port import Asks, Chunk, Lane, LaneEvent, LaneResult, Made, UnderPermit
 from rexecop.lanes.structure import check_structure
 from rexecop.lanes.targets import Attestation, Attesting, Quota, Seen, Unattested, check_attested
 from rexecop.proof.call import (
@@ -226,16 +226,20 @@ class Gate:
                     if (ended := await self._answer(event, lane, leave, given)) is not None:
                         yield ended
                     continue
-                if isinstance(event, Made):
+                if isinstance(event, Made) and event.asks in given:
                     inner = given.pop(event.asks)
                     result = judge(event.result, inner.dispatch, simulated=lane.capabilities.simulated)
                     yield replace(event, result=result)
                     continue
-                if isinstance(event, LaneResult):
-                    for asks, inner in given.items():
-                        left = _broken(inner.passed, f"lane `{lane.name}` did not say how it ended")
-                        yield Made(asks=asks, result=left)
-                yield event
+                if isinstance(event, Chunk):
+                    yield event
+                    continue
+                for asks, inner in given.items():
+                    left = _broken(inner.passed, f"lane `{lane.name}` did not say how it ended")
+                    yield Made(asks=asks, result=left)
+                without_leave = f"lane `{lane.name}` says it made a call that it had no leave for"
+                yield event if isinstance(event, LaneResult) else _broken(True, without_leave)
+                return
 
     async def _events(
         self, lane: Lane, dispatch: Dispatch, clearance: _Clearance

@@ -105,6 +105,7 @@ class _Run:
         self._link = link
         self._numbers = 0
         self._unasked = 0
+        self._given: set[int] = set()  # Of what is prepared, what was asked for: each once.
         self._waiting: dict[int, int] = {}  # Id → place among the answers.
         self._answers: list[Answer | None] = []
 
@@ -266,8 +267,12 @@ class _Run:
         if self._unasked > UNASKED_MAX:
             raise Broken(Failure.OUTPUT_LIMIT, f"the other side said more than {UNASKED_MAX} things unasked")
         replies = self._message.replies
-        n = next((n for n, one in enumerate(replies) if one.reply.method == asked.method), None)
+        given = self._given
+        n = next(
+            (n for n, r in enumerate(replies) if r.reply.method == asked.method and n not in given), None
+        )
         if asked.expects and n is not None:
+            given.add(n)
             asks = Asks(reply_call(self._exchange.call, n))
             yield asks
             try:
