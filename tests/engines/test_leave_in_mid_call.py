@@ -193,15 +193,21 @@ def test_a_step_that_asks_for_approval_is_refused_in_mid_call_and_waits_in_its_o
     lived(tmp_path, story)
 
 
+@pytest.mark.parametrize("outer", ["ok", "failed"])
 @pytest.mark.parametrize("inner", [Ended.FAILED, Ended.UNKNOWN])
-def test_how_it_ended_counts_once_the_call_around_it_has_ended(tmp_path: Path, inner: Ended) -> None:
+def test_how_it_ended_counts_once_the_call_around_it_has_ended(
+    tmp_path: Path, inner: Ended, outer: str
+) -> None:
     async def story(house: House, lane: AskingLane) -> None:
         lane.inner = inner
+        lane.fate = lambda step, phase, effect: outer
         operation = await asking(house, lane)
         await house.lifecycle.start(operation)
         op = op_of(house, operation)
         assert op.state is (State.INDETERMINATE if inner is Ended.UNKNOWN else State.FAILED)
-        assert "step `two`" in op.reason and not op.in_flight and done(house) == ["one"]
+        assert "step `two`" in op.reason and not op.in_flight
+        if inner is Ended.FAILED:
+            assert ended(house, operation).ends == [Ended.FAILED, Ended(outer)]
 
     lived(tmp_path, story)
 
