@@ -10,6 +10,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from conformance.asked_anew import (
+    approved_for_what_is_left,
+    asked_for_in_the_course_of_another_call,
+    refused_on_the_way_and_undone,
+)
 from conformance.delegations import (
     no_for_another_person_taken_back_by_them,
     step_approved_for_another_person,
@@ -378,6 +383,18 @@ for title, told in (
     (
         "Otto approved for Mara; no pack says who is in which group, so what the instance recorded stands.",
         vote_with_groups_that_only_the_instance_knows,
+    ),
+    (
+        "Policy came to ask for approval and for less output on the way; what was left went on under both.",
+        approved_for_what_is_left,
+    ),
+    (
+        "A lane had leave for a planned call in the course of another; what else it asked for was refused.",
+        asked_for_in_the_course_of_another_call,
+    ),
+    (
+        "Policy came to ask for approval on the way, Mara said no, and what had been done was undone.",
+        refused_on_the_way_and_undone,
     ),
 ):
     logged(title)(told)

@@ -177,7 +177,7 @@ class Book:
         intent = self.records[0].record
         plan, planned = self.last(Plan)
         assert isinstance(intent, Intent)
-        request = policy_request(intent, planned, gate=Gate.PLAN, now=self.at)
+        request = policy_request(intent, planned, gate=more.pop("gate", Gate.PLAN), now=self.at)
         opinion = more.pop("opinion", None)
         terms = Terms(
             verdict=verdict, approvals=approvals, obligations=more.pop("obligations", Obligations())

@@ -61,7 +61,7 @@ async def approve(
     make = awaited_call(op) if step is not None else None
     statement = approval_statement(
         plan=op.sealed_plan,
-        terms=op.terms_in_force,
+        terms=op.terms if step is None else op.terms_in_force,
         preview=preview_digest(preview(op.sealed_intent, op.sealed_plan)),
         approver=approver,
         approves=approves,

@@ -8,7 +8,7 @@ import pytest
 
 from rexecop.lanes.errors import ClearanceRefused
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.port import Chunk, Lane, LaneResult
+from rexecop.lanes.port import Asks, Chunk, Lane, LaneEvent, LaneResult, Made
 from rexecop.proof.call import Call, Limits
 from rexecop.proof.vocabulary import Effect, Ended, Isolation
 from tests.lanes.support import LIMITS, call_lane, result_of, run
@@ -41,6 +41,50 @@ class LaneContract(ABC):
     @abstractmethod
     def foreign(self) -> Call:
         """A call of a kind that this lane does not take."""
+
+    def asking(self) -> tuple[Call, Call] | None:
+        """A call in whose course the lane needs leave for another, and that other; None where none is."""
+        return None
+
+    def asked(self, call: Call, *, allows: bool) -> tuple[list[Call], list[LaneEvent]]:
+        """Return what the lane had leave for, in order, and all events of `call`."""
+        cleared: list[Call] = []
+
+        async def read() -> list[LaneEvent]:
+            events: list[LaneEvent] = []
+            opened = self.lane.open(call, LIMITS, self.isolation, 1, lambda: None)
+            async for event in opened:
+                events.append(event)
+                if isinstance(event, Asks) and allows:
+                    event.allow(lambda wanted=event.call: cleared.append(wanted))  # type: ignore[misc]
+            return events
+
+        return cleared, run(read())
+
+    def test_it_makes_exactly_the_call_it_has_leave_for_and_says_how_that_ended(self) -> None:
+        if (pair := self.asking()) is None:
+            assert not [
+                e
+                for e in call_lane(self.lane, self.saying("x"), isolation=self.isolation)
+                if isinstance(e, Asks)
+            ]
+            return
+        cleared, events = self.asked(pair[0], allows=True)
+        asks = [event for event in events if isinstance(event, Asks)]
+        made = [event for event in events if isinstance(event, Made)]
+
+        assert [one.call for one in asks] == cleared == [pair[1]]
+        assert [(one.asks, one.result.ended) for one in made] == [(asks[0], Ended.OK)]
+        assert result_of(events).ended is Ended.OK
+
+    def test_what_nobody_gives_leave_for_is_not_made_and_the_call_ends_all_the_same(self) -> None:
+        if (pair := self.asking()) is None:
+            return
+        _, events = self.asked(pair[0], allows=False)
+
+        assert [event.call for event in events if isinstance(event, Asks)] == [pair[1]]
+        assert not [event for event in events if isinstance(event, Made)]
+        assert isinstance(events[-1], LaneResult)
 
     def result(self, call: Call, limits: Limits = LIMITS) -> LaneResult:
         return result_of(call_lane(self.lane, call, limits=limits, isolation=self.isolation))

@@ -1,6 +1,6 @@
 """The gate: one test for each refusal, and each refusal leaves the lane untouched."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rexecop.lanes.errors import ClearanceRefused
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.gate import Dispatch, Gate
-from rexecop.lanes.port import Lane
+from rexecop.lanes.gate import NOT_MEASURED, Dispatch, Gate, Leave
+from rexecop.lanes.port import Asks, Clearance, Lane, LaneEvent, LaneResult, Made
 from rexecop.lanes.simulated import SimulatedLane
 from rexecop.lanes.targets import Quota
 from rexecop.proof.call import REPEAT_MAX, Call, Hole, Limits, ProcessRequest, SecretRef, Text, fill
@@ -28,6 +29,7 @@ from tests.lanes.support import (
     permit_for,
     process,
     reply,
+    run,
     scripted,
     through,
 )
@@ -359,3 +361,95 @@ def test_an_argument_edited_after_filling_never_passes(template: list[Text], uni
 
     assert through(gate_of(lane), dispatch).ended is Ended.REFUSED
     assert lane.opened == 0
+
+
+class WantingLane(TellingLane):
+    """Asks for `wanted` in the course of each call; `lies` says that it made that without leave."""
+
+    wanted = process("true")
+    lies = False
+    heard = ""
+
+    async def open(
+        self, call: Call, limits: Limits, isolation: Isolation, attempt: int, clearance: Clearance
+    ) -> AsyncIterator[LaneEvent]:
+        asks = Asks(self.wanted)
+        yield asks
+        self.before_clearance()
+        made = Made(asks=asks, result=LaneResult(ended=Ended.OK, duration_ms=1, measured=NOT_MEASURED))
+        try:
+            asks.clear()
+            yield made
+        except ClearanceRefused as refusal:
+            self.heard = refusal.message
+            if self.lies:
+                yield made
+        async for event in super().open(call, limits, isolation, attempt, clearance):
+            yield event
+
+
+class TestLeaveInMidCall:
+    def events(self, lane: WantingLane, leave: Leave, clock: FakeClock | None = None) -> list[LaneEvent]:
+        async def collect() -> list[LaneEvent]:
+            gate = gate_of(lane, clock)
+            return [event async for event in gate.open(dispatch_of(process("ls")), leave)]
+
+        return run(collect())
+
+    @staticmethod
+    async def given(call: Call) -> Dispatch:
+        return dispatch_of(call)
+
+    @staticmethod
+    async def for_another(call: Call) -> Dispatch:
+        return dispatch_of(process("false"))
+
+    @staticmethod
+    async def under_a_foreign_permit(call: Call) -> Dispatch:
+        return dispatch_of(call, permit=permit_for(process("false")))
+
+    def test_what_there_is_leave_for_ends_before_the_call_around_it(self) -> None:
+        made, result = self.events(WantingLane(), self.given)
+
+        # The class it was measured in is not the one that was asked for, so the read is not `ok`.
+        assert isinstance(made, Made) and made.result.failure is Failure.ISOLATION_UNAVAILABLE
+        assert isinstance(result, LaneResult) and result.ended is Ended.OK
+
+    def test_without_anybody_to_ask_there_is_no_leave(self) -> None:
+        lane = WantingLane()
+        assert through(gate_of(lane), dispatch_of(process("ls"))).ended is Ended.OK
+        assert lane.heard == "there is no leave for `look` here"
+
+    @pytest.mark.parametrize("leave", ["for_another", "under_a_foreign_permit"])
+    def test_leave_for_another_call_is_none(self, leave: str) -> None:
+        lane = WantingLane()
+        made, result = self.events(lane, getattr(self, leave))
+
+        assert isinstance(made, Made)
+        assert (made.result.ended, made.result.failure) == (Ended.REFUSED, Failure.PERMIT_MISMATCH)
+        assert lane.heard and isinstance(result, LaneResult) and result.ended is Ended.OK
+
+    def test_a_permit_that_ran_out_meanwhile_lets_nothing_be_made(self) -> None:
+        clock = FakeClock()
+
+        def late() -> None:
+            clock.at += timedelta(seconds=61)
+
+        lane = WantingLane(before_clearance=late)
+        made, result = self.events(lane, self.given, clock)
+
+        assert isinstance(made, Made) and made.result.ended is not Ended.OK
+        assert "expired" in lane.heard
+        assert isinstance(result, LaneResult) and result.failure is Failure.PERMIT_EXPIRED
+
+    def test_a_lane_that_says_it_made_a_call_without_leave_is_broken(self) -> None:
+        lane = WantingLane()
+        lane.lies = True
+        (result,) = self.events(lane, self.under_no_leave)
+
+        assert isinstance(result, LaneResult)
+        assert result.ended is not Ended.OK and "had no leave for" in (result.message or "")
+
+    @staticmethod
+    async def under_no_leave(call: Call) -> str:
+        return "no"

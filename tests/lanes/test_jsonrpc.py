@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from rexecop.lanes.errors import ClearanceRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.jsonrpc import JsonRpcLane
 from rexecop.lanes.messages.jsonrpc import Ask, JsonRpcMessage, Program, UnixSocket
-from rexecop.lanes.port import Chunk, LaneResult
+from rexecop.lanes.port import Asks, Chunk, LaneEvent, LaneResult, Made
 from rexecop.proof.call import Call, ExchangeRequest, Limits
 from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
@@ -248,9 +249,25 @@ class _Contract(LaneContract):
         return process("/bin/true")
 
 
+def chatting(result: Json = "yes") -> tuple[Call, Call]:
+    """A call in whose course the peer asks for `sampling/createMessage`, and the answer that is prepared."""
+    way: dict[str, Json] = {"unix": {"path": places["unix"]}, "framing": "newline"}
+    answer: Json = {"method": "sampling/createMessage", "result": result}
+    prepared: list[Json] = [{"action": "confirm", "effect": "change", "reply": answer}]
+    chat = with_message(
+        unix(Ask(method="chat")), **way, asks=[{"method": "chat", "params": [1]}], replies=prepared
+    )
+    assert isinstance(chat.request, ExchangeRequest)
+    given = replace(chat.request, message={**way, "reply": answer})
+    return chat, replace(chat, action="confirm", effect=Effect.CHANGE, request=given)
+
+
 class TestOverUnix(_Contract):
     def make(self, ask: Ask) -> Call:
         return unix(ask)
+
+    def asking(self) -> tuple[Call, Call]:
+        return chatting()
 
 
 class TestOverHttp(_Contract):
@@ -339,6 +356,58 @@ def test_the_other_side_may_notify_and_ask_and_is_told_that_there_is_no_such_met
     assert json.loads(note) == {"jsonrpc": "2.0", "method": "progress", "params": {"of": "[redacted]"}}
     assert json.loads(result_of(found).stdout)["asked"]["params"] == ["[redacted]"]
     assert SECRET not in repr(found)
+
+
+def test_a_prepared_answer_goes_out_with_leave_and_nothing_is_told_without(
+    lane: JsonRpcLane,
+) -> None:
+    heard.clear()
+    chat, _ = chatting({"secret": "api"})
+
+    async def made(*, allows: bool) -> list[LaneEvent]:
+        events = []
+        async for event in lane.open(chat, LIMITS, NONE, 1, lambda: None):
+            events.append(event)
+            if isinstance(event, Asks) and allows:
+                event.allow(lambda: None)
+        return events
+
+    found = run(made(allows=True)) + run(made(allows=False))
+
+    assert [heard[1], heard[3]] == [
+        {"jsonrpc": "2.0", "id": "mine", "result": SECRET},
+        {"jsonrpc": "2.0", "id": "mine", "error": {"code": -32601, "message": "method not found"}},
+    ]
+    assert [event.result.ended for event in found if isinstance(event, Made)] == [Ended.OK]
+    assert SECRET not in repr([event for event in found if not isinstance(event, Asks | Made)])
+    assert SECRET not in repr([vars(event.asks)["call"] for event in found if isinstance(event, Made)])
+
+
+def test_a_leave_that_ran_out_meanwhile_answers_nothing(lane: JsonRpcLane) -> None:
+    heard.clear()
+
+    def gone() -> None:
+        raise ClearanceRefused(Failure.PERMIT_EXPIRED, "too late")
+
+    async def made() -> list[LaneEvent]:
+        events = []
+        async for event in lane.open(chatting()[0], LIMITS, NONE, 1, lambda: None):
+            events.append(event)
+            if isinstance(event, Asks):
+                event.allow(gone)
+        return events
+
+    found = run(made())
+
+    assert not [event for event in found if isinstance(event, Made)]
+    assert isinstance(heard[1], dict) and "error" in heard[1]
+    assert result_of(found).ended is Ended.OK
+
+
+def test_an_answer_is_no_call_of_its_own(lane: JsonRpcLane) -> None:
+    result = ended(lane, chatting()[1])
+
+    assert (result.ended, result.failure) == (Ended.REFUSED, Failure.UNSUPPORTED)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

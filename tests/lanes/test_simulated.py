@@ -27,6 +27,16 @@ class TestSimulatedLane(LaneContract):
     def foreign(self) -> Call:
         return process("true")
 
+    def asking(self) -> tuple[Call, Call]:
+        asks = scripted(replace(reply(stdout="said"), asks="confirm"))
+        return asks, replace(scripted(reply()), action="confirm")
+
+    def test_without_leave_it_fails_and_says_for_what(self) -> None:
+        result = result_of(call_lane(self.lane, self.asking()[0], isolation=self.isolation))
+
+        assert (result.ended, result.failure) == (Ended.FAILED, Failure.POLICY_DENIED)
+        assert result.message == "no leave for `confirm`: nobody gave leave for it"
+
     def test_attempts_get_the_replies_in_turn_and_the_last_one_repeats(self) -> None:
         call = scripted(reply(stdout="first"), reply(stdout="second"))
         said = [result_of(call_lane(self.lane, call, attempt=attempt)).stdout for attempt in (1, 2, 3)]

@@ -81,11 +81,17 @@ def test_nothing_that_ended_is_driven() -> None:
     assert not TERMINAL & DRIVABLE
 
 
-def test_nothing_blocked_ever_runs_unless_a_persons_no_is_taken_back() -> None:
+def test_nothing_blocked_ever_runs_on_unless_a_persons_no_is_taken_back() -> None:
     assert TRANSITIONS[State.BLOCKED] == {
         Event.ESCALATED: State.ESCALATED,
         Event.WITHDRAWN: State.WAITING_FOR_APPROVAL,
+        Event.UNDO_ASKED: State.UNDOING,
     }
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.APPROVED}))
+def test_only_what_is_approved_begins_or_goes_back_to_undoing(state: State) -> None:
+    assert not {Event.STARTED, Event.UNDO_CONTINUED} & set(TRANSITIONS[state])
 
 
 @pytest.mark.parametrize("event", list(Event))

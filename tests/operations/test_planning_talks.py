@@ -6,7 +6,16 @@ from typing import Final
 import pytest
 
 from rexecop.lanes.messages.http import Origin
-from rexecop.lanes.messages.jsonrpc import Ask, JsonRpcMessage, Mcp, Program, UnixSocket
+from rexecop.lanes.messages.jsonrpc import (
+    Ask,
+    JsonRpcMessage,
+    Mcp,
+    Program,
+    Reply,
+    UnixSocket,
+    is_reply,
+    reply_call,
+)
 from rexecop.lanes.messages.streams import Bounds, Frame, Reconnect, SseMessage, Stop, WebSocketMessage
 from rexecop.operations.errors import ConnectorRefused, OperationsError
 from rexecop.operations.profile import load_profile
@@ -211,3 +220,54 @@ def test_a_change_ends_by_an_answer_and_is_not_sent_again() -> None:
         with pytest.raises(ConnectorRefused):
             step_for("sse", f"sse: {{stop: {stop}, reconnect: {{}}}}", effect="change")
     assert step_for("sse", "sse: {stop: {count: 1}}", effect="change").call.effect is Effect.CHANGE
+
+
+ANSWERING: Final = """
+connector:
+  name: api
+  capabilities: [call, confirm, other]
+  actions:
+    call: {effect: read, mcp: {tool: book, replies: [confirm]}}
+    confirm:
+      effect: change
+      rpc: {reply: {method: elicitation/create, result: {action: accept, content: {for: "{name}"}}}}
+    other: {effect: change, rpc: {method: other}}
+"""
+
+
+def answering(connector: str = ANSWERING) -> list[CallStep]:
+    files = {**PROFILE, "connectors/api.yaml": connector}
+    files["workflows/call.yaml"] += "    - {id: confirm, type: connector, connector: api, action: confirm}\n"
+    text = f"""
+environment:
+  id: here
+  targets: {{web: {{type: host}}}}
+  connectors: {{api: {{backend: jsonrpc, {URL}}}}}
+"""
+    profile = load_profile({name: data.encode() for name, data in files.items()})
+    steps = plan(profile, environment(text), "call", "web", Mode.DRY_RUN, {"name": "bob"}).steps
+    return [step for step in steps if isinstance(step, CallStep)]
+
+
+def test_an_answer_that_a_call_has_prepared_is_the_very_call_of_the_step_that_gives_it() -> None:
+    call, confirm = answering()
+
+    assert reply_call(call.call, 0) == confirm.call
+    assert is_reply(confirm.call.request) and not is_reply(call.call.request)
+    assert from_json(JsonRpcMessage, dict(request(confirm).message)).reply == Reply(
+        method="elicitation/create", result={"action": "accept", "content": {"for": "bob"}}
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ANSWERING.replace("replies: [confirm]", "replies: [other]"),
+        ANSWERING.replace("replies: [confirm]", "replies: [nobody]"),
+        ANSWERING.replace("rpc: {reply:", "rpc: {method: x, reply:"),
+        ANSWERING.replace('result: {action: accept, content: {for: "{name}"}}', "other: 1"),
+    ],
+)
+def test_an_answer_that_cannot_be_given_is_refused_when_planned(wrong: str) -> None:
+    with pytest.raises(ConnectorRefused):
+        answering(wrong)

@@ -265,6 +265,9 @@ class FakeAuthority:
     def enrolments(self) -> tuple[Enrolment, ...]:
         return self._keyring()
 
+    def approver_keys(self) -> frozenset[str]:
+        return frozenset(one.fingerprint for one in self._keyring() if one.role is Role.APPROVER)
+
     def halts(self) -> tuple[Halt, ...]:
         return self.standing()
 

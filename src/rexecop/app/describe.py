@@ -84,7 +84,12 @@ def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
     commands = {
         State.APPROVED: ("start", "show", "cancel"),
         State.WAITING_FOR_APPROVAL: ("show", "approve {} --key FILE", "why", "cancel"),
-        State.BLOCKED: ("why", *(("deny {} --withdraw --key FILE",) if refused else ()), "export"),
+        State.BLOCKED: (
+            "why",
+            *(("deny {} --withdraw --key FILE",) if refused else ()),
+            *(("rollback",) if undoable else ()),
+            "export",
+        ),
         State.PAUSED: (*(_of_step(op) or ("resume",)), "cancel"),
         State.INDETERMINATE: (
             "reconcile {} --probe",
@@ -96,7 +101,7 @@ def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
         State.RUNNING: ("status", "start"),
         State.UNDOING: ("start", "why"),
         State.UNDONE: ("export",),
-        State.CANCELLED: ("export",),
+        State.CANCELLED: (*(("rollback",) if undoable else ()), "export"),
     }.get(state, ())
     if op.review_by is not None:
         commands = ("review done {} --reason TEXT", *commands)
@@ -197,6 +202,19 @@ def awaited_text(op: Operation) -> str:
         return ""
     asked = escape(" and ".join(view.approvals_required))
     return f"step {quote(view.step)} needs approval by {asked}; its exact call {view.digest}:\n{view.call}\n"
+
+
+def left_text(op: Operation) -> str:
+    """Return what was done and what is left where people are asked anew on the way; else nothing."""
+    if not op.leaves or op.state not in (State.WAITING_FOR_APPROVAL, State.APPROVED):
+        return ""
+    if op.undoing:
+        undone = ", ".join(f"`{step.id}`" for step in op.to_undo())
+        return f"policy came to ask for more; what is left to undo: {undone}"
+    items = op.steps.values()
+    done = ", ".join(f"`{item.step.id}`" for item in items if item.settled) or "nothing"
+    left = ", ".join(f"`{item.step.id}`" for item in items if not item.settled)
+    return f"policy came to ask for more on the way; done: {done}; what is left: {left}"
 
 
 def record_view(sealed: Sealed) -> RecordView:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from rexecop.app.describe import left_text
 from rexecop.app.identity import Identity
 from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.settings import Settings
@@ -22,6 +23,7 @@ from rexecop.operations.recover import settle_after
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import tally
 from rexecop.proof.records.instance import Note
+from rexecop.proof.steps import unspent
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import State, Verdict
 
@@ -39,6 +41,8 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
         # What approval would change is over once it came or was refused.
         settled = op.terms.approvals and op.state is not State.WAITING_FOR_APPROVAL
         lines += of_decision(op.the_decision)[: -1 if settled else None]
+    left = left_text(op)
+    lines += [left] if left else []
     if op.plan is not None and op.decision is not None and op.terms.verdict is Verdict.BLOCKED:
         lines += otherwise(world.authority.policy(op.the_plan.profile), op.the_decision.request)
     if op.plan is not None and op.decision is not None and (op.terms.approvals or op.approvals):
@@ -48,7 +52,7 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
                 plan=op.sealed_plan,
                 terms=op.terms,
                 preview=preview_digest(preview(op.sealed_intent, op.sealed_plan)),
-                approvals=op.approvals,
+                approvals=unspent(op.approvals, op.ticket) if left else op.approvals,
                 enrolments=world.authority.enrolments(),
                 groups=world.authority.policy(op.the_plan.profile).groups(),
                 at=world.clock.now(),

@@ -13,7 +13,7 @@ from typing import Protocol
 from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
-from rexecop.app.describe import awaited_text, operation_view
+from rexecop.app.describe import awaited_text, left_text, operation_view
 from rexecop.app.doctor import Doctor
 from rexecop.app.erasing import ErasureView, erase_outputs
 from rexecop.app.evidence import Asked, Evidence
@@ -294,7 +294,8 @@ class Instance(Reading):
         """Return the terms that an approval signs beside the preview, or the call of a step that waits."""
         op = self.operation(operation)
         waits = awaited_text(op)
-        return waits or f"terms: {terms_in_words(op.terms)}"
+        left = left_text(op)
+        return waits or f"terms: {terms_in_words(op.terms)}" + (f"\n{left}" if left else "")
 
     def approval_request(self, operation: str) -> bytes:
         """Return what the operation asks its approvers, as a file that they answer on their own machine."""

@@ -153,7 +153,8 @@ class Lifecycle:
         """Write down that attempts of a dead runner have no outcome; reads settle themselves."""
         if not session.op.in_flight or self.alive(session.id):
             return
-        for digest, progress in list(session.op.in_flight.items()):
+        lost = list(session.op.in_flight.items())
+        for digest, progress in lost:
             session.add(
                 Outcome,
                 step=progress.step.id,
@@ -163,6 +164,7 @@ class Lifecycle:
                 error_class="unknown_outcome",
                 message="the runner ended before an answer came",
             )
+        for digest, progress in lost:
             if harmless(progress) and digest in session.op.unknown:
                 session.add(
                     Reconciliation, ENGINE, attempt=digest, happened=False, reason="a read changes nothing"

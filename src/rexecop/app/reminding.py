@@ -129,7 +129,7 @@ async def _told(
         target=line.target,
         requester=line.requester,
         since=since,
-        missing=approvals_in_words(op.missing_approvals()),
+        missing=approvals_in_words(op.missing_approvals()) + (" for what is left" if op.leaves else ""),
         waits_for=_asked(instance, op),
     )
     # The fold that was judged is the one that is written to: whoever wrote in between wins.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -12,29 +12,30 @@ from typing import Final
 from rexecop.engines.results import keep_output, output_of, redacted
 from rexecop.engines.session import Session
 from rexecop.engines.streaming import Streaming
-from rexecop.governance.errors import GovernanceError, Halted
+from rexecop.governance.errors import GovernanceError, Halted, PermitOutsideScope
 from rexecop.governance.obligations import REDACTIONS
 from rexecop.governance.permits import mint as mint_permit
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.gate import Dispatch, Gate
-from rexecop.lanes.port import Lane, LaneResult
+from rexecop.lanes.port import Chunk, Lane, LaneResult, Made
 from rexecop.lanes.targets import Attestation, Quota, Seen
 from rexecop.operations.extract import StepOutput
-from rexecop.operations.next import Make, fact_in
+from rexecop.operations.next import Make, asked_call, fact_in
 from rexecop.operations.ports import Ids, TargetHead
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.redaction import RedactionRule
-from rexecop.proof.call import Limits, call_digest, is_attended, route_of
+from rexecop.proof.call import Call, Limits, call_digest, is_attended, route_of
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.attempt import Attempt
-from rexecop.proof.records.instance import Halt
+from rexecop.proof.records.instance import Halt, Note
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Expectation, Pinned
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
 
+LEAVE_REFUSED: Final = "leave-refused"  # The topic of the note that says what a lane was refused in mid-call.
 RENEW_SECONDS: Final = 10.0  # A third of the lease: two renewals may be missed.
 
 Normalize = Callable[[str, Mapping[str, StepOutput]], Mapping[str, Json]]
@@ -54,6 +55,8 @@ class Caller:
     halted: Callable[[], Halt | None]
     quota: Quota
     profile: Callable[[], Profile]
+    leave: Callable[[Make], Awaitable[tuple[Digest, ...]]]
+    outputs: dict[str, StepOutput]
 
     async def call(
         self, make: Make, packs: tuple[Digest, ...], observed: Pinned | None = None
@@ -182,8 +185,60 @@ class Caller:
     async def _dispatch(
         self, make: Make, permit: Permit, seen: Seen, streaming: Streaming | None
     ) -> LaneResult:
+        asked: list[tuple[Make, Digest]] = []
+
+        async def leave(call: Call) -> Dispatch | str:
+            return await self._leave_for(make, call, seen, asked)
+
+        with self.keeping_lease():
+            async with aclosing(self._gate().open(self._dispatched(make, permit, seen), leave)) as events:
+                async for event in events:
+                    if isinstance(event, LaneResult):
+                        return event
+                    if isinstance(event, Made):
+                        self._made(event, asked)
+                    elif streaming is not None and isinstance(event, Chunk):
+                        await streaming.take(event)
+        raise LookupError("the gate ends every call with one result")
+
+    async def _leave_for(
+        self, outer: Make, call: Call, seen: Seen, asked: list[tuple[Make, Digest]]
+    ) -> Dispatch | str:
+        """Return how `call`, which a lane asks for in the course of `outer`, is dispatched, or why it is not.
+
+        There is leave for a call of the plan that was not tried yet, as an attempt of its own that
+        is durable first. A refusal is a note.
+        """
+        make = asked_call(self.session.op, call) if outer.phase is Phase.DO else None
+        try:
+            if make is None:
+                raise PermitOutsideScope("the plan has no such call that is still to be made")
+            packs = await self.leave(make)
+            attempt = self._attempt(make, permit := self._permit(make), packs, None, seen)
+            if await self.session.flush_or_reload():
+                asked.append((make, attempt))
+                return self._dispatched(make, permit, seen)
+            raise PermitOutsideScope("somebody else changed the operation meanwhile")
+        except GovernanceError as error:
+            what = f"step {outer.step.id} asked for {call.connector}.{call.action} {call_digest(call)}"
+            text = f"{what}: {error.message} [{error.code}]"
+            self.session.add(Note, topic=LEAVE_REFUSED, text=text)
+            while not await self.session.flush_or_reload():
+                self.session.add(Note, topic=LEAVE_REFUSED, text=text)
+            return error.message
+
+    def _made(self, made: Made, asked: list[tuple[Make, Digest]]) -> None:
+        """Hold the outcome of a call that was asked for."""
+        found = next((one for one in asked if one[0].call == made.asks.call), None)
+        if found is not None:
+            asked.remove(found)
+            output = self._outcome(*found, made.result, None)
+            if output is not None:
+                self.outputs[found[0].step.id] = output
+
+    def _dispatched(self, make: Make, permit: Permit, seen: Seen) -> Dispatch:
         op = self.session.op
-        dispatch = Dispatch(
+        return Dispatch(
             step=make.step.id,
             attempt=make.number,
             template=make.template,
@@ -201,14 +256,6 @@ class Caller:
             seen=seen,
             deadline=None,
         )
-        with self.keeping_lease():
-            async with aclosing(self._gate().open(dispatch)) as events:
-                async for event in events:
-                    if isinstance(event, LaneResult):
-                        return event
-                    if streaming is not None:
-                        await streaming.take(event)
-        raise LookupError("the gate ends every call with one result")
 
     @contextmanager
     def keeping_lease(self) -> Iterator[None]:

@@ -105,7 +105,7 @@ def obligations_met(op: Operation, told: ObligationMet | None = None) -> tuple[O
     """Return, for each obligation of the terms, how it was met; `told` for the one to tell people."""
     if op.decision is None:
         return ()
-    kept = op.terms_in_force.obligations
+    kept = op.obligations if op.leaves else op.terms.obligations
     met: list[ObligationMet] = []
     if kept.receipt:
         met.append(ObligationMet(name="receipt", met=True, how="this receipt"))
@@ -149,8 +149,8 @@ def _further(op: Operation, kept: Obligations, told: ObligationMet | None) -> It
     if kept.wave_max is not None:
         yield ObligationMet(name="wave", met=True, how="one target at a time")
     if kept.notify:
-        how = "nothing was begun" if op.leave is None else "nobody was told"
-        yield told or ObligationMet(name="notify", met=op.leave is None, how=how)
+        how = "nothing was begun" if not op.leaves else "nobody was told"
+        yield told or ObligationMet(name="notify", met=not op.leaves, how=how)
     if kept.review_ms is not None:
         how = f"due within {duration_in_words(kept.review_ms)}, recorded by `rexecop review done`"
         yield ObligationMet(name="review", met=True, how=how if op.tries else "nothing was done to review")

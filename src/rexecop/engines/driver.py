@@ -25,7 +25,14 @@ from rexecop.engines.session import Session
 from rexecop.engines.stepwise import require_approved
 from rexecop.engines.telling import Notices, conclude
 from rexecop.governance.admission import Answer, Policy
-from rexecop.governance.errors import ApprovalDenied, ApprovalsMissing, Halted, NotNow, WindowClosed
+from rexecop.governance.errors import (
+    ApprovalDenied,
+    ApprovalsMissing,
+    Halted,
+    NotNow,
+    TermsStricter,
+    WindowClosed,
+)
 from rexecop.governance.obligations import at_call, tighter
 from rexecop.governance.permits import LIFT
 from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place, require_fits, stricter_in_words
@@ -68,7 +75,7 @@ from rexecop.proof.records.ticket import BudgetUse, Ticket
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.request import requested
 from rexecop.proof.signer import Signer
-from rexecop.proof.steps import step_terms
+from rexecop.proof.steps import step_terms, unspent
 from rexecop.proof.times import format_time
 from rexecop.proof.trust import Enrolment, retired
 from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Mode, Phase, Role, Verdict
@@ -241,6 +248,8 @@ class _Drive:
             halted=self._halted_yet,
             quota=world.quota,
             profile=self._profile,
+            leave=self._leave,
+            outputs=self._outputs,
         )
 
     # --- leases ---
@@ -393,8 +402,10 @@ class _Drive:
             words = f"approvals were revoked or ran out: {missing.message}"
             record_decision(session, self._asked, replace(answer, terms=op.terms, reason=words))
             return
+        before = op.ticket
         session.take(ticket)
-        session.attached.claims.append(Claim(space="ticket", key=str(op.sealed_plan.digest)))
+        # A plan is begun once, and each ticket continued once.
+        session.attached.claims.append(Claim(space="ticket", key=str((before or op.sealed_plan).digest)))
         session.attached.claims.extend(claims(uses))
         session.attached.locks.extend(
             Lock(target=name, exclusive=True) for name in changed_targets(op.the_plan)
@@ -411,7 +422,7 @@ class _Drive:
                 decision=op.sealed_decision,
                 answer=answer,
                 preview=_shown(op),
-                approvals=[sealed for sealed in op.approvals if self._used_here(sealed)],
+                approvals=[one for one in unspent(op.approvals, op.ticket) if self._used_here(one)],
                 enrolments=authority.enrolments() if asked else (),
                 groups=authority.policy(op.the_plan.profile).groups() if asked else {},
                 uses=uses,
@@ -485,14 +496,49 @@ class _Drive:
             answer = await self._ask(GateName.CALL, make)
             stricter = tighter(at_call(self._session.op.terms_in_force, make.step.id), answer.terms)
             if stricter is not None:
-                record_decision(self._session, self._asked, answer)
-                self._caller.decline(make.step.id, Failure.POLICY_DENIED, stricter_in_words(stricter, answer))
+                await self._stop(make, answer, stricter_in_words(stricter, answer))
                 return
             packs = tuple(pack.digest for pack in answer.packs)
             self.require_approved(make)  # Again: all of that took time.
         output = await self._caller.call(make, packs, observed)
         if output is not None:
             self._outputs[make.step.id] = output
+
+    async def _leave(self, make: Make) -> tuple[Digest, ...]:
+        """Return the packs that allow the change `make` in the course of another call; a read asks none.
+
+        Raises:
+            TermsStricter, ApprovalDenied, ApprovalsMissing: it may not be made, or not now.
+        """
+        packs: tuple[Digest, ...] = ()
+        if make.call.effect is not Effect.READ:
+            answer = await self._ask(GateName.CALL, make)
+            stricter = tighter(at_call(self._session.op.terms_in_force, make.step.id), answer.terms)
+            if stricter is not None:
+                raise TermsStricter(stricter_in_words(stricter, answer))
+            packs = tuple(pack.digest for pack in answer.packs)
+        self.require_approved(make)
+        return packs
+
+    async def _stop(self, make: Make, answer: Answer, words: str) -> None:
+        """Stop before the call `make`, of which policy asks more than what it may be made under.
+
+        What it denies is declined. Where it can be had on stricter terms, these are asked for, for
+        all that is left: the ticket in hand gives no leave any more.
+        """
+        asked = self._asked
+        if answer.terms.verdict is not Verdict.BLOCKED and make.phase is not Phase.PROBE:
+            whole = await self._ask(GateName.TICKET)
+            # Where policy asks more of the call than of the whole, it would be asked for ever; and no
+            # yes opens a window that has closed.
+            enough = whole.terms.not_before is None
+            enough = enough and tighter(at_call(whole.terms, make.step.id), answer.terms) is None
+            if enough and whole.terms.verdict is not Verdict.BLOCKED:
+                reason = f"before step `{make.step.id}`: {words}"
+                record_decision(self._session, self._asked, replace(whole, reason=reason))
+                return
+        record_decision(self._session, asked, answer)
+        self._caller.decline(make.step.id, Failure.POLICY_DENIED, words)
 
     # --- what needs no call ---
 

@@ -130,8 +130,8 @@ async def conclude(session: Session, signer: Signer, notices: Notices | None) ->
         As `Session.flush_or_reload`.
     """
     op = session.op
-    groups = op.terms_in_force.obligations.notify if op.decision is not None else ()
-    if not groups or op.leave is None:
+    groups = op.obligations.notify if op.leaves else ()
+    if not groups:
         close(session, signer)
         return True
     # Nobody is told of what could still be lost.

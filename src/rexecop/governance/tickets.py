@@ -114,7 +114,7 @@ def stricter_in_words(what: str, answer: Answer) -> str:
     if answer.terms.verdict is Verdict.BLOCKED:
         return f"{what}: {answer.reason}"
     because = ", ".join(f"`{rule.id}`" for rule in answer.rules)
-    return f"policy now asks for more: {what}; by {because}; plan it again to be asked anew"
+    return f"policy now asks for more: {what}; by {because}"
 
 
 def require_fits(ticket: Sealed, plan: Sealed) -> None:

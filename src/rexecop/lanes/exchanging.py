@@ -211,6 +211,10 @@ class Exchange:
             data=self.data,
         )
 
+    def sent_alone(self, duration_ms: int) -> LaneResult:
+        """Return how a call ended that was sent in the course of this one, and has no answer of its own."""
+        return LaneResult(ended=Ended.OK, duration_ms=duration_ms, measured=self.result().measured)
+
 
 class Run(Protocol):
     """One exchange of one protocol."""
@@ -223,7 +227,7 @@ class Run(Protocol):
         """
         ...
 
-    def chunks(self) -> AsyncGenerator[Chunk]:
+    def chunks(self) -> AsyncGenerator[LaneEvent]:
         """Do it. Ends when it went well; else raises Broken, TimeoutError or what the connection raises."""
         ...
 
@@ -302,7 +306,7 @@ class ExchangeLane(ABC, Generic[M]):
             exchange.begin()
             async with aclosing(_events(run, exchange)) as events:
                 async for event in events:
-                    yield event if isinstance(event, Chunk) else await lease.settle(event)
+                    yield await lease.settle(event) if isinstance(event, LaneResult) else event
         finally:
             if run is not None:
                 await run.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,7 +18,7 @@ from typing import Final, Protocol, cast
 
 from rexecop.lanes.errors import ClearanceRefused, RequestRefused
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.port import Lane, LaneEvent, LaneResult, UnderPermit
+from rexecop.lanes.port import Asks, Chunk, Lane, LaneEvent, LaneResult, Made, UnderPermit
 from rexecop.lanes.structure import check_structure
 from rexecop.lanes.targets import Attestation, Attesting, Quota, Seen, Unattested, check_attested
 from rexecop.proof.call import (
@@ -107,6 +107,15 @@ class _Clearance:
         self.passed = True
 
 
+Leave = Callable[[Call], Awaitable[Dispatch | str]]
+"""Answers a lane that asks for a call in the course of another: how it is dispatched, or why it is not."""
+
+
+async def no_leave(call: Call) -> Dispatch | str:
+    """Give leave for nothing beside the call that was dispatched."""
+    return f"there is no leave for `{call.action:.80}` here"
+
+
 class Gate:
     """Checks dispatches and hands them to the lane for their kind of request.
 
@@ -134,8 +143,11 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - a broken lane attests nothing
             return Unattested(failure=Failure.INTERNAL, message=f"its lane failed: {type(error).__name__}")
 
-    async def open(self, dispatch: Dispatch) -> AsyncGenerator[LaneEvent]:
+    async def open(self, dispatch: Dispatch, leave: Leave = no_leave) -> AsyncGenerator[LaneEvent]:
         """Make the call of `dispatch` if it may be made; yield chunks, then one `LaneResult`.
+
+        What the lane asks for on the way `leave` answers. Of each call that it gave leave for, one
+        `Made` comes before the result, whatever the lane did with it.
 
         A refusal is a result with `ended=refused`; nothing happened then. Nothing is raised
         for what the dispatch, the lane or the other side did.
@@ -154,7 +166,7 @@ class Gate:
             return
         try:
             with self._quota.taking(lane.name, dispatch.call.target):
-                async with aclosing(self._run(lane, dispatch)) as events:
+                async with aclosing(self._run(lane, dispatch, leave)) as events:
                     async for event in events:
                         yield event
         except RequestRefused as refused:
@@ -180,9 +192,58 @@ class Gate:
             _check_isolation(dispatch, lane)
         return lane
 
-    async def _run(self, lane: Lane, dispatch: Dispatch) -> AsyncGenerator[LaneEvent]:
+    def _clearance(self, dispatch: Dispatch) -> _Clearance:
         left_ms = int((dispatch.permit.expires - self._clock.now()).total_seconds() * 1000)
-        clearance = _Clearance(dispatch, self._clock, self._fence, self._clock.boot_ms() + left_ms)
+        return _Clearance(dispatch, self._clock, self._fence, self._clock.boot_ms() + left_ms)
+
+    async def _answer(
+        self, asks: Asks, lane: Lane, leave: Leave, given: dict[Asks, _Clearance]
+    ) -> Made | None:
+        """Answer the lane; what it has leave for is in `given`. Return how a call ended that is refused here.
+
+        It takes no place of its own in the quota, being part of a call that has one.
+        """
+        dispatch = await leave(asks.call)
+        if isinstance(dispatch, str):
+            asks.refuse(dispatch)
+            return None
+        try:
+            if dispatch.call != asks.call or self._admit(dispatch) is not lane:
+                raise RequestRefused(Failure.PERMIT_MISMATCH, "the leave is for another call")
+        except RequestRefused as refused:
+            asks.refuse(refused.message)
+            return Made(asks=asks, result=refusal(refused.failure, refused.message))
+        given[asks] = self._clearance(dispatch)
+        asks.allow(given[asks])
+        return None
+
+    async def _run(self, lane: Lane, dispatch: Dispatch, leave: Leave) -> AsyncGenerator[LaneEvent]:
+        clearance = self._clearance(dispatch)
+        given: dict[Asks, _Clearance] = {}
+        async with aclosing(self._events(lane, dispatch, clearance)) as events:
+            async for event in events:
+                if isinstance(event, Asks):
+                    if (ended := await self._answer(event, lane, leave, given)) is not None:
+                        yield ended
+                    continue
+                if isinstance(event, Made) and event.asks in given:
+                    inner = given.pop(event.asks)
+                    result = judge(event.result, inner.dispatch, simulated=lane.capabilities.simulated)
+                    yield replace(event, result=result)
+                    continue
+                if isinstance(event, Chunk):
+                    yield event
+                    continue
+                for asks, inner in given.items():
+                    left = _broken(inner.passed, f"lane `{lane.name}` did not say how it ended")
+                    yield Made(asks=asks, result=left)
+                without_leave = f"lane `{lane.name}` says it made a call that it had no leave for"
+                yield event if isinstance(event, LaneResult) else _broken(True, without_leave)
+                return
+
+    async def _events(
+        self, lane: Lane, dispatch: Dispatch, clearance: _Clearance
+    ) -> AsyncGenerator[LaneEvent]:
         try:
             bound: object = lane
             opened = (bound.under(dispatch.permit) if isinstance(bound, UnderPermit) else lane).open(

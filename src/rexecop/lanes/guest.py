@@ -23,7 +23,7 @@ from rexecop.lanes.errors import BridgeLost, RequestRefused
 from rexecop.lanes.exchange import read_message, refused
 from rexecop.lanes.failures import Failure, describe
 from rexecop.lanes.messages.bridge import GUEST, GuestMessage
-from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent
+from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.targets import GUEST_SOCKET, GUEST_TLS, Attestation, attested
 from rexecop.proof.call import Call, ExchangeRequest, Limits
@@ -99,7 +99,7 @@ class GuestLane:
             observed: dict[str, Json] = {"guest": {"class": reached.class_, **reached.measured}}
             clearance()
             async for event in Asking(reached.channel, run, values, observed).events():
-                yield event if isinstance(event, Chunk) else await lease.settle(event)
+                yield await lease.settle(event) if isinstance(event, LaneResult) else event
         finally:
             if reached is not None:
                 await reached.channel.close()

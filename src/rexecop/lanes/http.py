@@ -18,7 +18,7 @@ from rexecop.lanes.errors import ClearanceRefused, RequestRefused
 from rexecop.lanes.exchange import read_message, refused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.http import PROTOCOL, HttpMessage, Tls, problems
-from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent
+from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.secrets import Secrets
 from rexecop.proof.call import Call, ExchangeRequest, Limits
 from rexecop.proof.canonical import canonical_bytes
@@ -77,7 +77,7 @@ class HttpLane:
             check(message, request)
             making = HttpCall(self, call, limits, message, secrets, clearance)
             async for event in making.events():
-                yield event if isinstance(event, Chunk) else await lease.settle(event)
+                yield await lease.settle(event) if isinstance(event, LaneResult) else event
         except ClearanceRefused:
             raise
         except RequestRefused as error:

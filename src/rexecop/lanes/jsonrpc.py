@@ -11,11 +11,11 @@ from contextlib import aclosing
 from typing import Final
 
 import rexecop
-from rexecop.lanes.errors import Broken, PayloadTooLarge, RequestRefused, WireBroken
+from rexecop.lanes.errors import Broken, ClearanceRefused, PayloadTooLarge, RequestRefused, WireBroken
 from rexecop.lanes.exchanging import DATA_BYTES_MAX, Exchange, ExchangeLane
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.messages.jsonrpc import MCP_VERSIONS, Ask, JsonRpcMessage, Mcp, problems
-from rexecop.lanes.port import Chunk
+from rexecop.lanes.messages.jsonrpc import MCP_VERSIONS, Ask, JsonRpcMessage, Mcp, problems, reply_call
+from rexecop.lanes.port import Asks, Chunk, LaneEvent, Made
 from rexecop.lanes.rpclinks import HttpLink, Link, UnixLink
 from rexecop.lanes.rpcprogram import ProgramLink
 from rexecop.lanes.rpcwire import (
@@ -73,6 +73,8 @@ class JsonRpcLane(ExchangeLane[JsonRpcMessage]):
         """
         for problem in problems(message, exchange.call.effect):
             raise ValueError(problem)
+        if message.reply is not None:
+            raise RequestRefused(Failure.UNSUPPORTED, "an answer is given when the other side asks for it")
         return _Run(message, exchange, self._link(message, exchange))
 
     def _link(self, message: JsonRpcMessage, exchange: Exchange) -> Link:
@@ -103,6 +105,7 @@ class _Run:
         self._link = link
         self._numbers = 0
         self._unasked = 0
+        self._given: set[int] = set()  # Of what is prepared, what was asked for: each once.
         self._waiting: dict[int, int] = {}  # Id → place among the answers.
         self._answers: list[Answer | None] = []
 
@@ -112,7 +115,7 @@ class _Run:
     async def close(self) -> None:
         await self._link.close()
 
-    async def chunks(self) -> AsyncGenerator[Chunk]:
+    async def chunks(self) -> AsyncGenerator[LaneEvent]:
         message = self._message
         try:
             await self._link.open()
@@ -129,7 +132,7 @@ class _Run:
             for said in self._link.said_beside():
                 self._exchange.chunk(self._exchange.side, said)
 
-    async def _asks(self, asks: Sequence[Ask], batch: bool) -> AsyncGenerator[Chunk]:
+    async def _asks(self, asks: Sequence[Ask], batch: bool) -> AsyncGenerator[LaneEvent]:
         async for chunk in self._converse(asks, batch):
             yield chunk
         answers = [answer for answer in self._answers if answer is not None]
@@ -147,10 +150,11 @@ class _Run:
             self._exchange.facts["notified"] = len(asks) - len(answers)
         _raise_errors([answer.error for answer in answers])
 
-    async def _mcp(self, mcp: Mcp) -> AsyncGenerator[Chunk]:
+    async def _mcp(self, mcp: Mcp) -> AsyncGenerator[LaneEvent]:
         """Greet the server, do what `mcp` says, and show its result."""
         self._exchange.preparing = True
-        async for chunk in self._converse([Ask(method="initialize", params=_hello(mcp))]):
+        able = [one.reply.method for one in self._message.replies]
+        async for chunk in self._converse([Ask(method="initialize", params=_hello(mcp, able))]):
             yield chunk
         greeting = self._result()
         version = greeting.get("protocolVersion")
@@ -181,7 +185,7 @@ class _Run:
         if result.get("isError"):
             raise Broken(Failure.REMOTE_ERROR, f"tool `{mcp.tool:.80}` reports an error", answered=True)
 
-    async def _tools(self) -> AsyncGenerator[Chunk]:
+    async def _tools(self) -> AsyncGenerator[LaneEvent]:
         tools: list[Json] = []
         seen: set[str] = set()
         cursor: str | None = None
@@ -215,7 +219,7 @@ class _Run:
             raise WireBroken("a result of an MCP server is no object")
         return answer.result
 
-    async def _converse(self, asks: Sequence[Ask], batch: bool = False) -> AsyncGenerator[Chunk]:
+    async def _converse(self, asks: Sequence[Ask], batch: bool = False) -> AsyncGenerator[LaneEvent]:
         """Send `asks` and wait for all their answers; what comes in between is shown."""
         self._waiting, values = {}, []
         for ask in asks:
@@ -238,8 +242,10 @@ class _Run:
             for message in messages:
                 if isinstance(message, Answer):
                     self._answered(message)
-                elif (chunk := await self._asked(message)) is not None:
-                    yield chunk
+                else:
+                    async with aclosing(self._asked(message)) as events:
+                        async for event in events:
+                            yield event
 
     def _answered(self, answer: Answer) -> None:
         if answer.id is None and answer.error is not None:
@@ -255,17 +261,36 @@ class _Run:
             )
         self._answers[place] = answer
 
-    async def _asked(self, asked: Asked) -> Chunk | None:
-        """Refuse a request of the other side; return what shows a notification."""
+    async def _asked(self, asked: Asked) -> AsyncGenerator[LaneEvent]:
+        """Answer a request of the other side where there is leave for that, else refuse it; show news."""
         self._unasked += 1
         if self._unasked > UNASKED_MAX:
             raise Broken(Failure.OUTPUT_LIMIT, f"the other side said more than {UNASKED_MAX} things unasked")
+        replies = self._message.replies
+        given = self._given
+        n = next(
+            (n for n, r in enumerate(replies) if r.reply.method == asked.method and n not in given), None
+        )
+        if asked.expects and n is not None:
+            given.add(n)
+            asks = Asks(reply_call(self._exchange.call, n))
+            yield asks
+            try:
+                asks.clear()
+            except ClearanceRefused:
+                await self._exchange.in_time(lambda: self._link.send(reply(asked)))
+                return
+            began_ms, prepared = self._exchange.spent_ms, replies[n].reply.result
+            await self._exchange.in_time(lambda: self._link.send(reply(asked, prepared)))
+            yield Made(asks=asks, result=self._exchange.sent_alone(self._exchange.spent_ms - began_ms))
+            return
         if asked.expects:
             alive: Json = {} if self._message.mcp is not None and asked.method == "ping" else None
             await self._exchange.in_time(lambda: self._link.send(reply(asked, alive)))
-            return None
+            return
         line = payload_of(self._exchange.scrub(asked.value)) + b"\n"
-        return self._exchange.chunk(self._exchange.side, line)
+        if (chunk := self._exchange.chunk(self._exchange.side, line)) is not None:
+            yield chunk
 
     def _show(self, value: Json) -> Iterator[Chunk]:
         """Show the answer, and keep it as data where evidence can hold it."""
@@ -282,10 +307,11 @@ class _Run:
             yield chunk
 
 
-def _hello(mcp: Mcp) -> Json:
+def _hello(mcp: Mcp, able: Collection[str]) -> Json:
+    """Return the greeting, which names what the server may ask for: `elicitation` of `elicitation/create`."""
     return {
         "protocolVersion": mcp.version,
-        "capabilities": {},
+        "capabilities": {method.split("/")[0]: {} for method in able},
         "clientInfo": {"name": "rexecop", "version": rexecop.__version__},
     }
 

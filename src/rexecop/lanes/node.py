@@ -19,7 +19,7 @@ from rexecop.lanes.errors import BridgeLost, RequestRefused
 from rexecop.lanes.exchange import read_message, refused, without_answer
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.bridge import NODE, NodeMessage
-from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent, LaneResult
+from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.targets import NODE_KEY, Attestation, attested
 from rexecop.proof import sshsig
@@ -112,8 +112,9 @@ class NodeLane:
             asking = Asking(channel, run, values, {"node": public.fingerprint, "nonce": asked.nonce})
             clearance()
             async for event in asking.events():
-                held = event if isinstance(event, Chunk) else _held(event, asking, asked, public)
-                yield held if isinstance(held, Chunk) else await lease.settle(held)
+                if isinstance(event, LaneResult):
+                    event = await lease.settle(_held(event, asking, asked, public))  # noqa: PLW2901
+                yield event
         finally:
             if channel is not None:
                 await channel.close()

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from rexecop.lanes.errors import ClearanceRefused
 from rexecop.lanes.failures import Failure
 from rexecop.proof.call import Call, Limits
 from rexecop.proof.canonical import Json
@@ -53,11 +54,50 @@ class LaneResult:
     keys: Mapping[str, bytes] | None = None
 
 
-LaneEvent = Chunk | LaneResult
-
 Clearance = Callable[[], None]
 """Called by the lane right before exec or write; raises `lanes.errors.ClearanceRefused` when fence,
 permit expiry or deadline say no. What it refuses has not happened."""
+
+
+class Asks:
+    """A call that a lane wants to make in the course of another: exactly `call`, once, if there is leave.
+
+    Whoever reads the events answers before reading on, by `allow` or `refuse`; silence refuses.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self._clearance: Clearance | None = None
+        self._refused = "nobody gave leave for it"
+
+    def allow(self, clearance: Clearance) -> None:
+        """Give leave; `clearance` is asked right before the call is made."""
+        self._clearance = clearance
+
+    def refuse(self, why: str) -> None:
+        """Give no leave, because of `why`."""
+        self._refused = why
+
+    def clear(self) -> None:
+        """Return only if the call may be made now.
+
+        Raises:
+            ClearanceRefused: it may not; its message says why.
+        """
+        if self._clearance is None:
+            raise ClearanceRefused(Failure.POLICY_DENIED, self._refused)
+        self._clearance()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """How a call ended that the lane had leave for by `asks`."""
+
+    asks: Asks
+    result: LaneResult
+
+
+LaneEvent = Chunk | Asks | Made | LaneResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +133,8 @@ class Lane(Protocol):
         self, call: Call, limits: Limits, isolation: Isolation, attempt: int, clearance: Clearance
     ) -> AsyncIterator[LaneEvent]:
         """Make `call` once; yield chunks, then exactly one `LaneResult`, the last event.
+
+        Where it needs leave for another call it yields `Asks`, and after it made that, `Made`.
 
         Closing the iterator early cancels the call and ends everything it started.
         """

@@ -115,7 +115,7 @@ class ProcessLane:
                 return
             clearance()
             async for event in run.execute():
-                yield event if isinstance(event, Chunk) else await lease.settle(event)
+                yield await lease.settle(event) if isinstance(event, LaneResult) else event
         finally:
             await run.close()
             await lease.end()

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Final
 
+from rexecop.lanes.errors import ClearanceRefused
 from rexecop.lanes.failures import Failure, describe
 from rexecop.lanes.output import READ_BYTES, raw_limit
-from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent, LaneResult
+from rexecop.lanes.port import Asks, Capabilities, Chunk, Clearance, LaneEvent, LaneResult, Made
 from rexecop.proof.call import Call, Limits, ScriptedReply, ScriptedRequest
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
@@ -53,6 +54,15 @@ class SimulatedLane:
             return
         reply = request.replies[min(max(attempt, 1), len(request.replies)) - 1]
         clearance()
+        if reply.asks is not None:
+            asks = Asks(asked_of(call, reply.asks))
+            yield asks
+            try:
+                asks.clear()
+            except ClearanceRefused as refused:
+                yield _end(Ended.FAILED, refused.failure, f"no leave for `{reply.asks}`: {refused.message}")
+                return
+            yield Made(asks=asks, result=_end(Ended.OK, None, None))
         delay_ms = min(reply.delay_ms, limits.timeout_ms)
         if delay_ms:
             await asyncio.sleep(delay_ms / 1000)
@@ -75,6 +85,13 @@ class SimulatedLane:
             end = _end(reply.ended, _failure(reply), reply.message, duration_ms=delay_ms)
             end = replace(end, data=reply.data)
         yield replace(end, stdout=kept, stdout_bytes=total)
+
+
+def asked_of(call: Call, action: str) -> Call:
+    """Return the call that a script has `call` ask for: `action` with the same arguments, going well."""
+    request = call.request
+    assert isinstance(request, ScriptedRequest)
+    return replace(call, action=action, request=replace(request, replies=(ScriptedReply(ended=Ended.OK),)))
 
 
 def _failure(reply: ScriptedReply) -> Failure | None:

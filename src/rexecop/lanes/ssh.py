@@ -16,7 +16,7 @@ from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.exchange import read_message, refused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.ssh import PROTOCOL, SshMessage, problem
-from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent
+from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.seat import UNATTENDED, Seat
 from rexecop.lanes.secrets import Lease, Secrets
 from rexecop.proof.call import Call, ExchangeRequest, Limits, is_attended
@@ -107,7 +107,7 @@ class SshLane:
             make = transfer_file if message.transfer is not None else run_command
             async with aclosing(make(work, self._connections)) as events:
                 async for event in events:
-                    yield event if isinstance(event, Chunk) else await lease.settle(event)
+                    yield await lease.settle(event) if isinstance(event, LaneResult) else event
         finally:
             await lease.end()
 

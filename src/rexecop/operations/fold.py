@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from rexecop.lanes.failures import Failure, retryable
+from rexecop.governance.obligations import merge_obligations
 from rexecop.operations.errors import NothingToReview, NothingToUndo
 from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
+from rexecop.operations.progress import Key, Progress
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.delegation import is_vote_of
@@ -25,7 +26,7 @@ from rexecop.proof.records import Record
 from rexecop.proof.records.approval import Approval, ApprovalStatement
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.command import Command, Verb
-from rexecop.proof.records.decision import ApprovalRule, Decision, Terms
+from rexecop.proof.records.decision import ApprovalRule, Decision, Obligations, Terms
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, Plan, Step
@@ -34,56 +35,9 @@ from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleVerdict, Validation
 from rexecop.proof.steps import step_terms
-from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Gate, Mode, Phase, State, Verdict
+from rexecop.proof.vocabulary import Ended, Gate, Mode, Phase, State, Verdict
 
-Key = tuple[str, str]  # target, step
 R = TypeVar("R", bound=Record)
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far one step got on one target, in one phase."""
-
-    step: Step
-    phase: Phase
-    attempts: int = 0
-    in_flight: Sealed | None = None
-    ended: Ended | None = None
-    failure: str | None = None
-    outcome: Sealed | None = None
-
-    @property
-    def key(self) -> Key:
-        """(target, step id)."""
-        return (self.step.target, self.step.id)
-
-    @property
-    def good(self) -> bool:
-        """Whether the step ended well enough for the next one."""
-        return self.ended in GOOD_ENDS
-
-    @property
-    def settled(self) -> bool:
-        """Whether the step needs nothing more before the next one.
-
-        A failure may be tolerated; a policy that became stricter stops every step alike.
-        """
-        tolerated = isinstance(self.step, CallStep) and self.step.continue_on_error and not self._denied
-        return self.good or (tolerated and self.ended in (Ended.FAILED, Ended.REFUSED))
-
-    @property
-    def _denied(self) -> bool:
-        """Whether the step was declined because policy or drift says no, before anything was tried."""
-        record = self.outcome.record if self.outcome is not None else None
-        declined = isinstance(record, Outcome) and record.attempt is None
-        return declined and self.failure in (Failure.POLICY_DENIED, Failure.DRIFTED)
-
-    def may_retry(self) -> bool:
-        """Whether its retry rule gives the last failure another try."""
-        rule = self.step.retry if isinstance(self.step, CallStep) else None
-        if rule is None or self.failure is None or self.attempts >= rule.attempts:
-            return False
-        return retryable(Failure(self.failure)) and (not rule.on or self.failure in rule.on)
 
 
 @dataclass(slots=True)
@@ -101,7 +55,7 @@ class Operation:
     plan: Sealed | None = None
     decision: Sealed | None = None
     ticket: Sealed | None = None
-    leave: Sealed | None = None
+    leaves: list[Sealed] = field(default_factory=list)
     validation: Sealed | None = None
     approvals: list[Sealed] = field(default_factory=list)
     step_approvals: list[Sealed] = field(default_factory=list)
@@ -115,10 +69,12 @@ class Operation:
     unknown: dict[Digest, Progress] = field(default_factory=dict)
     unsettled: dict[Digest, Sealed] = field(default_factory=dict)
     ends: list[Ended] = field(default_factory=list)
+    together: list[tuple[Progress, Outcome, Sealed | None]] = field(default_factory=list)
     tries: int = 0
     receipt_due: bool = False
     pause_asked: bool = False
     cancel_asked: bool = False
+    undoing: bool = False
     review_by: datetime | None = None
 
     def apply(self, sealed: Sealed) -> None:
@@ -184,17 +140,22 @@ class Operation:
         return self.the_decision.terms
 
     @property
+    def obligations(self) -> Obligations:
+        """What it had to keep to in all: the strictest of the terms of all its tickets."""
+        return merge_obligations(_typed(one, Decision).terms.obligations for one in self.leaves)
+
+    @property
     def terms_in_force(self) -> Terms:
         """The terms the work is done under: the ticket's, whatever policy answered since; else the newest."""
-        return self.terms if self.leave is None else _typed(self.leave, Decision).terms
+        return _typed(self.leaves[-1], Decision).terms if self.leaves else self.terms
 
     @property
     def facts(self) -> dict[str, Json]:
         """All facts, by the step that yielded them, as `step` or, with several targets, `step@target`."""
         return {
-            progress.step.id: _outcome(progress).facts
+            progress.step.id: _typed(progress.outcome, Outcome).facts
             for progress in self.steps.values()
-            if progress.outcome is not None and _outcome(progress).facts is not None
+            if progress.outcome is not None and _typed(progress.outcome, Outcome).facts is not None
         }
 
     def missing_approvals(self) -> tuple[ApprovalRule, ...]:
@@ -216,7 +177,7 @@ class Operation:
     def awaited(self) -> CallStep | None:
         """The next step, where its call needs approvals of its own; else None."""
         due = next((item.step for item in self.steps.values() if not item.settled), None)
-        if self.leave is None or not isinstance(due, CallStep):
+        if not self.leaves or not isinstance(due, CallStep):
             return None
         return due if step_terms(self.terms_in_force, due).approvals else None
 
@@ -321,10 +282,6 @@ def _present(sealed: Sealed | None, name: str) -> Sealed:
     return sealed
 
 
-def _outcome(progress: Progress) -> Outcome:
-    return _typed(progress.outcome, Outcome)
-
-
 def _on_intent(op: Operation, sealed: Sealed) -> None:
     op.intent = sealed
 
@@ -339,10 +296,11 @@ def _on_plan(op: Operation, sealed: Sealed) -> None:
 def _on_decision(op: Operation, sealed: Sealed) -> None:
     decision = _typed(sealed, Decision)
     op.decision = sealed
+    if decision.request.gate is Gate.CALL:
+        return  # It says no to one call: the outcome that follows says what came of it.
     if decision.request.gate is Gate.TICKET:
         op.recounted = len(op.approvals)  # Asked again: what was said yes to before does not count.
-    if op.state in (State.RUNNING, State.RETRYING, State.RESUMING, State.UNDOING):
-        return  # Asked again in mid-run: the outcome that follows says what came of it.
+    op.undoing = op.undoing or op.state is State.UNDOING
     verdict = decision.terms.verdict
     if verdict is Verdict.BLOCKED:
         op._go(Event.DENIED, decision.reason)
@@ -397,9 +355,11 @@ def _withdraw(op: Operation, sealed: Sealed, statement: ApprovalStatement) -> No
 
 
 def _on_ticket(op: Operation, sealed: Sealed) -> None:
-    op.ticket, op.leave = sealed, op.decision
+    op.ticket = sealed
+    op.leaves.append(op.sealed_decision)
     if op.state is State.APPROVED:
-        op._go(Event.STARTED)
+        op._go(Event.UNDO_CONTINUED if op.undoing else Event.STARTED)
+        op.undoing = False
 
 
 def _on_attempt(op: Operation, sealed: Sealed) -> None:
@@ -431,6 +391,14 @@ def _on_outcome(op: Operation, sealed: Sealed) -> None:
     if outcome.ended is Ended.UNKNOWN and attempt is not None:
         op.unknown[attempt.digest] = progress
         op.unsettled[attempt.digest] = attempt
+    op.together.append((progress, outcome, attempt))
+    if op.in_flight:
+        return  # One was asked for in the course of the other: what comes of them is seen when both ended.
+    together, op.together = op.together, []
+    bad = [one for one in together if not one[0].settled]
+    lost = [one for one in bad if one[1].ended is Ended.UNKNOWN]
+    progress, outcome, attempt = (lost or bad or together)[0]
+    if outcome.ended is Ended.UNKNOWN and attempt is not None:
         op._go(Event.LOST, f"step `{outcome.step}` may have happened: {outcome.message or 'no answer'}")
     elif progress.phase is Phase.UNDO:
         _after_undo(op, progress, outcome)
@@ -532,7 +500,7 @@ def _undo(op: Operation, reason: str) -> None:
     if not op.to_undo():
         raise NothingToUndo(f"operation `{op.id}` has no step that took effect and can be undone")
     op._go(Event.UNDO_ASKED, reason)
-    op.receipt_due = op.pause_asked = op.cancel_asked = False
+    op.receipt_due = op.pause_asked = op.cancel_asked = op.undoing = False
 
 
 def _on_validation(op: Operation, sealed: Sealed) -> None:
@@ -549,7 +517,7 @@ def _on_receipt(op: Operation, sealed: Sealed) -> None:
         raise refusal(op.state, claimed)
     op.receipts.append(sealed)
     op.receipt_due = False
-    within = op.terms_in_force.obligations.review_ms if op.leave is not None else None
+    within = op.obligations.review_ms
     if within is not None and op.tries and op.the_intent.mode is not Mode.DRY_RUN:
         # What is done again before it was reviewed does not give more time.
         op.review_by = op.review_by or sealed.record.at + timedelta(milliseconds=within)

@@ -40,4 +40,5 @@ def waiting_for(op: Operation) -> str:
         return f"step {step.id}: {missing}" if missing else ""
     if op.state is not State.WAITING_FOR_APPROVAL:
         return ""
-    return ", ".join(f"{rule.count} of {rule.group}" for rule in op.missing_approvals())
+    missing = ", ".join(f"{rule.count} of {rule.group}" for rule in op.missing_approvals())
+    return f"what is left: {missing}" if op.leaves else missing

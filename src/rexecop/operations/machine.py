@@ -38,11 +38,15 @@ class Event(StrEnum):
     CANCELLED = "cancelled"
     ESCALATED = "escalated"
     UNDO_ASKED = "undo_asked"
+    UNDO_CONTINUED = "undo_continued"
     UNDONE = "undone"
     UNDO_FAILED = "undo_failed"
 
 
 S, E = State, Event
+
+# Policy asks for more than what the work began under: what is left waits for a ticket of its own.
+_ASKED_ANEW: Final = {E.ALLOWED: S.APPROVED, E.APPROVAL_REQUIRED: S.WAITING_FOR_APPROVAL}
 
 TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     S.CREATED: {E.PLANNED: S.PLANNED, E.DENIED: S.BLOCKED},
@@ -63,6 +67,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     },
     S.APPROVED: {
         E.STARTED: S.RUNNING,
+        E.UNDO_CONTINUED: S.UNDOING,
         E.ALLOWED: S.APPROVED,
         E.APPROVAL_REQUIRED: S.WAITING_FOR_APPROVAL,
         E.WITHDRAWN: S.WAITING_FOR_APPROVAL,
@@ -70,6 +75,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         E.CANCELLED: S.CANCELLED,
     },
     S.RUNNING: {
+        **_ASKED_ANEW,
         E.PAUSED: S.PAUSED,
         E.RETRIED: S.RETRYING,
         E.STEPS_DONE: S.VALIDATING,
@@ -78,6 +84,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         E.CANCELLED: S.CANCELLED,
     },
     S.RETRYING: {
+        **_ASKED_ANEW,
         E.CONTINUED: S.RUNNING,
         E.PAUSED: S.PAUSED,
         E.STEP_FAILED: S.FAILED,
@@ -85,6 +92,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     },
     S.PAUSED: {E.RESUMED: S.RESUMING, E.CANCELLED: S.CANCELLED},
     S.RESUMING: {
+        **_ASKED_ANEW,
         E.CONTINUED: S.RUNNING,
         E.PAUSED: S.PAUSED,
         E.STEPS_DONE: S.VALIDATING,
@@ -102,8 +110,17 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     S.COMPLETED: {E.UNDO_ASKED: S.UNDOING},
     S.CANCELLED: {E.UNDO_ASKED: S.UNDOING},
     # Only a no that a person gave can be taken back; what policy blocks stays so.
-    S.BLOCKED: {E.ESCALATED: S.ESCALATED, E.WITHDRAWN: S.WAITING_FOR_APPROVAL},
-    S.UNDOING: {E.UNDONE: S.UNDONE, E.UNDO_FAILED: S.FAILED, E.LOST: S.INDETERMINATE},
+    S.BLOCKED: {
+        E.ESCALATED: S.ESCALATED,
+        E.WITHDRAWN: S.WAITING_FOR_APPROVAL,
+        E.UNDO_ASKED: S.UNDOING,
+    },
+    S.UNDOING: {
+        **_ASKED_ANEW,
+        E.UNDONE: S.UNDONE,
+        E.UNDO_FAILED: S.FAILED,
+        E.LOST: S.INDETERMINATE,
+    },
     S.ESCALATED: {},
     S.UNDONE: {},
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rexecop.lanes.failures import Failure
+from rexecop.lanes.messages.jsonrpc import is_reply
 from rexecop.operations.fold import Operation, Progress
 from rexecop.operations.machine import TERMINAL
 from rexecop.proof.call import Call, check_slot, fill, holes
@@ -104,6 +105,10 @@ def _next_step(op: Operation) -> Next:
         broken = _broken(op, step.precondition)
         if broken is not None:
             return Decline(step=step, failure=Failure.VALIDATION_FAILED, message=f"precondition: {broken}")
+        if is_reply(step.call.request) and op.the_intent.mode is not Mode.DRY_RUN:
+            return Decline(
+                step=step, failure=Failure.UNSUPPORTED, message="the other side did not ask for it"
+            )
         return _make(op, step, step.call, progress)
     return Park()
 
@@ -112,6 +117,20 @@ def awaited_call(op: Operation) -> Make | None:
     """Return the exact call that needs approvals of its own before anything else is done, if one does."""
     found = _next_step(op) if op.awaited is not None else None
     return found if isinstance(found, Make) else None
+
+
+def asked_call(op: Operation, call: Call) -> Make | None:
+    """Return the planned call that `call` is, where it waits to be made for the first time; else None.
+
+    One with a precondition is made in its turn only, for it rests on what was read just before it.
+    """
+    for progress in op.steps.values():
+        step, begun = progress.step, progress.attempts or progress.settled
+        if isinstance(step, CallStep) and step.target == call.target and not begun and not step.precondition:
+            found = _make(op, step, step.call, progress)
+            if isinstance(found, Make) and found.call == call:
+                return found
+    return None
 
 
 def _next_undo(op: Operation) -> Next:

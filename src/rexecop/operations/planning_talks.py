@@ -66,7 +66,7 @@ def jsonrpc_request(making: Making) -> ExchangeRequest:
     by_mcp = "mcp" in (making.action.talks or {})
     message: dict[str, Json] = {}
     if by_mcp:
-        shape = _shape(making, "mcp", f"{_RESOURCE} tool arguments version")
+        shape = _shape(making, "mcp", f"{_RESOURCE} tool arguments version replies")
         mcp: dict[str, Json] = {"version": shape.one_of("version", MCP_VERSIONS, MCP_VERSIONS[0])}
         if "tool" in shape:
             mcp["tool"] = message_text(shape.text("tool"), making.values, making.where)
@@ -74,17 +74,33 @@ def jsonrpc_request(making: Making) -> ExchangeRequest:
             mcp["arguments"] = message_value(shape.mapping("arguments"), making.values, making.where)
         message["mcp"] = mcp
     else:
-        shape = _shape(making, "rpc", f"{_RESOURCE} method params batch")
+        shape = _shape(making, "rpc", f"{_RESOURCE} method params batch replies reply")
         batch = shape.items("batch")
         single = {key: shape.values[key] for key in ("method", "params") if key in shape}
-        if bool(batch) == bool(single):
-            raise shape.refuse("method", "either a `method` or a `batch` of them")
-        message["asks"] = [_ask(shape, item, making) for item in batch or [single]]
-        message["batch"] = bool(batch)
+        if [bool(batch), bool(single), "reply" in shape].count(True) != 1:
+            raise shape.refuse("method", "one of `method`, a `batch` of them, and `reply`")
+        if "reply" in shape:
+            part = shape.part("reply", "method result")
+            result = message_value(part.values.get("result"), making.values, making.where)
+            message["reply"] = {"method": part.text("method"), "result": result}
+        else:
+            message["asks"] = [_ask(shape, item, making) for item in batch or [single]]
+            message["batch"] = bool(batch)
+    if "replies" in shape:
+        message["replies"] = [_prepared(name, making, shape) for name in shape.texts("replies")]
     keys = _connection(making)
     peer, peers = _peer(making, keys, shape)
     message |= {**peer, "framing": keys.one_of("framing", FRAMINGS, FRAMINGS[0])}
     return _checked(JsonRpcMessage, jsonrpc.problems, message, peers, making)
+
+
+def _prepared(name: str, making: Making, shape: Keys) -> Json:
+    """Return the answer that action `name` of the same connector gives, in the course of another call."""
+    action = making.bound.action(name)
+    if action.effect is None or "reply" not in (action.talks or {}).get("rpc", {}):
+        raise shape.refuse("replies", "actions with an `effect` and a `reply` in their `rpc`")
+    request = jsonrpc_request(replace(making, action=action, effect=action.effect))
+    return {"action": name, "effect": str(action.effect), "reply": request.message["reply"]}
 
 
 def _shape(making: Making, name: str, allowed: str) -> Keys:

@@ -14,7 +14,7 @@ from rexecop.proof.vocabulary import Ended
 REPLIES_MAX: Final = 64  # The last one repeats, so a longer script says nothing new.
 OUTPUT_MAX: Final = 64 * 1024  # What a real call may return by default.
 
-REPLY_KEYS: Final = "data stdout repeat success error message error_class ended delay"
+REPLY_KEYS: Final = "data stdout repeat success error message error_class ended delay asks"
 _ENDS: Final = (Ended.OK, Ended.FAILED, Ended.REFUSED, Ended.UNKNOWN)
 
 
@@ -65,4 +65,5 @@ def _reply(fields: Fields) -> ScriptedReply:
         stdout=fields.maybe("stdout", lambda node: node.text(OUTPUT_MAX)),
         delay_ms=fields.maybe("delay", Node.duration) or 0,
         repeat=fields.integer("repeat", 1, 1, REPEAT_MAX),
+        asks=fields.text("asks") or None,
     )

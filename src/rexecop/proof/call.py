@@ -104,7 +104,10 @@ class ProcessRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptedReply:
-    """One answer of a scripted connector: `stdout` comes `repeat` times, from 1 to `REPEAT_MAX`."""
+    """One answer of a scripted connector: `stdout` comes `repeat` times, from 1 to `REPEAT_MAX`.
+
+    Before it the connector wants leave for the call of action `asks`, and fails without.
+    """
 
     ended: Ended
     error_class: str | None = None
@@ -113,6 +116,7 @@ class ScriptedReply:
     stdout: str | None = None
     delay_ms: int = 0
     repeat: int = 1
+    asks: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

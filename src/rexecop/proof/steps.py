@@ -1,10 +1,15 @@
-"""Approval of a single step: what its terms are. Shared by who asks, who makes the call, and who verifies."""
+"""What is approved beside a whole plan: a single step, or what is left of it under stricter terms.
+
+Shared by who asks, who makes the call, and who verifies.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from rexecop.proof.chain import Sealed
+from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.decision import ApprovalRule, StepTerms, Terms
 from rexecop.proof.records.plan import CallStep
 from rexecop.proof.vocabulary import Verdict
@@ -37,3 +42,16 @@ def step_terms(terms: Terms, step: CallStep) -> Terms:
         approval_limits=asked.approval_limits,
         sponsor_may_approve=asked.sponsor_may_approve,
     )
+
+
+def unspent(approvals: Iterable[Sealed], ticket: Sealed | None) -> list[Sealed]:
+    """Return what of `approvals` a ticket after `ticket` may count: a yes is spent by the ticket after it.
+
+    A no stands until it is taken back, whatever ticket was minted since.
+    """
+    after = -1 if ticket is None else ticket.record.n
+    return [one for one in approvals if one.record.n > after or not _approves(one)]
+
+
+def _approves(sealed: Sealed) -> bool:
+    return isinstance(sealed.record, Approval) and sealed.record.statement.approves

@@ -76,7 +76,8 @@ def _obligations(story: Story) -> Html | None:
         return None
     met = {one.name: one for one in receipt.obligations} if receipt else {}
     rows = []
-    for field, value in to_json(folded.terms_in_force.obligations).items():
+    obliged = folded.obligations if folded.leaves else folded.terms.obligations
+    for field, value in to_json(obliged).items():
         # A receipt names an obligation by its field without the unit.
         found = next((one for name, one in met.items() if field.startswith(name)), None)
         kept = "not said" if found is None else "yes" if found.met else strong("NO")

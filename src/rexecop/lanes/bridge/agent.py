@@ -36,7 +36,7 @@ from rexecop.lanes.errors import BridgeLost, RequestRefused
 from rexecop.lanes.failures import Failure, describe
 from rexecop.lanes.messages.bridge import Program
 from rexecop.lanes.output import Redactor
-from rexecop.lanes.port import Lane, LaneEvent, LaneResult
+from rexecop.lanes.port import Chunk, Lane, LaneEvent, LaneResult
 from rexecop.lanes.structure import check_structure
 from rexecop.proof.base64text import decode_base64, encode_base64
 from rexecop.proof.call import Call, ExchangeRequest, ProcessRequest
@@ -248,7 +248,7 @@ class Session:
             async for event in events:
                 if isinstance(event, LaneResult):
                     result = event
-                else:
+                elif isinstance(event, Chunk):
                     await self._say(call, event.stream, redactors[event.stream].feed(event.data))
         assert result is not None
         for name, redactor in redactors.items():

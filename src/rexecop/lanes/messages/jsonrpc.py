@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from rexecop.lanes.messages.http import HttpMessage
+from rexecop.proof.call import Call, ExchangeRequest, Request
 from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import Effect
 
 BATCH_MAX: Final = 64  # Requests abreast on one connection, and messages in one array.
 UNIX_PATH_BYTES_MAX: Final = 107  # What the kernel has room for.
 FRAMINGS: Final = ("newline", "content-length")
+WAY: Final = ("http", "program", "unix", "framing")  # What of a message says whom it is for.
 MCP_VERSIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 
 
@@ -44,6 +46,23 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What to answer when the other side asks for `method`: `result`."""
+
+    method: str
+    result: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An answer that is given as a call of its own: of `action`, with `effect`."""
+
+    action: str
+    effect: Effect
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mcp:
     """What to do with an MCP server: call `tool` with `arguments`, or list its tools if that is empty."""
 
@@ -54,7 +73,11 @@ class Mcp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonRpcMessage:
-    """Ask a peer over one of `http`, `program` and `unix`: `asks`, as one array if `batch`, or `mcp`."""
+    """Ask a peer over one of `http`, `program` and `unix`: `asks`, as one array if `batch`, or `mcp`.
+
+    What the other side asks meanwhile is answered by one of `replies`, where there is leave for it. With
+    `reply` alone the message is such an answer, which can be given in the course of another call only.
+    """
 
     protocol: ClassVar[str] = "jsonrpc/1"
 
@@ -65,6 +88,33 @@ class JsonRpcMessage:
     asks: tuple[Ask, ...] = ()
     batch: bool = False
     mcp: Mcp | None = None
+    replies: tuple[Prepared, ...] = ()
+    reply: Reply | None = None
+
+
+def is_reply(request: Request) -> bool:
+    """Return whether `request` is an answer, which is given only when the other side asks for it."""
+    return (
+        isinstance(request, ExchangeRequest)
+        and request.protocol == JsonRpcMessage.protocol
+        and request.message.get("reply") is not None
+    )
+
+
+def reply_call(call: Call, n: int) -> Call:
+    """Return the call that gives the `n`-th answer that `call` has prepared."""
+    request = call.request
+    assert isinstance(request, ExchangeRequest)
+    prepared = request.message["replies"]
+    one = prepared[n] if isinstance(prepared, Sequence) else None
+    assert isinstance(one, Mapping)
+    way = {key: value for key, value in request.message.items() if key in WAY}
+    return replace(
+        call,
+        action=str(one["action"]),
+        effect=Effect(str(one["effect"])),
+        request=replace(request, message={**way, "reply": one["reply"]}),
+    )
 
 
 def problems(message: JsonRpcMessage, effect: Effect) -> Iterator[str]:
@@ -89,8 +139,13 @@ def problems(message: JsonRpcMessage, effect: Effect) -> Iterator[str]:
 
 def _problems_of_asking(message: JsonRpcMessage) -> Iterator[str]:
     asks, mcp = message.asks, message.mcp
-    if (mcp is None) == (not asks):
-        yield "there is something to do by either `asks` or `mcp`"
+    if [bool(asks), mcp is not None, message.reply is not None].count(True) != 1:
+        yield "there is something to do by one of `asks`, `mcp` and `reply`"
+    if message.reply is not None and message.replies:
+        yield "an answer has no answers of its own"
+    answers = [one.reply for one in message.replies] + ([message.reply] if message.reply else [])
+    if any(not one.method or one.result is None for one in answers):
+        yield "an answer has no `method`, or no `result`"
     if len(asks) > BATCH_MAX or (len(asks) > 1 and not message.batch):
         yield f"without `batch` there is one of `asks`, with it at most {BATCH_MAX}"
     if asks and all(ask.notify for ask in asks):

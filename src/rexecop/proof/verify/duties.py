@@ -18,9 +18,9 @@ from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
 from rexecop.proof.records import Approval, Attempt, Command, Decision, Halt, Intent, Plan, Ticket, Verb
 from rexecop.proof.records.decision import Terms, terms_digest
 from rexecop.proof.records.plan import CallStep
-from rexecop.proof.steps import step_terms
+from rexecop.proof.steps import step_terms, unspent
 from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, call_steps, pack_groups
-from rexecop.proof.vocabulary import Established, Phase, Verdict
+from rexecop.proof.vocabulary import Established, Gate, Phase, Verdict
 
 _OBJECTIONS: Final = {
     "self-approval": "E08a",
@@ -67,6 +67,7 @@ def check(evidence: Evidence, notes: Notes) -> None:
     _commands(intent[1], evidence, notes)
     groups = _groups(evidence, decisions, packs, notes)
     by_digest = {sealed.digest: decision for sealed, decision in decisions}
+    _asked_anew(evidence, notes)
     for sealed, ticket in evidence.of(Ticket):
         if ticket.decision in by_digest:
             decision = by_digest[ticket.decision]
@@ -136,6 +137,28 @@ def _commands(intent: Intent, evidence: Evidence, notes: Notes) -> None:
         notes.fault(
             "E08n", f"the intent breaks a glass {int(intent.break_glass)} times, a command {broken} times"
         )
+
+
+def _asked_anew(evidence: Evidence, notes: Notes) -> None:
+    """What policy came to ask more of goes on under a new ticket, by a decision and a yes made since."""
+    before: Sealed | None = None
+    asked = False
+    for sealed in evidence.records:
+        record = sealed.record
+        if isinstance(record, Decision) and record.request.gate is not Gate.CALL:
+            asked = True
+        elif isinstance(record, Ticket):
+            spent = before is not None and {
+                other.digest for other, _ in evidence.of(Approval) if other.record.n < before.record.n
+            }.intersection(record.approvals)
+            again = before is not None and not asked
+            notes.when(again, "E08u", sealed, "goes on from another, and policy was not asked since")
+            notes.when(spent, "E08u", sealed, "names an approval that came before another ticket")
+            before, asked = sealed, False
+        elif isinstance(record, Command) and record.verb is Verb.UNDO:
+            asked = False  # What is undone goes back under the ticket that it was done under.
+        elif isinstance(record, Attempt) and record.phase is not Phase.PROBE and before is not None:
+            notes.when(asked, "E08v", sealed, "is made under a ticket that policy asks more than since")
 
 
 def _ticket(
@@ -209,6 +232,11 @@ def _count(
         ProofError: they cannot be counted.
     """
     approvals = [found for found in evidence.of(Approval) if found[0].record.n < sealed.record.n]
+    if step is None:
+        earlier = [other for other, _ in evidence.of(Ticket) if other.record.n < sealed.record.n]
+        mine = unspent((other for other, _ in approvals), earlier[-1] if earlier else None)
+        kept = {other.digest for other in mine}
+        approvals = [found for found in approvals if found[0].digest in kept]
     return tally(
         intent=case[0],
         plan=case[1],

@@ -75,7 +75,7 @@ class _Walk:
     settled: set[Digest] = field(default_factory=set)
     probes: dict[Digest, tuple[str, str]] = field(default_factory=dict)
     attempts: dict[Key, tuple[int, Digest]] = field(default_factory=dict)
-    done: set[tuple[Digest, Key]] = field(default_factory=set)
+    done: set[Key] = field(default_factory=set)
     facts: dict[tuple[str, str], Mapping[str, Json]] = field(default_factory=dict)
     changed: bool = False
     fence: int = 0
@@ -183,8 +183,7 @@ class _Walk:
             return
         is_open = before not in self.settled and (before in self.unanswered or before in self.lost)
         when(is_open, "E07p", sealed, "is made while the one before it is not settled")
-        again = self.ticket is not None and (self.ticket[0], key) in self.done
-        when(again, "E07q", sealed, "repeats a step that took effect under this ticket")
+        when(key in self.done, "E07q", sealed, "repeats a step that took effect")
 
     def outcome(self, sealed: Sealed, record: Outcome) -> None:
         """Judge an outcome by the attempt it answers."""
@@ -202,10 +201,10 @@ class _Walk:
         if record.facts is not None and attempt.phase is Phase.DO:
             self.facts[(record.step, attempt.target)] = record.facts
         if record.ended is Ended.OK:
-            effect = (attempt.permit.ticket, _key(attempt))
-            again = effect in self.done and attempt.phase is not Phase.PROBE
-            self.notes.when(again, "E07q", sealed, "is a second effect of its step under one ticket")
-            self.done.add(effect)
+            key = _key(attempt)
+            again = key in self.done and attempt.phase is not Phase.PROBE
+            self.notes.when(again, "E07q", sealed, "is a second effect of its step")
+            self.done.add(key)
             self.changed |= attempt.phase is Phase.DO and attempt.target_n is not None
 
     def _computed(self, sealed: Sealed, record: Outcome) -> None:
@@ -230,4 +229,4 @@ class _Walk:
         self.settled.add(attempt)
         if record.happened:
             self.changed |= lost.target_n is not None
-            self.done.add((lost.permit.ticket, _key(lost)))
+            self.done.add(_key(lost))

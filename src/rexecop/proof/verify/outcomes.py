@@ -31,7 +31,7 @@ from rexecop.proof.records.outcome import EGRESS_LIST, PEERS, Measured
 from rexecop.proof.records.plan import CallStep, Step
 from rexecop.proof.records.ticket import budget_subject
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened, call_steps, steps_by_id, steps_by_key
-from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Isolation, Mode, Phase, State, Verdict
+from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Gate, Isolation, Mode, Phase, State, Verdict
 
 _STRENGTH: Final[tuple[str, ...]] = tuple(Isolation)[:-1]  # Weakest first; without `not-applicable`.
 GRACE_MS_MAX: Final = 10_000  # What a call may take to end beyond its time; profiles say less.
@@ -72,6 +72,7 @@ class _Story:
     undone: dict[Key, Ended | None] = field(default_factory=dict)
     validation: Validation | None = None
     decision: Decision | None = None
+    begun: bool = False
     refused: set[Digest] = field(default_factory=set)
     verbs: set[Verb] = field(default_factory=set)
     undoing: bool = False
@@ -82,6 +83,7 @@ class _Story:
         if isinstance(record, Attempt):
             self.attempts[sealed.digest] = record
             self.made += 1
+            self.begun = True
             if record.phase is not Phase.PROBE:
                 self.unanswered.add(sealed.digest)
         elif isinstance(record, Outcome):
@@ -93,6 +95,7 @@ class _Story:
             self.validation = record
         elif isinstance(record, Decision):
             self.decision = record
+            self.begun &= record.request.gate is Gate.CALL
         elif isinstance(record, Approval):
             self.refused.discard(record.statement.withdraws or sealed.digest)
             if record.statement.refuses and record.statement.step is None:
@@ -138,7 +141,7 @@ def check(evidence: Evidence, notes: Notes) -> None:
     for sealed, ticket in evidence.of(Ticket):
         if ticket.decision in decisions:
             kept = decisions[ticket.decision].terms.obligations
-            _obligations(kept, evidence, notes)
+            _obligations(kept, sealed, evidence, notes)
             _budgets(kept, sealed, ticket, evidence, notes)
 
 
@@ -178,7 +181,7 @@ def _follows(state: State, story: _Story) -> bool:
     """Return whether the records show what a receipt of `state` says."""
     if state is State.BLOCKED:
         blocked = story.decision is None or story.decision.terms.verdict is Verdict.BLOCKED
-        return not story.attempts and (blocked or bool(story.refused))
+        return not story.begun and (blocked or bool(story.refused))
     if state is State.FAILED:
         invalid = story.validation is not None and story.validation.verdict is RuleVerdict.FAILED
         return invalid or not GOOD_ENDS.issuperset((*story.work.values(), *story.undone.values()))
@@ -225,14 +228,18 @@ def _honest(evidence: Evidence, notes: Notes) -> None:
         notes.when(other, "E09l", sealed, f"is `{ended}` on a target attested `{attempt.attestation}`")
 
 
-def _obligations(kept: Obligations, evidence: Evidence, notes: Notes) -> None:
+def _obligations(kept: Obligations, ticket: Sealed, evidence: Evidence, notes: Notes) -> None:
+    """Hold the plan, what was done under `ticket`, and the receipts since to `kept`."""
     planned = evidence.first(Plan)
     if planned is None:
         return
     _plan_keeps(kept, *planned, notes)
     if kept.wave_max is not None:
-        _wave(kept.wave_max, evidence, notes)
+        _wave(kept.wave_max, ticket.digest, evidence, notes)
+    elsewhere = {sealed.digest for sealed, one in evidence.of(Attempt) if one.permit.ticket != ticket.digest}
     for sealed, outcome in evidence.of(Outcome):
+        if outcome.attempt in elsewhere:
+            continue
         sizes = [blob.kept_bytes for blob in (outcome.blobs or {}).values()]
         large = kept.output_bytes is not None and max(sizes, default=0) > kept.output_bytes
         notes.when(large, "E09h", sealed, f"keeps more than {kept.output_bytes} bytes")
@@ -242,6 +249,8 @@ def _obligations(kept: Obligations, evidence: Evidence, notes: Notes) -> None:
         reached = outcome.measured is not None and not _kept_in(kept, outcome.measured)
         notes.when(reached, "E09h", sealed, "could reach the network")
     for sealed, receipt in evidence.of(Receipt):
+        if sealed.record.n < ticket.record.n:
+            continue
         named = {entry.name for entry in receipt.obligations}
         for name, word in _OBLIGATION_NAMES.items():
             silent = getattr(kept, name) != getattr(_NOTHING_ASKED, name) and word not in named
@@ -260,14 +269,14 @@ def _kept_in(kept: Obligations, measured: Measured) -> bool:
     return isinstance(told, list) and within(map(str, told), kept.egress or ())
 
 
-def _wave(most: int, evidence: Evidence, notes: Notes) -> None:
-    """At no time are changes of more targets under way."""
+def _wave(most: int, ticket: Digest, evidence: Evidence, notes: Notes) -> None:
+    """At no time are changes of more targets under way, as of any change made under `ticket`."""
     under_way: dict[Digest, str] = {}
     for sealed in evidence.records:
         record = sealed.record
         if isinstance(record, Attempt) and record.target_n is not None:
             under_way[sealed.digest] = record.target
-            many = len(set(under_way.values())) > most
+            many = record.permit.ticket == ticket and len(set(under_way.values())) > most
             notes.when(many, "E09h", sealed, f"changes more than {most} targets at one time")
         elif isinstance(record, Outcome) and record.attempt is not None:
             under_way.pop(record.attempt, None)
