@@ -9,8 +9,10 @@ running in the background ends with it.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -21,6 +23,7 @@ from rexecop.lanes.errors import RequestRefused, SpawnerLost
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.handover import CONFINED, PLAIN
 from rexecop.lanes.kernel import boot_ms
+from rexecop.lanes.live import Live
 from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.sandbox import (
     BASE_ENVIRONMENT,
@@ -76,6 +79,13 @@ class ProcessLane:
         self._host = proctree.namespaces_of("self")
         self.spawner = spawner or Spawner()
         self.seat = seat
+        self.live: Live | None = None
+
+    def spoken_to(self, live: Live) -> ProcessLane:
+        """Return this lane for one call, which is spoken to through `live` while it runs."""
+        lane = copy.copy(self)
+        lane.live = live
+        return lane
 
     @property
     def capabilities(self) -> Capabilities:
@@ -197,7 +207,10 @@ class _Run:
         raise AssertionError
 
     async def _hand_over(self, stdin: bytes | None, secrets: Sequence[bytes]) -> Keeper:
-        self._channels = Channels(self._request, self._limits, stdin, secrets, self._egress, self._lane.seat)
+        lane = self._lane
+        self._channels = Channels(
+            self._request, self._limits, stdin, secrets, self._egress, lane.seat, lane.live
+        )
         try:
             kind = CONFINED if self._isolation in PRIVATE_NETWORK else PLAIN
             return await self._lane.spawner.hand_over(kind, self._channels.given)
@@ -227,6 +240,9 @@ class _Run:
             if not stopping and self._channels.flooded:
                 stopping = True
                 await self._keeper.send([wire.STOP, b"output"])
+            if self._lane.live is not None and self._lane.live.take_interrupt():
+                with suppress(SpawnerLost):  # Then the call has ended, and how is said by its last word.
+                    await self._keeper.send([wire.INTERRUPT])
             if self._frame.done():
                 give_up = min(give_up, time.monotonic() + DRAIN_SECONDS)
             try:
@@ -249,6 +265,8 @@ class _Run:
         assert self._channels is not None
         stdout, *others = self._channels.streams
         stderr = bytes(others[0].kept) if others else b""
+        if self._lane.live is not None and self._lane.live.feeds:
+            self.facts["input_bytes"] = self._lane.live.bytes
         frame = self._frame
         if frame is None or not frame.done() or frame.exception() is not None:
             end = unanswered(self._call.effect, "the keeper of the call gave no answer", self._measured())
