@@ -45,7 +45,7 @@ from rexecop.governance.starter import files as starter_files
 from rexecop.keys import create_key
 from rexecop.lanes.node import NodeAccess
 from rexecop.lanes.secrets import Secrets
-from rexecop.operations.ports import Store
+from rexecop.lanes.slots import RootQuota
 from rexecop.proof.checkpoint import Checkpoint, origin_of, sign
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.principal import Principal
@@ -278,7 +278,6 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     authority = RootAuthority(root, store, instance, contents)
     witnesses = Witnesses(store, authority.enrolments)
     sinks = Sinks(root, store, witnesses, authority.enrolments, environ)
-    port: Store = store
     heads = HeadsKeeper(store, SystemClock(), instance)
 
     def who() -> Identity:
@@ -287,7 +286,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
 
     observing = Observing(world=lambda: world, identity=who)
     world = World(
-        store=port,
+        store=store,
         lanes=lanes,
         authority=authority,
         contents=contents,
@@ -297,6 +296,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         runner=runner_id(),
         permit_seconds=settings.permit_seconds,
         sound=sinks.require_agreement,
+        quota=RootQuota(root.quota),
         opinions=Outside(root, secrets),
         observe=observing.again,
     )
