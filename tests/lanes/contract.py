@@ -18,6 +18,7 @@ from rexecop.lanes.sandbox import BASE_ENVIRONMENT
 from rexecop.proof.call import Call, Limits, ResourceLimits, Terminal
 from rexecop.proof.vocabulary import Effect, Ended, Isolation
 from tests.lanes.support import LIMITS, call_lane, result_of, run
+from tests.needs import needs
 
 BRIEF = Limits(timeout_ms=120, output_bytes=64 * 1024, grace_ms=50)
 
@@ -172,7 +173,7 @@ class ProgramContract(LaneContract):
         assert (nowhere.ended, nowhere.failure) == (Ended.FAILED, Failure.NOT_FOUND)
         assert (nobody.ended, nobody.failure) == (Ended.REFUSED, Failure.UNSUPPORTED)
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs programs as another user")
+    @needs("root")
     def test_a_program_runs_as_the_user_asked_for(self) -> None:
         assert self.result(self.shell("id -un", user="nobody")).stdout == b"nobody\n"
 
