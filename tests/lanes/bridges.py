@@ -267,20 +267,21 @@ class BridgeContract(ProgramContract):
         assert isinstance(last, Exit) and last.end.ended is Ended.OK
 
     def test_input_for_a_call_that_does_not_say_so_is_refused(self) -> None:
-        async def fed() -> Frame:
-            async with self.session("start") as channel:
-                frame = self.asking("cat", live=True)
-                call = self.asking("cat").call
-                asked = Start(id=0, call=call, limits=LIMITS, secrets={}, permit=frame.permit)
-                await channel.send(self.permitted(asked))
-                return await channel.receive()
+        call = self.asking("cat").call
 
-        answer = run(fed())
+        answer = run(self.answer(self.permitted(Start(id=0, call=call, limits=LIMITS, secrets={}))))
 
         assert isinstance(answer, Refused) and answer.failure is Failure.REQUEST_INVALID
 
     def permitted(self, frame: Run) -> Run:
+        """`frame` with what the other side wants to see."""
         return frame
+
+    async def answer(self, frame: Run) -> Frame:
+        """What is said first to `frame`."""
+        async with self.session() as channel:
+            await channel.send(frame)
+            return await channel.receive()
 
     def test_an_interrupt_is_the_program_s_to_answer_and_it_may_go_on(self) -> None:
         async def interrupted() -> Frame:
@@ -328,8 +329,10 @@ class BridgeContract(ProgramContract):
 
     def test_a_class_that_was_not_reached_there_is_refused_and_no_other_taken(self) -> None:
         result = self.result(self.program("/bin/true", isolation="gvisor"))
+        answer = run(self.answer(self.asking("true", isolation="gvisor")))
 
         assert (result.ended, result.failure) == (Ended.REFUSED, Failure.ISOLATION_UNAVAILABLE)
+        assert isinstance(answer, Refused) and answer.failure is Failure.ISOLATION_UNAVAILABLE
 
     def test_a_terminal_for_a_person_is_refused_where_nobody_sits(self) -> None:
         result = self.result(self.program("/bin/true", tty=Terminal(attended=True)))

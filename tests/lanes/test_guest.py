@@ -8,6 +8,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from rexecop.lanes.bridge.frames import (
     Attach,
     Attached,
     Frame,
+    Interrupt,
     Output,
     Refused,
     Run,
@@ -167,6 +169,29 @@ def test_a_grant_gives_no_more_than_it_names(place: dict[str, Json], folder: Pat
     result = made(lane_with(token), guest_call(place, "/bin/true"))
 
     assert (result.ended, result.failure) == (Ended.REFUSED, Failure.UNSUPPORTED)
+
+
+def test_what_a_grant_does_not_name_is_refused_also_to_who_did_not_ask_for_it_before(
+    place: dict[str, Json], folder: Path
+) -> None:
+    token = token_of(folder / "grants.json", "runner", 1, "run")
+    in_terminal = replace(
+        asking(place), call=guest_call(place, "/bin/true", effect=Effect.READ, peers=(), tty={})
+    )
+
+    async def asked() -> tuple[Frame, Frame]:
+        async with session(place, token) as channel:
+            await channel.send(in_terminal)
+            terminal = await channel.receive()
+            await channel.send(asking(place, "/bin/sh", "-c", "echo on; exec sleep 30", number=1))
+            await channel.receive()
+            await channel.send(Interrupt(id=1))
+            return terminal, (await until_end(channel))[1]
+
+    terminal, interrupt = run(asked())
+
+    assert isinstance(terminal, Refused) and terminal.failure is Failure.UNSUPPORTED
+    assert isinstance(interrupt, Refused) and "`interrupt`" in interrupt.message
 
 
 # --- what is said over the socket ---
