@@ -9,7 +9,10 @@ from contextlib import suppress
 import pytest
 
 from rexecop.lanes.live import WAITING_BYTES_MAX, Live
-from tests.lanes.support import run
+from rexecop.lanes.process import ProcessLane
+from rexecop.lanes.secrets import NO_SECRETS
+from rexecop.proof.vocabulary import Ended, Grade, Isolation
+from tests.lanes.support import LIMITS, process, result_of, run
 
 
 def test_what_was_put_before_the_program_is_there_comes_after_what_its_call_says() -> None:
@@ -96,3 +99,24 @@ def test_a_terminal_gets_the_end_as_it_is_typed(typed: bytes, ends: int) -> None
         return found
 
     assert run(fed()) == typed + b"\x04" * ends
+
+
+def test_a_program_that_ends_before_its_input_leaves_nothing_open() -> None:
+    lane = ProcessLane(isolation={Isolation.NONE: Grade.SHAPE}, secrets=NO_SECRETS, hidden=())
+
+    async def story() -> list[int]:
+        counts = []
+        for _ in range(3):
+            opened = lane.spoken_to(Live(feeds=True)).open(
+                process("true"), LIMITS, Isolation.NONE, 1, lambda: None
+            )
+            assert result_of([event async for event in opened]).ended is Ended.OK
+            counts.append(len(os.listdir("/proc/self/fd")))
+        return counts
+
+    try:
+        first, *others = run(story())
+    finally:
+        lane.close()
+
+    assert others == [first, first]
