@@ -8,11 +8,14 @@ from contextlib import suppress
 
 import pytest
 
+from rexecop.lanes import wire
+from rexecop.lanes.failures import Failure
 from rexecop.lanes.live import WAITING_BYTES_MAX, Live
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.secrets import NO_SECRETS
+from rexecop.lanes.spawning import Keeper
 from rexecop.proof.vocabulary import Ended, Grade, Isolation
-from tests.lanes.support import LIMITS, process, result_of, run
+from tests.lanes.support import LIMITS, call_lane, process, result_of, run
 
 
 def test_what_was_put_before_the_program_is_there_comes_after_what_its_call_says() -> None:
@@ -120,3 +123,28 @@ def test_a_program_that_ends_before_its_input_leaves_nothing_open() -> None:
         lane.close()
 
     assert others == [first, first]
+
+
+def test_an_interrupt_that_comes_in_one_piece_with_the_word_to_start_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = bytearray()
+
+    async def together(keeper: Keeper, fields: list[bytes]) -> None:
+        held.extend(wire.pack(fields))
+        if fields[0] != wire.GO:
+            await asyncio.get_running_loop().sock_sendall(keeper._socket, bytes(held))
+            held.clear()
+
+    monkeypatch.setattr(Keeper, "send", together)
+    lane, live = (
+        ProcessLane(isolation={Isolation.NONE: Grade.SHAPE}, secrets=NO_SECRETS, hidden=()),
+        Live(feeds=False),
+    )
+    live.interrupt()
+    try:
+        result = result_of(call_lane(lane.spoken_to(live), process("sleep", "30")))
+    finally:
+        lane.close()
+
+    assert (result.failure, result.signal) == (Failure.KILLED, 2)
