@@ -68,7 +68,7 @@ def late_outcomes(instance: Instance) -> LateOutcomes:
     found = [_opened(line, keys) for line in lines]
     said = {one.nonce: one for one in found if one is not None}
     made = _journals(parts.world.store, {one.permit.ticket for one in said.values()})
-    views = (_view(one, people[one.node], made.get(one.permit.ticket)) for one in said.values())
+    views = (view_of(one, people[one.node], made.get(one.permit.ticket)) for one in said.values())
     return LateOutcomes(late=tuple(views), unsigned=found.count(None))
 
 
@@ -94,7 +94,8 @@ def _journals(ledger: Ledger, tickets: set[Digest]) -> dict[Digest, Sequence[Sea
     return found
 
 
-def _view(said: NodeOutcome, person: str, records: Sequence[Sealed] | None) -> LateView:
+def view_of(said: NodeOutcome, person: str, records: Sequence[Sealed] | None) -> LateView:
+    """Return what `said` is beside `records` of the operation it is of, None where there is none."""
     stands, operation = NONE_HERE, None
     for sealed in records or ():
         if isinstance(sealed.record, Attempt) and sealed.record.permit == said.permit:
