@@ -36,7 +36,7 @@ from rexecop.lanes.bridge.frames import (
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.bridge import GUEST, NODE
 from rexecop.lanes.node import NodeAccess, NodeLane
-from rexecop.lanes.port import Capabilities, Clearance, LaneEvent
+from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
 from rexecop.proof.base64text import decode_base64, encode_base64
 from rexecop.proof.call import Call, ExchangeRequest, Limits, Terminal
 from rexecop.proof.canonical import Json
@@ -46,6 +46,7 @@ from rexecop.proof.vocabulary import Effect, Ended, Isolation
 from tests.app.support import made, settings
 from tests.lanes.contract import ProgramContract, gone
 from tests.lanes.support import LIMITS, permit_for, run, secrets_of
+from tests.needs import needs
 
 GRANT: Final = "guest-grant"  # The name of the secret that holds the token.
 
@@ -220,6 +221,13 @@ def as_message(options: Mapping[str, object]) -> dict[str, Json]:
     }
 
 
+def root_of(result: LaneResult) -> Json:
+    """What the other side says of how its own files were seen."""
+    there = (result.measured.facts or {})["there"]
+    facts = there["facts"] if isinstance(there, dict) else None
+    return facts["root"] if isinstance(facts, dict) else None
+
+
 class BridgeContract(ProgramContract):
     """What both bridges promise beyond what a program gets: a call is spoken to while it runs."""
 
@@ -336,6 +344,18 @@ class BridgeContract(ProgramContract):
         assert (result.ended, result.failure) == (Ended.REFUSED, Failure.ISOLATION_UNAVAILABLE)
         assert "it does not reach" in (result.message or "")  # It was not even asked.
         assert isinstance(answer, Refused) and answer.failure is Failure.ISOLATION_UNAVAILABLE
+
+    @abstractmethod
+    def private(self) -> Path:
+        """A file of the other side's own."""
+
+    @needs("bwrap")
+    def test_what_the_other_side_keeps_for_itself_is_hidden_from_programs_or_said_to_be_seen(self) -> None:
+        hidden = self.result(self.program("/bin/cat", str(self.private()), isolation="bubblewrap"))
+        seen = self.result(self.program("/bin/cat", str(self.private())))
+
+        assert (hidden.stdout, root_of(hidden)) == (b"", "hidden")
+        assert (seen.stdout, root_of(seen)) == (self.private().read_bytes(), "visible")
 
     def test_a_terminal_for_a_person_is_refused_where_nobody_sits(self) -> None:
         result = self.result(self.program("/bin/true", tty=Terminal(attended=True)))

@@ -90,6 +90,9 @@ class TestGuestContract(BridgeContract):
     def session(self, *needed: str) -> AbstractAsyncContextManager[StreamChannel]:
         return session(self.place, self.token, *needed)
 
+    def private(self) -> Path:
+        return Path(str(self.place["socket"])).with_name("grants.json")
+
     def program(self, *argv: str, **options: object) -> Call:
         return guest_call(self.place, *argv, effect=Effect.READ, peers=(), **as_message(options))
 

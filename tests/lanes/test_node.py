@@ -59,6 +59,9 @@ class TestNodeContract(BridgeContract):
     def asking(self, script: str, number: int = 0, effect: Effect = Effect.CHANGE, **options: object) -> Run:
         return self.permitted(super().asking(script, number, effect, **options))
 
+    def private(self) -> Path:
+        return self.house.folder / "edge-1"
+
     def program(self, *argv: str, **options: object) -> Call:
         return node_call(self.house.node, *argv, effect=Effect.READ, **as_message(options))
 
