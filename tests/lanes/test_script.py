@@ -192,6 +192,7 @@ def test_a_script_that_fills_its_folder_and_goes_on_is_ended(lane: ProcessLane) 
     result = ran(lane, changing("head -c 200000 /dev/zero > big; exec sleep 30"), limits=SMALL)
 
     assert (result.ended, result.failure) == (Ended.UNKNOWN, Failure.OUTPUT_LIMIT)
+    assert "in its folder" in (result.message or "")
 
 
 def test_a_script_that_reads_and_one_with_a_folder_of_the_call_get_none_of_their_own(

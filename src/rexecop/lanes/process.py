@@ -287,10 +287,10 @@ class _Run:
             # A terminal has one stream, and what a wrapper says is in it too.
             said = stderr if others else bytes(stdout.kept)
             end = end_of(frame.result(), self._call.effect, self._isolation, said, self.facts, self._measured)
-        if over and end.ended in (Ended.OK, Ended.FAILED):
+        if over and end.failure in (None, Failure.NONZERO_EXIT, Failure.OUTPUT_LIMIT):
             end = replace(
                 end,
-                ended=Ended.FAILED,
+                ended=Ended.FAILED if end.ended is Ended.OK else end.ended,
                 failure=Failure.OUTPUT_LIMIT,
                 message="the script left more in its folder than a call may put out",
             )
