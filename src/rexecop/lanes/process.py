@@ -247,10 +247,9 @@ class _Run:
             folder = self._private
             if not stopping and (self._channels.flooded or (folder is not None and folder.is_over_now())):
                 stopping = True
-                await self._keeper.send([wire.STOP, b"output"])
+                await self._tell([wire.STOP, b"output"])
             if self._lane.live is not None and self._lane.live.take_interrupt():
-                with suppress(SpawnerLost):  # Then the call has ended, and how is said by its last word.
-                    await self._keeper.send([wire.INTERRUPT])
+                await self._tell([wire.INTERRUPT])
             if self._frame.done():
                 give_up = min(give_up, time.monotonic() + DRAIN_SECONDS)
             left = max(0.0, give_up - time.monotonic())
@@ -264,6 +263,13 @@ class _Run:
         for chunk in self._chunks():
             yield chunk
         yield self._result(int((time.monotonic() - started) * 1000))
+
+    async def _tell(self, fields: list[bytes]) -> None:
+        assert self._keeper is not None
+        with suppress(
+            SpawnerLost
+        ):  # Then the call has ended; its last word, or that there is none, says how.
+            await self._keeper.send(fields)
 
     def _chunks(self) -> Iterator[Chunk]:
         assert self._channels is not None
