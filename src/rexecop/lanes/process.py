@@ -268,7 +268,7 @@ class _Run:
         assert self._keeper is not None
         with suppress(
             SpawnerLost
-        ):  # Then the call has ended; its last word, or that there is none, says how.
+        ):  # Then the call has ended, and its last word says how, or nobody knows.
             await self._keeper.send(fields)
 
     def _chunks(self) -> Iterator[Chunk]:
