@@ -266,9 +266,7 @@ class _Run:
 
     async def _tell(self, fields: list[bytes]) -> None:
         assert self._keeper is not None
-        with suppress(
-            SpawnerLost
-        ):  # Then the call has ended, and its last word says how, or nobody knows.
+        with suppress(SpawnerLost):  # Then the call has ended, and its last word says how, or nobody knows.
             await self._keeper.send(fields)
 
     def _chunks(self) -> Iterator[Chunk]:
