@@ -321,13 +321,17 @@ class _Run:
 
     async def close(self) -> None:
         """End everything that still runs and give all descriptors back."""
-        if self._frame is not None:
-            self._frame.cancel()
-        await self._give_back()
-        if self._private is not None:
-            self._private.close()
-        if self._egress is not None:
-            await self._egress.close()
+        try:
+            if self._frame is not None:
+                self._frame.cancel()
+                # Its reader goes before its descriptor: the next one of that number would never be heard.
+                await asyncio.wait([self._frame])
+        finally:
+            await self._give_back()
+            if self._private is not None:
+                self._private.close()
+            if self._egress is not None:
+                await self._egress.close()
 
     async def _give_back(self) -> None:
         if self._keeper is not None:
