@@ -131,9 +131,8 @@ class NodeLane:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
                 channel = StreamChannel(*await asyncio.open_unix_connection(self.access.socket))
                 challenge = self.access.nonce()
-                asked = Attach(
-                    versions=(VERSION,), capabilities=program.needs, target=node, challenge=challenge
-                )
+                needs = program.needs
+                asked = Attach(versions=(VERSION,), capabilities=needs, target=node, challenge=challenge)
                 answer = await attach(channel, asked, program.isolation)
             said = encode(NodeProof(node=node, challenge=challenge))
             public = sshsig.verify(answer.proof, said, NODE_NAMESPACE).public

@@ -33,8 +33,7 @@ class PrivateFolder:
         """
         uid, gid, _ = account(user)
         self.path: Final = os.path.realpath(tempfile.mkdtemp(prefix="rexecop-script-"))
-        if uid >= 0:
-            os.chown(self.path, uid, gid)
+        os.chown(self.path, uid, gid)  # Negative ones change nothing.
         self._bytes_max = raw_limit(limits)
         self._count = self._bytes = 0
         self._looked = time.monotonic()

@@ -214,10 +214,8 @@ class _Run:
         raise AssertionError
 
     async def _hand_over(self, stdin: bytes | None, secrets: Sequence[bytes]) -> Keeper:
-        lane = self._lane
-        self._channels = Channels(
-            self._request, self._limits, stdin, secrets, self._egress, lane.seat, lane.live
-        )
+        asked, lane = self._request, self._lane
+        self._channels = Channels(asked, self._limits, stdin, secrets, self._egress, lane.seat, lane.live)
         try:
             kind = CONFINED if self._isolation in PRIVATE_NETWORK else PLAIN
             return await self._lane.spawner.hand_over(kind, self._channels.given)

@@ -21,7 +21,6 @@ from rexecop.lanes.targets import Quota
 from rexecop.proof.canonical import digest_of
 
 _FLOCK: Final = struct.Struct("hhqqi4x")  # Type, whence, start, length, process (`fcntl(2)`, struct flock).
-_NAME_DIGITS: Final = 32
 
 
 class RootQuota(Quota):
@@ -41,14 +40,14 @@ class RootQuota(Quota):
                     held.callback(os.close, opened)
                     full = not any(_lock(opened, slot) for slot in range(self.most[kind]))
                 except OSError as error:
-                    words = f"the calls of this root cannot be counted: {error.strerror}"
+                    words = f"not countable: {error.strerror}"
                     raise RequestRefused(Failure.LANE_UNAVAILABLE, words) from error
                 if full:
                     raise self.full(kind, name)
             yield
 
     def _open(self, kind: str, name: str) -> int:
-        path = self._folder / f"{kind}-{digest_of(name.encode())[-_NAME_DIGITS:]}"
+        path = self._folder / f"{kind}-{digest_of(name.encode())[-32:]}"
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             return os.open(path, flags, 0o600)

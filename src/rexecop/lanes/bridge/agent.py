@@ -230,8 +230,7 @@ class Session:
             self._require(*program.needs)
             isolation = program.isolation
             if isolation not in self._lane.capabilities.isolation:
-                what = f"class `{isolation}` is not reached here"
-                raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, what)
+                raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, f"`{isolation}` is not reached here")
             result = await self._perform(call, process, isolation, warrant)
             call.ended = True
             await self._tell(call, warrant, result)
@@ -366,8 +365,7 @@ def _feed(call: _Call, frame: Stdin) -> None:
     try:
         call.live.put(data)
     except OverflowError as error:
-        words = f"call {frame.id} takes no more input, or {WAITING_BYTES_MAX} bytes wait for it"
-        raise BridgeLost(words) from error
+        raise BridgeLost(f"call {frame.id} is at its end, or {WAITING_BYTES_MAX} bytes wait") from error
 
 
 def _values(run: Run) -> tuple[bytes, ...]:
