@@ -22,6 +22,8 @@ NAMES: Final = (
     "process",
     "http",
     "ssh",
+    "guest",
+    "node",
     "streams",
 )
 

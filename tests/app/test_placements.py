@@ -12,9 +12,14 @@ import pytest
 
 from rexecop.app.build import open_instance
 from rexecop.app.instance import Instance
+from rexecop.app.late import late_outcomes, view_of
 from rexecop.app.planner import PlanInput
 from rexecop.app.profiles import built_in_folder
+from rexecop.app.root import Root
+from rexecop.keys import load_signer
 from rexecop.proof.canonical import Json, canonical_bytes
+from rexecop.proof.chain import Sealed
+from rexecop.proof.nodes import open_outcome
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, Plan
@@ -159,11 +164,18 @@ def test_what_has_to_be_attested_is_what_action_and_target_both_take(
     assert asyncio.run(planned()) == ("guest-socket",)
 
 
-def test_a_change_on_a_node_is_signed_by_it_and_a_stranger_can_check_that(house: Served) -> None:
+@pytest.fixture(scope="module", name="on_node")
+def _on_node(house: Served) -> str:
+    """The operation that changed the greeting on a node."""
     connection: dict[str, Json] = {"node": house.node, "attest": ["node-key"]}
     with house.node_running():
-        operation = asyncio.run(done(house, asked(house, "apply", {"backend": "node"}, connection)))
+        return asyncio.run(done(house, asked(house, "apply", {"backend": "node"}, connection)))
 
+
+def test_a_change_on_a_node_is_signed_by_it_and_a_stranger_can_check_that(
+    house: Served, on_node: str
+) -> None:
+    operation = on_node
     assert (house.folder / "scratch" / "greeting.txt").read_text() == "good evening\n"
     with open_instance(settings(house.folder)) as instance:
         attempt, outcome = of_change(instance, operation)
@@ -184,3 +196,32 @@ def test_a_change_on_a_node_is_signed_by_it_and_a_stranger_can_check_that(house:
         )
     )
     assert {finding.code for finding in verify(bundle, others).findings} == {"E09m"}
+
+
+def test_what_a_node_said_late_is_shown_beside_what_the_ledger_says_and_how_to_settle_it(
+    house: Served, on_node: str
+) -> None:
+    with open_instance(settings(house.folder)) as instance:
+        attempt, outcome = of_change(instance, on_node)
+        assert outcome.measured is not None and outcome.measured.facts is not None
+        line = canonical_bytes(outcome.measured.facts["signed"])
+        lines = (line, b"{}", line)
+        Root(house.root).late.write_bytes(b"".join(one + b"\n" for one in lines))
+        found = late_outcomes(instance)
+        journal = instance.parts.store.journal(on_node).records
+        said = open_outcome(outcome.measured.facts["signed"], load_signer(house.folder / "edge-1").public)
+    Root(house.root).late.unlink()
+
+    (late,) = found.late
+    assert (late.person, late.operation_id, late.stands, late.next) == ("edge-1", on_node, "recorded", ())
+    assert (late.step, late.ended, found.unsigned) == (attempt.permit.step, Ended.OK, 1)
+    at = next(n for n, item in enumerate(journal) if item.record == outcome)
+    lost = view_of(said, "edge-1", journal[:at])
+    assert lost.stands == "lost" and lost.next[0].startswith(
+        f"rexecop reconcile {on_node} --outcome happened"
+    )
+    unknown = Sealed(record=replace(outcome, ended=Ended.UNKNOWN), body=b"", digest=journal[at].digest)
+    broken = replace(said, ended=Ended.FAILED)
+    looked = view_of(broken, "edge-1", [*journal[:at], unknown])
+    assert (looked.stands, looked.next) == ("unknown", (f"rexecop reconcile {on_node} --probe",))
+    assert view_of(said, "edge-1", None).stands == "elsewhere"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from rexecop.lanes.gate import Dispatch, Gate
+from rexecop.lanes.live import Live
 from rexecop.lanes.port import Capabilities, Clearance, Lane, LaneEvent, LaneResult
 from rexecop.lanes.secrets import Held, Place, Secrets
 from rexecop.lanes.targets import Quota
@@ -169,6 +170,9 @@ class TellingLane:
     after_clearance: Callable[[], None] = lambda: None
     opened: int = 0
     acted: int = 0
+
+    def spoken_to(self, live: Live) -> "TellingLane":
+        return self
 
     @property
     def capabilities(self) -> Capabilities:

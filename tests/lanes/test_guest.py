@@ -7,7 +7,8 @@ import os
 import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,15 +26,11 @@ from rexecop.lanes.bridge.frames import (
     FRAME_BYTES_MAX,
     Attach,
     Attached,
-    Eof,
-    Exit,
     Frame,
     Interrupt,
     Output,
     Refused,
     Run,
-    Start,
-    Stdin,
     StreamChannel,
 )
 from rexecop.lanes.errors import RequestRefused
@@ -41,12 +38,12 @@ from rexecop.lanes.failures import Failure
 from rexecop.lanes.guest import GuestLane
 from rexecop.lanes.port import LaneResult
 from rexecop.lanes.targets import GUEST_SOCKET, GUEST_TLS
-from rexecop.proof.base64text import decode_base64, encode_base64
+from rexecop.proof.base64text import decode_base64
 from rexecop.proof.call import Call
 from rexecop.proof.canonical import Json, digest_of
 from rexecop.proof.vocabulary import Effect, Ended, Isolation
-from tests.lanes.bridges import GRANT, guest_call, program, token_of
-from tests.lanes.contract import LaneContract
+from tests.lanes.bridges import GRANT, BridgeContract, as_message, guest_call, program, token_of, until_end
+from tests.lanes.contract import gone
 from tests.lanes.support import LIMITS, NOON, call_lane, result_of, run, secrets_of, shell
 
 SLEEP = ("/bin/sleep", "30")
@@ -83,12 +80,21 @@ def made(lane: GuestLane, call: Call) -> LaneResult:
     return result_of(call_lane(lane, call, isolation=Isolation.NOT_APPLICABLE))
 
 
-class TestGuestContract(LaneContract):
+class TestGuestContract(BridgeContract):
     isolation = Isolation.NOT_APPLICABLE
 
     @pytest.fixture(autouse=True)
-    def _lane(self, place: dict[str, Json], lane: GuestLane) -> None:
-        self.place, self.lane = place, lane
+    def _lane(self, place: dict[str, Json], lane: GuestLane, token: str) -> None:
+        self.place, self.lane, self.token = place, lane, token
+
+    def session(self, *needed: str) -> AbstractAsyncContextManager[StreamChannel]:
+        return session(self.place, self.token, *needed)
+
+    def private(self) -> Path:
+        return Path(str(self.place["socket"])).with_name("grants.json")
+
+    def program(self, *argv: str, **options: object) -> Call:
+        return guest_call(self.place, *argv, effect=Effect.READ, peers=(), **as_message(options))
 
     def saying(self, text: str) -> Call:
         return guest_call(self.place, "/usr/bin/printf", "%s", text)
@@ -112,13 +118,6 @@ async def session(place: dict[str, Json], token: str, *needed: str) -> AsyncIter
         yield channel
     finally:
         await channel.close()
-
-
-async def until_end(channel: StreamChannel) -> tuple[bytes, Frame]:
-    said = b""
-    while isinstance(frame := await channel.receive(), Output):
-        said += decode_base64(frame.data)
-    return said, frame
 
 
 def asking(place: dict[str, Json], *argv: Json, number: int = 0, effect: Effect = Effect.READ) -> Run:
@@ -162,19 +161,9 @@ def test_a_revoked_grant_is_refused_at_once_and_what_runs_by_it_ends(
     last = run(revoked_meanwhile())
 
     assert isinstance(last, Refused) and last.failure is Failure.AUTH_FAILED
-    assert gone(int(seen.read_text()))
+    assert run(gone(int(seen.read_text())))
     after = made(lane_with(token), guest_call(place, "/bin/true"))
     assert (after.ended, after.failure) == (Ended.REFUSED, Failure.AUTH_FAILED)
-
-
-def gone(pid: int) -> bool:
-    async def wait() -> None:
-        async with asyncio.timeout(60):
-            while os.path.exists(f"/proc/{pid}"):
-                await asyncio.sleep(0.01)
-
-    run(wait())
-    return True
 
 
 def test_a_grant_gives_no_more_than_it_names(place: dict[str, Json], folder: Path) -> None:
@@ -183,6 +172,29 @@ def test_a_grant_gives_no_more_than_it_names(place: dict[str, Json], folder: Pat
     result = made(lane_with(token), guest_call(place, "/bin/true"))
 
     assert (result.ended, result.failure) == (Ended.REFUSED, Failure.UNSUPPORTED)
+
+
+def test_what_a_grant_does_not_name_is_refused_also_to_who_did_not_ask_for_it_before(
+    place: dict[str, Json], folder: Path
+) -> None:
+    token = token_of(folder / "grants.json", "runner", 1, "run")
+    in_terminal = replace(
+        asking(place), call=guest_call(place, "/bin/true", effect=Effect.READ, peers=(), tty={})
+    )
+
+    async def asked() -> tuple[Frame, Frame]:
+        async with session(place, token) as channel:
+            await channel.send(in_terminal)
+            terminal = await channel.receive()
+            await channel.send(asking(place, "/bin/sh", "-c", "echo on; exec sleep 30", number=1))
+            await channel.receive()
+            await channel.send(Interrupt(id=1))
+            return terminal, (await until_end(channel))[1]
+
+    terminal, interrupt = run(asked())
+
+    assert isinstance(terminal, Refused) and terminal.failure is Failure.UNSUPPORTED
+    assert isinstance(interrupt, Refused) and "`interrupt`" in interrupt.message
 
 
 # --- what is said over the socket ---
@@ -219,40 +231,6 @@ def test_another_version_of_the_protocol_is_refused(place: dict[str, Json], toke
         run(newer())
 
 
-def test_input_of_a_started_call_comes_in_frames_until_its_end(place: dict[str, Json], token: str) -> None:
-    async def fed() -> tuple[bytes, Frame]:
-        async with session(place, token, "start") as channel:
-            await channel.send(Start(id=3, call=guest_call(place, "/bin/cat"), limits=LIMITS, secrets={}))
-            for piece in (b"one ", b"two"):
-                await channel.send(Stdin(id=3, data=encode_base64(piece)))
-            await channel.send(Eof(id=3))
-            return await until_end(channel)
-
-    said, last = run(fed())
-
-    assert said == b"one two"
-    assert isinstance(last, Exit) and (last.id, last.end.status, last.n) == (3, 0, 1)
-
-
-def test_an_interrupted_change_may_have_happened_and_its_session_goes_on(
-    place: dict[str, Json], token: str
-) -> None:
-    async def interrupted() -> tuple[Frame, bytes]:
-        async with session(place, token, "run", "interrupt") as channel:
-            await channel.send(asking(place, "/bin/sh", "-c", "echo on; exec sleep 30", effect=Effect.CHANGE))
-            await channel.receive()
-            await channel.send(Interrupt(id=0))
-            _, last = await until_end(channel)
-            await channel.send(asking(place, "/bin/echo", "again", number=1))
-            return last, (await until_end(channel))[0]
-
-    last, again = run(interrupted())
-
-    assert isinstance(last, Exit)
-    assert (last.end.ended, last.end.failure) == (Ended.UNKNOWN, Failure.CANCELLED)
-    assert again == b"again\n"
-
-
 def test_a_call_ends_with_the_connection_that_asked_for_it(place: dict[str, Json], token: str) -> None:
     async def left() -> int:
         async with session(place, token) as channel:
@@ -261,7 +239,7 @@ def test_a_call_ends_with_the_connection_that_asked_for_it(place: dict[str, Json
             assert isinstance(first, Output)
             return int(decode_base64(first.data))
 
-    assert gone(run(left()))
+    assert run(gone(run(left())))
 
 
 # --- what comes of a call ---

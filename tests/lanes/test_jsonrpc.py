@@ -266,7 +266,7 @@ class TestOverUnix(_Contract):
     def make(self, ask: Ask) -> Call:
         return unix(ask)
 
-    def asking(self) -> tuple[Call, Call]:
+    def asking_leave(self) -> tuple[Call, Call]:
         return chatting()
 
 

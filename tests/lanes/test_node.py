@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from rexecop.app.build import open_instance
 from rexecop.app.clock import SystemClock
+from rexecop.app.late import LateView, late_outcomes
 from rexecop.keys import create_key, load_signer
+from rexecop.lanes.bridge.frames import Run, StreamChannel
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.node import NodeLane
 from rexecop.lanes.port import LaneResult
@@ -18,11 +23,11 @@ from rexecop.lanes.secrets import NO_SECRETS
 from rexecop.lanes.targets import NODE_KEY
 from rexecop.proof.call import Call, call_digest
 from rexecop.proof.canonical import commit, digest_of
-from rexecop.proof.nodes import open_outcome
+from rexecop.proof.nodes import open_outcome, open_permit
 from rexecop.proof.vocabulary import Effect, Ended, Isolation
-from tests.lanes.bridges import Permitting, Served, node_call, served
-from tests.lanes.contract import LaneContract
-from tests.lanes.support import NOON, call_lane, permit_for, result_of, run, shell
+from tests.app.support import settings
+from tests.lanes.bridges import BridgeContract, Permitting, Served, as_message, heard, node_call, served
+from tests.lanes.support import LIMITS, NOON, call_lane, permit_for, result_of, run, shell
 
 SLEEP = ("/bin/sleep", "30")
 
@@ -38,12 +43,27 @@ def made(house: Served, asked: Call, **changes: object) -> LaneResult:
     return result_of(call_lane(lane, asked, isolation=Isolation.NOT_APPLICABLE))
 
 
-class TestNodeContract(LaneContract):
+class TestNodeContract(BridgeContract):
     isolation = Isolation.NOT_APPLICABLE
 
     @pytest.fixture(autouse=True)
     def _lane(self, house: Served) -> None:
         self.house, self.lane = house, Permitting(house.lane())
+
+    def session(self, *needed: str) -> AbstractAsyncContextManager[StreamChannel]:
+        return self.house.session(*needed)
+
+    def permitted(self, frame: Run) -> Run:
+        return self.house.permitted(frame)
+
+    def asking(self, script: str, number: int = 0, effect: Effect = Effect.CHANGE, **options: object) -> Run:
+        return self.permitted(super().asking(script, number, effect, **options))
+
+    def private(self) -> Path:
+        return self.house.folder / "edge-1"
+
+    def program(self, *argv: str, **options: object) -> Call:
+        return node_call(self.house.node, *argv, effect=Effect.READ, **as_message(options))
 
     def saying(self, text: str) -> Call:
         return node_call(self.house.node, "/usr/bin/printf", "%s", text)
@@ -157,3 +177,26 @@ def test_without_a_permit_nothing_is_asked_of_a_node(house: Served) -> None:
     result = result_of(call_lane(house.lane(), call, isolation=Isolation.NOT_APPLICABLE))
 
     assert (result.ended, result.failure) == (Ended.REFUSED, Failure.PERMIT_MISMATCH)
+
+
+def test_how_a_call_ended_that_its_runner_gave_up_is_signed_and_kept(house: Served) -> None:
+    async def left() -> str:
+        async with house.session("run") as channel:
+            call = node_call(house.node, "/bin/sh", "-c", "echo on; exec sleep 30", effect=Effect.CHANGE)
+            frame = house.permitted(Run(id=0, call=call, limits=LIMITS, secrets={}))
+            await channel.send(frame)
+            await heard(channel, b"on\n")
+        nonce = open_permit(frame.permit, load_signer(house.root / "keys" / "instance").public).nonce
+        async with asyncio.timeout(60):
+            while not await asyncio.to_thread(kept, nonce):
+                await asyncio.sleep(0.02)
+        return nonce
+
+    def kept(nonce: str) -> tuple[LateView, ...]:
+        with open_instance(settings(house.folder)) as instance:
+            return tuple(one for one in late_outcomes(instance).late if one.nonce == nonce)
+
+    (said,) = kept(run(left()))
+
+    assert (said.ended, said.error_class, said.person) == (Ended.UNKNOWN, "cancelled", "edge-1")
+    assert (said.stands, said.operation_id, said.next) == ("elsewhere", None, ())

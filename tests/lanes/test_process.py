@@ -21,7 +21,7 @@ from rexecop.lanes.sandbox import SAFE_PATH
 from rexecop.lanes.spawning import Keeper
 from rexecop.proof.call import Call, Limits, SecretRef, Terminal
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
-from tests.lanes.contract import LaneContract
+from tests.lanes.contract import LaneContract, ProgramContract
 from tests.lanes.support import LIMITS, call_lane, process, reply, result_of, run, scripted, secrets_of, shell
 from tests.lanes.test_surroundings import with_surroundings
 
@@ -69,8 +69,11 @@ class ProcessContract(LaneContract):
         return scripted(reply())
 
 
-class TestWithoutIsolation(ProcessContract):
+class TestWithoutIsolation(ProcessContract, ProgramContract):
     isolation = Isolation.NONE
+
+    def program(self, *argv: str, **options: object) -> Call:
+        return with_surroundings(process(*argv), **options)
 
 
 class TestWithLimits(ProcessContract):

@@ -10,11 +10,12 @@ import pytest
 
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import LaneResult
+from rexecop.lanes.private import ARTIFACTS_MAX
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.script import file_digest
 from rexecop.lanes.secrets import NO_SECRETS
 from rexecop.lanes.structure import SCRIPT_BYTES_MAX
-from rexecop.proof.call import Call, ProcessRequest, Script
+from rexecop.proof.call import Call, Limits, ProcessRequest, Script
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
 from tests.lanes.support import (
@@ -30,6 +31,7 @@ from tests.lanes.support import (
 from tests.lanes.test_surroundings import EVERY_CLASS
 
 SHELL = "/bin/sh"
+SMALL = replace(LIMITS, raw_output_bytes=100_000)
 
 
 @pytest.fixture(scope="module", name="lane")
@@ -47,8 +49,14 @@ def script(source: str, *arguments: str, interpreter: str = SHELL, **changes: ob
     return replace(call, request=replace(call.request, script=pinned))
 
 
-def ran(lane: ProcessLane, call: Call, isolation: Isolation = Isolation.NONE) -> LaneResult:
-    return result_of(call_lane(lane, call, limits=LIMITS, isolation=isolation))
+def changing(source: str) -> Call:
+    return replace(script(source), effect=Effect.CHANGE)
+
+
+def ran(
+    lane: ProcessLane, call: Call, isolation: Isolation = Isolation.NONE, limits: Limits = LIMITS
+) -> LaneResult:
+    return result_of(call_lane(lane, call, limits=limits, isolation=isolation))
 
 
 @pytest.mark.parametrize("isolation", EVERY_CLASS)
@@ -146,3 +154,54 @@ def test_a_change_by_a_script_that_is_killed_is_unknown(lane: ProcessLane) -> No
     result = ran(lane, replace(script("kill -9 $$"), effect=Effect.CHANGE))
 
     assert (result.ended, result.failure) == (Ended.UNKNOWN, Failure.KILLED)
+
+
+@pytest.mark.parametrize("isolation", EVERY_CLASS)
+class TestItsOwnFolder:
+    def test_a_script_that_changes_something_writes_in_a_folder_that_goes_with_its_call(
+        self, lane: ProcessLane, isolation: Isolation
+    ) -> None:
+        text = "mkdir -p a/b; printf 12345 > a/b/c; ls; pwd"
+        result = ran(lane, changing(text), isolation)
+
+        listed, path = result.stdout.decode().split()
+        facts = result.measured.facts or {}
+        assert (result.ended, listed) == (Ended.OK, "a"), result
+        assert facts["artifacts"] == 3 and isinstance(facts["artifact_bytes"], int)
+        assert not os.path.exists(path)
+
+    def test_what_a_script_left_past_the_limit_fails_its_call(
+        self, lane: ProcessLane, isolation: Isolation
+    ) -> None:
+        result = ran(lane, changing("head -c 200000 /dev/zero > big"), isolation, SMALL)
+
+        assert (result.ended, result.failure) == (Ended.FAILED, Failure.OUTPUT_LIMIT)
+        assert (result.measured.facts or {})["artifact_bytes"] == 200_000
+
+
+def test_a_script_that_leaves_too_many_files_fails(lane: ProcessLane) -> None:
+    text = f"i=0; while [ $i -le {ARTIFACTS_MAX} ]; do : > f$i; i=$((i+1)); done"
+
+    result = ran(lane, changing(text))
+
+    assert (result.ended, result.failure) == (Ended.FAILED, Failure.OUTPUT_LIMIT)
+    assert (result.measured.facts or {})["artifacts"] == ARTIFACTS_MAX + 1
+
+
+def test_a_script_that_fills_its_folder_and_goes_on_is_ended(lane: ProcessLane) -> None:
+    result = ran(lane, changing("head -c 200000 /dev/zero > big; exec sleep 30"), limits=SMALL)
+
+    assert (result.ended, result.failure) == (Ended.UNKNOWN, Failure.OUTPUT_LIMIT)
+    assert "in its folder" in (result.message or "")
+
+
+def test_a_script_that_reads_and_one_with_a_folder_of_the_call_get_none_of_their_own(
+    lane: ProcessLane, tmp_path: Path
+) -> None:
+    reading = ran(lane, script("pwd"))
+    elsewhere = changing("pwd")
+    assert isinstance(elsewhere.request, ProcessRequest)
+    elsewhere = replace(elsewhere, request=replace(elsewhere.request, cwd=str(tmp_path)))
+
+    assert reading.stdout == b"/\n"
+    assert ran(lane, elsewhere).stdout == f"{tmp_path}\n".encode()

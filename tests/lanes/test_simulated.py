@@ -27,12 +27,12 @@ class TestSimulatedLane(LaneContract):
     def foreign(self) -> Call:
         return process("true")
 
-    def asking(self) -> tuple[Call, Call]:
+    def asking_leave(self) -> tuple[Call, Call]:
         asks = scripted(replace(reply(stdout="said"), asks="confirm"))
         return asks, replace(scripted(reply()), action="confirm")
 
     def test_without_leave_it_fails_and_says_for_what(self) -> None:
-        result = result_of(call_lane(self.lane, self.asking()[0], isolation=self.isolation))
+        result = result_of(call_lane(self.lane, self.asking_leave()[0], isolation=self.isolation))
 
         assert (result.ended, result.failure) == (Ended.FAILED, Failure.POLICY_DENIED)
         assert result.message == "no leave for `confirm`: nobody gave leave for it"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -15,6 +18,7 @@ from rexecop.lanes.gate import Gate
 from rexecop.lanes.port import LaneResult
 from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.secrets import NO_SECRETS
+from rexecop.lanes.slots import RootQuota
 from rexecop.lanes.targets import (
     LOCAL_MACHINE,
     NODE_KEY,
@@ -163,3 +167,41 @@ def test_a_full_target_does_not_hold_up_another() -> None:
         full = quota.taking("process", "db-1")
         with pytest.raises(RequestRefused):
             full.__enter__()
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from rexecop.lanes.slots import RootQuota
+with RootQuota(Path(sys.argv[1]), per_target=2).taking("process", "db-1"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_calls_are_counted_across_the_processes_of_a_root_until_those_end(tmp_path: Path) -> None:
+    folder, refusals = tmp_path / "quota", []
+    argv = [sys.executable, "-c", HOLDING, str(folder)]
+    with Popen(argv, stdin=PIPE, stdout=PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        ours = RootQuota(folder, per_target=2)
+        with ours.taking("process", "db-1"), ours.taking("process", "db-2"):
+            for quota in (ours, RootQuota(folder, per_target=2)):
+                with pytest.raises(RequestRefused) as refused, quota.taking("process", "db-1"):
+                    raise AssertionError
+                refusals.append(refused.value.failure)
+        other.kill()
+        other.wait()
+        with ours.taking("process", "db-1"), ours.taking("process", "db-1"):
+            pass
+
+    assert refusals == [Failure.QUOTA_EXCEEDED] * 2
+
+
+def test_a_call_that_cannot_be_counted_is_not_made(tmp_path: Path) -> None:
+    (tmp_path / "quota").write_text("no folder")
+
+    with pytest.raises(RequestRefused) as refused, RootQuota(tmp_path / "quota").taking("process", "db-1"):
+        raise AssertionError
+
+    assert refused.value.failure is Failure.LANE_UNAVAILABLE

@@ -47,6 +47,7 @@ from rexecop.governance.starter import files as starter_files
 from rexecop.keys import create_key
 from rexecop.lanes.node import NodeAccess
 from rexecop.lanes.secrets import Secrets
+from rexecop.lanes.slots import RootQuota
 from rexecop.proof.checkpoint import Checkpoint, origin_of, sign
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.principal import Principal
@@ -297,6 +298,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         runner=runner_id(),
         permit_seconds=settings.permit_seconds,
         sound=sinks.require_agreement,
+        quota=RootQuota(root.quota),
         opinions=Outside(root, secrets),
         observe=observing.again,
         notices=notices,

@@ -55,7 +55,7 @@ class GrantFile:
     """The grants of one guest. The file holds digests of tokens, never a token."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path: Final = path
         self._clock = SystemClock()
 
     def view(self) -> tuple[GrantView, ...]:
@@ -82,8 +82,8 @@ class GrantFile:
             expires=self._clock.now() + timedelta(hours=hours),
             capabilities=tuple(sorted(set(capabilities))) or tuple(sorted(CAPABILITIES)),
         )
-        with locked(self._path.with_name(f"{self._path.name}.lock")):
-            book = self._book() if self._path.exists() else GrantBook(grants=())
+        with locked(self.path.with_name(f"{self.path.name}.lock")):
+            book = self._book() if self.path.exists() else GrantBook(grants=())
             if any(name == one.name and not one.revoked for one in book.grants):
                 raise GrantRefused(f"there is a grant `{name}`; revoke it first", name=name)
             if len(book.grants) >= GRANTS_MAX:
@@ -97,7 +97,7 @@ class GrantFile:
         Raises:
             GrantRefused: there is none that stands. As `view`; RootUnwritable.
         """
-        with locked(self._path.with_name(f"{self._path.name}.lock")):
+        with locked(self.path.with_name(f"{self.path.name}.lock")):
             book = self._book()
             found = next((one for one in book.grants if one.name == name and not one.revoked), None)
             if found is None:
@@ -108,24 +108,24 @@ class GrantFile:
 
     def admit(self) -> Admit:
         """Return what admits sessions by the grants as the file says at each moment."""
-        return Grants(lambda: read_file(self._path, bytes_max=GRANTS_BYTES_MAX), self._clock.now).admit
+        return Grants(lambda: read_file(self.path, bytes_max=GRANTS_BYTES_MAX), self._clock.now).admit
 
     def _book(self) -> GrantBook:
-        if not self._path.exists():
-            next_steps = (f"rexecop guest grant NAME --grants {self._path}",)
-            raise FileMissing(f"no grants at `{self._path}`", path=str(self._path), next_steps=next_steps)
-        require_secret(self._path)
+        if not self.path.exists():
+            next_steps = (f"rexecop guest grant NAME --grants {self.path}",)
+            raise FileMissing(f"no grants at `{self.path}`", path=str(self.path), next_steps=next_steps)
+        require_secret(self.path)
         try:
-            return decode(GrantBook, read_file(self._path), bytes_max=GRANTS_BYTES_MAX)
+            return decode(GrantBook, read_file(self.path), bytes_max=GRANTS_BYTES_MAX)
         except ProofError as error:
-            raise GrantRefused(f"`{self._path}` holds no grants: {error.message}") from error
+            raise GrantRefused(f"`{self.path}` holds no grants: {error.message}") from error
 
     def _write(self, book: GrantBook) -> None:
         try:
-            replace_file(self._path, encode(book), mode=0o600)
+            replace_file(self.path, encode(book), mode=0o600)
         except OSError as error:
-            message = f"`{self._path}` cannot be written: {reason_of(error)}"
-            raise RootUnwritable(message, path=str(self._path)) from error
+            message = f"`{self.path}` cannot be written: {reason_of(error)}"
+            raise RootUnwritable(message, path=str(self.path)) from error
 
     def _shown(self, grant: Grant) -> GrantView:
         ended = (
@@ -148,7 +148,7 @@ def serve_guest(address: GuestAddress, grants: GrantFile, report: Callable[[str]
 
 
 async def _serve(address: GuestAddress, grants: GrantFile, report: Callable[[str], None]) -> None:
-    lane = local_programs()
+    lane = local_programs(grants.path, address.key)
     admit = grants.admit()
 
     async def session(channel: Channel) -> None:
@@ -170,9 +170,13 @@ async def _serve(address: GuestAddress, grants: GrantFile, report: Callable[[str
         lane.close()
 
 
-def local_programs() -> ProcessLane:
-    """Return the lane that runs the programs of a guest or node; whoever asks sends secrets along."""
-    return ProcessLane(isolation=grades_of(measure_isolation()), secrets=NO_SECRETS, hidden=())
+def local_programs(*own: Path | None) -> ProcessLane:
+    """Return the lane that runs the programs of a guest or node; whoever asks sends secrets along.
+
+    Paths of the agent's `own` are hidden from them, or the facts say that they were not.
+    """
+    hidden = [str(path.resolve()) for path in own if path is not None]
+    return ProcessLane(isolation=grades_of(measure_isolation()), secrets=NO_SECRETS, hidden=hidden)
 
 
 async def stopped() -> None:

@@ -72,7 +72,7 @@ def run_node(asked: NodeAsked, report: Callable[[str], None]) -> None:
     instance = read_public_key(asked.instance if is_line else Path(asked.instance))
     clock, ids = SystemClock(), SystemIds()
     claims = Claims(asked.state, clock.now())
-    lane = local_programs()
+    lane = local_programs(asked.key, asked.state)
     try:
         myself = Myself(
             signer=signer,

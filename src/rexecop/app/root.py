@@ -76,6 +76,11 @@ class Root:
         return self.path / "nodes.sock"
 
     @property
+    def quota(self) -> Path:
+        """Where the calls under way are counted, by locks on empty files."""
+        return self.path / "quota"
+
+    @property
     def late(self) -> Path:
         """What nodes said of calls whose end nobody waited for any more."""
         return self.path / "nodes-late.jsonl"

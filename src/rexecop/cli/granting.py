@@ -21,7 +21,7 @@ GRANTS: Final = click.option("--grants", required=True, metavar="FILE", help="Th
     "--capability",
     "capabilities",
     multiple=True,
-    type=click.Choice(["run", "start", "interrupt"]),
+    type=click.Choice(["run", "start", "interrupt", "tty", "user"]),
     help="What it is for (all); may be repeated.",
 )
 @GRANTS

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rexecop.app.backup import BackupView, RestoreView
     from rexecop.app.erasing import ErasureView
     from rexecop.app.guests import GrantView
+    from rexecop.app.late import LateView
     from rexecop.app.offline import ProfileView
     from rexecop.app.recovering import RecoverView
     from rexecop.app.views import (
@@ -288,6 +289,20 @@ def grants_page(page: Page, grants: Sequence[GrantView]) -> None:
     for grant in grants:
         if grant.token is not None:
             page.row("token", f"{grant.token}  (shown this once)", whole=True)
+
+
+def late_page(page: Page, late: Sequence[LateView]) -> None:
+    """Draw what nodes said late, and the commands that settle it."""
+    if not late:
+        page.line("nothing came late")
+        return
+    heads = ["operation", "step", "attempt", "node", "said", "ledger"]
+    rows = [
+        [one.operation_id or "-", one.step, str(one.attempt), one.person, one.ended, one.stands]
+        for one in late
+    ]
+    page.table(heads, rows, indent=0, whole=("operation", "said", "ledger"))
+    next_rows(page, [step for one in late for step in one.next])
 
 
 def _standing(key: KeyView) -> str:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from rexecop.lanes.egress import Egress
+from rexecop.lanes.live import Live
 from rexecop.lanes.output import Stream, raw_limit
 from rexecop.lanes.script import script_files
 from rexecop.lanes.seat import LocalLine, Seat
@@ -29,6 +30,7 @@ class Channels:
         secrets: Sequence[bytes],
         egress: Egress | None,
         seat: Seat | None,
+        live: Live | None,
     ) -> None:
         """Open everything.
 
@@ -39,6 +41,8 @@ class Channels:
         self.streams: tuple[Stream, ...] = ()
         self.typist: Typist | None = None
         self._seat: Seat | None = None
+        self._live = live
+        feed = live if live is not None and live.feeds else None
         self._program = -1
         raw = raw_limit(limits)
         if request.tty is not None:
@@ -47,10 +51,17 @@ class Channels:
             self.streams = (Stream("stdout", master, limits.output_bytes, raw, secrets),)
             if request.tty.attended:
                 self._seat, self._program = seat, os.dup(master)
+            elif feed is not None:
+                feed.join(os.dup(master), stdin or b"", terminal=True)
             else:
                 self.typist = Typist(os.dup(master), stdin or b"")
         else:
-            self.given.append(os.open(os.devnull, os.O_RDONLY) if stdin is None else memory_file(stdin))
+            if feed is not None:
+                read, write = os.pipe()
+                self.given.append(read)
+                feed.join(write, stdin or b"", terminal=False)
+            else:
+                self.given.append(os.open(os.devnull, os.O_RDONLY) if stdin is None else memory_file(stdin))
             for name in ("stdout", "stderr"):
                 read, write = os.pipe()
                 self.given.append(write)
@@ -72,6 +83,8 @@ class Channels:
             stream.start(notify)
         if self.typist is not None:
             self.typist.start()
+        if self._live is not None:
+            self._live.start(notify)
 
     @property
     def flooded(self) -> bool:
@@ -116,6 +129,8 @@ class Channels:
             stream.close()
         if self.typist is not None:
             self.typist.close()
+        if self._live is not None:
+            self._live.close()
         if self._seat is not None:
             self._seat.leave()
         if self._program >= 0:

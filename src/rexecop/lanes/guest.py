@@ -31,7 +31,6 @@ from rexecop.proof.canonical import Json, digest_of
 from rexecop.proof.message import secrets_in
 from rexecop.proof.vocabulary import Grade, Isolation
 
-NEEDED: Final = ("run",)
 PEER: Final = struct.Struct("iII")  # Process, user and group of the other end (`unix(7)`, SO_PEERCRED).
 
 _CAPABILITIES: Final = Capabilities(
@@ -123,8 +122,9 @@ async def _reach(request: ExchangeRequest, message: GuestMessage, target: str) -
     try:
         async with asyncio.timeout(CONNECT_SECONDS_MAX):
             channel, class_, measured = await _connect(request, message)
-            asked = Attach(versions=(VERSION,), capabilities=NEEDED, target=target, grant=message.grant)
-            await attach(channel, asked)
+            needs = message.program.needs
+            asked = Attach(versions=(VERSION,), capabilities=needs, target=target, grant=message.grant)
+            await attach(channel, asked, message.program.isolation)
             return _Reached(channel=channel, class_=class_, measured=measured)
     except ssl.SSLCertVerificationError as error:
         failure, words = Failure.HOST_KEY_MISMATCH, error.verify_message

@@ -115,6 +115,7 @@ class _Kept:
         self._buffer = bytearray()
         self._ended: dict[int, int] = {}
         self._main = 0
+        self._interrupts = 0
         self._opened: set[int] = set()
 
     def run(self, stdio: tuple[int, int, int]) -> None:
@@ -319,7 +320,7 @@ class _Kept:
         """
         deadline = kernel.boot_ms() + launch.timeout_ms
         count_at = kernel.boot_ms() + FIRST_COUNT_MS
-        reason = "exit"
+        reason, interrupted = "exit", False
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
@@ -333,16 +334,24 @@ class _Kept:
                 count_at = now + COUNT_MS
                 if len(self._below(launch)) > launch.processes:
                     return "processes"
-            for opened, _ in poll.poll(max(1, min(deadline, count_at) - now)):
-                if opened == self._wake:
-                    drain(self._wake)
-                    continue
-                try:
-                    fields = self._frame(0)
+            if interrupted and proctree.interrupt(self._below(launch)):
+                interrupted, self._interrupts = False, self._interrupts + 1
+            # A word may have come together with the one before it.
+            waits = 0 if self._buffer else max(1, min(deadline, count_at) - now)
+            ready = [opened for opened, _ in poll.poll(waits)]
+            if self._wake in ready:
+                drain(self._wake)
+            if not (self._buffer or self._control.fileno() in ready):
+                continue
+            try:
+                fields = self._frame(0)
+                if fields[0] != wire.INTERRUPT:
                     return fields[1].decode() if fields[0] == wire.STOP else "cancelled"
-                except Lost:
-                    poll.unregister(self._control)
-                    reason, deadline = "cancelled", self._ask_to_end(launch)
+                interrupted = True
+            except Lost:
+                self._buffer.clear()
+                poll.unregister(self._control)
+                reason, deadline = "cancelled", self._ask_to_end(launch)
         return reason
 
     def _ask_to_end(self, launch: Launch) -> int:
@@ -362,6 +371,8 @@ class _Kept:
         left = len(proctree.descendants(os.getpid())) if bare else 0
         empty = proctree.kill_below(os.getpid(), self._ended)
         facts = {"reason": reason, "left": str(left), "tree_empty": str(empty).lower()}
+        if self._interrupts:
+            facts["interrupts"] = str(self._interrupts)
         if self._group is not None:
             facts |= self._group.end()
             self._group = None

@@ -18,7 +18,7 @@ from rexecop.lanes.bridge.frames import VERSION, Attach, End, Run, Statement, St
 from rexecop.lanes.errors import BridgeLost, RequestRefused
 from rexecop.lanes.exchange import read_message, refused, without_answer
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.messages.bridge import NODE, NodeMessage
+from rexecop.lanes.messages.bridge import NODE, NodeMessage, Program
 from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.targets import NODE_KEY, Attestation, attested
@@ -43,6 +43,7 @@ from rexecop.proof.publickey import PublicKey
 from rexecop.proof.signer import Signer
 from rexecop.proof.vocabulary import Ended, Grade, Isolation
 
+_ANY_PROGRAM: Final = Program(argv=())  # To look at a node nothing more is asked of it.
 _CAPABILITIES: Final = Capabilities(
     requests=frozenset({NODE}),
     simulated=False,
@@ -82,7 +83,7 @@ class NodeLane:
 
     async def attest(self, call: Call, now: datetime) -> Attestation:
         """Have the node prove its key; see `targets.Attesting.attest`."""
-        channel, public = await self._reach(str(_request(call).message.get("node")))
+        channel, public = await self._reach(str(_request(call).message.get("node")), _ANY_PROGRAM)
         await channel.close()
         return attested(call.target, NODE_KEY, {"node": public.fingerprint, "key": public.line}, now)
 
@@ -102,7 +103,7 @@ class NodeLane:
         try:
             try:
                 message, values = await read_message(request, NodeMessage, lease)
-                channel, public = await self._reach(message.node)
+                channel, public = await self._reach(message.node, message.program)
             except RequestRefused as refusal:
                 yield await lease.settle(refused(refusal.failure, refusal.message))
                 return
@@ -120,8 +121,8 @@ class NodeLane:
                 await channel.close()
             await lease.end()
 
-    async def _reach(self, node: str) -> tuple[StreamChannel, PublicKey]:
-        """Return a channel to `node`, attached, and the key it proved to hold.
+    async def _reach(self, node: str, program: Program) -> tuple[StreamChannel, PublicKey]:
+        """Return a channel to `node`, attached for `program`, and the key it proved to hold.
 
         Raises:
             RequestRefused: it is not connected, or is another one.
@@ -131,8 +132,9 @@ class NodeLane:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
                 channel = StreamChannel(*await asyncio.open_unix_connection(self.access.socket))
                 challenge = self.access.nonce()
-                asked = Attach(versions=(VERSION,), capabilities=("run",), target=node, challenge=challenge)
-                answer = await attach(channel, asked)
+                needs = program.needs
+                asked = Attach(versions=(VERSION,), capabilities=needs, target=node, challenge=challenge)
+                answer = await attach(channel, asked, program.isolation)
             said = encode(NodeProof(node=node, challenge=challenge))
             public = sshsig.verify(answer.proof, said, NODE_NAMESPACE).public
             if public.fingerprint == node:

@@ -9,8 +9,10 @@ running in the background ends with it.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -21,7 +23,9 @@ from rexecop.lanes.errors import RequestRefused, SpawnerLost
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.handover import CONFINED, PLAIN
 from rexecop.lanes.kernel import boot_ms
+from rexecop.lanes.live import Live
 from rexecop.lanes.port import Capabilities, Chunk, Clearance, LaneEvent, LaneResult
+from rexecop.lanes.private import LOOK_SECONDS, PrivateFolder
 from rexecop.lanes.sandbox import (
     BASE_ENVIRONMENT,
     Given,
@@ -40,7 +44,7 @@ from rexecop.lanes.verdicts import end_of, execution_failure, not_started, unans
 from rexecop.proof.call import Call, Hole, Limits, ProcessRequest, SecretRef, Text, secrets_of
 from rexecop.proof.canonical import Json
 from rexecop.proof.records.outcome import Measured
-from rexecop.proof.vocabulary import PRIVATE_NETWORK, Grade, Isolation
+from rexecop.proof.vocabulary import PRIVATE_NETWORK, Effect, Ended, Grade, Isolation
 
 GO_VALID_MS: Final = 2_000  # From clearance to execution: a runner frozen in between must not act when thawed
 BACKSTOP_SECONDS: Final = 10.0  # The keeper enforces the timeout; past this more it is taken for lost.
@@ -76,6 +80,13 @@ class ProcessLane:
         self._host = proctree.namespaces_of("self")
         self.spawner = spawner or Spawner()
         self.seat = seat
+        self.live: Live | None = None
+
+    def spoken_to(self, live: Live) -> ProcessLane:
+        """Return this lane for one call, which is spoken to through `live` while it runs."""
+        lane = copy.copy(self)
+        lane.live = live
+        return lane
 
     @property
     def capabilities(self) -> Capabilities:
@@ -136,6 +147,7 @@ class _Run:
         self._keeper: Keeper | None = None
         self._channels: Channels | None = None
         self._egress = egress.Egress(request.egress) if request.egress else None
+        self._private: PrivateFolder | None = None
         self._frame: asyncio.Task[list[bytes]] | None = None
         self._events = 0
 
@@ -158,7 +170,12 @@ class _Run:
             argv = script_argv(script, argv)
         ports = (0, 0) if self._egress is None else await self._egress.start()
         given = Given(argv=argv, env=env, hidden=hidden, ports=ports)
-        launch, self.facts = prepare(self._call, self._request, given, self._isolation, self._limits)
+        request = self._request
+        if script is not None and request.cwd is None and self._call.effect is not Effect.READ:
+            self._private = PrivateFolder(request.user, self._limits)
+            own = self._private.path
+            request = replace(request, cwd=own, writable=(*request.writable, own))
+        launch, self.facts = prepare(self._call, request, given, self._isolation, self._limits)
         fields = await self._begin(launch.fields(), stdin, tuple(secrets.values()))
         if fields[0] != wire.READY:
             raise _refusal(fields, await self._complaint())
@@ -196,7 +213,8 @@ class _Run:
         raise AssertionError
 
     async def _hand_over(self, stdin: bytes | None, secrets: Sequence[bytes]) -> Keeper:
-        self._channels = Channels(self._request, self._limits, stdin, secrets, self._egress, self._lane.seat)
+        asked, lane = self._request, self._lane
+        self._channels = Channels(asked, self._limits, stdin, secrets, self._egress, lane.seat, lane.live)
         try:
             kind = CONFINED if self._isolation in PRIVATE_NETWORK else PLAIN
             return await self._lane.spawner.hand_over(kind, self._channels.given)
@@ -223,20 +241,30 @@ class _Run:
         while not (self._frame.done() and self._channels.at_end):
             for chunk in self._chunks():
                 yield chunk
-            if not stopping and self._channels.flooded:
+            folder = self._private
+            if not stopping and (self._channels.flooded or (folder is not None and folder.is_over_now())):
                 stopping = True
-                await self._keeper.send([wire.STOP, b"output"])
+                await self._tell([wire.STOP, b"output"])
+            if self._lane.live is not None and self._lane.live.take_interrupt():
+                await self._tell([wire.INTERRUPT])
             if self._frame.done():
                 give_up = min(give_up, time.monotonic() + DRAIN_SECONDS)
+            left = max(0.0, give_up - time.monotonic())
             try:
-                async with asyncio.timeout(max(0.0, give_up - time.monotonic())):
+                async with asyncio.timeout(left if self._private is None else min(left, LOOK_SECONDS)):
                     await happened.wait()
             except TimeoutError:
-                break
+                if time.monotonic() >= give_up:
+                    break
             happened.clear()
         for chunk in self._chunks():
             yield chunk
         yield self._result(int((time.monotonic() - started) * 1000))
+
+    async def _tell(self, fields: list[bytes]) -> None:
+        assert self._keeper is not None
+        with suppress(SpawnerLost):  # Then the call has ended, and its last word says how, or nobody knows.
+            await self._keeper.send(fields)
 
     def _chunks(self) -> Iterator[Chunk]:
         assert self._channels is not None
@@ -248,6 +276,11 @@ class _Run:
         assert self._channels is not None
         stdout, *others = self._channels.streams
         stderr = bytes(others[0].kept) if others else b""
+        if self._lane.live is not None and self._lane.live.feeds:
+            self.facts["input_bytes"] = self._lane.live.bytes
+        over = self._private is not None and self._private.is_over()
+        if self._private is not None:
+            self.facts |= self._private.facts
         frame = self._frame
         if frame is None or not frame.done() or frame.exception() is not None:
             end = unanswered(self._call.effect, "the keeper of the call gave no answer", self._measured())
@@ -255,6 +288,13 @@ class _Run:
             # A terminal has one stream, and what a wrapper says is in it too.
             said = stderr if others else bytes(stdout.kept)
             end = end_of(frame.result(), self._call.effect, self._isolation, said, self.facts, self._measured)
+        if over and end.failure in (None, Failure.NONZERO_EXIT, Failure.OUTPUT_LIMIT):
+            end = replace(
+                end,
+                ended=Ended.FAILED if end.ended is Ended.OK else end.ended,
+                failure=Failure.OUTPUT_LIMIT,
+                message="the script left more in its folder than a call may put out",
+            )
         return replace(
             end,
             duration_ms=duration_ms,
@@ -278,11 +318,17 @@ class _Run:
 
     async def close(self) -> None:
         """End everything that still runs and give all descriptors back."""
-        if self._frame is not None:
-            self._frame.cancel()
-        await self._give_back()
-        if self._egress is not None:
-            await self._egress.close()
+        try:
+            if self._frame is not None:
+                self._frame.cancel()
+                # Its reader goes before its descriptor: the next one of that number would never be heard.
+                await asyncio.wait([self._frame])
+        finally:
+            await self._give_back()
+            if self._private is not None:
+                self._private.close()
+            if self._egress is not None:
+                await self._egress.close()
 
     async def _give_back(self) -> None:
         if self._keeper is not None:

@@ -76,6 +76,27 @@ def signal_all(pids: list[int], number: int) -> None:
             continue
 
 
+def interrupt(pids: list[int]) -> bool:
+    """Send SIGINT to those of `pids`, nearest first, that are in the foreground; False if there is none.
+
+    That is the group that has their terminal, or without a terminal the group of the first.
+    """
+    groups: dict[int, int] = {}
+    foreground = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+                _, _, group, _, _, in_terminal, *_ = file.read(4096).rpartition(b")")[2].split()
+        except OSError:
+            continue
+        groups[pid] = int(group)
+        # Without a terminal the kernel writes -1.
+        foreground = foreground or (int(in_terminal) if int(in_terminal) > 0 else int(group))
+    found = [pid for pid, group in groups.items() if group == foreground]
+    signal_all(found, signal.SIGINT)
+    return bool(found)
+
+
 def kill_below(pid: int, ended: dict[int, int]) -> bool:
     """End everything below this process `pid`; return whether nothing is left.
 

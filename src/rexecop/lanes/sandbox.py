@@ -116,7 +116,7 @@ def prepare(
     for path in request.writable:
         if not os.path.exists(path):
             raise RequestRefused(Failure.NOT_FOUND, f"writable path `{path:.200}` does not exist")
-    uid, gid, groups = _account(request.user)
+    uid, gid, groups = account(request.user)
     facts: dict[str, Json] = {"executable": program}
     existing = [os.path.realpath(path) for path in given.hidden if os.path.exists(path)]
     readable: list[str] = ["/"]
@@ -265,7 +265,7 @@ def _check_class(request: ProcessRequest, isolation: Isolation) -> None:
         raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, what)
 
 
-def _account(user: str | None) -> tuple[int, int, list[int]]:
+def account(user: str | None) -> tuple[int, int, list[int]]:
     """Return user, group and supplementary groups to change to; negative ones for no change."""
     if user is None:
         return -1, -1, []

@@ -23,7 +23,7 @@ from rexecop.proof.canonical import Json
 from rexecop.proof.times import format_time
 
 VALID: Final = timedelta(seconds=60)  # As long as a permit lasts: what was seen before it is no news.
-CALLS_PER_TARGET_MAX: Final = 256  # Under way at a time in one runner; a host that takes more is a service.
+CALLS_PER_TARGET_MAX: Final = 256  # Under way at a time; a host that takes more is a service.
 CALLS_PER_LANE_MAX: Final = 1_024  # As many as the service takes connections, each of which makes one call.
 
 LOCAL_MACHINE: Final = "local-machine"
@@ -132,11 +132,16 @@ def check_attested(target: str, classes: tuple[str, ...], seen: Seen, now: datet
 
 
 class Quota:
-    """Counts the calls under way in one runner, by lane and by target."""
+    """Counts the calls under way in this process, by lane and by target."""
 
     def __init__(self, *, per_target: int = CALLS_PER_TARGET_MAX, per_lane: int = CALLS_PER_LANE_MAX) -> None:
-        self._most = {"target": per_target, "lane": per_lane}
+        self.most: Final = {"target": per_target, "lane": per_lane}
         self._under_way: Counter[tuple[str, str]] = Counter()
+
+    def full(self, kind: str, name: str) -> RequestRefused:
+        """Return the refusal of one call more."""
+        words = f"{self.most[kind]} calls of {kind} `{name:.80}` are under way already"
+        return RequestRefused(Failure.QUOTA_EXCEEDED, words)
 
     @contextmanager
     def taking(self, lane: str, target: str) -> Iterator[None]:
@@ -147,9 +152,8 @@ class Quota:
         """
         places = (("lane", lane), ("target", target))
         for kind, name in places:
-            if self._under_way[kind, name] >= self._most[kind]:
-                words = f"{self._most[kind]} calls of {kind} `{name:.80}` are under way already"
-                raise RequestRefused(Failure.QUOTA_EXCEEDED, words)
+            if self._under_way[kind, name] >= self.most[kind]:
+                raise self.full(kind, name)
         self._under_way.update(places)
         try:
             yield

@@ -87,6 +87,8 @@ def end_of(
         return not_started(missed, text or describe(missed), facts)
     facts["left"] = int(seen["left"])
     facts["tree_empty"] = seen["tree_empty"] == "true"
+    if "interrupts" in seen:
+        facts["interrupts"] = int(seen["interrupts"])
     kills = int(seen.get("memory_kills", "0"))
     if "memory_kills" in seen:
         facts["memory_kills"] = kills

@@ -19,6 +19,7 @@ REPORT_FD: Final = GIVEN_FD - 1  # Where what runs inside bubblewrap says why it
 LAUNCH: Final = b"launch"
 GO: Final = b"go"
 STOP: Final = b"stop"
+INTERRUPT: Final = b"interrupt"
 # keeper → lane
 READY: Final = b"ready"
 REFUSED: Final = b"refused"

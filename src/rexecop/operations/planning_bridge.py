@@ -11,9 +11,10 @@ from rexecop.operations.binding import Making
 from rexecop.operations.errors import ConnectorRefused
 from rexecop.operations.placeholders import literal, message_value
 from rexecop.operations.reading import unknown
-from rexecop.proof.call import ExchangeRequest, Hole, Part, ProcessRequest, SecretRef, Text
+from rexecop.proof.call import ExchangeRequest, Hole, Part, SecretRef, Text
 from rexecop.proof.canonical import Json
-from rexecop.proof.codec import from_json
+from rexecop.proof.codec import from_json, to_json
+from rexecop.proof.egress import holds_egress
 from rexecop.proof.errors import ProofError
 from rexecop.proof.message import fill_secrets, fill_slots, secrets_in, slots_in
 from rexecop.proof.vocabulary import Isolation
@@ -125,21 +126,33 @@ class _Connection:
 
         making = self._making
         process = process_request(making)
-        plain = ProcessRequest(
-            argv=process.argv, stdin=process.stdin, env=process.env, writable=process.writable
-        )
-        if process != plain:
-            message = f"`{making.where}` asks of its process what guests and nodes cannot be asked for"
-            raise ConnectorRefused(message, field=making.where, allowed="args, stdin, env, writable")
+        for what, asked in (
+            ("script", process.script is not None),
+            ("tty.attended", process.tty is not None and process.tty.attended),
+        ):
+            if asked:  # The interpreter here says nothing of the one there, and nobody sits there.
+                message = f"`{making.where}`: `{what}` cannot be had of a guest or a node"
+                raise ConnectorRefused(message, field=making.where, found=what)
         classes = [str(item) for item in Isolation if item is not Isolation.NOT_APPLICABLE]
         named = making.action.isolation or self._values.get("runs_in", str(Isolation.NONE))
         if not isinstance(named, str) or named not in classes:
             raise self.wrong("runs_in", "it is no class of isolation", ", ".join(classes))
+        if process.egress is not None and not holds_egress(Isolation(named), process.egress):
+            message = f"`{making.where}`: class `{named}` cannot keep a program to its `egress`"
+            raise ConnectorRefused(message, field=making.where, found=str(named))
         program: dict[str, Json] = {"argv": [_place(text) for text in process.argv]}
         if process.stdin is not None:
             program["stdin"] = _place(process.stdin)
         if process.env is not None:
             program["env"] = {name: _place(text) for name, text in process.env.items()}
+        for name in ("cwd", "umask", "user"):
+            if (text := getattr(process, name)) is not None:
+                program[name] = text
+        for name, value in (("tty", process.tty), ("rlimits", process.rlimits)):
+            if value is not None:
+                program[name] = to_json(value)
+        if process.egress is not None:
+            program["egress"] = list(process.egress)
         if process.writable:
             program["writable"] = list(process.writable)
         if named != Isolation.NONE:

@@ -1,4 +1,4 @@
-"""`rexecop node`: a remote runtime node, which dials out to its instance."""
+"""`rexecop node`: a remote runtime node, which dials out to its instance; and what nodes said too late."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from rexecop.cli.parsing import VerbCommand
+from rexecop.cli.pages import late_page
+from rexecop.cli.parsing import VerbCommand, VerbGroup, VerbWithMore
 from rexecop.cli.session import Session
 
 
@@ -16,7 +17,7 @@ from rexecop.cli.session import Session
 @click.option("--instance", required=True, metavar="KEY", help="The instance's public key, a file or line.")
 @click.option("--state", required=True, metavar="DIR", help="Where it remembers which permits it acted on.")
 @click.pass_obj
-def command(session: Session, connect: str, key: str, instance: str, state: str) -> None:
+def serve(session: Session, connect: str, key: str, instance: str, state: str) -> None:
     """Run programs here for an instance, by its permits, until interrupted.
 
     The node connects, and connects again when the connection is lost; nothing listens here.
@@ -27,3 +28,20 @@ def command(session: Session, connect: str, key: str, instance: str, state: str)
     asked = NodeAsked(url=connect, key=Path(key), instance=instance, state=Path(state))
     quiet = session.settings.quiet
     run_node(asked, lambda line: None if quiet else session.show(line))
+
+
+@click.command(cls=VerbCommand, name="late", epilog="rexecop node late")
+@click.pass_obj
+def late(session: Session) -> None:
+    """Print what nodes said of calls whose end nobody waited for, and how to settle them."""
+    from rexecop.app.late import late_outcomes
+
+    with session.instance() as instance:
+        found = late_outcomes(instance)
+    if found.unsigned:
+        session.note(f"lines that no enrolled node has signed, left out: {found.unsigned}")
+    quiet = "\n".join(step for one in found.late for step in one.next)
+    session.answer(found, lambda page: late_page(page, found.late), quiet=quiet)
+
+
+command: VerbGroup = VerbWithMore(serve, [late])

@@ -8,6 +8,7 @@ when the channel closes.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ from rexecop.lanes.bridge.frames import (
 )
 from rexecop.lanes.errors import BridgeLost, RequestRefused
 from rexecop.lanes.failures import Failure, describe
+from rexecop.lanes.live import WAITING_BYTES_MAX, Live
 from rexecop.lanes.messages.bridge import Program
 from rexecop.lanes.output import Redactor
 from rexecop.lanes.port import Chunk, Lane, LaneEvent, LaneResult
@@ -49,12 +51,19 @@ from rexecop.proof.vocabulary import Effect, Ended, Isolation
 ATTACH_SECONDS_MAX: Final = 10.0  # Who connects and says nothing must not hold a descriptor.
 WATCH_SECONDS: Final = 0.2  # Between two looks at whether the warrant still holds.
 CALLS_MAX: Final = 64  # Of one session at a time.
-STDIN_BYTES_MAX: Final = 16 * 1024 * 1024  # Kept in memory until the program starts.
-CAPABILITIES: Final = frozenset({"run", "start", "interrupt"})
+CAPABILITIES: Final = frozenset({"run", "start", "interrupt", "tty", "user"})
 
 ENDED_THERE: Final = Measured(
     isolation=Isolation.NOT_APPLICABLE.value, network="not-applicable", protection="agent-ends-tree"
 )
+
+
+class Programs(Lane, Protocol):
+    """A lane that runs programs and lets them be spoken to; `process.ProcessLane` is one."""
+
+    def spoken_to(self, live: Live) -> Lane:
+        """Return the lane for one call that is spoken to through `live`."""
+        ...
 
 
 class Warrant(Protocol):
@@ -98,25 +107,31 @@ Admit = Callable[[Attach], Warrant]
 @dataclass(slots=True)
 class _Call:
     run: Run
-    stdin: bytearray | None
+    live: Live
     task: asyncio.Task[None] | None = None
-    interrupted: bool = False
+    cleared: bool = False
     ended: bool = False
     outputs: dict[str, bytearray] = field(
         default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()}
     )
     events: int = 0
 
+    @property
+    def kept(self) -> dict[str, bytes]:
+        """The output that was sent."""
+        return {name: bytes(kept) for name, kept in self.outputs.items()}
+
 
 class Session:
     """One session over `channel`, whose programs run through `lane`."""
 
-    def __init__(self, channel: Channel, lane: Lane, admit: Admit) -> None:
+    def __init__(self, channel: Channel, lane: Programs, admit: Admit) -> None:
         self._channel = channel
         self._lane = lane
         self._admit = admit
         self._calls: dict[int, _Call] = {}
         self._newest = -1
+        self._given: frozenset[str] = frozenset()
 
     async def serve(self) -> None:
         """Serve until the channel closes or the warrant no longer holds; then nothing of it runs any more."""
@@ -129,7 +144,7 @@ class Session:
             await self._channel.send(
                 Attached(
                     version=VERSION,
-                    capabilities=tuple(sorted(warrant.capabilities & CAPABILITIES)),
+                    capabilities=tuple(sorted(self._given)),
                     classes=tuple(sorted(self._lane.capabilities.isolation)),
                     proof=warrant.proof,
                 )
@@ -149,10 +164,14 @@ class Session:
         if VERSION not in frame.versions:
             raise RequestRefused(Failure.UNSUPPORTED, f"only version {VERSION} of the bridge is spoken here")
         warrant = self._admit(frame)
-        missing = set(frame.capabilities) - (warrant.capabilities & CAPABILITIES)
+        self._given = warrant.capabilities & able_here()
+        self._require(*frame.capabilities)
+        return warrant
+
+    def _require(self, *capabilities: str) -> None:
+        missing = set(capabilities) - self._given
         if missing:
             raise RequestRefused(Failure.UNSUPPORTED, f"capability `{min(missing):.40}` is not given here")
-        return warrant
 
     async def _serve(self, warrant: Warrant) -> None:
         watching = asyncio.create_task(_watch(warrant))
@@ -177,45 +196,29 @@ class Session:
         if not isinstance(frame, Stdin | Eof | Interrupt | Close):
             raise BridgeLost(f"`{frame.kind}` is not for this side")
         call = self._calls.get(frame.id)
-        if isinstance(frame, Close):
+        if isinstance(frame, Close) and (call is None or call.ended):
             warrant.heard(frame.id)
         if call is None:
             return  # It ended before the word arrived.
         if isinstance(frame, Stdin):
-            self._feed(call, frame)
+            _feed(call, frame)
         elif isinstance(frame, Eof):
-            if call.task is None:
-                call.task = asyncio.create_task(self._run(call, warrant))
-        elif call.task is None:
-            self._calls.pop(frame.id)
-            await self._refuse(Failure.CANCELLED, describe(Failure.CANCELLED), frame.id)
-        else:
-            call.interrupted = isinstance(frame, Interrupt)
+            call.live.end()
+        elif isinstance(frame, Interrupt):
+            self._require("interrupt")
+            call.live.interrupt()
+        elif call.task is not None:
             call.task.cancel()
 
     async def _begin(self, run: Run, warrant: Warrant) -> None:
         if run.id <= self._newest:
             raise BridgeLost(f"call {run.id} was asked for before")
         self._newest = run.id
-        needed = "start" if isinstance(run, Start) else "run"
-        if needed not in warrant.capabilities:
-            await self._refuse(Failure.UNSUPPORTED, f"capability `{needed}` is not given here", run.id)
-        elif len(self._calls) >= CALLS_MAX:
+        if len(self._calls) >= CALLS_MAX:
             await self._refuse(Failure.QUOTA_EXCEEDED, f"{CALLS_MAX} calls run here already", run.id)
-        else:
-            call = self._calls[run.id] = _Call(run, bytearray() if isinstance(run, Start) else None)
-            if call.stdin is None:
-                call.task = asyncio.create_task(self._run(call, warrant))
-
-    def _feed(self, call: _Call, frame: Stdin) -> None:
-        if call.stdin is None or call.task is not None:
-            raise BridgeLost(f"call {frame.id} takes no more input")
-        try:
-            call.stdin += decode_base64(frame.data)
-        except ValueError as error:
-            raise BridgeLost(f"input that is {error}") from error
-        if len(call.stdin) > STDIN_BYTES_MAX:
-            raise BridgeLost(f"more than {STDIN_BYTES_MAX} bytes of input")
+            return
+        call = self._calls[run.id] = _Call(run, Live(feeds=isinstance(run, Start)))
+        call.task = asyncio.create_task(self._run(call, warrant))
 
     async def _run(self, call: _Call, warrant: Warrant) -> None:
         """Run one call to its end and say how it ended."""
@@ -223,16 +226,21 @@ class Session:
         try:
             warrant.check()
             warrant.examine(run)
-            process, isolation = process_of(run, call.stdin)
+            process, program = process_of(run)
+            self._require(*program.needs)
+            isolation = program.isolation
+            if isolation not in self._lane.capabilities.isolation:
+                raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, f"`{isolation}` is not reached here")
             result = await self._perform(call, process, isolation, warrant)
             call.ended = True
             await self._tell(call, warrant, result)
         except RequestRefused as refused:
             await self._refuse(refused.failure, refused.message, run.id)
         except asyncio.CancelledError:
-            if not call.interrupted or call.ended:
-                raise
-            await self._tell(call, warrant, _cancelled(run.call.effect))
+            # Nobody waits for the end any more. What was begun is sealed all the same, for who settles it.
+            if call.cleared and not call.ended:
+                warrant.seal(run, _end(_cancelled(run.call.effect)), call.kept)
+            raise
         except BridgeLost:
             pass  # Nobody is left to be told; the session ends by itself.
         finally:
@@ -242,7 +250,12 @@ class Session:
         self, call: _Call, process: Call, isolation: Isolation, warrant: Warrant
     ) -> LaneResult:
         run, redactors = call.run, {name: Redactor(_values(call.run)) for name in call.outputs}
-        opened = self._lane.open(process, run.limits, isolation, 1, lambda: warrant.clear(run))
+
+        def clear() -> None:
+            warrant.clear(run)
+            call.cleared = True
+
+        opened = self._lane.spoken_to(call.live).open(process, run.limits, isolation, 1, clear)
         result: LaneResult | None = None
         async with aclosing(cast("_Closing", opened)) as events:
             async for event in events:
@@ -266,20 +279,8 @@ class Session:
             call.events += 1
 
     async def _tell(self, call: _Call, warrant: Warrant, result: LaneResult) -> None:
-        end = End(
-            ended=result.ended,
-            duration_ms=result.duration_ms,
-            measured=result.measured,
-            failure=result.failure,
-            message=result.message,
-            status=result.status,
-            signal=result.signal,
-            stdout_bytes=result.stdout_bytes,
-            stderr_bytes=result.stderr_bytes,
-            redactions=result.redactions,
-        )
-        outputs = {name: bytes(kept) for name, kept in call.outputs.items()}
-        signed = warrant.seal(call.run, end, outputs)
+        end = _end(result)
+        signed = warrant.seal(call.run, end, call.kept)
         await self._channel.send(Exit(id=call.run.id, n=call.events, end=end, signed=signed))
 
     async def _refuse(self, failure: Failure, message: str, number: int | None = None) -> None:
@@ -310,8 +311,13 @@ async def _watch(warrant: Warrant) -> None:
         await asyncio.sleep(WATCH_SECONDS)
 
 
-def process_of(run: Run, stdin: bytearray | None = None) -> tuple[Call, Isolation]:
-    """Return the process that the call of `run` describes, secrets filled in, and its isolation class.
+def able_here() -> frozenset[str]:
+    """Return the capabilities of this machine and user."""
+    return CAPABILITIES if os.geteuid() == 0 else CAPABILITIES - {"user"}
+
+
+def process_of(run: Run) -> tuple[Call, Program]:
+    """Return the process that the call of `run` describes, secrets filled in, and the program it is from.
 
     Raises:
         RequestRefused: it describes none, or one that cannot be run.
@@ -324,22 +330,61 @@ def process_of(run: Run, stdin: bytearray | None = None) -> tuple[Call, Isolatio
         raise RequestRefused(Failure.REQUEST_INVALID, "an argument holds a secret; every user could read it")
     try:
         found = from_json(Program, fill_secrets(program, run.secrets))
-        given = found.stdin if stdin is None else (found.stdin or "") + stdin.decode()
     except ProofError:
         # What is wrong may be wrong with a secret, and an error may not show it.
         raise RequestRefused(Failure.REQUEST_INVALID, "`program` is no program") from None
-    except UnicodeDecodeError as error:
-        raise RequestRefused(Failure.REQUEST_INVALID, "the input is not UTF-8") from error
+    if found.live != isinstance(run, Start):
+        words = "more input comes" if found.live else "no more input comes"
+        raise RequestRefused(Failure.REQUEST_INVALID, f"the call says that {words} while it runs")
+    if found.tty is not None and found.tty.attended:
+        raise RequestRefused(Failure.UNSUPPORTED, "nobody sits at a terminal here")
     process = ProcessRequest(
-        argv=found.argv, stdin=given, env=found.env, cwd=found.cwd, writable=found.writable
+        argv=found.argv,
+        stdin=found.stdin,
+        env=found.env,
+        cwd=found.cwd,
+        writable=found.writable,
+        tty=found.tty,
+        umask=found.umask,
+        user=found.user,
+        rlimits=found.rlimits,
+        egress=found.egress,
     )
     call = replace(run.call, request=process)
     check_structure(call, 0, run.limits)
-    return call, found.isolation
+    return call, found
+
+
+def _feed(call: _Call, frame: Stdin) -> None:
+    try:
+        data = decode_base64(frame.data)
+    except ValueError as error:
+        raise BridgeLost(f"input that is {error}") from error
+    if not call.live.feeds:
+        raise BridgeLost(f"call {frame.id} takes no more input")
+    try:
+        call.live.put(data)
+    except OverflowError as error:
+        raise BridgeLost(f"call {frame.id} is at its end, or {WAITING_BYTES_MAX} bytes wait") from error
 
 
 def _values(run: Run) -> tuple[bytes, ...]:
     return tuple(value.encode() for value in run.secrets.values())
+
+
+def _end(result: LaneResult) -> End:
+    return End(
+        ended=result.ended,
+        duration_ms=result.duration_ms,
+        measured=result.measured,
+        failure=result.failure,
+        message=result.message,
+        status=result.status,
+        signal=result.signal,
+        stdout_bytes=result.stdout_bytes,
+        stderr_bytes=result.stderr_bytes,
+        redactions=result.redactions,
+    )
 
 
 def _cancelled(effect: Effect) -> LaneResult:

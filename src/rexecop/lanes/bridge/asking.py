@@ -33,7 +33,7 @@ from rexecop.proof.call import Call, ExchangeRequest
 from rexecop.proof.canonical import Json
 from rexecop.proof.codec import to_json
 from rexecop.proof.message import secrets_in
-from rexecop.proof.vocabulary import Ended
+from rexecop.proof.vocabulary import Ended, Isolation
 
 CONNECT_SECONDS_MAX: Final = 5.0  # A guest is near; a node that is connected answers at once.
 BACKSTOP_SECONDS: Final = 10.0  # The other side enforces the timeout; past this more it is taken for lost.
@@ -41,11 +41,11 @@ BACKSTOP_SECONDS: Final = 10.0  # The other side enforces the timeout; past this
 _ANSWERS: Final = frozenset({Ended.OK, Ended.FAILED, Ended.REFUSED, Ended.UNKNOWN})
 
 
-async def attach(channel: Channel, asked: Attach) -> Attached:
-    """Return what the other side gives to a session.
+async def attach(channel: Channel, asked: Attach, isolation: Isolation = Isolation.NONE) -> Attached:
+    """Return what the other side gives to a session that has to reach `isolation` there.
 
     Raises:
-        RequestRefused: it refuses the session, or offers what nobody asked for.
+        RequestRefused: it refuses the session, or has measured no such class.
         BridgeLost: it closed, or speaks something else.
     """
     await channel.send(asked)
@@ -57,6 +57,8 @@ async def attach(channel: Channel, asked: Attach) -> Attached:
     given = frozenset(answer.capabilities)
     if not set(asked.capabilities) <= given or not given <= CAPABILITIES:
         raise BridgeLost("the other side gives other capabilities than were asked for")
+    if isolation not in answer.classes:
+        raise RequestRefused(Failure.ISOLATION_UNAVAILABLE, f"it does not reach class `{isolation}`")
     return answer
 
 

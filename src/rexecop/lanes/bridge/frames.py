@@ -74,7 +74,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start(Run):
-    """As `Run`, with more standard input to come; the program starts when that is at its end."""
+    """As `Run`, for a `live` program: more standard input comes while it runs."""
 
     kind: ClassVar[str] = "start/1"
 
@@ -100,7 +100,7 @@ class Eof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interrupt:
-    """End a call and everything it started, and say how it ended."""
+    """Interrupt what is in the foreground of a call, as Ctrl-C does; it goes on or ends as it decides."""
 
     kind: ClassVar[str] = "interrupt/1"
 
@@ -109,7 +109,7 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Close:
-    """Whatever this call had to say was heard; if it still runs, it ends with all it started."""
+    """How this call ended was heard; if it still runs, it ends with all it started, without a word."""
 
     kind: ClassVar[str] = "close/1"
 

@@ -228,7 +228,7 @@ class Hub:
             name = asked.target if isinstance(asked, Attach) else ""
             node = self._nodes.get(name)
             if node is None or not await _is_there(node) or not self._enrolled(name):
-                words = f"node `{name:.60}` is not connected"
+                words = "it is not connected"
                 await channel.send(Refused(failure=Failure.TRANSIENT_CONNECTOR_ERROR, message=words))
                 return
             self._lanes[number] = (name, channel)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from rexecop.lanes.bridge.agent import CAPABILITIES, Session, Warrant
+from rexecop.lanes.bridge.agent import CAPABILITIES, Admit, Programs, Session, Warrant
 from rexecop.lanes.bridge.claims import Claims
 from rexecop.lanes.bridge.frames import (
     VERSION,
@@ -33,7 +33,6 @@ from rexecop.lanes.bridge.frames import (
 from rexecop.lanes.errors import BridgeLost, RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.bridge import NODE
-from rexecop.lanes.port import Lane
 from rexecop.proof import sshsig
 from rexecop.proof.call import ExchangeRequest, call_digest
 from rexecop.proof.canonical import commit
@@ -115,7 +114,7 @@ class Myself:
     signer: Signer
     instance: PublicKey
     claims: Claims
-    lane: Lane
+    lane: Programs
     now: Callable[[], datetime]
     nonce: Callable[[], str]
     key: Callable[[], bytes]
@@ -184,6 +183,11 @@ class Permitted:
         self._me.claims.state(found.nonce, envelope)
         return Statement(envelope=envelope, keys={name: key.hex() for name, key in keys.items()})
 
+    @property
+    def nonces(self) -> frozenset[str]:
+        """The permits of calls whose end nobody has heard."""
+        return frozenset(found.nonce for found in self._permits.values())
+
     def heard(self, number: int) -> None:
         """As `agent.Warrant.heard`."""
         found = self._permits.pop(number, None)
@@ -205,6 +209,7 @@ class _Channel:
         self._node = node
         self.number = number
         self.kept: list[bytes] = []
+        self.warrant: Permitted | None = None
         self._kept_bytes = 0
         self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue(WAITING_MAX)
         self._over = False
@@ -308,10 +313,17 @@ class Node:
                     await self._link.send_bytes(message)
 
     async def forget(self, channel: _Channel) -> None:
-        """Drop `channel` and say so."""
-        if self._channels.pop(channel.number, None) is not None and self._link is not None:
+        """Drop `channel`, say so, and say for itself what nobody there has heard."""
+        if self._channels.pop(channel.number, None) is None:
+            return
+        unheard = self._me.claims.unheard()
+        late = [nonce for nonce in (channel.warrant.nonces if channel.warrant else ()) if nonce in unheard]
+        self._late |= dict.fromkeys(late)
+        if self._link is not None:
             with suppress(BridgeLost):
                 await tell(self._link, Gone(channel=channel.number))
+                for nonce in late:
+                    await tell(self._link, Late(nonce=nonce, envelope=unheard[nonce]))
 
     async def close(self) -> None:
         """End everything that runs."""
@@ -334,12 +346,16 @@ class Node:
         found = self._channels.get(number)
         if found is None:
             found = self._channels[number] = _Channel(self, number)
-            session = asyncio.create_task(Session(found, self._me.lane, self._admit).serve())
+            session = asyncio.create_task(Session(found, self._me.lane, self._admit(found)).serve())
             self._sessions.add(session)
             session.add_done_callback(self._sessions.discard)
         return found
 
-    def _admit(self, frame: Attach) -> Warrant:
-        if frame.target != self._me.name:
-            raise RequestRefused(Failure.TARGET_UNKNOWN, "this is another node")
-        return Permitted(self._me, frame)
+    def _admit(self, channel: _Channel) -> Admit:
+        def admit(frame: Attach) -> Warrant:
+            if frame.target != self._me.name:
+                raise RequestRefused(Failure.TARGET_UNKNOWN, "this is another node")
+            channel.warrant = Permitted(self._me, frame)
+            return channel.warrant
+
+        return admit

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from rexecop.proof.call import ResourceLimits, Terminal
 from rexecop.proof.vocabulary import Isolation
 
 GUEST: Final = "guest/1"
@@ -14,7 +15,11 @@ NODE: Final = "node/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """The program `argv`, run without a shell over there in the isolation class `isolation`."""
+    """The program `argv`, run without a shell over there in the isolation class `isolation`.
+
+    Everything else is as of `proof.call.ProcessRequest`. Of a `live` one more standard input comes
+    while it runs; who approves the call approves that.
+    """
 
     argv: tuple[str, ...]
     stdin: str | None = None
@@ -22,6 +27,18 @@ class Program:
     cwd: str | None = None
     writable: tuple[str, ...] = ()
     isolation: Isolation = Isolation.NONE
+    tty: Terminal | None = None
+    umask: str | None = None
+    user: str | None = None
+    rlimits: ResourceLimits | None = None
+    egress: tuple[str, ...] | None = None
+    live: bool = False
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The capabilities it needs of the other side."""
+        others = {"tty": self.tty is not None, "user": self.user is not None}
+        return ("start" if self.live else "run", *(name for name, asked in others.items() if asked))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
