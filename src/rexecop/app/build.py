@@ -299,6 +299,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         sound=sinks.require_agreement,
         opinions=Outside(root, secrets),
         observe=observing.again,
+        capacity=settings.capacity,
     )
     return Instance(
         Parts(

@@ -8,10 +8,11 @@ from typing import Final
 
 import apsw
 
-from rexecop.operations.ports import Row
+from rexecop.operations.ports import Lease, Row
 from rexecop.proof.merkle import HASH_BYTES
 from rexecop.store.errors import StoreDamaged
 from rexecop.store.packing import pack_digest, pack_time, unpack_digest, unpack_operation, unpack_time
+from rexecop.store.schema import UNDER_WAY
 
 ROWS_MAX: Final = 1000  # One page of a listing.
 
@@ -53,6 +54,21 @@ def changed_in(connection: apsw.Connection, moment: datetime, limit: int) -> Seq
         if row is not None:
             found.append((str(target), row))
     return found
+
+
+def under_way_in(connection: apsw.Connection) -> Sequence[tuple[int, Row, Lease | None]]:
+    """Return number, row and lease of every operation that began and has not ended, oldest first."""
+    found = connection.execute(
+        f"{_ROW.replace('FROM', ', runner, fence, expires FROM')} LEFT JOIN leases ON op=number"
+        f" WHERE {UNDER_WAY} ORDER BY number"
+    )
+    return [(row[0], here := _row(row[:14]), _lease(here.operation, *row[14:])) for row in found]
+
+
+def _lease(operation: str, runner: str | None, fence: int, expires: int) -> Lease | None:
+    if runner is None:
+        return None
+    return Lease(operation=operation, runner=runner, fence=fence, expires=unpack_time(expires))
 
 
 def row_in(connection: apsw.Connection, number: int) -> Row | None:
