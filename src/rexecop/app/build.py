@@ -45,7 +45,6 @@ from rexecop.governance.starter import files as starter_files
 from rexecop.keys import create_key
 from rexecop.lanes.node import NodeAccess
 from rexecop.lanes.secrets import Secrets
-from rexecop.operations.ports import Store
 from rexecop.proof.checkpoint import Checkpoint, origin_of, sign
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.principal import Principal
@@ -278,7 +277,6 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     authority = RootAuthority(root, store, instance, contents)
     witnesses = Witnesses(store, authority.enrolments)
     sinks = Sinks(root, store, witnesses, authority.enrolments, environ)
-    port: Store = store
     heads = HeadsKeeper(store, SystemClock(), instance)
 
     def who() -> Identity:
@@ -287,7 +285,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
 
     observing = Observing(world=lambda: world, identity=who)
     world = World(
-        store=port,
+        store=store,
         lanes=lanes,
         authority=authority,
         contents=contents,

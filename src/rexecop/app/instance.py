@@ -170,12 +170,7 @@ class Instance(Reading):
         return driven.session
 
     async def start(
-        self,
-        operation: str,
-        *,
-        timeout: float | None = None,
-        wait: bool = False,
-        priority: str | None = None,
+        self, operation: str, *, timeout: float | None = None, wait: bool = False, priority: str | None = None
     ) -> OperationView:
         """Drive an operation until it ends or parks; what may not start yet waits in the queue.
 
@@ -210,15 +205,8 @@ class Instance(Reading):
         """
         name, queue = self.resolve(operation), self._parts.lifecycle.queue
         queue.enter(self.operation(name), None if priority is None else Priority(priority))
-        return self.status(name)
-
-    def status(self, operation: str) -> OperationView:
-        """Return an operation as its records say, and what it waits for in the queue."""
-        view = super().status(operation)
-        verdict = None
-        if view.waiting is None and view.state == State.APPROVED:
-            verdict = self._parts.lifecycle.queue.verdict(view.operation_id)
-        return view if verdict is None else replace(view, waiting=verdict.words or "its turn has come")
+        view, found = self.status(name), queue.verdict(name)
+        return replace(view, waiting=view.waiting or (found.words if found else "") or "a worker")
 
     async def resume(self, operation: str, reason: str | None = None) -> OperationView:
         """Go on with a paused operation."""

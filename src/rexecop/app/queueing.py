@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from rexecop.engines.driver import Driven, World
@@ -12,34 +12,16 @@ from rexecop.engines.runner import is_alive
 from rexecop.operations.errors import IllegalMove
 from rexecop.operations.fold import Operation
 from rexecop.operations.ports import Lease
-from rexecop.operations.queue import (
-    CHANGING,
-    House,
-    Priority,
-    Running,
-    Verdict,
-    Waiting,
-    judge,
-    locks_of,
-    turn_for,
-)
+from rexecop.operations.queue import House, Priority, Verdict, Waiting, judge, locks_of, turn_for
 from rexecop.proof.codec import decode, encode
 from rexecop.proof.errors import ProofError
 from rexecop.proof.times import format_time, parse_time
-from rexecop.proof.vocabulary import State
+from rexecop.proof.vocabulary import READ_MODES, State
 
 QUEUE: Final = "queue"
 DRAIN: Final = "drain"
 AGAIN: Final = timedelta(seconds=2)  # Until what cannot start now, nobody knows for how long, is tried again.
 AGAIN_MAX: Final = timedelta(minutes=5)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drain:
-    """Somebody ordered that nothing more is started."""
-
-    by: str
-    at: datetime
 
 
 def in_words(verdict: Verdict) -> str:
@@ -73,11 +55,11 @@ class Queue:
             rows[name] = store.row(name)
             if rows[name][1].state not in (State.APPROVED, State.WAITING_FOR_APPROVAL):
                 del queue[name]  # It runs or is over: whoever started it takes it down.
-        running = [
-            Running(operation=row.operation, environment=row.environment if row.mode in CHANGING else None)
+        running = {
+            row.operation: row.environment if row.mode not in READ_MODES else None
             for _, row, lease in store.under_way()
             if self.is_driven(lease)
-        ]
+        }
         house = House(
             running=running,
             held=store.locks(),
@@ -91,8 +73,6 @@ class Queue:
 
     def verdict(self, operation: str) -> Verdict | None:
         """Return what `operation` waits for, None where it does not stand in the queue."""
-        if not any(name == operation for name, _ in self._world.store.posted(QUEUE)):
-            return None
         return next((one for one in self.judged() if one.waiting.operation == operation), None)
 
     def hindrance(self, op: Operation, priority: Priority | None) -> Verdict | None:
@@ -139,7 +119,7 @@ class Queue:
         wanted = priority or (known.priority if known is not None else Priority.NORMAL)
         if known is not None and known.priority is wanted:
             return known
-        changes = intent.mode in CHANGING
+        changes = intent.mode not in READ_MODES
         return Waiting(
             operation=op.id,
             requester=intent.by.person,
@@ -156,15 +136,12 @@ class Queue:
 
     def drained(self) -> str | None:
         """Return in words who ordered that nothing more is started, or None."""
-        for _, body in self._world.store.posted(DRAIN):
-            order = decode(Drain, body)
-            return f"drained by {order.by} at {format_time(order.at)}, until `rexecop queue --resume`"
-        return None
+        return next((body.decode() for _, body in self._world.store.posted(DRAIN)), None)
 
     def drain(self, by: str | None) -> None:
         """Start nothing more, by order of `by`; what runs goes on. None lifts that."""
-        order = None if by is None else encode(Drain(by=by, at=self._world.clock.now()))
-        self._world.store.post(DRAIN, DRAIN, order)
+        words = f"drained by {by} at {format_time(self._world.clock.now())}, until `rexecop queue --resume`"
+        self._world.store.post(DRAIN, DRAIN, None if by is None else words.encode())
 
     def is_driven(self, lease: Lease | None) -> bool:
         """Return whether who holds `lease` may still act."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rexecop.app.instance import Instance
+from rexecop.app.reading import operation_line
+from rexecop.app.views import OperationLine
 from rexecop.app.worker import Beat, workers_alive
 from rexecop.operations.errors import StoreError
 from rexecop.operations.queue import Verdict
@@ -19,16 +21,12 @@ class QueueLine:
     """An operation that waits to be started; `cause` is what kind of thing for, None where it may."""
 
     place: int
-    number: int
-    operation_id: str
-    intent: str
-    target: str
-    requester: str
     priority: str
     since: datetime
     cause: str | None
     waits: str
     until: datetime | None
+    operation: OperationLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +40,11 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockLine:
-    """A lock on a target: `held` is `alone` or `shared`."""
+    """A lock on a target, and the operation that holds it, `alone` or `shared` with others."""
 
     target: str
     held: str
-    number: int
-    operation_id: str
-    intent: str
-    state: str
-    requester: str
-    updated: datetime
+    operation: OperationLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,19 +71,14 @@ def queue_view(instance: Instance) -> QueueView:
     queue, store = instance.parts.lifecycle.queue, instance.parts.world.store
 
     def line(verdict: Verdict) -> QueueLine:
-        number, row = store.row(verdict.waiting.operation)
         return QueueLine(
             place=verdict.place,
-            number=number,
-            operation_id=row.operation,
-            intent=row.intent,
-            target=row.target,
-            requester=row.requester,
             priority=verdict.waiting.priority,
             since=verdict.waiting.since,
             cause=verdict.cause,
             waits=verdict.words,
             until=verdict.until,
+            operation=operation_line(*store.row(verdict.waiting.operation)),
         )
 
     running = sum(queue.is_driven(lease) for _, _, lease in store.under_way())
@@ -99,22 +87,15 @@ def queue_view(instance: Instance) -> QueueView:
 
 def locks_view(instance: Instance) -> tuple[LockLine, ...]:
     """Return every lock that stands, by target."""
-    store, found = instance.parts.world.store, []
-    for lock in store.locks():
-        row = store.row(lock.operation)[1]
-        found.append(
-            LockLine(
-                target=lock.target,
-                held="alone" if lock.exclusive else "shared",
-                number=lock.number,
-                operation_id=row.operation,
-                intent=row.intent,
-                state=row.state,
-                requester=row.requester,
-                updated=row.updated,
-            )
+    store = instance.parts.world.store
+    return tuple(
+        LockLine(
+            target=lock.target,
+            held="alone" if lock.exclusive else "shared",
+            operation=operation_line(*store.row(lock.operation)),
         )
-    return tuple(found)
+        for lock in store.locks()
+    )
 
 
 def runtime_view(instance: Instance) -> RuntimeView:
@@ -143,5 +124,4 @@ def _unwritable(instance: Instance) -> str | None:
         instance.parts.ledger.require_sure()
     except StoreError as error:
         return error.message
-    failure = instance.parts.ledger.failure
-    return None if failure is None else str(failure)
+    return None

@@ -32,7 +32,6 @@ FILE_BYTES_MAX: Final = 64 * 1024  # Every setting written out takes under 2 KiB
 VALUE_LENGTH_MAX: Final = 4096  # As long as a path may be on Linux.
 PERMIT_SECONDS_MAX: Final = 60  # Bounds what a thawed process can still do with a permit.
 CAPACITY: Final = 100  # As many as one machine drives without any of them noticing the others.
-CAPACITY_MAX: Final = 10_000
 RECONCILE_MARGIN_MS_MAX: Final = 600_000  # Ten minutes: longer is an operator's decision, not a margin.
 
 
@@ -228,7 +227,7 @@ SETTINGS: Final = (
         project=False,
         default=CAPACITY,
         low=1,
-        high=CAPACITY_MAX,
+        high=10_000,
         meaning="how many operations of the root run at one time; others wait in the queue",
     ),
     Setting(

@@ -18,8 +18,7 @@ from typing import Final
 
 from rexecop.app.instance import Instance
 from rexecop.app.triggering import Inbox
-from rexecop.engines.driver import Driven
-from rexecop.engines.errors import JournalDamaged, RunnerBusy
+from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.runner import UNKNOWN_BOOT, boot_id, is_alive
 from rexecop.operations.errors import StoreUnavailable, StoreUncertain
 from rexecop.operations.ports import Row
@@ -28,6 +27,7 @@ from rexecop.proof.codec import decode, encode
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.times import parse_time
 from rexecop.proof.vocabulary import State
+from rexecop.store.errors import RootIdentityDoubtful, StoreDamaged
 
 WORKERS: Final = "worker"
 BEAT: Final = timedelta(seconds=10)
@@ -44,15 +44,6 @@ class Beat:
     seen: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerView:
-    """What one run of a worker did: operations it drove, and those it could not go on with."""
-
-    driven: int
-    refused: int
-    stopped: bool
-
-
 @dataclass(slots=True)
 class Worker:
     """One worker on one root."""
@@ -63,14 +54,14 @@ class Worker:
     watches_inbox: bool = False
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _left: dict[str, tuple[Digest, datetime | None]] = field(default_factory=dict)
-    _driven: set[str] = field(default_factory=set)
-    _refused: int = 0
-    _began: datetime | None = None
-    _beaten: datetime | None = None
-    _broken: RexecopError | None = None
+    _driven: int = 0
+    _beats: tuple[datetime, datetime] | None = None
+    _broken: BaseException | None = None
 
-    async def run(self, stop: asyncio.Event) -> WorkerView:
+    async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop`, or with `once` until nothing may go on; what runs then ends or parks.
+
+        Return how many operations it drove.
 
         Raises:
             StoreUnavailable, StoreUncertain: the ledger cannot be written; nothing changing goes on.
@@ -94,24 +85,24 @@ class Worker:
                 world.store.post(WORKERS, world.runner, None)
         if self._broken is not None:
             raise self._broken
-        return WorkerView(driven=len(self._driven), refused=self._refused, stopped=stop.is_set())
+        return self._driven
 
     async def _finish(self) -> None:
         """Let what runs end, or park before its next call; cancelled meanwhile, end calls at once."""
         tasks = [*self._tasks.values()]
         try:
-            await asyncio.gather(*tasks)
+            await asyncio.gather(*tasks, return_exceptions=True)
         except asyncio.CancelledError:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _beat(self) -> None:
         world = self.instance.parts.world
         now = world.clock.now()
-        self._began = self._began or now
-        if self._beaten is not None and now - self._beaten < BEAT:
+        began, seen = self._beats or (now, now - BEAT)
+        if now - seen < BEAT:
             return
-        self._beaten = now
-        beat = Beat(pid=os.getpid(), since=self._began, seen=now)
+        self._beats = (began, now)
+        beat = Beat(pid=os.getpid(), since=began, seen=now)
         world.store.post(WORKERS, world.runner, encode(beat))
         for runner, _ in world.store.posted(WORKERS):
             if _is_here(runner) and not is_alive(runner):
@@ -145,18 +136,21 @@ class Worker:
             work.close()
             return
         task = self._tasks[name] = asyncio.ensure_future(work)
-        task.add_done_callback(lambda _: self._tasks.pop(name, None))
+        task.add_done_callback(lambda done: self._over(name, done))
+
+    def _over(self, name: str, task: asyncio.Task[None]) -> None:
+        """Take note of a task that ended; what no operation alone is to blame for ends the worker."""
+        del self._tasks[name]
+        self._broken = self._broken or (None if task.cancelled() else task.exception())
 
     async def _start(self, operation: str) -> None:
         lifecycle = self.instance.parts.lifecycle
         try:
-            self._note(await lifecycle.start(operation))
+            self._driven += (await lifecycle.start(operation)).queued is None
         except RunnerBusy:
             return
-        except (StoreUnavailable, StoreUncertain) as error:
-            self._broken = error
         except RexecopError as error:
-            self._refused += 1
+            _require_one_to_blame(error)
             with suppress(RexecopError):  # It is over: then its records say why.
                 op = self.instance.operation(operation)
                 if op.state is State.APPROVED:
@@ -169,23 +163,23 @@ class Worker:
             paused = row.state == State.PAUSED
             driven = await (lifecycle.start if paused else lifecycle.take_over)(row.operation)
             if driven.session.op.count != row.records:
-                self._note(driven)
+                self._driven += driven.queued is None
                 return
         except RunnerBusy:
             return
-        except (StoreUnavailable, StoreUncertain) as error:
-            self._broken = error
-            return
         except RexecopError as error:
+            _require_one_to_blame(error)
             found = error.facts.get("until")
             until = parse_time(found) if isinstance(found, str) else None
-            self._refused += until is None and not isinstance(error, JournalDamaged)
         with suppress(RexecopError):
             self._left[row.operation] = (self.instance.parts.world.store.row(row.operation)[1].head, until)
 
-    def _note(self, driven: Driven) -> None:
-        if driven.queued is None:
-            self._driven.add(driven.session.id)
+
+def _require_one_to_blame(error: RexecopError) -> None:
+    """Raise `error` again where the whole ledger is what failed."""
+    own = isinstance(error, StoreDamaged | RootIdentityDoubtful)
+    if isinstance(error, StoreUnavailable | StoreUncertain) and not own:
+        raise error
 
 
 def _is_here(runner: str) -> bool:
@@ -202,7 +196,7 @@ def workers_alive(instance: Instance) -> tuple[Beat, ...]:
     )
 
 
-async def serve(worker: Worker) -> WorkerView:
+async def serve(worker: Worker) -> int:
     """Let `worker` run until SIGTERM or SIGINT; the same again ends the calls that run. Raises as `run`."""
     stop, loop, me = asyncio.Event(), asyncio.get_running_loop(), asyncio.current_task()
 

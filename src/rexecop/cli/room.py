@@ -10,6 +10,7 @@ from rexecop.cli.render import Page, short
 if TYPE_CHECKING:
     from rexecop.app.room import LockLine, QueueView, RuntimeView
     from rexecop.app.triggering import DeadLetter
+    from rexecop.app.views import OperationLine
 
 
 def queue_page(page: Page, view: QueueView) -> None:
@@ -20,15 +21,7 @@ def queue_page(page: Page, view: QueueView) -> None:
         page.line("nothing waits to be started")
         return
     rows = [
-        (
-            str(one.place),
-            f"#{one.number}",
-            one.intent,
-            one.target,
-            one.requester,
-            one.waits or "its turn has come",
-        )
-        for one in view.queue
+        (str(one.place), *_operation(one.operation), one.waits or "its turn has come") for one in view.queue
     ]
     heads = ("", "operation", "intent", "target", "asked by", "waits for")
     page.table(heads, rows, whole=("", "operation"), wrap=True)
@@ -39,8 +32,8 @@ def locks_page(page: Page, locks: Sequence[LockLine]) -> None:
     if not locks:
         page.line("no target is locked")
         return
-    rows = [(one.target, one.held, f"#{one.number}", one.intent, one.state, one.requester) for one in locks]
-    heads = ("target", "held", "operation", "intent", "state", "asked by")
+    rows = [(one.target, one.held, *_operation(one.operation), one.operation.state) for one in locks]
+    heads = ("locked", "held", "operation", "intent", "target", "asked by", "state")
     page.table(heads, rows, whole=("held", "operation", "state"))
 
 
@@ -60,6 +53,10 @@ def runtime_page(page: Page, view: RuntimeView) -> None:
     page.row("waiting", _counts(view.waiting) or "nothing")
     if view.oldest is not None:
         page.row("oldest", f"waits since {short(view.oldest)}")
+
+
+def _operation(line: OperationLine) -> tuple[str, str, str, str]:
+    return f"#{line.number}", line.intent, line.target, line.requester
 
 
 def _counts(counts: Mapping[str, int]) -> str:

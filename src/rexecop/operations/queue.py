@@ -20,7 +20,7 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.records.intent import RECHECK
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.times import format_time
-from rexecop.proof.vocabulary import Effect, Mode, State
+from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, State
 
 
 class Priority(StrEnum):
@@ -33,12 +33,7 @@ class Priority(StrEnum):
 
 AHEAD: Final = timedelta(minutes=10)  # How much waiting one step of priority is worth.
 SHARE: Final = timedelta(seconds=10)  # Between two turns of one requester others have theirs.
-CHANGING: Final = frozenset({Mode.APPLY, Mode.RECOVERY})
-_LEAD: Final[Mapping[Priority, timedelta]] = {
-    Priority.LOW: -AHEAD,
-    Priority.NORMAL: timedelta(0),
-    Priority.HIGH: AHEAD,
-}
+_LEAD: Final = {Priority.LOW: -AHEAD, Priority.NORMAL: timedelta(0), Priority.HIGH: AHEAD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +56,6 @@ class Waiting:
     wake: datetime | None = None
     reason: str | None = None
     tries: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """An operation that is driven now, and the environment it may change something in, if any."""
-
-    operation: str
-    environment: str | None
 
 
 class Cause(StrEnum):
@@ -95,9 +82,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """What there is room for: `name` says how people call an operation."""
+    """What there is room for: `name` says how people call an operation.
 
-    running: Collection[Running]
+    `running` names each operation that is driven now, with the environment it may change something in.
+    """
+
+    running: Mapping[str, str | None]
     held: Sequence[Held]
     unapproved: Collection[str]
     capacity: int | None
@@ -138,7 +128,7 @@ def slots_of(
     free = intent.mode is Mode.EMERGENCY_READONLY or intent.origin.channel == RECHECK
     if op.state is not State.APPROVED or free:
         return ()
-    limit = concurrent_max(op.the_plan.environment) if intent.mode in CHANGING else None
+    limit = concurrent_max(op.the_plan.environment) if intent.mode not in READ_MODES else None
     slots = [Slot(environment=None, limit=capacity)] if capacity is not None else []
     return (*slots, *([Slot(environment=intent.environment.id, limit=limit)] if limit is not None else []))
 
@@ -155,7 +145,7 @@ def turn_for(queue: Iterable[Waiting], requester: str, priority: Priority, now: 
 def judge(queue: Iterable[Waiting], house: House) -> tuple[Verdict, ...]:
     """Return for each of `queue`, in the order of turns, whether it may start or what it waits for."""
     driven = len(house.running)
-    changing = Counter(one.environment for one in house.running)
+    changing = Counter(house.running.values())
     claimed: dict[str, list[tuple[str, bool]]] = {}
     for lock in house.held:
         claimed.setdefault(lock.target, []).append((lock.operation, lock.exclusive))
@@ -169,12 +159,10 @@ def judge(queue: Iterable[Waiting], house: House) -> tuple[Verdict, ...]:
             # Whoever waits for a target keeps those who come later from it, and from nothing else.
             for name, alone in wanted:
                 claimed.setdefault(name, []).append((one.operation, alone))
-        if cause is None and house.capacity is not None and driven >= house.capacity:
-            cause, words = Cause.CAPACITY, f"{driven} operations run, of {house.capacity} that may"
-        if cause is None and one.limit is not None and changing[one.environment] >= one.limit:
-            count, where = changing[one.environment], one.environment
-            cause = Cause.CAPACITY
-            words = f"{count} operations run in environment `{where}`, of {one.limit} that may"
+        there = (changing[one.environment], one.limit, f" in environment `{one.environment}`")
+        for count, limit, where in ((driven, house.capacity, ""), there):
+            if cause is None and limit is not None and count >= limit:
+                cause, words = Cause.CAPACITY, f"{count} operations run{where}, of {limit} that may"
         if cause is None:
             driven += 1
             changing[one.environment] += one.limit is not None

@@ -37,9 +37,8 @@ from rexecop.store.packing import (
     unpack_body,
     unpack_digest,
     unpack_operation,
-    unpack_time,
 )
-from rexecop.store.rows import changed_in, row_in, rows_in, under_way_in
+from rexecop.store.rows import changed_in, lease_of, row_in, rows_in, under_way_in
 from rexecop.store.schema import CHUNKS_MAX
 
 OPENED_MAX: Final = 4096  # Some hundred operations: those that are being worked on.
@@ -338,9 +337,7 @@ def number_in(connection: apsw.Connection, key: Packed) -> int | None:
 def lease_in(connection: apsw.Connection, operation: str, number: int | None) -> Lease | None:
     """Return the lease of `operation`, which has this number, or None."""
     row = connection.execute("SELECT runner, fence, expires FROM leases WHERE op=?", (number,)).fetchone()
-    if row is None:
-        return None
-    return Lease(operation=operation, runner=row[0], fence=row[1], expires=unpack_time(row[2]))
+    return lease_of(operation, row)
 
 
 def journal_in(connection: apsw.Connection, operation: str, opened: OpenedRecords) -> Journal:

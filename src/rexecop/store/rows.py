@@ -62,13 +62,15 @@ def under_way_in(connection: apsw.Connection) -> Sequence[tuple[int, Row, Lease 
         f"{_ROW.replace('FROM', ', runner, fence, expires FROM')} LEFT JOIN leases ON op=number"
         f" WHERE {UNDER_WAY} ORDER BY number"
     )
-    return [(row[0], here := _row(row[:14]), _lease(here.operation, *row[14:])) for row in found]
+    return [(row[0], here := _row(row[:14]), lease_of(here.operation, row[14:])) for row in found]
 
 
-def _lease(operation: str, runner: str | None, fence: int, expires: int) -> Lease | None:
-    if runner is None:
+def lease_of(operation: str, row: tuple[object, ...] | None) -> Lease | None:
+    """Return the lease of `operation` that `row` (runner, fence, expires) is; None without a runner."""
+    if row is None or row[0] is None:
         return None
-    return Lease(operation=operation, runner=runner, fence=fence, expires=unpack_time(expires))
+    ends = unpack_time(_int(row[2]))
+    return Lease(operation=operation, runner=str(row[0]), fence=_int(row[1]), expires=ends)
 
 
 def row_in(connection: apsw.Connection, number: int) -> Row | None:

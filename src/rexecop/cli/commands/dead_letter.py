@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
 from rexecop.cli.parsing import VerbGroup
-from rexecop.cli.render import Page, short
+from rexecop.cli.render import Page
 from rexecop.cli.room import letters_page
 from rexecop.cli.session import Session
 
 if TYPE_CHECKING:
-    from rexecop.app.triggering import DeadLetter
+    from rexecop.app.triggering import DeadLetter, Inbox
 
 
 @click.group(cls=VerbGroup, name="dead-letter")
@@ -42,9 +43,7 @@ def show(session: Session, name: str) -> None:
         letter, text = Inbox(instance).text(name)
 
     def draw(page: Page) -> None:
-        page.title(letter.name, letter.code)
-        page.row("since", short(letter.at))
-        page.row("why", letter.message)
+        page.row("why", f"{letter.code}: {letter.message}")
         page.block(text)
 
     session.answer({"letter": letter, "text": text}, draw, quiet=text)
@@ -55,7 +54,7 @@ def show(session: Session, name: str) -> None:
 @click.pass_obj
 def retry(session: Session, name: str) -> None:
     """Lay a dead letter into the inbox again."""
-    _moved(session, name, "retry", "lies in the inbox again")
+    _moved(session, lambda inbox: inbox.retry(name), "lies in the inbox again")
 
 
 @command.command(name="drop", epilog="rexecop dead-letter drop 3f2a")
@@ -63,13 +62,12 @@ def retry(session: Session, name: str) -> None:
 @click.pass_obj
 def drop(session: Session, name: str) -> None:
     """Remove a dead letter for good."""
-    _moved(session, name, "drop", "is gone")
+    _moved(session, lambda inbox: inbox.drop(name), "is gone")
 
 
-def _moved(session: Session, name: str, how: str, words: str) -> None:
+def _moved(session: Session, work: Callable[[Inbox], DeadLetter], words: str) -> None:
     from rexecop.app.triggering import Inbox
 
     with session.instance() as instance:
-        inbox = Inbox(instance)
-        letter: DeadLetter = inbox.retry(name) if how == "retry" else inbox.drop(name)
+        letter = work(Inbox(instance))
     session.answer(letter, lambda page: page.line(f"`{letter.name}` {words}"))

@@ -21,7 +21,7 @@ TIMEOUT_SECONDS_MAX: Final = 7 * 24 * 3600  # A week; longer is not waiting any 
 @click.option("--timeout", type=click.FloatRange(0.001, TIMEOUT_SECONDS_MAX), help="Seconds to wait.")
 @click.option("--wait", is_flag=True, help="Wait for its turn and for approval, too.")
 @click.option("--detach", is_flag=True, help="Let it wait in the queue for a worker; ends with 5 at once.")
-@click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="In the queue (normal).")
+@click.option("--priority", "rank", type=click.Choice(["low", "normal", "high"]), help="Else normal.")
 @click.option("--watch", is_flag=True, help="Print every record as it is written.")
 @click.pass_obj
 def command(
@@ -30,7 +30,7 @@ def command(
     timeout: float | None,
     wait: bool,
     detach: bool,
-    priority: str | None,
+    rank: str | None,
     watch: bool,
 ) -> int:
     """Run an operation until it ends, waits for somebody, or `--timeout` passes (9).
@@ -42,12 +42,9 @@ def command(
         raise Usage("`--detach` waits for nothing")
     if detach:
         with session.instance() as instance:
-            view = instance.enqueue(operation, priority)
+            view = instance.enqueue(operation, rank)
         report(session, view)
         return Exit.QUEUED
     return drive(
-        session,
-        operation,
-        lambda i, op: i.start(op, timeout=timeout, wait=wait, priority=priority),
-        watch=watch,
+        session, operation, lambda i, op: i.start(op, timeout=timeout, wait=wait, priority=rank), watch=watch
     )

@@ -33,12 +33,7 @@ if TYPE_CHECKING:
 @click.option("--start", is_flag=True, help="Let it be started when it may; a worker does.")
 @click.pass_obj
 def command(
-    session: Session,
-    /,
-    source: str | None,
-    start: bool,
-    param: tuple[str, ...],
-    **typed: str | None,
+    session: Session, /, source: str | None, start: bool, param: tuple[str, ...], **typed: str | None
 ) -> int:
     """Plan what a script or another program asks for; nobody is asked, and nothing is approved.
 

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from rexecop.cli.parsing import VerbGroup
-from rexecop.cli.render import Page
 from rexecop.cli.session import Session
 
 if TYPE_CHECKING:
     from rexecop.app.instance import Instance
-    from rexecop.app.worker import WorkerView
 
 POLL_SECONDS: Final = 1.0
 POLL_SECONDS_MAX: Final = 4.0  # What died elsewhere is taken over within 5 s after its lease ran out.
@@ -41,16 +39,10 @@ def run(session: Session, once: bool, poll_interval: float, watch_inbox: bool) -
     worker. A second one ends the calls, too.
     """
 
-    async def work(instance: Instance) -> WorkerView:
+    async def work(instance: Instance) -> int:
         from rexecop.app.worker import Worker, serve
 
-        return await serve(
-            Worker(instance=instance, once=once, poll_seconds=poll_interval, watches_inbox=watch_inbox)
-        )
+        return await serve(Worker(instance, once, poll_interval, watch_inbox))
 
-    view = session.drive(work)
-
-    def draw(page: Page) -> None:
-        page.line(f"{view.driven} operations driven, {view.refused} left for a person or for later")
-
-    session.answer(view, draw)
+    driven = session.drive(work)
+    session.answer({"driven": driven}, lambda page: page.line(f"operations driven: {driven}"))
