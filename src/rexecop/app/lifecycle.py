@@ -67,7 +67,7 @@ class Lifecycle:
             self._driver.require_approved(session)
             session.add(Command, verb=Verb.RESUME, reason=f"step `{session.op.awaited.id}` was approved")
         driven = await self._driver.drive(session)
-        if driven.queued is not None and self.queue.free_the_dead():
+        if driven.queued is not None and self.queue.tidy():
             driven = await self._driver.drive(driven.session)
         return self.queue.settle(driven, priority)
 

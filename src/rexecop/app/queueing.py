@@ -21,6 +21,7 @@ from rexecop.proof.vocabulary import READ_MODES, State
 QUEUE: Final = "queue"
 DRAIN: Final = "drain"
 AGAIN: Final = timedelta(seconds=2)  # Until what cannot start now, nobody knows for how long, is tried again.
+WAITS: Final = (State.APPROVED, State.WAITING_FOR_APPROVAL)
 AGAIN_MAX: Final = timedelta(minutes=5)
 
 
@@ -53,8 +54,8 @@ class Queue:
         queue = self.waiting() | ({also.operation: also} if also is not None else {})
         for name in list(queue):
             rows[name] = store.row(name)
-            if rows[name][1].state not in (State.APPROVED, State.WAITING_FOR_APPROVAL):
-                del queue[name]  # It runs or is over: whoever started it takes it down.
+            if rows[name][1].state not in WAITS:
+                del queue[name]  # It was started, or is over: `tidy` takes it down.
         running = {
             row.operation: row.environment if row.mode not in READ_MODES else None
             for _, row, lease in store.under_way()
@@ -79,7 +80,7 @@ class Queue:
         """Return what keeps `op` from starting now, seen from here; the store has the last word."""
         if not self._world.store.posted(QUEUE) and not self._world.store.posted(DRAIN):
             return None
-        self.free_the_dead()
+        self.tidy()
         mine = self._entry(op, priority)
         found = next(one for one in self.judged(mine) if one.waiting.operation == op.id)
         return found if found.cause is not None else None
@@ -94,7 +95,7 @@ class Queue:
         Raises:
             IllegalMove: it cannot be started (any more).
         """
-        if op.state not in (State.APPROVED, State.WAITING_FOR_APPROVAL):
+        if op.state not in WAITS:
             raise IllegalMove(state=op.state, event="queued", allowed=("approved", "waiting_for_approval"))
         one = self._entry(op, priority)
         if reason is not None:
@@ -105,12 +106,10 @@ class Queue:
         return one
 
     def settle(self, driven: Driven, priority: Priority | None) -> Driven:
-        """Note what a start came to: what could not start waits in the queue, anything else is out of it."""
+        """Let what could not start wait in the queue, and tell again how far it came."""
         op = driven.session.op
         if op.state is State.APPROVED and driven.queued is not None:
             self.enter(op, priority, reason=driven.queued, until=driven.until or "")
-        elif op.state not in (State.APPROVED, State.WAITING_FOR_APPROVAL) and op.id in self.waiting():
-            self._world.store.post(QUEUE, op.id, None)
         return driven
 
     def _entry(self, op: Operation, priority: Priority | None) -> Waiting:
@@ -149,11 +148,17 @@ class Queue:
             return False
         return lease.runner == self._world.runner or is_alive(lease.runner)
 
-    def free_the_dead(self) -> bool:
-        """Give back the leases of runners that are provably gone, which take room; return whether any was."""
-        now, freed = self._world.clock.now(), False
-        for _, _, lease in self._world.store.under_way():
+    def tidy(self) -> bool:
+        """Take down what waits no more, and give back the leases, which take room, of runners that are gone.
+
+        Return whether there were any of these.
+        """
+        store, now, freed = self._world.store, self._world.clock.now(), False
+        for name in self.waiting():
+            if store.row(name)[1].state not in WAITS:
+                store.post(QUEUE, name, None)
+        for _, _, lease in store.under_way():
             if lease is not None and lease.expires > now and not self.is_driven(lease):
-                self._world.store.release(lease)
+                store.release(lease)
                 freed = True
         return freed

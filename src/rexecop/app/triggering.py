@@ -20,12 +20,13 @@ from rexecop.app.errors import DeadLetterUnknown, TriggerRefused
 from rexecop.app.files import read_file, require_private, write_new
 from rexecop.app.instance import Instance
 from rexecop.app.planner import PlanInput
+from rexecop.app.queueing import WAITS
 from rexecop.app.views import OperationView
 from rexecop.operations.errors import StoreUnavailable, StoreUncertain
 from rexecop.proof.canonical import Digest, Json, digest_of, parse_json
 from rexecop.proof.codec import decode, encode, from_json
 from rexecop.proof.errors import ProofError, RexecopError
-from rexecop.proof.vocabulary import Mode, State
+from rexecop.proof.vocabulary import Mode
 
 CHANNEL: Final = "trigger"
 BYTES_MAX: Final = 256 * 1024  # As much as a record holds; a request names things, it does not carry them.
@@ -103,8 +104,7 @@ async def trigger(instance: Instance, asked: Request, key: str | None = None) ->
             event=event_of(asked),
         )
     )
-    waits = view.state in (State.APPROVED, State.WAITING_FOR_APPROVAL)
-    return instance.enqueue(view.operation_id) if asked.start and waits else view
+    return instance.enqueue(view.operation_id) if asked.start and view.state in WAITS else view
 
 
 def event_of(asked: Request) -> Digest:

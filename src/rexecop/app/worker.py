@@ -119,7 +119,7 @@ class Worker:
         for _, row, lease in parts.world.store.under_way():
             if len(self._tasks) < capacity and not lifecycle.queue.is_driven(lease) and self._may_go_on(row):
                 self._spawn(row.operation, self._go_on(row))
-        lifecycle.queue.free_the_dead()
+        lifecycle.queue.tidy()
         for verdict in lifecycle.queue.judged():
             if verdict.cause is None and len(self._tasks) < capacity:
                 self._spawn(verdict.waiting.operation, self._start(verdict.waiting.operation))

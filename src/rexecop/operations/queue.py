@@ -162,7 +162,7 @@ def judge(queue: Iterable[Waiting], house: House) -> tuple[Verdict, ...]:
         there = (changing[one.environment], one.limit, f" in environment `{one.environment}`")
         for count, limit, where in ((driven, house.capacity, ""), there):
             if cause is None and limit is not None and count >= limit:
-                cause, words = Cause.CAPACITY, f"{count} operations run{where}, of {limit} that may"
+                cause, words = Cause.CAPACITY, f"no room: {count} of {limit} run{where}"
         if cause is None:
             driven += 1
             changing[one.environment] += one.limit is not None

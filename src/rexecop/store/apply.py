@@ -246,7 +246,7 @@ class Applier:
         driven = int(next(row)[0])
         if driven >= slot.limit:
             where = "" if slot.environment is None else f" in environment `{slot.environment}`"
-            raise CapacityFull(f"{driven} operations run{where}, of {slot.limit} that may", limit=slot.limit)
+            raise CapacityFull(f"no room: {driven} of {slot.limit} run{where}", limit=slot.limit)
 
     def save_lease(self, number: int, lease: Lease) -> None:
         """Make `lease` the one in force."""
