@@ -40,16 +40,19 @@ def housed(path: Path) -> Iterator[House]:
 
 
 @contextmanager
-def workers(path: Path, *names: str) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Give processes that become workers, each as soon as the file of its name is there."""
-    command = [sys.executable, "-m", "tests.app.worker_process", str(path / "ledger.sqlite")]
-    processes = [subprocess.Popen([*command, name]) for name in names]
+def workers(path: Path, *names: str) -> Iterator[None]:
+    """Let there be processes that become workers, each as soon as the file of its name is there."""
+    command = [sys.executable, "-m", "tests.app.worker_process", str(path / "ledger.sqlite"), *names]
+    forking = subprocess.Popen(command, start_new_session=True)
     try:
-        yield processes
+        yield
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+        os.killpg(forking.pid, signal.SIGKILL)
+        forking.wait()
+
+
+def send(path: Path, name: str, number: signal.Signals) -> None:
+    os.kill(int((path / f"{name}.pid").read_text()), number)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -81,10 +84,7 @@ def test_what_a_killed_and_a_frozen_worker_had_in_hand_is_done_once_by_the_next(
         session.add(Command, ALICE, verb=Verb.CANCEL, reason="not needed")
         await session.flush()
 
-    with (
-        workers(tmp_path, "first", "still", "second") as (killed, still, second),
-        housed(tmp_path) as house,
-    ):
+    with workers(tmp_path, "first", "still", "second"), housed(tmp_path) as house:
         before, after, frozen, cancelled = asyncio.run(plan(house))
         enter(house, before, after, cancelled)
         asyncio.run(pause(house, cancelled))
@@ -92,20 +92,21 @@ def test_what_a_killed_and_a_frozen_worker_had_in_hand_is_done_once_by_the_next(
             (tmp_path / name).touch()
         (tmp_path / "first").touch()
         until(lambda: (tmp_path / "waits-before").exists() and (tmp_path / "waits-after").exists())
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
+        send(tmp_path, "first", signal.SIGKILL)
         enter(house, frozen)
         (tmp_path / "still").touch()
         until((tmp_path / "waits-frozen").exists)
-        still.send_signal(signal.SIGSTOP)
+        send(tmp_path, "still", signal.SIGSTOP)
         for name in ("hold-before", "stay-after", "hold-frozen"):
             (tmp_path / name).unlink()
         (tmp_path / "second").touch()
         until(lambda: all(op_of(house, one).state is State.COMPLETED for one in (before, after, frozen)))
-        still.send_signal(signal.SIGCONT)
-        for process in (still, second):
-            process.send_signal(signal.SIGTERM)
-        assert [process.wait(SECONDS_MAX) for process in (still, second)] == [0, 0]
+        send(tmp_path, "still", signal.SIGCONT)
+        for name in ("still", "second"):
+            send(tmp_path, name, signal.SIGTERM)
+        for name in ("still", "second"):
+            until((tmp_path / f"{name}.status").exists)
+            assert (tmp_path / f"{name}.status").read_text() == "0"
 
         done = [f"{before} before", f"{before} next", f"{after} after", f"{frozen} frozen", f"{frozen} last"]
         assert sorted(effects(tmp_path)) == sorted(done)

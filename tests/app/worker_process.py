@@ -1,14 +1,17 @@
-"""A worker in a process of its own, on a ledger of `tests.sim`, whose leases and permits are short.
+"""Workers in processes of their own, on a ledger of `tests.sim`, whose leases and permits are short.
 
-`python -m tests.app.worker_process LEDGER NAME` works from when the file NAME lies beside the ledger until
-SIGTERM. What a call does is a line in the file
-`effects` beside the ledger. While `hold-STEP` lies there, the calls of that step wait just before they
-act, while `stay-STEP` does just after; each that waits says so in `waits-STEP`.
+`python -m tests.app.worker_process LEDGER NAME...` makes one for each name. It says which process it is in
+NAME.pid, works from when the file NAME is there until SIGTERM, and how it ended lies in NAME.status.
+
+What a call does is a line in the file `effects` beside the ledger. While `hold-STEP` lies there, the calls
+of that step wait just before they act, while `stay-STEP` does just after; each that waits says so in
+`waits-STEP`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -85,7 +88,8 @@ def in_hand(store: SqliteStore, folder: Path) -> Any:  # noqa: ANN401 - stands f
     return SimpleNamespace(parts=parts, operation=lambda name: fold(store.journal(name).records))
 
 
-def main(ledger: Path, name: str) -> None:
+def work(ledger: Path, name: str) -> None:
+    """Be a worker once the file `name` is there."""
     while not (ledger.parent / name).exists():
         time.sleep(0.01)
     driver.LEASE = timedelta(seconds=0.6)  # type: ignore[misc]
@@ -94,5 +98,26 @@ def main(ledger: Path, name: str) -> None:
         asyncio.run(serve(Worker(in_hand(store, ledger.parent), poll_seconds=0.1)))
 
 
+def main(ledger: Path, names: list[str]) -> None:
+    """Fork a process for each name, once everything is loaded."""
+    processes: dict[int, str] = {}
+    for name in names:
+        process = os.fork()
+        if process == 0:
+            work(ledger, name)
+            sys.exit(0)
+        processes[process] = name
+        said(ledger, name, "pid", process)
+    for _ in names:
+        process, status = os.wait()
+        said(ledger, processes[process], "status", status)
+
+
+def said(ledger: Path, name: str, what: str, value: int) -> None:
+    part = ledger.parent / f"{name}.part"
+    part.write_text(str(value))
+    part.rename(ledger.parent / f"{name}.{what}")
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2:])
