@@ -196,6 +196,8 @@ class Instance(Reading):
                     if asked:
                         self.enqueue(name, priority)
                 await asyncio.sleep(LOOK_SECONDS)
+                while (found := lifecycle.queue.verdict(name)) is not None and found.cause is not None:
+                    await asyncio.sleep(LOOK_SECONDS)
 
     def enqueue(self, operation: str, priority: str | None = None) -> OperationView:
         """Let an operation be started when it may, by whoever works on this root; return where it stands.

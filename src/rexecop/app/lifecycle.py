@@ -69,7 +69,9 @@ class Lifecycle:
         driven = await self._driver.drive(session)
         if driven.queued is not None and self.queue.tidy():
             driven = await self._driver.drive(driven.session)
-        return self.queue.settle(driven, priority)
+        if driven.queued is not None and driven.session.op.state is State.APPROVED:
+            self.queue.enter(driven.session.op, priority, reason=driven.queued, until=driven.until)
+        return driven
 
     async def take_over(self, operation: str) -> Driven:
         """Go on with an operation that nobody drives any more, as far as no person has to be asked.

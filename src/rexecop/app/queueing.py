@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from rexecop.engines.driver import Driven, World
+from rexecop.engines.driver import World
 from rexecop.engines.runner import is_alive
 from rexecop.operations.errors import IllegalMove
 from rexecop.operations.fold import Operation
@@ -81,12 +81,18 @@ class Queue:
         if not self._world.store.posted(QUEUE) and not self._world.store.posted(DRAIN):
             return None
         self.tidy()
-        mine = self._entry(op, priority)
+        # Somebody asks for it now: when it would be tried again is no reason not to.
+        mine = replace(self._entry(op, priority), wake=None)
         found = next(one for one in self.judged(mine) if one.waiting.operation == op.id)
         return found if found.cause is not None else None
 
     def enter(
-        self, op: Operation, priority: Priority | None = None, *, reason: str | None = None, until: str = ""
+        self,
+        op: Operation,
+        priority: Priority | None = None,
+        *,
+        reason: str | None = None,
+        until: str | None = None,
     ) -> Waiting:
         """Let `op` be started when it may; it keeps a turn that it has.
 
@@ -104,13 +110,6 @@ class Queue:
             one = replace(one, reason=reason, wake=wake, tries=0 if until else one.tries + 1)
         self._world.store.post(QUEUE, op.id, encode(one))
         return one
-
-    def settle(self, driven: Driven, priority: Priority | None) -> Driven:
-        """Let what could not start wait in the queue, and tell again how far it came."""
-        op = driven.session.op
-        if op.state is State.APPROVED and driven.queued is not None:
-            self.enter(op, priority, reason=driven.queued, until=driven.until or "")
-        return driven
 
     def _entry(self, op: Operation, priority: Priority | None) -> Waiting:
         queue, now, intent = self.waiting(), self._world.clock.now(), op.the_intent
