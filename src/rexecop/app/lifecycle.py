@@ -70,7 +70,7 @@ class Lifecycle:
         if driven.queued is not None and self.queue.tidy():
             driven = await self._driver.drive(driven.session)
         if driven.queued is not None and driven.session.op.state is State.APPROVED:
-            self.queue.enter(driven.session.op, priority, reason=driven.queued, until=driven.until)
+            self.queue.enter(driven.session.op, priority, reason=driven.queued, until=driven.until or "")
         return driven
 
     async def take_over(self, operation: str) -> Driven:

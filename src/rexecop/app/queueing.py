@@ -87,13 +87,8 @@ class Queue:
         return found if found.cause is not None else None
 
     def enter(
-        self,
-        op: Operation,
-        priority: Priority | None = None,
-        *,
-        reason: str | None = None,
-        until: str | None = None,
-    ) -> Waiting:
+        self, op: Operation, priority: Priority | None = None, *, reason: str | None = None, until: str = ""
+    ) -> None:
         """Let `op` be started when it may; it keeps a turn that it has.
 
         With `reason` it was tried and could not be, and is not tried again before `until`.
@@ -109,7 +104,6 @@ class Queue:
             wake = parse_time(until) if until else later
             one = replace(one, reason=reason, wake=wake, tries=0 if until else one.tries + 1)
         self._world.store.post(QUEUE, op.id, encode(one))
-        return one
 
     def _entry(self, op: Operation, priority: Priority | None) -> Waiting:
         queue, now, intent = self.waiting(), self._world.clock.now(), op.the_intent

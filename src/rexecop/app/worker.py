@@ -19,7 +19,7 @@ from typing import Final
 from rexecop.app.instance import Instance
 from rexecop.app.triggering import Inbox
 from rexecop.engines.errors import RunnerBusy
-from rexecop.engines.runner import UNKNOWN_BOOT, boot_id, is_alive
+from rexecop.engines.runner import is_alive
 from rexecop.operations.errors import StoreUnavailable, StoreUncertain
 from rexecop.operations.ports import Row
 from rexecop.proof.canonical import Digest
@@ -31,7 +31,7 @@ from rexecop.store.errors import RootIdentityDoubtful, StoreDamaged
 
 WORKERS: Final = "worker"
 BEAT: Final = timedelta(seconds=10)
-SILENT_MAX: Final = timedelta(seconds=30)  # Who was not heard of for so long, on another machine, is gone.
+SILENT_MAX: Final = timedelta(seconds=30)  # Who was not heard of for so long does not work.
 BETWEEN_SECONDS: Final = 0.02  # Looks are this far apart however fast operations end.
 
 
@@ -105,7 +105,7 @@ class Worker:
         beat = Beat(pid=os.getpid(), since=began, seen=now)
         world.store.post(WORKERS, world.runner, encode(beat))
         for runner, _ in world.store.posted(WORKERS):
-            if _is_here(runner) and not is_alive(runner):
+            if not is_alive(runner):
                 world.store.post(WORKERS, runner, None)
 
     def _look(self) -> None:
@@ -182,18 +182,12 @@ def _require_one_to_blame(error: RexecopError) -> None:
         raise error
 
 
-def _is_here(runner: str) -> bool:
-    return runner.split(":", 1)[0] == boot_id() != UNKNOWN_BOOT
-
-
 def workers_alive(instance: Instance) -> tuple[Beat, ...]:
-    """Return the workers of this root that live, as far as can be told from here."""
+    """Return the workers of this root that live and were heard of lately."""
     world = instance.parts.world
     found = [(runner, decode(Beat, body)) for runner, body in world.store.posted(WORKERS)]
     heard = world.clock.now() - SILENT_MAX
-    return tuple(
-        beat for runner, beat in found if (is_alive(runner) if _is_here(runner) else beat.seen >= heard)
-    )
+    return tuple(beat for runner, beat in found if is_alive(runner) and beat.seen >= heard)
 
 
 async def serve(worker: Worker) -> int:
