@@ -160,9 +160,9 @@ class Instance(Reading):
     async def _observe(self, look: PlanInput) -> Session:
         """Run the read that a change rests on, as an operation of its own."""
         session = await self._parts.planner.plan(look, self.identity())
-        driven = await self._parts.lifecycle.start(session.id)
+        # It waits for nobody's turn. A change that runs there keeps it out, and later is too late.
+        driven = await self._parts.lifecycle.driver.drive(session)
         if driven.queued is not None:
-            # What could not be looked at now is of no use to the plan later.
             command = await self._parts.lifecycle.command(
                 session.id, Verb.CANCEL, self.identity().principal, driven.queued
             )

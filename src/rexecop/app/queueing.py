@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +15,7 @@ from rexecop.operations.fold import Operation
 from rexecop.operations.ports import Lease
 from rexecop.operations.queue import House, Priority, Verdict, Waiting, judge, locks_of, turn_for
 from rexecop.proof.codec import decode, encode
-from rexecop.proof.errors import ProofError
+from rexecop.proof.errors import ProofError, RexecopError
 from rexecop.proof.times import format_time, parse_time
 from rexecop.proof.vocabulary import READ_MODES, State
 
@@ -50,12 +51,11 @@ class Queue:
 
     def judged(self, also: Waiting | None = None) -> tuple[Verdict, ...]:
         """Return for everything that waits, and for `also`, in order, what it waits for."""
-        store, now, rows = self._world.store, self._world.clock.now(), {}
+        store, now = self._world.store, self._world.clock.now()
         queue = self.waiting() | ({also.operation: also} if also is not None else {})
-        for name in list(queue):
-            rows[name] = store.row(name)
-            if rows[name][1].state not in WAITS:
-                del queue[name]  # It was started, or is over: `tidy` takes it down.
+        states = self._states(queue)
+        # What was started, or is over, `tidy` takes down.
+        queue = {name: one for name, one in queue.items() if states.get(name) in WAITS}
         running = {
             row.operation: row.environment if row.mode not in READ_MODES else None
             for _, row, lease in store.under_way()
@@ -64,13 +64,21 @@ class Queue:
         house = House(
             running=running,
             held=store.locks(),
-            unapproved=[name for name in queue if rows[name][1].state == State.WAITING_FOR_APPROVAL],
+            unapproved=[name for name in queue if states[name] == State.WAITING_FOR_APPROVAL],
             capacity=self._world.capacity,
             drained=self.drained(),
             now=now,
             name=lambda operation: str(store.number(operation)),
         )
         return judge(queue.values(), house)
+
+    def _states(self, operations: Iterable[str]) -> dict[str, str]:
+        """Return the state of each operation; one whose row is damaged keeps no other from anything."""
+        found: dict[str, str] = {}
+        for name in operations:
+            with suppress(RexecopError):
+                found[name] = self._world.store.row(name)[1].state
+        return found
 
     def verdict(self, operation: str) -> Verdict | None:
         """Return what `operation` waits for, None where it does not stand in the queue."""
@@ -147,8 +155,8 @@ class Queue:
         Return whether there were any of these.
         """
         store, now, freed = self._world.store, self._world.clock.now(), False
-        for name in self.waiting():
-            if store.row(name)[1].state not in WAITS:
+        for name, state in self._states(self.waiting()).items():
+            if state not in WAITS:
                 store.post(QUEUE, name, None)
         for _, _, lease in store.under_way():
             if lease is not None and lease.expires > now and not self.is_driven(lease):

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rexecop.app.instance import Instance
+from rexecop.app.queueing import AGAIN, AGAIN_MAX
 from rexecop.app.triggering import Inbox
 from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.runner import is_alive
@@ -152,13 +153,11 @@ class Worker:
         except RexecopError as error:
             _require_one_to_blame(error)
             with suppress(RexecopError):  # It is over: then its records say why.
-                op = self.instance.operation(operation)
-                if op.state is State.APPROVED:
-                    lifecycle.queue.enter(op, reason=error.message)
+                lifecycle.queue.enter(self.instance.operation(operation), reason=error.message)
 
     async def _go_on(self, row: Row) -> None:
         """Take an operation over, or see that only a person or time helps, and leave it until then."""
-        lifecycle, until = self.instance.parts.lifecycle, None
+        lifecycle, now, until = self.instance.parts.lifecycle, self.instance.parts.world.clock.now(), None
         try:
             paused = row.state == State.PAUSED
             driven = await (lifecycle.start if paused else lifecycle.take_over)(row.operation)
@@ -166,11 +165,11 @@ class Worker:
                 self._driven += driven.queued is None
                 return
         except RunnerBusy:
-            return
+            until = now + AGAIN
         except RexecopError as error:
             _require_one_to_blame(error)
             found = error.facts.get("until")
-            until = parse_time(found) if isinstance(found, str) else None
+            until = parse_time(found) if isinstance(found, str) else now + AGAIN_MAX
         with suppress(RexecopError):
             self._left[row.operation] = (self.instance.parts.world.store.row(row.operation)[1].head, until)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -62,7 +63,11 @@ def under_way_in(connection: apsw.Connection) -> Sequence[tuple[int, Row, Lease 
         f"{_ROW.replace('FROM', ', runner, fence, expires FROM')} LEFT JOIN leases ON op=number"
         f" WHERE {UNDER_WAY} ORDER BY number"
     )
-    return [(row[0], here := _row(row[:14]), lease_of(here.operation, row[14:])) for row in found]
+    rows: list[tuple[int, Row, Lease | None]] = []
+    for row in found:
+        with suppress(StoreDamaged):  # One that is damaged hides no other.
+            rows.append((row[0], here := _row(row[:14]), lease_of(here.operation, row[14:])))
+    return rows
 
 
 def lease_of(operation: str, row: tuple[object, ...] | None) -> Lease | None:
