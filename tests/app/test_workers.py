@@ -140,7 +140,7 @@ def test_a_worker_that_is_told_to_go_ends_its_calls_and_leaves_the_rest_waiting(
         assert effects(tmp_path) == [f"{long} one", f"{long} two", f"{blocked} three"]
 
     with housed(tmp_path) as house:
-        asyncio.run(story(house))
+        asyncio.run(asyncio.wait_for(story(house), SECONDS_MAX))
 
 
 def test_a_worker_drives_several_abreast_and_keeps_a_call_that_outlives_its_lease(
@@ -175,7 +175,7 @@ def test_a_worker_drives_several_abreast_and_keeps_a_call_that_outlives_its_leas
         assert len(effects(tmp_path)) == 3
 
     with housed(tmp_path) as house:
-        asyncio.run(story(house))
+        asyncio.run(asyncio.wait_for(story(house), SECONDS_MAX))
 
 
 def test_once_a_flush_failed_a_worker_changes_nothing_more(tmp_path: Path) -> None:
@@ -192,4 +192,4 @@ def test_once_a_flush_failed_a_worker_changes_nothing_more(tmp_path: Path) -> No
 
     with housed(tmp_path) as house:
         assert isinstance(house.store, FlakyStore)
-        asyncio.run(story(house))
+        asyncio.run(asyncio.wait_for(story(house), SECONDS_MAX))
