@@ -165,6 +165,11 @@ def test_a_file_whose_taker_died_at_any_point_is_one_operation(
     assert len(instance.list(limit=1000)) == before + 1
 
     lay(folder, "twice.json", asks(folder))
+    driver = instance.parts.lifecycle.driver
+    driver.leaving = True
+    asyncio.run(inbox.take())
+    assert len(instance.list(limit=1000)) == before + 1 and inbox.has_news()
+    driver.leaving = False
     asyncio.run(inbox.take())
     assert len(instance.list(limit=1000)) == before + 2, "the same text laid down again is asked for again"
 

@@ -138,7 +138,8 @@ class Inbox:
                 # Under the new name it is one operation, however often that is begun.
                 path.rename(self._taken / f"{self._instance.parts.world.ids.nonce()}.{path.name}")
             for path in [*self._files(self._taken)]:
-                await self._plan(path)
+                if not self._instance.parts.lifecycle.driver.leaving:
+                    await self._plan(path)
 
     async def _plan(self, path: Path) -> None:
         key, _, name = path.name.partition(".")

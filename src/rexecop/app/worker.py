@@ -113,10 +113,8 @@ class Worker:
         """Begin everything that may go on now."""
         parts = self.instance.parts
         lifecycle, capacity = parts.lifecycle, parts.world.capacity or len(self._tasks) + 1
-        if self.watches_inbox and "" not in self._tasks:
-            inbox = Inbox(self.instance)
-            if inbox.has_news():
-                self._spawn("", inbox.take())
+        if self.watches_inbox and "" not in self._tasks and (inbox := Inbox(self.instance)).has_news():
+            self._spawn("", inbox.take())
         for _, row, lease in parts.world.store.under_way():
             if len(self._tasks) < capacity and not lifecycle.queue.is_driven(lease) and self._may_go_on(row):
                 self._spawn(row.operation, self._go_on(row))
