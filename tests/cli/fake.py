@@ -116,7 +116,7 @@ class FakeInstance:
         state = {"needs-yes": "waiting_for_approval", "forbidden": "blocked"}.get(target, "approved")
         return self._put(a_view(number, state, target=target, mode=str(getattr(asks, "mode", ""))))
 
-    async def start(self, name: str, *, timeout: float | None = None) -> OperationView:
+    async def start(self, name: str, *, timeout: float | None = None, **_: object) -> OperationView:
         self.calls.append(("start", timeout))
         view = self.status(name)
         if view.state != "approved":

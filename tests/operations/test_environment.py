@@ -35,6 +35,9 @@ def test_an_environment_written_for_the_seed_loads_unchanged() -> None:
     assert (site.id, site.profile, site.safety.default_mode) == ("site", "seedlike", Mode.DRY_RUN)
     assert (shell.backend, shell.declared) == (Backend.PROCESS, "local_shell_readonly")
     assert (shell.timeout_ms, shell.output_bytes) == (5000, 4096)
+    assert site.safety.concurrent_max == 1
+    hello = load_environment({HELLO_ENVIRONMENT.name: HELLO_ENVIRONMENT.read_bytes()})
+    assert hello.safety.concurrent_max is None
 
 
 def test_a_pinned_environment_is_the_same_under_any_file_name() -> None:

@@ -50,6 +50,7 @@ class Wanted:
     before: Expectation | None = None
     after: Expectation | None = None
     asks: tuple[ApprovalRule, ...] = ()
+    again: bool = False
 
 
 def change(name: str, **more: object) -> Wanted:
@@ -86,7 +87,7 @@ def _call_step(operation: str, one: Wanted, effect: Effect) -> CallStep:
         call=scripted(operation, one.id, Phase.DO, one.target, effect),
         limits=LIMITS,
         isolation=Isolation.NOT_APPLICABLE,
-        idempotent=False,
+        idempotent=one.again,
         grade=Grade.SHAPE if effect is Effect.READ else None,
         retry=Retry(attempts=one.tries, on=one.on, delay_ms=one.delay_ms) if one.tries > 1 else None,
         normalizer="greeting",

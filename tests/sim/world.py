@@ -319,6 +319,7 @@ class FakeContents:
             fail_details={},
             details_from=None,
         )
+        self.limit: int | None = None
         self._profile = replace(load_profile(folder(HELLO)), rules={"sim": (rule,)})
 
     def profile(self, digest: Digest) -> Profile:
@@ -326,6 +327,9 @@ class FakeContents:
 
     def schedule(self, environment: Digest) -> Schedule:
         return Schedule(source="nothing")
+
+    def concurrent_max(self, environment: Digest) -> int | None:
+        return self.limit
 
 
 CONTENTS: Final = FakeContents()

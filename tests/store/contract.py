@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import pytest
 
 from rexecop.operations.errors import (
     AppendConflict,
+    CapacityFull,
     ClaimTaken,
     InputMissing,
     LeaseHeld,
@@ -25,6 +27,7 @@ from rexecop.operations.ports import (
     Lock,
     PinnedInput,
     Signature,
+    Slot,
     Store,
     TargetHead,
 )
@@ -77,6 +80,7 @@ def more(
     after_change: int | None = None,
     beside: tuple[str, int] | None = None,
     lease: Lease | None = None,
+    slots: tuple[Slot, ...] = (),
     release: bool = False,
 ) -> Batch:
     """Return a batch of one record after `last`; it stands for each (target, n) of `changes`."""
@@ -95,8 +99,16 @@ def more(
         after_change=after_change,
         beside=beside,
         lease=lease,
+        slots=slots,
         release=release,
     )
+
+
+def in_state(operation: str, state: str, **more: str) -> Batch:
+    """Return the first batch of an operation whose row says that it is in `state`."""
+    first = batch(notes(operation, 1), state)
+    assert first.row is not None
+    return replace(first, row=replace(first.row, **more))  # type: ignore[arg-type]
 
 
 def lease(operation: str, runner: str, fence: int, expires: datetime = LATER) -> Lease:
@@ -362,6 +374,64 @@ class StoreContract:
             put(store, more(store.journal(A).records[-1], locks=(Lock(target="t", exclusive=True),)))
 
         assert store.locked_by("t") == [A, B]
+
+        assert [(lock.target, lock.operation, lock.exclusive) for lock in store.locks()] == [
+            ("t", A, False),
+            ("t", B, False),
+        ]
+
+    # --- room ---
+
+    def test_no_more_leases_are_taken_than_there_is_room_for(self, store: LoggedStore) -> None:
+        for operation in (A, B):
+            put(store, in_state(operation, "running", mode="apply", environment="prod"))
+        last_a, last_b = store.journal(A).records[-1], store.journal(B).records[-1]
+        put(store, more(last_a, lease=lease(A, "one", 1), slots=(Slot(environment=None, limit=1),)))
+        full = (
+            Slot(environment=None, limit=1),
+            Slot(environment="prod", limit=1),
+        )
+        for slot in full:
+            with pytest.raises(CapacityFull):
+                put(store, more(last_b, lease=lease(B, "two", 1), slots=(slot,)))
+        assert store.lease(B) is None and store.records_of(B) == 1
+
+        elsewhere = (Slot(environment=None, limit=2), Slot(environment="test", limit=1))
+        put(store, more(last_b, lease=lease(B, "two", 1), slots=elsewhere))
+
+        held = store.lease(A)
+        assert held is not None
+        store.release(held)
+        last = store.journal(A).records[-1]
+        with pytest.raises(CapacityFull):
+            put(store, more(last, lease=lease(A, "one", 2), slots=full[:1]))
+
+    def test_what_began_and_did_not_end_is_listed_with_its_lease(self, store: LoggedStore) -> None:
+        states = {A: "running", B: "completed", operation_id(3): "paused", operation_id(4): "approved"}
+        for operation, state in states.items():
+            put(store, in_state(operation, state))
+        store.acquire(A, "one", LATER, START)
+
+        found = [(number, one.operation, held) for number, one, held in store.under_way()]
+
+        assert found == [(1, A, lease(A, "one", 1)), (3, operation_id(3), None)]
+        assert store.row(B)[0] == 2 and store.row(B)[1].state == "completed"
+        with pytest.raises(OperationUnknown):
+            store.row(operation_id(9))
+
+    # --- the board ---
+
+    def test_the_board_holds_the_last_word_under_each_name(self, store: LoggedStore) -> None:
+        store.post("queue", "b", b"1")
+        store.post("queue", "a", b"2")
+        store.post("other", "a", b"3")
+        store.post("queue", "b", b"4")
+
+        assert list(store.posted("queue")) == [("a", b"2"), ("b", b"4")]
+        store.post("queue", "a", None)
+        store.post("queue", "never", None)
+        assert list(store.posted("queue")) == [("b", b"4")]
+        assert list(store.posted("other")) == [("a", b"3")]
 
     # --- leases and fences ---
 

@@ -302,6 +302,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         opinions=Outside(root, secrets),
         observe=observing.again,
         notices=notices,
+        capacity=settings.capacity,
     )
     return Instance(
         Parts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rexecop.governance.windows import Schedule
-from rexecop.operations.environment import load_environment
+from rexecop.operations.environment import Safety, load_environment
 from rexecop.operations.pinned_files import files_of_snapshot
 from rexecop.operations.ports import Store
 from rexecop.operations.profile import load_profile
@@ -23,7 +23,7 @@ class PinnedContents:
         self._store = store
         self._profiles: dict[Digest, Profile] = {}
         self._proposed: dict[Digest, Mapping[str, bytes]] = {}
-        self._schedules: dict[Digest, Schedule] = {}
+        self._safeties: dict[Digest, Safety] = {}
 
     def profile(self, digest: Digest) -> Profile:
         """Return the profile pinned under `digest`.
@@ -52,16 +52,23 @@ class PinnedContents:
         Raises:
             InputMissing: it is not stored. EnvironmentRefused: its bytes are no environment.
         """
-        if environment not in self._schedules:
-            files = files_of_snapshot(self._store.pinned(environment), "environment-snapshot/1")
-            self.remember_schedule(environment, load_environment(files).safety.schedule)
-        return self._schedules[environment]
+        return self._safety(environment).schedule
 
-    def remember_schedule(self, environment: Digest, schedule: Schedule) -> None:
-        """Keep the windows and freezes of an environment that was read."""
-        if len(self._schedules) >= KEPT_MAX:
-            self._schedules.clear()
-        self._schedules[environment] = schedule
+    def concurrent_max(self, environment: Digest) -> int | None:
+        """Return how many changing operations that environment lets run at one time; raises as `schedule`."""
+        return self._safety(environment).concurrent_max
+
+    def _safety(self, environment: Digest) -> Safety:
+        if environment not in self._safeties:
+            files = files_of_snapshot(self._store.pinned(environment), "environment-snapshot/1")
+            self.remember_safety(environment, load_environment(files).safety)
+        return self._safeties[environment]
+
+    def remember_safety(self, environment: Digest, safety: Safety) -> None:
+        """Keep the limits of an environment that was read."""
+        if len(self._safeties) >= KEPT_MAX:
+            self._safeties.clear()
+        self._safeties[environment] = safety
 
     def remember(self, digest: Digest, profile: Profile, files: Mapping[str, bytes]) -> None:
         """Keep a parsed profile and the policy it proposes."""

@@ -147,7 +147,7 @@ class Doctor:
         )
 
     def _locks(self) -> CheckView:
-        held = [f"{target} by #{number}" for target, number in self._store.locks()]
+        held = [f"{lock.target} by #{lock.number}" for lock in self._store.locks()]
         more = f" and {len(held) - LOCKS_SHOWN_MAX} more" if len(held) > LOCKS_SHOWN_MAX else ""
         return CheckView(
             name="locks", status="ok", message=", ".join(held[:LOCKS_SHOWN_MAX]) + more or "none held"

@@ -35,6 +35,8 @@ RexecopError
     ├── SupportUnredacted  a support bundle is only made redacted
     ├── LineRefused        a line of a session that is no command
     ├── SessionUnknown     no terminal with a person at it
+    ├── TriggerRefused     what came is no request for a plan
+    ├── DeadLetterUnknown  no one dead letter has that name
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -264,6 +266,18 @@ class SessionUnknown(AppError):
     """The operation has no terminal with a person at it, or none that runs."""
 
     code = "session-unknown"
+
+
+class TriggerRefused(AppError):
+    """What came is no request for a plan."""
+
+    code = "trigger-refused"
+
+
+class DeadLetterUnknown(AppError):
+    """No one dead letter has that name."""
+
+    code = "dead-letter-unknown"
 
 
 class RequestConflict(AppError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
@@ -27,6 +27,7 @@ from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.observing import Observing
 from rexecop.app.planner import PlanInput, Planner
+from rexecop.app.queueing import in_words
 from rexecop.app.reading import Reading
 from rexecop.app.reviewing import record_review
 from rexecop.app.settings import Settings
@@ -52,15 +53,19 @@ from rexecop.app.windows import windows_view
 from rexecop.app.witness import CosignedView, Witnesses
 from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver, World
+from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.session import Session
 from rexecop.governance.requests import read_answer, terms_in_words
 from rexecop.governance.standing import coverage_in_words
+from rexecop.operations.queue import Priority
 from rexecop.proof.canonical import Json
 from rexecop.proof.codec import encode
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.records.command import Verb
-from rexecop.proof.vocabulary import Role, Verdict
+from rexecop.proof.vocabulary import Role, State, Verdict
 from rexecop.store.sqlite import SqliteStore
+
+LOOK_SECONDS: Final = 0.25  # How often who waits for a turn looks whether it came.
 
 
 class Closing(Protocol):
@@ -158,16 +163,55 @@ class Instance(Reading):
     async def _observe(self, look: PlanInput) -> Session:
         """Run the read that a change rests on, as an operation of its own."""
         session = await self._parts.planner.plan(look, self.identity())
-        return (await self._parts.lifecycle.start(session.id)).session
+        # It waits for nobody's turn. A change that runs there keeps it out, and later is too late.
+        driven = await self._parts.lifecycle.driver.drive(session)
+        if driven.queued is not None:
+            command = await self._parts.lifecycle.command(
+                session.id, Verb.CANCEL, self.identity().principal, driven.queued
+            )
+            return command.session
+        return driven.session
 
-    async def start(self, operation: str, *, timeout: float | None = None) -> OperationView:
-        """Drive an operation until it ends or parks; after `timeout` seconds it goes on elsewhere or later.
+    async def start(
+        self, operation: str, *, timeout: float | None = None, wait: bool = False, priority: str | None = None
+    ) -> OperationView:
+        """Drive an operation until it ends or parks; what may not start yet waits in the queue.
+
+        With `wait` this call waits too, for its turn, for approval, and for whoever drives it meanwhile.
+        After `timeout` seconds it goes on elsewhere or later.
 
         Raises:
             TimeoutError: `timeout` passed; the call in flight was ended, its record says how.
         """
+        name, lifecycle = self.resolve(operation), self._parts.lifecycle
+        wanted = None if priority is None else Priority(priority)
         async with asyncio.timeout(timeout):
-            return await self._seen(await self._parts.lifecycle.start(self.resolve(operation)))
+            while True:
+                try:
+                    driven = await lifecycle.start(name, wanted)
+                except RunnerBusy:
+                    if not wait:
+                        raise
+                else:
+                    asked = driven.session.op.state is State.WAITING_FOR_APPROVAL
+                    if not wait or not (asked or driven.queued):
+                        return await self._seen(driven)
+                    if asked:
+                        self.enqueue(name, priority)
+                await asyncio.sleep(LOOK_SECONDS)
+                while (found := lifecycle.queue.verdict(name)) is not None and found.cause is not None:
+                    await asyncio.sleep(LOOK_SECONDS)
+
+    def enqueue(self, operation: str, priority: str | None = None) -> OperationView:
+        """Let an operation be started when it may, by whoever works on this root; return where it stands.
+
+        Raises:
+            IllegalMove: it has started already, or never will.
+        """
+        name, queue = self.resolve(operation), self._parts.lifecycle.queue
+        queue.enter(self.operation(name), None if priority is None else Priority(priority))
+        view, found = self.status(name), queue.verdict(name)
+        return replace(view, waiting=view.waiting or (found.words if found else "") or "a worker")
 
     async def resume(self, operation: str, reason: str | None = None) -> OperationView:
         """Go on with a paused operation."""
@@ -356,7 +400,9 @@ class Instance(Reading):
     def why(self, operation: str) -> WhyView:
         """Say why an operation is where it is, and what may be done."""
         name = self.resolve(operation)
-        return explain(self.operation(name), self.status(name), self._parts.world, self._parts.settings)
+        view = explain(self.operation(name), self.status(name), self._parts.world, self._parts.settings)
+        found = self._parts.lifecycle.queue.verdict(name)
+        return view if found is None else replace(view, lines=(*view.lines, in_words(found)))
 
     def why_before(self, asked: PlanInput) -> WhyView:
         """Say what policy would answer, before anything is stored, to the caller or whom `--as` names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rexecop.engines.closing import changed_targets
+from rexecop.app.queueing import Queue
 from rexecop.engines.driver import Driven, Driver, World
 from rexecop.engines.errors import NothingToSettle, TooEarly
 from rexecop.engines.runner import is_alive
@@ -12,7 +12,7 @@ from rexecop.engines.session import Session
 from rexecop.engines.telling import conclude
 from rexecop.operations.fold import Progress
 from rexecop.operations.next import fact_in, probe_of
-from rexecop.operations.ports import Lock
+from rexecop.operations.queue import Priority, locks_of
 from rexecop.operations.recover import harmless, settle_after
 from rexecop.proof.canonical import Digest
 from rexecop.proof.principal import ENGINE, Principal
@@ -31,6 +31,7 @@ class Lifecycle:
         self._world = world
         self._driver = driver
         self._margin = margin
+        self.queue = Queue(world)
 
     def session(self, operation: str) -> Session:
         """Return the session of a stored operation."""
@@ -41,8 +42,13 @@ class Lifecycle:
         lease = self._world.store.lease(operation)
         return lease is not None and lease.expires > self._world.clock.now() and is_alive(lease.runner)
 
-    async def start(self, operation: str) -> Driven:
-        """Drive an operation as far as it goes; a lost attempt is written down first.
+    @property
+    def driver(self) -> Driver:
+        """Who drives."""
+        return self._driver
+
+    async def start(self, operation: str, priority: Priority | None = None) -> Driven:
+        """Drive an operation as far as it goes, or let it wait in the queue; a lost attempt is noted first.
 
         One that was stopped for the approvals of a step goes on where they are given.
 
@@ -51,11 +57,50 @@ class Lifecycle:
         """
         session = self.session(operation)
         await self._note_lost(session)
+        if session.op.state is State.APPROVED:
+            found = self.queue.hindrance(session.op, priority)
+            if found is not None:
+                self.queue.enter(session.op, priority)
+                return Driven(session=session, queued=found.words)
         if session.op.state is State.PAUSED and session.op.paused_by == ENGINE and session.op.awaited:
             self._driver.require_free(session)
             self._driver.require_approved(session)
             session.add(Command, verb=Verb.RESUME, reason=f"step `{session.op.awaited.id}` was approved")
+        driven = await self._driver.drive(session)
+        if driven.queued is not None and self.queue.tidy():
+            driven = await self._driver.drive(driven.session)
+        if driven.queued is not None and driven.session.op.state is State.APPROVED:
+            self.queue.enter(driven.session.op, priority, reason=driven.queued, until=driven.until or "")
+        return driven
+
+    async def take_over(self, operation: str) -> Driven:
+        """Go on with an operation that nobody drives any more, as far as no person has to be asked.
+
+        What was lost is settled by its probe, or because doing it again changes nothing more.
+
+        Raises:
+            TooEarly: something of it may still be running.
+            NothingToSettle: a person must say what happened.
+        """
+        session = self.session(operation)
+        self._require_quiet(session)
+        await self._note_lost(session, goes_on=True)
+        for digest, progress in list(session.op.unknown.items()):
+            step = progress.step
+            again = isinstance(step, CallStep) and step.idempotent and progress.phase is Phase.DO
+            if probe_of(session.op, progress) is None and again:
+                words = "nobody knows; it is taken as not done, because doing it again changes nothing more"
+                session.add(Reconciliation, ENGINE, attempt=digest, happened=False, reason=words)
+            else:
+                await self._by_probe(session, digest, progress)
+        self._go_on(session)
         return await self._driver.drive(session)
+
+    def _go_on(self, session: Session) -> None:
+        """Resume what paused only because something was lost, and that is settled now."""
+        op = session.op
+        if op.state is State.PAUSED and not (op.unknown or op.pause_asked or op.cancel_asked):
+            session.add(Command, verb=Verb.RESUME, reason="what was lost is settled")
 
     async def command(self, operation: str, verb: Verb, by: Principal, reason: str | None) -> Driven:
         """Record `verb`; then drive on where it leads to work.
@@ -77,9 +122,7 @@ class Lifecycle:
         session.add(Command, by, verb=verb, reason=reason)
         if verb in (Verb.RETRY, Verb.UNDO):
             # The locks went back with the receipt; what changes the targets again takes them again.
-            session.attached.locks.extend(
-                Lock(target=name, exclusive=True) for name in changed_targets(session.op.the_plan)
-            )
+            session.attached.locks.extend(locks_of(session.op))
         if self.alive(operation):
             await session.flush()
             return Driven(session=session)
@@ -149,8 +192,11 @@ class Lifecycle:
             probe=sealed.digest,
         )
 
-    async def _note_lost(self, session: Session) -> None:
-        """Write down that attempts of a dead runner have no outcome; reads settle themselves."""
+    async def _note_lost(self, session: Session, *, goes_on: bool = False) -> None:
+        """Write down that attempts of a dead runner have no outcome; reads settle themselves.
+
+        With `goes_on` the work is resumed where only reads were lost.
+        """
         if not session.op.in_flight or self.alive(session.id):
             return
         lost = list(session.op.in_flight.items())
@@ -169,4 +215,6 @@ class Lifecycle:
                 session.add(
                     Reconciliation, ENGINE, attempt=digest, happened=False, reason="a read changes nothing"
                 )
+        if goes_on:
+            self._go_on(session)
         await session.flush()

@@ -48,7 +48,7 @@ DRAFTS_MAX = 256  # Plans kept in memory, a few kilobytes each; a busy instance 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInput:
-    """What somebody asks for, by names and paths. `channel` is the door it came through.
+    """What somebody asks for, by names and paths. `channel` is the door it came through, with its `event`.
 
     `break_glass` is why it cannot wait for what policy usually asks.
     """
@@ -67,6 +67,7 @@ class PlanInput:
     observe: bool | None = None
     catalog: str | None = None
     break_glass: str | None = None
+    event: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +160,7 @@ class Planner:
         if kept is None or kept[0] != data:
             files = {path.name: data}
             kept = self._environments[path] = (data, load_environment(files), environment_snapshot(files))
-            self._contents.remember_schedule(kept[1].digest, kept[1].safety.schedule)
+            self._contents.remember_safety(kept[1].digest, kept[1].safety)
         return kept[1], kept[2]
 
     def environment(self, path: Path) -> Environment:
@@ -193,6 +194,7 @@ class Planner:
             override_window=None,
             observe=False,
             break_glass=None,
+            event=None,
         )
         return read, timedelta(milliseconds=intent.observe_max_age_ms or 0)
 
@@ -299,7 +301,7 @@ class Planner:
             intent=draft.intent,
             target=draft.target,
             mode=draft.mode,
-            origin=Origin(channel=asked.channel),
+            origin=Origin(channel=asked.channel, event=asked.event),
             parameters=draft.parameters,
             sponsor=asked.sponsor or self._sponsor(identity),
             reason=asked.reason or asked.break_glass,

@@ -23,7 +23,7 @@ from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.runner import is_alive
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import TERMINAL
-from rexecop.operations.ports import Clock, Journal, Ledger
+from rexecop.operations.ports import Clock, Journal, Ledger, Row
 from rexecop.proof.canonical import Json
 from rexecop.proof.halts import standing, stopping, words
 from rexecop.proof.preview import preview
@@ -163,20 +163,8 @@ class Reading:
         self, *, state: str | None = None, after: int = 0, limit: int = 100
     ) -> tuple[OperationLine, ...]:
         """Return operations, newest first."""
-        return tuple(
-            OperationLine(
-                operation_id=row.operation,
-                number=number,
-                state=row.state,
-                intent=f"{row.profile}/{row.intent}",
-                target=row.target,
-                mode=row.mode,
-                requester=row.requester,
-                updated=row.updated,
-                waiting=row.waiting,
-            )
-            for number, row in self._store.rows(state=state, after=after, limit=limit)
-        )
+        rows = self._store.rows(state=state, after=after, limit=limit)
+        return tuple(operation_line(number, row) for number, row in rows)
 
     def reviews(self) -> tuple[ReviewView, ...]:
         """Return every review that is due, of the newest operation first."""
@@ -206,6 +194,21 @@ class Reading:
         """Return the plan as its approvers see and sign it."""
         op = self.operation(operation)
         return preview(op.sealed_intent, op.sealed_plan)
+
+
+def operation_line(number: int, row: Row) -> OperationLine:
+    """Return an operation as one line of a list."""
+    return OperationLine(
+        operation_id=row.operation,
+        number=number,
+        state=row.state,
+        intent=f"{row.profile}/{row.intent}",
+        target=row.target,
+        mode=row.mode,
+        requester=row.requester,
+        updated=row.updated,
+        waiting=row.waiting,
+    )
 
 
 def _readable(journal: Journal) -> Operation:

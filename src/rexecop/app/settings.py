@@ -31,6 +31,7 @@ FILE_NAME: Final = "rexecop.toml"
 FILE_BYTES_MAX: Final = 64 * 1024  # Every setting written out takes under 2 KiB.
 VALUE_LENGTH_MAX: Final = 4096  # As long as a path may be on Linux.
 PERMIT_SECONDS_MAX: Final = 60  # Bounds what a thawed process can still do with a permit.
+CAPACITY: Final = 100  # As many as one machine drives without any of them noticing the others.
 RECONCILE_MARGIN_MS_MAX: Final = 600_000  # Ten minutes: longer is an operator's decision, not a margin.
 
 
@@ -90,6 +91,7 @@ class Settings:
     target: str | None
     permit_seconds: int
     reconcile_margin_ms: int
+    capacity: int = CAPACITY
     kernel_guard_key: str | None = field(default=None, repr=False)
 
 
@@ -218,6 +220,17 @@ SETTINGS: Final = (
         meaning="how long after permit and call have run out an unknown outcome may be settled",
     ),
     Setting(
+        name="capacity",
+        flag=None,
+        env="REXECOP_CAPACITY",
+        kind=Kind.INTEGER,
+        project=False,
+        default=CAPACITY,
+        low=1,
+        high=10_000,
+        meaning="how many operations of the root run at one time; others wait in the queue",
+    ),
+    Setting(
         name="kernel_guard_key",
         flag=None,
         env="REXECOP_KERNEL_GUARD_KEY",
@@ -265,6 +278,7 @@ def load_settings(flags: Mapping[str, Value], environ: Mapping[str, str], cwd: P
         target=_text(found.get("target")),
         permit_seconds=int(found["permit_seconds"]),
         reconcile_margin_ms=int(found["reconcile_margin_ms"]),
+        capacity=int(found["capacity"]),
         kernel_guard_key=_text(found.get("kernel_guard_key")),
     )
 

@@ -23,7 +23,7 @@ class Entry:
 
     @property
     def module(self) -> str:
-        return f"rexecop.cli.commands.{self.name}"
+        return f"rexecop.cli.commands.{self.name.replace('-', '_')}"
 
 
 def _entry(name: str, group: str, summary: str, example: str) -> Entry:
@@ -97,6 +97,17 @@ ENTRIES: Final = (
         "stop every further permit, until it is lifted",
         "rexecop halt --scope target:db-1 --reason 'odd writes'",
     ),
+    _entry("queue", MORE, "who waits to be started, for what; drain", "rexecop queue"),
+    _entry("locks", MORE, "which targets are locked, by which operations", "rexecop locks"),
+    _entry("worker", MORE, "start what may start, go on with what was left", "rexecop worker run --once"),
+    _entry("runtime", MORE, "workers, capacity, what runs and waits", "rexecop runtime status"),
+    _entry(
+        "trigger",
+        MORE,
+        "ask for a plan from a script, by flags or as JSON",
+        "rexecop trigger --intent show_greeting --target localhost",
+    ),
+    _entry("dead-letter", MORE, "triggers that could not be planned", "rexecop dead-letter list"),
     _entry("windows", MORE, "when changes may run, now and this week", "rexecop windows"),
     _entry("pause", MORE, "stop before the next step", "rexecop pause @ --reason 'wait for the day shift'"),
     _entry("resume", MORE, "go on with a paused operation", "rexecop resume @"),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from rexecop.engines.session import Session
 from rexecop.governance.obligations import duration_in_words
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
-from rexecop.operations.ports import Lock, Signature, Store
+from rexecop.operations.ports import Signature, Store
 from rexecop.operations.profile_model import Profile
+from rexecop.operations.queue import locks_of, touched
 from rexecop.operations.validation import Facts, evaluate, gather
 from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
 from rexecop.proof.egress import within
@@ -22,7 +24,7 @@ from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
 from rexecop.proof.signer import Signer
-from rexecop.proof.vocabulary import Effect, Ended, State
+from rexecop.proof.vocabulary import Ended, State
 
 
 def close(session: Session, signer: Signer, *, told: ObligationMet | None = None) -> None:
@@ -48,23 +50,13 @@ def close(session: Session, signer: Signer, *, told: ObligationMet | None = None
     session.attached.signatures.append(
         Signature(digest=sealed.digest, form="dsse", data=record_envelope(sealed, signer))
     )
-    if op.plan is not None:
-        session.attached.locks.extend(
-            Lock(target=target, exclusive=True, release=True) for target in changed_targets(op.the_plan)
-        )
+    if op.leaves:
+        session.attached.locks.extend(replace(lock, release=True) for lock in locks_of(op))
 
 
 def changed_targets(plan: Plan) -> tuple[str, ...]:
     """Return the targets `plan` changes, in the one order locks are taken in."""
-    return tuple(
-        sorted(
-            {
-                step.target
-                for step in plan.steps
-                if isinstance(step, CallStep) and step.call.effect is not Effect.READ
-            }
-        )
-    )
+    return tuple(sorted(target for target, changes in touched(plan).items() if changes))
 
 
 def outcomes(op: Operation) -> list[Outcome]:

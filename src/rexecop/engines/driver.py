@@ -57,8 +57,9 @@ from rexecop.operations.next import (
     next_effect,
 )
 from rexecop.operations.normalize import run_normalizer
-from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store, standing_use
+from rexecop.operations.ports import Claim, Clock, Ids, Lease, Store, standing_use
 from rexecop.operations.profile_model import Profile
+from rexecop.operations.queue import locks_of, slots_of
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
@@ -117,6 +118,10 @@ class Contents(Protocol):
         """Return the windows and freezes of the environment pinned under `environment`."""
         ...
 
+    def concurrent_max(self, environment: Digest) -> int | None:
+        """Return how many changing operations that environment lets run at one time, None for any."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
@@ -136,6 +141,7 @@ class World:
     opinions: Opinions | None = None  # None: nobody outside is asked.
     notices: Notices | None = None  # None: nobody is told anything.
     observe: Observe | None = None  # Without it no change that rests on pinned facts is made.
+    capacity: int | None = None  # How many operations run at one time; None for any number.
 
     @property
     def signer(self) -> Signer:
@@ -145,16 +151,21 @@ class World:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driven:
-    """How far a drive came; `queued` says why the operation could not be started yet."""
+    """How far a drive came; `queued` says why the operation could not start yet, `until` for how long."""
 
     session: Session
     queued: str | None = None
+    until: str | None = None
 
 
 class Driver:
-    """Drives operations of one instance in this process; `caller` makes their calls."""
+    """Drives operations of one instance in this process; `caller` makes their calls.
+
+    Once it is `leaving`, every drive ends before its next call: whoever comes next goes on from there.
+    """
 
     def __init__(self, world: World, caller: type[Caller] = Caller) -> None:
+        self.leaving = False
         self._world = world
         self._caller = caller
         self._driving: set[str] = set()
@@ -177,7 +188,7 @@ class Driver:
             drive = _Drive(self._world, session, self._caller)
             drive.take_lease()
             try:
-                return await drive.run()
+                return await drive.run(lambda: self.leaving)
             finally:
                 drive.give_lease_back()
 
@@ -269,7 +280,8 @@ class _Drive:
             # Its runner is provably gone, or is this one: nobody else acts under that fence.
             self._world.store.release(old)
         fence = 1 if old is None else old.fence + 1
-        session.hold(Lease(operation=session.id, runner=self._world.runner, fence=fence, expires=now + LEASE))
+        lease = Lease(operation=session.id, runner=self._world.runner, fence=fence, expires=now + LEASE)
+        session.hold(lease, slots_of(session.op, self._world.capacity, self._world.contents.concurrent_max))
 
     def give_lease_back(self) -> None:
         """Give the lease back where the last flush did not."""
@@ -292,14 +304,16 @@ class _Drive:
 
     # --- the loop ---
 
-    async def run(self) -> Driven:
-        """Perform effects until nothing is next."""
+    async def run(self, leaving: Callable[[], bool]) -> Driven:
+        """Perform effects until nothing is next, or until it is to leave before a call."""
         session = self._session
         if session.op.ticket is not None:
             require_fits(session.op.ticket, session.op.sealed_plan)
         try:
             while True:
                 effect = next_effect(session.op)
+                if isinstance(effect, Mint | Make) and leaving():
+                    effect = Park()
                 try:
                     if not isinstance(effect, Park):
                         await self._perform(effect)
@@ -307,7 +321,7 @@ class _Drive:
                         return Driven(session=session)
                 except NotNow as wait:
                     if await self._set_aside(wait):
-                        return Driven(session=session, queued=wait.message)
+                        return Driven(session=session, queued=wait.message, until=_until(wait))
                 except ClaimTaken as taken:
                     if taken.facts.get("space") != BUDGETS or not session.stored:
                         raise
@@ -316,7 +330,7 @@ class _Drive:
             if not session.stored:
                 raise
             session.reload()
-            return Driven(session=session, queued=held.message)
+            return Driven(session=session, queued=held.message, until=_until(held))
         except LeaseHeld as held:
             raise RunnerBusy(f"operation `{session.id}` is being driven by another process") from held
         except (StoreUnavailable, StoreUncertain):
@@ -393,7 +407,8 @@ class _Drive:
             record_decision(session, self._asked, answer)
             return
         if op.terms.not_before is not None and now < op.terms.not_before:
-            raise WindowClosed(f"it may start from {format_time(op.terms.not_before)} on")
+            opens = format_time(op.terms.not_before)
+            raise WindowClosed(f"it may start from {opens} on", until=opens)
         uses = next_uses(self._world.store, self._world.clock, op, now)
         try:
             ticket = self._ticket(answer, uses)
@@ -407,9 +422,7 @@ class _Drive:
         # A plan is begun once, and each ticket continued once.
         session.attached.claims.append(Claim(space="ticket", key=str((before or op.sealed_plan).digest)))
         session.attached.claims.extend(claims(uses))
-        session.attached.locks.extend(
-            Lock(target=name, exclusive=True) for name in changed_targets(op.the_plan)
-        )
+        session.attached.locks.extend(locks_of(op))
 
     def _ticket(self, answer: Answer, uses: tuple[BudgetUse, ...]) -> Ticket:
         session, op, authority = self._session, self._session.op, self._world.authority
@@ -572,6 +585,11 @@ class _Drive:
 
 def _changes(op: Operation) -> bool:
     return op.the_intent.mode not in READ_MODES and bool(changed_targets(op.the_plan))
+
+
+def _until(wait: RexecopError) -> str | None:
+    found = wait.facts.get("until")
+    return found if isinstance(found, str) else None
 
 
 def _shown(op: Operation) -> Digest:

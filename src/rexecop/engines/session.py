@@ -23,6 +23,7 @@ from rexecop.operations.ports import (
     Lock,
     PinnedInput,
     Signature,
+    Slot,
     Store,
     TargetHead,
 )
@@ -58,6 +59,7 @@ class Session:
         self.op = op or Operation(id=operation)
         self.lease: Lease | None = None
         self._new_lease: Lease | None = None
+        self._slots: tuple[Slot, ...] = ()
         self.pending: list[Sealed] = []
         self.attached = _Attached()
 
@@ -125,9 +127,9 @@ class Session:
         self.pending.append(sealed)
         return sealed
 
-    def hold(self, lease: Lease) -> None:
-        """Take `lease` with the next flush."""
-        self._new_lease = lease
+    def hold(self, lease: Lease, slots: tuple[Slot, ...] = ()) -> None:
+        """Take `lease`, and `slots` with it, with the next flush."""
+        self._new_lease, self._slots = lease, slots
 
     @property
     def fence(self) -> int:
@@ -157,6 +159,7 @@ class Session:
             locks=tuple(self.attached.locks),
             heads=tuple(self.attached.heads),
             lease=self._new_lease,
+            slots=self._slots if self._new_lease is not None else (),
             release=release,
             after_change=self.attached.after_change,
             beside=self.attached.beside,

@@ -145,8 +145,12 @@ class ConnectorConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Safety:
-    """Limits the operator sets on all operations of the environment."""
+    """Limits the operator sets on all operations of the environment.
 
+    `concurrent_max` is how many that may change something run at one time; None for as many as may at all.
+    """
+
+    concurrent_max: int | None
     default_mode: Mode
     schedule: Schedule
 
@@ -377,9 +381,11 @@ def _safety(node: Node, environment: str) -> Safety:
         "default_mode max_concurrent_operations target_lock_enabled maintenance_windows freezes "
         "override apply_requires_govengine secrets_source"
     )
-    fields.integer("max_concurrent_operations", 1, 1, 10_000)
+    limited = fields.get("max_concurrent_operations") is not None
+    limit = fields.integer("max_concurrent_operations", 1, 1, 10_000)
     fields.boolean("target_lock_enabled")
     return Safety(
+        concurrent_max=limit if limited else None,
         default_mode=fields.one_of("default_mode", Mode, Mode.DRY_RUN),
         schedule=Schedule(
             source=f"environment `{environment}`",

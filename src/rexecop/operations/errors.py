@@ -19,7 +19,7 @@ RexecopError
     ├── OperationUnknown
     ├── IllegalMove                  an event that has no place in the state's table
     └── StoreError                   the only errors that cross the store's port
-        ├── AppendConflict  ClaimTaken  LockHeld  LeaseHeld
+        ├── AppendConflict  ClaimTaken  LockHeld (CapacityFull)  LeaseHeld
         ├── StoreUnavailable             nothing was written
         ├── StoreUncertain               it may have been written; stop appending
         └── InputMissing                 pinned bytes are not there, or are others
@@ -218,6 +218,12 @@ class LockHeld(StoreError):
     """Another operation holds a lock on the target."""
 
     code = "lock-held"
+
+
+class CapacityFull(LockHeld):
+    """As many operations run as may at one time."""
+
+    code = "capacity-full"
 
 
 class LeaseHeld(StoreError):

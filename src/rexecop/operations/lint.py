@@ -207,7 +207,7 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
         connectors={name: _connector(spec, secrets) for name, spec in profile.connectors.items()},
         values=dict.fromkeys(_names(profile, "env"), FOLDER)
         | dict.fromkeys(_names(profile, "env", _hosts_of), WORD),
-        safety=Safety(default_mode=Mode.DRY_RUN, schedule=Schedule(source="")),
+        safety=Safety(concurrent_max=None, default_mode=Mode.DRY_RUN, schedule=Schedule(source="")),
     )
     context = Context(
         mode=Mode.DRY_RUN,

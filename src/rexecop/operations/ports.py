@@ -149,6 +149,27 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A place among the operations driven at one time, of which there are `limit`.
+
+    With `environment` only those that may change something in it count.
+    """
+
+    environment: str | None
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A lock that stands on `target`, and the short number of the operation that holds it."""
+
+    target: str
+    operation: str
+    number: int
+    exclusive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetHead:
     """The last change attempt on a target: its dense number from 1, and its digest."""
 
@@ -166,7 +187,8 @@ class Batch:
     `lease` becomes the operation's lease in the same transaction, if the stored one is
     of the same runner and fence (a renewal), or has `fence - 1` (0 when there never was
     one) and was released or expired before the first record's `at`; else `LeaseHeld`.
-    `release` gives the lease back in the same transaction.
+    `release` gives the lease back in the same transaction. With the lease it takes its `slots`:
+    each must have room among the leases that are neither given back nor expired then.
     `heads` advance the per-target chain of change attempts: `n` must follow the stored one,
     and the attempt be among `records`. `after_change`, when given, must still be the leaf of
     the newest change (-1 for none). `beside` is another chain that what the records rest on
@@ -186,6 +208,7 @@ class Batch:
     locks: tuple[Lock, ...] = ()
     heads: tuple[TargetHead, ...] = ()
     lease: Lease | None = None
+    slots: tuple[Slot, ...] = ()
     release: bool = False
     after_change: int | None = None
     beside: tuple[str, int] | None = None
@@ -293,6 +316,26 @@ class Ledger(Protocol):
         """Return the operations that hold a lock on `target`."""
         ...
 
+    def locks(self) -> Sequence[Held]:
+        """Return every lock that stands, by target."""
+        ...
+
+    def row(self, operation: str) -> tuple[int, Row]:
+        """Return the short number and the row of `operation`.
+
+        Raises:
+            OperationUnknown: there is none.
+        """
+        ...
+
+    def under_way(self) -> Sequence[tuple[int, Row, Lease | None]]:
+        """Return number, row and lease of every operation that began and has not ended, oldest first."""
+        ...
+
+    def posted(self, kind: str) -> Sequence[tuple[str, bytes]]:
+        """Return (name, body) of all that stands on the board under `kind`, by name."""
+        ...
+
     def verify_log(self, *, held: Sequence[Checkpoint] = (), log_keys: LogKeys | None = None) -> LogReport:
         """Recompute the log from its bytes, up to the first thing wrong.
 
@@ -319,6 +362,7 @@ class Store(Ledger, Protocol):
             AppendConflict: the operation has another number of records, the fence is old, or
                 a target head does not follow. LeaseHeld: another live runner drives it.
             ClaimTaken: a claim was used already. LockHeld: another operation holds a target.
+            CapacityFull: a slot has no room.
             StoreUnavailable: the ledger cannot be written. StoreUncertain: see above.
         """
         ...
@@ -329,4 +373,12 @@ class Store(Ledger, Protocol):
 
     def release(self, lease: Lease) -> None:
         """Give the lease back; a lease that was lost already is left alone."""
+        ...
+
+    def post(self, kind: str, name: str, body: bytes | None) -> None:
+        """Let `body` be all that stands on the board under `kind` and `name`; None takes it down.
+
+        The board holds what processes tell each other, such as who waits and who works. It is durable,
+        and never evidence.
+        """
         ...

@@ -8,8 +8,15 @@ from typing import Final
 
 import apsw
 
-from rexecop.operations.errors import AppendConflict, ClaimTaken, LeaseHeld, LockHeld, StoreError
-from rexecop.operations.ports import Appended, Batch, Blob, Claim, Lease, Lock, TargetHead
+from rexecop.operations.errors import (
+    AppendConflict,
+    CapacityFull,
+    ClaimTaken,
+    LeaseHeld,
+    LockHeld,
+    StoreError,
+)
+from rexecop.operations.ports import Appended, Batch, Blob, Claim, Lease, Lock, Slot, TargetHead
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import CLOCK_TOLERANCE, unseal
 from rexecop.proof.errors import ProofError
@@ -211,6 +218,8 @@ class Applier:
         if batch.lease is not None:
             at = batch.records[0].record.at if batch.records else None
             self._take(number, stored, batch.lease, at)
+            for slot in batch.slots:
+                self._require_room(number, slot, at)
         if batch.release:
             self.connection.execute("UPDATE leases SET expires=? WHERE op=?", (RELEASED, number))
 
@@ -223,6 +232,21 @@ class Applier:
             what = f"operation `{lease.operation}` is driven by `{holder}`"
             raise LeaseHeld(what, operation=lease.operation, runner=holder)
         self.save_lease(number, lease)
+
+    def _require_room(self, number: int, slot: Slot, at: datetime | None) -> None:
+        """Return only if fewer others than the slot's limit are driven."""
+        others = "SELECT count(*) FROM leases"
+        if slot.environment is not None:
+            others += " JOIN operations ON number=op AND environment=? AND mode IN ('apply', 'recovery')"
+        values = () if slot.environment is None else (slot.environment,)
+        now = RELEASED if at is None else pack_time(at)
+        row = self.connection.execute(
+            f"{others} WHERE expires>0 AND expires>? AND op<>?", (*values, now, number)
+        )
+        driven = int(next(row)[0])
+        if driven >= slot.limit:
+            where = "" if slot.environment is None else f" in environment `{slot.environment}`"
+            raise CapacityFull(f"no room: {driven} of {slot.limit} run{where}", limit=slot.limit)
 
     def save_lease(self, number: int, lease: Lease) -> None:
         """Make `lease` the one in force."""

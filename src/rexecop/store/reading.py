@@ -14,6 +14,7 @@ from rexecop.operations.ports import (
     Blob,
     Claim,
     Damaged,
+    Held,
     Journal,
     Lease,
     Row,
@@ -36,9 +37,8 @@ from rexecop.store.packing import (
     unpack_body,
     unpack_digest,
     unpack_operation,
-    unpack_time,
 )
-from rexecop.store.rows import changed_in, rows_in
+from rexecop.store.rows import changed_in, lease_of, row_in, rows_in, under_way_in
 from rexecop.store.schema import CHUNKS_MAX
 
 OPENED_MAX: Final = 4096  # Some hundred operations: those that are being worked on.
@@ -274,10 +274,38 @@ class Reading(Log):
             )
             return [unpack_operation(key) for (key,) in found]
 
-    def locks(self) -> Sequence[tuple[str, int]]:
-        """Return every target that is locked, with the short number of each operation that holds a lock."""
+    def locks(self) -> Sequence[Held]:
+        """Return every lock that stands, by target and operation."""
         with self._readers.borrow() as connection:
-            return [*connection.execute("SELECT target, op FROM locks ORDER BY target, op")]
+            found = connection.execute(
+                "SELECT locks.target, id, op, exclusive FROM locks JOIN operations ON number=op"
+                " ORDER BY locks.target, op"
+            )
+            return [
+                Held(target=target, operation=unpack_operation(key), number=op, exclusive=bool(alone))
+                for target, key, op, alone in found
+            ]
+
+    def row(self, operation: str) -> tuple[int, Row]:
+        """Return the short number and the row of `operation`, or raise OperationUnknown."""
+        with self._readers.borrow() as connection:
+            number = _require_number(connection, operation)
+            row = row_in(connection, number)
+        if row is None:
+            raise OperationUnknown(f"`{operation[:NAME_MAX]}` has no row", operation=operation[:NAME_MAX])
+        return number, row
+
+    def under_way(self) -> Sequence[tuple[int, Row, Lease | None]]:
+        """Return number, row and lease of every operation that began and has not ended, oldest first."""
+        with self._readers.borrow() as connection:
+            return under_way_in(connection)
+
+    def posted(self, kind: str) -> Sequence[tuple[str, bytes]]:
+        """Return (name, body) of all that stands on the board under `kind`, by name."""
+        with self._readers.borrow() as connection:
+            return list(
+                connection.execute("SELECT name, body FROM board WHERE kind=? ORDER BY name", (kind,))
+            )
 
     @property
     def instance_id(self) -> str:
@@ -309,9 +337,7 @@ def number_in(connection: apsw.Connection, key: Packed) -> int | None:
 def lease_in(connection: apsw.Connection, operation: str, number: int | None) -> Lease | None:
     """Return the lease of `operation`, which has this number, or None."""
     row = connection.execute("SELECT runner, fence, expires FROM leases WHERE op=?", (number,)).fetchone()
-    if row is None:
-        return None
-    return Lease(operation=operation, runner=row[0], fence=row[1], expires=unpack_time(row[2]))
+    return lease_of(operation, row)
 
 
 def journal_in(connection: apsw.Connection, operation: str, opened: OpenedRecords) -> Journal:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
 import apsw
 
-from rexecop.operations.ports import Row
+from rexecop.operations.ports import Lease, Row
 from rexecop.proof.merkle import HASH_BYTES
 from rexecop.store.errors import StoreDamaged
 from rexecop.store.packing import pack_digest, pack_time, unpack_digest, unpack_operation, unpack_time
+from rexecop.store.schema import UNDER_WAY
 
 ROWS_MAX: Final = 1000  # One page of a listing.
 
@@ -53,6 +55,27 @@ def changed_in(connection: apsw.Connection, moment: datetime, limit: int) -> Seq
         if row is not None:
             found.append((str(target), row))
     return found
+
+
+def under_way_in(connection: apsw.Connection) -> Sequence[tuple[int, Row, Lease | None]]:
+    """Return number, row and lease of every operation that began and has not ended, oldest first."""
+    found = connection.execute(
+        f"{_ROW.replace('FROM', ', runner, fence, expires FROM')} LEFT JOIN leases ON op=number"
+        f" WHERE {UNDER_WAY} ORDER BY number"
+    )
+    rows: list[tuple[int, Row, Lease | None]] = []
+    for row in found:
+        with suppress(StoreDamaged):  # One that is damaged hides no other.
+            rows.append((row[0], here := _row(row[:14]), lease_of(here.operation, row[14:])))
+    return rows
+
+
+def lease_of(operation: str, row: tuple[object, ...] | None) -> Lease | None:
+    """Return the lease of `operation` that `row` (runner, fence, expires) is; None without a runner."""
+    if row is None or row[0] is None:
+        return None
+    ends = unpack_time(_int(row[2]))
+    return Lease(operation=operation, runner=str(row[0]), fence=_int(row[1]), expires=ends)
 
 
 def row_in(connection: apsw.Connection, number: int) -> Row | None:

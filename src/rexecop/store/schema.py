@@ -10,13 +10,17 @@ from __future__ import annotations
 from typing import Final
 
 APPLICATION_ID: Final = 0x52784F70  # "RxOp", in the header of every SQLite file of ours.
-VERSION: Final = 2
-VERSION_MIN: Final = 2  # Schema 1 was never released.
+VERSION: Final = 3
+VERSION_MIN: Final = 3  # Those before it were never released.
 PAGE_BYTES: Final = 4096  # The unit disks write; larger pages make every small commit longer.
 CHUNK_BYTES: Final = 256 * 1024  # Output is kept in pieces of this size.
 CHUNKS_MAX: Final = 4096  # Pieces of one blob: a place is blob * CHUNKS_MAX + piece.
 
-TABLES: Final = """
+UNDER_WAY: Final = (
+    "state IN ('running', 'paused', 'resuming', 'retrying', 'validating', 'indeterminate', 'undoing')"
+)
+
+_TABLES: Final = """
 CREATE TABLE meta(
   name TEXT PRIMARY KEY NOT NULL, value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -52,6 +56,11 @@ CREATE TABLE locks(
 CREATE TABLE leases(
   op INTEGER PRIMARY KEY, runner TEXT NOT NULL, fence INTEGER NOT NULL, expires INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX live ON leases(expires) WHERE expires>0;
+CREATE INDEX began ON operations(number) WHERE %s;
+CREATE TABLE board(
+  kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY(kind, name)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE changes(
   leaf INTEGER PRIMARY KEY, target TEXT NOT NULL, n INTEGER NOT NULL, attempt BLOB NOT NULL
 ) STRICT;
@@ -60,3 +69,4 @@ CREATE TABLE checkpoints(
   size INTEGER PRIMARY KEY, note BLOB NOT NULL, given INTEGER NOT NULL
 ) STRICT;
 """
+TABLES: Final = _TABLES % UNDER_WAY

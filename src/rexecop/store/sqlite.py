@@ -224,6 +224,18 @@ class SqliteStore(Reading):
         # Lost in a power cut, it expires instead.
         self._writing.run(work, durable=False)
 
+    def post(self, kind: str, name: str, body: bytes | None) -> None:
+        """Let `body` be all that stands on the board under `kind` and `name`; None takes it down."""
+
+        def work(applier: Applier) -> None:
+            applier.connection.execute("DELETE FROM board WHERE kind=? AND name=?", (kind, name))
+            if body is not None:
+                applier.connection.execute(
+                    "INSERT INTO board(kind, name, body) VALUES(?,?,?)", (kind, name, body)
+                )
+
+        self._writing.run(work)
+
     @property
     def _writing(self) -> Writer:
         if self._writer is None:

@@ -1,0 +1,219 @@
+"""Requests for plans that come as JSON: typed, from a file or stdin, or laid into the root's inbox.
+
+A trigger asks, and nothing more: it is the user of the system who lays it down, whatever it says; it
+approves nothing, and policy answers it like anybody's request. What cannot be planned lies in
+`dead-letter`, with the reason, until a person looks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from rexecop.app.errors import DeadLetterUnknown, TriggerRefused
+from rexecop.app.files import read_file, require_private, write_new
+from rexecop.app.instance import Instance
+from rexecop.app.planner import PlanInput
+from rexecop.app.queueing import WAITS
+from rexecop.app.views import OperationView
+from rexecop.operations.errors import StoreUnavailable, StoreUncertain
+from rexecop.proof.canonical import Digest, Json, digest_of, parse_json
+from rexecop.proof.codec import decode, encode, from_json
+from rexecop.proof.errors import ProofError, RexecopError
+from rexecop.proof.vocabulary import Mode
+
+CHANNEL: Final = "trigger"
+BYTES_MAX: Final = 256 * 1024  # As much as a record holds; a request names things, it does not carry them.
+FILES_MAX: Final = 1000  # Taken from the inbox at one look; the others have their turn at the next.
+SEEDS: Final = {"environment": "env", "auto_start": "start", "params": "parameters"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A plan that is asked for; with `start` it is run when it may. `source` only says where it is from."""
+
+    profile: str
+    env: str
+    intent: str
+    target: str
+    mode: str = Mode.DRY_RUN.value
+    parameters: Mapping[str, Json] | None = None
+    reason: str | None = None
+    idempotency_key: str | None = None
+    start: bool = False
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A file that was no request that could be planned, and why."""
+
+    name: str
+    at: datetime
+    code: str
+    message: str
+
+
+def read_request(data: bytes) -> Request:
+    """Return the request that the JSON object `data` is; the words of the seed's triggers are understood.
+
+    Raises:
+        TriggerRefused: it is none, with what is wrong and where.
+    """
+    try:
+        value = parse_json(data, bytes_max=BYTES_MAX)
+        if isinstance(value, dict):
+            for old, new in SEEDS.items():
+                if old in value and new in value:
+                    raise TriggerRefused(f"a trigger says the same by `{old}` and `{new}`")
+                if old in value:
+                    value[new] = value.pop(old)
+        return from_json(Request, value)
+    except ProofError as error:
+        allowed = ", ".join(field.name for field in fields(Request))
+        raise TriggerRefused(
+            f"no trigger: {error.message}; its fields: {allowed}", allowed=allowed
+        ) from error
+
+
+async def trigger(instance: Instance, asked: Request, key: str | None = None) -> OperationView:
+    """Plan what `asked` asks for, and let it be started when it may where it asks that.
+
+    The intent names the digest of the request; `key` makes it one operation where it names no key itself.
+
+    Raises:
+        OperationsError: it is no plan. RequestConflict: its key stands for another request.
+    """
+    view = await instance.plan(
+        PlanInput(
+            profile=asked.profile,
+            env=asked.env,
+            intent=asked.intent,
+            target=asked.target,
+            mode=asked.mode,
+            parameters=asked.parameters,
+            reason=asked.reason,
+            idempotency_key=asked.idempotency_key or key,
+            channel=CHANNEL,
+            event=event_of(asked),
+        )
+    )
+    return instance.enqueue(view.operation_id) if asked.start and view.state in WAITS else view
+
+
+def event_of(asked: Request) -> Digest:
+    """Return the digest of the request, however it was spelled."""
+    return digest_of(encode(asked))
+
+
+class Inbox:
+    """The folder `inbox` of a root, and beside it `dead-letter`."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        root = instance.settings.root
+        self._inbox, self._taken, self._dead = root / "inbox", root / "inbox" / "taken", root / "dead-letter"
+
+    def has_news(self) -> bool:
+        """Return whether a file lies there."""
+        return any(True for _ in self._files(self._inbox)) or any(True for _ in self._files(self._taken))
+
+    async def take(self) -> None:
+        """Plan what every file asks for, each once also where a process dies; bad ones become dead letters.
+
+        Raises:
+            StoreUnavailable, StoreUncertain: the ledger cannot be written; the files stay.
+        """
+        for folder in (self._inbox, self._taken, self._dead):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            require_private(folder)
+        with suppress(BlockingIOError), _alone_in(self._taken):
+            for path in [*self._files(self._inbox)][:FILES_MAX]:
+                # Under the new name it is one operation, however often that is begun.
+                path.rename(self._taken / f"{self._instance.parts.world.ids.nonce()}.{path.name}")
+            for path in [*self._files(self._taken)]:
+                if not self._instance.parts.lifecycle.driver.leaving:
+                    await self._plan(path)
+
+    async def _plan(self, path: Path) -> None:
+        key, _, name = path.name.partition(".")
+        try:
+            require_private(path)
+            await trigger(self._instance, read_request(read_file(path, bytes_max=BYTES_MAX)), f"inbox:{key}")
+        except (StoreUnavailable, StoreUncertain):
+            raise
+        except RexecopError as error:
+            now = self._instance.parts.world.clock.now()
+            letter = DeadLetter(name=name, at=now, code=error.code, message=error.message)
+            write_new(self._dead / f"{key}.reason", encode(letter))
+            path.rename(self._dead / f"{key}.json")
+            return
+        path.unlink()
+
+    @staticmethod
+    def _files(folder: Path) -> Iterator[Path]:
+        """Yield the files in name order; who writes one lays it down under a hidden name first."""
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+        return (folder / name for name in names if name.endswith(".json") and not name.startswith("."))
+
+    # --- dead letters ---
+
+    def dead(self) -> dict[str, DeadLetter]:
+        """Return the dead letters, oldest first, by the name they go by."""
+        found = {}
+        for path in self._files(self._dead):
+            with suppress(ProofError, RexecopError):
+                found[path.stem] = decode(DeadLetter, read_file(path.with_suffix(".reason")))
+        return dict(sorted(found.items(), key=lambda item: item[1].at))
+
+    def text(self, name: str) -> tuple[DeadLetter, str]:
+        """Return a dead letter and what was in its file.
+
+        Raises:
+            DeadLetterUnknown: there is none of that name.
+        """
+        path, letter = self._letter(name)
+        require_private(path)
+        return letter, read_file(path, bytes_max=BYTES_MAX, whole=False).decode("utf-8", "replace")
+
+    def retry(self, name: str) -> DeadLetter:
+        """Lay a dead letter into the inbox again; raises as `text`."""
+        path, letter = self._letter(name)
+        path.rename(self._inbox / f"{path.stem}.json")
+        path.with_suffix(".reason").unlink()
+        return letter
+
+    def drop(self, name: str) -> DeadLetter:
+        """Remove a dead letter for good; raises as `text`."""
+        path, letter = self._letter(name)
+        path.unlink()
+        path.with_suffix(".reason").unlink()
+        return letter
+
+    def _letter(self, name: str) -> tuple[Path, DeadLetter]:
+        found = [key for key in self.dead() if key.startswith(name)] if name else []
+        if len(found) != 1:
+            words = f"{len(found) or 'no'} dead letters begin with `{name:.60}`"
+            raise DeadLetterUnknown(words, next_steps=("rexecop dead-letter list",))
+        return self._dead / f"{found[0]}.json", self.dead()[found[0]]
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Be the only one who works in `folder`; whoever did and died does no more.
+
+    Raises:
+        BlockingIOError: somebody else does.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)

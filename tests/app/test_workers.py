@@ -1,0 +1,195 @@
+"""Workers that die, stand still or are told to go: what they had in hand is done once, by the next."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rexecop.app.clock import SystemClock
+from rexecop.app.worker import Worker, workers_alive
+from rexecop.operations.errors import StoreUncertain
+from rexecop.proof.records.command import Command, Verb
+from rexecop.proof.vocabulary import State
+from tests.app.worker_process import in_hand
+from tests.engines.support import live, op_of
+from tests.sim.plans import change, planned
+from tests.sim.world import ALICE, FlakyStore, House
+
+SECONDS_MAX = 60
+
+
+@contextmanager
+def housed(path: Path) -> Iterator[House]:
+    """Give a ledger of today, for other processes to work on."""
+    house = House(path / "ledger.sqlite")
+    house.clock = SystemClock()  # type: ignore[assignment]
+    live(house)
+    try:
+        yield house
+    finally:
+        house.close()
+
+
+@contextmanager
+def workers(path: Path, *names: str) -> Iterator[None]:
+    """Let there be processes that become workers, each as soon as the file of its name is there."""
+    command = [sys.executable, "-m", "tests.app.worker_process", str(path / "ledger.sqlite"), *names]
+    forking = subprocess.Popen(command, start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(forking.pid, signal.SIGKILL)
+        forking.wait()
+
+
+def send(path: Path, name: str, number: signal.Signals) -> None:
+    os.kill(int((path / f"{name}.pid").read_text()), number)
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS_MAX
+    while not true():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.01)
+
+
+def enter(house: House, *operations: str) -> None:
+    for operation in operations:
+        house.lifecycle.queue.enter(op_of(house, operation))
+
+
+def effects(path: Path) -> list[str]:
+    return (path / "effects").read_text().splitlines()
+
+
+def test_what_a_killed_and_a_frozen_worker_had_in_hand_is_done_once_by_the_next(tmp_path: Path) -> None:
+    async def plan(house: House) -> list[str]:
+        before = await planned(house, change("before", target="a"), change("next", target="a"))
+        after = await planned(house, change("after", target="b"))
+        frozen = await planned(house, change("frozen", target="c"), change("last", target="c"))
+        paused = await planned(house, change("never", target="d"))
+        return [before, after, frozen, paused]
+
+    async def pause(house: House, operation: str) -> None:
+        session = house.session(operation)
+        session.add(Command, ALICE, verb=Verb.CANCEL, reason="not needed")
+        await session.flush()
+
+    with workers(tmp_path, "first", "still", "second"), housed(tmp_path) as house:
+        before, after, frozen, cancelled = asyncio.run(plan(house))
+        enter(house, before, after, cancelled)
+        asyncio.run(pause(house, cancelled))
+        for name in ("hold-before", "stay-after", "hold-frozen"):
+            (tmp_path / name).touch()
+        (tmp_path / "first").touch()
+        until(lambda: (tmp_path / "waits-before").exists() and (tmp_path / "waits-after").exists())
+        send(tmp_path, "first", signal.SIGKILL)
+        enter(house, frozen)
+        (tmp_path / "still").touch()
+        until((tmp_path / "waits-frozen").exists)
+        send(tmp_path, "still", signal.SIGSTOP)
+        for name in ("hold-before", "stay-after", "hold-frozen"):
+            (tmp_path / name).unlink()
+        (tmp_path / "second").touch()
+        until(lambda: all(op_of(house, one).state is State.COMPLETED for one in (before, after, frozen)))
+        send(tmp_path, "still", signal.SIGCONT)
+        for name in ("still", "second"):
+            send(tmp_path, name, signal.SIGTERM)
+        for name in ("still", "second"):
+            until((tmp_path / f"{name}.status").exists)
+            assert (tmp_path / f"{name}.status").read_text() == "0"
+
+        done = [f"{before} before", f"{before} next", f"{after} after", f"{frozen} frozen", f"{frozen} last"]
+        assert sorted(effects(tmp_path)) == sorted(done)
+        assert house.store.posted("queue") == [] and house.store.posted("worker") == []
+        assert house.store.locks() == []
+
+
+def test_a_worker_that_is_told_to_go_ends_its_calls_and_leaves_the_rest_waiting(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        stop, instance = asyncio.Event(), in_hand(house.store, tmp_path)
+        long = await planned(house, change("one", target="a"), change("two", target="a"))
+        blocked = await planned(house, change("three", target="a"))
+        enter(house, long, blocked)
+        (tmp_path / "hold-one").touch()
+        working = asyncio.ensure_future(Worker(instance, poll_seconds=0.05).run(stop))
+        while not (tmp_path / "waits-one").exists():
+            await asyncio.sleep(0.01)
+        assert [one.pid for one in workers_alive(instance)] == [os.getpid()]
+        stop.set()
+        while not instance.parts.lifecycle.driver.leaving:
+            await asyncio.sleep(0.01)
+        (tmp_path / "hold-one").unlink()
+
+        assert await asyncio.wait_for(working, SECONDS_MAX) == 1
+        assert effects(tmp_path) == [f"{long} one"]
+        assert (op_of(house, long).state, op_of(house, blocked).state) == (State.RUNNING, State.APPROVED)
+        assert blocked in [name for name, _ in house.store.posted("queue")]
+
+        next_one = Worker(in_hand(house.store, tmp_path), once=True, poll_seconds=0.05)
+        await asyncio.wait_for(next_one.run(asyncio.Event()), SECONDS_MAX)
+        assert effects(tmp_path) == [f"{long} one", f"{long} two", f"{blocked} three"]
+
+    with housed(tmp_path) as house:
+        asyncio.run(asyncio.wait_for(story(house), SECONDS_MAX))
+
+
+def test_a_worker_drives_several_abreast_and_keeps_a_call_that_outlives_its_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import timedelta
+
+    from rexecop.engines import caller, driver
+
+    monkeypatch.setattr(driver, "LEASE", timedelta(seconds=0.15))
+    monkeypatch.setattr(caller, "RENEW_SECONDS", 0.04)
+
+    async def story(house: House) -> None:
+        many = [await planned(house, change(f"s{n}", target=f"t{n}")) for n in range(3)]
+        enter(house, *many)
+        for n in range(3):
+            (tmp_path / f"hold-s{n}").touch()
+        instance = in_hand(house.store, tmp_path)
+        working = asyncio.ensure_future(Worker(instance, once=True).run(asyncio.Event()))
+        while not all((tmp_path / f"waits-s{n}").exists() for n in range(3)):
+            await asyncio.sleep(0.01)
+        first = [house.store.lease(one) for one in many]
+        assert all(first)
+        while any(house.store.lease(one).expires <= old.expires + driver.LEASE  # type: ignore[union-attr]
+                  for one, old in zip(many, first, strict=True)):  # fmt: skip
+            await asyncio.sleep(0.01)
+        for n in range(3):
+            (tmp_path / f"hold-s{n}").unlink()
+        await asyncio.wait_for(working, SECONDS_MAX)
+
+        assert [op_of(house, one).state for one in many] == [State.COMPLETED] * 3
+        assert len(effects(tmp_path)) == 3
+
+    with housed(tmp_path) as house:
+        asyncio.run(asyncio.wait_for(story(house), SECONDS_MAX))
+
+
+def test_once_a_flush_failed_a_worker_changes_nothing_more(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        one, two = await planned(house, change("one")), await planned(house, change("two"))
+        enter(house, one, two)
+        faults = iter(["persisted anyway"])
+        house.store.fault = lambda: next(faults, "")
+
+        with pytest.raises(StoreUncertain):
+            await Worker(in_hand(house.store, tmp_path), poll_seconds=0.05).run(asyncio.Event())
+
+        assert not (tmp_path / "effects").exists()
+
+    with housed(tmp_path) as house:
+        assert isinstance(house.store, FlakyStore)
+        asyncio.run(asyncio.wait_for(story(house), SECONDS_MAX))
