@@ -59,7 +59,7 @@ from rexecop.proof.codec import encode
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.records.command import Verb
 from rexecop.proof.vocabulary import Role, Verdict
-from rexecop.store.sqlite import SqliteStore
+from rexecop.store.ledger import LedgerStore
 
 
 class Closing(Protocol):
@@ -75,7 +75,7 @@ class Parts:
     """What an instance is put together from; `build` is the only maker."""
 
     settings: Settings
-    store: SqliteStore
+    store: LedgerStore
     world: World
     authority: RootAuthority
     keyring: Keyring
@@ -92,7 +92,7 @@ class Parts:
     sinks: Sinks
     doctor: Doctor
     halting: Halting
-    ledger: SqliteStore
+    ledger: LedgerStore
     closing: tuple[Closing, ...]
 
 

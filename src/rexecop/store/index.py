@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from rexecop.operations.ports import Journal, Row
 from rexecop.proof.errors import RexecopError
 from rexecop.store.apply import Applier
-from rexecop.store.connection import Readers
+from rexecop.store.database import Readers
 from rexecop.store.packing import unpack_operation
 from rexecop.store.reading import OpenedRecords, journal_in
 from rexecop.store.rows import row_in, save_row

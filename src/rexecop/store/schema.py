@@ -60,3 +60,18 @@ CREATE TABLE checkpoints(
   size INTEGER PRIMARY KEY, note BLOB NOT NULL, given INTEGER NOT NULL
 ) STRICT;
 """
+
+TABLE_NAMES: Final = (
+    "meta",
+    "operations",
+    "records",
+    "claims",
+    "signatures",
+    "inputs",
+    "blobs",
+    "chunks",
+    "locks",
+    "leases",
+    "changes",
+    "checkpoints",
+)
