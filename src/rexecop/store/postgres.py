@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,7 +127,7 @@ class PostgresStore(LedgerStore):
         try:
             return await super().append(batch)
         except LogBehind:
-            self.settle()
+            await asyncio.to_thread(self.settle)
             return await super().append(batch)
 
     def append_sync(self, batch: Batch) -> Appended:
@@ -145,6 +146,8 @@ class PostgresStore(LedgerStore):
         while True:
             self._integrator.run()
             if self._integrator.is_elected:
+                if self._checkpointer is None:
+                    self._integrator.resign()  # Nobody here would come back to it.
                 return
             with self._readers.borrow() as connection:
                 row = connection.execute(_WAITING, (newest,)).fetchone()

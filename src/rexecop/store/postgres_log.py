@@ -20,7 +20,7 @@ from rexecop.store.log import nodes_in, size_in
 from rexecop.store.postgres_apply import INTEGRATOR
 from rexecop.store.postgres_connection import Server, ServerConnection, open_connection, translate
 
-POLL_SECONDS: Final = 0.03  # How soon records of other processes are looked for.
+POLL_SECONDS: Final = 0.05  # How soon records of other processes are looked for.
 STAND_SECONDS: Final = 1.0  # How soon one that was not elected stands again.
 PAGE_RECORDS: Final = 2000  # One transaction's worth.
 
@@ -86,9 +86,20 @@ class Integrator:
                 self._connection.execute(_HOLDER, (space, INTEGRATOR))
 
     def close(self) -> None:
-        """Let somebody else be elected."""
+        """Let somebody else be elected, and hang up."""
+        self.resign()
         with self._turn:
             self._hang_up()
+
+    def resign(self) -> None:
+        """Let somebody else be elected, at once."""
+        with self._turn:
+            if self._elected and self._connection is not None:
+                self._elected = False
+                try:
+                    self._connection.script("SELECT pg_advisory_unlock_all()")
+                except psycopg.Error:
+                    self._hang_up()
 
     def _is_elected(self) -> bool:
         if self._connection is None or not self._connection.is_alive():

@@ -75,14 +75,17 @@ def parse_storage(value: str | None) -> Storage:
 
 def _postgres(value: str) -> Storage:
     """Return what `value` says, without the fields that are ours."""
-    parts = urlsplit(value)
-    fields = parse_qsl(parts.query, keep_blank_values=True)
+    try:
+        parts = urlsplit(value)
+        fields = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError as error:
+        raise StorageRefused("the storage URL cannot be taken apart", allowed=ALLOWED) from error
     ours = {key: text for key, text in fields if key in _OURS}
     schema, reference = ours.get("schema", SCHEMA), ours.get("password_ref")
     if not _SCHEMA.fullmatch(schema) or not (reference is None or _REFERENCE.fullmatch(reference)):
         words = "`schema` is up to 63 small letters, digits and `_`, `password_ref` the name of a reference"
         raise StorageRefused(f"the storage URL cannot be followed: {words}", allowed=ALLOWED)
-    rest = urlencode([(key, text) for key, text in fields if key not in _OURS], quote_via=quote)
+    rest = urlencode([(key, text) for key, text in fields if key not in _OURS], safe="/", quote_via=quote)
     url = urlunsplit(("postgresql", parts.netloc, parts.path, rest, ""))
     # What is joined again must still be one: without a host it is `postgresql:///NAME`.
     url = url if "://" in url else url.replace("postgresql:", "postgresql://", 1)
