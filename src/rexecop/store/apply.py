@@ -54,6 +54,7 @@ class Applier:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.alone = False
         self._tails: dict[Packed, Tail] = {}
         self._fresh: dict[Packed, Tail] = {}
 
@@ -114,9 +115,13 @@ class Applier:
     def append(self, prepared: Prepared) -> Appended:
         """Apply `prepared` under its own savepoint: when this raises, nothing of it is left.
 
+        One that is `alone` in its transaction needs none: that is rolled back.
+
         Raises:
             AppendConflict, LeaseHeld, ClaimTaken, LockHeld, ClockSteppedBack, BatchRefused, StoreDamaged.
         """
+        if self.alone:
+            return self._append(prepared)
         tail, undo = self._fresh.get(prepared.key), self.undoing()
         self.connection.execute("SAVEPOINT batch")
         try:

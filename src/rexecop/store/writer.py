@@ -313,6 +313,7 @@ class Writer:
         try:
             self._transactions.begin(durable=any(job.durable for job in group.jobs), wait=wait)
             self._applier.start()
+            self._applier.alone = len(group.jobs) == 1
             for job in group.jobs:
                 job.error = None
                 try:
