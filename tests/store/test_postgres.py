@@ -270,6 +270,20 @@ def test_of_two_processes_that_continue_one_chain_one_does(store: PostgresStore,
             assert [type(each) for each in ended if each is not None] == [AppendConflict]
 
 
+def test_a_chain_that_another_process_continued_is_continued_from_there(
+    store: PostgresStore, server: Server
+) -> None:
+    with PostgresStore.open(server) as other:
+        first = begin(store, A)
+        put(other, more(first))
+        with pytest.raises(AppendConflict):
+            put(store, more(first))
+        put(store, more(other.journal(A).records[-1]))
+        put(other, more(store.journal(A).records[-1]))
+
+    assert (store.size(), store.verify_log().bad) == (4, None)
+
+
 def test_two_groups_that_wait_for_each_other_are_both_applied(store: PostgresStore, server: Server) -> None:
     begin(store, A)
     begin(store, B)
@@ -646,4 +660,11 @@ def test_a_text_that_no_column_holds_is_refused(store: PostgresStore) -> None:
         store.append_sync(more(first, locks=(Lock(target="a\0b", exclusive=True),)))
 
     assert refused.value.code == "batch-refused"
-    store.append_sync(more(first))
+
+    async def beside_others() -> list[Appended | BaseException]:
+        wrong = more(first, locks=(Lock(target="a\0b", exclusive=True),))
+        crowd = [batch(notes(operation_id(10), 1)), wrong, batch(notes(operation_id(11), 1))]
+        return await asyncio.gather(*(store.append(each) for each in crowd), return_exceptions=True)
+
+    ended = [getattr(each, "code", "appended") for each in asyncio.run(beside_others())]
+    assert ended == ["appended", "batch-refused", "appended"]

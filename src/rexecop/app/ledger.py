@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from rexecop.app.files import read_file, write_new
 from rexecop.app.root import Root
+from rexecop.operations.errors import StoreUnavailable
 from rexecop.store.connection import FileReaders
 from rexecop.store.database import Readers
 from rexecop.store.errors import ExtraMissing, StorageRefused, StoreMissing
@@ -161,12 +162,13 @@ class ServerPlace(Place):
         """Return the secret that the URL names, read anew for every connection.
 
         Raises:
-            RequestRefused: it cannot be had.
+            StoreUnavailable: it cannot be had.
         """
         name = self.storage.password_ref
         if name is None:
             return None
         from rexecop.app.secrets import Locator
+        from rexecop.lanes.errors import RequestRefused
         from rexecop.lanes.secrets import Secrets
 
         async def read() -> str:
@@ -175,7 +177,11 @@ class ServerPlace(Place):
 
         # Whoever connects may be within a loop of their own.
         with ThreadPoolExecutor(1) as threads:
-            return threads.submit(asyncio.run, read()).result()
+            try:
+                return threads.submit(asyncio.run, read()).result()
+            except RequestRefused as error:
+                words = f"the ledger's password cannot be had: {error.message}"
+                raise StoreUnavailable(words, next_steps=("rexecop secrets doctor",)) from error
 
 
 def ledger_of(

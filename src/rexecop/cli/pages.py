@@ -382,9 +382,7 @@ def erasure_page(page: Page, view: ErasureView) -> None:
         page.row("erased", digest)
     page.row("before", f"{len(view.before)} outputs were erased earlier")
     if not view.cleared:
-        page.row(
-            "left", "a reader, or the database server, still holds an older state of the ledger"
-        )
+        page.row("left", "a reader, or the database server, still holds an older state of the ledger")
     next_rows(page, (f"rexecop export {view.operation_id}",))
 
 

@@ -51,6 +51,8 @@ class Applier:
 
     duplicate: type[Exception]
     """What the database raises for a key that is there already."""
+    unfit: type[Exception] = StoreError
+    """What it raises for a value that no column holds."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -126,7 +128,7 @@ class Applier:
         self.connection.execute("SAVEPOINT batch")
         try:
             appended = self._append(prepared)
-        except StoreError:
+        except (StoreError, self.unfit):
             self.connection.execute("ROLLBACK TO batch")
             self.connection.execute("RELEASE batch")
             undo()

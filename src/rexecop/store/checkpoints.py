@@ -32,6 +32,7 @@ INTERVAL_SECONDS: Final = 0.02
 PAGE_LEAVES: Final = 256  # Read back in one statement: each hand-over between threads costs more than a row.
 KEPT_PER_LEAVES: Final = 1024  # Of each so many leaves the newest checkpoint is kept for good.
 
+NOTE: Final = "SELECT note FROM checkpoints WHERE size=?"
 PAGE: Final = """
 SELECT group_concat(leaf || ':' || hex(nodes) || ':' || hex(body), ',')
 FROM (SELECT leaf, nodes, body FROM records WHERE leaf>=? AND leaf<? ORDER BY leaf)
@@ -51,10 +52,14 @@ class Checkpointer:
         writer: Writer,
         opened: OpenedRecords,
         before: Callable[[], float | None] = lambda: None,
+        again: float | None = None,
     ) -> None:
-        """Before each cover `before` is called; it returns after how many seconds to look again, if ever."""
+        """Before each cover `before` is called; it returns after how many seconds to look again, if ever.
+
+        After a cover that failed that is `again`.
+        """
         self._before = before
-        self._wait: float | None = None
+        self._again = self._wait = again
         self._sign = sign
         self._opened = opened
         self._readers = readers
@@ -184,7 +189,7 @@ class Checkpointer:
             self.cover()
             self.failure = None
         except RexecopError as error:
-            self.failure = error
+            self.failure, self._wait = error, self._again
 
 
 def keep(applier: Applier, checkpoint: StoredCheckpoint) -> None:
@@ -202,9 +207,7 @@ def keep(applier: Applier, checkpoint: StoredCheckpoint) -> None:
 
 def give(applier: Applier, checkpoint: StoredCheckpoint, lines: tuple[NoteSignature, ...]) -> None:
     """Keep `checkpoint` for good, with `lines` beside the signatures it has: a witness was, or is, asked."""
-    row = applier.connection.execute(
-        "SELECT note FROM checkpoints WHERE size=?", (checkpoint.size,)
-    ).fetchone()
+    row = applier.connection.execute(NOTE, (checkpoint.size,)).fetchone()
     found = notes.parse(checkpoint.note if row is None else row[0])
     applier.connection.execute(
         "INSERT INTO checkpoints(size, note, given) VALUES(?,?,1)"

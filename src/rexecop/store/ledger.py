@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from rexecop.operations.errors import AppendConflict, OperationUnknown
 from rexecop.operations.ports import Appended, Batch, Lease
@@ -48,6 +48,9 @@ class LedgerStore(Reading):
     Any number of processes may hold one open; each group-commits on its own. Reading works on a
     damaged or read-only ledger as far as its bytes allow. `place` names it for people.
     """
+
+    leases_are_durable: ClassVar[bool] = False
+    """Whether a lease has a flush of its own; else that of the attempt that acts under it comes first."""
 
     def __init__(self, place: str, readers: Readers, writer: Writer | None, doubt: str | None) -> None:
         super().__init__(readers)
@@ -117,6 +120,7 @@ class LedgerStore(Reading):
         Raises:
             AppendConflict: the log has another size; somebody else writes to it.
         """
+        self.settle()
         prepared = prepare(batch)
 
         def work(applier: Applier) -> None:
@@ -175,8 +179,7 @@ class LedgerStore(Reading):
             applier.save_lease(number, lease)
             return lease
 
-        # No flush of its own: the flush of the attempt that acts under it makes it durable first.
-        return self._writing.run(work, durable=False)
+        return self._writing.run(work, durable=self.leases_are_durable)
 
     def release(self, lease: Lease) -> None:
         """Give `lease` back; one that was lost already is left alone."""

@@ -26,7 +26,7 @@ from rexecop.store.postgres_connection import (
     open_connection,
     translated,
 )
-from rexecop.store.postgres_log import Integrator
+from rexecop.store.postgres_log import STAND_SECONDS, Integrator
 from rexecop.store.postgres_transactions import BEHIND_SECONDS_MAX, ServerTransactions
 from rexecop.store.writer import Writer
 
@@ -53,6 +53,9 @@ class PostgresStore(LedgerStore):
     Appending makes a record durable and gives it its place within its operation; its place in the
     log it has a moment later, given by whichever process is elected.
     """
+
+    # A server that crashes leaves its clients alive: a fence that it forgot would be given twice.
+    leases_are_durable = True
 
     def __init__(
         self, server: Server, readers: ServerReaders, writer: Writer | None, doubt: str | None = None
@@ -111,7 +114,7 @@ class PostgresStore(LedgerStore):
         store = cls(server, readers, writer, doubt)
         if checkpointer is not None and doubt is None:
             store._checkpointer = Checkpointer(
-                checkpointer, readers, writer, store._opened, store._integrator.run
+                checkpointer, readers, writer, store._opened, store._integrator.run, STAND_SECONDS
             )
             writer.on_commit = store._checkpointer.wake
             store._checkpointer.wake()  # Whoever wrote last may not have lived to see it integrated.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from psycopg.errors import UniqueViolation
+from psycopg.errors import DataError, UniqueViolation
 
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import TargetHead
@@ -29,6 +29,7 @@ class ServerApplier(Applier):
     """
 
     duplicate = UniqueViolation
+    unfit = DataError
 
     def __init__(self, connection: ServerConnection) -> None:
         super().__init__(connection)

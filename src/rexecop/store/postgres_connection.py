@@ -52,6 +52,8 @@ FROM changes
 SELECT string_agg(leaf || ':' || encode(nodes, 'hex') || ':' || encode(body, 'hex'), ',' ORDER BY leaf)
 FROM records WHERE leaf>=? AND leaf<?
 """,
+    # Several may add to one note, and would add to the same old one.
+    checkpoints.NOTE: "SELECT note FROM checkpoints WHERE size=? FOR UPDATE",
     repair.PLACE: "SELECT id, n FROM records LEFT JOIN operations ON number=op WHERE leaf=?",
 }
 _SETTINGS: Final = """
@@ -321,7 +323,7 @@ def contended(error: psycopg.Error) -> Contended | None:
 def _first(error: psycopg.Error) -> str:
     """Return the first line of what the server said; what follows repeats statements and values."""
     lines = str(error).strip().splitlines()
-    return lines[0][:300].lower() if lines else type(error).__name__
+    return lines[0][:300] if lines else type(error).__name__
 
 
 _MEANINGS: Final[tuple[tuple[tuple[type[psycopg.Error], ...], type[StoreUnavailable], str], ...]] = (

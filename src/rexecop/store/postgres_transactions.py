@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import Final
 
 import psycopg
@@ -90,24 +89,33 @@ class ServerTransactions:
         """
         lost, until = self._connection.raw.info.backend_pid, time.monotonic() + RESOLVE_SECONDS_MAX
         while time.monotonic() < until:
-            with suppress(psycopg.Error):
-                asking = connect(self._server, writing=True)
-                try:
-                    row = asking.raw.execute(_STATUS, (self._number,)).fetchone()
-                    timeline, status = row or (None, None)
-                    if timeline != self._timeline or status is None:
-                        break
-                    if status == "committed":
-                        return
-                    if status == "aborted":
-                        raise translate(cause, self.place) from cause
-                    # The server has not noticed yet that nobody listens any more.
-                    asking.raw.execute("SELECT pg_terminate_backend(%s)", (lost,))
-                finally:
-                    asking.close()
+            status = self._status(lost)
+            if status == "committed":
+                return
+            if status == "aborted":
+                raise translate(cause, self.place) from cause
+            if status == "unknown":
+                break
             time.sleep(RESOLVE_NAP_SECONDS)
         words = f"`{self.place}` was lost while it committed, and what became of that is not known"
         raise Uncertain(StoreUnavailable(words, path=self.place)) from cause
+
+    def _status(self, lost: int) -> str | None:
+        """Return what the server says of the transaction that session `lost` was in; None: not yet."""
+        try:
+            asking = connect(self._server, writing=True)
+            try:
+                row = asking.raw.execute(_STATUS, (self._number,)).fetchone()
+                timeline, status = row or (None, None)
+                if timeline != self._timeline or status is None:
+                    return "unknown"
+                if status == "in progress":  # The server has not noticed that nobody listens any more.
+                    asking.raw.execute("SELECT pg_terminate_backend(%s)", (lost,))
+                return str(status)
+            finally:
+                asking.close()
+        except (psycopg.Error, StoreError):
+            return None
 
     def rollback(self) -> None:
         """Roll back what is open; with a connection that is given up its transaction ends as well."""

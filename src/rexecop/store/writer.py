@@ -318,8 +318,8 @@ class Writer:
                 job.error = None
                 try:
                     job.result = job.work(self._applier)
-                except RexecopError as error:
-                    job.error = error
+                except (RexecopError, self._applier.unfit) as error:
+                    job.error = error if isinstance(error, RexecopError) else self._meaning(error)
         except Contended:
             raise
         except BaseException as error:
