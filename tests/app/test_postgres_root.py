@@ -185,6 +185,15 @@ def test_a_password_comes_by_reference_and_never_in_the_url(tmp_path: Path) -> N
         ledger_of(root, "postgresql://rexecop:correct-horse@db.example/ledger")
 
 
+def test_the_files_that_open_the_ledger_are_named_to_be_hidden_from_programs(tmp_path: Path) -> None:
+    for name in ("pass", "key"):
+        (tmp_path / name).touch()
+    environ = {"PGPASSFILE": f"{tmp_path}/pass", "PGSSLKEY": f"{tmp_path}/none"}
+    for query, found in (("", ["pass"]), (f"?sslkey={tmp_path}/key", ["pass", "key"])):
+        place = ledger_of(Root(tmp_path), f"postgresql://db.example/ledger{query}", environ=environ)
+        assert place.openers() == tuple(f"{tmp_path}/{name}" for name in found)
+
+
 def test_a_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir(mode=0o700)
     with pytest.raises(StoreError) as gone:

@@ -201,22 +201,29 @@ def _brought_up(root: Root, key: InstanceKey, place: Place) -> LedgerStore:
 
 
 def migrate(settings: Settings) -> tuple[int, int] | None:
-    """Bring the schema of the ledger up to date; return its number before and after, None for a file.
+    """Bring the schema of the ledger up to date; return its number before and after.
+
+    None for a file, and where there is no root: whoever opens it is told.
 
     Raises:
-        RootMissing, RootUnsafe: there is no usable root. StoreUnavailable: see `Place`.
+        RootUnsafe: somebody else could write the root. StoreUnavailable: see `Place`.
     """
     root = Root(settings.root)
+    if not root.anchor.exists():
+        return None
     root.require()
     return ledger_of(root, settings.storage).migrate()
 
 
-def open_ledger(root: Root, key: InstanceKey, place: Place) -> LedgerStore:
+def open_ledger(root: Root, key: InstanceKey, place: Place | None = None) -> LedgerStore:
     """Open the ledger of `root`; one that may be another than was last written only takes reads.
+
+    It is where the root remembers it, if `place` does not say where.
 
     Raises:
         StoreError: it cannot be opened.
     """
+    place = place or ledger_of(root)
     with place.open(read_only=True) as ledger:
         instance, epoch, kept = ledger.instance_id, ledger.epoch, ledger.identity
         here = mark_of(root, instance)
@@ -276,11 +283,14 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     root = Root(settings.root)
     root.require()
     key = InstanceKey(root)
-    store = open_ledger(root, key, ledger_of(root, settings.storage, environ=environ))
+    place = ledger_of(root, settings.storage, environ=environ)
+    store = open_ledger(root, key, place)
     isolations = Isolations(root.path / "isolation.json")
     locator = Locator(root, environ)
     secrets = Secrets(locator)
-    hidden = _outermost((str(root.path), environ.get("SSH_AUTH_SOCK", ""), *locator.files()))
+    hidden = _outermost(
+        (str(root.path), environ.get("SSH_AUTH_SOCK", ""), *locator.files(), *place.openers())
+    )
     lanes = LazyLanes(isolations, secrets, hidden, _nodes(root, key))
     contents = PinnedContents(store)
     instance = store.instance_id

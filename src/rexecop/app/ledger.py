@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlsplit
 
 from rexecop.app.files import read_file, write_new
 from rexecop.app.root import Root
@@ -52,6 +53,10 @@ class Place(ABC):
     @abstractmethod
     def migrate(self) -> tuple[int, int] | None:
         """Bring the schema up to date; return its number before and after, None where that is one file."""
+
+    def openers(self) -> tuple[str, ...]:
+        """Return the files that open the ledger: no program of a call may see them."""
+        return ()
 
     @abstractmethod
     def take_in(self, copy: Path) -> None:
@@ -135,6 +140,15 @@ class ServerPlace(Place):
         from rexecop.store.postgres_connection import migrate
 
         return migrate(server)
+
+    def openers(self) -> tuple[str, ...]:
+        """Return the password file and private key of the client library that are there."""
+        said = dict(parse_qsl(urlsplit(self.storage.url).query))
+        named = (
+            said.get("passfile", self.environ.get("PGPASSFILE", "~/.pgpass")),
+            said.get("sslkey", self.environ.get("PGSSLKEY", "~/.postgresql/postgresql.key")),
+        )
+        return tuple(path for path in map(os.path.expanduser, named) if os.path.exists(path))
 
     def take_in(self, copy: Path) -> None:
         """Make the tables of the file's; the root remembers where they are."""
