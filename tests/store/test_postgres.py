@@ -16,10 +16,11 @@ from rexecop.operations.errors import AppendConflict, LockHeld, StoreError, Stor
 from rexecop.operations.ports import Appended, Batch, Journal, Lock, Row
 from rexecop.proof.chain import Sealed
 from rexecop.proof.merkle import leaf_hash, root_of
-from rexecop.store import postgres, postgres_connection, postgres_transactions
+from rexecop.store import postgres, postgres_connection, postgres_log, postgres_transactions
 from rexecop.store.apply import Applier
+from rexecop.store.database import Connection
 from rexecop.store.errors import LogBehind, StoreReadOnly
-from rexecop.store.log import checkpoint_in
+from rexecop.store.log import checkpoint_in, size_in
 from rexecop.store.packing import pack_operation
 from rexecop.store.postgres import PostgresStore
 from rexecop.store.postgres_connection import Server, migrate, migrations
@@ -141,11 +142,40 @@ def test_one_is_elected_and_when_it_hangs_up_another_one_is(server: Server) -> N
         two.close()
 
 
-def test_a_second_one_that_thinks_it_is_elected_fails_instead_of_forking(
-    store: PostgresStore, server: Server, url: str
+def test_two_that_both_think_they_are_elected_fork_nothing(
+    store: PostgresStore, server: Server, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(store, batch(notes(A, 2)))
+    one, two = rivals = [Integrator(server), Integrator(server)]
+    for each in rivals:
+        each.run()
+        each._elected = True
+    chosen, go_on = threading.Event(), threading.Event()
 
+    def size_later(connection: Connection) -> int:
+        if not chosen.is_set():
+            chosen.set()
+            assert go_on.wait(60)
+        return size_in(connection)
+
+    monkeypatch.setattr(postgres_log, "size_in", size_later)
+    for operation in (A, B):
+        store.append_sync(batch(notes(operation, 5)))
+    assert two._connection is not None
+    session = two._connection.raw.info.backend_pid
+    with ThreadPoolExecutor(2) as threads, servers.raw(url) as looking:
+        first = threads.submit(one._page)  # It has chosen all ten.
+        assert chosen.wait(60)
+        monkeypatch.setattr(postgres_log, "PAGE_RECORDS", 5)
+        second = threads.submit(two._page)
+        waits = "SELECT 1 FROM pg_locks WHERE pid=%s AND NOT granted"
+        while not second.done() and looking.execute(waits, (session,)).fetchone() is None:
+            pass
+        go_on.set()
+        assert (first.result(60), second.result(60)) == (True, False)
+    for each in rivals:
+        each.close()
+
+    assert (store.size(), store.verify_log().bad) == (10, None)
     with pytest.raises(psycopg.errors.UniqueViolation):
         behind(url, "UPDATE records SET leaf=0 WHERE leaf=1")
 
@@ -432,6 +462,21 @@ def test_a_server_that_was_restarted_is_read_and_written_as_before(store: Postgr
     store.append_sync(more(first))
     store.settle()
     assert (store.size(), store.failure) == (2, None)
+
+
+def test_a_store_is_closed_in_peace_while_the_server_is_away(
+    broken: tuple[Wire, PostgresStore], url: str
+) -> None:
+    wire, store = broken
+    begin(store, A)
+    wire.down = True
+    hang_up(url, store)
+
+    with pytest.raises(StoreUnavailable):
+        begin(store, B)
+    with pytest.raises(StoreUnavailable):
+        store.rows()
+    store.close()
 
 
 def test_an_integrator_that_the_server_hung_up_on_stands_again(server: Server, url: str) -> None:

@@ -29,8 +29,9 @@ _NEXT: Final = """
 SELECT seq, nodes FROM records WHERE leaf IS NULL AND NOT EXISTS (
   SELECT 1 FROM records AS before
   WHERE before.op=records.op AND before.n=records.n-1 AND before.leaf IS NULL AND before.seq>records.seq)
-ORDER BY seq LIMIT ?
+ORDER BY seq LIMIT ? FOR UPDATE
 """
+_ANY: Final = "SELECT 1 FROM records WHERE leaf IS NULL LIMIT 1"
 _PLACE: Final = "UPDATE records SET leaf=?, nodes=? WHERE seq=? AND leaf IS NULL"
 _PLACE_CHANGES: Final = """
 UPDATE changes SET leaf=records.leaf FROM records
@@ -115,10 +116,11 @@ class Integrator:
         """Give some records their places in one transaction; return whether there were any."""
         connection = self._connection
         assert connection is not None
-        rows = list(connection.execute(_NEXT, (PAGE_RECORDS,)))
-        if not rows:
+        if connection.execute(_ANY).fetchone() is None:
             return False
         connection.script("BEGIN")
+        # Another one that thinks it is elected is waited for here; the log ends where that one left it.
+        rows = list(connection.execute(_NEXT, (PAGE_RECORDS,)))
         size = size_in(connection)
         if size != self._frontier.size:
             try:
@@ -131,7 +133,7 @@ class Integrator:
         connection.execute(_PLACE_CHANGES)
         connection.script("COMMIT")
         self._frontier = after
-        return True
+        return bool(rows)
 
     def _hang_up(self) -> None:
         self._elected = False

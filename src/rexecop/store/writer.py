@@ -14,6 +14,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -183,7 +184,8 @@ class Writer:
             if self._closed:
                 return
         if self.stopped is None:
-            self.run(lambda applier: None, durable=False)
+            with suppress(StoreError):  # Whoever waits hears of it; here nobody does.
+                self.run(lambda applier: None, durable=False)
         with self._mutex:
             self._closed = True
             thread, self._thread = self._thread, None
