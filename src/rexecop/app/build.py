@@ -282,15 +282,13 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     """
     root = Root(settings.root)
     root.require()
-    key = InstanceKey(root)
-    place = ledger_of(root, settings.storage, environ=environ)
+    key, place = InstanceKey(root), ledger_of(root, settings.storage, environ=environ)
     store = open_ledger(root, key, place)
     isolations = Isolations(root.path / "isolation.json")
     locator = Locator(root, environ)
     secrets = Secrets(locator)
-    hidden = _outermost(
-        (str(root.path), environ.get("SSH_AUTH_SOCK", ""), *locator.files(), *place.openers())
-    )
+    private = (*locator.files(), *place.openers())
+    hidden = _outermost((str(root.path), environ.get("SSH_AUTH_SOCK", ""), *private))
     lanes = LazyLanes(isolations, secrets, hidden, _nodes(root, key))
     contents = PinnedContents(store)
     instance = store.instance_id
