@@ -142,6 +142,19 @@ def test_a_backup_is_a_ledger_in_a_file_and_becomes_a_root_of_either_kind(folder
         assert not (new / "again" / "root").exists()
 
 
+def test_a_damaged_record_is_put_back_from_a_backup(folder: Path, url: str) -> None:
+    create_backup(settings(folder), folder / "before", with_keys=True)
+    with servers.raw(url) as connection:
+        connection.execute("UPDATE records SET body='x' WHERE leaf=4")
+
+    view = recover(settings(folder), backup=folder / "before", new_epoch=None)
+
+    assert [(item.leaf, item.done) for item in view.damaged] == [(4, "put back")]
+    assert view.problem is None
+    with open_instance(settings(folder)) as instance:
+        assert checks(instance)["log"] == "ok"
+
+
 def test_a_moved_root_goes_on_in_a_new_epoch_and_the_old_one_does_not(url: str) -> None:
     with servers.schema() as named, scratch() as old, scratch() as new:
         asyncio.run(init_root(told(old, named), hello=False))
