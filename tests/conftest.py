@@ -4,6 +4,7 @@ A control group is the one thing that no installation gives, so tests of it may 
 """
 
 import os
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -19,6 +20,13 @@ settings.register_profile(
     "soak", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("REXECOP_HYPOTHESIS", "house"))
+
+
+def pytest_sessionfinish() -> None:
+    """Stop the database server of the session, if a test started one."""
+    servers = sys.modules.get("tests.store.servers")
+    if servers is not None:
+        servers.stop()
 
 
 @pytest.hookimpl(wrapper=True)

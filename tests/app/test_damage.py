@@ -20,7 +20,6 @@ from rexecop.proof.chain import seal, unseal
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.merkle import leaf_hash
 from rexecop.proof.principal import Principal
-from rexecop.proof.signer import Signer
 from rexecop.proof.vocabulary import Established
 from rexecop.store.packing import pack_body, pack_operation, unpack_body
 from rexecop.store.sqlite import SqliteStore
@@ -226,12 +225,12 @@ async def _full_at(template: Path, place: int, monkeypatch: pytest.MonkeyPatch) 
         shutil.copy(template / "alice", folder / "alice")
         disk = Disk()
 
-        def on_disk(root: Root, signer: Signer) -> SqliteStore:
+        def on_disk(root: Root, *_: object) -> SqliteStore:
             return SqliteStore.open(root.ledger, vfs=disk.name)
 
         failed = False
         with monkeypatch.context() as patched:
-            patched.setattr(build, "_open", on_disk)
+            patched.setattr(build, "open_ledger", on_disk)
             with opened(folder) as instance:
                 disk.reset()
                 disk.fault = fail_at(place, apsw.SQLITE_FULL, for_ever=True)

@@ -22,6 +22,7 @@ HEAVY: Final = frozenset(
         "jinja2",
         "jsonschema",
         "msgspec",
+        "psycopg",
         "rich",
         "starlette",
         "yaml",

@@ -41,6 +41,7 @@ class Typed(Session):
             evidence=SimpleNamespace(log=house.store),
             observing=SimpleNamespace(identity=lambda: Identity(principal=by, signer=cast(Signer, None))),
             heads=SimpleNamespace(record_daily=_nothing),
+            telling=SimpleNamespace(waits=_nothing),
         )
 
     @contextmanager
@@ -48,7 +49,7 @@ class Typed(Session):
         yield Instance(cast(Parts, self._parts))
 
 
-async def _nothing() -> None:
+async def _nothing(*_: object) -> None:
     pass
 
 

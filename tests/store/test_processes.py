@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def start(path: Path, base: int, operations: int, abreast: int = 4) -> subprocess.Popen[str]:
+def start(path: Path | str, base: int, operations: int, abreast: int = 4) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "tests.store.appender", str(path), str(base), str(operations), str(abreast)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 

@@ -17,8 +17,8 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import seal, unseal
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records import Access
+from rexecop.store.ledger import LedgerStore
 from rexecop.store.reading import Reading
-from rexecop.store.sqlite import SqliteStore
 
 EXPORT: Final = "export"
 TRIES_MAX: Final = 8  # Several may export at one moment; each needs the place after the other.
@@ -30,7 +30,7 @@ def access_chain(instance: str) -> str:
 
 
 def record_access(
-    store: SqliteStore, *, subject: str, action: str, digest: Digest, now: datetime
+    store: LedgerStore, *, subject: str, action: str, digest: Digest, now: datetime
 ) -> str | None:
     """Record that evidence of `subject` is handed out; return why it cannot be, None when it is."""
     chain = access_chain(store.instance_id)

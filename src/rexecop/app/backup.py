@@ -17,14 +17,16 @@ from typing import ClassVar, Final
 from rexecop import __version__
 from rexecop.app.archive import read_archive, write_archive
 from rexecop.app.build import open_ledger
-from rexecop.app.clock import SystemClock
+from rexecop.app.clock import SystemClock, uuid7_hex
 from rexecop.app.errors import BackupRefused, FileRefused, RestoreRefused, RootUnwritable
 from rexecop.app.files import read_file, reason_of, write_new
 from rexecop.app.identity import os_user
 from rexecop.app.instance_key import InstanceKey
 from rexecop.app.keyring import Keyring
+from rexecop.app.ledger import FilePlace, ledger_of
 from rexecop.app.recovering import begin_epoch
 from rexecop.app.root import Root
+from rexecop.app.rootid import mark_of
 from rexecop.app.sealed import ENVELOPE, MANIFEST, flush, new_file, pieces_of, seal_manifest, signer_of
 from rexecop.app.settings import Settings
 from rexecop.keys import load_signer
@@ -40,6 +42,7 @@ from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.verify import TrustedKey, TrustedKeys
 from rexecop.proof.vocabulary import Role
 from rexecop.store import backup as copies
+from rexecop.store.ledger import LedgerStore
 from rexecop.store.sqlite import SqliteStore
 
 MANIFEST_BYTES_MAX: Final = 1024 * 1024  # A line for each of the members an archive may have, in base64.
@@ -112,10 +115,14 @@ def create_backup(settings: Settings, path: Path, *, with_keys: bool) -> BackupV
     root = Root(settings.root)
     root.require()
     key = InstanceKey(root)
-    with open_ledger(root, key) as store, new_file(path) as part, _beside(path) as folder:
+    with (
+        open_ledger(root, key, ledger_of(root, settings.storage)) as store,
+        new_file(path) as part,
+        _beside(path) as folder,
+    ):
         store.require_sure()
         signer = key.signer()
-        copies.copy(root.ledger, folder / LEDGER)
+        store.copy_to(folder / LEDGER)
         left_out = _gather(root, folder, with_keys=with_keys)
         write_new(folder / CHECKPOINT, _signed(folder / LEDGER, signer))
         files = sorted(file for file in folder.rglob("*") if file.is_file())
@@ -152,7 +159,7 @@ def _gather(root: Root, folder: Path, *, with_keys: bool) -> tuple[str, ...]:
     left_out: list[str] = []
     for path in sorted(root.path.rglob("*")):
         name = path.relative_to(root.path).as_posix()
-        if path.is_dir() or name.startswith(root.ledger.name):
+        if path.is_dir() or name.startswith(root.ledger.name) or path == root.place:
             continue
         secret = "secret" in name.lower() and name not in CONFIGURATION
         secret |= name.startswith("keys/") and path.suffix != ".pub"
@@ -234,7 +241,7 @@ def opened_backup(path: Path, folder: Path, trust: TrustedKeys) -> BackupView:
     )
 
 
-def _instance_keys(ledger: SqliteStore) -> tuple[Enrolment, ...]:
+def _instance_keys(ledger: LedgerStore) -> tuple[Enrolment, ...]:
     records = ledger.journal(ledger.instance_id).records
     return tuple(item for item in enrolments(records) if item.role is Role.INSTANCE)
 
@@ -243,12 +250,18 @@ def _instance_keys(ledger: SqliteStore) -> tuple[Enrolment, ...]:
 
 
 def restore_backup(
-    path: Path, target: Path, trust: TrustedKeys, *, reason: str | None, key: Path | None
+    path: Path,
+    target: Path,
+    trust: TrustedKeys,
+    *,
+    reason: str | None,
+    key: Path | None,
+    storage: str = "sqlite",
 ) -> RestoreView:
     """Make the root `target` of the backup `path`, proved by its log and begun as the next epoch.
 
     `target` is there whole afterwards, or not at all. `key` is the instance's private key where
-    the backup has none, or a new one where it is lost.
+    the backup has none, or a new one where it is lost. `storage` says where the ledger is to be.
 
     Raises:
         RestoreRefused: there is something at `target`, or no key. BackupRefused: the backup is not whole.
@@ -261,7 +274,12 @@ def restore_backup(
         with _beside(target) as folder:
             view = opened_backup(path, folder, trust)
             root = Root(folder / "root")
+            place = ledger_of(root, storage, uuid7_hex())
             made = _begun(root, folder / LEDGER, reason or f"restored from `{path.name}`", key)
+            if not isinstance(place, FilePlace):
+                place.take_in(root.ledger)
+                with place.open() as store:
+                    store.mark(mark_of(root, store.instance_id).text())
             for file in (*root.path.rglob("*"), root.path):
                 flush(file)
             root.path.rename(target)
@@ -297,7 +315,7 @@ def _begun(root: Root, ledger: Path, reason: str, key: Path | None) -> RestoreVi
         if fresh:  # Before anything is signed: the ledger says which key signs.
             keys = Keyring(store, SystemClock(), store.instance_id)
             asyncio.run(keys.enrol(signer.public, "instance", Role.INSTANCE, os_user()))
-    with open_ledger(root, InstanceKey(root)) as store:
+    with open_ledger(root, InstanceKey(root), FilePlace(root)) as store:
         covered, report = store.checkpoint(), store.verify_log()
         if covered is None or report.bad is not None or report.size != covered.size:
             raise BackupRefused("the log that was written is not the one that was read")

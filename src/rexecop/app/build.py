@@ -25,6 +25,7 @@ from rexecop.app.instance import Instance, Parts
 from rexecop.app.instance_key import INSTANCE_PERSON, InstanceKey
 from rexecop.app.isolation import Isolations, LazyLanes
 from rexecop.app.keyring import Keyring
+from rexecop.app.ledger import Place, ledger_of
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.notices import RootNotices
 from rexecop.app.observing import Observing
@@ -53,8 +54,7 @@ from rexecop.proof.errors import RexecopError
 from rexecop.proof.principal import Principal
 from rexecop.proof.signer import Signer
 from rexecop.proof.vocabulary import Role
-from rexecop.store.sqlite import SqliteStore
-from rexecop.store.uri import parse_storage
+from rexecop.store.ledger import LedgerStore
 
 DEFAULT_ROOT: Final = ".rexecop"
 SCRATCH: Final = "rexecop-hello"  # Beside the root: no program of a call may see into the root itself.
@@ -85,8 +85,8 @@ async def init_root(
     Raises:
         RootUnwritable: it cannot be made. RootUnsafe: somebody else could write it.
     """
-    parse_storage(settings.storage)
     root, me = Root(settings.root), os_user()
+    place = ledger_of(root, settings.storage, uuid7_hex())
     made: list[str] = []
     kept: list[str] = []
     try:
@@ -104,9 +104,9 @@ async def init_root(
         (made if write_new(path, data) else kept).append(_shown(path, root))
     key, fresh_key = _instance_key(root)
     (made if fresh_key else kept).append(_shown(root.instance_key, root))
-    fresh = not root.ledger.exists()
-    store = _create(root, key) if fresh else _open(root, key)
-    (made if fresh else kept).append(_shown(root.ledger, root))
+    fresh = not root.anchor.exists()
+    store = _create(root, key, place) if fresh else _brought_up(root, key, place)
+    (made if fresh else kept).append(_shown(root.anchor, root))
     try:
         key.follow(store, store.instance_id)
         signer, approver_key, instance = key.signer(), root.keys / "approver", store.instance_id
@@ -182,7 +182,7 @@ def _instance_key(root: Root) -> tuple[InstanceKey, bool]:
     return InstanceKey(root), fresh
 
 
-async def _enrol(store: SqliteStore, root: Root, signer: Signer, person: str, me: Principal) -> None:
+async def _enrol(store: LedgerStore, root: Root, signer: Signer, person: str, me: Principal) -> None:
     """Enrol the instance key, and make and enrol an approver key, once."""
     keyring = Keyring(store, SystemClock(), store.instance_id)
     known = {view.role for view in keyring.view()}
@@ -192,28 +192,46 @@ async def _enrol(store: SqliteStore, root: Root, signer: Signer, person: str, me
         await keyring.create(root.keys / "approver", person, Role.APPROVER, me)
 
 
-def _create(root: Root, key: InstanceKey) -> SqliteStore:
-    SqliteStore.create(root.ledger, "in_" + uuid7_hex()).close()
-    return _open(root, key)
+def _create(root: Root, key: InstanceKey, place: Place) -> LedgerStore:
+    place.create("in_" + uuid7_hex())
+    return open_ledger(root, key, place)
 
 
-def open_ledger(root: Root, key: InstanceKey) -> SqliteStore:
-    """Open the ledger of `root`, for what works on it beside an instance.
+def _brought_up(root: Root, key: InstanceKey, place: Place) -> LedgerStore:
+    place.migrate()
+    return open_ledger(root, key, place)
+
+
+def migrate(settings: Settings) -> tuple[int, int] | None:
+    """Bring the schema of the ledger up to date; return its number before and after.
+
+    None for a file, and where there is no root: whoever opens it is told.
+
+    Raises:
+        RootUnsafe: somebody else could write the root. StoreUnavailable: see `Place`.
+    """
+    root = Root(settings.root)
+    if not root.anchor.exists():
+        return None
+    root.require()
+    return ledger_of(root, settings.storage).migrate()
+
+
+def open_ledger(root: Root, key: InstanceKey, place: Place | None = None) -> LedgerStore:
+    """Open the ledger of `root`; one that may be another than was last written only takes reads.
+
+    It is where the root remembers it, if `place` does not say where.
 
     Raises:
         StoreError: it cannot be opened.
     """
-    return _open(root, key)
-
-
-def _open(root: Root, key: InstanceKey) -> SqliteStore:
-    """Open the ledger; one that may be a copy of the one last written signs nothing, and takes reads only."""
-    with SqliteStore.open(root.ledger, read_only=True) as ledger:
+    place = place or ledger_of(root)
+    with place.open(read_only=True) as ledger:
         instance, epoch, kept = ledger.instance_id, ledger.epoch, ledger.identity
         here = mark_of(root, instance)
         reason = doubt(root, ledger, here)
     signing = Remembering(_checkpoints(instance, epoch, key), root.newest_checkpoint)
-    store = SqliteStore.open(root.ledger, checkpointer=signing, doubt=reason)
+    store = place.open(checkpointer=signing, doubt=reason)
     if reason is None and kept != here.text():
         store.mark(here.text())
     return store
@@ -249,7 +267,7 @@ async def ensure_root(settings: Settings) -> InitView | None:
         RootMissing: the named root does not exist. RootUnwritable: it cannot be made.
     """
     root = Root(settings.root)
-    if root.ledger.exists() or settings.root != Path.cwd() / DEFAULT_ROOT:
+    if root.anchor.exists() or settings.root != Path.cwd() / DEFAULT_ROOT:
         return None
     return await init_root(settings, hello=False)
 
@@ -264,14 +282,15 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     Raises:
         RootMissing, RootUnsafe: there is no usable root. StoreError: the ledger cannot be opened.
     """
-    parse_storage(settings.storage)
     root = Root(settings.root)
     root.require()
-    key = InstanceKey(root)
-    store = _open(root, key)
+    key, place = InstanceKey(root), ledger_of(root, settings.storage, environ=environ)
+    store = open_ledger(root, key, place)
     isolations, locator = Isolations(root.path / "isolation.json"), Locator(root, environ)
     secrets = Secrets(locator)
-    hidden = _outermost((str(root.path), environ.get("SSH_AUTH_SOCK", ""), *locator.files()))
+    hidden = _outermost(
+        (str(root.path), environ.get("SSH_AUTH_SOCK", ""), *locator.files(), *place.openers())
+    )
     lanes = LazyLanes(isolations, secrets, hidden, _nodes(root, key))
     contents = PinnedContents(store)
     instance = store.instance_id

@@ -23,7 +23,7 @@ from rexecop.proof.errors import RexecopError
 from rexecop.proof.halts import words
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Isolation, Role
-from rexecop.store.sqlite import SQLITE_FIXED, SqliteStore
+from rexecop.store.ledger import LedgerStore
 
 DISK_FREE_MIN = 64 * 1024 * 1024  # Below it a day of records may not fit.
 EXPIRY_NOTICE = timedelta(days=30)  # Long enough to hand out a new key and have it compared.
@@ -41,7 +41,7 @@ class Doctor:
     def __init__(
         self,
         root: Root,
-        store: SqliteStore,
+        store: LedgerStore,
         world: World,
         authority: RootAuthority,
         probes: Callable[[], Mapping[Isolation, Probe]],
@@ -96,7 +96,7 @@ class Doctor:
             return CheckView(name=name, status="failed", message=str(error).lower())
 
     def _private(self) -> CheckView:
-        for path in (self._root.path, self._root.ledger, self._root.instance_key, self._root.policy):
+        for path in (self._root.path, self._root.anchor, self._root.instance_key, self._root.policy):
             require_private(path)
         return CheckView(name="root", status="ok", message="only its owner can write it")
 
@@ -110,15 +110,13 @@ class Doctor:
         return CheckView(name="authzen", status="ok", message=described(self._root))
 
     def _storage(self) -> CheckView:
-        version = self._store.sqlite_version()
-        found = self._store.integrity()
-        if found:
-            return CheckView(name="storage", status="failed", message=found[0])
-        fixed = tuple(int(part) for part in version.split(".")[:3]) >= SQLITE_FIXED
+        found = self._store.condition()
+        if found.faults:
+            return CheckView(name="storage", status="failed", message=found.faults[0])
         return CheckView(
             name="storage",
-            status="ok" if fixed else "warning",
-            message=f"SQLite {version}, pages sound",
+            status="warning" if found.doubts else "ok",
+            message="; ".join((found.words, *found.doubts)),
             facts={"records": self._store.size(), "epoch": self._store.epoch},
         )
 

@@ -13,7 +13,7 @@ from rexecop.operations.ports import Clock
 from rexecop.proof.canonical import Digest
 from rexecop.proof.principal import Principal
 from rexecop.proof.records import Erasure, Outcome
-from rexecop.store.sqlite import SqliteStore
+from rexecop.store.ledger import LedgerStore
 
 TEXT_LENGTH_MAX = 1000  # A rule and a reason are a line each, not a document.
 
@@ -29,7 +29,7 @@ class ErasureView:
 
 
 def erase_outputs(
-    store: SqliteStore, clock: Clock, op: Operation, step: str | None, by: Principal, rule: str, reason: str
+    store: LedgerStore, clock: Clock, op: Operation, step: str | None, by: Principal, rule: str, reason: str
 ) -> ErasureView:
     """Erase the kept outputs of `op`, or of one `step` of it; what is erased already stays so.
 

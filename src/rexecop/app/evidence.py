@@ -26,9 +26,9 @@ from rexecop.proof.codec import to_json
 from rexecop.proof.logproof import ConsistencyProof, InclusionProof
 from rexecop.proof.merkle import consistency_proof, inclusion_proof, verify_consistency
 from rexecop.proof.signer import Signer
+from rexecop.store.ledger import LedgerStore
 from rexecop.store.log import StoredCheckpoint
 from rexecop.store.reading import Reading
-from rexecop.store.sqlite import SqliteStore
 
 EVERYTHING: Final = "all-changes"  # What a window over all targets is called.
 
@@ -59,7 +59,7 @@ class Evidence:
 
     def __init__(
         self,
-        store: SqliteStore,
+        store: LedgerStore,
         cutter: Cutter,
         heads: HeadsKeeper,
         signing: Callable[[], Signer],

@@ -19,7 +19,7 @@ from rexecop.operations.errors import AppendConflict
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.vocabulary import HaltScope
-from rexecop.store.sqlite import SqliteStore
+from rexecop.store.ledger import LedgerStore
 
 REASON_LENGTH_MAX: Final = 1000  # A line for whoever finds things stopped, not a document.
 TRIES_MAX: Final = 8  # Others may write to the same chain at that moment; a halt does not give way.
@@ -30,7 +30,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9_.:/@ -]{0,127}")
 class Halting:
     """Halts and lifts in one instance."""
 
-    def __init__(self, world: World, store: SqliteStore) -> None:
+    def __init__(self, world: World, store: LedgerStore) -> None:
         self._world = world
         self._store = store
 

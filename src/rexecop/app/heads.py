@@ -11,7 +11,7 @@ from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import Clock
 from rexecop.proof.heads import heads_root, unfinished_root
 from rexecop.proof.records.instance import Heads, UnfinishedList
-from rexecop.store.sqlite import SqliteStore
+from rexecop.store.ledger import LedgerStore
 
 DUE_AFTER: Final = timedelta(days=1)
 LOOK_AFTER: Final = timedelta(hours=1)  # A busy process need not ask after every operation.
@@ -21,7 +21,7 @@ TRIES_MAX: Final = 50  # Each lost try means that somebody else's change was rec
 class HeadsKeeper:
     """Appends `heads` records to the instance's chain."""
 
-    def __init__(self, store: SqliteStore, clock: Clock, instance: str) -> None:
+    def __init__(self, store: LedgerStore, clock: Clock, instance: str) -> None:
         self._store = store
         self._clock = clock
         self._instance = instance
@@ -34,6 +34,7 @@ class HeadsKeeper:
             AppendConflict: changes kept coming in between.
         """
         for left in reversed(range(TRIES_MAX)):
+            self._store.settle()
             heads, newest = self._store.heads()
             session = Session.load(self._store, self._clock, self._instance)
             entries = map_of(heads)

@@ -63,7 +63,7 @@ from rexecop.proof.codec import encode
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.records.command import Verb
 from rexecop.proof.vocabulary import Role, State, Verdict
-from rexecop.store.sqlite import SqliteStore
+from rexecop.store.ledger import LedgerStore
 
 LOOK_SECONDS: Final = 0.25  # How often who waits for a turn looks whether it came.
 
@@ -81,7 +81,7 @@ class Parts:
     """What an instance is put together from; `build` is the only maker."""
 
     settings: Settings
-    store: SqliteStore
+    store: LedgerStore
     world: World
     authority: RootAuthority
     keyring: Keyring
@@ -99,7 +99,7 @@ class Parts:
     doctor: Doctor
     halting: Halting
     telling: Telling
-    ledger: SqliteStore
+    ledger: LedgerStore
     closing: tuple[Closing, ...]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rexecop.app.clock import SystemClock
 from rexecop.app.describe import operation_view, record_view
+from rexecop.app.ledger import ledger_of
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
 from rexecop.app.views import (
@@ -30,9 +31,7 @@ from rexecop.proof.preview import preview
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.outcome import BlobRef, Outcome
-from rexecop.store.connection import Readers
 from rexecop.store.reading import Reading as LedgerReading
-from rexecop.store.uri import parse_storage
 
 if TYPE_CHECKING:
     from rexecop.app.reviewing import ReviewView
@@ -48,10 +47,9 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
     Raises:
         RootMissing, RootUnsafe: there is no usable root. StoreError: the ledger cannot be read.
     """
-    parse_storage(settings.storage)
     root = Root(settings.root)
     root.require()
-    readers = Readers(root.ledger, None)
+    readers = ledger_of(root, settings.storage).readers()
     try:
         with readers.borrow():
             ledger = LedgerReading(readers)  # What is no ledger of ours is refused here.

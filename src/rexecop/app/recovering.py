@@ -15,6 +15,7 @@ from rexecop.app.doctor import fold_row
 from rexecop.app.errors import BackupRefused
 from rexecop.app.identity import os_user
 from rexecop.app.instance_key import InstanceKey
+from rexecop.app.ledger import Place, ledger_of
 from rexecop.app.own_chain import next_records
 from rexecop.app.root import Root
 from rexecop.app.rootid import doubt, mark_of
@@ -27,6 +28,7 @@ from rexecop.proof.records import Epoch, Note
 from rexecop.proof.records.instance import LogState
 from rexecop.proof.times import format_time
 from rexecop.store.errors import RootIdentityDoubtful, StoreDamaged
+from rexecop.store.ledger import LedgerStore
 from rexecop.store.log import Leaf
 from rexecop.store.repair import Damage, Examination
 from rexecop.store.sqlite import SqliteStore
@@ -73,24 +75,24 @@ def recover(settings: Settings, *, backup: Path | None, new_epoch: str | None) -
     """
     root, by = Root(settings.root), os_user()
     root.require()
-    key = InstanceKey(root)
+    key, place = InstanceKey(root), ledger_of(root, settings.storage)
     # Opened for reading: a writer needs a tree that is whole at its edge.
-    with SqliteStore.open(root.ledger, read_only=True) as store:
+    with place.open(read_only=True) as store:
         reason = doubt(root, store, mark_of(root, store.instance_id))
         if reason is not None and new_epoch is None:
             raise RootIdentityDoubtful(reason, next_steps=("rexecop recover --new-epoch --reason TEXT",))
         first = _mended(store)
     if new_epoch is not None:
-        with SqliteStore.open(root.ledger) as store:
+        with place.open() as store:
             begin_epoch(store, root, first, new_epoch)
-    with SqliteStore.open(root.ledger, read_only=True) as store:
+    with place.open(read_only=True) as store:
         back = () if backup is None else _put_back(store, first.damaged, backup)
         found, known = _mended(store), store.quarantined()
         fresh = [item for item in found.damaged if item.leaf not in known]
         store.quarantine(fresh, by.person, format_time(SystemClock().now()))
         size, epoch = found.size, store.epoch
     lines = [f"quarantined {_where(item)}" for item in fresh] + [f"put back {_where(item)}" for item in back]
-    recorded, problem = _noted(root, key, by, lines)
+    recorded, problem = _noted(root, key, place, by, lines)
     kept = [(item, "put back") for item in back] + [(item, "quarantined") for item in found.damaged]
     return RecoverView(
         size=size,
@@ -108,12 +110,14 @@ def recover(settings: Settings, *, backup: Path | None, new_epoch: str | None) -
     )
 
 
-def _noted(root: Root, key: InstanceKey, by: Principal, lines: list[str]) -> tuple[int | None, str | None]:
+def _noted(
+    root: Root, key: InstanceKey, place: Place, by: Principal, lines: list[str]
+) -> tuple[int | None, str | None]:
     """Note `lines` in the log and sign what it is now; return the note's place, or why there is none."""
     more = [f"and {len(lines) - NAMED_MAX} more"] if len(lines) > NAMED_MAX else []
     note: Callable[..., Note] = partial(Note, topic=TOPIC, text="\n".join([*lines[:NAMED_MAX], *more]))
     try:
-        with open_ledger(root, key) as store:
+        with open_ledger(root, key, place) as store:
             batch = next_records(store, SystemClock(), by, [note] if lines else [])
             if lines:
                 store.append_sync(batch)
@@ -124,7 +128,7 @@ def _noted(root: Root, key: InstanceKey, by: Principal, lines: list[str]) -> tup
         return None, f"the log cannot go on: {error.message}"
 
 
-def begin_epoch(store: SqliteStore, root: Root, found: Examination, reason: str) -> None:
+def begin_epoch(store: LedgerStore, root: Root, found: Examination, reason: str) -> None:
     """Begin the next epoch of the log as `found`; from then on `root` is where it is written.
 
     Raises:
@@ -142,7 +146,7 @@ def begin_epoch(store: SqliteStore, root: Root, found: Examination, reason: str)
     store.begin_epoch(batch, epoch, mark_of(root, store.instance_id).text(), found.size)
 
 
-def _mended(store: SqliteStore) -> Examination:
+def _mended(store: LedgerStore) -> Examination:
     """Return what is damaged, after putting right what the tree determines."""
     found = store.examine()
     if found.nodes or found.notes:
@@ -150,7 +154,7 @@ def _mended(store: SqliteStore) -> Examination:
     return found
 
 
-def _put_back(store: SqliteStore, damaged: Sequence[Damage], backup: Path) -> tuple[Damage, ...]:
+def _put_back(store: LedgerStore, damaged: Sequence[Damage], backup: Path) -> tuple[Damage, ...]:
     """Store what `backup` has of `damaged`, byte for byte as it was logged; return what was put back."""
     from rexecop.app.backup import opened_backup
     from rexecop.proof.verify import NO_KEYS

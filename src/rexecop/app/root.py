@@ -21,6 +21,16 @@ class Root:
         return self.path / "ledger.sqlite"
 
     @property
+    def place(self) -> Path:
+        """Where the ledger is, of a root that does not keep it in a file of its own."""
+        return self.path / "ledger.url"
+
+    @property
+    def anchor(self) -> Path:
+        """The file that makes this a root, and that a copy has another of: the ledger, or where it is."""
+        return self.place if self.place.exists() else self.ledger
+
+    @property
     def newest_checkpoint(self) -> Path:
         """The newest checkpoint signed here: an older ledger in its place is noticed by it."""
         return self.path / "newest.checkpoint"
@@ -91,7 +101,7 @@ class Root:
         Raises:
             RootMissing, RootUnsafe.
         """
-        if not self.ledger.exists():
+        if not self.anchor.exists():
             raise RootMissing(
                 f"no runtime root at `{self.path}`", path=str(self.path), next_steps=("rexecop init",)
             )

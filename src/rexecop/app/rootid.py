@@ -58,7 +58,7 @@ def mark_of(root: Root, instance: str) -> Mark:
         found = b""
     known = _ID.fullmatch(found) is not None  # Before the first boot is over it says another word.
     machine = digest_of(b"root-mark/1\n" + instance.encode() + b"\n" + found) if known else ""
-    return Mark(machine=machine, boot=boot_id(), inode=root.ledger.stat().st_ino)
+    return Mark(machine=machine, boot=boot_id(), inode=root.anchor.stat().st_ino)
 
 
 def doubt(root: Root, ledger: Reading, here: Mark) -> str | None:
@@ -70,6 +70,8 @@ def doubt(root: Root, ledger: Reading, here: Mark) -> str | None:
         except ProofError:
             return "the ledger's mark of where it was written cannot be read"
         if before.inode != here.inode:
+            if root.place.exists():
+                return "the ledger was last written from another root: this one was copied or restored"
             return "the ledger is another file than the one last written: it was copied or restored"
         # One boot is one machine, whatever a container says its id is.
         known = before.machine and here.machine and before.boot != here.boot

@@ -112,7 +112,7 @@ SETTINGS: Final = (
         kind=Kind.TEXT,
         project=False,
         default="sqlite",
-        meaning="`sqlite` keeps the ledger in the root; `file` means the same",
+        meaning="`sqlite` keeps the ledger in the root, `postgresql://…` where it says; the root remembers",
     ),
     Setting(
         name="output",

@@ -26,8 +26,8 @@ from rexecop.proof.checkpoint import Checkpoint, require_continued
 from rexecop.proof.errors import LogError, LogForked, ProofError, RexecopError
 from rexecop.proof.logproof import instance_keys
 from rexecop.proof.trust import Enrolment
+from rexecop.store.ledger import LedgerStore
 from rexecop.store.log import StoredCheckpoint
-from rexecop.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from rexecop.lanes.program import Ran
@@ -105,7 +105,7 @@ class Sinks:
     def __init__(
         self,
         root: Root,
-        store: SqliteStore,
+        store: LedgerStore,
         witnesses: Witnesses,
         enrolments: Callable[[], tuple[Enrolment, ...]],
         environ: Mapping[str, str],

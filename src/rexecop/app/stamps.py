@@ -16,8 +16,8 @@ from rexecop.proof import note as notes
 from rexecop.proof import stamp
 from rexecop.proof.canonical import digest_of, hash_bytes, sha256
 from rexecop.proof.errors import StampUntrusted
+from rexecop.store.ledger import LedgerStore
 from rexecop.store.log import StoredCheckpoint
-from rexecop.store.sqlite import SqliteStore
 
 SHELF: Final = digest_of(b"checkpoints to be stamped")  # What lies under it are notes, oldest first.
 NOTE, NONCE, STAMP = "checkpoint", "rfc3161-nonce", "rfc3161"
@@ -26,7 +26,7 @@ NOTE, NONCE, STAMP = "checkpoint", "rfc3161-nonce", "rfc3161"
 class Stamps:
     """Time stamps for the log of one instance."""
 
-    def __init__(self, store: SqliteStore, instance: str, ids: Ids) -> None:
+    def __init__(self, store: LedgerStore, instance: str, ids: Ids) -> None:
         self._store = store
         self._instance = instance
         self._ids = ids

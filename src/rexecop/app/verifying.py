@@ -103,13 +103,13 @@ def verify_own(data: bytes, instance: Iterable[Sealed]) -> Report:
 
 def _root_keys(root: Root) -> TrustedKeys:
     """Return the keys a root has enrolled: what its owner verifies by."""
-    if not root.ledger.exists():
+    if not root.anchor.exists():
         return NO_KEYS
     # A ledger that is only read: its writer's machinery takes as long to load as a signature to check.
-    from rexecop.store.connection import Readers
+    from rexecop.app.ledger import ledger_of
     from rexecop.store.reading import Reading
 
-    with closing(Readers(root.ledger, None)) as readers:
+    with closing(ledger_of(root).readers()) as readers:
         store = Reading(readers)
         records = store.journal(store.instance_id).records
     return trust_of(enrolments(records))

@@ -25,8 +25,8 @@ from rexecop.proof.suites import ED25519
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Role
 from rexecop.proof.witness import Request, judge, with_lines
+from rexecop.store.ledger import LedgerStore
 from rexecop.store.log import StoredCheckpoint
-from rexecop.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from rexecop.lanes.program import Ran
@@ -47,7 +47,7 @@ class CosignedView:
 class Witnesses:
     """The witnesses of one ledger: asked, and their answers kept."""
 
-    def __init__(self, store: SqliteStore, enrolments: Callable[[], tuple[Enrolment, ...]]) -> None:
+    def __init__(self, store: LedgerStore, enrolments: Callable[[], tuple[Enrolment, ...]]) -> None:
         self._store = store
         self._enrolments = enrolments
 

@@ -397,7 +397,7 @@ def erasure_page(page: Page, view: ErasureView) -> None:
         page.row("erased", digest)
     page.row("before", f"{len(view.before)} outputs were erased earlier")
     if not view.cleared:
-        page.row("left", "a reader still holds an older state of the ledger; run this again when it is gone")
+        page.row("left", "a reader, or the database server, still holds an older state of the ledger")
     next_rows(page, (f"rexecop export {view.operation_id}",))
 
 

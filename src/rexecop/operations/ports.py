@@ -217,10 +217,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appended:
-    """Where a batch landed: leaf of its first record, and the size of the log after it."""
+    """Where a batch landed: the leaf of its first record, None where places are given a moment later."""
 
-    first_leaf: int
-    size: int
+    first_leaf: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-
-import apsw
 
 from rexecop.operations.errors import (
     AppendConflict,
@@ -20,10 +19,9 @@ from rexecop.operations.ports import Appended, Batch, Blob, Claim, Lease, Lock, 
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import CLOCK_TOLERANCE, unseal
 from rexecop.proof.errors import ProofError
-from rexecop.proof.merkle import Frontier
 from rexecop.proof.times import format_time
+from rexecop.store.database import Connection
 from rexecop.store.errors import BatchRefused, ClockSteppedBack, StoreDamaged
-from rexecop.store.log import nodes_in, size_in
 from rexecop.store.packing import Packed, pack_digest, pack_key, pack_time, unpack_body, unpack_operation
 from rexecop.store.prepare import Prepared
 from rexecop.store.reading import count_in, last_change_in, lease_in, number_in
@@ -52,36 +50,33 @@ class Tail:
 class Applier:
     """Applies batches to the ledger behind `connection`, within transactions others open and end.
 
-    From `start` on it sees its own changes; `keep` says that they were committed. What it remembers from one
-    transaction to the next never changes once written: ends of chains and the tree's right
-    edge, each used only while the ledger still ends there.
+    From `start` on it sees its own changes; `keep` says that they were committed. The ends of
+    chains that it remembers from one transaction to the next never change once written; each is
+    used only while the chain still ends there. How a database keeps others out, numbers
+    chains and places records in the log is what its own applier adds.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    duplicate: type[Exception]
+    """What the database raises for a key that is there already."""
+    unfit: type[Exception] = StoreError
+    """What it raises for a value that no column holds."""
+
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.alone = False
         self._tails: dict[Packed, Tail] = {}
         self._fresh: dict[Packed, Tail] = {}
-        self._kept = Frontier.empty()
-        self._frontier = Frontier.empty()
 
     def start(self) -> None:
-        """Read where the log ends, right after the transaction began.
+        """Begin anew, right after the transaction began.
 
         Raises:
-            StoreDamaged: nodes of the tree are lost, so nothing can be added to it.
+            StoreDamaged: nothing can be added to the log.
         """
         self._fresh = {}
-        size = size_in(self.connection)
-        if size != self._kept.size:
-            try:
-                self._kept = Frontier.load(size, nodes_in(self.connection))
-            except ProofError as error:
-                raise StoreDamaged(f"nothing can follow the log: {error.message}") from error
-        self._frontier = self._kept
 
     def keep(self) -> None:
         """Remember what the transaction did; it was committed."""
-        self._kept = self._frontier
         for key, tail in self._fresh.items():
             self._tails.pop(key, None)
             self._tails[key] = tail
@@ -89,20 +84,61 @@ class Applier:
             del self._tails[next(iter(self._tails))]
         self._fresh = {}
 
+    def forget(self) -> None:
+        """Remember nothing: the database may be another than it was."""
+        self._tails, self._fresh = {}, {}
+
+    # --- what each database does in its own way ---
+
+    def hold(self, key: Packed) -> None:
+        """Let nobody else write to the chain `key` until the transaction ends."""
+
+    def hold_all(self) -> None:
+        """Let nobody else write anything until the transaction ends, all records having their places."""
+
+    def undoing(self) -> Callable[[], None]:
+        """Return what takes back all that is remembered from now on of a batch that is refused."""
+        return lambda: None
+
+    def enter(self, prepared: Prepared) -> None:
+        """Hold everything that `prepared` compares before it swaps, or raise StoreError."""
+
+    def next_number(self, key: Packed) -> int:
+        """Return a number for a new chain: people count operations from 1, other chains lie below 0."""
+        raise NotImplementedError
+
+    def insert(self, number: int, prepared: Prepared) -> int | None:
+        """Add the records of `prepared`; return the leaf of the first, None where that comes later.
+
+        Raises:
+            AppendConflict: the chain has grown.
+        """
+        raise NotImplementedError
+
+    def insert_change(self, number: int, head: TargetHead, n: int, leaf: int | None) -> None:
+        """Add the change that record `n` of the chain `number`, at `leaf` once it has one, begins."""
+        raise NotImplementedError
+
+    # --- batches ---
+
     def append(self, prepared: Prepared) -> Appended:
         """Apply `prepared` under its own savepoint: when this raises, nothing of it is left.
+
+        One that is `alone` in its transaction needs none: that is rolled back.
 
         Raises:
             AppendConflict, LeaseHeld, ClaimTaken, LockHeld, ClockSteppedBack, BatchRefused, StoreDamaged.
         """
-        frontier, tail = self._frontier, self._fresh.get(prepared.key)
+        if self.alone:
+            return self._append(prepared)
+        tail, undo = self._fresh.get(prepared.key), self.undoing()
         self.connection.execute("SAVEPOINT batch")
         try:
             appended = self._append(prepared)
-        except StoreError:
+        except (StoreError, self.unfit):
             self.connection.execute("ROLLBACK TO batch")
             self.connection.execute("RELEASE batch")
-            self._frontier = frontier
+            undo()
             self._fresh.pop(prepared.key, None)
             if tail is not None:
                 self._fresh[prepared.key] = tail
@@ -111,26 +147,30 @@ class Applier:
         return appended
 
     def _append(self, prepared: Prepared) -> Appended:
-        batch, first = prepared.batch, self._frontier.size
+        batch, first = prepared.batch, None
+        self.enter(prepared)
         tail = self._tail(prepared.key, batch)
-        number = tail.number or self._next_number(prepared.key)
         self._check_follows(tail, batch)
+        number = tail.number or self.next_number(prepared.key)
         self._check_fence(number, batch)
         if batch.beside is not None and count_in(self.connection, batch.beside[0]) != batch.beside[1]:
             raise AppendConflict(f"`{batch.beside[0]}` has other records than were read")
         if tail.number == 0:
             stored = (None,) * 12 if batch.row is None else columns(batch.row)
-            self.connection.execute(_NEW_ROW, (*stored, number, prepared.key))
+            try:
+                self.connection.execute(_NEW_ROW, (*stored, number, prepared.key))
+            except self.duplicate as error:
+                raise self._grown(prepared) from error
         elif batch.row is not None:
             save_row(self.connection, number, batch.row)
         if batch.records:
-            self._insert_records(number, prepared)
+            first = self._insert(number, prepared)
             last = batch.records[-1]
             self._fresh[prepared.key] = Tail(
                 number, batch.expected + len(batch.records), last.digest, last.record.at
             )
-        self._attach(number, batch)
-        return Appended(first_leaf=first, size=self._frontier.size)
+        self._attach(number, batch, first)
+        return Appended(first_leaf=first)
 
     # --- the chain and the tree ---
 
@@ -157,14 +197,6 @@ class Applier:
             ) from error
         return Tail(number, row[0] + 1, last.digest, last.record.at)
 
-    def _next_number(self, key: Packed) -> int:
-        """Return a number for a new chain: people count operations from 1, other chains lie below 0."""
-        # One end at a time: asked for both at once, SQLite looks at every row.
-        which, step = ("max", 1) if isinstance(key, bytes) else ("min", -1)
-        row = self.connection.execute(f"SELECT {which}(number) FROM operations").fetchone()
-        last = 0 if row is None or row[0] is None else int(row[0])
-        return (last if last * step > 0 else 0) + step
-
     def _check_follows(self, tail: Tail, batch: Batch) -> None:
         operation = batch.operation
         if tail.count != batch.expected:
@@ -187,24 +219,19 @@ class Applier:
                 operation=operation,
             )
 
-    def _insert_records(self, number: int, prepared: Prepared) -> None:
-        first, n = self._frontier.size, prepared.batch.expected
-        frontier, nodes = self._frontier.extend(prepared.leaves)
-        rows = [
-            (first + at, number, n + at, body, row)
-            for at, (body, row) in enumerate(zip(prepared.bodies, nodes, strict=True))
-        ]
+    def _insert(self, number: int, prepared: Prepared) -> int | None:
         try:
-            self.connection.executemany(
-                "INSERT INTO records(leaf, op, n, body, nodes) VALUES(?,?,?,?,?)", rows
-            )
-        except apsw.ConstraintError as error:
+            return self.insert(number, prepared)
+        except self.duplicate as error:
             # Another process appended since the end of this chain was remembered.
             self._tails.pop(prepared.key, None)
-            operation, expected = prepared.batch.operation, prepared.batch.expected
-            what = f"operation `{operation}` has more records than {expected}"
-            raise AppendConflict(what, operation=operation, expected=expected) from error
-        self._frontier = frontier
+            raise self._grown(prepared) from error
+
+    @staticmethod
+    def _grown(prepared: Prepared) -> AppendConflict:
+        operation, expected = prepared.batch.operation, prepared.batch.expected
+        what = f"operation `{operation}` has more records than {expected}"
+        return AppendConflict(what, operation=operation, expected=expected)
 
     # --- leases ---
 
@@ -242,8 +269,8 @@ class Applier:
         now = RELEASED if at is None else pack_time(at)
         row = self.connection.execute(
             f"{others} WHERE expires>0 AND expires>? AND op<>?", (*values, now, number)
-        )
-        driven = int(next(row)[0])
+        ).fetchone()
+        driven = 0 if row is None else int(row[0])
         if driven >= slot.limit:
             where = "" if slot.environment is None else f" in environment `{slot.environment}`"
             raise CapacityFull(f"no room: {driven} of {slot.limit} run{where}", limit=slot.limit)
@@ -259,13 +286,13 @@ class Applier:
 
     # --- what hangs on records ---
 
-    def _attach(self, number: int, batch: Batch) -> None:
+    def _attach(self, number: int, batch: Batch, first: int | None) -> None:
         for claim in batch.claims:
             self._claim(number, claim)
         for lock in batch.locks:
             self._lock(number, batch.operation, lock)
         for head in batch.heads:
-            self._advance(head, batch)
+            self._advance(number, head, batch, first)
         for signature in batch.signatures:
             self.connection.execute(
                 "INSERT INTO signatures(digest, form, data) VALUES(?,?,?)",
@@ -273,7 +300,7 @@ class Applier:
             )
         for pinned in batch.inputs:
             self.connection.execute(
-                "INSERT OR IGNORE INTO inputs(digest, role, data) VALUES(?,?,?)",
+                "INSERT INTO inputs(digest, role, data) VALUES(?,?,?) ON CONFLICT DO NOTHING",
                 (pack_digest(pinned.digest), pinned.role, pinned.data),
             )
         for blob in batch.blobs:
@@ -286,7 +313,7 @@ class Applier:
             self.connection.execute(
                 "INSERT INTO claims(space, key, op) VALUES(?,?,?)", (claim.space, pack_key(claim.key), number)
             )
-        except apsw.ConstraintError as error:
+        except self.duplicate as error:
             what = f"{claim.space} `{claim.key}` was used already"
             raise ClaimTaken(what, space=claim.space, key=claim.key) from error
 
@@ -296,7 +323,7 @@ class Applier:
             return
         row = self.connection.execute(
             "SELECT id FROM locks JOIN operations ON number=op"
-            " WHERE locks.target=? AND op<>? AND (exclusive OR ?) LIMIT 1",
+            " WHERE locks.target=? AND op<>? AND exclusive+?>0 LIMIT 1",
             (lock.target, number, int(lock.exclusive)),
         ).fetchone()
         if row is not None:
@@ -305,11 +332,11 @@ class Applier:
             raise LockHeld(what, target=lock.target, holder=holder, operation=operation)
         self.connection.execute(
             "INSERT INTO locks(target, op, exclusive) VALUES(?,?,?)"
-            " ON CONFLICT(target, op) DO UPDATE SET exclusive=max(exclusive, excluded.exclusive)",
+            " ON CONFLICT(target, op) DO UPDATE SET exclusive=locks.exclusive | excluded.exclusive",
             (lock.target, number, int(lock.exclusive)),
         )
 
-    def _advance(self, head: TargetHead, batch: Batch) -> None:
+    def _advance(self, number: int, head: TargetHead, batch: Batch, first: int | None) -> None:
         place = next((i for i, sealed in enumerate(batch.records) if sealed.digest == head.attempt), None)
         if place is None:
             raise BatchRefused(f"change {head.n} of target `{head.target}` is none of the records with it")
@@ -318,24 +345,21 @@ class Applier:
         if head.n != last + 1:
             what = f"change {head.n} of target `{head.target}` does not follow change {last}"
             raise AppendConflict(what, target=head.target, found=last)
-        leaf = self._frontier.size - len(batch.records) + place
-        self.connection.execute(
-            "INSERT INTO changes(leaf, target, n, attempt) VALUES(?,?,?,?)",
-            (leaf, head.target, head.n, pack_digest(head.attempt)),
-        )
+        leaf = None if first is None else first + place
+        self.insert_change(number, head, batch.expected + place, leaf)
 
     def _keep_blob(self, blob: Blob) -> None:
         ref = blob.ref
         sizes = (ref.raw_bytes, ref.kept_bytes, int(ref.truncated), ref.redactions)
         try:
-            self.connection.execute(
+            row = self.connection.execute(
                 "INSERT INTO blobs(commitment, key, media, raw, kept, truncated, redactions)"
-                " VALUES(?,?,?,?,?,?,?)",
+                " VALUES(?,?,?,?,?,?,?) RETURNING number",
                 (pack_digest(ref.commitment), blob.key, ref.media, *sizes),
-            )
-        except apsw.ConstraintError as error:
+            ).fetchone()
+        except self.duplicate as error:
             raise BatchRefused(f"output `{ref.commitment}` is kept already") from error
-        place = self.connection.last_insert_rowid() * CHUNKS_MAX
+        place = (0 if row is None else row[0]) * CHUNKS_MAX
         pieces = range(0, len(blob.data), CHUNK_BYTES)
         self.connection.executemany(
             "INSERT INTO chunks(place, data) VALUES(?,?)",

@@ -16,7 +16,7 @@ from rexecop.proof.merkle import HASH_BYTES, Frontier, leaf_hash
 from rexecop.proof.note import NoteSignature
 from rexecop.proof.witness import with_lines
 from rexecop.store.apply import Applier
-from rexecop.store.connection import Readers
+from rexecop.store.database import Readers
 from rexecop.store.errors import EpochOver, StoreDamaged
 from rexecop.store.log import Log, StoredCheckpoint, checkpoint_in, epoch_in
 from rexecop.store.packing import unpack_body
@@ -32,7 +32,8 @@ INTERVAL_SECONDS: Final = 0.02
 PAGE_LEAVES: Final = 256  # Read back in one statement: each hand-over between threads costs more than a row.
 KEPT_PER_LEAVES: Final = 1024  # Of each so many leaves the newest checkpoint is kept for good.
 
-_PAGE: Final = """
+NOTE: Final = "SELECT note FROM checkpoints WHERE size=?"
+PAGE: Final = """
 SELECT group_concat(leaf || ':' || hex(nodes) || ':' || hex(body), ',')
 FROM (SELECT leaf, nodes, body FROM records WHERE leaf>=? AND leaf<? ORDER BY leaf)
 """
@@ -44,7 +45,21 @@ class Checkpointer:
     `failure` is why the last attempt failed, or None.
     """
 
-    def __init__(self, sign: Sign, readers: Readers, writer: Writer, opened: OpenedRecords) -> None:
+    def __init__(
+        self,
+        sign: Sign,
+        readers: Readers,
+        writer: Writer,
+        opened: OpenedRecords,
+        before: Callable[[], float | None] = lambda: None,
+        again: float | None = None,
+    ) -> None:
+        """Before each cover `before` is called; it returns after how many seconds to look again, if ever.
+
+        After a cover that failed that is `again`.
+        """
+        self._before = before
+        self._again = self._wait = again
         self._sign = sign
         self._opened = opened
         self._readers = readers
@@ -85,6 +100,7 @@ class Checkpointer:
             StoreUnavailable: the ledger cannot be read or written.
         """
         with self._turn:
+            self._wait = self._before()
             try:
                 seen = self._seen or self._begin()
                 self._seen = self._read_back(seen, self._log.size())
@@ -111,7 +127,7 @@ class Checkpointer:
         while frontier.size < size:
             end = min(frontier.size + PAGE_LEAVES, size)
             with self._readers.borrow() as connection:
-                row = connection.execute(_PAGE, (frontier.size, end)).fetchone()
+                row = connection.execute(PAGE, (frontier.size, end)).fetchone()
             texts = str(row[0]).split(",") if row is not None and row[0] else []
             found = [text.split(":") for text in texts]
             leaves = [self._leaf(int(leaf), *map(bytes.fromhex, rest)) for leaf, *rest in found]
@@ -161,7 +177,7 @@ class Checkpointer:
 
     def _serve(self) -> None:
         while True:
-            self._due.wait()
+            self._due.wait(self._wait)
             if self._ending.is_set():
                 return
             self._due.clear()
@@ -173,29 +189,28 @@ class Checkpointer:
             self.cover()
             self.failure = None
         except RexecopError as error:
-            self.failure = error
+            self.failure, self._wait = error, self._again
 
 
 def keep(applier: Applier, checkpoint: StoredCheckpoint) -> None:
     """Store `checkpoint`, and drop the older ones of its block of leaves that no witness was given."""
     # One of this size that is there already may carry what witnesses answered.
     applier.connection.execute(
-        "INSERT OR IGNORE INTO checkpoints(size, note, given) VALUES(?,?,0)",
+        "INSERT INTO checkpoints(size, note, given) VALUES(?,?,0) ON CONFLICT DO NOTHING",
         (checkpoint.size, checkpoint.note),
     )
     block = checkpoint.size - checkpoint.size % KEPT_PER_LEAVES
     applier.connection.execute(
-        "DELETE FROM checkpoints WHERE size>=? AND size<? AND NOT given", (max(block, 1), checkpoint.size)
+        "DELETE FROM checkpoints WHERE size>=? AND size<? AND given=0", (max(block, 1), checkpoint.size)
     )
 
 
 def give(applier: Applier, checkpoint: StoredCheckpoint, lines: tuple[NoteSignature, ...]) -> None:
     """Keep `checkpoint` for good, with `lines` beside the signatures it has: a witness was, or is, asked."""
-    row = applier.connection.execute(
-        "SELECT note FROM checkpoints WHERE size=?", (checkpoint.size,)
-    ).fetchone()
+    row = applier.connection.execute(NOTE, (checkpoint.size,)).fetchone()
     found = notes.parse(checkpoint.note if row is None else row[0])
     applier.connection.execute(
-        "INSERT OR REPLACE INTO checkpoints(size, note, given) VALUES(?,?,1)",
+        "INSERT INTO checkpoints(size, note, given) VALUES(?,?,1)"
+        " ON CONFLICT(size) DO UPDATE SET note=excluded.note, given=1",
         (checkpoint.size, with_lines(found, lines).encode()),
     )

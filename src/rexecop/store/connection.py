@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -17,6 +17,7 @@ import apsw
 
 from rexecop.operations.errors import StoreUnavailable
 from rexecop.store import schema
+from rexecop.store.database import Pool
 from rexecop.store.errors import (
     StoreBusy,
     StoreDamaged,
@@ -33,7 +34,6 @@ BUSY_NAP_SECONDS_MAX: Final = 0.01
 WAL_BYTES_KEPT: Final = 16 * 1024 * 1024  # A burst must not keep its disk space for ever.
 CACHE_KIB: Final = 8 * 1024  # The right edges of all trees with room; the rest is the kernel's to cache.
 READER_CACHE_KIB: Final = 2 * 1024
-IDLE_MAX: Final = 8  # Readers kept open; more at once open and close their own.
 
 _Pragmas: TypeAlias = tuple[tuple[str, str | int], ...]
 _WRITER: Final[_Pragmas] = (
@@ -240,43 +240,19 @@ _MEANINGS: Final[tuple[tuple[tuple[type[apsw.Error], ...], type[StoreUnavailable
 )
 
 
-class Readers:
-    """A pool of connections that only read; a reader takes a free one and never waits for a writer."""
+class FileReaders(Pool[apsw.Connection]):
+    """A pool of connections to one file."""
 
     def __init__(self, path: Path, vfs: str | None) -> None:
+        super().__init__(str(path))
         self._path = path
         self._vfs = vfs
-        self._idle: list[apsw.Connection] = []
-        self._closed = False
 
-    @contextmanager
-    def borrow(self) -> Iterator[apsw.Connection]:
-        """Lend a connection to one reader; SQLite's errors leave as the port's.
+    def _open(self) -> apsw.Connection:
+        return open_reader(self._path, self._vfs)
 
-        Raises:
-            StoreUnavailable: the ledger cannot be read, or was closed.
-        """
-        if self._closed:
-            raise StoreUnavailable(f"the ledger `{self._path}` was closed")
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = open_reader(self._path, self._vfs)
-        try:
-            with translated(self._path):
-                yield connection
-        finally:
-            self._take_back(connection)
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self._path)
 
-    def _take_back(self, connection: apsw.Connection) -> None:
-        # A connection may have met an error: it is only kept when it holds nothing open.
-        if self._closed or len(self._idle) >= IDLE_MAX or connection.in_transaction:
-            connection.close()
-        else:
-            self._idle.append(connection)
-
-    def close(self) -> None:
-        """Close every connection that is not lent; the others are closed when they come back."""
-        self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+    def _is_busy(self, connection: apsw.Connection) -> bool:
+        return connection.in_transaction

@@ -1,9 +1,10 @@
-"""Errors of the ledger's file, under the tree that `operations.errors` draws.
+"""Errors of the ledger's database, under the tree that `operations.errors` draws.
 
 StoreError
 ├── StoreUnavailable
 │   ├── StoreMissing  StoreExists  StoreForeign  StoreNewer  StoreDamaged
-│   ├── StoreBusy  StoreReadOnly
+│   ├── StoreOutdated  StoreOtherRoot
+│   ├── StoreBusy  StoreReadOnly  LogBehind
 │   └── RootIdentityDoubtful  EpochOver
 ├── BatchRefused  ClockSteppedBack
 └── StorageRefused
@@ -16,19 +17,19 @@ from rexecop.operations.errors import StoreError, StoreUnavailable
 
 
 class StoreMissing(StoreUnavailable):
-    """There is no ledger at that path."""
+    """There is no ledger there."""
 
     code = "store-missing"
 
 
 class StoreExists(StoreUnavailable):
-    """There is something at that path already."""
+    """There is something there already."""
 
     code = "store-exists"
 
 
 class StoreForeign(StoreUnavailable):
-    """The file is not a ledger of this program."""
+    """What is there is not a ledger of this program."""
 
     code = "store-foreign"
 
@@ -39,8 +40,20 @@ class StoreNewer(StoreUnavailable):
     code = "store-newer"
 
 
+class StoreOutdated(StoreUnavailable):
+    """The ledger has an older schema, which is brought up to date only when somebody says so."""
+
+    code = "store-outdated"
+
+
+class StoreOtherRoot(StoreUnavailable):
+    """The database holds the ledger of another root."""
+
+    code = "store-other-root"
+
+
 class StoreDamaged(StoreUnavailable):
-    """Bytes of the file are not what was written to it."""
+    """Bytes of the ledger are not what was written to it."""
 
     code = "store-damaged"
 
@@ -55,6 +68,12 @@ class StoreReadOnly(StoreUnavailable):
     """The ledger can be read here, not written."""
 
     code = "store-read-only"
+
+
+class LogBehind(StoreUnavailable):
+    """Records have waited too long for their place in the log: nothing changing is appended."""
+
+    code = "log-behind"
 
 
 class RootIdentityDoubtful(StoreUnavailable):

@@ -10,8 +10,8 @@ from typing import Final, TypeAlias
 from rexecop.operations.ports import Journal, Row
 from rexecop.proof.errors import RexecopError
 from rexecop.store.apply import Applier
-from rexecop.store.connection import Readers
-from rexecop.store.packing import unpack_operation
+from rexecop.store.database import Readers
+from rexecop.store.packing import pack_operation, unpack_operation
 from rexecop.store.reading import OpenedRecords, journal_in
 from rexecop.store.rows import row_in, save_row
 from rexecop.store.writer import Writer
@@ -69,6 +69,7 @@ def _pages(readers: Readers) -> Iterator[list[tuple[int, str]]]:
 
 def _save(rows: list[tuple[int, Row]], applier: Applier) -> None:
     for number, row in rows:
+        applier.hold(pack_operation(row.operation))
         last = applier.connection.execute("SELECT max(n) FROM records WHERE op=?", (number,)).fetchone()
         # Whoever appended since it was folded has written a newer row.
         if last is not None and last[0] is not None and last[0] + 1 == row.records:

@@ -1,12 +1,10 @@
-"""The Merkle log in the file: reading it, and checking it from its bytes."""
+"""The Merkle log in the database: reading it, and checking it from its bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
-
-import apsw
 
 from rexecop.operations.errors import OperationUnknown
 from rexecop.proof import checkpoint as checkpoints
@@ -24,11 +22,12 @@ from rexecop.proof.merkle import (
     completing,
     nodes_from,
 )
-from rexecop.store.connection import Readers
-from rexecop.store.errors import StoreDamaged
+from rexecop.store.database import Connection, Readers
+from rexecop.store.errors import LogBehind, StoreDamaged
 from rexecop.store.packing import pack_operation, unpack_body, unpack_operation
 
 PAGE_LEAVES: Final = 512  # Leaves read at a time: a reader that is slow must not pin the file's history.
+SAY: Final = "INSERT INTO meta(name, value) VALUES(?,?) ON CONFLICT(name) DO UPDATE SET value=excluded.value"
 QUARANTINE: Final = "quarantine:"  # What stands before a leaf in `meta` when its damage is known.
 
 _PAGE: Final = """
@@ -104,7 +103,7 @@ class Log:
         """Return the leaf that record `n` of `operation` is.
 
         Raises:
-            OperationUnknown: there is no such record.
+            OperationUnknown: there is no such record. LogBehind: it has no place in the log yet.
         """
         with self._readers.borrow() as connection:
             row = connection.execute(
@@ -113,6 +112,8 @@ class Log:
             ).fetchone()
         if row is None:
             raise OperationUnknown(f"operation `{operation}` has no record {n}", operation=operation)
+        if row[0] is None:
+            raise LogBehind(f"record {n} of `{operation}` has no place in the log yet", operation=operation)
         return int(row[0])
 
     @property
@@ -137,7 +138,9 @@ class Log:
     def quarantined(self) -> frozenset[int]:
         """Return the leaves that are known to be damaged: `recover` named them and set them aside."""
         with self._readers.borrow() as connection:
-            found = connection.execute("SELECT name FROM meta WHERE name GLOB ?", (f"{QUARANTINE}[0-9]*",))
+            found = connection.execute(
+                "SELECT name FROM meta WHERE substr(name,1,?)=?", (len(QUARANTINE), QUARANTINE)
+            )
             return frozenset(int(name.removeprefix(QUARANTINE)) for (name,) in found)
 
     def leaves(self, start: int, stop: int) -> Iterator[Leaf]:
@@ -177,7 +180,7 @@ class Log:
 
     def given_checkpoints(self) -> Iterator[StoredCheckpoint]:
         """Yield the checkpoints that were given to witnesses, with what they answered, newest first."""
-        given = "SELECT size, note FROM checkpoints WHERE given AND size<? ORDER BY size DESC LIMIT ?"
+        given = "SELECT size, note FROM checkpoints WHERE given<>0 AND size<? ORDER BY size DESC LIMIT ?"
         size, rows = LEAVES_MAX + 1, [(0, b"")]
         while rows:
             with self._readers.borrow() as connection:
@@ -229,13 +232,13 @@ def require_same_log(own: Sequence[Checkpoint], held: Sequence[Checkpoint]) -> N
             raise CheckpointForeign(words)
 
 
-def size_in(connection: apsw.Connection) -> int:
+def size_in(connection: Connection) -> int:
     """Return how many leaves the log has."""
     row = connection.execute("SELECT max(leaf) FROM records").fetchone()
     return 0 if row is None or row[0] is None else int(row[0]) + 1
 
 
-def nodes_in(connection: apsw.Connection) -> NodeReader:
+def nodes_in(connection: Connection) -> NodeReader:
     """Return the reader of the tree's nodes, which raises NodeMissing for one that is not there."""
 
     def read(places: Sequence[Place]) -> Sequence[bytes]:

@@ -14,6 +14,20 @@ from rexecop.proof.canonical import Digest, is_digest
 from rexecop.proof.codec import RECORD_BYTES_MAX
 from rexecop.store.errors import StoreDamaged
 
+
+class Short(bytes):
+    """A few bytes that stand for `text`; a column that holds nothing but texts keeps the text."""
+
+    text: str
+
+    @classmethod
+    def of(cls, text: str, digits: str) -> Short:
+        """Return what the hex `digits` of `text` say of it."""
+        made = cls.fromhex(digits)
+        made.text = text
+        return made
+
+
 Packed: TypeAlias = bytes | str
 """What stands for a text in the file: 16 or 32 bytes if it is an id or a digest, else itself."""
 
@@ -32,7 +46,7 @@ _MEMORY_LEVEL: Final = 5
 def pack_operation(operation: str) -> Packed:
     """Return 16 bytes for `op_` and 32 hex digits, and any other id as it is."""
     if len(operation) == _OPERATION_LENGTH and operation.startswith("op_") and _HEX.issuperset(operation[3:]):
-        return bytes.fromhex(operation[3:])
+        return Short.of(operation, operation[3:])
     return operation
 
 
@@ -53,7 +67,7 @@ def unpack_digest(packed: bytes) -> Digest:
 
 def pack_key(key: str) -> Packed:
     """Return 32 bytes for a digest, and any other key as it is."""
-    return bytes.fromhex(key[7:]) if is_digest(key) else key
+    return Short.of(key, key[7:]) if is_digest(key) else key
 
 
 def pack_time(moment: datetime) -> int:

@@ -10,12 +10,16 @@ from rexecop.proof.canonical import commit, digest_of
 from rexecop.proof.chain import Sealed, check_link
 from rexecop.proof.errors import ChainBroken
 from rexecop.proof.merkle import leaf_hash
+from rexecop.proof.vocabulary import Mode
 from rexecop.store.errors import BatchRefused
 from rexecop.store.packing import Packed, pack_body, pack_operation
 from rexecop.store.schema import CHUNK_BYTES, CHUNKS_MAX
 
 BATCH_RECORDS_MAX: Final = 20_000  # A fan-out over 10,000 targets may end in one step.
 BATCH_BYTES_MAX: Final = 128 * 1024 * 1024  # What one transaction may hold in memory.
+
+
+CHANGING: Final = frozenset({Mode.APPLY, Mode.RECOVERY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,11 @@ def prepare(batch: Batch) -> Prepared:
         leaves=tuple(leaf_hash(sealed.body) for sealed in batch.records),
         weight=weight,
     )
+
+
+def is_changing(batch: Batch) -> bool:
+    """Return whether `batch` may stand for a change: it is not known to be of a read or a dry run."""
+    return bool(batch.records) and (batch.row is None or batch.row.mode in CHANGING)
 
 
 def _weight(batch: Batch) -> int:

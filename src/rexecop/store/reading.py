@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-import apsw
-
 from rexecop.operations.errors import InputMissing, OperationUnknown
 from rexecop.operations.ports import (
     READ_AGAIN,
@@ -26,7 +24,7 @@ from rexecop.proof.chain import Sealed, unseal
 from rexecop.proof.errors import ProofError
 from rexecop.proof.merkle import HASH_BYTES, leaf_hash
 from rexecop.proof.records.outcome import BlobRef
-from rexecop.store.connection import Readers
+from rexecop.store.database import Connection, Readers
 from rexecop.store.errors import StoreDamaged
 from rexecop.store.log import Log
 from rexecop.store.packing import (
@@ -44,6 +42,7 @@ from rexecop.store.schema import CHUNKS_MAX
 OPENED_MAX: Final = 4096  # Some hundred operations: those that are being worked on.
 PREFIX_MIN: Final = 6  # Shorter beginnings are typing errors more often than names.
 NAME_MAX: Final = 128
+LAST_CHANGE: Final = "SELECT max(leaf) FROM changes"
 
 _ID_DIGITS: Final = 32
 _NUMBER_MAX: Final = 2**63 - 1
@@ -56,7 +55,7 @@ class OpenedRecords:
         self._kept: dict[bytes, tuple[bytes, Sealed]] = {}
         self._numbers: dict[str, int] = {}
 
-    def number(self, connection: apsw.Connection, operation: str) -> int:
+    def number(self, connection: Connection, operation: str) -> int:
         """Return the number of `operation`, or raise OperationUnknown; once committed it never changes."""
         found = self._numbers.get(operation)
         if found is None:
@@ -228,7 +227,10 @@ class Reading(Log):
         Beside them stands the leaf of the newest of these changes, -1 where there is none.
         """
         limit = _NUMBER_MAX if before is None else before
-        newest = "SELECT target, max(n), attempt, leaf FROM changes WHERE leaf<? GROUP BY target"
+        newest = (
+            "SELECT target, n, attempt, leaf FROM changes WHERE (target, n) IN"
+            " (SELECT target, max(n) FROM changes WHERE leaf<? GROUP BY target) ORDER BY target"
+        )
         with self._readers.borrow() as connection:
             rows = list(connection.execute(newest, (limit,)))
         heads = [TargetHead(target=row[0], n=row[1], attempt=unpack_digest(row[2])) for row in rows]
@@ -243,9 +245,10 @@ class Reading(Log):
             found = connection.execute(
                 "SELECT id FROM operations WHERE number>0"
                 " AND (NOT EXISTS(SELECT 1 FROM signatures WHERE digest=head AND form='dsse')"
-                "  OR number IN (SELECT op FROM records WHERE leaf>=?1))"
-                " AND EXISTS(SELECT 1 FROM records JOIN changes USING(leaf) WHERE op=number AND leaf<?1)",
-                (size,),
+                "  OR number IN (SELECT op FROM records WHERE leaf>=? OR leaf IS NULL))"
+                " AND EXISTS(SELECT 1 FROM records JOIN changes ON changes.leaf=records.leaf"
+                "  WHERE records.op=number AND records.leaf<?)",
+                (size, size),
             )
             return [unpack_operation(key) for (key,) in found]
 
@@ -259,8 +262,9 @@ class Reading(Log):
         with self._readers.borrow() as connection:
             found = connection.execute(
                 "SELECT DISTINCT id, (SELECT leaf FROM records AS first WHERE first.op=records.op AND n=0)"
-                " FROM changes JOIN records USING(leaf) JOIN operations ON number=records.op"
-                " WHERE leaf>? AND leaf<? AND changes.target=ifnull(?, changes.target) ORDER BY 2",
+                " FROM changes JOIN records ON records.leaf=changes.leaf JOIN operations ON number=records.op"
+                " WHERE changes.leaf>? AND changes.leaf<? AND changes.target=coalesce(?, changes.target)"
+                " ORDER BY 2",
                 (start, end, target),
             )
             return [unpack_operation(key) for key, _ in found]
@@ -313,7 +317,7 @@ class Reading(Log):
         return str(self._meta("instance"))
 
 
-def count_in(connection: apsw.Connection, operation: str) -> int:
+def count_in(connection: Connection, operation: str) -> int:
     """Return how many records `operation` has; 0 for none."""
     row = connection.execute(
         "SELECT max(n) FROM records WHERE op=(SELECT number FROM operations WHERE id=?)",
@@ -322,25 +326,25 @@ def count_in(connection: apsw.Connection, operation: str) -> int:
     return 0 if row is None or row[0] is None else int(row[0]) + 1
 
 
-def last_change_in(connection: apsw.Connection) -> int:
+def last_change_in(connection: Connection) -> int:
     """Return the leaf of the newest change, -1 where there is none."""
-    row = connection.execute("SELECT max(leaf) FROM changes").fetchone()
+    row = connection.execute(LAST_CHANGE).fetchone()
     return -1 if row is None or row[0] is None else int(row[0])
 
 
-def number_in(connection: apsw.Connection, key: Packed) -> int | None:
+def number_in(connection: Connection, key: Packed) -> int | None:
     """Return the number the ledger knows `key` by, below 0 for chains that are no operations, or None."""
     row = connection.execute("SELECT number FROM operations WHERE id=?", (key,)).fetchone()
     return None if row is None else int(row[0])
 
 
-def lease_in(connection: apsw.Connection, operation: str, number: int | None) -> Lease | None:
+def lease_in(connection: Connection, operation: str, number: int | None) -> Lease | None:
     """Return the lease of `operation`, which has this number, or None."""
     row = connection.execute("SELECT runner, fence, expires FROM leases WHERE op=?", (number,)).fetchone()
     return lease_of(operation, row)
 
 
-def journal_in(connection: apsw.Connection, operation: str, opened: OpenedRecords) -> Journal:
+def journal_in(connection: Connection, operation: str, opened: OpenedRecords) -> Journal:
     """Return the records of `operation`, with those that are not what was logged set aside.
 
     Raises:
@@ -383,14 +387,14 @@ def _record(operation: str, n: int, stored: bytes, leaf: bytes, opened: OpenedRe
     return sealed
 
 
-def _require_number(connection: apsw.Connection, operation: str) -> int:
+def _require_number(connection: Connection, operation: str) -> int:
     number = number_in(connection, pack_operation(operation))
     if number is None:
         raise OperationUnknown(f"no operation `{operation[:NAME_MAX]}`", operation=operation[:NAME_MAX])
     return number
 
 
-def _named(connection: apsw.Connection, name: str) -> list[Packed]:
+def _named(connection: Connection, name: str) -> list[Packed]:
     """Return the packed ids `name` may mean: an id before a number before a beginning; two if unclear."""
     if name == "@":
         # What an operation read again for itself is not what somebody did last.
@@ -408,6 +412,6 @@ def _named(connection: apsw.Connection, name: str) -> list[Packed]:
     digits = name.removeprefix("op_")
     if not PREFIX_MIN <= len(digits) <= _ID_DIGITS or not set(digits) <= set("0123456789abcdef"):
         return []
-    between = tuple(bytes.fromhex(digits.ljust(_ID_DIGITS, fill)) for fill in "0f")
+    between = tuple(pack_operation("op_" + digits.ljust(_ID_DIGITS, fill)) for fill in "0f")
     begins = "SELECT id FROM operations WHERE id BETWEEN ? AND ? LIMIT 2"
     return [key for (key,) in connection.execute(begins, between)]

@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-import apsw
-
 from rexecop.operations.errors import OperationUnknown
 from rexecop.proof.canonical import Json, canonical_bytes
 from rexecop.proof.chain import Sealed, check_link, unseal
@@ -29,9 +27,9 @@ from rexecop.proof.merkle import (
     node_hash,
     verify_inclusion,
 )
-from rexecop.store.connection import Readers
+from rexecop.store.database import Connection, Readers
 from rexecop.store.errors import StoreDamaged
-from rexecop.store.log import PAGE_LEAVES, QUARANTINE, Leaf, Log, checkpoint_in
+from rexecop.store.log import PAGE_LEAVES, QUARANTINE, SAY, Leaf, Log, checkpoint_in
 from rexecop.store.packing import pack_body, pack_operation, unpack_body, unpack_operation
 
 TAILS_MAX: Final = 20_000  # Ends of chains remembered while checking; others are read again.
@@ -46,7 +44,7 @@ SELECT leaf, id, n, body, nodes FROM records LEFT JOIN operations ON number=op
 WHERE leaf>=? AND leaf<? ORDER BY leaf
 """
 # The index of places may outlive the page of a row.
-_PLACE: Final = "SELECT id, n FROM records INDEXED BY places LEFT JOIN operations ON number=op WHERE leaf=?"
+PLACE: Final = "SELECT id, n FROM records INDEXED BY places LEFT JOIN operations ON number=op WHERE leaf=?"
 _GAPS: Final = """
 SELECT id, 0 FROM operations WHERE NOT EXISTS (SELECT 1 FROM records WHERE op=number AND n=0)
 UNION ALL SELECT id, n+1 FROM records AS here JOIN operations ON number=op
@@ -56,7 +54,7 @@ AND (EXISTS (SELECT 1 FROM records WHERE op=here.op AND n>here.n) OR operations.
 _PUT: Final = """
 INSERT INTO records(leaf, op, n, body, nodes) VALUES(?, (SELECT number FROM operations WHERE id=?), ?, ?, ?)
 ON CONFLICT(leaf) DO UPDATE
-SET body=excluded.body, nodes=CASE excluded.nodes WHEN x'' THEN nodes ELSE excluded.nodes END
+SET body=excluded.body, nodes=CASE length(excluded.nodes) WHEN 0 THEN records.nodes ELSE excluded.nodes END
 """
 
 
@@ -252,7 +250,7 @@ class Examiner:
                 yield from self._rows(middle, stop)
                 return
         for place in range(start, stop):
-            yield found.get(place) or Leaf(place, *self._place(_PLACE, (place,)), b"", b"")
+            yield found.get(place) or Leaf(place, *self._place(PLACE, (place,)), b"", b"")
 
     def _named(self, damaged: list[Damage]) -> tuple[Damage, ...]:
         """Return `damaged`; a single lost record of which nothing is left is named by the gap it makes."""
@@ -327,7 +325,7 @@ def _discontinued(readers: Readers, held: Checkpoint) -> str | None:
     return None
 
 
-def put_back(connection: apsw.Connection, records: Iterable[Leaf]) -> None:
+def put_back(connection: Connection, records: Iterable[Leaf]) -> None:
     """Store `records` where they stood; the nodes of one that brings none are left as they are."""
     for item in records:
         row = (item.leaf, pack_operation(item.operation), item.n, pack_body(item.body), item.nodes)
@@ -335,7 +333,7 @@ def put_back(connection: apsw.Connection, records: Iterable[Leaf]) -> None:
         connection.execute("DELETE FROM meta WHERE name=?", (f"{QUARANTINE}{item.leaf}",))
 
 
-def mend(connection: apsw.Connection, found: Examination) -> None:
+def mend(connection: Connection, found: Examination) -> None:
     """Store tree nodes as they should be, and drop checkpoints nobody can read: losing one is harmless."""
     rows = [(item.nodes, item.leaf) for item in found.nodes]
     connection.executemany("UPDATE records SET nodes=? WHERE leaf=?", rows)
@@ -343,9 +341,9 @@ def mend(connection: apsw.Connection, found: Examination) -> None:
     connection.executemany("DELETE FROM checkpoints WHERE size=?", sizes)
 
 
-def quarantine(connection: apsw.Connection, damaged: Iterable[Damage], by: str, at: str) -> None:
+def quarantine(connection: Connection, damaged: Iterable[Damage], by: str, at: str) -> None:
     """Remember `damaged` as known: who named them and when."""
     for item in damaged:
         said: dict[str, Json] = {"operation": item.operation, "n": item.n, "reason": item.reason}
         row = (f"{QUARANTINE}{item.leaf}", canonical_bytes({**said, "by": by, "at": at}).decode())
-        connection.execute("INSERT OR REPLACE INTO meta(name, value) VALUES(?,?)", row)
+        connection.execute(SAY, row)

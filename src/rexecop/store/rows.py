@@ -7,10 +7,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
-import apsw
-
 from rexecop.operations.ports import Lease, Row
 from rexecop.proof.merkle import HASH_BYTES
+from rexecop.store.database import Connection
 from rexecop.store.errors import StoreDamaged
 from rexecop.store.packing import pack_digest, pack_time, unpack_digest, unpack_operation, unpack_time
 from rexecop.store.schema import UNDER_WAY
@@ -22,15 +21,20 @@ SELECT number, id, state, intent, profile, environment, target, mode, requester,
   created, updated, records, head, waiting FROM operations
 """
 
+NEWEST_CHANGES: Final = """
+SELECT changes.target, records.op FROM changes JOIN records ON records.leaf=changes.leaf
+ORDER BY changes.leaf DESC LIMIT ?
+"""
+
 
 def rows_in(
-    connection: apsw.Connection, *, state: str | None, waiting: str, after: int, limit: int
+    connection: Connection, *, state: str | None, waiting: str, after: int, limit: int
 ) -> Sequence[tuple[int, Row]]:
     """Return (short number, row), newest first, as far as what is given narrows them down."""
     wanted = "state=?" if state is not None else "state IS NOT NULL"
     below = "AND number<?" if after > 0 else ""
     below += " AND substr(waiting,1,?)=?" if waiting else ""
-    values = [*([state] if state is not None else []), *([after] if after > 0 else [])]
+    values: list[str | int] = [*([state] if state is not None else []), *([after] if after > 0 else [])]
     values += [len(waiting), waiting] if waiting else []
     found = connection.execute(
         f"{_ROW} WHERE number>0 AND {wanted} {below} ORDER BY number DESC LIMIT ?",
@@ -39,15 +43,10 @@ def rows_in(
     return [(row[0], _row(row)) for row in found]
 
 
-def changed_in(connection: apsw.Connection, moment: datetime, limit: int) -> Sequence[tuple[str, Row]]:
+def changed_in(connection: Connection, moment: datetime, limit: int) -> Sequence[tuple[str, Row]]:
     """Return (target, row of the operation) of the newest changes that may be of `moment` or later."""
     found: list[tuple[str, Row]] = []
-    newest = connection.execute(
-        "SELECT changes.target, records.op FROM changes JOIN records ON records.leaf=changes.leaf"
-        " ORDER BY changes.leaf DESC LIMIT ?",
-        (limit,),
-    )
-    for target, number in newest:
+    for target, number in list(connection.execute(NEWEST_CHANGES, (limit,))):
         row = row_in(connection, number)
         # Older ones lie before it in the log, so their attempts are older still.
         if row is not None and row.updated < moment:
@@ -57,7 +56,7 @@ def changed_in(connection: apsw.Connection, moment: datetime, limit: int) -> Seq
     return found
 
 
-def under_way_in(connection: apsw.Connection) -> Sequence[tuple[int, Row, Lease | None]]:
+def under_way_in(connection: Connection) -> Sequence[tuple[int, Row, Lease | None]]:
     """Return number, row and lease of every operation that began and has not ended, oldest first."""
     found = connection.execute(
         f"{_ROW.replace('FROM', ', runner, fence, expires FROM')} LEFT JOIN leases ON op=number"
@@ -78,7 +77,7 @@ def lease_of(operation: str, row: tuple[object, ...] | None) -> Lease | None:
     return Lease(operation=operation, runner=str(row[0]), fence=_int(row[1]), expires=ends)
 
 
-def row_in(connection: apsw.Connection, number: int) -> Row | None:
+def row_in(connection: Connection, number: int) -> Row | None:
     """Return the index row of the operation with `number`, or None where it has none that can be read."""
     row = connection.execute(f"{_ROW} WHERE number=?", (number,)).fetchone()
     try:
@@ -87,7 +86,7 @@ def row_in(connection: apsw.Connection, number: int) -> Row | None:
         return None
 
 
-def save_row(connection: apsw.Connection, number: int, row: Row) -> None:
+def save_row(connection: Connection, number: int, row: Row) -> None:
     """Make `row` the index row of the operation with `number`."""
     connection.execute(
         "UPDATE operations SET state=?, intent=?, profile=?, environment=?, target=?, mode=?, requester=?,"

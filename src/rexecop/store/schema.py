@@ -70,3 +70,19 @@ CREATE TABLE checkpoints(
 ) STRICT;
 """
 TABLES: Final = _TABLES % UNDER_WAY
+
+TABLE_NAMES: Final = (
+    "meta",
+    "operations",
+    "records",
+    "claims",
+    "signatures",
+    "inputs",
+    "blobs",
+    "chunks",
+    "locks",
+    "leases",
+    "board",
+    "changes",
+    "checkpoints",
+)

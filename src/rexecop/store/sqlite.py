@@ -2,56 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
 import apsw
 
-from rexecop.operations.errors import AppendConflict, OperationUnknown
-from rexecop.operations.ports import Appended, Batch, Lease
-from rexecop.proof.checkpoint import Checkpoint, LogKeys
-from rexecop.proof.errors import ProofError
-from rexecop.proof.logcheck import LogReport
-from rexecop.proof.note import NoteSignature
-from rexecop.proof.vocabulary import Mode
+from rexecop.store import backup
 from rexecop.store import connection as connections
-from rexecop.store import index, repair
-from rexecop.store.apply import RELEASED, Applier, is_released
-from rexecop.store.checkpoints import Checkpointer, Sign, give
-from rexecop.store.errors import RootIdentityDoubtful, StoreReadOnly
-from rexecop.store.index import Difference, Fold
-from rexecop.store.log import Leaf, Log, StoredCheckpoint, checkpoint_in, require_same_log, size_in
-from rexecop.store.packing import pack_operation
-from rexecop.store.prepare import prepare
-from rexecop.store.reading import Reading, lease_in, number_in
-from rexecop.store.repair import Damage, Examination, Examiner
+from rexecop.store.checkpoints import Checkpointer, Sign
+from rexecop.store.database import Connection
+from rexecop.store.ledger import Condition, LedgerStore
+from rexecop.store.sqlite_transactions import SqliteTransactions
 from rexecop.store.writer import Writer
 
 SQLITE_FIXED: Final = (3, 51, 3)  # Before it, two writers at the wrong moment could damage the file.
-CHANGING: Final = frozenset({Mode.APPLY, Mode.RECOVERY})
 FAULTS_MAX: Final = 20  # Of the faults SQLite finds in its pages, so many are told.
 
 
-class SqliteStore(Reading):
-    """The `Store` port over one file, and what the log, `doctor` and export need beside it.
-
-    Any number of processes may hold one open; each group-commits on its own and waits for
-    the others. Reading works on a damaged or read-only ledger as far as its bytes allow.
-    """
+class SqliteStore(LedgerStore):
+    """The ledger in one file."""
 
     def __init__(
-        self, path: Path, readers: connections.Readers, writer: Writer | None, doubt: str | None = None
+        self, path: Path, readers: connections.FileReaders, writer: Writer | None, doubt: str | None = None
     ) -> None:
-        super().__init__(readers)
+        super().__init__(str(path), readers, writer, doubt)
         self._path = path
-        self._writer = writer
-        self._checkpointer: Checkpointer | None = None
-        self.doubt: Final = doubt
-
-    # --- making, opening, closing ---
 
     @classmethod
     def create(cls, path: Path, instance_id: str, *, checkpointer: Sign | None = None) -> Self:
@@ -81,100 +58,17 @@ class SqliteStore(Reading):
         Raises:
             StoreMissing, StoreForeign, StoreNewer, StoreDamaged, StoreReadOnly, StoreUnavailable.
         """
-        readers = connections.Readers(path, vfs)
+        readers = connections.FileReaders(path, vfs)
         if read_only:
             with readers.borrow():
                 return cls(path, readers, None)
         patience = connections.Patience()
-        writer = Writer(connections.open_writer(path, patience, vfs), patience, path)
+        writer = Writer(SqliteTransactions(connections.open_writer(path, patience, vfs), patience, path))
         store = cls(path, readers, writer, doubt)
         if checkpointer is not None and doubt is None:
             store._checkpointer = Checkpointer(checkpointer, readers, writer, store._opened)
             writer.on_commit = store._checkpointer.wake
         return store
-
-    def close(self) -> None:
-        """Finish what was begun, cover it with a checkpoint, and let go of the file."""
-        if self._checkpointer is not None:
-            self._checkpointer.close()
-        # The writer goes last: the last connection that may write tidies the file up.
-        self._readers.close()
-        if self._writer is not None:
-            self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # --- writing ---
-
-    async def append(self, batch: Batch) -> Appended:
-        """Append `batch` whole and durably; see the port.
-
-        Raises:
-            BatchRefused, ClockSteppedBack: beside the port's errors.
-        """
-        self._require_harmless(batch)
-        prepared = prepare(batch)
-        appended = await self._writing.run_async(
-            lambda applier: applier.append(prepared), weight=prepared.weight
-        )
-        for stored, leaf, sealed in zip(prepared.bodies, prepared.leaves, batch.records, strict=True):
-            self._opened.keep(stored, leaf, sealed)
-        return appended
-
-    def append_sync(self, batch: Batch) -> Appended:
-        """Do as `append` for a caller without an event loop."""
-        self._require_harmless(batch)
-        prepared = prepare(batch)
-        return self._writing.run(lambda applier: applier.append(prepared), weight=prepared.weight)
-
-    def require_sure(self) -> None:
-        """Return only if this is without doubt the ledger that was last written.
-
-        Raises:
-            RootIdentityDoubtful: it may be a copy.
-        """
-        if self.doubt is not None:
-            raise RootIdentityDoubtful(
-                f"{self.doubt}; nothing changing is done here until a new epoch says that this root goes on",
-                next_steps=("rexecop recover --new-epoch --reason TEXT",),
-            )
-
-    def _require_harmless(self, batch: Batch) -> None:
-        """Return only if `batch` may be appended to what may be a copy: reads and dry runs may."""
-        if batch.records and (batch.row is None or batch.row.mode in CHANGING):
-            self.require_sure()
-
-    def begin_epoch(self, batch: Batch, epoch: int, identity: str, size: int) -> None:
-        """Append `batch`, which begins `epoch`, to the log of `size`; from then on it is the root's own.
-
-        Raises:
-            AppendConflict: the log has another size; somebody else writes to it.
-        """
-        prepared = prepare(batch)
-
-        def work(applier: Applier) -> None:
-            found = size_in(applier.connection)
-            if found != size:
-                what = f"the log has {found} records and had {size}: somebody else is writing to it"
-                raise AppendConflict(what, operation=batch.operation)
-            applier.append(prepared)
-            rows = [("epoch", epoch), ("identity", identity)]
-            applier.connection.executemany("INSERT OR REPLACE INTO meta(name, value) VALUES(?,?)", rows)
-
-        self._writing.run(work)
-
-    def mark(self, identity: str) -> None:
-        """Say which root this ledger is written in; lost in a power cut, it is said again."""
-        self._writing.run(
-            lambda applier: applier.connection.execute(
-                "INSERT OR REPLACE INTO meta(name, value) VALUES('identity', ?)", (identity,)
-            ),
-            durable=False,
-        )
 
     def clear_wal(self) -> bool:
         """Leave nothing in the write-ahead log; False while a reader still needs what is in it."""
@@ -186,120 +80,9 @@ class SqliteStore(Reading):
         finally:
             connection.close()
 
-    def acquire(self, operation: str, runner: str, until: datetime, now: datetime) -> Lease | None:
-        """Take or renew the lease of `operation`; None while another live runner holds it.
-
-        Raises:
-            OperationUnknown: the ledger holds no record of it.
-        """
-
-        def work(applier: Applier) -> Lease | None:
-            number = number_in(applier.connection, pack_operation(operation))
-            if number is None:
-                raise OperationUnknown(f"no operation `{operation}`", operation=operation)
-            stored, fence = lease_in(applier.connection, operation, number), 1
-            if stored is not None:
-                ours = stored.runner == runner and not is_released(stored)
-                if not ours and not is_released(stored) and stored.expires > now:
-                    return None
-                fence = stored.fence if ours else stored.fence + 1
-            lease = Lease(operation=operation, runner=runner, fence=fence, expires=until)
-            applier.save_lease(number, lease)
-            return lease
-
-        # No flush of its own: the flush of the attempt that acts under it makes it durable first.
-        return self._writing.run(work, durable=False)
-
-    def release(self, lease: Lease) -> None:
-        """Give `lease` back; one that was lost already is left alone."""
-        key = pack_operation(lease.operation)
-
-        def work(applier: Applier) -> None:
-            applier.connection.execute(
-                "UPDATE leases SET expires=? WHERE runner=? AND fence=?"
-                " AND op=(SELECT number FROM operations WHERE id=?)",
-                (RELEASED, lease.runner, lease.fence, key),
-            )
-
-        # Lost in a power cut, it expires instead.
-        self._writing.run(work, durable=False)
-
-    def post(self, kind: str, name: str, body: bytes | None) -> None:
-        """Let `body` be all that stands on the board under `kind` and `name`; None takes it down."""
-
-        def work(applier: Applier) -> None:
-            applier.connection.execute("DELETE FROM board WHERE kind=? AND name=?", (kind, name))
-            if body is not None:
-                applier.connection.execute(
-                    "INSERT INTO board(kind, name, body) VALUES(?,?,?)", (kind, name, body)
-                )
-
-        self._writing.run(work)
-
-    @property
-    def _writing(self) -> Writer:
-        if self._writer is None:
-            raise StoreReadOnly(f"the ledger `{self._path}` was opened for reading", path=str(self._path))
-        return self._writer
-
-    def checkpoint(self, sign: Sign | None = None) -> StoredCheckpoint | None:
-        """Return a checkpoint over all that is committed, signed by `sign` or the store's own signer.
-
-        None while the log is empty. Where it may be a copy, the newest one kept: another would be a fork.
-
-        Raises:
-            StoreReadOnly: nothing signs here. StoreDamaged: what was read back is not what was logged.
-        """
-        if self.doubt is not None:
-            return self.kept_checkpoint()
-        if sign is not None:
-            return Checkpointer(sign, self._readers, self._writing, self._opened).cover()
-        if self._checkpointer is None:
-            raise StoreReadOnly(f"the ledger `{self._path}` was opened without a key to sign checkpoints")
-        return self._checkpointer.cover()
-
-    def give_checkpoint(self, checkpoint: StoredCheckpoint, lines: tuple[NoteSignature, ...] = ()) -> None:
-        """Keep `checkpoint` for good, because a witness is given it or answered with `lines`."""
-        self._writing.run(lambda applier: give(applier, checkpoint, lines))
-
-    # --- repair ---
-
-    def examine(self) -> Examination:
-        """Return everything that is damaged, and what of it the tree determines."""
-        return Examiner(self._readers).run()
-
-    def agrees_with(self, other: Log) -> int:
-        """Return up to which leaf the log `other` is proved to be this one: the trees have one root there."""
-        ours, _ = repair.kept_roots(self._readers)
-        with suppress(ProofError):
-            ours.setdefault(other.size(), self.root(other.size()))
-        shared = (size for size, root in ours.items() if size <= other.size() and other.root(size) == root)
-        return max(shared, default=0)
-
-    def mend(self, found: Examination) -> None:
-        """Put tree nodes right that `found` determines."""
-        with self._repairing() as connection:
-            repair.mend(connection, found)
-
-    def put_back(self, records: Sequence[Leaf]) -> None:
-        """Store the bytes of `records` where they were lost; the caller has compared them with the tree."""
-        with self._repairing() as connection:
-            repair.put_back(connection, records)
-
-    def verify_log(self, *, held: Sequence[Checkpoint] = (), log_keys: LogKeys | None = None) -> LogReport:
-        """Recompute the log as `Log.verify_log` does, or around the records that are known to be lost."""
-        known = self.quarantined()
-        if not known:
-            return super().verify_log(held=held, log_keys=log_keys)
-        with self._readers.borrow() as connection:
-            notes = list(connection.execute("SELECT size, note FROM checkpoints"))
-        require_same_log([checkpoint_in(size, note, log_keys) for size, note in notes], held)
-        return repair.report_around(self._readers, known, held)
-
-    def quarantine(self, damaged: Sequence[Damage], by: str, at: str) -> None:
-        """Remember `damaged` records as known, who named them, and when."""
-        with self._repairing() as connection:
-            repair.quarantine(connection, damaged, by, at)
+    def copy_to(self, target: Path) -> None:
+        """Write a compact copy; see `LedgerStore`."""
+        backup.copy(self._path, target)
 
     @contextmanager
     def _repairing(self) -> Iterator[apsw.Connection]:
@@ -313,26 +96,11 @@ class SqliteStore(Reading):
         finally:
             connection.close()
 
-    # --- doctor ---
-
-    @property
-    def failure(self) -> Exception | None:
-        """Return why nothing is written or vouched for any more, or None."""
-        stopped = self._writer.stopped if self._writer is not None else None
-        return stopped or (self._checkpointer.failure if self._checkpointer is not None else None)
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return how many rows each table has, how many operations each state, and the file's pages."""
-        with self._readers.borrow() as connection:
-            names = [
-                name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type='table'")
-            ]
-            rows = {name: next(connection.execute(f"SELECT count(*) FROM {name}"))[0] for name in names}
-            states = (
-                "SELECT state, count(*) FROM operations WHERE number>0 AND state IS NOT NULL GROUP BY state"
-            )
-            pages = {name: int(connection.pragma(name)) for name in ("page_count", "freelist_count")}
-            return {"rows": rows, "states": dict(connection.execute(states)), "pages": pages}
+    def _extent(self, connection: Connection) -> dict[str, int]:
+        pages = {
+            name: connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count")
+        }
+        return {name: 0 if row is None else int(row[0]) for name, row in pages.items()}
 
     def integrity(self) -> tuple[str, ...]:
         """Return what SQLite finds wrong with its own pages; nothing if they are sound."""
@@ -340,13 +108,15 @@ class SqliteStore(Reading):
             found = list(connection.execute(f"PRAGMA quick_check({FAULTS_MAX})"))
         return tuple(str(text) for (text,) in found if text != "ok")
 
-    def compare_index(self, fold: Fold) -> tuple[Difference, ...]:
-        """Return where the index differs from what `fold` makes of the records."""
-        return index.compare_index(self._readers, fold)
-
-    def rebuild_index(self, fold: Fold) -> tuple[Difference, ...]:
-        """Write the rows that `fold` makes of the records, and return what differed."""
-        return index.compare_index(self._readers, fold, self._writing)
+    def condition(self) -> Condition:
+        """Return what SQLite finds wrong with its pages, and whether it is one that damages files."""
+        version = self.sqlite_version()
+        fixed = tuple(int(part) for part in version.split(".")[:3]) >= SQLITE_FIXED
+        return Condition(
+            words=f"SQLite {version}, pages sound",
+            faults=self.integrity(),
+            doubts=() if fixed else ("this SQLite may damage a file that two processes write",),
+        )
 
     @staticmethod
     def sqlite_version() -> str:

@@ -14,21 +14,21 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from pathlib import Path
-from typing import Final, Generic, TypeVar, cast
-
-import apsw
+from typing import Final, Generic, Protocol, TypeVar, cast
 
 from rexecop.operations.errors import StoreError, StoreUnavailable, StoreUncertain
 from rexecop.proof.errors import RexecopError
 from rexecop.store.apply import Applier
-from rexecop.store.connection import Patience, translate, was_not_written
+from rexecop.store.database import Contended, Uncertain
+from rexecop.store.errors import StoreBusy
 
 GROUP_JOBS_MAX: Final = 256  # What one flush carries: enough to make it cheap, short enough to stay quick.
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
+TRIES_MAX: Final = 20  # Groups that deadlock are few, and one of two always goes on.
 
 T = TypeVar("T")
 
@@ -53,6 +53,61 @@ class Job(Generic[T]):
 Jobs = list[Job[object]]
 
 
+class Transactions(Protocol):
+    """How a database begins and ends the one transaction that is under way."""
+
+    @property
+    def applier(self) -> Applier:
+        """What applies batches within it."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """What people call the ledger."""
+        ...
+
+    @property
+    def apart(self) -> bool:
+        """Whether its statements wait for a network: an event loop's thread does not run them."""
+        ...
+
+    def begin(self, *, durable: bool, wait: bool) -> None:
+        """Begin; with `wait` the turn of others is waited for. Without `durable` no flush is needed.
+
+        Raises:
+            Contended: another process is writing and we are not to wait; nothing was done.
+        """
+        ...
+
+    def commit(self) -> None:
+        """Commit.
+
+        Raises:
+            StoreError: it certainly was not. Uncertain: whether it was cannot be told.
+        """
+        ...
+
+    def rollback(self) -> None:
+        """Leave nothing of what was begun, if anything was.
+
+        Raises:
+            StoreError: it cannot be told whether that is so.
+        """
+        ...
+
+    def meaning(self, error: BaseException) -> StoreError | None:
+        """Return what an error of the database means, None for a defect of ours or an interrupt.
+
+        Raises:
+            Contended: the transaction can be tried again from its beginning.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...
+
+
 class _State(Enum):
     IDLE = "nothing waits"
     SCHEDULED = "a loop will lead; whoever is sooner may take over"
@@ -74,11 +129,9 @@ class Writer:
     known; `stopped` says why.
     """
 
-    def __init__(self, connection: apsw.Connection, patience: Patience, path: Path) -> None:
-        self._connection = connection
-        self._patience = patience
-        self._path = path
-        self._applier = Applier(connection)
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+        self._applier = transactions.applier
         self._mutex = threading.Lock()
         self._waiting: deque[Job[object]] = deque()
         self._state = _State.IDLE
@@ -131,26 +184,26 @@ class Writer:
             if self._closed:
                 return
         if self.stopped is None:
-            self.run(lambda applier: None, durable=False)
+            with suppress(StoreError):  # Whoever waits hears of it; here nobody does.
+                self.run(lambda applier: None, durable=False)
         with self._mutex:
             self._closed = True
             thread, self._thread = self._thread, None
         if thread is not None:
             self._inbox.put(None)
             thread.join()
-        self._connection.close()
+        self._transactions.close()
 
     def _enter(self, job: Job[T]) -> None:
         if self.stopped is not None:
             raise self._refusal()
         if self._closed:
-            raise StoreUnavailable(f"the ledger `{self._path}` was closed")
+            raise StoreUnavailable(f"the ledger `{self._transactions.place}` was closed")
         self._waiting.append(cast("Job[object]", job))
 
     def _refusal(self) -> StoreError:
-        return StoreUncertain(
-            f"this process stopped writing to `{self._path}`: {self.stopped}", path=str(self._path)
-        )
+        place = self._transactions.place
+        return StoreUncertain(f"this process stopped writing to `{place}`: {self.stopped}", path=place)
 
     # --- leading ---
 
@@ -158,8 +211,7 @@ class Writer:
         """Carry one group, or what is left of `group`, to its end in this thread."""
         group = group or self._gather()
         try:
-            self._patience.waiting = True
-            if group.begun or self._begin(group):
+            if group.begun or self._begin_patiently(group):
                 self._commit(group)
         finally:
             self._pass_on()
@@ -168,11 +220,13 @@ class Writer:
         """Apply one group in the loop's thread and leave its flush to the writer's."""
         if not self._may_lead():
             return
+        if self._transactions.apart:
+            self._send(None)
+            return
         group = self._gather()
-        self._patience.waiting = False
         try:
-            over = not self._begin(group)
-        except apsw.BusyError:
+            over = not self._begin(group, wait=False)
+        except Contended:
             # Another process is writing. Waiting for it is the thread's work too.
             over = False
         except BaseException:
@@ -242,52 +296,68 @@ class Writer:
 
     # --- the transaction ---
 
-    def _begin(self, group: _Group) -> bool:
+    def _begin_patiently(self, group: _Group) -> bool:
+        for _ in range(TRIES_MAX):
+            try:
+                return self._begin(group, wait=True)
+            except Contended:
+                continue
+        busy = StoreBusy(f"the ledger `{self._transactions.place}` was written by others {TRIES_MAX} times")
+        self._abandon(group, busy)
+        return False
+
+    def _begin(self, group: _Group, *, wait: bool) -> bool:
         """Apply the jobs of `group` in a new transaction; return whether there is one to commit.
 
         Raises:
-            apsw.BusyError: another process is writing and we are not to wait; nothing was done.
+            Contended: others were in the way; nothing was done.
         """
         try:
-            if not any(job.durable for job in group.jobs):
-                self._connection.pragma("synchronous", "normal")
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._transactions.begin(durable=any(job.durable for job in group.jobs), wait=wait)
             self._applier.start()
+            self._applier.alone = len(group.jobs) == 1
             for job in group.jobs:
+                job.error = None
                 try:
                     job.result = job.work(self._applier)
-                except RexecopError as error:
-                    job.error = error
-        except (apsw.Error, StoreError) as error:
-            if isinstance(error, apsw.BusyError) and not self._patience.waiting:
-                raise
-            self._abandon(group, error if isinstance(error, StoreError) else translate(error, self._path))
-            return False
-        except BaseException as error:
-            # A defect of ours, or an interrupt: whoever waits must hear of it all the same.
-            self._abandon(group, error)
+                except (RexecopError, self._applier.unfit) as error:
+                    job.error = error if isinstance(error, RexecopError) else self._meaning(error)
+        except Contended:
             raise
+        except BaseException as error:
+            known = error if isinstance(error, StoreError) else self._meaning(error)
+            # A defect of ours, or an interrupt: whoever waits must hear of it all the same.
+            self._abandon(group, known or error)
+            if known is None:
+                raise
+            return False
         if all(job.error is not None for job in group.jobs):
             self._abandon(group, None)
             return False
         group.begun = True
         return True
 
+    def _meaning(self, error: BaseException) -> StoreError | None:
+        try:
+            return self._transactions.meaning(error)
+        except Contended:
+            self._roll_back()
+            raise
+
     def _commit(self, group: _Group) -> None:
         try:
-            self._connection.execute("COMMIT")
-        except apsw.Error as error:
-            if was_not_written(error):
-                self._abandon(group, translate(error, self._path))
-            else:
-                self.refuse(translate(error, self._path))
-                self._abandon(group, self._refusal())
+            self._transactions.commit()
+        except Uncertain as error:
+            self.refuse(error.reason)
+            self._abandon(group, self._refusal())
+            return
+        except StoreError as error:
+            self._abandon(group, error)
             return
         except BaseException as error:  # An interrupt: rolled back if it came before the commit.
             self._abandon(group, error)
             raise
         self._applier.keep()
-        self._restore_flushing(group)
         self._resolve(group.jobs)
         self.on_commit()
 
@@ -298,17 +368,14 @@ class Writer:
 
     def _abandon(self, group: _Group, error: BaseException | None) -> None:
         """Roll back, and fail every job that has no error of its own with `error`."""
-        try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except apsw.Error as failed:
-            self.refuse(translate(failed, self._path))
-        self._restore_flushing(group)
+        self._roll_back()
         self._fail(group.jobs, error)
 
-    def _restore_flushing(self, group: _Group) -> None:
-        if not any(job.durable for job in group.jobs):
-            self._connection.pragma("synchronous", "full")
+    def _roll_back(self) -> None:
+        try:
+            self._transactions.rollback()
+        except StoreError as failed:
+            self.refuse(failed)
 
     def _fail(self, jobs: Jobs, error: BaseException | None) -> None:
         for job in jobs:

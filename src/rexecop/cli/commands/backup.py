@@ -74,6 +74,7 @@ def restore(
         _trusted(session, trust),
         reason=reason,
         key=None if instance_key is None else Path(instance_key),
+        storage=session.settings.storage,
     )
     session.answer(view, lambda page: restore_page(page, view), quiet=view.root)
 

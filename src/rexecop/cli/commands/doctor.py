@@ -11,10 +11,16 @@ from rexecop.cli.session import Session
 
 
 @click.command(cls=VerbCommand, name="doctor")
-@click.option("--fix", is_flag=True, help="Repair what can be repaired: modes, the index.")
+@click.option("--fix", is_flag=True, help="Repair what can be repaired: the index, an older schema.")
 @click.pass_obj
 def command(session: Session, fix: bool) -> int:
     """Check storage, keys, policy, clock and which isolation this machine reaches."""
+    if fix:
+        from rexecop.app.build import migrate
+
+        before, after = migrate(session.settings) or (0, 0)
+        if before != after:
+            session.note(f"the ledger's schema was brought from {before} to {after}")
     with session.instance() as instance:
         view = instance.check(fix=fix)
     session.answer(view, lambda page: doctor_page(page, view), quiet=view.status)
