@@ -276,6 +276,19 @@ def _nodes(root: Root, key: InstanceKey) -> NodeAccess:
     return NodeAccess(socket=str(root.nodes), signing=key.signer, nonce=SystemIds().nonce)
 
 
+def _lanes(
+    root: Root,
+    key: InstanceKey,
+    isolations: Isolations,
+    secrets: Secrets,
+    private: tuple[str, ...],
+    environ: Mapping[str, str],
+) -> LazyLanes:
+    """Return lanes whose programs see neither the root, nor the agent, nor the files `private`."""
+    hidden = _outermost((str(root.path), environ.get("SSH_AUTH_SOCK", ""), *private))
+    return LazyLanes(isolations, secrets, hidden, _nodes(root, key))
+
+
 def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -> Instance:
     """Open the root of `settings`; close the instance when done.
 
@@ -288,10 +301,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     store = open_ledger(root, key, place)
     isolations, locator = Isolations(root.path / "isolation.json"), Locator(root, environ)
     secrets = Secrets(locator)
-    hidden = _outermost(
-        (str(root.path), environ.get("SSH_AUTH_SOCK", ""), *locator.files(), *place.openers())
-    )
-    lanes = LazyLanes(isolations, secrets, hidden, _nodes(root, key))
+    lanes = _lanes(root, key, isolations, secrets, (*locator.files(), *place.openers()), environ)
     contents = PinnedContents(store)
     instance = store.instance_id
     key.follow(store, instance)
