@@ -21,10 +21,12 @@ from rexecop.proof.records.plan import (
     CallStep,
     DeriveStep,
     Expectation,
+    Guard,
     Plan,
     PlannedTarget,
     Probe,
     Retry,
+    Rollout,
     Step,
 )
 from rexecop.proof.request import policy_request
@@ -50,6 +52,9 @@ class Wanted:
     before: Expectation | None = None
     after: Expectation | None = None
     asks: tuple[ApprovalRule, ...] = ()
+    needs: tuple[str, ...] = ()
+    when: tuple[Guard, ...] = ()
+    goes_on: bool = False
 
 
 def change(name: str, **more: object) -> Wanted:
@@ -103,6 +108,9 @@ def _call_step(operation: str, one: Wanted, effect: Effect) -> CallStep:
         undo=scripted(operation, one.id, Phase.UNDO, one.target, Effect.CHANGE) if one.undo else None,
         continue_on_error=one.tolerated,
         asks=one.asks,
+        needs=one.needs,
+        when=one.when,
+        goes_on=one.goes_on,
     )
 
 
@@ -113,6 +121,8 @@ def drafted(
     mode: Mode = Mode.APPLY,
     good: bool = True,
     by: Principal = ALICE,
+    parallel: int = 1,
+    rollout: Rollout | None = None,
 ) -> Session:
     """Return a session that holds intent, plan and decision for `wanted`, not yet stored."""
     session = Session(house.store, house.clock, house.ids.operation())
@@ -145,6 +155,8 @@ def drafted(
         risk="low",
         targets=targets,
         steps=steps,
+        parallel=parallel,
+        rollout=rollout,
     )
     op = session.op
     request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
@@ -160,8 +172,15 @@ def drafted(
     return session
 
 
-async def planned(house: House, *wanted: Wanted, mode: Mode = Mode.APPLY, good: bool = True) -> str:
+async def planned(
+    house: House,
+    *wanted: Wanted,
+    mode: Mode = Mode.APPLY,
+    good: bool = True,
+    parallel: int = 1,
+    rollout: Rollout | None = None,
+) -> str:
     """Store intent, plan and decision, and return the operation's id."""
-    session = drafted(house, wanted, mode=mode, good=good)
+    session = drafted(house, wanted, mode=mode, good=good, parallel=parallel, rollout=rollout)
     await session.flush()
     return session.id

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rexecop.app.views import AwaitingView, DecisionView, OperationView, RecordView, StepView
-from rexecop.operations.fold import Operation, Progress
+from rexecop.operations.course import Progress
+from rexecop.operations.fold import Operation
 from rexecop.operations.index import waiting_for
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.next import awaited_call

@@ -195,12 +195,18 @@ class Instance(Reading):
         return await self._seen(await self._parts.lifecycle.command(name, verb, by, reason))
 
     async def reconcile(
-        self, operation: str, *, probe: bool, happened: bool | None = None, reason: str | None = None
+        self,
+        operation: str,
+        *,
+        probe: bool,
+        happened: bool | None = None,
+        reason: str | None = None,
+        step: str | None = None,
     ) -> OperationView:
-        """Settle unknown outcomes by their probe, or on the caller's word."""
+        """Settle unknown outcomes, or that of `step`, by their probe, or on the caller's word."""
         name, by = self.resolve(operation), self.identity().principal
         driven = await self._parts.lifecycle.reconcile(
-            name, by, probe=probe, happened=happened, reason=reason
+            name, by, probe=probe, happened=happened, reason=reason, step=step
         )
         return await self._seen(driven)
 

@@ -273,6 +273,8 @@ class Planner:
             steps=keyed(draft.steps, session.id),
             pinned=pinned,
             notes=draft.notes,
+            parallel=draft.parallel,
+            rollout=draft.rollout,
         )
         if asked.break_glass is not None:
             session.add(Command, identity.principal, verb=Verb.BREAK_GLASS, reason=asked.break_glass)

@@ -19,10 +19,11 @@ from rexecop.lanes.gate import Dispatch, Gate
 from rexecop.lanes.port import Lane, LaneResult
 from rexecop.lanes.targets import Attestation, Quota, Seen
 from rexecop.operations.extract import StepOutput
-from rexecop.operations.next import Make, fact_in
+from rexecop.operations.next import Make
 from rexecop.operations.ports import Ids, TargetHead
 from rexecop.proof.call import Call, Limits, ProcessRequest, call_digest, route_of
 from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.course import fact_in
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.attempt import Attempt
@@ -50,6 +51,7 @@ class Caller:
     renew: Callable[[], None]
     halted: Callable[[], Halt | None]
     quota: Quota
+    wanted: Callable[[Make], bool]
 
     async def call(
         self, make: Make, packs: tuple[Digest, ...], observed: Pinned | None = None
@@ -61,6 +63,8 @@ class Caller:
         session = self.session
         # To look at a target has no effect there; a permit would run out meanwhile.
         seen = await self._look(make)
+        if not self.wanted(make):
+            return None
         try:
             permit = self._permit(make)
         except GovernanceError as error:
@@ -143,9 +147,8 @@ class Caller:
     ) -> Digest:
         session, changes = self.session, make.call.effect is not Effect.READ
         numbered = changes and session.op.the_intent.mode is not Mode.DRY_RUN
-        head = session.store.target_head(make.step.target) if numbered else None
+        n, before = session.number_change(make.step.target) if numbered else (1, None)
         lane = self.lanes.get(route_of(make.call.request))
-        n = 1 if head is None else head.n + 1
         attempt = session.add(
             Attempt,
             phase=make.phase,
@@ -159,12 +162,12 @@ class Caller:
             values=make.values or None,
             attestation=seen.class_ if isinstance(seen, Attestation) else None,
             target_n=n if numbered else None,
-            target_prev=head.attempt if head is not None else None,
+            target_prev=before,
             packs=packs,
             observed=observed,
         ).digest
         if numbered:
-            session.attached.heads.append(TargetHead(target=make.step.target, n=n, attempt=attempt))
+            session.head_at(TargetHead(target=make.step.target, n=n, attempt=attempt))
         return attempt
 
     def _streaming(self, make: Make, attempt: Digest) -> Streaming | None:

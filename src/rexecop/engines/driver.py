@@ -6,6 +6,7 @@ ports; what may be done is decided elsewhere.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from rexecop.engines.budgets import claims, next_uses
 from rexecop.engines.caller import Caller
 from rexecop.engines.closing import changed_targets, close, stored_output, validate
 from rexecop.engines.errors import BudgetSpent, InstanceKeyExpired, RunnerBusy
+from rexecop.engines.flight import Flight
 from rexecop.engines.recent import counted
 from rexecop.engines.rereading import Drift, Observe, Standing, still_standing
 from rexecop.engines.runner import is_alive
@@ -43,10 +45,12 @@ from rexecop.operations.next import (
     Derive,
     Make,
     Mint,
-    Park,
+    Next,
+    UndoWave,
     Validate,
     awaited_call,
-    next_effect,
+    is_wanted,
+    next_effects,
 )
 from rexecop.operations.normalize import run_normalizer
 from rexecop.operations.ports import Claim, Clock, Ids, Lease, Lock, Store, standing_use
@@ -228,6 +232,7 @@ class _Drive:
         self._session = session
         self._outputs: dict[str, StepOutput] = {}
         self._asked: PolicyRequest  # What policy was asked last.
+        self._flight = Flight()
         self._caller = caller(
             session=session,
             lanes=world.lanes,
@@ -238,6 +243,7 @@ class _Drive:
             renew=self._renew,
             halted=self._halted_yet,
             quota=world.quota,
+            wanted=lambda make: self._flight.failed is None and is_wanted(session.op, make),
         )
 
     # --- leases ---
@@ -287,11 +293,8 @@ class _Drive:
             require_fits(session.op.ticket, session.op.sealed_plan)
         try:
             while True:
-                effect = next_effect(session.op)
                 try:
-                    if not isinstance(effect, Park):
-                        await self._perform(effect)
-                    elif await session.flush_or_reload(release=True):
+                    if await self._turn():
                         return Driven(session=session)
                 except NotNow as wait:
                     if await self._set_aside(wait):
@@ -313,6 +316,36 @@ class _Drive:
             # What was observed before the next thing could not be done stays observed.
             await session.flush_or_reload(release=True)
             raise
+        finally:
+            await self._flight.cancel()
+
+    async def _turn(self) -> bool:
+        """Begin what may begin, or wait for what is under way; return whether nothing is left to do.
+
+        After a failure nothing more begins, and it is raised when the calls beside it have ended.
+        """
+        flight, session = self._flight, self._session
+        effects = () if flight.failed else next_effects(session.op, flight.keys)
+        alone = next((effect for effect in effects if not isinstance(effect, Make)), None)
+        if alone is not None:
+            await self._perform(alone)
+        elif effects and flight.room:
+            for effect in effects[: flight.room]:
+                if isinstance(effect, Make):
+                    key = (effect.step.target, effect.step.id)
+                    flight.begin(key, copy.copy(self)._one(effect))  # Each asks policy for itself.
+        elif flight.keys:
+            await flight.wait()
+        elif (failed := flight.take_failure()) is not None:
+            raise failed
+        else:
+            return await session.flush_or_reload(release=True)
+        return False
+
+    async def _one(self, make: Make) -> None:
+        if self._changes():
+            self._require_key()
+        await self.make(make)
 
     async def _set_aside(self, wait: NotNow) -> bool:
         """Stop until somebody begins anew; a halt leaves running work paused, so that a person resumes it.
@@ -323,20 +356,21 @@ class _Drive:
             self._session.add(Command, verb=Verb.PAUSE, reason=wait.message)
         return await self._session.flush_or_reload(release=True)
 
-    async def _perform(self, effect: Mint | Make | Derive | Decline | Validate | Close) -> None:
-        if isinstance(effect, Mint | Make) and self._changes():
-            self._require_key()
-        if isinstance(effect, Make):
-            await self.make(effect)
-        elif isinstance(effect, Mint):
+    async def _perform(self, effect: Next) -> None:
+        """Do what is done with no call beside it, or takes no time."""
+        if isinstance(effect, Mint):
+            if self._changes():
+                self._require_key()
             await self._mint()
         elif isinstance(effect, Derive):
             self._derive(effect)
         elif isinstance(effect, Decline):
             self._caller.decline(effect.step.id, effect.failure, effect.message, effect.ended)
+        elif isinstance(effect, UndoWave):
+            self._session.add(Command, verb=Verb.UNDO, reason=effect.reason)
         elif isinstance(effect, Validate):
             self._validate()
-        else:
+        elif isinstance(effect, Close):
             close(self._session, self._world.signer)
 
     # --- leave ---
@@ -358,7 +392,7 @@ class _Drive:
     def _halted_yet(self) -> Halt | None:
         """As `_halted`, for a permit: where a halt gets into the log first, the attempt does not."""
         own = self._world.authority.instance
-        self._session.attached.beside = (own, self._world.store.records_of(own))
+        self._session.stand_beside(own, self._world.store.records_of(own))
         return self._halted()
 
     def _halted(self) -> Halt | None:
@@ -457,7 +491,8 @@ class _Drive:
             self.require_approved(make)
             await self._make(make)
         except (ApprovalDenied, ApprovalsMissing) as missing:
-            self._session.add(Command, verb=Verb.PAUSE, reason=missing.message)
+            if is_wanted(self._session.op, make):
+                self._session.add(Command, verb=Verb.PAUSE, reason=missing.message)
 
     async def _make(self, make: Make) -> None:
         if make.after_ms and not await self._caller.wait(make.after_ms):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from rexecop.lanes.failures import Failure, retryable
+from rexecop.operations.course import Course, Key, Progress
 from rexecop.operations.errors import NothingToReview, NothingToUndo
 from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
 from rexecop.proof.canonical import Digest, Json
@@ -34,56 +34,9 @@ from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleVerdict, Validation
 from rexecop.proof.steps import step_terms
-from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Gate, Mode, Phase, State, Verdict
+from rexecop.proof.vocabulary import Ended, Gate, Mode, Phase, State, Verdict
 
-Key = tuple[str, str]  # target, step
 R = TypeVar("R", bound=Record)
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far one step got on one target, in one phase."""
-
-    step: Step
-    phase: Phase
-    attempts: int = 0
-    in_flight: Sealed | None = None
-    ended: Ended | None = None
-    failure: str | None = None
-    outcome: Sealed | None = None
-
-    @property
-    def key(self) -> Key:
-        """(target, step id)."""
-        return (self.step.target, self.step.id)
-
-    @property
-    def good(self) -> bool:
-        """Whether the step ended well enough for the next one."""
-        return self.ended in GOOD_ENDS
-
-    @property
-    def settled(self) -> bool:
-        """Whether the step needs nothing more before the next one.
-
-        A failure may be tolerated; a policy that became stricter stops every step alike.
-        """
-        tolerated = isinstance(self.step, CallStep) and self.step.continue_on_error and not self._denied
-        return self.good or (tolerated and self.ended in (Ended.FAILED, Ended.REFUSED))
-
-    @property
-    def _denied(self) -> bool:
-        """Whether the step was declined because policy or drift says no, before anything was tried."""
-        record = self.outcome.record if self.outcome is not None else None
-        declined = isinstance(record, Outcome) and record.attempt is None
-        return declined and self.failure in (Failure.POLICY_DENIED, Failure.DRIFTED)
-
-    def may_retry(self) -> bool:
-        """Whether its retry rule gives the last failure another try."""
-        rule = self.step.retry if isinstance(self.step, CallStep) else None
-        if rule is None or self.failure is None or self.attempts >= rule.attempts:
-            return False
-        return retryable(Failure(self.failure)) and (not rule.on or self.failure in rule.on)
 
 
 @dataclass(slots=True)
@@ -109,6 +62,8 @@ class Operation:
     recounted: int = 0
     receipts: list[Sealed] = field(default_factory=list)
     steps: dict[Key, Progress] = field(default_factory=dict)
+    course: Course = field(default_factory=Course)
+    undo_wave: int | None = None
     undo: dict[Key, Progress] = field(default_factory=dict)
     probes: dict[Digest, Progress] = field(default_factory=dict)
     in_flight: dict[Digest, Progress] = field(default_factory=dict)
@@ -214,11 +169,14 @@ class Operation:
 
     @property
     def awaited(self) -> CallStep | None:
-        """The next step, where its call needs approvals of its own; else None."""
-        due = next((item.step for item in self.steps.values() if not item.settled), None)
-        if self.leave is None or not isinstance(due, CallStep):
-            return None
-        return due if step_terms(self.terms_in_force, due).approvals else None
+        """The next step, where its call needs approvals of its own and nothing can go before it."""
+        due = [item.step for item in self.course.ready()] if self.leave is not None else []
+        asking = [step for step in due if isinstance(step, CallStep) and self.asks(step)]
+        return asking[0] if asking and len(asking) == len(due) else None
+
+    def asks(self, step: CallStep) -> bool:
+        """Return whether the call of `step` needs approvals of its own."""
+        return bool(step_terms(self.terms_in_force, step).approvals)
 
     def said_of(self, step: str) -> tuple[Sealed, ...]:
         """Return each yes and no to the call of `step` that was not taken back, in order."""
@@ -265,13 +223,28 @@ class Operation:
         return found.step
 
     def to_undo(self) -> tuple[CallStep, ...]:
-        """Return the steps whose effect stands and can be undone, latest first."""
+        """Return the steps whose effect can be undone, latest first; of one wave while that is undone."""
         done = [
             progress.step
             for progress in self.steps.values()
-            if isinstance(progress.step, CallStep) and progress.step.undo is not None and progress.good
+            if isinstance(progress.step, CallStep)
+            and progress.step.undo is not None
+            and progress.good
+            and self.undo_wave in (None, self.course.wave(progress.step.target))
         ]
         return tuple(step for step in reversed(done) if not self._undone(step))
+
+    @property
+    def wave_to_undo(self) -> int | None:
+        """The wave that stopped and is to be undone, as planned; None where nothing is."""
+        course = self.course
+        if not course.over or course.rollout is None or not course.rollout.undo or not course.failed:
+            return None
+        if self.the_intent.mode is Mode.DRY_RUN or self.undo:
+            return None
+        wave = max(map(course.wave, course.failed))
+        stands = any(course.wave(step.target) == wave for step in self.to_undo())
+        return wave if stands else None
 
     def _undone(self, step: Step) -> bool:
         progress = self.undo.get((step.target, step.id))
@@ -285,14 +258,20 @@ class Operation:
             self.receipt_due = True
 
     def _at_boundary(self) -> None:
-        """Between two attempts: obey what people asked for, else see whether the work is done."""
-        if self.cancel_asked and allows(self.state, Event.CANCELLED):
+        """Once nothing is in flight: obey what people asked for, else see whether the work is done."""
+        if self.in_flight or self.unknown:
+            return
+        if self.state is State.INDETERMINATE:
+            self._go(Event.RECONCILED)  # What was lost was settled while other calls still ran.
+        if self.course.over and self.wave_to_undo is None and allows(self.state, Event.STEP_FAILED):
+            self._go(Event.STEP_FAILED, self.course.verdict)
+        elif self.cancel_asked and allows(self.state, Event.CANCELLED):
             self.cancel_asked = False
             self._go(Event.CANCELLED, "cancelled between steps")
         elif self.pause_asked and allows(self.state, Event.PAUSED):
             self.pause_asked = False
             self._go(Event.PAUSED, "paused between steps")
-        elif allows(self.state, Event.STEPS_DONE) and all(item.settled for item in self.steps.values()):
+        elif self.course.done and not self.course.over and allows(self.state, Event.STEPS_DONE):
             self._go(Event.STEPS_DONE)
 
 
@@ -334,6 +313,7 @@ def _on_plan(op: Operation, sealed: Sealed) -> None:
     op.plan = sealed
     for step in op.the_plan.steps:
         op.progress_of(step, Phase.DO)
+    op.course.begin(op.the_plan, op.steps)
 
 
 def _on_decision(op: Operation, sealed: Sealed) -> None:
@@ -425,23 +405,32 @@ def _on_outcome(op: Operation, sealed: Sealed) -> None:
     op.ends.append(outcome.ended)
     progress.outcome, progress.ended, progress.failure = sealed, outcome.ended, outcome.error_class
     if progress.phase is Phase.PROBE:
+        if op.cancel_asked or op.pause_asked:
+            op._at_boundary()
         return
     if op.state in (State.RETRYING, State.RESUMING):
         op._go(Event.CONTINUED)
     if outcome.ended is Ended.UNKNOWN and attempt is not None:
         op.unknown[attempt.digest] = progress
         op.unsettled[attempt.digest] = attempt
-        op._go(Event.LOST, f"step `{outcome.step}` may have happened: {outcome.message or 'no answer'}")
+        if op.state is not State.INDETERMINATE:
+            op._go(Event.LOST, f"step `{outcome.step}` may have happened: {outcome.message or 'no answer'}")
     elif progress.phase is Phase.UNDO:
         _after_undo(op, progress, outcome)
-    elif progress.settled:
-        op._at_boundary()
-    elif progress.may_retry():
-        op._go(Event.RETRIED)
-        if op.cancel_asked or op.pause_asked:
-            op._at_boundary()
     else:
-        op._go(Event.STEP_FAILED, f"step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
+        _after_work(op, progress, outcome)
+
+
+def _after_work(op: Operation, progress: Progress, outcome: Outcome) -> None:
+    if progress.settled:
+        op.course.settle(progress)
+    elif not (progress.may_retry() and op.course.is_open(progress)):
+        op.course.fail(progress, f"step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
+    elif allows(op.state, Event.RETRIED) and not op.course.over:
+        op._go(Event.RETRIED)
+        if not (op.cancel_asked or op.pause_asked):
+            return
+    op._at_boundary()
 
 
 def _opened(op: Operation, attempt: Digest) -> Progress:
@@ -454,17 +443,26 @@ def _opened(op: Operation, attempt: Digest) -> Progress:
 def _stepless(op: Operation, outcome: Outcome) -> Progress:
     """Find the step of an outcome without an attempt: a derive step, or a call that was not made."""
     phase = Phase.UNDO if op.state is State.UNDOING else Phase.DO
-    for progress in op.steps.values():
-        if progress.step.id == outcome.step:
-            return op.progress_of(progress.step, phase)
-    raise ChainBroken(f"the plan has no step `{outcome.step:.80}`", step=outcome.step)
+    progress = op.course.named.get(outcome.step)
+    if progress is None:
+        raise ChainBroken(f"the plan has no step `{outcome.step:.80}`", step=outcome.step)
+    return op.progress_of(progress.step, phase)
 
 
 def _after_undo(op: Operation, progress: Progress, outcome: Outcome) -> None:
     if not progress.good:
         op._go(Event.UNDO_FAILED, f"undoing step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
-    elif not op.to_undo():
+    else:
+        _see_undone(op)
+
+
+def _see_undone(op: Operation) -> None:
+    if op.to_undo():
+        return
+    if op.undo_wave is None:
         op._go(Event.UNDONE, "every undoable step was undone")
+    else:
+        op._go(Event.WAVE_UNDONE, f"{op.course.verdict}; wave {op.undo_wave + 1} was undone")
 
 
 def _cause(outcome: Outcome) -> str:
@@ -477,13 +475,15 @@ def _on_reconciliation(op: Operation, sealed: Sealed) -> None:
     if progress is None:
         raise refusal(op.state, State.PAUSED)
     undoing = progress.phase is Phase.UNDO
-    if len(op.unknown) == 1:
+    if len(op.unknown) == 1 and not op.in_flight:
         op._go(Event.UNDO_RECONCILED if undoing else Event.RECONCILED, record.reason)
     del op.unknown[record.attempt], op.unsettled[record.attempt]
     progress.ended = Ended.OK if record.happened else None
     progress.failure = None
-    if undoing and record.happened and not op.to_undo():
-        op._go(Event.UNDONE, "every undoable step was undone")
+    if undoing and record.happened:
+        _see_undone(op)
+    elif progress.settled:
+        op.course.settle(progress)
 
 
 def _on_command(op: Operation, sealed: Sealed) -> None:
@@ -514,7 +514,7 @@ def _resume(op: Operation, reason: str) -> None:
 
 
 def _retry(op: Operation, reason: str) -> None:
-    if op.undo or all(progress.settled for progress in op.steps.values()):
+    if op.undo or (op.course.done and not op.course.over):
         # Nothing failed that could be tried again, or part of it was undone: going on would redo it.
         raise refusal(op.state, State.RETRYING)
     op._go(Event.RETRIED, reason)
@@ -522,6 +522,7 @@ def _retry(op: Operation, reason: str) -> None:
     for progress in op.steps.values():
         if not progress.settled:
             progress.ended = progress.failure = None
+    op.course.reopen(op.steps)
 
 
 def _escalate(op: Operation, reason: str) -> None:
@@ -529,6 +530,12 @@ def _escalate(op: Operation, reason: str) -> None:
 
 
 def _undo(op: Operation, reason: str) -> None:
+    op.undo_wave = None
+    if op.state not in TERMINAL:
+        # Work that is not over is not undone, but for the wave that its plan says is.
+        if op.in_flight or op.wave_to_undo is None:
+            raise refusal(op.state, State.UNDOING)
+        op.undo_wave = op.wave_to_undo
     if not op.to_undo():
         raise NothingToUndo(f"operation `{op.id}` has no step that took effect and can be undone")
     op._go(Event.UNDO_ASKED, reason)
@@ -590,4 +597,3 @@ _HANDLERS: Final[Mapping[type[Record], Callable[[Operation, Sealed], None]]] = {
     Validation: _on_validation,
     Receipt: _on_receipt,
 }
-__all__ = ["Operation", "Progress", "State", "fold"]

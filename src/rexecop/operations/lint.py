@@ -220,6 +220,7 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
         several=False,
         observed=lambda path: NOWHERE,
         configuration=NoConfiguration(),
+        whole=True,
     )
     attributes = dict.fromkeys(_names(profile, "target"), WORD)
     target = ResolvedTarget(

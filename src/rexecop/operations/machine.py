@@ -40,6 +40,7 @@ class Event(StrEnum):
     UNDO_ASKED = "undo_asked"
     UNDONE = "undone"
     UNDO_FAILED = "undo_failed"
+    WAVE_UNDONE = "wave_undone"
 
 
 S, E = State, Event
@@ -70,6 +71,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         E.CANCELLED: S.CANCELLED,
     },
     S.RUNNING: {
+        E.UNDO_ASKED: S.UNDOING,
         E.PAUSED: S.PAUSED,
         E.RETRIED: S.RETRYING,
         E.STEPS_DONE: S.VALIDATING,
@@ -78,6 +80,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         E.CANCELLED: S.CANCELLED,
     },
     S.RETRYING: {
+        E.UNDO_ASKED: S.UNDOING,
         E.CONTINUED: S.RUNNING,
         E.PAUSED: S.PAUSED,
         E.STEP_FAILED: S.FAILED,
@@ -85,6 +88,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     },
     S.PAUSED: {E.RESUMED: S.RESUMING, E.CANCELLED: S.CANCELLED},
     S.RESUMING: {
+        E.UNDO_ASKED: S.UNDOING,
         E.CONTINUED: S.RUNNING,
         E.PAUSED: S.PAUSED,
         E.STEPS_DONE: S.VALIDATING,
@@ -103,7 +107,13 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     S.CANCELLED: {E.UNDO_ASKED: S.UNDOING},
     # Only a no that a person gave can be taken back; what policy blocks stays so.
     S.BLOCKED: {E.ESCALATED: S.ESCALATED, E.WITHDRAWN: S.WAITING_FOR_APPROVAL},
-    S.UNDOING: {E.UNDONE: S.UNDONE, E.UNDO_FAILED: S.FAILED, E.LOST: S.INDETERMINATE},
+    S.UNDOING: {
+        E.UNDONE: S.UNDONE,
+        E.UNDO_FAILED: S.FAILED,
+        # Part of the work stands: what the plan undoes when a wave stops is no more than that wave.
+        E.WAVE_UNDONE: S.FAILED,
+        E.LOST: S.INDETERMINATE,
+    },
     S.ESCALATED: {},
     S.UNDONE: {},
 }
