@@ -671,7 +671,7 @@ def rolled_out(*, wave: int = 1, **rollout: Any) -> tuple[Book, dict[str, CallSt
     fields: dict[str, Any] = {"waves": (1, 2), "targets_max": 2, "stop_after": 2, "check": "check"}
     book.intent()
     book.plan(
-        steps.values(),
+        tuple(steps.values()),
         Effect.CHANGE,
         targets=tuple(PlannedTarget(id=host, type="host", criticality="low") for host in hosts),
         rollout=Rollout(**(fields | rollout)),

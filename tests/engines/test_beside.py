@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from rexecop.engines.errors import NothingToSettle
 from rexecop.engines.runner import runner_id
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.command import Command, Verb
+from rexecop.proof.records.decision import ApprovalRule
+from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Guard, Rollout
 from rexecop.proof.records.receipt import Receipt
-from rexecop.proof.vocabulary import Effect, Ended, Phase, State
-from tests.engines.support import ended, housed, of_kind, op_of, second_process
+from rexecop.proof.vocabulary import Effect, Ended, HaltScope, Phase, State
+from tests.engines.support import approve, ended, housed, of_kind, op_of, second_process
 from tests.sim.plans import Wanted, change, planned, read
-from tests.sim.world import ALICE, House, pack
+from tests.sim.world import ALICE, INSTANCE, House, pack
 
 HANG_SECONDS = 60
 HOSTS = ("a", "b", "c", "d", "e")
@@ -34,7 +37,7 @@ def on_hosts(*names: str, hosts: tuple[str, ...] = HOSTS) -> list[Wanted]:
     ]
 
 
-def failing(*steps: str) -> object:
+def failing(*steps: str) -> Callable[[str, Phase, Effect], str]:
     return lambda step, phase, effect: "failed" if step in steps and phase is Phase.DO else "ok"
 
 
@@ -224,7 +227,7 @@ def test_it_stops_where_the_plan_says_and_never_says_that_it_completed(
 ) -> None:
     async def story() -> None:
         async with housed(tmp_path) as house:
-            house.lane.fate = failing(*bad)  # type: ignore[assignment]
+            house.lane.fate = failing(*bad)
             steps = ("set", "check") if rollout.check else ("set",)
             operation = await planned(house, *on_hosts(*steps), rollout=rollout)
             await house.lifecycle.start(operation)
@@ -243,7 +246,7 @@ def test_it_stops_where_the_plan_says_and_never_says_that_it_completed(
 def test_what_the_wave_that_stopped_did_is_undone_and_nothing_before_it(tmp_path: Path) -> None:
     async def story() -> None:
         async with housed(tmp_path) as house:
-            house.lane.fate = failing("two@d")  # type: ignore[assignment]
+            house.lane.fate = failing("two@d")
             rollout = Rollout(waves=(2, 3), targets_max=3, stop_after=1, undo=True)
             operation = await planned(house, *on_hosts("one", "two"), rollout=rollout)
             await house.lifecycle.start(operation)
@@ -262,11 +265,11 @@ def test_what_the_wave_that_stopped_did_is_undone_and_nothing_before_it(tmp_path
 def test_targets_that_failed_are_tried_again_and_the_others_are_not(tmp_path: Path) -> None:
     async def story() -> None:
         async with housed(tmp_path) as house:
-            house.lane.fate = failing("set@b")  # type: ignore[assignment]
+            house.lane.fate = failing("set@b")
             rollout = Rollout(waves=(5,), targets_max=2, stop_after=2)
             operation = await planned(house, *on_hosts("set"), rollout=rollout)
             await house.lifecycle.start(operation)
-            house.lane.fate = failing()  # type: ignore[assignment]
+            house.lane.fate = failing()
             await house.lifecycle.command(operation, Verb.RETRY, ALICE, "again")
 
             assert ended(house, operation).state is State.COMPLETED
@@ -292,5 +295,80 @@ def test_terms_bound_how_many_targets_are_under_way_whatever_the_plan_says(tmp_p
             assert {one.how for one in receipt.obligations if one.name == "wave"} == {
                 "at most 2 targets at a time"
             }
+
+    asyncio.run(story())
+
+
+def test_what_people_must_approve_waits_until_everything_else_is_done(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            asks = (ApprovalRule(count=1, group="approvers"),)
+            wanted = [change("risky", asks=asks), change("one"), change("two"), change("too", asks=asks)]
+            operation = await planned(house, *wanted, parallel=4)
+            for step, done in (("risky", {"one", "two"}), ("too", {"one", "two", "risky"})):
+                await house.lifecycle.start(operation)
+                op = op_of(house, operation)
+                assert op.state is State.PAUSED and op.awaited is not None and op.awaited.id == step
+                assert {name for name, _ in effects(house)} == done
+                await approve(house, operation, "bob", step=step)
+            await house.lifecycle.start(operation)
+
+            assert ended(house, operation).state is State.COMPLETED
+
+    asyncio.run(story())
+
+
+def test_a_halt_begins_nothing_more_and_lets_what_runs_end(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            head = {"operation": INSTANCE, "n": 0, "prev": None, "at": house.clock.now(), "by": ALICE}
+            halt = Halt(**head, lifted=False, scope=HaltScope.ALL, reason="stop")  # type: ignore[arg-type]
+
+            async def halting() -> None:
+                house.authority.standing = lambda: (halt,)
+
+            house.lane.during = halting
+            rollout = Rollout(waves=(5,), targets_max=2, stop_after=1)
+            operation = await planned(house, *on_hosts("set"), rollout=rollout)
+            driven = await house.lifecycle.start(operation)
+
+            op = op_of(house, operation)
+            assert op.state is State.PAUSED and not op.in_flight and driven.queued is not None
+            assert {step for step, _ in effects(house)} <= {"set@a", "set@b"} and effects(house)
+            house.authority.standing = tuple
+            house.lane.during = None
+            await house.lifecycle.command(operation, Verb.RESUME, ALICE, None)
+            assert ended(house, operation).state is State.COMPLETED
+
+    asyncio.run(story())
+
+
+def test_a_drive_that_is_cancelled_tells_every_lane_and_leaves_each_call_unknown(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            both, told = asyncio.Barrier(3), list[str]()
+
+            async def staying() -> None:
+                name = house.lane.calling[-1][1]
+                await both.wait()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    told.append(name)
+
+            house.lane.during = staying
+            operation = await planned(house, change("one"), change("two"), parallel=2)
+            drive = asyncio.create_task(house.lifecycle.start(operation))
+            await asyncio.wait_for(both.wait(), HANG_SECONDS)
+            drive.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await drive
+            assert len(told) == 2 and len(op_of(house, operation).in_flight) == 2
+
+            house.life()
+            house.lane.during = None
+            await house.lifecycle.start(operation)
+            op = op_of(house, operation)
+            assert op.state is State.INDETERMINATE and len(op.unknown) == 2
 
     asyncio.run(story())
