@@ -231,6 +231,8 @@ class Wide(Scenario):
     def _steps(self, target: str, end: str, chance: random.Random | None = None) -> list[Wanted]:
         chance = chance or self.random
         wanted = [read(f"look{end}", target=target)]
+        if chance.random() < 0.3:
+            wanted.append(Wanted(id=f"sum{end}", effect=None, target=target))
         for number in range(chance.randint(1, 4)):
             above = [one.id for one in wanted]
             needs = chance.sample(above, chance.randint(0, min(2, len(above))))

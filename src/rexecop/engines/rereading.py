@@ -70,9 +70,10 @@ async def still_standing(
         return Standing()
     if session.op.the_plan.pinned is not None and _unchanged(session.op):
         again = await _pinned_again(caller, session, observe, profile())
-        if not isinstance(again, Pinned):
+        # What a change beside this one did meanwhile is no drift.
+        if not isinstance(again, Pinned) and (again is None or _unchanged(session.op)):
             return again
-        observed = again
+        observed = again if isinstance(again, Pinned) else None
     async with session.looking:  # Who comes next finds what was just read.
         held = await _precondition_again(caller, session, make, outputs, output)
     return Standing(observed=observed) if held is True else held or None

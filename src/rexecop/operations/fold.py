@@ -255,7 +255,7 @@ class Operation:
         if reason:
             self.reason = reason
         if self.state in TERMINAL:
-            self.receipt_due = True
+            self.receipt_due, self.undo_wave = True, None
 
     def _at_boundary(self) -> None:
         """Once nothing is in flight: obey what people asked for, else see whether the work is done."""

@@ -29,6 +29,7 @@ from rexecop.operations.profile_model import IntentSpec, Profile, WorkflowSpec
 from rexecop.operations.reading import listed, unknown
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
 from rexecop.proof.canonical import Json, canonical_bytes, digest_of
+from rexecop.proof.codec import encode
 from rexecop.proof.records.intent import EnvironmentRef, ProfileRef
 from rexecop.proof.records.plan import CallStep, PlannedTarget, Rollout, Step
 from rexecop.proof.vocabulary import READ_MODES, Effect, Isolation, Mode, strongest
@@ -37,6 +38,7 @@ PLAN_STEPS_MAX: Final = (
     512  # What fits into one plan record of 256 KiB; larger fan-outs are several operations.
 )
 
+PLAN_BYTES_MAX: Final = 240 * 1024  # Of steps; what else a plan says has the rest of its record.
 PARALLEL: Final = 4  # What most hosts answer at one time.
 ADHOC: Final = "adhoc"  # The built-in profile whose one connector, `command`, runs what its asker writes.
 
@@ -121,14 +123,15 @@ def compile_plan(
         configuration=configuration or NoConfiguration(),
         observed=observed,
     )
-    if len(targets) * len(context.workflow.steps) > PLAN_STEPS_MAX:
-        raise PlanTooLarge(
-            f"{len(targets)} targets of {len(context.workflow.steps)} steps are more than one plan holds",
-            limit=PLAN_STEPS_MAX,
-        )
-    steps = tuple(step for target in targets for step in _compile(context, target))
-    if len(steps) > PLAN_STEPS_MAX:
-        raise PlanTooLarge(f"{len(steps)} steps are more than one plan holds", limit=PLAN_STEPS_MAX)
+    steps: list[Step] = []
+    for number, target in enumerate(targets, 1):
+        steps += _compile(context, target)
+        if len(steps) > PLAN_STEPS_MAX:
+            what = f"the steps of {number} of {len(targets)} targets are {len(steps)}"
+            raise PlanTooLarge(f"{what}, and one plan holds {PLAN_STEPS_MAX}", limit=PLAN_STEPS_MAX)
+    if (size := sum(len(encode(step)) for step in steps)) > PLAN_BYTES_MAX:
+        what = f"{len(steps)} steps on {len(targets)} targets take {size} bytes"
+        raise PlanTooLarge(f"{what}, and one plan holds {PLAN_BYTES_MAX}", limit=PLAN_BYTES_MAX)
     effect = effect_of_steps(steps)
     check_effect(intent, effect, request.mode)
     shapes: list[Json] = list(context.from_environment)
@@ -144,7 +147,7 @@ def compile_plan(
         effect=effect,
         risk=intent.risk or context.workflow.risk or "unknown",
         targets=tuple(_planned(target, context) for target in targets),
-        steps=steps,
+        steps=tuple(steps),
         notes={name: note for name, note in notes.items() if note} or None,
         parallel=parallel_of(context.workflow),
         rollout=_rollout(context, len(targets)) if context.several else None,
