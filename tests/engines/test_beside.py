@@ -262,6 +262,20 @@ def test_what_the_wave_that_stopped_did_is_undone_and_nothing_before_it(tmp_path
     asyncio.run(story())
 
 
+def test_a_wave_with_fewer_failures_than_stop_it_is_not_undone(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            house.lane.fate = failing("set@a")
+            rollout = Rollout(waves=(2, 3), targets_max=2, stop_after=2, undo=True)
+            operation = await planned(house, *on_hosts("set"), rollout=rollout)
+            await house.lifecycle.start(operation)
+
+            assert ended(house, operation).state is State.FAILED
+            assert sorted(effects(house)) == [(f"set@{host}", Phase.DO) for host in "bcde"]
+
+    asyncio.run(story())
+
+
 def test_targets_that_failed_are_tried_again_and_the_others_are_not(tmp_path: Path) -> None:
     async def story() -> None:
         async with housed(tmp_path) as house:

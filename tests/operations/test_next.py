@@ -15,6 +15,7 @@ from rexecop.operations.next import (
     Mint,
     Park,
     Validate,
+    is_wanted,
     next_effect,
     probe_of,
 )
@@ -84,6 +85,22 @@ def test_what_was_next_is_what_the_engine_recorded() -> None:
                 effect.step.id,
                 effect.number,
             )
+
+
+def test_a_call_is_wanted_as_long_as_it_is_next_and_nobody_asked_to_stop() -> None:
+    seen = 0
+    for op, _ in MOMENTS:
+        make = next_effect(op)
+        if not isinstance(make, Make) or make.phase is not Phase.DO:
+            continue
+        seen += 1
+        assert is_wanted(op, make)
+        assert not is_wanted(op, replace(make, number=make.number + 1))
+        assert not is_wanted(replace(op, pause_asked=True), make)
+        assert not is_wanted(replace(op, cancel_asked=True), make)
+        assert not is_wanted(replace(op, course=replace(op.course, stopped=True)), make)
+        assert not is_wanted(replace(op, state=State.PAUSED), make)
+    assert seen
 
 
 def test_every_kind_of_need_is_met_with_in_these_lives() -> None:

@@ -238,7 +238,7 @@ class Operation:
     def wave_to_undo(self) -> int | None:
         """The wave that stopped and is to be undone, as planned; None where nothing is."""
         course = self.course
-        if not course.over or course.rollout is None or not course.rollout.undo or not course.failed:
+        if not course.stopped or course.rollout is None or not course.rollout.undo:
             return None
         if self.the_intent.mode is Mode.DRY_RUN or self.undo:
             return None

@@ -212,8 +212,8 @@ class _Course:
 
     def _wave_to_undo(self) -> int | None:
         """Return the wave that stopped, where the plan undoes it and something of it stands."""
-        over, rollout = self.stopped or not self.open_on, self.plan.rollout
-        if rollout is None or not rollout.undo or not self.failed or not over or self.dry:
+        rollout = self.plan.rollout
+        if rollout is None or not rollout.undo or not self.stopped or self.dry:
             return None
         wave = max(self.waves.get(target, 0) for target in self.failed)
         return wave if any(self.waves.get(step.target) == wave for step in self._standing()) else None
