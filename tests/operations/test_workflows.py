@@ -15,9 +15,8 @@ from rexecop.proof.canonical import Json
 from rexecop.proof.course import RETRYABLE, holds, waves_of
 from rexecop.proof.records.plan import CallStep, Guard, Rollout
 from rexecop.proof.vocabulary import Mode
-from tests.operations.folders import ENVIRONMENTS, ROOT, environment_file, folder, plan
+from tests.operations.folders import ENVIRONMENTS, FLEET, ROOT, environment_file, folder, plan
 
-FLEET = ROOT / "examples/profiles/fleet"
 SITE = ENVIRONMENTS / "fleet.example.yaml"
 WORKFLOW = "workflows/upgrade.yaml"
 
@@ -206,6 +205,14 @@ def test_a_wrong_word_is_named_with_file_line_and_field(old: str, new: str, fiel
     told = [(one.field, words in one.message + str(one.allowed)) for one in found]
     assert (field, True) in told, found
     assert all(one.file == WORKFLOW and one.line > 1 for one in found)
+
+
+def test_a_change_that_a_stopped_wave_would_leave_is_warned_of() -> None:
+    told = [one.message for one in lint_profile(folder(FLEET)) if "on_stop" in one.message]
+
+    assert told == ["`on_stop: undo` leaves `restart` as it is: it has no undo"]
+    quiet = lint_profile(edited("on_stop: undo", "on_stop: stop"))
+    assert not [one for one in quiet if "on_stop" in one.message]
 
 
 def test_the_example_has_no_error_and_its_environment_is_read() -> None:
