@@ -14,6 +14,7 @@ from typing import Final
 
 NAMES: Final = (
     "operations",
+    "fanout",
     "service",
     "policy",
     "store",

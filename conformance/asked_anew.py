@@ -76,7 +76,7 @@ def asked_for_in_the_course_of_another_call() -> Case:
     book.ticket()
     book.run(look, facts=PATHS)
     outer = book.attempt(first, values=VALUES, target_n=1)
-    inner = book.attempt(second, values=VALUES, target_n=2, target_prev=outer.digest)
+    inner = book.attempt(second, values=VALUES, target_n=2, target_prev=outer.digest, within=outer.digest)
     book.add(Note, topic="leave-refused", text="step set asked for a call that is not in the plan")
     book.outcome("more", inner)
     book.outcome("set", outer)

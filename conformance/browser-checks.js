@@ -345,7 +345,7 @@ async function checkParts(parts, vectors, pages) {
     for (const [, word, values] of words.matchAll(/^\| ([a-z-]+) \| (`.+?) \|$/gm)) {
       expect(`word ${word}`, parts.WORDS.get(word), [...values.split(';')[0].matchAll(/`([^`]+)`/g)].map(([, value]) => value));
     }
-    const codes = [...pages.verification.matchAll(/^\| `(E\d\d[a-z])` \| (.+?) \|$/gm)].map(([, code, meaning]) => [code, meaning]);
+    const codes = [...pages.verification.matchAll(/^\| `(E\d\d[a-z]{1,2})` \| (.+?) \|$/gm)].map(([, code, meaning]) => [code, meaning]);
     expect('codes', Object.entries(parts.MEANINGS), codes);
     const steps = [...pages.verification.matchAll(/^### Step \d+: (.+)$/gm)].map(([, name]) => name);
     expect('steps', parts.STEPS.slice(1), steps);

@@ -60,7 +60,9 @@ from conformance.worlds import (
     a_lost_call,
     a_read,
     a_refusal,
+    a_rollout,
     a_stream,
+    a_wave_undone,
     approved_change,
     attested,
     change_step,
@@ -233,6 +235,16 @@ def change_beside_an_issuer() -> Case:
 @logged("A read whose output was committed to in two parts while it came.")
 def output_committed_to_while_it_came() -> Case:
     return bundled(a_stream(b"one\n", b"two\n"))
+
+
+@logged("Two waves of hosts, of which one needed no change.")
+def rolled_out_in_waves() -> Case:
+    return bundled(a_rollout())
+
+
+@logged("The check of a wave failed, and what the wave did was undone.")
+def wave_undone() -> Case:
+    return bundled(a_wave_undone())
 
 
 @logged("A dry run: one scripted answer, one call previewed, nothing judged that was not looked at.")

@@ -28,6 +28,7 @@ from conformance.worlds import (
     INSTANCE,
     INSTANCE_KEY,
     JAN,
+    LOOKS,
     MARA,
     NODE_KEY,
     NODE_TRUSTED,
@@ -57,6 +58,7 @@ from conformance.worlds import (
     enrol,
     enrolled_with,
     erasing,
+    first_wave,
     halting,
     instance_chain,
     on_a_node,
@@ -67,6 +69,7 @@ from conformance.worlds import (
     read_step,
     recorded,
     resumed_change,
+    rolled_out,
     standing,
     used_change,
 )
@@ -105,6 +108,7 @@ from rexecop.proof.vocabulary import (
     HaltScope,
     Isolation,
     Mode,
+    Phase,
     Role,
     State,
     Verdict,
@@ -1061,6 +1065,118 @@ def a_change_on_other_facts_than_were_pinned() -> Case:
     book.outcome("set", book.attempt(change, values=VALUES, target_n=1, observed=other))
     book.validation()
     book.receipt(State.COMPLETED)
+    return of(cut(book))
+
+
+@earns("E07b")
+def a_plan_of_more_waves_than_targets() -> Case:
+    book, _ = rolled_out(waves=(1, 3))
+    return of(cut(book))
+
+
+@earns("E07aa")
+def a_step_that_did_not_wait_for_what_it_needs() -> Case:
+    book, steps = rolled_out()
+    look = book.attempt(steps["look@host-1"])
+    book.outcome("set@host-1", book.attempt(steps["set@host-1"], target_n=1))
+    book.outcome("look@host-1", look, facts=LOOKS)
+    return of(cut(book))
+
+
+@earns("E07ab")
+def more_targets_under_way_than_planned() -> Case:
+    book, steps = rolled_out(waves=(3,))
+    for host in ("host-1", "host-2", "host-3"):
+        book.run(steps[f"look@{host}"], facts=LOOKS)
+    return of(cut(book))
+
+
+@earns("E07ab")
+def a_call_asked_for_by_one_that_had_ended() -> Case:
+    book = Book("op_beside")
+    looks = [read_step("look"), read_step("look_again")]
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan(looks, Effect.READ)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    outer = book.attempt(looks[0])
+    book.outcome("look", outer)
+    book.outcome("look_again", book.attempt(looks[1], within=outer.digest))
+    return of(cut(book))
+
+
+@earns("E07ab")
+def two_steps_side_by_side_that_were_to_follow_each_other() -> Case:
+    book = Book("op_beside")
+    looks = [read_step("look"), read_step("look_again")]
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan(looks, Effect.READ)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    for look, attempt in [(look, book.attempt(look)) for look in looks]:
+        book.outcome(look.id, attempt)
+    return of(cut(book))
+
+
+@earns("E07ac")
+def a_change_that_its_guard_did_not_let() -> Case:
+    book, steps = rolled_out()
+    book.run(steps["look@host-1"], facts={"line": "new"})
+    book.outcome("set@host-1", book.attempt(steps["set@host-1"], target_n=1))
+    return of(cut(book))
+
+
+@earns("E07ac")
+def a_change_left_out_that_was_to_be_made() -> Case:
+    book, steps = rolled_out()
+    book.run(steps["look@host-1"], facts=LOOKS)
+    book.outcome("set@host-1", None, Ended.SKIPPED, message="not to be done")
+    return of(cut(book))
+
+
+@earns("E07ad")
+def a_wave_before_the_check_of_the_one_before() -> Case:
+    book, steps = rolled_out()
+    book.run(steps["look@host-1"], facts={"line": "new"})
+    book.outcome("set@host-1", None, Ended.SKIPPED, message="not to be done")
+    book.run(steps["look@host-2"], facts=LOOKS)
+    return of(cut(book))
+
+
+@earns("E07ae")
+def a_wave_after_a_check_that_failed() -> Case:
+    book, steps = rolled_out()
+    book.run(steps["look@host-1"], facts={"line": "new"})
+    book.outcome("set@host-1", None, Ended.SKIPPED, message="not to be done")
+    check = book.attempt(steps["check@host-1"])
+    book.outcome("check@host-1", check, Ended.FAILED, error_class="validation_failed")
+    book.run(steps["look@host-2"], facts=LOOKS)
+    return of(cut(book))
+
+
+def _stopped_in_the_second_wave() -> tuple[Book, Mapping[str, Any]]:
+    book, steps = rolled_out(undo=True)
+    first_wave(book, steps)
+    book.outcome("set@host-2", book.attempt(steps["set@host-2"], target_n=1))
+    book.outcome("set@host-3", None, Ended.SKIPPED, message="not to be done")
+    check = book.attempt(steps["check@host-2"])
+    book.outcome("check@host-2", check, Ended.FAILED, error_class="validation_failed")
+    return book, steps
+
+
+@earns("E07af")
+def an_undo_beyond_the_wave_that_stopped() -> Case:
+    book, steps = _stopped_in_the_second_wave()
+    book.add(Command, verb=Verb.UNDO, reason="wave 2 stopped")
+    step = steps["set@host-1"]
+    book.outcome("set@host-1", book.attempt(step, step.undo, phase=Phase.UNDO, target_n=2))
+    return of(cut(book))
+
+
+@earns("E07af")
+def a_wave_that_stopped_and_was_left_as_it_was() -> Case:
+    book, _ = _stopped_in_the_second_wave()
+    book.receipt(State.FAILED)
     return of(cut(book))
 
 

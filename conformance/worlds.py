@@ -64,7 +64,17 @@ from rexecop.proof.records.decision import (
 from rexecop.proof.records.instance import Erasure, Halt, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE, EnvironmentRef, Intent, Origin, ProfileRef
 from rexecop.proof.records.outcome import BlobRef, Measured, Outcome
-from rexecop.proof.records.plan import CallStep, DeriveStep, Pinned, Plan, PlannedTarget, Probe, Step
+from rexecop.proof.records.plan import (
+    CallStep,
+    DeriveStep,
+    Guard,
+    Pinned,
+    Plan,
+    PlannedTarget,
+    Probe,
+    Rollout,
+    Step,
+)
 from rexecop.proof.records.receipt import ObligationMet, Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.stretch import Stretch
@@ -168,7 +178,7 @@ class Book:
             environment=ENVIRONMENT.digest,
             effect=effect,
             risk="low",
-            targets=(PlannedTarget(id=self.target, type="host", criticality="low"),),
+            targets=more.pop("targets", (PlannedTarget(id=self.target, type="host", criticality="low"),)),
             steps=tuple(steps),
             **more,
         )
@@ -640,6 +650,79 @@ def a_lost_call() -> Book:
     book.add(Command, by=JAN, verb=Verb.RESUME)
     book.validation()
     book.receipt(State.COMPLETED)
+    return book
+
+
+LOOKS: Final = {"line": "old"}
+
+
+def rolled_out(*, wave: int = 1, **rollout: Any) -> tuple[Book, dict[str, CallStep]]:
+    """A plan that looks at three hosts and changes each whose line is old, up to its ticket."""
+    book, hosts = Book("op_rollout"), ("host-1", "host-2", "host-3")
+    steps: dict[str, CallStep] = {}
+    for host in hosts:
+        look, setting = f"look@{host}", f"set@{host}"
+        steps[look] = _on(host, read_step(look))
+        guard = Guard(step=look, fact="line", among=("old",))
+        change = change_step(setting, slots=None, call=process(Effect.CHANGE, "/usr/bin/true"), probe=None)
+        steps[setting] = _on(host, replace(change, needs=(look,), when=(guard,)))
+        check = f"check@{host}"
+        steps[check] = _on(host, read_step(check))
+    fields: dict[str, Any] = {"waves": (1, 2), "targets_max": 2, "stop_after": 2, "check": "check"}
+    book.intent()
+    book.plan(
+        tuple(steps.values()),
+        Effect.CHANGE,
+        targets=tuple(PlannedTarget(id=host, type="host", criticality="low") for host in hosts),
+        rollout=Rollout(**(fields | rollout)),
+    )
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    return book, steps
+
+
+def _on(host: str, step: CallStep) -> CallStep:
+    undo = None if step.undo is None else replace(step.undo, target=host)
+    return replace(step, target=host, call=replace(step.call, target=host), undo=undo)
+
+
+def first_wave(book: Book, steps: Mapping[str, CallStep]) -> None:
+    """Change and check the first host, and look at the two others, side by side."""
+    book.run(steps["look@host-1"], facts=LOOKS)
+    book.outcome("set@host-1", book.attempt(steps["set@host-1"], target_n=1))
+    book.run(steps["check@host-1"])
+    looks = {name: book.attempt(steps[name]) for name in ("look@host-2", "look@host-3")}
+    book.outcome("look@host-2", looks["look@host-2"], facts=LOOKS)
+    book.outcome("look@host-3", looks["look@host-3"], facts={"line": "new"})
+
+
+def a_rollout() -> Book:
+    """Two waves of which the last host needed nothing."""
+    book, steps = rolled_out()
+    first_wave(book, steps)
+    changing = book.attempt(steps["set@host-2"], target_n=1)
+    book.outcome("set@host-3", None, Ended.SKIPPED, message="not to be done")
+    book.outcome("set@host-2", changing)
+    for host in ("host-2", "host-3"):
+        book.run(steps[f"check@{host}"])
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return book
+
+
+def a_wave_undone() -> Book:
+    """The check of the second wave fails, and what that wave did is undone."""
+    book, steps = rolled_out(undo=True)
+    first_wave(book, steps)
+    change = book.attempt(steps["set@host-2"], target_n=1)
+    book.outcome("set@host-2", change)
+    book.outcome("set@host-3", None, Ended.SKIPPED, message="not to be done")
+    book.outcome("check@host-2", book.attempt(steps["check@host-2"]), Ended.FAILED, error_class="unsupported")
+    book.add(Command, verb=Verb.UNDO, reason="wave 2 stopped")
+    step = steps["set@host-2"]
+    back = book.attempt(step, step.undo, phase=Phase.UNDO, target_n=2, target_prev=change.digest)
+    book.outcome("set@host-2", back)
+    book.receipt(State.FAILED)
     return book
 
 

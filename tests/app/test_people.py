@@ -19,6 +19,7 @@ from rexecop.lanes.port import LaneResult
 from rexecop.lanes.targets import Seen
 from rexecop.operations.next import Make
 from rexecop.proof.call import ProcessRequest
+from rexecop.proof.canonical import Digest
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.instance import Note
@@ -164,13 +165,13 @@ class Editing(Caller):
     """A driver that sends something else than what was approved."""
 
     async def _dispatch(
-        self, make: Make, permit: Permit, seen: Seen, streaming: Streaming | None
+        self, make: Make, attempt: Digest, permit: Permit, seen: Seen, streaming: Streaming | None
     ) -> LaneResult:
         request = make.call.request
         assert isinstance(request, ProcessRequest)
         edited = replace(request, stdin="something nobody approved\n") if request.stdin else request
         changed = replace(make, call=replace(make.call, request=edited))
-        return await super()._dispatch(changed, permit, seen, streaming)
+        return await super()._dispatch(changed, attempt, permit, seen, streaming)
 
 
 def test_an_argument_edited_after_approval_is_refused_before_the_lane() -> None:

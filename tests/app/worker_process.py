@@ -24,8 +24,9 @@ from rexecop.app.clock import SystemClock, SystemIds
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.worker import Worker, serve
 from rexecop.engines import caller, driver
-from rexecop.engines.driver import Driver, World
+from rexecop.engines.driver import Driver
 from rexecop.engines.runner import runner_id
+from rexecop.engines.world import World
 from rexecop.lanes.port import Clearance, LaneEvent, LaneResult
 from rexecop.lanes.simulated import SIMULATED
 from rexecop.operations.fold import fold

@@ -162,9 +162,9 @@ class FakeInstance:
         return "terms: approval by 1 of `approvers`"
 
     async def reconcile(
-        self, name: str, *, probe: bool, happened: bool | None, reason: str | None
+        self, name: str, *, probe: bool, happened: bool | None, reason: str | None, step: str | None
     ) -> OperationView:
-        self.calls.append(("reconcile", (probe, happened, reason)))
+        self.calls.append(("reconcile", (probe, happened, reason, step)))
         return self._put(replace(self.status(name), state="completed"))
 
     async def _to(self, name: str, state: str, reason: str | None) -> OperationView:

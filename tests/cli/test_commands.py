@@ -191,8 +191,9 @@ def test_reconcile_looks_or_takes_a_persons_word_with_a_reason(rexecop: Rexecop,
     assert rexecop("reconcile", "1").code == 2
     assert rexecop("reconcile", "1", "--probe", "--outcome", "happened").code == 2
     assert rexecop("reconcile", "1", "--outcome", "happened").code == 2
-    assert rexecop("reconcile", "1", "--outcome", "not-happened", "--reason", "saw it").code == 0
-    assert fake.calls == [("reconcile", (False, False, "saw it"))]
+    said = ("--outcome", "not-happened", "--reason", "saw it", "--step", "copy")
+    assert rexecop("reconcile", "1", *said).code == 0
+    assert fake.calls == [("reconcile", (False, False, "saw it", "copy"))]
 
 
 def test_validate_and_doctor_end_with_one_when_something_is_wrong(

@@ -30,7 +30,7 @@ MODULE: Final = re.compile(rf"^(?:rexecop\.)?((?:{'|'.join(LAYERS)})(?:\.\w+)+)$
 VARIABLE: Final = re.compile(r"\bREXECOP_[A-Z_]+\b")
 EXIT: Final = re.compile(r"\b(?:exit(?:s| code)?|ends?)(?: with)? (\d+)\b")
 EXTRAS: Final = re.compile(r"[Ee]xtras? ((?:`\w+`(?:, | and )?)+)")
-FAULT: Final = re.compile(r"\bE\d\d[a-z]\b")
+FAULT: Final = re.compile(r"\bE\d\d[a-z]{1,2}\b")
 FIGURE: Final = re.compile(r"(\d[\d,]*) (\w+)\s+\(`((?:\w+\.)+[A-Z_]+)`\)")
 UNITS: Final = {
     "s": 1, "hours": 3600, "days": 86_400, "ms": 1,

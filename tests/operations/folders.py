@@ -20,8 +20,9 @@ HELLO_ENVIRONMENT: Final = ROOT / "src/rexecop/app/data/hello.environment.yaml"
 TECRAX: Final = ROOT / "profiles/tecrax/src/tecrax/profile"
 RECON: Final = ROOT / "profiles/recon/src/recon/profile"
 FIXTURE: Final = ROOT / "examples/profiles/tecrax-fixture"
+FLEET: Final = ROOT / "examples/profiles/fleet"
 ENVIRONMENTS: Final = ROOT / "examples/environments"
-SHIPPED: Final = (HELLO, TECRAX, RECON, FIXTURE)
+SHIPPED: Final = (HELLO, TECRAX, RECON, FIXTURE, FLEET)
 
 REACHED: Final[Mapping[Isolation, bool]] = {
     Isolation.BUBBLEWRAP: False,

@@ -11,6 +11,7 @@ from rexecop.operations.reading import Finding
 from rexecop.proof.vocabulary import Mode
 from tests.operations.folders import (
     ENVIRONMENTS,
+    FLEET,
     HELLO,
     SEED,
     SEED_ENVIRONMENT,
@@ -35,7 +36,7 @@ def test_every_shipped_profile_is_without_errors(root: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(ENVIRONMENTS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_environment_fits_its_profile(path: Path) -> None:
-    profile = load_profile(folder(TECRAX))
+    profile = load_profile(folder(FLEET if path.name.startswith("fleet") else TECRAX))
 
     assert errors(lint_environment({path.name: path.read_bytes()}, profile)) == []
 

@@ -15,6 +15,7 @@ from rexecop.operations.next import (
     Mint,
     Park,
     Validate,
+    is_wanted,
     next_effect,
     probe_of,
 )
@@ -86,6 +87,22 @@ def test_what_was_next_is_what_the_engine_recorded() -> None:
             )
 
 
+def test_a_call_is_wanted_as_long_as_it_is_next_and_nobody_asked_to_stop() -> None:
+    seen = 0
+    for op, _ in MOMENTS:
+        make = next_effect(op)
+        if not isinstance(make, Make) or make.phase is not Phase.DO:
+            continue
+        seen += 1
+        assert is_wanted(op, make)
+        assert not is_wanted(op, replace(make, number=make.number + 1))
+        assert not is_wanted(replace(op, pause_asked=True), make)
+        assert not is_wanted(replace(op, cancel_asked=True), make)
+        assert not is_wanted(replace(op, course=replace(op.course, stopped=True)), make)
+        assert not is_wanted(replace(op, state=State.PAUSED), make)
+    assert seen
+
+
 def test_every_kind_of_need_is_met_with_in_these_lives() -> None:
     kinds = {type(next_effect(op)) for op, _ in MOMENTS}
     assert {Mint, Make, Derive, Validate, Close, Park} <= kinds
@@ -129,7 +146,7 @@ def test_retries_wait_and_first_tries_do_not() -> None:
 def waits(attempts: int, retry: Retry, asked: int | None) -> int:
     """How long a step waits that was tried `attempts` times and told to wait `asked` the last time."""
     op = next(op for op, _ in MOMENTS if op.state is State.RETRYING and isinstance(next_effect(op), Make))
-    progress = next(item for item in op.steps.values() if item.attempts and not item.settled)
+    progress = next(item for item in op.course.work.values() if item.attempts)
     assert isinstance(progress.step, CallStep) and progress.outcome is not None
     record = progress.outcome.record
     assert isinstance(record, Outcome)
@@ -137,7 +154,7 @@ def waits(attempts: int, retry: Retry, asked: int | None) -> int:
     measured = Measured(isolation="not-applicable", network="peers", protection="none", facts=facts)
     outcome = replace(progress.outcome, record=replace(record, measured=measured))
     mine = replace(progress, step=replace(progress.step, retry=retry), attempts=attempts, outcome=outcome)
-    effect = next_effect(replace(op, steps={**op.steps, progress.key: mine}))
+    effect = next_effect(replace(op, course=replace(op.course, work={progress.key: mine})))
     assert isinstance(effect, Make) and effect.number == attempts + 1
     return effect.after_ms
 

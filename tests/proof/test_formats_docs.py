@@ -329,7 +329,7 @@ def test_every_word_of_every_vocabulary_is_listed_and_no_other() -> None:
 def test_every_code_and_step_is_on_the_page_with_its_meaning_and_no_other() -> None:
     page = PAGES["verification.md"]
 
-    assert dict(re.findall(r"^\| `(E\d\d[a-z])` \| (.+) \|$", page, re.MULTILINE)) == dict(CODES)
+    assert dict(re.findall(r"^\| `(E\d\d[a-z]{1,2})` \| (.+) \|$", page, re.MULTILINE)) == dict(CODES)
     assert {int(n): name for n, name in re.findall(r"^### Step (\d+): (.+)$", page, re.MULTILINE)} == dict(
         STEPS
     )
@@ -341,8 +341,8 @@ def test_every_code_and_step_is_on_the_page_with_its_meaning_and_no_other() -> N
 @pytest.mark.parametrize("number", STEPS)
 def test_the_rules_of_a_step_lead_to_each_of_its_codes_and_to_no_other(number: int) -> None:
     text = section("verification.md", f"### Step {number}: {STEPS[number]}")
-    rules = re.sub(r"^\| `E\d\d[a-z]` \|.*$", "", text, flags=re.MULTILINE)
-    named = set(re.findall(r"\*\*(E\d\d[a-z])\*\*|`(E\d\d[a-z])`", rules))
+    rules = re.sub(r"^\| `E\d\d[a-z]{1,2}` \|.*$", "", text, flags=re.MULTILINE)
+    named = set(re.findall(r"\*\*(E\d\d[a-z]{1,2})\*\*|`(E\d\d[a-z]{1,2})`", rules))
 
     assert {one or other for one, other in named} == {code for code in CODES if int(code[1:3]) == number}
 

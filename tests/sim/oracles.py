@@ -58,7 +58,7 @@ async def check_complete(house: House, path: Path) -> None:
     assert report.findings == (), report.findings
     complete = report.claims.complete
     assert complete is not None
-    assert complete.changes >= len(house.reality.effects) > 0
+    assert complete.changes >= len(house.reality.effects) > 0, (complete, len(house.reality.effects))
     assert {of for of, _, _ in house.reality.effects} <= {one.operation for one in report.operations}
     contents, _ = from_members(unpack(path.read_bytes()).members)
     for one in report.operations:

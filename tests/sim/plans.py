@@ -21,10 +21,12 @@ from rexecop.proof.records.plan import (
     CallStep,
     DeriveStep,
     Expectation,
+    Guard,
     Plan,
     PlannedTarget,
     Probe,
     Retry,
+    Rollout,
     Step,
 )
 from rexecop.proof.request import policy_request
@@ -51,6 +53,9 @@ class Wanted:
     after: Expectation | None = None
     asks: tuple[ApprovalRule, ...] = ()
     again: bool = False
+    needs: tuple[str, ...] = ()
+    when: tuple[Guard, ...] = ()
+    goes_on: bool = False
 
 
 def change(name: str, **more: object) -> Wanted:
@@ -104,6 +109,9 @@ def _call_step(operation: str, one: Wanted, effect: Effect) -> CallStep:
         undo=scripted(operation, one.id, Phase.UNDO, one.target, Effect.CHANGE) if one.undo else None,
         continue_on_error=one.tolerated,
         asks=one.asks,
+        needs=one.needs,
+        when=one.when,
+        goes_on=one.goes_on,
     )
 
 
@@ -114,6 +122,8 @@ def drafted(
     mode: Mode = Mode.APPLY,
     good: bool = True,
     by: Principal = ALICE,
+    parallel: int = 1,
+    rollout: Rollout | None = None,
 ) -> Session:
     """Return a session that holds intent, plan and decision for `wanted`, not yet stored."""
     session = Session(house.store, house.clock, house.ids.operation())
@@ -146,6 +156,8 @@ def drafted(
         risk="low",
         targets=targets,
         steps=steps,
+        parallel=parallel,
+        rollout=rollout,
     )
     op = session.op
     request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
@@ -161,8 +173,15 @@ def drafted(
     return session
 
 
-async def planned(house: House, *wanted: Wanted, mode: Mode = Mode.APPLY, good: bool = True) -> str:
+async def planned(
+    house: House,
+    *wanted: Wanted,
+    mode: Mode = Mode.APPLY,
+    good: bool = True,
+    parallel: int = 1,
+    rollout: Rollout | None = None,
+) -> str:
     """Store intent, plan and decision, and return the operation's id."""
-    session = drafted(house, wanted, mode=mode, good=good)
+    session = drafted(house, wanted, mode=mode, good=good, parallel=parallel, rollout=rollout)
     await session.flush()
     return session.id

@@ -6,11 +6,13 @@ import random
 from datetime import timedelta
 
 from rexecop.engines.errors import RunnerBusy
+from rexecop.engines.session import Session
 from rexecop.operations.errors import OperationUnknown, StoreUnavailable, StoreUncertain
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.recover import settle_after
 from rexecop.proof.records.command import Verb
+from rexecop.proof.records.plan import Guard, Rollout
 from rexecop.proof.vocabulary import Effect, Phase, State
 from tests.sim.oracles import check, check_ended, stuck
 from tests.sim.plans import Wanted, change, derive, drafted, read
@@ -103,12 +105,15 @@ class Scenario:
 
     async def _planned(self) -> str:
         while True:
-            session = drafted(self.house, self.plan(), good=self.random.random() < 0.85)
+            session = self._drafted()
             await self._living(session.flush())
             try:
                 return self.house.store.journal(session.id).operation
             except OperationUnknown:
                 continue
+
+    def _drafted(self) -> Session:
+        return drafted(self.house, self.plan(), good=self.random.random() < 0.85)
 
     def _choose(self, op: Operation) -> str | None:
         """Return what people do about an operation that is as it is; None to leave it at that."""
@@ -160,11 +165,15 @@ class Scenario:
         step = progress.step.id
         probes = getattr(progress.step, "probe", None) is not None
         if probes and self.random.random() < 0.8:
-            await house.lifecycle.reconcile(operation, ALICE, probe=True, happened=None, reason=None)
+            await house.lifecycle.reconcile(
+                operation, ALICE, probe=True, happened=None, reason=None, step=step
+            )
             return
         stands = (operation, step) in house.reality.stands
         happened = stands if progress.phase is Phase.DO else not stands
-        await house.lifecycle.reconcile(operation, ALICE, probe=False, happened=happened, reason="looked")
+        await house.lifecycle.reconcile(
+            operation, ALICE, probe=False, happened=happened, reason="looked", step=step
+        )
 
     async def _living(self, work: object) -> None:
         """Do `work`; whoever dies of it, or may not write any more, is followed by a new runner."""
@@ -179,3 +188,66 @@ class Scenario:
                 raise
             self.told.append(f"refused: {error}")
             self.house.clock.move(timedelta(seconds=10))
+
+
+TARGETS = ("a", "b", "c", "d", "e")
+
+
+class Wide(Scenario):
+    """A life whose steps go side by side: a graph on one target, or waves over several."""
+
+    def __init__(self, house: House, seed: int) -> None:
+        super().__init__(house, seed)
+        house.lane.turns = lambda: self.random.choice((0, 0, 1, 3, 9))
+        # A guarded step is done where this says so, and left out elsewhere.
+        house.lane.says = {
+            f"look{end}": self.random.choice(("go", "stay")) for end in ("", *map("@{}".format, TARGETS))
+        }
+
+    def _drafted(self) -> Session:
+        good = self.random.random() < 0.85
+        if self.random.random() < 0.5:
+            return drafted(
+                self.house, self._steps("web", ""), good=good, parallel=self.random.choice((2, 3, 8))
+            )
+        targets = TARGETS[: self.random.randint(2, 5)]
+        first = self.random.randint(1, len(targets))
+        check = self.random.random() < 0.5
+        rollout = Rollout(
+            waves=(first, len(targets) - first) if first < len(targets) else (first,),
+            targets_max=self.random.randint(1, 4),
+            stop_after=self.random.randint(1, len(targets)),
+            canary=self.random.random() < 0.3,
+            check="check" if check else None,
+            undo=self.random.random() < 0.6,
+        )
+        parallel, shape = self.random.choice((1, 2)), self.random.random()
+        wanted: list[Wanted] = []
+        for target in targets:
+            wanted += self._steps(target, f"@{target}", random.Random(shape))
+            wanted += [read(f"check@{target}", target=target)] if check else []
+        return drafted(self.house, wanted, good=good, parallel=parallel, rollout=rollout)
+
+    def _steps(self, target: str, end: str, chance: random.Random | None = None) -> list[Wanted]:
+        chance = chance or self.random
+        wanted = [read(f"look{end}", target=target)]
+        if chance.random() < 0.3:
+            wanted.append(Wanted(id=f"sum{end}", effect=None, target=target))
+        for number in range(chance.randint(1, 4)):
+            above = [one.id for one in wanted]
+            needs = chance.sample(above, chance.randint(0, min(2, len(above))))
+            guard = Guard(step=f"look{end}", fact="line", among=("stay",), other=True)
+            guarded = chance.random() < 0.3
+            needs += [f"look{end}"] if guarded and f"look{end}" not in needs else []
+            wanted.append(
+                change(
+                    f"s{number}{end}",
+                    target=target,
+                    tries=chance.choice((1, 1, 2)),
+                    needs=tuple(needs),
+                    when=(guard,) if guarded else (),
+                    goes_on=chance.random() < 0.5,
+                    undo=chance.random() < 0.8,
+                )
+            )
+        return wanted

@@ -14,21 +14,22 @@ from rexecop.proof.records.plan import CallStep
 from rexecop.proof.vocabulary import Phase, State
 from tests.sim.oracles import check, check_complete, check_ended
 from tests.sim.plans import change, derive, planned, read
-from tests.sim.scenario import Scenario
+from tests.sim.scenario import Scenario, Wide
 from tests.sim.world import ALICE, Crash, House
 
 SCENARIOS = 60
 SLICE = 20  # Of one test, so that several processes share them.
 SCENARIOS_SOAK = 20_000
+WIDE = 12  # Each has several times as many steps.
 PER_HOUSE = 100
 
 
-async def live(path: Path, seeds: range) -> None:
+async def live(path: Path, seeds: range, kind: type[Scenario] = Scenario) -> None:
     house = House(path)
     try:
         await house.enrol()
         for seed in seeds:
-            scenario = Scenario(house, seed)
+            scenario = kind(house, seed)
             try:
                 await scenario.run()
             except BaseException as error:
@@ -43,10 +44,10 @@ async def live(path: Path, seeds: range) -> None:
         house.close()
 
 
-def run(tmp_path: Path, first: int, count: int) -> None:
+def run(tmp_path: Path, first: int, count: int, kind: type[Scenario] = Scenario) -> None:
     for start in range(first, first + count, PER_HOUSE):
         end = min(start + PER_HOUSE, first + count)
-        asyncio.run(live(tmp_path / f"{start}.sqlite", range(start, end)))
+        asyncio.run(live(tmp_path / f"{start}.sqlite", range(start, end), kind))
 
 
 @pytest.mark.parametrize("first", range(0, SCENARIOS, SLICE))
@@ -56,6 +57,18 @@ def test_whatever_fails_no_effect_goes_unrecorded_and_none_happens_twice(tmp_pat
         run(tmp_path, int(seed), 1)
     else:
         run(tmp_path, first, SLICE)
+
+
+def test_whatever_fails_beside_other_calls_no_effect_goes_unrecorded_and_none_happens_twice(
+    tmp_path: Path,
+) -> None:
+    seed = os.environ.get("REXECOP_SIM_SEED")
+    run(tmp_path, int(seed or 0), 1 if seed is not None else WIDE, Wide)
+
+
+@pytest.mark.soak
+def test_whatever_fails_side_by_side_over_many_worlds_everything_still_holds(tmp_path: Path) -> None:
+    run(tmp_path, 1_000_000, SCENARIOS_SOAK, Wide)
 
 
 @pytest.mark.soak

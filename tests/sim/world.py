@@ -6,6 +6,7 @@ that very moment that the attempt behind it is durable.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,10 +21,11 @@ from rexecop.app.heads import HeadsKeeper
 from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.engines.asking import Opinions
-from rexecop.engines.driver import Driver, World
+from rexecop.engines.driver import Driver
 from rexecop.engines.runner import boot_id
 from rexecop.engines.session import Session
 from rexecop.engines.telling import Notices
+from rexecop.engines.world import World
 from rexecop.governance.admission import Policy
 from rexecop.governance.pack import Pack
 from rexecop.governance.starter import files as starter_files
@@ -185,6 +187,9 @@ class Reality:
         else:
             self.stands.discard((operation, step))
 
+    def stands_of(self, operation: str) -> list[str]:
+        return [step for of, step in self.stands if of == operation]
+
     def times(self, operation: str, step: str, phase: Phase) -> int:
         return self.effects.count((operation, step, phase))
 
@@ -199,7 +204,14 @@ class ScriptLane:
         self.fate: Callable[[str, Phase, Effect], str] = lambda step, phase, effect: "ok"
         self.before: Callable[[], Awaitable[None]] | None = None
         self.says: dict[str, str] = {}
+        self.turns: Callable[[], int] = lambda: 0  # How often others go first, before a call and in it.
+        self.calling: list[tuple[str, str]] = []
         self.during: Callable[[], Awaitable[None]] | None = None
+
+    @property
+    def beside(self) -> set[str]:
+        """The steps whose calls are under way."""
+        return {step for _, step in self.calling}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -216,13 +228,21 @@ class ScriptLane:
         assert isinstance(call.request, ScriptedRequest)
         told = call.request.arguments
         operation, step, phase = str(told["operation"]), str(told["step"]), Phase(str(told["phase"]))
+        for _ in range(self.turns()):
+            await asyncio.sleep(0)
         if self.before is not None:
             await self.before()
         clearance()
         self._reality.calls.append((operation, step, phase))
         fate = self.fate(step, phase, call.effect)
-        if self.during is not None:
-            await self.during()
+        self.calling.append((call.target, step))
+        try:
+            for _ in range(self.turns()):
+                await asyncio.sleep(0)
+            if self.during is not None:
+                await self.during()
+        finally:
+            self.calling.remove((call.target, step))
         if fate == "crash before":
             self._reality.store.die()
         acts = call.effect is not Effect.READ and fate in ("ok", "lost after", "crash after")
@@ -404,7 +424,7 @@ def scripted(operation: str, step: str, phase: Phase, target: str, effect: Effec
     return Call(
         target=target,
         connector="script",
-        action=f"{phase}_{step}",
+        action=f"{phase}_{step.partition('@')[0]}",
         effect=effect,
         request=ScriptedRequest(
             arguments={"operation": operation, "step": step, "phase": str(phase)},

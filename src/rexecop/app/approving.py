@@ -9,8 +9,8 @@ from rexecop.app.approver import APPROVAL_VALID, Word, approver_of, signer_of
 from rexecop.app.authority import RootAuthority
 from rexecop.app.identity import os_user
 from rexecop.engines.closing import close
-from rexecop.engines.driver import World
 from rexecop.engines.session import Session
+from rexecop.engines.world import World
 from rexecop.governance.approvals import approval_statement, groups_of, require_may_approve
 from rexecop.governance.errors import (
     AgentApproval,

@@ -41,8 +41,9 @@ from rexecop.app.standing import StandingApprovals
 from rexecop.app.telling import Telling
 from rexecop.app.views import InitView
 from rexecop.app.witness import Witnesses
-from rexecop.engines.driver import Driver, World
+from rexecop.engines.driver import Driver
 from rexecop.engines.runner import runner_id
+from rexecop.engines.world import World
 from rexecop.governance.entities import read_entities
 from rexecop.governance.starter import files as starter_files
 from rexecop.keys import create_key

@@ -37,6 +37,7 @@ from rexecop.lanes.secrets import NO_SECRETS
 from rexecop.lanes.targets import Seen
 from rexecop.operations.next import Make
 from rexecop.proof.call import Call, Limits, ProcessRequest
+from rexecop.proof.canonical import Digest
 from rexecop.proof.permit import Permit
 from rexecop.proof.verify import Report, Rung
 from rexecop.proof.vocabulary import Effect, Grade, Isolation
@@ -105,13 +106,13 @@ class _EditingCaller(Caller):
     """A runner somebody tampered with: it edits the argument after the permit was given."""
 
     async def _dispatch(
-        self, make: Make, permit: Permit, seen: Seen, streaming: Streaming | None
+        self, make: Make, attempt: Digest, permit: Permit, seen: Seen, streaming: Streaming | None
     ) -> LaneResult:
         request = make.call.request
         if make.call.effect is Effect.CHANGE and isinstance(request, ProcessRequest):
             edited = replace(make.call, request=replace(request, stdin="something else entirely\n"))
             make = replace(make, call=edited)
-        return await super()._dispatch(make, permit, seen, streaming)
+        return await super()._dispatch(make, attempt, permit, seen, streaming)
 
 
 def run_demo(keep: Path | None, report: Callable[[DemoStep], None]) -> DemoResult:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rexecop.app.views import AwaitingView, DecisionView, OperationView, RecordView, StepView
-from rexecop.operations.fold import Operation, Progress
+from rexecop.operations.course import Progress
+from rexecop.operations.fold import Operation
 from rexecop.operations.index import waiting_for
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.next import awaited_call
@@ -57,7 +58,7 @@ def operation_view(
         updated=head.record.at,
         records=op.count,
         decision=decision_view(op),
-        steps=tuple(_step_view(progress) for progress in op.steps.values()),
+        steps=tuple(_step_view(progress, op.undo.get(key)) for key, progress in op.steps.items()),
         current_step_id=_current(op),
         validation=_verdict(op),
         reason=op.reason or None,
@@ -81,6 +82,8 @@ def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
     """Return the commands that may follow, the likeliest first."""
     undoable = op.plan is not None and bool(op.to_undo())
     refused = any(record.statement.refuses for record in op.standing_approvals())
+    # One person's word settles one call, a probe looks for each.
+    of = f" --step {next(iter(op.unknown.values())).step.id}" if len(op.unknown) > 1 else ""
     commands = {
         State.APPROVED: ("start", "show", "cancel"),
         State.WAITING_FOR_APPROVAL: ("show", "approve {} --key FILE", "why", "cancel"),
@@ -93,10 +96,15 @@ def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
         State.PAUSED: (*(_of_step(op) or ("resume",)), "cancel"),
         State.INDETERMINATE: (
             "reconcile {} --probe",
-            "reconcile {} --outcome not-happened --reason TEXT",
+            f"reconcile {{}}{of} --outcome not-happened --reason TEXT",
             "why",
         ),
-        State.FAILED: ("why", "retry", *(("rollback",) if undoable else ()), "escalate"),
+        State.FAILED: (
+            "why",
+            *(() if op.undo else ("retry",)),
+            *(("rollback",) if undoable else ()),
+            "escalate",
+        ),
         State.COMPLETED: ("validate", *(("rollback",) if undoable else ()), "export"),
         State.RUNNING: ("status", "start"),
         State.UNDOING: ("start", "why"),
@@ -155,7 +163,7 @@ def _verdict(op: Operation) -> str | None:
     return str(record.verdict) if isinstance(record, Validation) else None
 
 
-def _step_view(progress: Progress) -> StepView:
+def _step_view(progress: Progress, undo: Progress | None) -> StepView:
     step = progress.step
     record = progress.outcome.record if progress.outcome is not None else None
     outcome = record if isinstance(record, Outcome) and progress.ended is not None else None
@@ -164,7 +172,7 @@ def _step_view(progress: Progress) -> StepView:
         id=step.id,
         target=step.target,
         effect=str(call.call.effect) if call is not None else "compute",
-        state="running" if progress.in_flight is not None else str(progress.ended or "pending"),
+        state=_step_state(progress, undo),
         attempts=progress.attempts,
         isolation=str(call.isolation) if call is not None else None,
         grade=str(call.grade) if call is not None and call.grade is not None else None,
@@ -175,6 +183,12 @@ def _step_view(progress: Progress) -> StepView:
         duration_ms=outcome.duration_ms if outcome is not None else None,
         facts=outcome.facts if outcome is not None else None,
     )
+
+
+def _step_state(progress: Progress, undo: Progress | None) -> str:
+    if undo is not None and (undo.in_flight is not None or undo.ended is not None):
+        return "undoing" if undo.in_flight is not None else "undone" if undo.good else f"undo {undo.ended}"
+    return "running" if progress.in_flight is not None else str(progress.ended or "pending")
 
 
 def awaiting_view(op: Operation) -> AwaitingView | None:

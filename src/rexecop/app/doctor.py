@@ -12,7 +12,7 @@ from rexecop.app.authority import RootAuthority
 from rexecop.app.files import require_private
 from rexecop.app.root import Root
 from rexecop.app.views import CheckView, DoctorView
-from rexecop.engines.driver import World
+from rexecop.engines.world import World
 from rexecop.governance.lint import lint
 from rexecop.lanes.probe import Probe
 from rexecop.operations.fold import fold

@@ -17,10 +17,11 @@ from typing import Final
 from rexecop.app.demo_authority import DemoAuthority
 from rexecop.app.execute_plan import DemoPlans
 from rexecop.engines.asking import ask, block, consult, record_decision
-from rexecop.engines.driver import Driver, World
+from rexecop.engines.driver import Driver
 from rexecop.engines.recent import counted
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
+from rexecop.engines.world import World
 from rexecop.governance import demo_pack
 from rexecop.lanes.failures import Failure
 from rexecop.operations.errors import ClaimTaken

@@ -11,9 +11,9 @@ from rexecop.app.planner import PlanInput, Planner
 from rexecop.app.settings import Settings
 from rexecop.app.views import OperationView, WhyView
 from rexecop.engines.budgets import in_words
-from rexecop.engines.driver import World
 from rexecop.engines.stepwise import count
 from rexecop.engines.telling import TOPIC
+from rexecop.engines.world import World
 from rexecop.governance.replay import otherwise
 from rexecop.governance.why import of_answer, of_decision, of_tally
 from rexecop.lanes.failures import Failure, describe

@@ -14,7 +14,7 @@ from typing import Final
 from rexecop.app.errors import HaltRefused, LiftRefused
 from rexecop.app.own_chain import next_records
 from rexecop.app.views import HaltView
-from rexecop.engines.driver import World
+from rexecop.engines.world import World
 from rexecop.operations.errors import AppendConflict
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.instance import Halt

@@ -52,9 +52,10 @@ from rexecop.app.views import (
 from rexecop.app.windows import windows_view
 from rexecop.app.witness import CosignedView, Witnesses
 from rexecop.engines.closing import pinned_facts, validate
-from rexecop.engines.driver import Driven, Driver, World
+from rexecop.engines.driver import Driven, Driver
 from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.session import Session
+from rexecop.engines.world import World
 from rexecop.governance.requests import read_answer, terms_in_words
 from rexecop.governance.standing import coverage_in_words
 from rexecop.operations.queue import Priority
@@ -242,12 +243,18 @@ class Instance(Reading):
         return await self._seen(await self._parts.lifecycle.command(name, verb, by, reason))
 
     async def reconcile(
-        self, operation: str, *, probe: bool, happened: bool | None = None, reason: str | None = None
+        self,
+        operation: str,
+        *,
+        probe: bool,
+        happened: bool | None = None,
+        reason: str | None = None,
+        step: str | None = None,
     ) -> OperationView:
-        """Settle unknown outcomes by their probe, or on the caller's word."""
+        """Settle unknown outcomes, or that of `step`, by their probe, or on the caller's word."""
         name, by = self.resolve(operation), self.identity().principal
         driven = await self._parts.lifecycle.reconcile(
-            name, by, probe=probe, happened=happened, reason=reason
+            name, by, probe=probe, happened=happened, reason=reason, step=step
         )
         return await self._seen(driven)
 

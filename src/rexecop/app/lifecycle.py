@@ -5,16 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 from rexecop.app.queueing import Queue
-from rexecop.engines.driver import Driven, Driver, World
+from rexecop.engines.driver import Driven, Driver
 from rexecop.engines.errors import NothingToSettle, TooEarly
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.engines.telling import conclude
-from rexecop.operations.fold import Progress
-from rexecop.operations.next import fact_in, probe_of
+from rexecop.engines.world import World
+from rexecop.operations.course import Progress
+from rexecop.operations.next import probe_of
 from rexecop.operations.queue import Priority, locks_of
 from rexecop.operations.recover import harmless, settle_after
 from rexecop.proof.canonical import Digest
+from rexecop.proof.course import fact_in
 from rexecop.proof.principal import ENGINE, Principal
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.outcome import Outcome
@@ -129,12 +131,20 @@ class Lifecycle:
         return await self._driver.drive(session)
 
     async def reconcile(
-        self, operation: str, by: Principal, *, probe: bool, happened: bool | None, reason: str | None
+        self,
+        operation: str,
+        by: Principal,
+        *,
+        probe: bool,
+        happened: bool | None,
+        reason: str | None,
+        step: str | None = None,
     ) -> Driven:
-        """Settle every unknown attempt, by its probe or on the word of `by`.
+        """Settle every unknown attempt, or that of `step`, by its probe or on the word of `by`.
 
         Raises:
-            NothingToSettle: none is unknown, or one has no probe and no statement was given.
+            NothingToSettle: none is unknown, one has no probe and no statement was given, or one
+                statement would be about several.
             TooEarly: what was lost may still be running.
         """
         session = self.session(operation)
@@ -144,7 +154,20 @@ class Lifecycle:
         self._require_quiet(session)
         if not probe and happened is None:
             raise NothingToSettle("say what happened, or let the probe look")
-        for digest, progress in list(session.op.unknown.items()):
+        lost = {
+            digest: progress
+            for digest, progress in session.op.unknown.items()
+            if step in (None, progress.step.id)
+        }
+        if not lost or (not probe and len(lost) > 1):
+            names = [item.step.id for item in session.op.unknown.values()]
+            raise NothingToSettle(
+                f"say of which step: {', '.join(f'`{name}`' for name in names[:16])}",
+                next_steps=tuple(
+                    f"rexecop reconcile {operation} --step {name} --probe" for name in names[:4]
+                ),
+            )
+        for digest, progress in lost.items():
             if probe:
                 await self._by_probe(session, digest, progress)
             elif happened is not None:

@@ -11,10 +11,11 @@ from rexecop.app.identity import Identity
 from rexecop.app.planner import sign_intent
 from rexecop.engines.asking import ask, consult, record_decision
 from rexecop.engines.closing import close, pinned_facts
-from rexecop.engines.driver import Driver, World
+from rexecop.engines.driver import Driver
 from rexecop.engines.recent import counted
 from rexecop.engines.rereading import FRESH
 from rexecop.engines.session import Session
+from rexecop.engines.world import World
 from rexecop.operations.fold import Operation
 from rexecop.operations.planning import PlanDraft
 from rexecop.proof.records.intent import RECHECK, Intent, Origin

@@ -17,9 +17,9 @@ from rexecop.app.profiles import find_profile
 from rexecop.app.reviewing import overdue_of
 from rexecop.engines.asking import ask, block, consult, record_decision
 from rexecop.engines.closing import close
-from rexecop.engines.driver import World
 from rexecop.engines.recent import counted
 from rexecop.engines.session import Session
+from rexecop.engines.world import World
 from rexecop.governance.admission import Answer, Policy
 from rexecop.governance.windows import is_held
 from rexecop.lanes.script import file_digest
@@ -275,6 +275,8 @@ class Planner:
             steps=keyed(draft.steps, session.id),
             pinned=pinned,
             notes=draft.notes,
+            parallel=draft.parallel,
+            rollout=draft.rollout,
         )
         if asked.break_glass is not None:
             session.add(Command, identity.principal, verb=Verb.BREAK_GLASS, reason=asked.break_glass)

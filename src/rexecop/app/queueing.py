@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from rexecop.engines.driver import World
 from rexecop.engines.runner import is_alive
+from rexecop.engines.world import World
 from rexecop.operations.errors import IllegalMove
 from rexecop.operations.fold import Operation
 from rexecop.operations.ports import Lease

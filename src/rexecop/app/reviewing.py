@@ -9,8 +9,8 @@ from typing import Final
 
 from rexecop.app.authority import RootAuthority
 from rexecop.app.errors import ReviewRefused
-from rexecop.engines.driver import World
 from rexecop.engines.session import Session
+from rexecop.engines.world import World
 from rexecop.operations.ports import REVIEW_BY, Ledger
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.command import Command, Verb

@@ -10,8 +10,8 @@ from typing import Final
 
 from rexecop.app.approver import approver_of, signer_of
 from rexecop.app.authority import RootAuthority
-from rexecop.engines.driver import World
 from rexecop.engines.session import Session
+from rexecop.engines.world import World
 from rexecop.governance.approvals import groups_of, require_may_approve
 from rexecop.governance.errors import ApprovalRefused, StandingRefused
 from rexecop.governance.standing import coverage, coverage_in_words, standing_statement

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from rexecop.app.notices import EVERYBODY, RootNotices
-from rexecop.engines.driver import World
 from rexecop.engines.session import Session
 from rexecop.engines.telling import GLASS, TOPIC, WANTED, Delivery, note_delivery, notice_of
+from rexecop.engines.world import World
 from rexecop.governance.obligations import approvals_in_words
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.fold import Operation

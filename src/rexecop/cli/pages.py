@@ -112,7 +112,8 @@ def step_table(page: Page, steps: Sequence[StepView]) -> None:
     for step in steps:
         took = "" if step.duration_ms is None else f"{step.duration_ms} ms"
         how = ", ".join(word for word in (step.grade, step.isolation) if word)
-        rows.append((step.id, step.target, step.effect, step.ended or step.state, took, how))
+        shown = step.state if step.state.startswith("undo") else step.ended or step.state
+        rows.append((step.id, step.target, step.effect, shown, took, how))
     heads = ("step", "target", "effect", "state", "took", "known as")
     page.table(heads, rows, indent=4, whole=("effect", "state", "took"))
     for step in steps:

@@ -20,12 +20,13 @@ from rexecop.lanes.gate import Dispatch, Gate
 from rexecop.lanes.port import Chunk, Lane, LaneResult, Made
 from rexecop.lanes.targets import Attestation, Quota, Seen
 from rexecop.operations.extract import StepOutput
-from rexecop.operations.next import Make, asked_call, fact_in
+from rexecop.operations.next import Make, asked_call
 from rexecop.operations.ports import Ids, TargetHead
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.redaction import RedactionRule
 from rexecop.proof.call import Call, Limits, call_digest, is_attended, route_of
 from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.course import fact_in
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.attempt import Attempt
@@ -57,6 +58,7 @@ class Caller:
     profile: Callable[[], Profile]
     leave: Callable[[Make], Awaitable[tuple[Digest, ...]]]
     outputs: dict[str, StepOutput]
+    wanted: Callable[[Make], bool]
 
     async def call(
         self, make: Make, packs: tuple[Digest, ...], observed: Pinned | None = None
@@ -68,6 +70,8 @@ class Caller:
         session = self.session
         # To look at a target has no effect there; a permit would run out meanwhile.
         seen = await self._look(make)
+        if not self.wanted(make):
+            return None
         try:
             permit = self._permit(make)
         except GovernanceError as error:
@@ -79,7 +83,7 @@ class Caller:
         if not await session.flush_or_reload():
             return None
         streaming = self._streaming(make, attempt)
-        result = await self._dispatch(make, permit, seen, streaming)
+        result = await self._dispatch(make, attempt, permit, seen, streaming)
         return self._outcome(make, attempt, result, streaming)
 
     def _gate(self) -> Gate:
@@ -147,12 +151,12 @@ class Caller:
         packs: tuple[Digest, ...],
         observed: Pinned | None,
         seen: Seen,
+        within: Digest | None = None,
     ) -> Digest:
         session, changes = self.session, make.call.effect is not Effect.READ
         numbered = changes and session.op.the_intent.mode is not Mode.DRY_RUN
-        head = session.store.target_head(make.step.target) if numbered else None
+        n, before = session.number_change(make.step.target) if numbered else (1, None)
         lane = self.lanes.get(route_of(make.call.request))
-        n = 1 if head is None else head.n + 1
         attempt = session.add(
             Attempt,
             phase=make.phase,
@@ -166,12 +170,13 @@ class Caller:
             values=make.values or None,
             attestation=seen.class_ if isinstance(seen, Attestation) else None,
             target_n=n if numbered else None,
-            target_prev=head.attempt if head is not None else None,
+            target_prev=before,
             packs=packs,
             observed=observed,
+            within=within,
         ).digest
         if numbered:
-            session.attached.heads.append(TargetHead(target=make.step.target, n=n, attempt=attempt))
+            session.head_at(TargetHead(target=make.step.target, n=n, attempt=attempt))
         return attempt
 
     def _streaming(self, make: Make, attempt: Digest) -> Streaming | None:
@@ -183,12 +188,12 @@ class Caller:
         return Streaming(session=self.session, ids=self.ids, attempt=attempt)
 
     async def _dispatch(
-        self, make: Make, permit: Permit, seen: Seen, streaming: Streaming | None
+        self, make: Make, attempt: Digest, permit: Permit, seen: Seen, streaming: Streaming | None
     ) -> LaneResult:
         asked: list[tuple[Make, Digest]] = []
 
         async def leave(call: Call) -> Dispatch | str:
-            return await self._leave_for(make, call, seen, asked)
+            return await self._leave_for(make, attempt, call, seen, asked)
 
         with self.keeping_lease():
             async with aclosing(self._gate().open(self._dispatched(make, permit, seen), leave)) as events:
@@ -202,7 +207,7 @@ class Caller:
         raise LookupError("the gate ends every call with one result")
 
     async def _leave_for(
-        self, outer: Make, call: Call, seen: Seen, asked: list[tuple[Make, Digest]]
+        self, outer: Make, within: Digest, call: Call, seen: Seen, asked: list[tuple[Make, Digest]]
     ) -> Dispatch | str:
         """Return how `call`, which a lane asks for in the course of `outer`, is dispatched, or why it is not.
 
@@ -214,7 +219,9 @@ class Caller:
             if make is None:
                 raise PermitOutsideScope("the plan has no such call that is still to be made")
             packs = await self.leave(make)
-            attempt = self._attempt(make, permit := self._permit(make), packs, None, seen)
+            if not self.wanted(make):
+                raise PermitOutsideScope("the call is not to be made any more")
+            attempt = self._attempt(make, permit := self._permit(make), packs, None, seen, within)
             if await self.session.flush_or_reload():
                 asked.append((make, attempt))
                 return self._dispatched(make, permit, seen)

@@ -139,7 +139,10 @@ def _further(op: Operation, kept: Obligations, told: ObligationMet | None) -> It
         count, names = sum(max(found, default=0) for found in each), ", ".join(kept.redaction)
         yield ObligationMet(name="redaction", met=True, how=f"{names}: {count} places taken out of outputs")
     if kept.wave_max is not None:
-        yield ObligationMet(name="wave", met=True, how="one target at a time")
+        rollout = op.the_plan.rollout if op.plan is not None else None
+        most = 1 if rollout is None else min(rollout.targets_max, kept.wave_max)
+        words = "one target" if most == 1 else f"at most {most} targets"
+        yield ObligationMet(name="wave", met=True, how=f"{words} at a time")
     if kept.notify:
         how = "nothing was begun" if not op.leaves else "nobody was told"
         yield told or ObligationMet(name="notify", met=not op.leaves, how=how)
@@ -184,7 +187,7 @@ def _network(name: str, op: Operation, hosts: Sequence[str]) -> ObligationMet:
 
 def stored_output(op: Operation, store: Store, step: str) -> StepOutput:
     """Return what `step` put out, read back from its kept, redacted blobs."""
-    progress = next(item for item in op.steps.values() if item.step.id == step)
+    progress = op.course.named[step]
     record = progress.outcome.record if progress.outcome is not None else None
     if not isinstance(record, Outcome):
         return StepOutput(ended=Ended.REFUSED)

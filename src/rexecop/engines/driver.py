@@ -6,25 +6,29 @@ ports; what may be done is decided elsewhere.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
-from rexecop.engines.asking import Opinions, ask, consult, record_decision
+from rexecop.engines.asking import ask, consult, record_decision
 from rexecop.engines.budgets import SPACE as BUDGETS
 from rexecop.engines.budgets import claims, next_uses
 from rexecop.engines.caller import Caller
 from rexecop.engines.closing import changed_targets, stored_output, validate
 from rexecop.engines.errors import BudgetSpent, InstanceKeyExpired, RunnerBusy
+from rexecop.engines.flight import Flight
+from rexecop.engines.minting import ticket_of
 from rexecop.engines.recent import counted
-from rexecop.engines.rereading import Drift, Observe, Standing, still_standing
+from rexecop.engines.rereading import Drift, Standing, still_standing
 from rexecop.engines.runner import is_alive
 from rexecop.engines.session import Session
 from rexecop.engines.stepwise import require_approved
-from rexecop.engines.telling import Notices, conclude
-from rexecop.governance.admission import Answer, Policy
+from rexecop.engines.telling import conclude
+from rexecop.engines.world import World
+from rexecop.governance.admission import Answer
 from rexecop.governance.errors import (
     ApprovalDenied,
     ApprovalsMissing,
@@ -35,12 +39,9 @@ from rexecop.governance.errors import (
 )
 from rexecop.governance.obligations import at_call, tighter
 from rexecop.governance.permits import LIFT
-from rexecop.governance.tickets import TICKET_VALID_MAX, Case, Place, require_fits, stricter_in_words
-from rexecop.governance.tickets import mint as mint_ticket
-from rexecop.governance.windows import Schedule, is_held
+from rexecop.governance.tickets import require_fits, stricter_in_words
+from rexecop.governance.windows import is_held
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.port import Lane
-from rexecop.lanes.targets import Quota
 from rexecop.operations.errors import ClaimTaken, LeaseHeld, LockHeld, StoreUnavailable, StoreUncertain
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
@@ -51,102 +52,35 @@ from rexecop.operations.next import (
     Derive,
     Make,
     Mint,
-    Park,
+    Next,
+    UndoWave,
     Validate,
     awaited_call,
-    next_effect,
+    is_wanted,
+    next_effects,
 )
 from rexecop.operations.normalize import run_normalizer
-from rexecop.operations.ports import Claim, Clock, Ids, Lease, Store, standing_use
+from rexecop.operations.ports import Claim, Lease
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.queue import locks_of, slots_of
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.halts import stopping, words
-from rexecop.proof.preview import preview, preview_digest
-from rexecop.proof.principal import ENGINE
-from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import PolicyRequest
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Pinned
-from rexecop.proof.records.ticket import BudgetUse, Ticket
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.request import requested
-from rexecop.proof.signer import Signer
-from rexecop.proof.steps import step_terms, unspent
+from rexecop.proof.steps import step_terms
 from rexecop.proof.times import format_time
-from rexecop.proof.trust import Enrolment, retired
+from rexecop.proof.trust import retired
 from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Mode, Phase, Role, Verdict
 from rexecop.proof.vocabulary import Gate as GateName
 
 LEASE: Final = timedelta(seconds=30)  # Long enough not to flush often, short enough to notice a dead machine.
-
-
-class Authority(Protocol):
-    """What the root says about who may: read afresh when it changed. `instance` names its own chain."""
-
-    instance: str
-
-    def policy(self, profile: Digest | None = None) -> Policy:
-        """Return the policy packs in force now for operations of `profile`."""
-        ...
-
-    def enrolments(self) -> tuple[Enrolment, ...]:
-        """Return the keys this instance trusts."""
-        ...
-
-    def halts(self) -> tuple[Halt, ...]:
-        """Return the halts that stand, as the ledger says at this moment."""
-        ...
-
-    def trust_records(self) -> tuple[Sealed, ...]:
-        """Return the instance's own records."""
-        ...
-
-
-class Contents(Protocol):
-    """Pinned inputs, parsed."""
-
-    def profile(self, digest: Digest) -> Profile:
-        """Return the profile pinned under `digest`."""
-        ...
-
-    def schedule(self, environment: Digest) -> Schedule:
-        """Return the windows and freezes of the environment pinned under `environment`."""
-        ...
-
-    def concurrent_max(self, environment: Digest) -> int | None:
-        """Return how many changing operations that environment lets run at one time, None for any."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """Everything a driver works with, wired once by `app`."""
-
-    store: Store
-    lanes: Mapping[str, Lane]
-    authority: Authority
-    contents: Contents
-    clock: Clock
-    ids: Ids
-    signing: Callable[[], Signer]
-    runner: str
-    permit_seconds: int
-    sound: Callable[[], None]  # Raises where nothing that changes something may begin.
-    quota: Quota = field(default_factory=Quota)
-    opinions: Opinions | None = None  # None: nobody outside is asked.
-    notices: Notices | None = None  # None: nobody is told anything.
-    observe: Observe | None = None  # Without it no change that rests on pinned facts is made.
-    capacity: int | None = None  # How many operations run at one time; None for any number.
-
-    @property
-    def signer(self) -> Signer:
-        """Who signs for the instance now: its key may be replaced while others run."""
-        return self.signing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +182,7 @@ class _Drive:
         self._session = session
         self._outputs: dict[str, StepOutput] = {}
         self._asked: PolicyRequest  # What policy was asked last.
+        self._flight = Flight()
         self._caller = caller(
             session=session,
             lanes=world.lanes,
@@ -261,6 +196,7 @@ class _Drive:
             profile=self._profile,
             leave=self._leave,
             outputs=self._outputs,
+            wanted=lambda make: self._flight.failed is None and is_wanted(session.op, make),
         )
 
     # --- leases ---
@@ -311,13 +247,8 @@ class _Drive:
             require_fits(session.op.ticket, session.op.sealed_plan)
         try:
             while True:
-                effect = next_effect(session.op)
-                if isinstance(effect, Mint | Make) and leaving():
-                    effect = Park()
                 try:
-                    if not isinstance(effect, Park):
-                        await self._perform(effect)
-                    elif await session.flush_or_reload(release=True):
+                    if await self._turn(leaving):
                         return Driven(session=session)
                 except NotNow as wait:
                     if await self._set_aside(wait):
@@ -339,6 +270,42 @@ class _Drive:
             # What was observed before the next thing could not be done stays observed.
             await session.flush_or_reload(release=True)
             raise
+        finally:
+            await self._flight.cancel()
+
+    async def _turn(self, leaving: Callable[[], bool]) -> bool:
+        """Begin what may begin, or wait for what is under way; return whether nothing is left to do.
+
+        After a failure nothing more begins, and it is raised when the calls beside it have ended. What
+        stopped because policy asks for more is tried again with nothing beside it.
+        """
+        flight, session = self._flight, self._session
+        waits = flight.failed or (flight.stopped and flight.keys)
+        effects = () if waits else next_effects(session.op, flight.keys)
+        if flight.stopped and effects:
+            effects, flight.stopped = effects[:1], False
+        if leaving():
+            effects = tuple(effect for effect in effects if not isinstance(effect, Mint | Make))
+        alone = next((effect for effect in effects if not isinstance(effect, Make)), None)
+        if alone is not None:
+            await self._perform(alone)
+        elif effects and flight.room:
+            for effect in effects[: flight.room]:
+                if isinstance(effect, Make):
+                    key = (effect.step.target, effect.step.id)
+                    flight.begin(key, copy.copy(self)._one(effect))  # Each asks policy for itself.
+        elif flight.keys:
+            await flight.wait()
+        elif (failed := flight.take_failure()) is not None:
+            raise failed
+        else:
+            return await session.flush_or_reload(release=True)
+        return False
+
+    async def _one(self, make: Make) -> None:
+        if self._changes():
+            self._require_key()
+        await self.make(make)
 
     async def _set_aside(self, wait: NotNow) -> bool:
         """Stop until somebody begins anew; a halt leaves running work paused, so that a person resumes it.
@@ -349,20 +316,21 @@ class _Drive:
             self._session.add(Command, verb=Verb.PAUSE, reason=wait.message)
         return await self._session.flush_or_reload(release=True)
 
-    async def _perform(self, effect: Mint | Make | Derive | Decline | Validate | Close) -> None:
-        if isinstance(effect, Mint | Make) and self._changes():
-            self._require_key()
-        if isinstance(effect, Make):
-            await self.make(effect)
-        elif isinstance(effect, Mint):
+    async def _perform(self, effect: Next) -> None:
+        """Do what is done with no call beside it, or takes no time."""
+        if isinstance(effect, Mint):
+            if self._changes():
+                self._require_key()
             await self._mint()
         elif isinstance(effect, Derive):
             self._derive(effect)
         elif isinstance(effect, Decline):
             self._caller.decline(effect.step.id, effect.failure, effect.message, effect.ended)
+        elif isinstance(effect, UndoWave):
+            self._session.add(Command, verb=Verb.UNDO, reason=effect.reason)
         elif isinstance(effect, Validate):
             self._validate()
-        else:
+        elif isinstance(effect, Close):
             await conclude(self._session, self._world.signer, self._world.notices)
 
     # --- leave ---
@@ -384,7 +352,7 @@ class _Drive:
     def _halted_yet(self) -> Halt | None:
         """As `_halted`, for a permit: where a halt gets into the log first, the attempt does not."""
         own = self._world.authority.instance
-        self._session.attached.beside = (own, self._world.store.records_of(own))
+        self._session.stand_beside(own, self._world.store.records_of(own))
         return self._halted()
 
     def _halted(self) -> Halt | None:
@@ -411,7 +379,7 @@ class _Drive:
             raise WindowClosed(f"it may start from {opens} on", until=opens)
         uses = next_uses(self._world.store, self._world.clock, op, now)
         try:
-            ticket = self._ticket(answer, uses)
+            ticket = ticket_of(self._world, session, answer, uses)
         except ApprovalsMissing as missing:
             # Revoked or expired since: people are asked again.
             words = f"approvals were revoked or ran out: {missing.message}"
@@ -423,34 +391,6 @@ class _Drive:
         session.attached.claims.append(Claim(space="ticket", key=str((before or op.sealed_plan).digest)))
         session.attached.claims.extend(claims(uses))
         session.attached.locks.extend(locks_of(op))
-
-    def _ticket(self, answer: Answer, uses: tuple[BudgetUse, ...]) -> Ticket:
-        session, op, authority = self._session, self._session.op, self._world.authority
-        head = op.sealed_head
-        asked = op.terms.verdict is Verdict.APPROVAL_REQUIRED  # Otherwise nobody's key or group matters.
-        return mint_ticket(
-            Case(
-                intent=op.sealed_intent,
-                plan=op.sealed_plan,
-                decision=op.sealed_decision,
-                answer=answer,
-                preview=_shown(op),
-                approvals=[one for one in unspent(op.approvals, op.ticket) if self._used_here(one)],
-                enrolments=authority.enrolments() if asked else (),
-                groups=authority.policy(op.the_plan.profile).groups() if asked else {},
-                uses=uses,
-                instance=authority.trust_records() if asked else (),
-            ),
-            Place(n=op.count, prev=head.digest, at=session.now(), by=ENGINE),
-            valid_for=TICKET_VALID_MAX,
-        )
-
-    def _used_here(self, sealed: Sealed) -> bool:
-        """Return whether `sealed` is no use of a standing approval, or one that this operation claimed."""
-        record = sealed.record
-        if not isinstance(record, Approval) or record.use is None:
-            return True
-        return self._world.store.claimed(standing_use(record.statement.nonce, record.use)) == self._session.id
 
     async def _ask(self, gate: GateName, make: Make | None = None) -> Answer:
         op, policy = self._session.op, self._world.authority.policy(self._session.op.the_plan.profile)
@@ -484,7 +424,8 @@ class _Drive:
             self.require_approved(make)
             await self._make(make)
         except (ApprovalDenied, ApprovalsMissing) as missing:
-            self._session.add(Command, verb=Verb.PAUSE, reason=missing.message)
+            if is_wanted(self._session.op, make):
+                self._session.add(Command, verb=Verb.PAUSE, reason=missing.message)
 
     async def _make(self, make: Make) -> None:
         if make.after_ms and not await self._caller.wait(make.after_ms):
@@ -541,6 +482,9 @@ class _Drive:
         """
         asked = self._asked
         if answer.terms.verdict is not Verdict.BLOCKED and make.phase is not Phase.PROBE:
+            if len(self._flight.keys) > 1:
+                self._flight.stopped = True  # People are asked about all that is left, once that is known.
+                return
             whole = await self._ask(GateName.TICKET)
             # Where policy asks more of the call than of the whole, it would be asked for ever; and no
             # yes opens a window that has closed.
@@ -590,10 +534,3 @@ def _changes(op: Operation) -> bool:
 def _until(wait: RexecopError) -> str | None:
     found = wait.facts.get("until")
     return found if isinstance(found, str) else None
-
-
-def _shown(op: Operation) -> Digest:
-    """Return the digest of what approvers saw; where nobody is asked, nothing is compared with it."""
-    if op.terms.verdict is not Verdict.APPROVAL_REQUIRED:
-        return op.sealed_plan.digest
-    return preview_digest(preview(op.sealed_intent, op.sealed_plan))

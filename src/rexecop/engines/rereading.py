@@ -16,9 +16,10 @@ from rexecop.engines.closing import facts_of, pinned_facts
 from rexecop.engines.session import Session
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
-from rexecop.operations.next import Make, fact_in, look
+from rexecop.operations.next import Make, look
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Json, canonical_bytes
+from rexecop.proof.course import fact_in
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, DeriveStep, Pinned, Step
@@ -69,16 +70,20 @@ async def still_standing(
         return Standing()
     if session.op.the_plan.pinned is not None and _unchanged(session.op):
         again = await _pinned_again(caller, session, observe, profile())
-        if not isinstance(again, Pinned):
+        # What a change beside this one did meanwhile is no drift.
+        if not isinstance(again, Pinned) and (again is None or _unchanged(session.op)):
             return again
-        observed = again
-    held = await _precondition_again(caller, session, make, outputs, output)
+        observed = again if isinstance(again, Pinned) else None
+    async with session.looking:  # Who comes next finds what was just read.
+        held = await _precondition_again(caller, session, make, outputs, output)
     return Standing(observed=observed) if held is True else held or None
 
 
 def _unchanged(op: Operation) -> bool:
     return not any(
-        item.good and isinstance(item.step, CallStep) and item.step.call.effect is not Effect.READ
+        (item.good or item.in_flight)
+        and isinstance(item.step, CallStep)
+        and item.step.call.effect is not Effect.READ
         for item in op.steps.values()
     )
 
@@ -140,16 +145,16 @@ async def _precondition_again(
 
     `outputs` takes what was read again, `output` has what any step put out.
     """
-    op, expected = session.op, make.step.precondition
+    expected = make.step.precondition
     if expected is None:
         return True
-    source = next(step for step in op.the_plan.steps if step.id == expected.step)
-    for step in _reads(op, source):
-        newest = _newest(op, step, outputs)
+    source = session.op.course.named[expected.step].step
+    for step in _reads(session.op, source):
+        newest = _newest(session.op, step, outputs)
         if newest is not None and session.judged_now() - newest.at <= FRESH:
             continue
         try:
-            again = await caller.call(look(op, step, step.call), ())
+            again = await caller.call(look(session.op, step, step.call), ())
         except RexecopError as error:
             return Drift(message=f"precondition: step `{step.id}` cannot be read again: {error.message}")
         if again is None:
@@ -160,7 +165,7 @@ async def _precondition_again(
     if isinstance(source, DeriveStep):
         facts = caller.normalize(source.normalizer, {name: output(name) for name in source.needs})
     else:
-        facts = (said.facts if (said := _newest(op, source, outputs)) else None) or {}
+        facts = (said.facts if (said := _newest(session.op, source, outputs)) else None) or {}
     found = fact_in(facts, expected.fact)
     if found == expected.equals:
         return True
@@ -175,7 +180,7 @@ def _reads(op: Operation, source: Step) -> Iterator[CallStep]:
             yield source
         return
     for name in source.needs:
-        yield from _reads(op, next(step for step in op.the_plan.steps if step.id == name))
+        yield from _reads(op, op.course.named[name].step)
 
 
 def _newest(op: Operation, step: Step, outputs: Mapping[str, StepOutput]) -> Outcome | None:

@@ -6,7 +6,8 @@ Records are applied to the fold as they are made and become durable together at
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -27,6 +28,7 @@ from rexecop.operations.ports import (
     Store,
     TargetHead,
 )
+from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed, check_chain, seal
 from rexecop.proof.errors import ChainBroken
 from rexecop.proof.principal import ENGINE, Principal
@@ -47,9 +49,20 @@ class _Attached:
     after_change: int | None = None
     beside: tuple[str, int] | None = None
 
+    def join(self, later: _Attached) -> None:
+        """Take in what was attached later; where others must not have written since, the first stands."""
+        for name in ("blobs", "claims", "signatures", "inputs", "locks", "heads"):
+            getattr(self, name).extend(getattr(later, name))
+        self.after_change = later.after_change if self.after_change is None else self.after_change
+        self.beside = self.beside or later.beside
+
 
 class Session:
-    """An operation being planned, commanded or driven by this process."""
+    """An operation being planned, commanded or driven by this process.
+
+    Several tasks may add records; they become durable in the order they were added in. `looking`
+    is held by whichever of them reads again what its call rests on.
+    """
 
     def __init__(self, store: Store, clock: Clock, operation: str, op: Operation | None = None) -> None:
         """Hold `operation`; `op` is its fold when the caller has it, else it is new."""
@@ -62,6 +75,10 @@ class Session:
         self._slots: tuple[Slot, ...] = ()
         self.pending: list[Sealed] = []
         self.attached = _Attached()
+        self.looking = asyncio.Lock()
+        self._flushing = asyncio.Lock()
+        self._dropped: set[Digest] = set()
+        self._heads: dict[str, TargetHead] = {}
 
     @classmethod
     def load(cls, store: Store, clock: Clock, operation: str) -> Session:
@@ -127,6 +144,22 @@ class Session:
         self.pending.append(sealed)
         return sealed
 
+    def number_change(self, target: str) -> tuple[int, Digest | None]:
+        """Return the number of the next change on `target`, and the change before it."""
+        stored, held = self.store.target_head(target), self._heads.get(target)
+        last = held if held is not None and (stored is None or stored.n < held.n) else stored
+        return (1, None) if last is None else (last.n + 1, last.attempt)
+
+    def head_at(self, head: TargetHead) -> None:
+        """Hold the last change on a target for the next flush."""
+        self._heads[head.target] = head
+        self.attached.heads.append(head)
+
+    def stand_beside(self, chain: str, records: int) -> None:
+        """Let the next flush fail where `chain` has more than `records` then; the fewest said counts."""
+        held = self.attached.beside
+        self.attached.beside = (chain, records if held is None else min(records, held[1]))
+
     def hold(self, lease: Lease, slots: tuple[Slot, ...] = ()) -> None:
         """Take `lease`, and `slots` with it, with the next flush."""
         self._new_lease, self._slots = lease, slots
@@ -144,9 +177,26 @@ class Session:
             AppendConflict: somebody else appended; `reload` and ask again what is next.
             LockHeld, ClaimTaken, LeaseHeld, StoreUnavailable, StoreUncertain: nothing is held any more.
         """
-        if not self.pending:
-            return
-        batch = Batch(
+        async with self._flushing:
+            if not self.pending:
+                return
+            batch, attached = self._batch(release), self.attached
+            self.attached = _Attached()
+            try:
+                await _whole(self.store.append(batch))
+            except BaseException:
+                attached.join(self.attached)
+                self.attached = attached
+                raise
+            if batch.lease is not None:
+                self.lease, self._new_lease = batch.lease, None
+            if release:
+                self.lease = None
+            del self.pending[: len(batch.records)]
+
+    def _batch(self, release: bool) -> Batch:
+        """Return everything pending as one batch."""
+        return Batch(
             operation=self.id,
             expected=self.op.count - len(self.pending),
             records=tuple(self.pending),
@@ -164,13 +214,6 @@ class Session:
             after_change=self.attached.after_change,
             beside=self.attached.beside,
         )
-        await self.store.append(batch)
-        if self._new_lease is not None:
-            self.lease, self._new_lease = self._new_lease, None
-        if release:
-            self.lease = None
-        self.pending.clear()
-        self.attached = _Attached()
 
     def reload(self) -> None:
         """Fold the stored records again; nothing pending survives but observed outcomes.
@@ -180,7 +223,8 @@ class Session:
         """
         observed = [sealed.record for sealed in self.pending if isinstance(sealed.record, Outcome)]
         blobs = self.attached.blobs
-        self.pending, self.attached = [], _Attached()
+        self._dropped.update(sealed.digest for sealed in self.pending)
+        self.pending, self.attached, self._heads = [], _Attached(), {}
         self.op = _folded(self.store, self.id)
         for record in observed:
             if record.attempt is None or record.attempt not in self.op.in_flight:
@@ -196,16 +240,19 @@ class Session:
     async def flush_or_reload(self, *, release: bool = False) -> bool:
         """Flush; on a conflict fold again and return False: what is next may be something else.
 
+        It is False too where another task met the conflict, and what was pending here went with it.
+
         Raises:
             As `flush`. LeaseHeld: the lease held was lost, so nothing more of this runner will be taken.
         """
+        newest = self.pending[-1].digest if self.pending else None
         try:
             await self.flush(release=release)
         except AppendConflict as conflict:
             self._require_lease(conflict)
             self.reload()
             return False
-        return True
+        return newest not in self._dropped
 
     def drop_lease(self) -> None:
         """Forget a lease that was to be taken and was not."""
@@ -223,6 +270,16 @@ class Session:
         ):
             self.lease = None
             raise LeaseHeld(f"operation `{self.id}` is driven by another runner") from conflict
+
+
+async def _whole(append: Coroutine[object, object, object]) -> None:
+    """Wait for `append` to its end: who is told to stop must not leave a write behind that still lands."""
+    writing = asyncio.ensure_future(append)
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.gather(writing, return_exceptions=True)
+        raise
 
 
 def is_released(lease: Lease) -> bool:

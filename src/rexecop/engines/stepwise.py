@@ -14,7 +14,7 @@ from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import Tally, tally
 
 if TYPE_CHECKING:
-    from rexecop.engines.driver import Authority
+    from rexecop.engines.world import Authority
 
 
 def count(op: Operation, make: Make, authority: Authority, at: datetime) -> Tally:

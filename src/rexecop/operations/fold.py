@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from rexecop.governance.obligations import merge_obligations
+from rexecop.operations.course import Course, Key, Progress
 from rexecop.operations.errors import NothingToReview, NothingToUndo
 from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
-from rexecop.operations.progress import Key, Progress
+from rexecop.operations.recorded import present, typed
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.delegation import is_vote_of
@@ -63,13 +64,14 @@ class Operation:
     recounted: int = 0
     receipts: list[Sealed] = field(default_factory=list)
     steps: dict[Key, Progress] = field(default_factory=dict)
+    course: Course = field(default_factory=Course)
+    undo_wave: int | None = None
     undo: dict[Key, Progress] = field(default_factory=dict)
     probes: dict[Digest, Progress] = field(default_factory=dict)
     in_flight: dict[Digest, Progress] = field(default_factory=dict)
     unknown: dict[Digest, Progress] = field(default_factory=dict)
     unsettled: dict[Digest, Sealed] = field(default_factory=dict)
     ends: list[Ended] = field(default_factory=list)
-    together: list[tuple[Progress, Outcome, Sealed | None]] = field(default_factory=list)
     tries: int = 0
     receipt_due: bool = False
     pause_asked: bool = False
@@ -97,42 +99,42 @@ class Operation:
     @property
     def sealed_head(self) -> Sealed:
         """The newest record; asking before there is one is a defect."""
-        return _present(self.head, "first")
+        return present(self.head, "first")
 
     @property
     def sealed_intent(self) -> Sealed:
         """The sealed intent; asking before there is one is a defect."""
-        return _present(self.intent, "intent")
+        return present(self.intent, "intent")
 
     @property
     def sealed_plan(self) -> Sealed:
         """The sealed plan; asking before there is one is a defect."""
-        return _present(self.plan, "plan")
+        return present(self.plan, "plan")
 
     @property
     def sealed_decision(self) -> Sealed:
         """The newest sealed decision; asking before there is one is a defect."""
-        return _present(self.decision, "decision")
+        return present(self.decision, "decision")
 
     @property
     def sealed_ticket(self) -> Sealed:
         """The newest sealed ticket; asking before there is one is a defect."""
-        return _present(self.ticket, "ticket")
+        return present(self.ticket, "ticket")
 
     @property
     def the_intent(self) -> Intent:
         """The intent; asking before there is one is a defect."""
-        return _typed(self.intent, Intent)
+        return typed(self.intent, Intent)
 
     @property
     def the_plan(self) -> Plan:
         """The plan; asking before there is one is a defect."""
-        return _typed(self.plan, Plan)
+        return typed(self.plan, Plan)
 
     @property
     def the_decision(self) -> Decision:
         """The newest decision; asking before there is one is a defect."""
-        return _typed(self.decision, Decision)
+        return typed(self.decision, Decision)
 
     @property
     def terms(self) -> Terms:
@@ -142,20 +144,20 @@ class Operation:
     @property
     def obligations(self) -> Obligations:
         """What it had to keep to in all: the strictest of the terms of all its tickets."""
-        return merge_obligations(_typed(one, Decision).terms.obligations for one in self.leaves)
+        return merge_obligations(typed(one, Decision).terms.obligations for one in self.leaves)
 
     @property
     def terms_in_force(self) -> Terms:
         """The terms the work is done under: the ticket's, whatever policy answered since; else the newest."""
-        return _typed(self.leaves[-1], Decision).terms if self.leaves else self.terms
+        return typed(self.leaves[-1], Decision).terms if self.leaves else self.terms
 
     @property
     def facts(self) -> dict[str, Json]:
         """All facts, by the step that yielded them, as `step` or, with several targets, `step@target`."""
         return {
-            progress.step.id: _typed(progress.outcome, Outcome).facts
+            progress.step.id: typed(progress.outcome, Outcome).facts
             for progress in self.steps.values()
-            if progress.outcome is not None and _typed(progress.outcome, Outcome).facts is not None
+            if progress.outcome is not None and typed(progress.outcome, Outcome).facts is not None
         }
 
     def missing_approvals(self) -> tuple[ApprovalRule, ...]:
@@ -164,26 +166,29 @@ class Operation:
 
     def standing_approvals(self) -> tuple[Approval, ...]:
         """Return each yes to what is asked now, and each no, that was not taken back."""
-        taken_back = {_typed(sealed, Approval).statement.withdraws for sealed in self.approvals}
+        taken_back = {typed(sealed, Approval).statement.withdraws for sealed in self.approvals}
         return tuple(
             record
             for n, sealed in enumerate(self.approvals)
             if sealed.digest not in taken_back
-            and (record := _typed(sealed, Approval)).statement.withdraws is None
+            and (record := typed(sealed, Approval)).statement.withdraws is None
             and (n >= self.recounted or record.statement.refuses)
         )
 
     @property
     def awaited(self) -> CallStep | None:
-        """The next step, where its call needs approvals of its own; else None."""
-        due = next((item.step for item in self.steps.values() if not item.settled), None)
-        if not self.leaves or not isinstance(due, CallStep):
-            return None
-        return due if step_terms(self.terms_in_force, due).approvals else None
+        """The next step, where its call needs approvals of its own and nothing can go before it."""
+        due = [item.step for item in self.course.ready()] if self.leaves else []
+        asking = [step for step in due if isinstance(step, CallStep) and self.asks(step)]
+        return asking[0] if asking and len(asking) == len(due) else None
+
+    def asks(self, step: CallStep) -> bool:
+        """Return whether the call of `step` needs approvals of its own."""
+        return bool(step_terms(self.terms_in_force, step).approvals)
 
     def said_of(self, step: str) -> tuple[Sealed, ...]:
         """Return each yes and no to the call of `step` that was not taken back, in order."""
-        mine = [(item, _typed(item, Approval).statement) for item in self.step_approvals]
+        mine = [(item, typed(item, Approval).statement) for item in self.step_approvals]
         taken_back = {said.withdraws for _, said in mine}
         return tuple(
             item
@@ -193,7 +198,7 @@ class Operation:
 
     def missing_for(self, step: CallStep) -> tuple[ApprovalRule, ...]:
         """Return the approval rules of `step` that no counted yes fills yet."""
-        said = [_typed(sealed, Approval) for sealed in self.said_of(step.id)]
+        said = [typed(sealed, Approval) for sealed in self.said_of(step.id)]
         return unfilled_by(said, step_terms(self.terms_in_force, step), self.terms_in_force)
 
     def given_by(self, person: str, step: str | None = None, speaker: str | None = None) -> Sealed | None:
@@ -203,7 +208,7 @@ class Operation:
         """
         standing = self.standing_approvals()
         said = self.said_of(step) if step else [one for one in self.approvals if one.record in standing]
-        mine = [one for one in said if is_vote_of(person, _typed(one, Approval).statement, speaker)]
+        mine = [one for one in said if is_vote_of(person, typed(one, Approval).statement, speaker)]
         return mine[-1] if mine else None
 
     def progress_of(self, step: Step, phase: Phase) -> Progress:
@@ -226,13 +231,28 @@ class Operation:
         return found.step
 
     def to_undo(self) -> tuple[CallStep, ...]:
-        """Return the steps whose effect stands and can be undone, latest first."""
+        """Return the steps whose effect can be undone, latest first; of one wave while that is undone."""
         done = [
             progress.step
             for progress in self.steps.values()
-            if isinstance(progress.step, CallStep) and progress.step.undo is not None and progress.good
+            if isinstance(progress.step, CallStep)
+            and progress.step.undo is not None
+            and progress.good
+            and self.undo_wave in (None, self.course.wave(progress.step.target))
         ]
         return tuple(step for step in reversed(done) if not self._undone(step))
+
+    @property
+    def wave_to_undo(self) -> int | None:
+        """The wave that stopped and is to be undone, as planned; None where nothing is."""
+        course = self.course
+        if not course.stopped or course.rollout is None or not course.rollout.undo:
+            return None
+        if self.the_intent.mode is Mode.DRY_RUN or self.undo:
+            return None
+        wave = max(map(course.wave, course.failed))
+        stands = any(course.wave(step.target) == wave for step in self.to_undo())
+        return wave if stands else None
 
     def _undone(self, step: Step) -> bool:
         progress = self.undo.get((step.target, step.id))
@@ -243,17 +263,23 @@ class Operation:
         if reason:
             self.reason = reason
         if self.state in TERMINAL:
-            self.receipt_due = True
+            self.receipt_due, self.undo_wave = True, None
 
     def _at_boundary(self) -> None:
-        """Between two attempts: obey what people asked for, else see whether the work is done."""
-        if self.cancel_asked and allows(self.state, Event.CANCELLED):
+        """Once nothing is in flight: obey what people asked for, else see whether the work is done."""
+        if self.in_flight or self.unknown:
+            return
+        if self.state is State.INDETERMINATE:
+            self._go(Event.RECONCILED)  # What was lost was settled while other calls still ran.
+        if self.course.over and self.wave_to_undo is None and allows(self.state, Event.STEP_FAILED):
+            self._go(Event.STEP_FAILED, self.course.verdict)
+        elif self.cancel_asked and allows(self.state, Event.CANCELLED):
             self.cancel_asked = False
             self._go(Event.CANCELLED, "cancelled between steps")
         elif self.pause_asked and allows(self.state, Event.PAUSED):
             self.pause_asked = False
             self._go(Event.PAUSED, "paused between steps")
-        elif allows(self.state, Event.STEPS_DONE) and all(item.settled for item in self.steps.values()):
+        elif self.course.done and not self.course.over and allows(self.state, Event.STEPS_DONE):
             self._go(Event.STEPS_DONE)
 
 
@@ -269,19 +295,6 @@ def fold(records: Iterable[Sealed]) -> Operation:
     return operation
 
 
-def _typed(sealed: Sealed | None, kind: type[R]) -> R:
-    record = sealed.record if sealed is not None else None
-    if not isinstance(record, kind):
-        raise ChainBroken(f"the operation has no {kind.__name__.lower()} record")
-    return record
-
-
-def _present(sealed: Sealed | None, name: str) -> Sealed:
-    if sealed is None:
-        raise ChainBroken(f"the operation has no {name} record")
-    return sealed
-
-
 def _on_intent(op: Operation, sealed: Sealed) -> None:
     op.intent = sealed
 
@@ -291,10 +304,11 @@ def _on_plan(op: Operation, sealed: Sealed) -> None:
     op.plan = sealed
     for step in op.the_plan.steps:
         op.progress_of(step, Phase.DO)
+    op.course.begin(op.the_plan, op.steps)
 
 
 def _on_decision(op: Operation, sealed: Sealed) -> None:
-    decision = _typed(sealed, Decision)
+    decision = typed(sealed, Decision)
     op.decision = sealed
     if decision.request.gate is Gate.CALL:
         return  # It says no to one call: the outcome that follows says what came of it.
@@ -311,7 +325,7 @@ def _on_decision(op: Operation, sealed: Sealed) -> None:
 
 
 def _on_approval(op: Operation, sealed: Sealed) -> None:
-    statement = _typed(sealed, Approval).statement
+    statement = typed(sealed, Approval).statement
     if op.intent is None:
         return  # The instance's own chain: a standing approval, which is no answer to anything yet.
     if statement.step is not None:
@@ -345,7 +359,7 @@ def _withdraw(op: Operation, sealed: Sealed, statement: ApprovalStatement) -> No
     given = op.given_by(statement.voter, speaker=statement.speaker)
     if given is None or given.digest != statement.withdraws:
         raise refusal(op.state, State.WAITING_FOR_APPROVAL)
-    if op.state is State.BLOCKED and _typed(given, Approval).statement.approves:
+    if op.state is State.BLOCKED and typed(given, Approval).statement.approves:
         raise refusal(op.state, State.WAITING_FOR_APPROVAL)
     op._go(Event.WITHDRAWN, f"{statement.said_by} took their word back")
     op.receipt_due = False
@@ -363,7 +377,7 @@ def _on_ticket(op: Operation, sealed: Sealed) -> None:
 
 
 def _on_attempt(op: Operation, sealed: Sealed) -> None:
-    attempt = _typed(sealed, Attempt)
+    attempt = typed(sealed, Attempt)
     step = op.step_named(attempt.target, attempt.permit.step)
     if attempt.phase is Phase.PROBE:
         progress = op.probes[sealed.digest] = Progress(step=step, phase=Phase.PROBE)
@@ -379,37 +393,38 @@ def _on_attempt(op: Operation, sealed: Sealed) -> None:
 
 
 def _on_outcome(op: Operation, sealed: Sealed) -> None:
-    outcome = _typed(sealed, Outcome)
+    outcome = typed(sealed, Outcome)
     progress = _opened(op, outcome.attempt) if outcome.attempt else _stepless(op, outcome)
     attempt, progress.in_flight = progress.in_flight, None
     op.ends.append(outcome.ended)
     progress.outcome, progress.ended, progress.failure = sealed, outcome.ended, outcome.error_class
     if progress.phase is Phase.PROBE:
+        if op.cancel_asked or op.pause_asked:
+            op._at_boundary()
         return
     if op.state in (State.RETRYING, State.RESUMING):
         op._go(Event.CONTINUED)
     if outcome.ended is Ended.UNKNOWN and attempt is not None:
         op.unknown[attempt.digest] = progress
         op.unsettled[attempt.digest] = attempt
-    op.together.append((progress, outcome, attempt))
-    if op.in_flight:
-        return  # One was asked for in the course of the other: what comes of them is seen when both ended.
-    together, op.together = op.together, []
-    bad = [one for one in together if not one[0].settled]
-    lost = [one for one in bad if one[1].ended is Ended.UNKNOWN]
-    progress, outcome, attempt = (lost or bad or together)[0]
-    if outcome.ended is Ended.UNKNOWN and attempt is not None:
-        op._go(Event.LOST, f"step `{outcome.step}` may have happened: {outcome.message or 'no answer'}")
+        if op.state is not State.INDETERMINATE:
+            op._go(Event.LOST, f"step `{outcome.step}` may have happened: {outcome.message or 'no answer'}")
     elif progress.phase is Phase.UNDO:
         _after_undo(op, progress, outcome)
-    elif progress.settled:
-        op._at_boundary()
-    elif progress.may_retry():
-        op._go(Event.RETRIED)
-        if op.cancel_asked or op.pause_asked:
-            op._at_boundary()
     else:
-        op._go(Event.STEP_FAILED, f"step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
+        _after_work(op, progress, outcome)
+
+
+def _after_work(op: Operation, progress: Progress, outcome: Outcome) -> None:
+    if progress.settled:
+        op.course.settle(progress)
+    elif not (progress.may_retry() and op.course.is_open(progress)):
+        op.course.fail(progress, f"step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
+    elif allows(op.state, Event.RETRIED) and not op.course.over:
+        op._go(Event.RETRIED)
+        if not (op.cancel_asked or op.pause_asked):
+            return
+    op._at_boundary()
 
 
 def _opened(op: Operation, attempt: Digest) -> Progress:
@@ -422,17 +437,26 @@ def _opened(op: Operation, attempt: Digest) -> Progress:
 def _stepless(op: Operation, outcome: Outcome) -> Progress:
     """Find the step of an outcome without an attempt: a derive step, or a call that was not made."""
     phase = Phase.UNDO if op.state is State.UNDOING else Phase.DO
-    for progress in op.steps.values():
-        if progress.step.id == outcome.step:
-            return op.progress_of(progress.step, phase)
-    raise ChainBroken(f"the plan has no step `{outcome.step:.80}`", step=outcome.step)
+    progress = op.course.named.get(outcome.step)
+    if progress is None:
+        raise ChainBroken(f"the plan has no step `{outcome.step:.80}`", step=outcome.step)
+    return op.progress_of(progress.step, phase)
 
 
 def _after_undo(op: Operation, progress: Progress, outcome: Outcome) -> None:
     if not progress.good:
         op._go(Event.UNDO_FAILED, f"undoing step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
-    elif not op.to_undo():
+    else:
+        _see_undone(op)
+
+
+def _see_undone(op: Operation) -> None:
+    if op.to_undo():
+        return
+    if op.undo_wave is None:
         op._go(Event.UNDONE, "every undoable step was undone")
+    else:
+        op._go(Event.WAVE_UNDONE, f"{op.course.verdict}; wave {op.undo_wave + 1} was undone")
 
 
 def _cause(outcome: Outcome) -> str:
@@ -440,22 +464,24 @@ def _cause(outcome: Outcome) -> str:
 
 
 def _on_reconciliation(op: Operation, sealed: Sealed) -> None:
-    record = _typed(sealed, Reconciliation)
+    record = typed(sealed, Reconciliation)
     progress = op.unknown.get(record.attempt)
     if progress is None:
         raise refusal(op.state, State.PAUSED)
     undoing = progress.phase is Phase.UNDO
-    if len(op.unknown) == 1:
+    if len(op.unknown) == 1 and not op.in_flight:
         op._go(Event.UNDO_RECONCILED if undoing else Event.RECONCILED, record.reason)
     del op.unknown[record.attempt], op.unsettled[record.attempt]
     progress.ended = Ended.OK if record.happened else None
     progress.failure = None
-    if undoing and record.happened and not op.to_undo():
-        op._go(Event.UNDONE, "every undoable step was undone")
+    if undoing and record.happened:
+        _see_undone(op)
+    elif progress.settled:
+        op.course.settle(progress)
 
 
 def _on_command(op: Operation, sealed: Sealed) -> None:
-    command = _typed(sealed, Command)
+    command = typed(sealed, Command)
     _COMMANDS[command.verb](op, command.reason or "")
     if command.verb is Verb.PAUSE:
         op.paused_by = command.by
@@ -482,7 +508,7 @@ def _resume(op: Operation, reason: str) -> None:
 
 
 def _retry(op: Operation, reason: str) -> None:
-    if op.undo or all(progress.settled for progress in op.steps.values()):
+    if op.undo or (op.course.done and not op.course.over):
         # Nothing failed that could be tried again, or part of it was undone: going on would redo it.
         raise refusal(op.state, State.RETRYING)
     op._go(Event.RETRIED, reason)
@@ -490,6 +516,7 @@ def _retry(op: Operation, reason: str) -> None:
     for progress in op.steps.values():
         if not progress.settled:
             progress.ended = progress.failure = None
+    op.course.reopen(op.steps)
 
 
 def _escalate(op: Operation, reason: str) -> None:
@@ -497,6 +524,12 @@ def _escalate(op: Operation, reason: str) -> None:
 
 
 def _undo(op: Operation, reason: str) -> None:
+    op.undo_wave = None
+    if op.state not in TERMINAL:
+        # Work that is not over is not undone, but for the wave that its plan says is.
+        if op.in_flight or op.wave_to_undo is None:
+            raise refusal(op.state, State.UNDOING)
+        op.undo_wave = op.wave_to_undo
     if not op.to_undo():
         raise NothingToUndo(f"operation `{op.id}` has no step that took effect and can be undone")
     op._go(Event.UNDO_ASKED, reason)
@@ -505,14 +538,14 @@ def _undo(op: Operation, reason: str) -> None:
 
 def _on_validation(op: Operation, sealed: Sealed) -> None:
     op.validation = sealed
-    failed = _typed(sealed, Validation).verdict is RuleVerdict.FAILED
+    failed = typed(sealed, Validation).verdict is RuleVerdict.FAILED
     op._go(Event.INVALID if failed else Event.VALIDATED, "validation failed" if failed else "")
     if not failed:
         op.reason = ""  # Why it was refused, paused or failed on the way is history now.
 
 
 def _on_receipt(op: Operation, sealed: Sealed) -> None:
-    claimed = _typed(sealed, Receipt).state
+    claimed = typed(sealed, Receipt).state
     if not op.receipt_due or claimed is not op.state:
         raise refusal(op.state, claimed)
     op.receipts.append(sealed)
@@ -558,4 +591,3 @@ _HANDLERS: Final[Mapping[type[Record], Callable[[Operation, Sealed], None]]] = {
     Validation: _on_validation,
     Receipt: _on_receipt,
 }
-__all__ = ["Operation", "Progress", "State", "fold"]

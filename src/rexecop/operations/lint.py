@@ -34,6 +34,7 @@ from rexecop.operations.targets import ResolvedTarget, resolve_targets
 from rexecop.proof.call import ScriptedReply
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.records.plan import CallStep
 from rexecop.proof.vocabulary import Effect, Ended, Isolation, Mode
 
 NOWHERE: Final = Digest("sha256:" + "0" * 64)
@@ -150,6 +151,10 @@ def _lint_plan(compiler: Compiler, problems: Problems) -> None:
         compiler.attach_rollback()
     except RexecopError as error:
         _keep(problems, error, workflow.place)
+    undoing = workflow.waves is not None and workflow.waves.undo
+    for made in compiler.steps.values() if undoing else ():
+        if isinstance(made, CallStep) and made.call.effect is not Effect.READ and made.undo is None:
+            _warn(problems, workflow.place, f"`on_stop: undo` leaves `{made.id}` as it is: it has no undo")
     effect = effect_of_steps(compiler.steps.values())
     for mode in intent.modes:
         try:
@@ -220,6 +225,7 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
         several=False,
         observed=lambda path: NOWHERE,
         configuration=NoConfiguration(),
+        whole=True,
     )
     attributes = dict.fromkeys(_names(profile, "target"), WORD)
     target = ResolvedTarget(

@@ -41,6 +41,7 @@ class Event(StrEnum):
     UNDO_CONTINUED = "undo_continued"
     UNDONE = "undone"
     UNDO_FAILED = "undo_failed"
+    WAVE_UNDONE = "wave_undone"
 
 
 S, E = State, Event
@@ -76,6 +77,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     },
     S.RUNNING: {
         **_ASKED_ANEW,
+        E.UNDO_ASKED: S.UNDOING,
         E.PAUSED: S.PAUSED,
         E.RETRIED: S.RETRYING,
         E.STEPS_DONE: S.VALIDATING,
@@ -85,6 +87,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     },
     S.RETRYING: {
         **_ASKED_ANEW,
+        E.UNDO_ASKED: S.UNDOING,
         E.CONTINUED: S.RUNNING,
         E.PAUSED: S.PAUSED,
         E.STEP_FAILED: S.FAILED,
@@ -93,6 +96,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     S.PAUSED: {E.RESUMED: S.RESUMING, E.CANCELLED: S.CANCELLED},
     S.RESUMING: {
         **_ASKED_ANEW,
+        E.UNDO_ASKED: S.UNDOING,
         E.CONTINUED: S.RUNNING,
         E.PAUSED: S.PAUSED,
         E.STEPS_DONE: S.VALIDATING,
@@ -119,6 +123,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         **_ASKED_ANEW,
         E.UNDONE: S.UNDONE,
         E.UNDO_FAILED: S.FAILED,
+        # Part of the work stands: what the plan undoes when a wave stops is no more than that wave.
+        E.WAVE_UNDONE: S.FAILED,
         E.LOST: S.INDETERMINATE,
     },
     S.ESCALATED: {},

@@ -6,21 +6,23 @@ The same function serves recovery, explanations and simulation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.jsonrpc import is_reply
-from rexecop.operations.fold import Operation, Progress
+from rexecop.operations.course import Key, Progress
+from rexecop.operations.fold import Operation
 from rexecop.operations.machine import TERMINAL
 from rexecop.proof.call import Call, check_slot, fill, holes
 from rexecop.proof.canonical import Json
+from rexecop.proof.course import fact_in, holds
 from rexecop.proof.errors import TemplateMismatch
 from rexecop.proof.message import Scalar
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, Step
-from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase, State
+from rexecop.proof.vocabulary import Ended, Mode, Phase, State
 
 RETRY_AFTER_MAX_MS: Final = 300_000  # A lease is held and people may be waiting; then it is tried anyway.
 
@@ -61,6 +63,13 @@ class Decline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UndoWave:
+    """Begin to undo what the wave that failed did, as the plan says."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Validate:
     """Evaluate every validation rule."""
 
@@ -75,47 +84,118 @@ class Park:
     """Nothing to do until a person, a policy or a clock says so."""
 
 
-Next = Mint | Make | Derive | Decline | Validate | Close | Park
+Next = Mint | Make | Derive | Decline | UndoWave | Validate | Close | Park
+RUNNING: Final = frozenset({State.RUNNING, State.RETRYING, State.RESUMING})
 
 
 def next_effect(op: Operation) -> Next:
-    """Return the one thing `op` needs now."""
+    """Return the first thing `op` needs while nothing is under way."""
+    return next(iter(next_effects(op)), Park())
+
+
+def next_effects(op: Operation, under_way: Collection[Key] = ()) -> tuple[Next, ...]:
+    """Return what may be done now beside the steps `under_way`, in order; nothing means wait, or park.
+
+    Calls may be made side by side. Anything else is done by itself, and then this is asked again.
+    An attempt in flight that is not `under_way` is somebody else's, and nothing is done beside it.
+    """
+    if any(progress.key not in under_way for progress in op.in_flight.values()):
+        return (Close(),) if op.receipt_due and op.state in TERMINAL else ()
+    if op.state in RUNNING:
+        return _next_steps(op, under_way)
+    return () if under_way else _alone(op)
+
+
+def _alone(op: Operation) -> tuple[Next, ...]:
+    """Return the one thing that is done with nothing beside it."""
     if op.receipt_due and op.state in TERMINAL:
-        return Close()
-    if op.in_flight or op.state in TERMINAL:
-        return Park()
+        return (Close(),)
     if op.state is State.APPROVED:
-        return Mint()
-    if op.state in (State.RUNNING, State.RETRYING, State.RESUMING):
-        return _next_step(op)
+        return (Mint(),)
     if op.state is State.VALIDATING:
-        return Validate()
+        return (Validate(),)
     if op.state is State.UNDOING:
         return _next_undo(op)
-    return Park()
+    return ()
 
 
-def _next_step(op: Operation) -> Next:
-    for progress in op.steps.values():
-        if progress.settled:
-            continue
-        step = progress.step
-        if isinstance(step, DeriveStep):
-            return Derive(step=step)
-        broken = _broken(op, step.precondition)
-        if broken is not None:
-            return Decline(step=step, failure=Failure.VALIDATION_FAILED, message=f"precondition: {broken}")
-        if is_reply(step.call.request) and op.the_intent.mode is not Mode.DRY_RUN:
-            return Decline(
-                step=step, failure=Failure.UNSUPPORTED, message="the other side did not ask for it"
-            )
-        return _make(op, step, step.call, progress)
-    return Park()
+def _next_steps(op: Operation, under_way: Collection[Key]) -> tuple[Next, ...]:
+    if op.course.over:
+        wave = None if under_way else op.wave_to_undo
+        return () if wave is None else (UndoWave(reason=f"wave {wave + 1} stopped: {op.course.verdict}"),)
+    if op.pause_asked or op.cancel_asked:
+        return ()
+    found: list[Next] = []
+    asking: list[Make] = []
+    for progress in op.course.ready(under_way, op.terms_in_force.obligations.wave_max):
+        effect = _next_of(op, progress)
+        if isinstance(effect, Make) and op.asks(effect.step):
+            asking.append(effect)
+        else:
+            found.append(effect)
+    # What people have to approve stops the work, so all that can be done without them comes first.
+    return tuple(found or (() if under_way else asking[:1]))
+
+
+def _next_of(op: Operation, progress: Progress) -> Next:
+    step = progress.step
+    left_out = next((name for name in step.needs if _skipped(op, name)), None)
+    if left_out is not None and not (isinstance(step, CallStep) and step.goes_on):
+        return _skip(step, f"step `{left_out}`, which it needs, was left out")
+    if isinstance(step, DeriveStep):
+        return Derive(step=step)
+    guarded = _guarded(op, step)
+    if guarded is not None:
+        return guarded
+    broken = _broken(op, step.precondition)
+    if broken is not None:
+        return Decline(step=step, failure=Failure.VALIDATION_FAILED, message=f"precondition: {broken}")
+    if is_reply(step.call.request) and op.the_intent.mode is not Mode.DRY_RUN:
+        return Decline(step=step, failure=Failure.UNSUPPORTED, message="the other side did not ask for it")
+    return _make(op, step, step.call, progress)
+
+
+def _skip(step: Step, message: str) -> Decline:
+    return Decline(step=step, failure=Failure.UNSUPPORTED, message=message, ended=Ended.SKIPPED)
+
+
+def _skipped(op: Operation, step: str) -> bool:
+    progress = op.course.named.get(step)
+    return progress is not None and progress.ended is Ended.SKIPPED
+
+
+def _guarded(op: Operation, step: CallStep) -> Decline | None:
+    """Return what becomes of a step that is not to be done, or that nobody can tell of."""
+    for guard in step.when:
+        found, where = fact_at(op, guard.step, guard.fact), f"`{guard.step}.{guard.fact}`"
+        held = holds(guard, found)
+        if held is False:
+            return _skip(step, f"not to be done while {where} is `{found}`")
+        if held is None and _skipped(op, guard.step):
+            return _skip(step, f"step `{guard.step}`, which decides it, was left out")
+        # In a dry run what decides was only shown as well, and the call is shown.
+        if held is None and op.the_intent.mode is not Mode.DRY_RUN:
+            message = f"{where}, which decides whether it is done, is not known"
+            return Decline(step=step, failure=Failure.VALIDATION_FAILED, message=message)
+    return None
+
+
+def is_wanted(op: Operation, make: Make) -> bool:
+    """Return whether `make` is still what `op` needs: much may be recorded while a call is prepared."""
+    if make.phase is Phase.PROBE:
+        return True
+    if make.phase is Phase.UNDO:
+        return op.state is State.UNDOING
+    progress = op.progress_of(make.step, make.phase)
+    free = not (op.course.over or op.pause_asked or op.cancel_asked or progress.in_flight)
+    current = progress.attempts + 1 == make.number and op.course.is_open(progress)
+    return op.state in RUNNING and free and current
 
 
 def awaited_call(op: Operation) -> Make | None:
     """Return the exact call that needs approvals of its own before anything else is done, if one does."""
-    found = _next_step(op) if op.awaited is not None else None
+    step = op.awaited
+    found = _next_of(op, op.progress_of(step, Phase.DO)) if step is not None else None
     return found if isinstance(found, Make) else None
 
 
@@ -133,11 +213,11 @@ def asked_call(op: Operation, call: Call) -> Make | None:
     return None
 
 
-def _next_undo(op: Operation) -> Next:
+def _next_undo(op: Operation) -> tuple[Next, ...]:
     for step in op.to_undo():
         if step.undo is not None:
-            return _make(op, step, step.undo, op.progress_of(step, Phase.UNDO))
-    return Park()
+            return (_make(op, step, step.undo, op.progress_of(step, Phase.UNDO)),)
+    return ()
 
 
 def _make(op: Operation, step: CallStep, template: Call, progress: Progress) -> Make | Decline:
@@ -226,19 +306,9 @@ def slot_values(op: Operation, step: CallStep, template: Call) -> dict[str, Scal
 
 def fact_at(op: Operation, step: str, path: str) -> Json:
     """Return the fact at dotted `path` of `step`, or None."""
-    for progress in op.steps.values():
-        if progress.step.id == step and progress.outcome is not None:
-            record = progress.outcome.record
-            return fact_in(record.facts, path) if isinstance(record, Outcome) else None
-    return None
-
-
-def fact_in(facts: Mapping[str, Json] | None, path: str) -> Json:
-    """Return the fact at dotted `path`, or None."""
-    found: Json = facts
-    for part in path.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+    progress = op.course.named.get(step)
+    record = progress.outcome.record if progress is not None and progress.outcome is not None else None
+    return fact_in(record.facts, path) if isinstance(record, Outcome) else None
 
 
 def _broken(op: Operation, expected: Expectation | None) -> str | None:
@@ -248,8 +318,3 @@ def _broken(op: Operation, expected: Expectation | None) -> str | None:
     if found == expected.equals:
         return None
     return f"`{expected.step}.{expected.fact}` is `{found}`, not `{expected.equals}`"
-
-
-def needs_exclusive(step: CallStep) -> bool:
-    """Return whether the step changes its target and so needs it alone."""
-    return step.call.effect is not Effect.READ

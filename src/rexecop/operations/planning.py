@@ -25,18 +25,21 @@ from rexecop.operations.inline_secrets import refuse_secret_values
 from rexecop.operations.planning_steps import Compiler, Context
 from rexecop.operations.ports import Configuration
 from rexecop.operations.process_spec import Observed
-from rexecop.operations.profile_model import IntentSpec, Profile
+from rexecop.operations.profile_model import IntentSpec, Profile, WorkflowSpec
 from rexecop.operations.reading import listed, unknown
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
 from rexecop.proof.canonical import Json, canonical_bytes, digest_of
+from rexecop.proof.codec import encode
 from rexecop.proof.records.intent import EnvironmentRef, ProfileRef
-from rexecop.proof.records.plan import CallStep, PlannedTarget, Step
+from rexecop.proof.records.plan import CallStep, PlannedTarget, Rollout, Step
 from rexecop.proof.vocabulary import READ_MODES, Effect, Isolation, Mode, strongest
 
 PLAN_STEPS_MAX: Final = (
     512  # What fits into one plan record of 256 KiB; larger fan-outs are several operations.
 )
 
+PLAN_BYTES_MAX: Final = 240 * 1024  # Of steps; what else a plan says has the rest of its record.
+PARALLEL: Final = 4  # What most hosts answer at one time.
 ADHOC: Final = "adhoc"  # The built-in profile whose one connector, `command`, runs what its asker writes.
 
 
@@ -65,6 +68,8 @@ class PlanDraft:
     targets: tuple[PlannedTarget, ...]
     steps: tuple[Step, ...]
     notes: Mapping[str, Json] | None
+    parallel: int = 1
+    rollout: Rollout | None = None
 
 
 class NoConfiguration:
@@ -118,15 +123,20 @@ def compile_plan(
         configuration=configuration or NoConfiguration(),
         observed=observed,
     )
-    if len(targets) * len(context.workflow.steps) > PLAN_STEPS_MAX:
-        raise PlanTooLarge(
-            f"{len(targets)} targets of {len(context.workflow.steps)} steps are more than one plan holds",
-            limit=PLAN_STEPS_MAX,
-        )
-    steps = tuple(step for target in targets for step in _compile(context, target))
+    steps: list[Step] = []
+    for number, target in enumerate(targets, 1):
+        steps += _compile(context, target)
+        if len(steps) > PLAN_STEPS_MAX:
+            what = f"the steps of {number} of {len(targets)} targets are {len(steps)}"
+            raise PlanTooLarge(f"{what}, and one plan holds {PLAN_STEPS_MAX}", limit=PLAN_STEPS_MAX)
+    if (size := sum(len(encode(step)) for step in steps)) > PLAN_BYTES_MAX:
+        what = f"{len(steps)} steps on {len(targets)} targets take {size} bytes"
+        raise PlanTooLarge(f"{what}, and one plan holds {PLAN_BYTES_MAX}", limit=PLAN_BYTES_MAX)
     effect = effect_of_steps(steps)
     check_effect(intent, effect, request.mode)
     shapes: list[Json] = list(context.from_environment)
+    left_out: dict[str, Json] = {name: f"{why} leaves it out" for name, why in context.left_out.items()}
+    notes: dict[str, Json] = {"shape_from_environment": shapes, "left_out": left_out}
     return PlanDraft(
         profile=ProfileRef(name=profile.name, version=profile.version, digest=profile.digest),
         environment=EnvironmentRef(id=environment.id, digest=environment.digest),
@@ -137,8 +147,35 @@ def compile_plan(
         effect=effect,
         risk=intent.risk or context.workflow.risk or "unknown",
         targets=tuple(_planned(target, context) for target in targets),
-        steps=steps,
-        notes={"shape_from_environment": shapes} if shapes else None,
+        steps=tuple(steps),
+        notes={name: note for name, note in notes.items() if note} or None,
+        parallel=parallel_of(context.workflow),
+        rollout=_rollout(context, len(targets)) if context.several else None,
+    )
+
+
+def parallel_of(workflow: WorkflowSpec) -> int:
+    """Return how many steps of one target run side by side: as said, else a few where needs are written."""
+    written = any(step.needs is not None for step in workflow.steps)
+    return workflow.parallel or (PARALLEL if written else 1)
+
+
+def _rollout(context: Context, count: int) -> Rollout:
+    """Return how the work goes over `count` targets: where nothing is said one by one, until one fails."""
+    waves = context.workflow.waves
+    if waves is None:
+        return Rollout(waves=(count,), targets_max=1, stop_after=1)
+    first = waves.canary.of(count) if waves.canary is not None else 0
+    size = waves.size.of(count) if waves.size is not None else waves.max_parallel
+    sizes = [first] if first else []
+    sizes += [min(size, count - begun) for begun in range(first, count, size)]
+    return Rollout(
+        waves=tuple(sizes),
+        targets_max=waves.max_parallel,
+        stop_after=waves.stop_after.of(count),
+        canary=bool(first),
+        check=waves.check or None,
+        undo=waves.undo,
     )
 
 

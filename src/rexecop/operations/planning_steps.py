@@ -12,6 +12,7 @@ from rexecop.operations.errors import (
     ConnectorRefused,
     InternalActionUnknown,
     IsolationUnavailable,
+    ParameterRefused,
     ProfileRefused,
 )
 from rexecop.operations.normalizer_spec import THIS, Normalizer
@@ -29,10 +30,12 @@ from rexecop.operations.profile_model import (
 )
 from rexecop.operations.reading import close_to, listed, unknown
 from rexecop.operations.targets import ResolvedTarget
+from rexecop.operations.workflow_parts import ITEMS_MAX
 from rexecop.proof.call import Call, Limits, ProcessRequest, Slot
 from rexecop.proof.canonical import Json
+from rexecop.proof.course import holds
 from rexecop.proof.egress import holds_egress
-from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, Probe, Retry, Step
+from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, Guard, Probe, Retry, Step
 from rexecop.proof.vocabulary import CONFINING, Effect, Grade, Isolation, Mode
 
 TIMEOUT_MS: Final = 10_000  # What the seed's backends give a call; in an emergency no read gets more.
@@ -44,6 +47,7 @@ RETRIED: Final = (
 )  # What "every class" means: those that may pass.
 NOT_FOR_CHANGES: Final = frozenset({"timeout", "unknown_outcome"})  # Such a call may have happened.
 GRACE_MS_MAX: Final = 10_000  # What a verifier takes for the end of a call, and not for more of it.
+ITEM: Final = "item"  # What one of the steps of a `for_each` is for, as a placeholder.
 MARKERS: Final = frozenset({"record_execution_checkpoint", "record_rollback_marker"})
 # What `best` may come to. A control group confines no more than bubblewrap does, and gVisor is another
 # kernel, so both are for whoever asks for them by name.
@@ -66,6 +70,8 @@ class Context:
     configuration: Configuration
     bound: dict[str, Bound] = field(default_factory=dict)
     from_environment: dict[str, None] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)  # Steps by workflow id, and why.
+    whole: bool = False  # Whether to compile what the parameters would leave out as well.
 
     def connector(self, name: str) -> Bound:
         """Return connector `name`, bound once for the whole plan."""
@@ -103,8 +109,10 @@ class Compiler:
         self.context = context
         self.target = target
         self.steps: dict[str, Step] = {}  # By workflow id.
+        self._specs: dict[str, StepSpec] = {}  # Likewise.
         self._stands_for: dict[str, tuple[str, ...]] = {}  # Ids a step's successors wait for.
         self._previous: tuple[str, ...] = ()
+        self._may_be_skipped: set[str] = set()  # Ids in the plan.
 
     def id(self, step: str) -> str:
         """Return the id in the plan: unique among all targets."""
@@ -122,9 +130,81 @@ class Compiler:
             needs = tuple(dict.fromkeys(found))
         calls = spec.type == "connector"
         acts = calls or (spec.type == "internal" and spec.action not in MARKERS)
-        self._stands_for[spec.id] = self._previous = (self.id(spec.id),) if acts else needs
-        if acts:
-            self.steps[spec.id] = self._call_step(spec, needs) if calls else self._derive_step(spec)
+        stands: tuple[str, ...] = needs
+        if acts and not self._is_left_out(spec):
+            made = [self._step(one, needs, calls=calls) for one in self._each(spec)]
+            stands = tuple(step.id for step in made) or needs
+            if made and isinstance(made[0], DeriveStep):
+                # What it computes from may end before the step above it does.
+                stands = tuple(dict.fromkeys((*stands, *(one for one in needs if one not in made[0].needs))))
+        self._stands_for[spec.id] = stands
+        if not self._is_check(spec):
+            self._previous = stands
+
+    def _step(self, spec: StepSpec, needs: tuple[str, ...], *, calls: bool) -> Step:
+        if spec.id in self.steps:
+            raise _refused(spec, f"there is another step `{spec.id}`", spec.id)
+        step: Step = self._call_step(spec, needs) if calls else self._derive_step(spec)
+        self.steps[spec.id], self._specs[spec.id] = step, spec
+        guarded = isinstance(step, CallStep) and bool(step.when)
+        depends = not (isinstance(step, CallStep) and step.goes_on)
+        if guarded or (depends and self._may_be_skipped.intersection(step.needs)):
+            self._may_be_skipped.add(step.id)
+        return step
+
+    def _is_check(self, spec: StepSpec) -> bool:
+        """Return whether `spec` comes after all other work of its wave, so that nothing follows it."""
+        waves = self.context.workflow.waves
+        return self.context.several and waves is not None and waves.check == spec.id
+
+    def _is_left_out(self, spec: StepSpec) -> bool:
+        """Return whether the parameters leave `spec` out of the plan, or what it needs; the plan says so."""
+        why, left_out = None, self.context.left_out
+        for name in () if spec.goes_on else spec.needs or ():
+            why = why or (f"step `{name}` is" if name in left_out else None)
+        for guard in () if self.context.whole else spec.when:
+            if guard.step:
+                why = why or (f"step `{guard.step}` is" if guard.step in left_out else None)
+            elif not holds(guard, self.context.parameters.get(guard.fact)):
+                why = why or f"parameter `{guard.fact}`"
+        if why is not None:
+            left_out[spec.id] = why
+        return why is not None
+
+    def _each(self, spec: StepSpec) -> list[StepSpec]:
+        """Return `spec`, or one of it for each value it is for.
+
+        Raises:
+            ParameterRefused: the parameter is no list of single values, or of too many.
+            ProfileRefused: the intent has a parameter called `item`.
+        """
+        declared = self.context.intent.parameters
+        names = declared.names if declared is not None else ()
+        for guard in spec.when:
+            if not guard.step and guard.fact not in names:
+                raise _refused(spec, f"the intent has no parameter `{guard.fact}`", guard.fact)
+        if spec.each is None:
+            return [spec]
+        values: Json = spec.each if isinstance(spec.each, str) else list(spec.each)
+        if isinstance(spec.each, str):
+            if spec.each not in names:
+                raise _refused(spec, f"the intent has no parameter `{spec.each}`", spec.each)
+            values = self.context.parameters.get(spec.each, [])
+        if ITEM in names:
+            raise _refused(spec, f"`{{{ITEM}}}` is what `for_each` goes over, and a parameter too", ITEM)
+        if not isinstance(values, list) or len(values) > ITEMS_MAX:
+            raise ParameterRefused(
+                f"step `{spec.id}` is for each of `{spec.each!s:.60}`, which is no list of up to {ITEMS_MAX}",
+                field=spec.id,
+                allowed=f"up to {ITEMS_MAX}",
+            )
+        items = [item for item in values if isinstance(item, str | int)]
+        if len(items) != len(values):
+            raise ParameterRefused(f"step `{spec.id}` is for each of a list of single values", field=spec.id)
+        return [
+            replace(spec, id=f"{spec.id}.{number}", group=spec.id, item=item)
+            for number, item in enumerate(items, 1)
+        ]
 
     def _derive_step(self, spec: StepSpec) -> DeriveStep:
         name = spec.normalizer or spec.action
@@ -135,6 +215,8 @@ class Compiler:
             raise unknown(InternalActionUnknown, message, name, normalizers)
         sources = normalizers[name].sources()
         for source in sorted(sources):
+            if source in self.context.left_out:
+                continue
             if not isinstance(self.steps.get(source), CallStep):
                 raise _refused(spec, f"normalizer `{name}` reads `{source}`, which is no call above", source)
         needs = tuple(self.id(step) for step in self.steps if step in sources)
@@ -146,6 +228,9 @@ class Compiler:
         values = self.values(spec)
         effect, call = self._call(action, bound, values)
         isolation, grade = self._isolation(action, bound.config, call)
+        waves = self.context.workflow.waves
+        if waves is not None and waves.check == spec.id and effect is not Effect.READ:
+            raise _refused(spec, f"what checks a wave is a read, not a {effect}", str(effect))
         if spec.continue_on_error and effect is not Effect.READ:
             message = f"`continue_on_error` goes with reads only, not with a {effect}"
             raise _refused(spec, message, str(effect))
@@ -172,14 +257,27 @@ class Compiler:
             continue_on_error=spec.continue_on_error,
             attest=self._attest(action, bound),
             asks=() if self.context.mode is Mode.DRY_RUN else spec.approvals,
+            when=self._when(spec, values),
+            # A step that only follows does not depend on it.
+            goes_on=bool(self._may_be_skipped.intersection(needs)) and (spec.goes_on or spec.needs is None),
         )
+
+    def _when(self, spec: StepSpec, values: Values) -> tuple[Guard, ...]:
+        found: list[Guard] = []
+        for guard in spec.when:
+            if guard.step:
+                self._check_fact(spec, guard.step, guard.fact)
+                among = (literal_scalar(value, values, f"step `{spec.id}`") for value in guard.among)
+                found.append(replace(guard, step=self.id(guard.step), among=tuple(among)))
+        return tuple(found)
 
     def values(self, spec: StepSpec) -> Values:
         """Return what placeholders may name in the call of `spec`."""
         intent = self.context.intent
+        item = {} if spec.item is None else {ITEM: spec.item}
         return Values(
-            known=intent.parameters.names if intent.parameters is not None else (),
-            parameters=self.context.parameters,
+            known=(*(intent.parameters.names if intent.parameters is not None else ()), *item),
+            parameters={**self.context.parameters, **item},
             target=self.target.id,
             attributes=self.target.attributes,
             environment=self.context.environment.values,
@@ -294,7 +392,7 @@ class Compiler:
         normalizer = self.context.profile.normalizers.get(name)
         if normalizer is None:
             raise _refused(spec, f"the profile has no normalizer `{name}`", name)
-        other = normalizer.sources() - {THIS, spec.id}
+        other = normalizer.sources() - {THIS, spec.id, spec.group}
         if other:
             raise _refused(spec, f"normalizer `{name}` reads `{min(other)}`, not only this step", name)
         return normalizer
@@ -323,12 +421,13 @@ class Compiler:
     ) -> Expectation | None:
         if expected is None:
             return None
-        if expected.step and expected.step != spec.id:
+        own = expected.step in ("", spec.id, spec.group)
+        if not own:
             self._check_fact(spec, expected.step, expected.fact)
         elif spec.normalizer is not None:
             self._check_yields(spec, spec.normalizer, expected.fact)
         equals = literal_scalar(expected.equals, values, f"step `{spec.id}`")
-        return Expectation(step=self.id(expected.step or spec.id), fact=expected.fact, equals=equals)
+        return Expectation(step=self.id(spec.id if own else expected.step), fact=expected.fact, equals=equals)
 
     def _probe(self, spec: StepSpec, action: ActionSpec, bound: Bound, values: Values) -> Probe | None:
         probe = action.probe
@@ -353,9 +452,9 @@ class Compiler:
             As `planning.compile_plan`.
         """
         waiting = {
-            spec.id: (spec, step)
-            for spec in reversed(self.context.workflow.steps)
-            if isinstance(step := self.steps.get(spec.id), CallStep) and step.call.effect is not Effect.READ
+            name: (self._specs[name], step)
+            for name, step in reversed(self.steps.items())
+            if isinstance(step, CallStep) and step.call.effect is not Effect.READ
         }
         for spec in self.context.workflow.rollback:
             if spec.type != "connector":
@@ -365,13 +464,24 @@ class Compiler:
             if effect_of(action, bound, self.context.profile) is Effect.READ:
                 continue
             undone = spec.undoes or next(iter(waiting), "")
-            if undone not in waiting:
+            if spec.undoes in self.context.left_out:
+                continue
+            if not spec.undoes and undone in waiting:
+                undone = waiting[undone][0].group or undone
+            named = [name for name, (change, _) in waiting.items() if undone in (name, change.group)]
+            if not named and not self._is_of_nothing(undone):
                 raise _refused(spec, f"it undoes `{undone}`, which is no change left to undo", undone)
-            change, step = waiting.pop(undone)
-            if step.undo is not None:
-                raise _refused(spec, f"`{undone}` already has an `undo` of its own", undone)
-            undo = self._call(action, bound, self.values(change))[1]
-            self.steps[undone] = replace(step, undo=undo)
+            for name in named:
+                change, step = waiting.pop(name)
+                if step.undo is not None:
+                    raise _refused(spec, f"`{undone}` already has an `undo` of its own", undone)
+                undo = self._call(action, bound, self.values(change))[1]
+                self.steps[name] = replace(step, undo=undo)
+
+    def _is_of_nothing(self, name: str) -> bool:
+        """Return whether `name` is a step for each of a list that is empty."""
+        found = next((spec for spec in self.context.workflow.steps if spec.id == name), None)
+        return found is not None and found.each is not None and f"{name}.1" not in self.steps
 
 
 def _refused(spec: StepSpec, message: str, found: str) -> ProfileRefused:

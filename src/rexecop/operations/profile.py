@@ -10,11 +10,12 @@ from rexecop.operations.normalizer_spec import read_normalizer
 from rexecop.operations.pinned_files import profile_snapshot
 from rexecop.operations.process_spec import SCRIPTS
 from rexecop.operations.profile_model import Profile
-from rexecop.operations.profile_parts import read_connector, read_intent, read_workflow
+from rexecop.operations.profile_parts import read_connector, read_intent
 from rexecop.operations.reading import Node, Place, Problems, listed
 from rexecop.operations.redaction import read_redaction
 from rexecop.operations.scripted import ScriptedAction, read_scripted_action
 from rexecop.operations.validation import read_rules
+from rexecop.operations.workflow_parts import read_workflow
 from rexecop.proof.canonical import digest_of
 
 PROFILE_FILE: Final = "profile.yaml"

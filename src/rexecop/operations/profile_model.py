@@ -16,7 +16,7 @@ from rexecop.proof.call import Slot
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.message import Scalar
 from rexecop.proof.records.decision import ApprovalRule
-from rexecop.proof.records.plan import Expectation
+from rexecop.proof.records.plan import Expectation, Guard
 from rexecop.proof.vocabulary import Effect, Isolation, Mode
 
 
@@ -102,7 +102,12 @@ class ConnectorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSpec:
-    """One step of a workflow. `needs` is None when it follows the step before it."""
+    """One step of a workflow. `needs` is None when it follows the step before it.
+
+    `when` are guards on facts, and on parameters where they name no step. With `each` it is a step
+    for every one of these values, or of the list that is the parameter so called; `item` is the
+    value of one such step, and `group` the id in the workflow then.
+    """
 
     id: str
     place: Place
@@ -120,11 +125,44 @@ class StepSpec:
     postcondition: Expectation | None = None
     undoes: str | None = None
     approvals: tuple[ApprovalRule, ...] = ()
+    when: tuple[Guard, ...] = ()
+    goes_on: bool = False
+    each: str | tuple[Scalar, ...] | None = None
+    item: Scalar | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """So many, or with `percent` so many of a hundred."""
+
+    count: int
+    percent: bool = False
+
+    def of(self, total: int) -> int:
+        """Return how many of `total` that is, at least one."""
+        return max(1, min(total, -(-total * self.count // 100) if self.percent else self.count))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WavesSpec:
+    """How the work goes over several targets; `canary` is a first wave, `size` what each after it has."""
+
+    place: Place
+    max_parallel: int
+    stop_after: Amount
+    canary: Amount | None
+    size: Amount | None
+    check: str
+    undo: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowSpec:
-    """How an intent is carried out; `rollback` holds the compensating steps."""
+    """How an intent is carried out; `rollback` holds the compensating steps.
+
+    `parallel` steps of one target run side by side; None leaves it to how the steps are written.
+    """
 
     id: str
     place: Place
@@ -133,6 +171,8 @@ class WorkflowSpec:
     steps: tuple[StepSpec, ...]
     rollback: tuple[StepSpec, ...]
     retry: RetrySpec | None = None
+    parallel: int | None = None
+    waves: WavesSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from rexecop.operations.fold import Operation, Progress
+from rexecop.operations.course import Progress
+from rexecop.operations.fold import Operation
 from rexecop.proof.chain import Sealed
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.plan import CallStep

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from rexecop.operations.environment import CRITICALITIES, TARGETS_MAX, Environment
 from rexecop.operations.errors import EnvironmentRefused, PlanTooLarge, TargetUnknown
@@ -12,6 +13,8 @@ from rexecop.proof.canonical import Json
 from rexecop.proof.message import Scalar
 
 Parents = Mapping[str, list[str]]
+EVERYTHING: Final = "all"
+"""Stands for every target of an environment, unless one is called so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,8 @@ class ResolvedTarget:
 def resolve_targets(environment: Environment, name: str) -> tuple[ResolvedTarget, ...]:
     """Return the targets `name` stands for: a group's members, or the target itself.
 
-    A name that only a group lists is a target too, of type `host`.
+    Several names stand with commas between them, and `all` for everything. A name that only a
+    group lists is a target too, of type `host`.
 
     Raises:
         TargetUnknown: the environment has no such target.
@@ -39,11 +43,13 @@ def resolve_targets(environment: Environment, name: str) -> tuple[ResolvedTarget
     for target in environment.targets.values():
         for member in target.members:
             parents.setdefault(member, []).append(target.name)
-    if name not in environment.targets and name not in parents:
-        known = sorted({*environment.targets, *parents})
-        message = f"environment `{environment.id}` has no target `{name:.60}`"
-        raise unknown(TargetUnknown, message, name, known)
-    names = tuple(dict.fromkeys(_things(environment, name, ())))
+    known = sorted({*environment.targets, *parents})
+    asked = known if name == EVERYTHING and name not in known else name.split(",")
+    for one in asked:
+        if one not in environment.targets and one not in parents:
+            message = f"environment `{environment.id}` has no target `{one:.60}`"
+            raise unknown(TargetUnknown, message, one, known)
+    names = tuple(dict.fromkeys(thing for one in asked for thing in _things(environment, one, ())))
     if len(names) > TARGETS_MAX:
         raise PlanTooLarge(
             f"`{name}` stands for {len(names)} targets, at most {TARGETS_MAX}", limit=TARGETS_MAX

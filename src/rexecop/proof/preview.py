@@ -31,7 +31,16 @@ from rexecop.proof.message import parts_of
 from rexecop.proof.plaintext import escape, in_quotes, quote
 from rexecop.proof.principal import Principal
 from rexecop.proof.records import Intent, Plan
-from rexecop.proof.records.plan import CallStep, DeriveStep, Expectation, PlannedTarget, Probe, Step
+from rexecop.proof.records.plan import (
+    CallStep,
+    DeriveStep,
+    Expectation,
+    Guard,
+    PlannedTarget,
+    Probe,
+    Rollout,
+    Step,
+)
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Effect, Grade, Isolation
 
@@ -127,6 +136,10 @@ def _scope(asked: Intent, planned: Plan, digest: Digest) -> Lines:
     yield _line("risk", quote(planned.risk))
     for target in planned.targets:
         yield _line("target", *_target(target))
+    if planned.rollout is not None:
+        yield from _rollout(planned.rollout)
+    if planned.parallel != 1:
+        yield _line("side by side", f"up to {planned.parallel} steps of one target at one time")
     if planned.pinned is None:
         yield _line("rests on", "nothing pinned: no observed facts back this plan")
     else:
@@ -136,6 +149,18 @@ def _scope(asked: Intent, planned: Plan, digest: Digest) -> Lines:
     if planned.undo_until is not None:
         yield _line("undo until", format_time(planned.undo_until))
     yield from _values("note", planned.notes)
+
+
+def _rollout(rollout: Rollout) -> Lines:
+    yield _line("waves", *map(str, rollout.waves), "targets, one wave after the other")
+    yield _line("", f"at most {rollout.targets_max} targets at one time")
+    yield _line("stops", f"when {rollout.stop_after} targets failed")
+    if rollout.canary:
+        yield _line("", "when a target of the first wave failed")
+    if rollout.check is not None:
+        yield _line("", "when", quote(rollout.check), "failed on a target after its wave")
+    if rollout.undo:
+        yield _line("then undoes", "what the wave that stopped did")
 
 
 def _marks(planned: Plan) -> Lines:
@@ -203,6 +228,8 @@ def _bounds(step: CallStep) -> Lines:
         yield _line("  also", "goes on when it fails")
     if step.attest:
         yield _line("  attested", "as one of", *map(quote, step.attest))
+    if step.goes_on:
+        yield _line("  also", "goes on when what it needs was left out")
     for asked in step.asks:
         yield _line("  asks first", f"{asked.count} of {quote(asked.group)}")
 
@@ -214,6 +241,8 @@ def _conditions(step: CallStep) -> Lines:
         yield _line("  slot", quote(name), *_slot(slot))
     if step.normalizer is not None:
         yield _line("  reads as", quote(step.normalizer))
+    for guard in step.when:
+        yield _line("  when", *_guard(guard))
     if step.precondition is not None:
         yield _line("  only if", _expectation(step.precondition))
     if step.postcondition is not None:
@@ -359,6 +388,17 @@ def _limits(limits: Limits) -> Iterator[str]:
     if limits.raw_output_bytes is not None:
         yield f"ended past {limits.raw_output_bytes} bytes of output,"
     yield f"{limits.grace_ms} ms to end"
+
+
+def _guard(guard: Guard) -> Iterator[str]:
+    yield f"{quote(guard.fact)} of step {quote(guard.step)} is"
+    if guard.among or guard.other:
+        yield "none of" if guard.other else "one of"
+        yield from map(_scalar, guard.among)
+    if guard.least is not None:
+        yield f"at least {guard.least}"
+    if guard.most is not None:
+        yield f"at most {guard.most}"
 
 
 def _expectation(wanted: Expectation) -> str:

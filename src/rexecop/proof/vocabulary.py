@@ -64,7 +64,10 @@ CONFINING: Final = PRIVATE_NETWORK | {Isolation.LANDLOCK_SECCOMP}
 
 
 class Ended(StrEnum):
-    """How an attempt ended. `UNKNOWN` may have happened; it is settled by looking."""
+    """How an attempt or a step ended.
+
+    `UNKNOWN` may have happened; it is settled by looking. `SKIPPED` was not to be done, as planned.
+    """
 
     OK = "ok"
     FAILED = "failed"
@@ -72,6 +75,7 @@ class Ended(StrEnum):
     UNKNOWN = "unknown"
     PREVIEWED = "previewed"
     SIMULATED = "simulated"
+    SKIPPED = "skipped"
 
 
 GOOD_ENDS: Final = frozenset({Ended.OK, Ended.SIMULATED, Ended.PREVIEWED})

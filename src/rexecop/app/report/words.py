@@ -29,6 +29,7 @@ ENDED: Final[Mapping[str, str]] = {
     Ended.UNKNOWN: "unknown: it may have happened",
     Ended.PREVIEWED: "previewed: nothing was sent",
     Ended.SIMULATED: "simulated: answered from a script",
+    Ended.SKIPPED: "skipped: not to be done, as planned",
 }
 VERDICTS: Final[Mapping[str, str]] = {
     Verdict.ALLOWED: "allowed",

@@ -16,9 +16,12 @@ from rexecop.cli.session import Session
 @takes_operation
 @click.option("--probe", is_flag=True, help="Look at the target, with the plan's own probe.")
 @click.option("--outcome", type=click.Choice(["happened", "not-happened"]), help="What you know.")
+@click.option("--step", metavar="STEP", help="Of this step only, where several are unknown.")
 @takes_reason
 @click.pass_obj
-def command(session: Session, operation: str, probe: bool, outcome: str | None, reason: str | None) -> int:
+def command(
+    session: Session, operation: str, probe: bool, outcome: str | None, step: str | None, reason: str | None
+) -> int:
     """Settle an outcome nobody knows: by looking, or by a person's word (then with `--reason`)."""
     if probe == (outcome is not None):
         raise Usage(
@@ -30,7 +33,7 @@ def command(session: Session, operation: str, probe: bool, outcome: str | None, 
     happened = None if outcome is None else outcome == "happened"
     view = session.drive(
         lambda instance: instance.reconcile(
-            instance.resolve(operation), probe=probe, happened=happened, reason=reason
+            instance.resolve(operation), probe=probe, happened=happened, reason=reason, step=step
         )
     )
     report(session, view)

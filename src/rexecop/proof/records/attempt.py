@@ -21,7 +21,8 @@ class Attempt(Record):
     The filled call is `template` of the plan with `values`; its digest stands in the
     permit. For changes `target_n` counts attempts on the target of this instance and
     `target_prev` is the one before. `packs` names the policy that allowed the call again,
-    `observed` the facts the plan pinned as they were read just before it.
+    `observed` the facts the plan pinned as they were read just before it. `within` is the attempt
+    in the course of which a lane asked for this one.
     """
 
     kind: ClassVar[str] = "attempt/1"
@@ -40,3 +41,4 @@ class Attempt(Record):
     target_prev: Digest | None = None
     packs: tuple[Digest, ...] = ()
     observed: Pinned | None = None
+    within: Digest | None = None

@@ -58,6 +58,21 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """A fact that decides whether a step is done at all: `fact` of step `step`.
+
+    It is one of `among`, or with `other` none of them, and a number from `least` to `most`.
+    """
+
+    step: str
+    fact: str
+    among: tuple[Scalar, ...] = ()
+    other: bool = False
+    least: int | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """How to find out whether a call happened: it did if `fact` of the probe equals `equals`."""
 
@@ -73,6 +88,8 @@ class CallStep:
 
     `asks` are the approvals needed just before the call, beside what policy asks for, and
     `attest` the classes of attestation of which its target must be one; none: any will do.
+    It is done only `when` all of that holds, and left out where a step it needs was left
+    out, unless it `goes_on` then.
     """
 
     kind: ClassVar[str] = "call-step/1"
@@ -96,6 +113,8 @@ class CallStep:
     continue_on_error: bool = False
     asks: tuple[ApprovalRule, ...] = ()
     attest: tuple[str, ...] = ()
+    when: tuple[Guard, ...] = ()
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +133,31 @@ Step = CallStep | DeriveStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How the work goes from target to target: in waves, one after the other.
+
+    `waves` says how many of the plan's targets, in their order, each wave has, and at most
+    `targets_max` of one wave are under way at one time. Once `stop_after` targets failed,
+    nothing more begins; with `canary` one of the first wave is enough. `check` names the
+    step that looks at every target of a wave when all its other work is done; one that fails
+    stops too. With `undo`, what was done in the wave that stopped is undone, and nothing else.
+    """
+
+    waves: tuple[int, ...]
+    targets_max: int
+    stop_after: int
+    canary: bool = False
+    check: str | None = None
+    undo: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Record):
     """The ordered steps for `intent` on the resolved `targets`.
 
-    `pinned` is None when no observed fact backs the plan: *nothing pinned*.
+    `pinned` is None when no observed fact backs the plan: *nothing pinned*. Of one target
+    (without `rollout`: of all) up to `parallel` steps are under way at one time, each once
+    the steps it needs have ended; with 1 they run in their order.
     """
 
     kind: ClassVar[str] = "plan/1"
@@ -132,3 +172,5 @@ class Plan(Record):
     pinned: Pinned | None = None
     undo_until: datetime | None = None
     notes: Mapping[str, Json] | None = None
+    parallel: int = 1
+    rollout: Rollout | None = None

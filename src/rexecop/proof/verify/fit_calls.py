@@ -21,7 +21,7 @@ from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
 
 PERMIT_LIFE_MAX: Final = timedelta(seconds=60)  # What bounds a runner that was thawed too late.
 _READING: Final = (Mode.READ_ONLY, Mode.OBSERVE, Mode.EMERGENCY_READONLY)
-_UNMADE: Final = (Ended.REFUSED, Ended.FAILED, Ended.PREVIEWED)
+_UNMADE: Final = (Ended.REFUSED, Ended.FAILED, Ended.PREVIEWED, Ended.SKIPPED)
 
 Key = tuple[str, str, Phase]
 
@@ -109,8 +109,13 @@ class _Walk:
         if record.observed is not None:
             other = record.observed.facts != self.pinned
             self.notes.when(other, "E07z", sealed, "rests on other facts than its plan pinned")
-        elif self.pinned is not None and not self.changed and self.mode is not Mode.DRY_RUN:
+        elif self.pinned is not None and not self._changing() and self.mode is not Mode.DRY_RUN:
             self.notes.skip("that pinned facts still held", f"{place(sealed)} names no newer observation")
+
+    def _changing(self) -> bool:
+        """Return whether a change was made, or may be being made at this moment."""
+        beside = (one for one in self.unanswered.values() if one.phase is Phase.DO)
+        return self.changed or any(one.target_n is not None for one in beside)
 
     def _call(self, sealed: Sealed, record: Attempt, step: CallStep, template: Call) -> None:
         """The call permitted is the planned template, filled with values its slots allow."""

@@ -168,7 +168,7 @@ def _completed(sealed: Sealed, record: Receipt, story: _Story, notes: Notes) -> 
         ended = story.work.get((step.target, step.id))
         tolerated = isinstance(step, CallStep) and step.continue_on_error and ended in _TOLERATED
         what = "never ran" if ended is None else f"ended `{ended}`"
-        bad = ended not in GOOD_ENDS and not tolerated
+        bad = ended not in GOOD_ENDS and ended is not Ended.SKIPPED and not tolerated
         notes.when(bad, "E09a", sealed, f"says completed, step `{step.id:.64}` {what}")
     invalid = story.validation is None or story.validation.verdict is RuleVerdict.FAILED
     bad = story.plan is None or invalid
@@ -184,7 +184,8 @@ def _follows(state: State, story: _Story) -> bool:
         return not story.begun and (blocked or bool(story.refused))
     if state is State.FAILED:
         invalid = story.validation is not None and story.validation.verdict is RuleVerdict.FAILED
-        return invalid or not GOOD_ENDS.issuperset((*story.work.values(), *story.undone.values()))
+        fine = GOOD_ENDS | {Ended.SKIPPED}
+        return invalid or not fine.issuperset((*story.work.values(), *story.undone.values()))
     if state is State.UNDONE:
         undoable = [(s.target, s.id) for s in call_steps(story.plan) if s.undo] if story.plan else []
         done = [key for key in undoable if story.work.get(key) in GOOD_ENDS]

@@ -15,6 +15,7 @@ from rexecop.proof.trust import enrolments
 from rexecop.proof.verify import (
     chains,
     completeness,
+    course,
     duties,
     epochs,
     fit_calls,
@@ -50,6 +51,7 @@ OPERATION_CHECKS: Final = (
     signatures.check,
     fit_plan.check,
     fit_calls.check,
+    course.check,
     duties.check,
     outcomes.check,
     nodes.check,

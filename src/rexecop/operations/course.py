@@ -1,0 +1,187 @@
+"""How far the steps of an operation got, and which of them may begin now.
+
+What is open is kept in the plan's order and taken away as it ends, so that asking what may
+begin looks at the targets that are under way, however many there are in all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from rexecop.lanes.failures import Failure, retryable
+from rexecop.proof.chain import Sealed
+from rexecop.proof.course import is_check, waves_of
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.plan import CallStep, Plan, Rollout, Step
+from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Phase
+
+Key = tuple[str, str]  # target, step
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far one step got on one target, in one phase."""
+
+    step: Step
+    phase: Phase
+    attempts: int = 0
+    in_flight: Sealed | None = None
+    ended: Ended | None = None
+    failure: str | None = None
+    outcome: Sealed | None = None
+
+    @property
+    def key(self) -> Key:
+        """(target, step id)."""
+        return (self.step.target, self.step.id)
+
+    @property
+    def good(self) -> bool:
+        """Whether the step ended well enough for the next one."""
+        return self.ended in GOOD_ENDS
+
+    @property
+    def settled(self) -> bool:
+        """Whether the step needs nothing more before the next one.
+
+        A failure may be tolerated; a policy that became stricter stops every step alike.
+        """
+        tolerated = isinstance(self.step, CallStep) and self.step.continue_on_error and not self._denied
+        return (
+            self.good
+            or self.ended is Ended.SKIPPED
+            or (tolerated and self.ended in (Ended.FAILED, Ended.REFUSED))
+        )
+
+    @property
+    def _denied(self) -> bool:
+        """Whether the step was declined because policy or drift says no, before anything was tried."""
+        record = self.outcome.record if self.outcome is not None else None
+        declined = isinstance(record, Outcome) and record.attempt is None
+        return declined and self.failure in (Failure.POLICY_DENIED, Failure.DRIFTED)
+
+    def may_retry(self) -> bool:
+        """Whether its retry rule gives the last failure another try."""
+        rule = self.step.retry if isinstance(self.step, CallStep) else None
+        if rule is None or self.failure is None or self.attempts >= rule.attempts:
+            return False
+        return retryable(Failure(self.failure)) and (not rule.on or self.failure in rule.on)
+
+
+@dataclass(slots=True)
+class Course:
+    """What of a plan is still to be done. `why` is set once something failed that is not tolerated.
+
+    `work` and `checks` are the open steps in order, `failed` the targets that were given up.
+    """
+
+    rollout: Rollout | None = None
+    parallel: int = 1
+    waves: Mapping[str, int] = field(default_factory=dict)
+    named: dict[str, Progress] = field(default_factory=dict)
+    of_target: dict[str, list[Key]] = field(default_factory=dict)
+    work: dict[Key, Progress] = field(default_factory=dict)
+    checks: dict[Key, Progress] = field(default_factory=dict)
+    failed: dict[str, None] = field(default_factory=dict)
+    stopped: bool = False
+    why: str = ""
+
+    def begin(self, plan: Plan, steps: Mapping[Key, Progress]) -> None:
+        """Take in `plan`, none of whose `steps` has begun."""
+        self.rollout, self.parallel, self.waves = plan.rollout, plan.parallel, waves_of(plan)
+        for key, progress in steps.items():
+            self.named.setdefault(progress.step.id, progress)
+            self.of_target.setdefault(key[0], []).append(key)
+        self.reopen(steps)
+
+    def reopen(self, steps: Mapping[Key, Progress]) -> None:
+        """Begin anew with those of `steps` that are not settled."""
+        left = {key: progress for key, progress in steps.items() if not progress.settled}
+        self.checks = {key: item for key, item in left.items() if is_check(self.rollout, item.step)}
+        self.work = {key: item for key, item in left.items() if key not in self.checks}
+        self.failed, self.stopped, self.why = {}, False, ""
+
+    def settle(self, progress: Progress) -> None:
+        """Take away a step that needs nothing more."""
+        self.work.pop(progress.key, None)
+        self.checks.pop(progress.key, None)
+
+    def fail(self, progress: Progress, why: str) -> None:
+        """Give up a target, or the whole where that is the rule: nothing more of it begins."""
+        self.why = self.why or why
+        if self.rollout is None:
+            self.stopped = True
+            return
+        self.failed[progress.step.target] = None
+        for key in self.of_target[progress.step.target]:
+            self.work.pop(key, None)
+            self.checks.pop(key, None)
+        many = len(self.failed) >= self.rollout.stop_after
+        canary = self.rollout.canary and self.wave(progress.step.target) == 0
+        self.stopped = self.stopped or many or canary or is_check(self.rollout, progress.step)
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is open."""
+        return not self.work and not self.checks
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is begun because something failed."""
+        return self.stopped or bool(self.done and self.failed)
+
+    @property
+    def verdict(self) -> str:
+        """What failed, in words."""
+        if self.rollout is None or len(self.waves) < 2:
+            return self.why
+        return f"{len(self.failed)} of {len(self.waves)} targets failed: {self.why}"
+
+    def wave(self, target: str) -> int:
+        """Return the wave of `target`, from 0."""
+        return self.waves.get(target, 0)
+
+    def is_open(self, progress: Progress) -> bool:
+        """Return whether the step is still to be done."""
+        return progress.key in self.work or progress.key in self.checks
+
+    def ready(self, under_way: Collection[Key] = (), targets_max: int | None = None) -> list[Progress]:
+        """Return the steps that may begin beside those `under_way`, in order.
+
+        `targets_max`, where given, is how many targets may be under way beyond what the plan says.
+        """
+        table = self._table()
+        busy = Counter(target for target, _ in under_way) if self.rollout else Counter({"": len(under_way)})
+        # What still runs on a target that was given up takes its place until it ends.
+        leaving = {target for target, _ in under_way if target in self.failed}
+        width = self.rollout.targets_max if self.rollout is not None else 1
+        width = min(width, targets_max or width) - len(leaving)
+        found: list[Progress] = []
+        seen: dict[str, int] = {}
+        current: int | None = None
+        for (target, name), progress in table.items():
+            group = target if self.rollout is not None else ""
+            if group not in seen:
+                wave = self.wave(target)
+                current = wave if current is None else current
+                if wave != current or len(seen) >= width or any(self.wave(one) != wave for one in leaving):
+                    break
+                seen[group] = busy[group]
+            if self.parallel == 1 and seen[group]:
+                continue  # One after the other, in order.
+            if seen[group] < self.parallel and (target, name) not in under_way and self._due(progress):
+                found.append(progress)
+                seen[group] += 1
+        return found
+
+    def _table(self) -> dict[Key, Progress]:
+        """Return what the wave that is next has open: its work, and then its checks."""
+        if not self.work or not self.checks:
+            return self.work or self.checks
+        first, check = next(iter(self.work)), next(iter(self.checks))
+        return self.work if self.wave(first[0]) <= self.wave(check[0]) else self.checks
+
+    def _due(self, progress: Progress) -> bool:
+        return all(self.named[need].settled for need in progress.step.needs if need in self.named)
