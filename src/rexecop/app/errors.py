@@ -34,6 +34,7 @@ RexecopError
     ├── SupportUnredacted  a support bundle is only made redacted
     ├── LineRefused        a line of a session that is no command
     ├── SessionUnknown     no terminal with a person at it
+    ├── ReplayImpossible   an operation whose inputs or outputs are not all kept is not driven again
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -269,3 +270,9 @@ class ExtraMissing(AppError):
     """The verb needs an optional extra that is not installed."""
 
     code = "extra-missing"
+
+
+class ReplayImpossible(AppError):
+    """Something that the operation was driven by is erased, missing or damaged, so it cannot be again."""
+
+    code = "replay-impossible"

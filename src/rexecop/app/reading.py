@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from rexecop.app.clock import SystemClock
@@ -35,6 +36,7 @@ from rexecop.store.reading import Reading as LedgerReading
 from rexecop.store.uri import parse_storage
 
 if TYPE_CHECKING:
+    from rexecop.app.replay.drive import ReplayView
     from rexecop.app.reviewing import ReviewView
     from rexecop.proof.verify.trusted import TrustedKeys
 
@@ -201,6 +203,17 @@ class Reading:
         earlier = [open_checkpoint(held, trust or NO_KEYS)[0]] if held is not None else []
         report = self._store.verify_log(held=earlier, log_keys=instance_keys(trust) if trust else None)
         return log_view(report, held, None, good=CONSISTENT, signed=trust is not None)
+
+    async def replay(self, operation: str, margin_ms: int) -> ReplayView:
+        """Drive an operation again in memory by what was recorded of it, and compare every record.
+
+        Raises:
+            ReplayImpossible: something it was driven by is not kept.
+        """
+        from rexecop.app.replay.drive import replay
+
+        margin = timedelta(milliseconds=margin_ms)
+        return await replay(self._store, self.resolve(operation), self._log.instance_id, margin)
 
     def preview(self, operation: str) -> str:
         """Return the plan as its approvers see and sign it."""

@@ -109,6 +109,7 @@ ENTRIES: Final = (
         "settle an unknown outcome, by looking or by a statement",
         "rexecop reconcile @ --outcome happened --reason 'saw it on the console'",
     ),
+    _entry("replay", MORE, "drive a recorded operation again, touching nothing", "rexecop replay @"),
     _entry("review", MORE, "what a person must look at afterwards", "rexecop review list"),
     _entry("profile", MORE, "look at profiles and check them", "rexecop profile list"),
     _entry("env", MORE, "check environments", "rexecop env lint environment.yaml"),
