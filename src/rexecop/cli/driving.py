@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
@@ -116,7 +116,7 @@ async def _print_records(
         done = running.done()
         records = instance.history(operation)
         for record in records[seen:]:
-            _print(session, record)
+            print_record(session, record, sys.stderr)
         seen = len(records)
 
 
@@ -140,12 +140,14 @@ async def _show_progress(
             await asyncio.wait({running}, timeout=LOOK_SECONDS)
 
 
-def _print(session: Session, record: RecordView) -> None:
-    """One line per record; with `--json` one object per line, on stdout, before the answer."""
+def print_record(session: Session, record: RecordView, stream: TextIO) -> bool:
+    """One line per record, on `stream`; with `--json` one object per line, on stdout, before the answer.
+
+    Return whether anybody reads it.
+    """
     if session.settings.output == "json":
-        emit(as_json(record, indent=None))
-    else:
-        session.show(f"{moment(record.at)}  {record.kind:<14}{safe(record.summary)}")
+        return emit(as_json(record, indent=None))
+    return emit(f"{moment(record.at)}  {record.kind:<14}{safe(record.summary)}\n", stream)
 
 
 def report(session: Session, view: OperationView) -> None:
@@ -157,6 +159,4 @@ def put_out(outputs: Sequence[OutputView]) -> None:
     """Write each stream to where it came from, as the command itself would have."""
     for output in outputs:
         if output.text:
-            stream = sys.stderr if output.stream == "stderr" else sys.stdout
-            stream.write(output.text)
-            stream.flush()
+            emit(output.text, sys.stderr if output.stream == "stderr" else sys.stdout)
