@@ -25,6 +25,9 @@ __all__ = ["alone", "rexecop"]
 MARGIN_MS = 2000
 
 
+DIES_AT = [1]  # At which attempt.
+
+
 class Killed(BaseException):
     """The runner is gone."""
 
@@ -33,8 +36,10 @@ class Dying(Caller):
     """Its runner is gone when the answer comes."""
 
     async def _dispatch(self, *about: object) -> LaneResult:
-        await super()._dispatch(*about)  # type: ignore[arg-type]
-        raise Killed
+        result = await super()._dispatch(*about)  # type: ignore[arg-type]
+        if self.session.op.tries >= DIES_AT[0]:
+            raise Killed
+        return result
 
 
 async def _live(folder: Path) -> dict[str, str]:
@@ -65,7 +70,19 @@ async def _live(folder: Path) -> dict[str, str]:
         found["denied"] = (await instance.plan(change(folder))).operation_id
         await instance.approve(found["denied"], key=bob(folder), approves=False, reason="not now")
         await instance.cancel(await approved("cancelled", "never"))
+        await approved("settled", "good day")
+        DIES_AT[0] = 2
+        with pytest.raises(Killed):
+            await instance.driven_by(lambda world: Driver(world, Dying)).start(found["settled"])
+        assert (await instance.reconcile(found["settled"], probe=True)).state == "paused"
+        assert (await instance.resume(found["settled"])).state == "completed"
+        await approved("stated", "good bye")
+        with pytest.raises(Killed):
+            await instance.driven_by(lambda world: Driver(world, Dying)).start(found["stated"])
+        await instance.reconcile(found["stated"], probe=False, happened=False, reason="looked")
+        assert (await instance.cancel(found["stated"])).state == "cancelled"
         await approved("lost", "who knows")
+        DIES_AT[0] = 1
         with pytest.raises(Killed):
             await instance.driven_by(lambda world: Driver(world, Dying)).start(found["lost"])
         assert (await instance.start(found["lost"])).state == "paused"  # What was lost was a read.
@@ -80,6 +97,7 @@ async def _live(folder: Path) -> dict[str, str]:
 def lived() -> Iterator[tuple[Path, Mapping[str, str]]]:
     with scratch() as folder, pytest.MonkeyPatch.context() as patched:
         patched.setattr(observing, "FRESH", timedelta(0))  # What was read just now is read again.
+        patched.setattr("rexecop.app.lifecycle.settle_after", lambda op, margin: None)  # Nobody waits.
         found = asyncio.run(_live(folder))
         yield folder, found
 

@@ -137,19 +137,19 @@ def test_what_needs_a_person_comes_with_its_command_and_what_does_not_stays_out(
     found = list(needs(cast(LedgerReading, log), lambda operation: operation == driven, NOON))
 
     assert [(need.kind, need.number, need.next) for need in found] == [
-        ("unknown outcome", 2, "rexecop reconcile 2 --probe"),
-        ("left alone", 7, "rexecop start 7"),
         ("damaged", None, "rexecop recover"),
         ("review", 5, "rexecop review done 5 --reason TEXT"),
+        ("unknown outcome", 2, "rexecop reconcile 2 --probe"),
+        ("left alone", 7, "rexecop start 7"),
         ("approval", 1, "rexecop approve 1 --key FILE"),
-        ("paused", 9, "rexecop show 9"),
+        ("paused", 9, "rexecop status 9"),
         ("failed", 3, "rexecop why 3"),
     ]
-    assert "overdue since" in found[3].why and "2 records" in found[2].why
+    assert "overdue since" in found[1].why and "2 records" in found[0].why
 
 
 def test_figures_are_written_so_that_no_label_breaks_a_line() -> None:
-    sample = Sample(name="x", kind="gauge", help="X.", values=[({"a": 'b"\\\n'}, 1), ({}, 2)])
+    sample = Sample("x", "X.", [({"a": 'b"\\\n'}, 1), ({}, 2)])
 
     assert exposition([sample]) == (
         "# HELP rexecop_x X.\n# TYPE rexecop_x gauge\n" + 'rexecop_x{a="b\\"\\\\\\n"} 1\nrexecop_x 2\n'

@@ -16,12 +16,11 @@ from rexecop.store.reading import Reading
 PAGE: Final = 1000  # Rows of the index read at one time.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One metric: its kind (`gauge` or `counter`), what it says, and a value for each set of labels."""
+    """One metric: what it says, and its value for each set of labels. A name in `_total` only grows."""
 
     name: str
-    kind: str
     help: str
     values: Sequence[tuple[Mapping[str, str], int]]
 
@@ -30,8 +29,8 @@ def exposition(samples: Sequence[Sample]) -> str:
     """Return `samples` in the text format 0.0.4 of Prometheus."""
     lines: list[str] = []
     for sample in samples:
-        name = f"rexecop_{sample.name}"
-        lines += [f"# HELP {name} {sample.help}", f"# TYPE {name} {sample.kind}"]
+        name, kind = f"rexecop_{sample.name}", "counter" if sample.name.endswith("_total") else "gauge"
+        lines += [f"# HELP {name} {sample.help}", f"# TYPE {name} {kind}"]
         for labels, value in sample.values:
             shown = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
             lines.append(f"{name}{{{shown}}} {value}" if shown else f"{name} {value}")
@@ -44,35 +43,37 @@ def _escaped(text: str) -> str:
 
 def samples(log: Reading, now: datetime) -> tuple[Sample, ...]:
     """Return the figures of the ledger `log` at `now`."""
-    operations: Counter[tuple[str, str, str]] = Counter()
-    waiting: list[datetime] = []
-    for row in _rows(log):
-        operations[row.state, row.mode, f"{row.profile}/{row.intent}"] += 1
-        if row.state == State.WAITING_FOR_APPROVAL:
-            waiting.append(row.updated)
-    unknown = sum(count for (state, _, _), count in operations.items() if state == State.INDETERMINATE)
-    oldest = int((now - min(waiting)).total_seconds()) if waiting else 0
+    rows = [*_rows(log)]
+    counts = Counter((row.state, row.mode, f"{row.profile}/{row.intent}") for row in rows)
+    waiting = [row.updated for row in rows if row.state == State.WAITING_FOR_APPROVAL]
     size, kept = log.size(), log.kept_checkpoint()
-    overdue = sum(due.overdue for due in reviews_due(log, now))
-    held = len({target for target, _ in log.locks()})
-    labels = ("state", "mode", "intent")
-    by_state = [(dict(zip(labels, key, strict=True)), count) for key, count in sorted(operations.items())]
-    lag = size - (kept.size if kept is not None else 0)
     figures = (
+        ("evidence_records_total", "Records in the log.", size),
         ("approvals_pending", "Operations that wait for approval.", len(waiting)),
-        ("approval_oldest_seconds", "How long the oldest of them waits.", oldest),
-        ("unknown_outcomes", "Operations of which an effect may have happened.", unknown),
-        ("reviews_overdue", "Reviews that are overdue.", overdue),
-        ("locks_held", "Targets that are locked.", held),
-        ("evidence_checkpoint_lag_records", "Records that no signed checkpoint covers yet.", lag),
+        (
+            "approval_oldest_seconds",
+            "How long the oldest of them waits.",
+            int((now - min(waiting, default=now)).total_seconds()),
+        ),
+        (
+            "unknown_outcomes",
+            "Operations of which an effect may have happened.",
+            sum(row.state == State.INDETERMINATE for row in rows),
+        ),
+        ("reviews_overdue", "Reviews that are overdue.", sum(due.overdue for due in reviews_due(log, now))),
+        ("locks_held", "Targets that are locked.", len({target for target, _ in log.locks()})),
+        (
+            "evidence_checkpoint_lag_records",
+            "Records that no signed checkpoint covers yet.",
+            size - (kept.size if kept is not None else 0),
+        ),
         ("evidence_damaged_records", "Records that are damaged and set aside.", len(log.quarantined())),
     )
+    labels = ("state", "mode", "intent")
+    by_state = [(dict(zip(labels, key, strict=True)), count) for key, count in sorted(counts.items())]
     return (
-        Sample(name="operations", kind="gauge", help="Operations by where they stand.", values=by_state),
-        Sample(
-            name="evidence_records_total", kind="counter", help="Records in the log.", values=[({}, size)]
-        ),
-        *(Sample(name=name, kind="gauge", help=said, values=[({}, value)]) for name, said, value in figures),
+        Sample("operations", "Operations by where they stand.", by_state),
+        *(Sample(name, said, [({}, value)]) for name, said, value in figures),
     )
 
 

@@ -8,21 +8,28 @@ from datetime import datetime
 from typing import Final
 
 from rexecop.app.reviewing import reviews_due
-from rexecop.app.watching import NEXT
 from rexecop.operations.machine import DRIVABLE
-from rexecop.operations.ports import Row
-from rexecop.proof.errors import RexecopError
-from rexecop.proof.vocabulary import Mode, State
+from rexecop.proof.vocabulary import READ_MODES, State
 from rexecop.store.reading import Reading as LedgerReading
 
 EACH_MAX: Final = 200  # Of one kind at a time, the newest; `rexecop list --state` pages through all.
+LEFT: Final = "left alone"
+FAILED: Final = "failed"
+KINDS: Final = (
+    (State.INDETERMINATE, "unknown outcome", "an effect may have happened", "reconcile {} --probe"),
+    *((state, LEFT, "nobody drives it", "start {}") for state in sorted(DRIVABLE - {State.APPROVED})),
+    (State.WAITING_FOR_APPROVAL, "approval", "it waits for approval", "approve {} --key FILE"),
+    (State.PAUSED, "paused", "it was stopped between two steps", "status {}"),
+    (State.FAILED, FAILED, "a change failed: try it again, undo it or hand it on", "why {}"),
+)
+"""State, kind, why it needs somebody, and the command that is likeliest next; what presses most first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class NeedView:
     """Something that waits for a person: `why`, since when, and the `next` command.
 
-    `operation_id` is None where it is about the ledger.
+    `operation_id` and `number` are None where it is about the ledger.
     """
 
     kind: str
@@ -36,69 +43,18 @@ class NeedView:
 
 
 def needs(log: LedgerReading, alive: Callable[[str], bool], now: datetime) -> Iterator[NeedView]:
-    """Yield what needs a person: the unknown, the damaged, overdue reviews, approvals, failures, the rest.
-
-    Failed reads need nobody: what asked for them asks again.
-    """
-    for number, row in log.rows(state=State.INDETERMINATE, limit=EACH_MAX):
-        yield _need("unknown outcome", number, row, "an effect may have happened", NEXT[State.INDETERMINATE])
-    for state in sorted(DRIVABLE - {State.APPROVED}):
-        for number, row in log.rows(state=state, limit=EACH_MAX):
-            if not alive(row.operation):
-                yield _need("left alone", number, row, f"`{state}`, and nobody drives it", "start {}")
-    yield from _damaged(log)
-    for due in reviews_due(log, now):
-        what = f"{due.intent} on {due.target}"
-        why = f"review {'is overdue since' if due.overdue else 'is due by'} {due.by:%Y-%m-%d %H:%MZ}"
-        yield NeedView(
-            kind="review",
-            operation_id=due.operation_id,
-            number=due.number,
-            what=what,
-            requester=due.requester,
-            since=due.by if due.overdue else None,
-            why=why,
-            next=f"rexecop review done {due.number} --reason TEXT",
-        )
-    for state, kind in ((State.WAITING_FOR_APPROVAL, "approval"), (State.PAUSED, "paused")):
-        for number, row in log.rows(state=state, limit=EACH_MAX):
-            step = state is State.PAUSED and row.waiting
-            yield _need(kind, number, row, row.waiting or str(state), "show {}" if step else NEXT[state])
-    for number, row in log.rows(state=State.FAILED, limit=EACH_MAX):
-        if row.mode in (Mode.APPLY, Mode.RECOVERY):
-            yield _need(
-                "failed", number, row, "a change failed: retry, undo or escalate it", NEXT[State.FAILED]
-            )
-
-
-def _need(kind: str, number: int, row: Row, why: str, next_: str) -> NeedView:
-    return NeedView(
-        kind=kind,
-        operation_id=row.operation,
-        number=number,
-        what=f"{row.profile}/{row.intent} on {row.target}",
-        requester=row.requester,
-        since=row.updated,
-        why=why,
-        next=f"rexecop {next_.format(number)}",
-    )
-
-
-def _damaged(log: LedgerReading) -> Iterator[NeedView]:
-    try:
-        count = len(log.quarantined())
-    except RexecopError as error:
-        count, why = 1, error.message
-    else:
+    """Yield what needs a person. Failed reads need nobody: whoever asked for them asks again."""
+    if count := len(log.quarantined()):
         why = f"{count} records are damaged and set aside"
-    if count:
-        yield NeedView(
-            kind="damaged",
-            operation_id=None,
-            number=None,
-            what="the ledger",
-            requester="",
-            since=None,
-            why=why,
-            next="rexecop recover",
-        )
+        yield NeedView("damaged", None, None, "the ledger", "", None, why, "rexecop recover")
+    for due in reviews_due(log, now):
+        what, command = f"{due.intent} on {due.target}", f"rexecop review done {due.number} --reason TEXT"
+        why = f"its review {'is overdue since' if due.overdue else 'is due by'} {due.by:%Y-%m-%d %H:%MZ}"
+        yield NeedView("review", due.operation_id, due.number, what, due.requester, None, why, command)
+    for state, kind, why, command in KINDS:
+        for number, row in log.rows(state=state, limit=EACH_MAX):
+            if (kind == LEFT and alive(row.operation)) or (kind == FAILED and row.mode in READ_MODES):
+                continue
+            what, said = f"{row.profile}/{row.intent} on {row.target}", row.waiting or why
+            following = f"rexecop {command.format(number)}"
+            yield NeedView(kind, row.operation, number, what, row.requester, row.updated, said, following)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,7 +14,7 @@ from rexecop.proof.vocabulary import GOOD_ENDS, State
 ALL: Final = "all steps"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ProgressView:
     """How far a part of an operation got: `done` of `total` steps ended, `failed` of them badly.
 
@@ -52,15 +52,11 @@ def progress(view: OperationView, began: datetime | None, now: datetime) -> tupl
 
 def _part(name: str, steps: Sequence[StepView], seconds_each: float | None) -> ProgressView:
     ended = [step.ended for step in steps if step.ended is not None]
-    left = None if seconds_each is None else round((len(steps) - len(ended)) * seconds_each)
-    return ProgressView(
-        part=name,
-        done=len(ended),
-        failed=sum(end not in GOOD_ENDS for end in ended),
-        total=len(steps),
-        per_minute=None if seconds_each is None else round(60 / seconds_each),
-        left_seconds=left,
-    )
+    failed = sum(end not in GOOD_ENDS for end in ended)
+    if seconds_each is None:
+        return ProgressView(name, len(ended), failed, len(steps), None, None)
+    left, pace = round((len(steps) - len(ended)) * seconds_each), round(60 / seconds_each)
+    return ProgressView(name, len(ended), failed, len(steps), pace, left)
 
 
 def in_words(part: ProgressView) -> str:
@@ -70,12 +66,3 @@ def in_words(part: ProgressView) -> str:
     if part.per_minute is not None and part.done < part.total:
         words += [f"{part.per_minute} a minute", f"about {part.left_seconds} s left"]
     return ", ".join(words)
-
-
-NEXT: Final[Mapping[str, str]] = {
-    State.WAITING_FOR_APPROVAL: "approve {} --key FILE",
-    State.INDETERMINATE: "reconcile {} --probe",
-    State.FAILED: "why {}",
-    State.PAUSED: "resume {}",
-}
-"""What a person is likeliest to say next, by the state that waits for it."""

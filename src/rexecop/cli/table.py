@@ -59,6 +59,7 @@ ENTRIES: Final = (
     _entry("logs", "run", "what the calls of an operation put out", "rexecop logs @"),
     _entry("validate", "run", "judge the result again; changes nothing", "rexecop validate @"),
     _entry("rollback", "run", "undo what an operation changed", "rexecop rollback @ --reason 'wrong host'"),
+    _entry("diff", "approve", "what changed since the plan", "rexecop diff @"),
     _entry("why", "approve", "why an operation is as it is, or would be", "rexecop why @"),
     _entry("show", "approve", "the plan, exactly as an approver sees it", "rexecop show @"),
     _entry(

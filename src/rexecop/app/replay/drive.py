@@ -6,6 +6,7 @@ authority and everything people said are those of the record. Nothing is touched
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,19 +22,15 @@ from rexecop.app.replay.tape import (
     TapeAuthority,
     TapeCaller,
     TapeClock,
+    TapeLanes,
     TapeOpinions,
-    lanes_of,
     require_outputs,
 )
-from rexecop.engines.asking import ask, consult, record_decision
 from rexecop.engines.budgets import SPACE as BUDGETS
-from rexecop.engines.closing import close
 from rexecop.engines.driver import Driver, World
 from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.rereading import differences
 from rexecop.engines.runner import runner_id
-from rexecop.engines.session import Session
-from rexecop.governance.windows import is_held
 from rexecop.operations.errors import AppendConflict, InputMissing
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import DRIVABLE
@@ -49,28 +46,24 @@ from rexecop.operations.ports import (
     Store,
     TargetHead,
 )
-from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.canonical import Digest, Json, parse_json
 from rexecop.proof.chain import Sealed
-from rexecop.proof.codec import to_json
+from rexecop.proof.codec import RECORD_BYTES_MAX, encode, to_json
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.principal import ENGINE
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.base import Record
-from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.sshwire import ssh_string
 from rexecop.proof.suites import ED25519
 from rexecop.proof.trust import enrolments
-from rexecop.proof.vocabulary import Role
+from rexecop.proof.vocabulary import Phase, Role
 
 PAGE: Final = 500  # Rows of the index read at one time.
-LEFT_OUT: Final = frozenset({"n", "prev", "at", "expires", "not_before"})
-LEFT_OUT_WITHIN: Final = {
-    "permit": frozenset({"fence", "expires"}),
-    "request": frozenset({"now"}),
-    "terms": frozenset({"tzdata"}),
-}
+LEFT_OUT: Final = frozenset({"n", "prev", "at", "now", "expires", "not_before", "fence", "tzdata"})
 """What rightly differs: places, times, and who held the lease for the how manieth time."""
+_DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,14 +126,6 @@ class Playback:
             return self._tape.ledger.journal(operation)
         return Journal(operation=operation, records=tuple(self.records))
 
-    def records_of(self, operation: str) -> int:
-        """Return how many records were written so far; of others as it is."""
-        return (
-            len(self.records)
-            if operation == self._tape.operation
-            else self._tape.ledger.records_of(operation)
-        )
-
     def claimed(self, claim: Claim) -> str | None:
         """Return who had used `claim` by then; of a budget only what came before."""
         found = self._tape.ledger.claimed(claim)
@@ -169,11 +154,6 @@ class Playback:
 
     def lease(self, operation: str) -> Lease | None:
         """Return the lease."""
-        return self._lease
-
-    def acquire(self, operation: str, runner: str, until: datetime, now: datetime) -> Lease | None:
-        """Renew the lease."""
-        self._lease = None if self._lease is None else replace(self._lease, expires=until)
         return self._lease
 
     def release(self, lease: Lease) -> None:
@@ -230,19 +210,17 @@ class Playback:
 
 def plain(record: Record, names: Mapping[str, str]) -> Json:
     """Return `record` without what rightly differs, with the digests of records by their `names`."""
+    named = _DIGEST.sub(lambda found: names.get(found[0], found[0]), encode(record).decode())
+    return _kept(parse_json(named, bytes_max=2 * RECORD_BYTES_MAX))
 
-    def named(value: Json) -> Json:
-        if isinstance(value, Mapping):
-            return {key: named(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [named(item) for item in value]
-        return names.get(value, value) if isinstance(value, str) else value
 
-    found = {key: value for key, value in to_json(record).items() if key not in LEFT_OUT}
-    for key, left_out in LEFT_OUT_WITHIN.items():
-        if isinstance(inner := found.get(key), Mapping):
-            found[key] = {name: value for name, value in inner.items() if name not in left_out}
-    return {"kind": record.kind, **cast(Mapping[str, Json], named(found))}
+def _kept(value: Json) -> Json:
+    if not isinstance(value, Mapping):
+        return value
+    # A fact may have any name, and is what was observed.
+    return {
+        key: item if key == "facts" else _kept(item) for key, item in value.items() if key not in LEFT_OUT
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,24 +246,24 @@ class _Again:
         self.clock = TapeClock(tape)
         self.playback = Playback(tape, self.clock)
         store = cast(Store, self.playback)
-        self.contents = PinnedContents(store)
+        contents = PinnedContents(store)
         keys = [one.public for one in enrolments(tape.own) if one.role is Role.INSTANCE]
-        authority = TapeAuthority(tape=tape, clock=self.clock, contents=self.contents, instance=instance)
-        self.world = World(
+        authority = TapeAuthority(tape=tape, clock=self.clock, contents=contents, instance=instance)
+        world = World(
             store=store,
-            lanes=lanes_of(tape),
+            lanes=TapeLanes(self.clock),
             authority=authority,
-            contents=self.contents,
+            contents=contents,
             clock=self.clock,
             ids=SystemIds(),
             signing=lambda: _Unsigned(public=PublicKey.from_line(keys[-1])),
             runner=runner_id(),
             permit_seconds=60,
             sound=lambda: None,
-            opinions=TapeOpinions(tape=tape, clock=self.clock),
+            opinions=TapeOpinions(clock=self.clock),
             observe=self._observe,
         )
-        self.lifecycle = Lifecycle(self.world, Driver(self.world, TapeCaller), margin)
+        self.lifecycle = Lifecycle(world, Driver(world, TapeCaller), margin)
 
     async def run(self) -> None:
         """Go through the whole record.
@@ -296,14 +274,11 @@ class _Again:
         done, total = self.playback.records, len(self.tape.records)
         while len(done) < total:
             began = len(done)
-            self._stand(began)
+            self.clock.place, self.clock.session, self.clock.calling = began, None, 0
             if self.playback.give():
                 continue
             try:
-                if isinstance(self.tape.records[began].record, Decision) and fold(done).decision is None:
-                    await self._decide()
-                else:
-                    await self.lifecycle.start(self.tape.operation)
+                await self._go_on(self.tape.records[began].record)
                 why = "nothing more came"
             except (ReplayImpossible, InputMissing):
                 raise
@@ -316,22 +291,15 @@ class _Again:
             if len(done) == began:
                 raise _Differs(began, None, why)
 
-    def _stand(self, place: int) -> None:
-        self.clock.place, self.clock.session, self.clock.calling = place, None, 0
-
-    async def _decide(self) -> None:
-        """Ask policy about the plan again, as the planner did."""
-        world = self.world
-        session = Session.load(world.store, self.clock, self.tape.operation)
-        recorded = self.tape.records[len(self.playback.records)].record
-        assert isinstance(recorded, Decision)
-        request, plan = recorded.request, session.op.the_plan
-        schedule = self.contents.schedule(plan.environment) if is_held(request) else None
-        answer = ask(world.authority.policy(plan.profile), request, plan, schedule)
-        record_decision(session, request, await consult(world.opinions, answer, request))
-        if session.op.receipt_due:
-            close(session, world.signer)
-        await session.flush()
+    async def _go_on(self, following: Record) -> None:
+        """Do what somebody did here: look what became of an unknown outcome, or start it."""
+        looks = isinstance(following, Attempt) and following.phase is Phase.PROBE
+        if looks and fold(self.playback.records).unknown:
+            await self.lifecycle.reconcile(
+                self.tape.operation, ENGINE, probe=True, happened=None, reason=None
+            )
+        else:
+            await self.lifecycle.start(self.tape.operation)
 
     async def _observe(self, op: Operation) -> tuple[Operation, Operation]:
         """Return the observation the plan pinned, and its repetition at this time, as both were recorded."""

@@ -17,13 +17,12 @@ from rexecop.engines.streaming import Streaming
 from rexecop.governance.admission import Policy
 from rexecop.governance.pack import Pack
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.gate import NOT_MEASURED
 from rexecop.lanes.port import Capabilities, Clearance, Lane, LaneEvent, LaneResult
 from rexecop.lanes.simulated import SimulatedLane
-from rexecop.lanes.targets import Attestation, Seen, Unattested, attested
+from rexecop.lanes.targets import Attestation, Seen, Unattested
 from rexecop.operations.next import Make
 from rexecop.operations.ports import Ledger
-from rexecop.proof.call import Call, Limits, ScriptedRequest, call_digest, route_of
+from rexecop.proof.call import Call, Limits, ScriptedRequest
 from rexecop.proof.canonical import Digest, parse_json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.halts import standing
@@ -31,12 +30,13 @@ from rexecop.proof.permit import Permit
 from rexecop.proof.principal import ENGINE
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.base import Record
 from rexecop.proof.records.command import Command
 from rexecop.proof.records.decision import Decision, Opinion, PolicyRequest
 from rexecop.proof.records.instance import Halt, Note
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.outcome import Outcome
-from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.stretch import Stretch
 from rexecop.proof.records.ticket import Ticket
@@ -47,11 +47,18 @@ from rexecop.proof.vocabulary import Ended, Gate, Grade, Isolation
 INPUT_BYTES_MAX: Final = 16 * 1024 * 1024  # A pinned pack is far smaller; the ledger checked its digest.
 TURNS_MAX: Final = 10_000  # Turns of the loop a call waits for those recorded before it, then goes on.
 
-_Place = tuple[str, str, str, int]  # Phase, target, step, number of the attempt.
-
 
 class Lost(BaseException):
     """The runner is gone at this point of the record; nothing it would still do happens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A recorded attempt, and the outcome at `place`, where somebody was there to see it."""
+
+    attempt: Attempt
+    outcome: Outcome | None
+    place: int
 
 
 class Tape:
@@ -62,36 +69,31 @@ class Tape:
         self.operation = operation
         self.records = tuple(one for one in records if not isinstance(one.record, Stretch))
         self.own = ledger.journal(instance).records
-        answered = {
-            one.record.attempt: place
-            for place, one in enumerate(self.records)
-            if isinstance(one.record, Outcome) and one.record.attempt is not None
-        }
-        self.attempts: dict[_Place, tuple[Attempt, int | None]] = {}
+        ends = {one.record.attempt: one.record for one in self.records if isinstance(one.record, Outcome)}
+        self._places = {one.record.n: place for place, one in enumerate(self.records)}
+        self._attempts: dict[tuple[str, str, str, int], Recorded] = {}
         for one in self.records:
-            if isinstance(one.record, Attempt):
-                self.attempts[_place_of(one.record)] = (one.record, answered.get(one.digest))
+            if isinstance(attempt := one.record, Attempt):
+                end, permit = ends.get(one.digest), attempt.permit
+                place = len(self.records) if end is None else self._places[end.n]
+                key = (str(attempt.phase), attempt.target, permit.step, permit.attempt)
+                self._attempts[key] = Recorded(attempt=attempt, outcome=end, place=place)
+
+    def recorded(self, make: Make) -> Recorded | None:
+        """Return what was recorded of this call; None: it was not made."""
+        return self._attempts.get((str(make.phase), make.step.target, make.step.id, make.number))
 
     def is_given(self, place: int) -> bool:
         """Return whether record `place` came from outside the engine: it is taken as it was recorded."""
         record = self.records[place].record
         if isinstance(record, Decision):
-            return record.request.gate is Gate.PLAN and record.request.break_glass
+            return record.request.gate is Gate.PLAN  # The planner's; the driver asks at the other gates.
         said = isinstance(record, Command | Reconciliation | Note) and record.by != ENGINE
         return said or isinstance(record, Intent | Plan | Approval)
 
     def at(self, place: int) -> datetime:
         """Return when record `place` was written; after the last, when that was."""
         return self.records[min(place, len(self.records) - 1)].record.at
-
-    def attempt(self, make: Make) -> tuple[Attempt, int | None] | None:
-        """Return the recorded attempt to make this call, and where its outcome is; None: there was none."""
-        return self.attempts.get((str(make.phase), make.step.target, make.step.id, make.number))
-
-    def outcome(self, place: int | None) -> Outcome | None:
-        """Return the outcome at `place`."""
-        record = None if place is None else self.records[place].record
-        return record if isinstance(record, Outcome) else None
 
     def turn_of(self, place: int) -> int:
         """Return how many records there have to be before what the engine wrote at `place` may come."""
@@ -110,11 +112,6 @@ class Tape:
         return ()
 
 
-def _place_of(attempt: Attempt) -> _Place:
-    permit: Permit = attempt.permit
-    return (str(attempt.phase), attempt.target, permit.step, permit.attempt)
-
-
 class TapeClock:
     """The recorded time: that of the record which is next in the session it follows."""
 
@@ -128,6 +125,11 @@ class TapeClock:
     def next(self) -> int:
         """The place of the record that comes next."""
         return self.place if self.session is None else max(self.place, self.session.op.count)
+
+    @property
+    def record(self) -> Record:
+        """The record that comes next; after the last, the last."""
+        return self.tape.records[min(self.next, len(self.tape.records) - 1)].record
 
     def now(self) -> datetime:
         """Return the time of the next record; while a call is made, that of its attempt."""
@@ -191,12 +193,11 @@ class TapeAuthority:
 class TapeOpinions:
     """What the decision point outside said then."""
 
-    tape: Tape
     clock: TapeClock
 
     async def of(self, request: PolicyRequest) -> Opinion | None:
         """Return what it said to what is decided next."""
-        record = self.tape.records[min(self.clock.next, len(self.tape.records) - 1)].record
+        record = self.clock.record
         return record.opinion if isinstance(record, Decision) else None
 
 
@@ -219,44 +220,66 @@ class TapeCaller(Caller):
         return await self.session.flush_or_reload()
 
     async def _look(self, make: Make) -> Seen:
-        found = self.clock.tape.attempt(make)
-        if not make.step.attest or found is None:
+        found = self.clock.tape.recorded(make)
+        outcome = found.outcome if found is not None and make.step.attest else None
+        if outcome is None:
             return None
-        outcome = self.clock.tape.outcome(found[1])
-        facts = (outcome.measured.facts if outcome and outcome.measured else None) or {}
-        held = facts.get("attestation")
+        held = (outcome.measured.facts if outcome.measured and outcome.measured.facts else {}).get(
+            "attestation"
+        )
         if isinstance(held, Mapping) and isinstance(measured := held.get("measured"), Mapping):
+            at, expires = parse_time(str(held["at"])), parse_time(str(held["expires"]))
+            class_ = str(held["class"])
             return Attestation(
-                target=make.call.target,
-                class_=str(held["class"]),
-                measured=measured,
-                at=parse_time(str(held["at"])),
-                expires=parse_time(str(held["expires"])),
+                target=make.call.target, class_=class_, measured=measured, at=at, expires=expires
             )
-        if found[0].attestation is not None:
-            return attested(make.call.target, found[0].attestation, {}, self.clock.now())
-        _, cut, why = (outcome.message or "" if outcome else "").partition("was not attested: ")
-        failure = outcome.error_class if outcome else None
-        return Unattested(failure=Failure(failure), message=why) if cut and failure else None
+        _, cut, why = (outcome.message or "").partition("was not attested: ")
+        failure = outcome.error_class if cut else None
+        return None if failure is None else Unattested(failure=Failure(failure), message=why)
 
     async def _dispatch(
         self, make: Make, permit: Permit, seen: Seen, streaming: Streaming | None
     ) -> LaneResult:
-        clock = self.clock
-        found = clock.tape.attempt(make)
-        outcome = clock.tape.outcome(found[1]) if found is not None else None
-        if found is not None and (found[1] is None or outcome is None or outcome.measured is None):
+        found = self.clock.tape.recorded(make)
+        if found is None or found.outcome is None or found.outcome.measured is None:
             raise Lost
-        clock.calling += 1
-        token = _IN_HAND.set((self, make))
+        self.clock.calling += 1
+        token = _IN_HAND.set((self.session, make, found))
         try:
             return await super()._dispatch(make, permit, seen, streaming)
         finally:
             _IN_HAND.reset(token)
-            clock.calling -= 1
+            self.clock.calling -= 1
 
 
-_IN_HAND: Final[ContextVar[tuple[TapeCaller, Make]]] = ContextVar("in hand")
+_IN_HAND: Final[ContextVar[tuple[Session, Make, Recorded]]] = ContextVar("in hand")
+
+
+class TapeLanes(Mapping[str, Lane]):
+    """For every route the lane that the recorded attempt in hand, or next, names."""
+
+    def __init__(self, clock: TapeClock) -> None:
+        self._clock = clock
+
+    def __getitem__(self, route: str) -> Lane:
+        held = _IN_HAND.get(None)
+        attempt = self._clock.record if held is None else held[2].attempt
+        if not isinstance(attempt, Attempt) or attempt.lane == "none":
+            raise KeyError(route)
+        able = Capabilities(
+            requests=frozenset({route}),
+            simulated=attempt.lane == SimulatedLane.name,
+            isolation=frozenset(Isolation),
+            grades=frozenset(Grade),
+            placement=attempt.placement,
+        )
+        return TapeLane(name=attempt.lane, capabilities=able, tape=self._clock.tape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,80 +288,45 @@ class TapeLane:
 
     name: str
     capabilities: Capabilities
+    tape: Tape
 
     async def open(
         self, call: Call, limits: Limits, isolation: Isolation, attempt: int, clearance: Clearance
     ) -> AsyncIterator[LaneEvent]:
         """Answer as the recorded lane did, in the recorded order."""
         clearance()
-        caller, make = _IN_HAND.get()
-        tape = caller.clock.tape
-        found = tape.attempt(make)
-        outcome = tape.outcome(found[1]) if found is not None else None
-        if found is None or found[1] is None or outcome is None:
-            raise LookupError("no such attempt was recorded")
-        turn = tape.turn_of(found[1])
-        for _ in range(TURNS_MAX):
-            if caller.session.op.count >= turn:
-                break
+        session, make, found = _IN_HAND.get()
+        turn, turns = self.tape.turn_of(found.place), 0
+        while session.op.count < turn and turns < TURNS_MAX:
             await asyncio.sleep(0)
-        yield _answer(tape, make, outcome, attempt)
+            turns += 1
+        yield self._answer(make, found.outcome, attempt)
 
-
-def lanes_of(tape: Tape) -> Mapping[str, Lane]:
-    """Return for every route that the recorded attempts took a lane of the recorded name."""
-    routes = {call_digest(call): route_of(call.request) for call in _templates(tape)}
-    found: dict[str, Lane] = {}
-    for attempt, _ in tape.attempts.values():
-        route = routes.get(attempt.template)
-        if route is not None and attempt.lane != "none":
-            able = Capabilities(
-                requests=frozenset({route}),
-                simulated=attempt.lane == SimulatedLane.name,
-                isolation=frozenset(Isolation),
-                grades=frozenset(Grade),
-                placement=attempt.placement,
-            )
-            found[route] = TapeLane(name=attempt.lane, capabilities=able)
-    return found
-
-
-def _templates(tape: Tape) -> Iterator[Call]:
-    plans = [one.record for one in tape.records if isinstance(one.record, Plan)]
-    for step in (step for plan in plans for step in plan.steps if isinstance(step, CallStep)):
-        yield step.call
-        if step.probe is not None:
-            yield step.probe.call
-        if step.undo is not None:
-            yield step.undo
-
-
-def _answer(tape: Tape, make: Make, outcome: Outcome, attempt: int) -> LaneResult:
-    """Return what the lane had observed, before the engine held it to a postcondition."""
-    refs = outcome.blobs or {}
-    kept = {name: blob for name, ref in refs.items() if (blob := tape.ledger.blob(ref.commitment))}
-    texts = {name: blob.data for name, blob in kept.items()}
-    sizes = {name: ref.raw_bytes for name, ref in refs.items()}
-    held = make.step.postcondition is not None and (outcome.message or "").startswith("postcondition: ")
-    data, request = outcome.facts, make.call.request
-    if isinstance(request, ScriptedRequest):
-        data = request.replies[min(max(attempt, 1), len(request.replies)) - 1].data
-    return LaneResult(
-        ended=Ended.OK if held else outcome.ended,
-        duration_ms=outcome.duration_ms,
-        measured=outcome.measured or NOT_MEASURED,
-        failure=None if held or outcome.error_class is None else Failure(outcome.error_class),
-        message=None if held else outcome.message,
-        status=outcome.status,
-        signal=outcome.signal,
-        stdout=texts.get("stdout", b""),
-        stderr=texts.get("stderr", b""),
-        stdout_bytes=sizes.get("stdout", 0),
-        stderr_bytes=sizes.get("stderr", 0),
-        redactions=next((ref.redactions for ref in refs.values()), 0),
-        data=data,
-        keys={name: blob.key for name, blob in kept.items()},
-    )
+    def _answer(self, make: Make, outcome: Outcome | None, attempt: int) -> LaneResult:
+        """Return what the lane had observed, before the engine held it to a postcondition."""
+        assert outcome is not None and outcome.measured is not None
+        kept = {name: self.tape.ledger.blob(ref.commitment) for name, ref in (outcome.blobs or {}).items()}
+        out, err = kept.get("stdout"), kept.get("stderr")
+        held = make.step.postcondition is not None and (outcome.message or "").startswith("postcondition: ")
+        data, request = outcome.facts, make.call.request
+        if isinstance(request, ScriptedRequest):
+            data = request.replies[min(max(attempt, 1), len(request.replies)) - 1].data
+        return LaneResult(
+            ended=Ended.OK if held else outcome.ended,
+            duration_ms=outcome.duration_ms,
+            measured=outcome.measured,
+            failure=None if held or outcome.error_class is None else Failure(outcome.error_class),
+            message=None if held else outcome.message,
+            status=outcome.status,
+            signal=outcome.signal,
+            stdout=out.data if out else b"",
+            stderr=err.data if err else b"",
+            stdout_bytes=out.ref.raw_bytes if out else 0,
+            stderr_bytes=err.ref.raw_bytes if err else 0,
+            redactions=next((blob.ref.redactions for blob in kept.values() if blob), 0),
+            data=data,
+            keys={name: blob.key for name, blob in kept.items() if blob},
+        )
 
 
 def require_outputs(tape: Tape) -> None:
