@@ -66,7 +66,8 @@ class Screen:
         lines = page.text().splitlines()[:rows]
         back = f"\x1b[{self._height}A\x1b[J" if self._height else ""
         self._height = len(lines)
-        return emit(back + "".join(f"{line}\n" for line in lines))
+        # What is wider than the terminal is cut by it, so that a line stays one.
+        return emit(back + "\x1b[?7l" + "".join(f"{line}\n" for line in lines) + "\x1b[?7h")
 
 
 def bar(done: int, total: int) -> str:

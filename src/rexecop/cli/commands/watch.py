@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rexecop.cli.driving import print_record
+from rexecop.cli.driving import printing
 from rexecop.cli.exits import Exit
 from rexecop.cli.following import TIMEOUT_SECONDS_MAX, Screen, bar, follow
 from rexecop.cli.operands import takes_exit_code, takes_operation
@@ -36,7 +36,8 @@ def command(session: Session, operation: str, timeout: float | None, exit_code: 
     live = session.settings.output == "table" and not session.settings.quiet and sys.stdout.isatty()
     with session.reading() as reading:
         name = reading.resolve(operation)
-        show = _live(session, reading) if live else _lines(session, reading)
+        lines = printing(session, reading, name, sys.stdout, 0)
+        show = _live(session, reading) if live else lambda _: lines()
         view = follow(reading, name, timeout, show)
         last = view or reading.status(name)
     if session.settings.output == "json":
@@ -55,18 +56,5 @@ def _live(session: Session, reading: Reading) -> Callable[[OperationView], bool]
     def show(view: OperationView) -> bool:
         parts = reading.progress(view)
         return screen.draw(view, tuple(f"{bar(p.done, p.total)} {p.part}: {in_words(p)}" for p in parts))
-
-    return show
-
-
-def _lines(session: Session, reading: Reading) -> Callable[[OperationView], bool]:
-    """Return what prints every record once."""
-    seen = 0
-
-    def show(view: OperationView) -> bool:
-        nonlocal seen
-        records = reading.history(view.operation_id)
-        new, seen = records[seen:], len(records)
-        return all(print_record(session, record, sys.stdout) for record in new)
 
     return show
