@@ -36,6 +36,7 @@ from rexecop.app.settings import Settings, project_file_text
 from rexecop.app.sinks import UNSEEN, Sinks, sinks_file
 from rexecop.app.stamps import Stamps
 from rexecop.app.standing import StandingApprovals
+from rexecop.app.telling import telling
 from rexecop.app.views import InitView
 from rexecop.app.witness import Witnesses
 from rexecop.engines.driver import Driver, World
@@ -45,7 +46,6 @@ from rexecop.governance.starter import files as starter_files
 from rexecop.keys import create_key
 from rexecop.lanes.node import NodeAccess
 from rexecop.lanes.secrets import Secrets
-from rexecop.operations.ports import Store
 from rexecop.proof.checkpoint import Checkpoint, origin_of, sign
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.principal import Principal
@@ -278,7 +278,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     authority = RootAuthority(root, store, instance, contents)
     witnesses = Witnesses(store, authority.enrolments)
     sinks = Sinks(root, store, witnesses, authority.enrolments, environ)
-    port: Store = store
+    port = telling(store, settings.log)
     heads = HeadsKeeper(store, SystemClock(), instance)
 
     def who() -> Identity:
