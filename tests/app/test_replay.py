@@ -16,8 +16,10 @@ from rexecop.app.replay.drive import ReplayView
 from rexecop.cli.exits import Exit
 from rexecop.engines.caller import Caller
 from rexecop.engines.driver import Driver
+from rexecop.engines.session import Session
 from rexecop.lanes.port import LaneResult
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.records.command import Command, Verb
 from tests.app.support import asked, bob, change, made, opened, scratch
 from tests.cli.conftest import Rexecop, alone, rexecop
 
@@ -39,6 +41,18 @@ class Dying(Caller):
         result = await super()._dispatch(*about)  # type: ignore[arg-type]
         if self.session.op.tries >= DIES_AT[0]:
             raise Killed
+        return result
+
+
+class Meanwhile(Caller):
+    """While its first call runs, somebody asks for a pause."""
+
+    async def _dispatch(self, *about: object) -> LaneResult:
+        result = await super()._dispatch(*about)  # type: ignore[arg-type]
+        if self.session.op.tries == 1:
+            other = Session.load(self.session.store, self.session.clock, self.session.id)
+            other.add(Command, self.session.op.the_intent.by, verb=Verb.PAUSE, reason="lunch")
+            await other.flush()
         return result
 
 
@@ -70,6 +84,9 @@ async def _live(folder: Path) -> dict[str, str]:
         found["denied"] = (await instance.plan(change(folder))).operation_id
         await instance.approve(found["denied"], key=bob(folder), approves=False, reason="not now")
         await instance.cancel(await approved("cancelled", "never"))
+        meanwhile = instance.driven_by(lambda world: Driver(world, Meanwhile))
+        assert (await meanwhile.start(await approved("paused", "good noon"))).state == "paused"
+        assert (await instance.resume(found["paused"])).state == "completed"
         await approved("settled", "good day")
         DIES_AT[0] = 2
         with pytest.raises(Killed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,6 +20,8 @@ from rexecop.cli.session import Session
 if TYPE_CHECKING:
     from rexecop.app.reading import Reading
     from rexecop.app.views import OperationView
+
+PARTS_MAX: Final = 10  # Targets with a bar of their own at a time: those that are not done yet.
 
 
 @click.command(cls=VerbCommand, name="watch")
@@ -54,7 +56,8 @@ def _live(session: Session, reading: Reading) -> Callable[[OperationView], bool]
     screen = Screen(session)
 
     def show(view: OperationView) -> bool:
-        parts = reading.progress(view)
+        whole, *rest = reading.progress(view)
+        parts = [whole, *[part for part in rest if part.done < part.total][:PARTS_MAX]]
         return screen.draw(view, tuple(f"{bar(p.done, p.total)} {p.part}: {in_words(p)}" for p in parts))
 
     return show
