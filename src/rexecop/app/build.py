@@ -36,7 +36,7 @@ from rexecop.app.settings import Settings, project_file_text
 from rexecop.app.sinks import UNSEEN, Sinks, sinks_file
 from rexecop.app.stamps import Stamps
 from rexecop.app.standing import StandingApprovals
-from rexecop.app.telling import telling
+from rexecop.app.tracing import telling
 from rexecop.app.views import InitView
 from rexecop.app.witness import Witnesses
 from rexecop.engines.driver import Driver, World

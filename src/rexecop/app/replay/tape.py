@@ -45,6 +45,7 @@ from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.vocabulary import Ended, Gate, Grade, Isolation
 
 INPUT_BYTES_MAX: Final = 16 * 1024 * 1024  # A pinned pack is far smaller; the ledger checked its digest.
+NOTIFY: Final = "notify"  # The topic of the note that the engine itself writes at the end.
 TURNS_MAX: Final = 10_000  # Turns of the loop a call waits for those recorded before it, then goes on.
 
 
@@ -88,7 +89,9 @@ class Tape:
         record = self.records[place].record
         if isinstance(record, Decision):
             return record.request.gate is Gate.PLAN  # The planner's; the driver asks at the other gates.
-        said = isinstance(record, Command | Reconciliation | Note) and record.by != ENGINE
+        if isinstance(record, Note):
+            return record.topic != NOTIFY  # Others come from whoever told people, which is outside.
+        said = isinstance(record, Command | Reconciliation) and record.by != ENGINE
         return said or isinstance(record, Intent | Plan | Approval)
 
     def at(self, place: int) -> datetime:
