@@ -224,7 +224,14 @@ class FakeInstance:
         )
         return (first, gone)
 
-    def list(self, state: str | None = None, after: int = 0, limit: int = 100) -> tuple[OperationLine, ...]:
+    def list(
+        self,
+        state: str | None = None,
+        after: int = 0,
+        limit: int = 100,
+        where: Mapping[str, str] | None = None,
+        since: datetime | None = None,
+    ) -> tuple[OperationLine, ...]:
         found = [
             OperationLine(
                 operation_id=v.operation_id,

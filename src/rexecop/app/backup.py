@@ -50,7 +50,7 @@ LEFT_OUT_MAX: Final = 100  # Names of files left out that are listed.
 LEDGER: Final = "ledger.sqlite"
 CHECKPOINT: Final = "checkpoint.txt"
 FOLDERS: Final = ("policy/", "shadow/", "keys/")
-CONFIGURATION: Final = (".gitignore", "authzen.yaml", "hello.environment.yaml", "secrets.yaml")
+CONFIGURATION: Final = (".gitignore", "authzen.yaml", "hello.environment.yaml", "notify.yaml", "secrets.yaml")
 NEWER: Final = "whether the log had gone on, or was rewound, when it was copied: no backup can say that"
 UNKNOWN_KEY: Final = "whether the key that signed is the instance's: none is trusted here, so ask its owner"
 NO_KEY: Final = (
@@ -159,7 +159,8 @@ def _gather(root: Root, folder: Path, *, with_keys: bool) -> tuple[str, ...]:
     left_out: list[str] = []
     for path in sorted(root.path.rglob("*")):
         name = path.relative_to(root.path).as_posix()
-        if path.is_dir() or name.startswith(root.ledger.name) or path == root.place:
+        # Slots say who is at work now, and are made again.
+        if path.is_dir() or name.startswith((root.ledger.name, "quota/")) or path == root.place:
             continue
         secret = "secret" in name.lower() and name not in CONFIGURATION
         secret |= name.startswith("keys/") and path.suffix != ".pub"

@@ -39,6 +39,7 @@ from rexecop.app.sinks import UNSEEN, Sinks, sinks_file
 from rexecop.app.stamps import Stamps
 from rexecop.app.standing import StandingApprovals
 from rexecop.app.telling import Telling
+from rexecop.app.tracing import telling
 from rexecop.app.views import InitView
 from rexecop.app.witness import Witnesses
 from rexecop.engines.driver import Driver
@@ -310,6 +311,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     authority = RootAuthority(root, store, instance, contents, notices.tells)
     witnesses = Witnesses(store, authority.enrolments)
     sinks = Sinks(root, store, witnesses, authority.enrolments, environ)
+    port = telling(store, settings.log)
     heads, cutter = HeadsKeeper(store, SystemClock(), instance), Cutter(store, instance, key.signer)
 
     def who() -> Identity:
@@ -318,7 +320,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
 
     observing = Observing(world=lambda: world, identity=who)
     world = World(
-        store=store,
+        store=port,
         lanes=lanes,
         authority=authority,
         contents=contents,

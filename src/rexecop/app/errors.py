@@ -37,6 +37,7 @@ RexecopError
     ├── SessionUnknown     no terminal with a person at it
     ├── TriggerRefused     what came is no request for a plan
     ├── DeadLetterUnknown  no one dead letter has that name
+    ├── ReplayImpossible   an operation whose inputs or outputs are not all kept is not driven again
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -290,3 +291,9 @@ class ExtraMissing(AppError):
     """The verb needs an optional extra that is not installed."""
 
     code = "extra-missing"
+
+
+class ReplayImpossible(AppError):
+    """Something that the operation was driven by is erased, missing or damaged, so it cannot be again."""
+
+    code = "replay-impossible"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
@@ -67,6 +67,9 @@ from rexecop.proof.vocabulary import Role, State, Verdict
 from rexecop.store.ledger import LedgerStore
 
 LOOK_SECONDS: Final = 0.25  # How often who waits for a turn looks whether it came.
+
+if TYPE_CHECKING:
+    from rexecop.app.comparing import DiffView
 
 
 class Closing(Protocol):
@@ -155,13 +158,13 @@ class Instance(Reading):
             pinned = self._parts.observing.newest(planner.prepare(found[0]).draft, found[1])
         # What policy blocks anyway is no reason to touch the target, not even with a read.
         elif found is not None and planner.foresee(asked, identity)[0].terms.verdict is not Verdict.BLOCKED:
-            pinned = pinned_facts((await self._observe(found[0])).op)
+            pinned = pinned_facts((await self.observe(found[0])).op)
         session = await planner.plan(asked, identity, pinned)
         await self._parts.standing.use(session)
         await self._parts.telling.planned(session.op)
         return self._view(session)
 
-    async def _observe(self, look: PlanInput) -> Session:
+    async def observe(self, look: PlanInput) -> Session:
         """Run the read that a change rests on, as an operation of its own."""
         session = await self._parts.planner.plan(look, self.identity())
         # It waits for nobody's turn. A change that runs there keeps it out, and later is too late.
@@ -419,6 +422,28 @@ class Instance(Reading):
         named = [one for one in parts.authority.enrolments() if one.person == label and one.revoked is None]
         asking = replace(asked, sponsor=parts.authority.policy().entities.agents.get(label))
         return explain_before(asking, parts.planner, supposed(label, named))
+
+    async def diff(
+        self, operation: str, profile: str | None, env: str | None, *, observe: bool = False
+    ) -> DiffView:
+        """Say what changed since an operation was planned from the files at `profile` and `env`."""
+        from rexecop.app.comparing import compare
+
+        name = self.resolve(operation)
+        intent = self.operation(name).the_intent
+        asked = (
+            None
+            if env is None
+            else PlanInput(
+                profile=profile or intent.profile.name,
+                env=env,
+                intent=intent.intent,
+                target=intent.target,
+                mode=intent.mode.value,
+                parameters=intent.parameters,
+            )
+        )
+        return await compare(self, name, asked, observe=observe)
 
     def validate(self, operation: str) -> ValidationView:
         """Evaluate all rules again with the pinned profile; nothing is written."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from rexecop.app.clock import SystemClock
 from rexecop.app.describe import operation_view, record_view
@@ -34,10 +36,16 @@ from rexecop.proof.records.outcome import BlobRef, Outcome
 from rexecop.store.reading import Reading as LedgerReading
 
 if TYPE_CHECKING:
+    from rexecop.app.metrics import Sample
+    from rexecop.app.needing import NeedView
+    from rexecop.app.replay.drive import ReplayView
     from rexecop.app.reviewing import ReviewView
+    from rexecop.app.watching import ProgressView
     from rexecop.proof.verify.trusted import TrustedKeys
 
 R = TypeVar("R", bound=Record)
+
+PAGE: Final = 1000  # Rows of the index read at one time while most are left out.
 
 
 @contextmanager
@@ -157,12 +165,55 @@ class Reading:
 
         return Looking(self._log).record(self.resolve(operation), which)
 
+    def needs(self) -> tuple[NeedView, ...]:
+        """Return what needs a person now, what presses most first."""
+        from rexecop.app.needing import needs
+
+        return tuple(needs(self._log, self.alive, self._clock.now()))
+
+    def progress(self, view: OperationView) -> tuple[ProgressView, ...]:
+        """Return how far an operation got by now, as a whole and by target."""
+        from rexecop.app.watching import progress
+
+        records = self._store.journal(view.operation_id).records
+        began = next((one.record.at for one in records if isinstance(one.record, Attempt)), None)
+        return progress(view, began, self._clock.now())
+
+    def metrics(self) -> tuple[Sample, ...]:
+        """Return the figures of the ledger now."""
+        from rexecop.app.metrics import samples
+
+        return samples(self._log, self._clock.now())
+
     def list(
-        self, *, state: str | None = None, after: int = 0, limit: int = 100
+        self,
+        *,
+        state: str | None = None,
+        after: int = 0,
+        limit: int = 100,
+        where: Mapping[str, str] | None = None,
+        since: datetime | None = None,
     ) -> tuple[OperationLine, ...]:
-        """Return operations, newest first."""
-        rows = self._store.rows(state=state, after=after, limit=limit)
-        return tuple(operation_line(number, row) for number, row in rows)
+        """Return at most `limit` operations below number `after`, newest first.
+
+        `where` narrows them down by what they have under these names of a row; `intent` takes
+        `profile/intent` too. `since` leaves out what was planned before.
+        """
+        rows = self._rows(state, after, limit, where or {}, since)
+        return tuple(operation_line(number, row) for number, row in islice(rows, limit))
+
+    def _rows(
+        self, state: str | None, after: int, limit: int, where: Mapping[str, str], since: datetime | None
+    ) -> Iterator[tuple[int, Row]]:
+        size = PAGE if where else limit
+        while rows := self._store.rows(state=state, after=after, limit=size):
+            for number, row in rows:
+                if since is not None and row.created < since:
+                    return  # Numbers are given in the order of planning.
+                named = {"intent": f"{row.profile}/{row.intent}"}
+                if all(value in (getattr(row, name), named.get(name)) for name, value in where.items()):
+                    yield number, row
+            after = rows[-1][0]
 
     def reviews(self) -> tuple[ReviewView, ...]:
         """Return every review that is due, of the newest operation first."""
@@ -187,6 +238,17 @@ class Reading:
         earlier = [open_checkpoint(held, trust or NO_KEYS)[0]] if held is not None else []
         report = self._store.verify_log(held=earlier, log_keys=instance_keys(trust) if trust else None)
         return log_view(report, held, None, good=CONSISTENT, signed=trust is not None)
+
+    async def replay(self, operation: str, margin_ms: int) -> ReplayView:
+        """Drive an operation again in memory by what was recorded of it, and compare every record.
+
+        Raises:
+            ReplayImpossible: something it was driven by is not kept.
+        """
+        from rexecop.app.replay.drive import replay
+
+        margin = timedelta(milliseconds=margin_ms)
+        return await replay(self._store, self.resolve(operation), self._log.instance_id, margin)
 
     def preview(self, operation: str) -> str:
         """Return the plan as its approvers see and sign it."""

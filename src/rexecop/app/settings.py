@@ -93,6 +93,7 @@ class Settings:
     reconcile_margin_ms: int
     capacity: int = CAPACITY
     kernel_guard_key: str | None = field(default=None, repr=False)
+    log: str | None = None
 
 
 SETTINGS: Final = (
@@ -240,6 +241,15 @@ SETTINGS: Final = (
         meaning="the secret, of 32 bytes or more, that evidence folders are guarded and checked with; "
         "never shown",
     ),
+    Setting(
+        name="log",
+        flag=None,
+        env="REXECOP_LOG",
+        kind=Kind.TEXT,
+        project=False,
+        default=None,
+        meaning="where each record of an operation is told of, as a line of JSON: `stderr`, or a file",
+    ),
 )
 SECRET: Final = frozenset({"storage", "kernel_guard_key"})  # A URL may hold a password; errors are kept.
 
@@ -280,6 +290,7 @@ def load_settings(flags: Mapping[str, Value], environ: Mapping[str, str], cwd: P
         reconcile_margin_ms=int(found["reconcile_margin_ms"]),
         capacity=int(found["capacity"]),
         kernel_guard_key=_text(found.get("kernel_guard_key")),
+        log=_text(found.get("log")),
     )
 
 

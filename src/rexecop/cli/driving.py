@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
@@ -19,7 +19,8 @@ from rexecop.cli.session import Session
 if TYPE_CHECKING:
     from rexecop.app.instance import Instance
     from rexecop.app.planner import PlanInput
-    from rexecop.app.views import OperationView, OutputView, RecordView
+    from rexecop.app.reading import Reading
+    from rexecop.app.views import OperationView, OutputView
 
 GLANCE_SECONDS: Final = 0.5  # What is over sooner needs no sign that it runs.
 LOOK_SECONDS: Final = 0.2  # How often `--watch` looks for new records: faster than people read.
@@ -109,15 +110,11 @@ async def _print_records(
     session: Session, instance: Instance, operation: str, running: asyncio.Future[OperationView]
 ) -> None:
     """Print every record that is not printed yet, until nothing runs and none is left."""
-    seen = len(instance.history(operation))
-    done = False
+    show, done = printing(session, instance, operation, sys.stderr, len(instance.history(operation))), False
     while not done:
         await asyncio.wait({running}, timeout=LOOK_SECONDS)
         done = running.done()
-        records = instance.history(operation)
-        for record in records[seen:]:
-            _print(session, record)
-        seen = len(records)
+        show()
 
 
 async def _show_progress(
@@ -140,12 +137,24 @@ async def _show_progress(
             await asyncio.wait({running}, timeout=LOOK_SECONDS)
 
 
-def _print(session: Session, record: RecordView) -> None:
-    """One line per record; with `--json` one object per line, on stdout, before the answer."""
-    if session.settings.output == "json":
-        emit(as_json(record, indent=None))
-    else:
-        session.show(f"{moment(record.at)}  {record.kind:<14}{safe(record.summary)}")
+def printing(
+    session: Session, reading: Reading, operation: str, stream: TextIO, seen: int
+) -> Callable[[], bool]:
+    """Return what prints the records behind the first `seen` that it did not print, and says if one reads.
+
+    One line per record, on `stream`; with `--json` one object per line, on stdout, before the answer.
+    """
+    as_objects = session.settings.output == "json"
+
+    def show() -> bool:
+        nonlocal seen
+        new = reading.history(operation)[seen:]
+        seen += len(new)
+        words = (f"{moment(one.at)}  {one.kind:<14}{safe(one.summary)}\n" for one in new)
+        texts = (as_json(one, indent=None) for one in new) if as_objects else words
+        return emit("".join(texts), sys.stdout if as_objects else stream)
+
+    return show
 
 
 def report(session: Session, view: OperationView) -> None:
@@ -157,6 +166,4 @@ def put_out(outputs: Sequence[OutputView]) -> None:
     """Write each stream to where it came from, as the command itself would have."""
     for output in outputs:
         if output.text:
-            stream = sys.stderr if output.stream == "stderr" else sys.stdout
-            stream.write(output.text)
-            stream.flush()
+            emit(output.text, sys.stderr if output.stream == "stderr" else sys.stdout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -23,6 +24,13 @@ PARAMETER_BYTES_MAX: Final = 64 * 1024  # A quarter of what a record may hold.
 # An id or its start, a short number, or the last one. Anything else never reaches the store.
 _OPERATION: Final = re.compile(r"@|[1-9][0-9]{0,8}|(?:op_)?[0-9A-Za-z][0-9A-Za-z-]{2,63}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+_AGO: Final = re.compile(r"([1-9][0-9]{0,4})([smhd])")
+_UNITS: Final = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
 _GIVEN: Final = "rexecop.operation"
 
 
@@ -173,6 +181,25 @@ def log_bound(value: str | None) -> int | bytes | None:
     if value is None or (value.isascii() and value.isdigit() and len(value) <= 16):
         return None if value is None else int(value)
     return read_file(Path(value), bytes_max=NOTE_BYTES_MAX)
+
+
+def since(text: str) -> datetime:
+    """Return the moment that `text` names: so long ago (`30m`, `2h`, `3d`), a date, or a time with its zone.
+
+    Raises:
+        Usage: it is none.
+    """
+    if found := _AGO.fullmatch(text):
+        from rexecop.app.clock import SystemClock
+
+        return SystemClock().now() - int(found[1]) * _UNITS[found[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or (moment.tzinfo is None and len(text) > len("2026-01-31")):
+        raise Usage(f"`{text[:40]}` is no time; `--since` takes `2h`, `3d`, a date, or a time with its zone")
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def path(value: str | None) -> Path | None:

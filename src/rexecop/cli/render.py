@@ -86,14 +86,22 @@ def safe(text: str) -> str:
     return escape(text)
 
 
-def emit(text: str, stream: TextIO | None = None) -> None:
-    """Write `text`. A reader that went away is no error: the command still ends with its own exit code."""
-    target = stream or sys.stdout
+def emit(text: str, stream: TextIO | None = None) -> bool:
+    """Write `text`, and return whether anybody can still read it.
+
+    A reader that went away, a full disk, a stream that was closed beforehand: none is an error of what
+    is done meanwhile, and the command still ends with its own exit code.
+    """
+    target: TextIO | None = stream or sys.stdout
+    if target is None:  # It was closed before the program started.
+        return False
     try:
         target.write(text)
         target.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
+        return False
+    return True
 
 
 def error_text(error: RexecopError, *, as_object: bool) -> str:

@@ -166,7 +166,7 @@ class Session:
             return max(40, int(columns))
         try:
             return max(40, os.get_terminal_size(sys.stdout.fileno()).columns)
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # No terminal; closed; never open.
             return None
 
     def forget_settings(self) -> None:

@@ -53,10 +53,13 @@ ENTRIES: Final = (
     _entry("start", "run", "run an operation that may run", "rexecop start @ --timeout 60"),
     _entry("status", "run", "where an operation stands", "rexecop status @"),
     _entry("list", "run", "operations, newest first", "rexecop list --state waiting_for_approval"),
+    _entry("ops", "run", "what needs a person now", "rexecop ops"),
+    _entry("watch", "run", "an operation while it runs", "rexecop watch @"),
     _entry("history", "run", "the records of an operation, in order", "rexecop history @"),
     _entry("logs", "run", "what the calls of an operation put out", "rexecop logs @"),
     _entry("validate", "run", "judge the result again; changes nothing", "rexecop validate @"),
     _entry("rollback", "run", "undo what an operation changed", "rexecop rollback @ --reason 'wrong host'"),
+    _entry("diff", "approve", "what changed since the plan", "rexecop diff @"),
     _entry("why", "approve", "why an operation is as it is, or would be", "rexecop why @"),
     _entry("show", "approve", "the plan, exactly as an approver sees it", "rexecop show @"),
     _entry(
@@ -121,6 +124,7 @@ ENTRIES: Final = (
         "rexecop reconcile @ --outcome happened --reason 'saw it on the console'",
     ),
     _entry("notify", MORE, "who is told how, and what was not taken", "rexecop notify list"),
+    _entry("replay", MORE, "drive a recorded operation again, touching nothing", "rexecop replay @"),
     _entry("review", MORE, "what a person must look at afterwards", "rexecop review list"),
     _entry("profile", MORE, "look at profiles and check them", "rexecop profile list"),
     _entry("env", MORE, "check environments", "rexecop env lint environment.yaml"),
@@ -142,6 +146,7 @@ ENTRIES: Final = (
         "run programs here for an instance, by its permits",
         "rexecop node --connect https://ops.example --key node.key --instance instance.pub --state node",
     ),
+    _entry("metrics", MORE, "figures of the root, for Prometheus", "rexecop metrics"),
     _entry("version", MORE, "the version", "rexecop version"),
     _entry("help", MORE, "help on a command, or `help all`", "rexecop help all"),
     _entry("completion", MORE, "a completion script for your shell", "rexecop completion bash"),
@@ -150,4 +155,4 @@ ENTRIES: Final = (
 BY_NAME: Final = {entry.name: entry for entry in ENTRIES}
 
 # Names that people bring from the tools this one unites.
-ALIASES: Final = {"explain": "why", "explain-error": "why", "ops": "list"}
+ALIASES: Final = {"explain": "why", "explain-error": "why"}

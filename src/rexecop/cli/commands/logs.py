@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from rexecop.cli.errors import Usage
 from rexecop.cli.operands import takes_operation
+from rexecop.cli.outputs import follow_outputs, output_rows
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.render import Page, emit
 from rexecop.cli.session import Session
 
 if TYPE_CHECKING:
     from rexecop.app.views import OutputView
-
-SHOWN_LENGTH_MAX: Final = 64 * 1024  # Of one stream in a table: more is for `--raw`, a pipe or `--json`.
 
 
 @click.command(cls=VerbCommand, name="logs")
@@ -24,8 +23,11 @@ SHOWN_LENGTH_MAX: Final = 64 * 1024  # Of one stream in a table: more is for `--
 @click.option("--stderr", is_flag=True, help="Only what went to standard error.")
 @click.option("--raw", is_flag=True, help="Only the text, whole and unescaped: it may steer a terminal.")
 @click.option("--cast", is_flag=True, help="A recorded session as an asciicast, to be played.")
+@click.option("--follow", "-f", is_flag=True, help="Print what comes until the operation is over.")
 @click.pass_obj
-def command(session: Session, operation: str, step: str | None, stderr: bool, raw: bool, cast: bool) -> None:
+def command(
+    session: Session, operation: str, step: str | None, stderr: bool, raw: bool, cast: bool, follow: bool
+) -> None:
     """Print the output that was kept, redacted as it is stored, one part per call and stream.
 
     Without `--raw` every control character is escaped.
@@ -43,8 +45,15 @@ def command(session: Session, operation: str, step: str | None, stderr: bool, ra
                 f"operation `{view.number}` has no step `{step}`",
                 next_steps=(f"rexecop status {view.number}",),
             )
-        found = reading.outputs(view.operation_id, step)
-    outputs = [output for output in found if output.stream == "stderr" or not stderr]
+
+        def chosen() -> list[OutputView]:
+            found = reading.outputs(view.operation_id, step)
+            return [output for output in found if output.stream == "stderr" or not stderr]
+
+        if follow:
+            follow_outputs(session, reading, view.operation_id, chosen, raw=raw)
+            return
+        outputs = chosen()
     if raw and session.settings.output == "table":
         emit("".join(output.text or "" for output in outputs))
         return
@@ -52,27 +61,9 @@ def command(session: Session, operation: str, step: str | None, stderr: bool, ra
     def draw(page: Page) -> None:
         page.title(f"#{view.number}  {view.operation_id}", view.state)
         for output in outputs:
-            _draw(page, output)
+            output_rows(page, output)
         if not outputs:
             page.line("no output was kept")
 
     answer = {"operation_id": view.operation_id, "state": view.state, "outputs": outputs}
     session.answer(answer, draw, quiet="\n".join(output.text or "" for output in outputs))
-
-
-def _draw(page: Page, output: OutputView) -> None:
-    ref = output.ref
-    said = (
-        f"{ref.kept_bytes} of {ref.raw_bytes} bytes, truncated"
-        if ref.truncated
-        else f"{ref.kept_bytes} bytes"
-    )
-    said += f", {ref.redactions} redacted" if ref.redactions else ""
-    said += ", erased" if output.text is None else ""
-    page.line()
-    page.line(f"{output.phase} {output.step} on {output.target}, {output.stream}: {said}")
-    text = (output.text or "").expandtabs()
-    if text:
-        page.block("\n".join(f"    {line}" for line in text[:SHOWN_LENGTH_MAX].rstrip("\n").split("\n")))
-    if len(text) > SHOWN_LENGTH_MAX:
-        page.line(f"… {len(text) - SHOWN_LENGTH_MAX} more characters; `--raw` prints them")

@@ -1,0 +1,351 @@
+"""What was recorded of one operation, as the world that drives it once more: time, lanes and authority."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from rexecop.app.contents import PinnedContents
+from rexecop.app.errors import ReplayImpossible
+from rexecop.engines.caller import LEAVE_REFUSED, Caller
+from rexecop.engines.session import Session
+from rexecop.engines.streaming import Streaming
+from rexecop.governance.admission import Policy
+from rexecop.governance.pack import Pack
+from rexecop.lanes.failures import Failure
+from rexecop.lanes.port import Capabilities, Clearance, Lane, LaneEvent, LaneResult
+from rexecop.lanes.simulated import SimulatedLane
+from rexecop.lanes.targets import Attestation, Seen, Unattested
+from rexecop.operations.next import Make
+from rexecop.operations.ports import Ledger
+from rexecop.proof.call import Call, Limits, ScriptedRequest
+from rexecop.proof.canonical import Digest, parse_json
+from rexecop.proof.chain import Sealed
+from rexecop.proof.halts import standing
+from rexecop.proof.permit import Permit
+from rexecop.proof.principal import ENGINE
+from rexecop.proof.records.approval import Approval
+from rexecop.proof.records.attempt import Attempt
+from rexecop.proof.records.base import Record
+from rexecop.proof.records.command import Command
+from rexecop.proof.records.decision import Decision, Opinion, PolicyRequest
+from rexecop.proof.records.instance import Halt, Note
+from rexecop.proof.records.intent import Intent
+from rexecop.proof.records.outcome import Outcome
+from rexecop.proof.records.plan import Plan
+from rexecop.proof.records.reconciliation import Reconciliation
+from rexecop.proof.records.stretch import Stretch
+from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.times import parse_time
+from rexecop.proof.trust import Enrolment, enrolments
+from rexecop.proof.vocabulary import Ended, Gate, Grade, Isolation
+
+INPUT_BYTES_MAX: Final = 16 * 1024 * 1024  # A pinned pack is far smaller; the ledger checked its digest.
+TURNS_MAX: Final = 10_000  # Turns of the loop a call waits for those recorded before it, then goes on.
+
+
+class Lost(BaseException):
+    """The runner is gone at this point of the record; nothing it would still do happens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A recorded attempt, and the outcome at `place`, where somebody was there to see it."""
+
+    attempt: Attempt
+    outcome: Outcome | None
+    place: int
+
+
+class Tape:
+    """The records of one operation, without what was written down while a call ran."""
+
+    def __init__(self, ledger: Ledger, operation: str, records: Sequence[Sealed], instance: str) -> None:
+        self.ledger = ledger
+        self.operation = operation
+        self.records = tuple(one for one in records if not isinstance(one.record, Stretch))
+        self.own = ledger.journal(instance).records
+        ends = {one.record.attempt: one.record for one in self.records if isinstance(one.record, Outcome)}
+        self._places = {one.record.n: place for place, one in enumerate(self.records)}
+        self._attempts: dict[tuple[str, str, str, int], Recorded] = {}
+        for one in self.records:
+            if isinstance(attempt := one.record, Attempt):
+                end, permit = ends.get(one.digest), attempt.permit
+                place = len(self.records) if end is None else self._places[end.n]
+                key = (str(attempt.phase), attempt.target, permit.step, permit.attempt)
+                self._attempts[key] = Recorded(attempt=attempt, outcome=end, place=place)
+
+    def recorded(self, make: Make) -> Recorded | None:
+        """Return what was recorded of this call; None: it was not made."""
+        return self._attempts.get((str(make.phase), make.step.target, make.step.id, make.number))
+
+    def is_given(self, place: int) -> bool:
+        """Return whether record `place` came from outside the engine: it is taken as it was recorded."""
+        record = self.records[place].record
+        if isinstance(record, Decision):
+            return record.request.gate is Gate.PLAN  # The planner's; the driver asks at the other gates.
+        said = isinstance(record, Command | Reconciliation) and record.by != ENGINE
+        return said or isinstance(record, Intent | Plan | Approval | Note)
+
+    def at(self, place: int) -> datetime:
+        """Return when record `place` was written; after the last, when that was."""
+        return self.records[min(place, len(self.records) - 1)].record.at
+
+    def turn_of(self, place: int) -> int:
+        """Return how many records there have to be before what the engine wrote at `place` may come."""
+        while place and self.is_given(place - 1):
+            place -= 1
+        return place
+
+    def packs_from(self, place: int) -> tuple[Digest, ...]:
+        """Return the packs in force at `place`: those that the next record naming any names."""
+        for one in (*self.records[place:], *reversed(self.records[:place])):
+            record = one.record
+            if isinstance(record, Decision):
+                return tuple(pack.digest for pack in record.packs)
+            if isinstance(record, Ticket | Attempt) and record.packs:
+                return record.packs
+        return ()
+
+
+class TapeClock:
+    """The recorded time: that of the record which is next in the session it follows."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self.place = 0
+        self.session: Session | None = None
+        self.calling = 0
+
+    @property
+    def next(self) -> int:
+        """The place of the record that comes next."""
+        return self.place if self.session is None else max(self.place, self.session.op.count)
+
+    @property
+    def record(self) -> Record:
+        """The record that comes next; after the last, the last."""
+        return self.tape.records[min(self.next, len(self.tape.records) - 1)].record
+
+    def now(self) -> datetime:
+        """Return the time of the next record; while a call is made, that of its attempt."""
+        return self.tape.at(self.next - 1 if self.calling else self.next)
+
+    def boot_ms(self) -> int:
+        """Return milliseconds of the recorded time: no clock was stepped since."""
+        return int(self.now().timestamp() * 1000)
+
+
+@dataclass(slots=True, kw_only=True)
+class TapeAuthority:
+    """The authority of the time: pinned packs, and the instance's own records written by then."""
+
+    tape: Tape
+    clock: TapeClock
+    contents: PinnedContents
+    instance: str
+    _parsed: dict[tuple[Digest, ...], Policy] = field(default_factory=dict)
+
+    def policy(self, profile: Digest | None = None) -> Policy:
+        """Return the packs that were in force.
+
+        Raises:
+            InputMissing: one of them is not stored.
+        """
+        names = self.tape.packs_from(self.clock.next)
+        if names not in self._parsed:
+            files = self.contents.proposed_files(profile) if profile is not None else {}
+            proposed = [Pack.parse(files)] if files else []
+            theirs = {pack.ref.digest for pack in proposed}
+            operator = [self._pack(name) for name in names if name not in theirs]
+            self._parsed[names] = Policy(operator, [p for p in proposed if p.ref.digest in names])
+        return self._parsed[names]
+
+    def _pack(self, digest: Digest) -> Pack:
+        found = parse_json(self.tape.ledger.pinned(digest), bytes_max=INPUT_BYTES_MAX)
+        files = found.get("files") if isinstance(found, Mapping) else None
+        if not isinstance(files, Mapping):
+            raise ReplayImpossible(f"pinned input `{digest}` is no policy pack", digest=digest)
+        pack = Pack.parse({str(path): str(text).encode() for path, text in files.items()})
+        if pack.ref.digest != digest:
+            raise ReplayImpossible(f"policy pack `{digest}` reads as `{pack.ref.digest}`", digest=digest)
+        return pack
+
+    def enrolments(self) -> tuple[Enrolment, ...]:
+        """Return the keys that were trusted."""
+        return enrolments(self.trust_records())
+
+    def halts(self) -> tuple[Halt, ...]:
+        """Return the halts that stood."""
+        return standing(self.trust_records())
+
+    def trust_records(self) -> tuple[Sealed, ...]:
+        """Return the instance's own records as they were."""
+        now = self.clock.now()
+        return tuple(one for one in self.tape.own if one.record.at <= now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapeOpinions:
+    """What the decision point outside said then."""
+
+    clock: TapeClock
+
+    async def of(self, request: PolicyRequest) -> Opinion | None:
+        """Return what it said to what is decided next."""
+        record = self.clock.record
+        return record.opinion if isinstance(record, Decision) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TapeCaller(Caller):
+    """Makes calls as the driver's own does, with the recorded time and attestations, and never waits."""
+
+    def __post_init__(self) -> None:
+        self.clock.session = self.session
+
+    @property
+    def clock(self) -> TapeClock:
+        """The clock of the world it works in."""
+        clock = self.session.clock
+        assert isinstance(clock, TapeClock)
+        return clock
+
+    async def wait(self, milliseconds: int) -> bool:
+        """Let no time pass: the next attempt has its own."""
+        return await self.session.flush_or_reload()
+
+    async def _look(self, make: Make) -> Seen:
+        found = self.clock.tape.recorded(make)
+        outcome = found.outcome if found is not None and make.step.attest else None
+        if outcome is None:
+            return None
+        held = (outcome.measured.facts if outcome.measured and outcome.measured.facts else {}).get(
+            "attestation"
+        )
+        if isinstance(held, Mapping) and isinstance(measured := held.get("measured"), Mapping):
+            at, expires = parse_time(str(held["at"])), parse_time(str(held["expires"]))
+            class_ = str(held["class"])
+            return Attestation(
+                target=make.call.target, class_=class_, measured=measured, at=at, expires=expires
+            )
+        _, cut, why = (outcome.message or "").partition("was not attested: ")
+        failure = outcome.error_class if cut else None
+        return None if failure is None else Unattested(failure=Failure(failure), message=why)
+
+    async def _dispatch(
+        self, make: Make, attempt: Digest, permit: Permit, seen: Seen, streaming: Streaming | None
+    ) -> LaneResult:
+        found = self.clock.tape.recorded(make)
+        if found is None or found.outcome is None or found.outcome.measured is None:
+            raise Lost
+        self.clock.calling += 1
+        token = _IN_HAND.set((self.session, make, found))
+        try:
+            return await super()._dispatch(make, attempt, permit, seen, streaming)
+        finally:
+            _IN_HAND.reset(token)
+            self.clock.calling -= 1
+
+
+_IN_HAND: Final[ContextVar[tuple[Session, Make, Recorded]]] = ContextVar("in hand")
+
+
+class TapeLanes(Mapping[str, Lane]):
+    """For every route the lane that the recorded attempt in hand, or next, names."""
+
+    def __init__(self, clock: TapeClock) -> None:
+        self._clock = clock
+
+    def __getitem__(self, route: str) -> Lane:
+        held = _IN_HAND.get(None)
+        attempt = self._clock.record if held is None else held[2].attempt
+        if not isinstance(attempt, Attempt) or attempt.lane == "none":
+            raise KeyError(route)
+        able = Capabilities(
+            requests=frozenset({route}),
+            simulated=attempt.lane == SimulatedLane.name,
+            isolation=frozenset(Isolation),
+            grades=frozenset(Grade),
+            placement=attempt.placement,
+        )
+        return TapeLane(name=attempt.lane, capabilities=able, tape=self._clock.tape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapeLane:
+    """A lane that touches nothing: it answers the call in hand with what was recorded of it."""
+
+    name: str
+    capabilities: Capabilities
+    tape: Tape
+
+    async def open(
+        self, call: Call, limits: Limits, isolation: Isolation, attempt: int, clearance: Clearance
+    ) -> AsyncIterator[LaneEvent]:
+        """Answer as the recorded lane did, in the recorded order."""
+        clearance()
+        session, make, found = _IN_HAND.get()
+        turn, turns = self.tape.turn_of(found.place), 0
+        while session.op.count < turn and turns < TURNS_MAX:
+            await asyncio.sleep(0)
+            turns += 1
+        yield self._answer(make, found.outcome, attempt)
+
+    def _answer(self, make: Make, outcome: Outcome | None, attempt: int) -> LaneResult:
+        """Return what the lane had observed, before the engine held it to a postcondition."""
+        assert outcome is not None and outcome.measured is not None
+        kept = {name: self.tape.ledger.blob(ref.commitment) for name, ref in (outcome.blobs or {}).items()}
+        out, err = kept.get("stdout"), kept.get("stderr")
+        held = make.step.postcondition is not None and (outcome.message or "").startswith("postcondition: ")
+        data, request = outcome.facts, make.call.request
+        if isinstance(request, ScriptedRequest):
+            data = request.replies[min(max(attempt, 1), len(request.replies)) - 1].data
+        return LaneResult(
+            ended=Ended.OK if held else outcome.ended,
+            duration_ms=outcome.duration_ms,
+            measured=outcome.measured,
+            failure=None if held or outcome.error_class is None else Failure(outcome.error_class),
+            message=None if held else outcome.message,
+            status=outcome.status,
+            signal=outcome.signal,
+            stdout=out.data if out else b"",
+            stderr=err.data if err else b"",
+            stdout_bytes=out.ref.raw_bytes if out else 0,
+            stderr_bytes=err.ref.raw_bytes if err else 0,
+            redactions=next((blob.ref.redactions for blob in kept.values() if blob), 0),
+            data=data,
+            keys={name: blob.key for name, blob in kept.items() if blob},
+        )
+
+
+def require_outputs(tape: Tape) -> None:
+    """Return only if everything that was put out is still kept, and no lane asked for anything.
+
+    Raises:
+        ReplayImpossible: some of it was erased, or what a lane asked for is not recorded.
+    """
+    asked = next((one.record for one in tape.records if _was_asked_for(one.record)), None)
+    if asked is not None:
+        raise ReplayImpossible("a lane asked for a call in the course of another", n=asked.n)
+    for outcome in (one.record for one in tape.records if isinstance(one.record, Outcome)):
+        for stream, ref in (outcome.blobs or {}).items():
+            if tape.ledger.blob(ref.commitment) is None:
+                words = f"output {stream} of step `{outcome.step}` was erased or is not kept"
+                raise ReplayImpossible(words, n=outcome.n, digest=ref.commitment)
+
+
+def _was_asked_for(record: Record) -> bool:
+    """Return whether `record` is of a call that a lane asked for: only the call itself knew when."""
+    refused = isinstance(record, Note) and record.topic == LEAVE_REFUSED
+    return refused or (isinstance(record, Attempt) and record.within is not None)
