@@ -19,7 +19,7 @@ from rexecop.proof.records.command import Verb
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.ticket import Ticket
-from rexecop.proof.vocabulary import Gate, Mode, Phase, State
+from rexecop.proof.vocabulary import Effect, Gate, Mode, Phase, State
 from tests.engines.support import approve, ended, housed, live, of_kind, op_of
 from tests.sim.plans import change, planned, read
 from tests.sim.world import ALICE, NEEDS_ONE, NEEDS_TWO, NO_CHANGES, STARTER, Crash, House, pack
@@ -29,6 +29,7 @@ OF_CALLS = pack(
     '@id("call") @absent("permits") @approvals("1 of approvers")\n'
     'permit (principal, action, resource) when { context.gate == "call" };\n'
 )
+HANG_SECONDS = 60
 Story = Callable[[House], Awaitable[None]]
 
 
@@ -83,6 +84,39 @@ def test_what_is_left_waits_for_people_and_then_goes_on_under_a_ticket_of_its_ow
         under = [s.record.permit.ticket for s in of_kind(house, operation, Attempt)]  # type: ignore[attr-defined]
         tickets = [sealed.digest for sealed in of_kind(house, operation, Ticket)]
         assert under == [tickets[0], tickets[1], tickets[1]]
+
+    lived(tmp_path, story)
+
+
+def test_what_runs_beside_ends_before_people_are_asked_about_what_is_left(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        asked = asyncio.Event()
+
+        async def until_asked() -> None:
+            if "slow" in house.lane.beside:
+                house.authority.packs = (NEEDS_ONE,)
+                await asked.wait()
+
+        def of_slow(step: str, phase: Phase, effect: Effect) -> str:
+            if step == "look":  # What stands beside it was asked about by then.
+                asyncio.get_running_loop().call_later(0.05, asked.set)
+            return "ok"
+
+        house.lane.during, house.lane.fate = until_asked, of_slow
+        operation = await planned(
+            house, change("slow"), read("look"), change("next", needs=("look",)), parallel=2
+        )
+        await asyncio.wait_for(house.lifecycle.start(operation), HANG_SECONDS)
+        house.lane.during = None
+
+        op = op_of(house, operation)
+        assert op.state is State.WAITING_FOR_APPROVAL and not op.in_flight
+        assert effects(house) == [("slow", Phase.DO)]
+        assert left_text(op).endswith("what is left: `next`")
+        await approve(house, operation, "bob")
+        await house.lifecycle.start(operation)
+        assert ended(house, operation).state is State.COMPLETED
+        assert len(of_kind(house, operation, Ticket)) == 2
 
     lived(tmp_path, story)
 
