@@ -113,6 +113,9 @@ def test_what_runs_beside_ends_before_people_are_asked_about_what_is_left(tmp_pa
         assert op.state is State.WAITING_FOR_APPROVAL and not op.in_flight
         assert effects(house) == [("slow", Phase.DO)]
         assert left_text(op).endswith("what is left: `next`")
+        last = of_kind(house, operation, Decision)[-1].record
+        assert isinstance(last, Decision) and last.request.gate is Gate.TICKET
+        assert last.n == op.count - 1  # All outcomes are before it.
         await approve(house, operation, "bob")
         await house.lifecycle.start(operation)
         assert ended(house, operation).state is State.COMPLETED
