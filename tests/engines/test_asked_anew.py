@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rexecop.app.describe import left_text, next_commands
+from rexecop.engines import driver
 from rexecop.governance.pack import Pack
 from rexecop.operations.errors import IllegalMove
 from rexecop.operations.index import waiting_for
@@ -19,7 +20,7 @@ from rexecop.proof.records.command import Verb
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.ticket import Ticket
-from rexecop.proof.vocabulary import Effect, Gate, Mode, Phase, State
+from rexecop.proof.vocabulary import Gate, Mode, Phase, State
 from tests.engines.support import approve, ended, housed, live, of_kind, op_of
 from tests.sim.plans import change, planned, read
 from tests.sim.world import ALICE, NEEDS_ONE, NEEDS_TWO, NO_CHANGES, STARTER, Crash, House, pack
@@ -88,21 +89,24 @@ def test_what_is_left_waits_for_people_and_then_goes_on_under_a_ticket_of_its_ow
     lived(tmp_path, story)
 
 
-def test_what_runs_beside_ends_before_people_are_asked_about_what_is_left(tmp_path: Path) -> None:
+def test_what_runs_beside_ends_before_people_are_asked_about_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story(house: House) -> None:
-        asked = asyncio.Event()
+        stopped = asyncio.Event()
+        stop = driver._Drive._stop
 
-        async def until_asked() -> None:
-            if "slow" in house.lane.beside:
+        async def stopping(*args: object) -> None:
+            await stop(*args)  # type: ignore[arg-type]
+            stopped.set()
+
+        async def until_stopped() -> None:
+            if house.lane.beside == {"slow"}:
                 house.authority.packs = (NEEDS_ONE,)
-                await asked.wait()
+                await stopped.wait()
 
-        def of_slow(step: str, phase: Phase, effect: Effect) -> str:
-            if step == "look":  # What stands beside it was asked about by then.
-                asyncio.get_running_loop().call_later(0.05, asked.set)
-            return "ok"
-
-        house.lane.during, house.lane.fate = until_asked, of_slow
+        monkeypatch.setattr(driver._Drive, "_stop", stopping)
+        house.lane.during = until_stopped
         operation = await planned(
             house, change("slow"), read("look"), change("next", needs=("look",)), parallel=2
         )
