@@ -124,6 +124,7 @@ def drafted(
     by: Principal = ALICE,
     parallel: int = 1,
     rollout: Rollout | None = None,
+    channel: str = "test",
 ) -> Session:
     """Return a session that holds intent, plan and decision for `wanted`, not yet stored."""
     session = Session(house.store, house.clock, house.ids.operation())
@@ -144,7 +145,7 @@ def drafted(
         intent="sim",
         target=targets[0].id,
         mode=mode,
-        origin=Origin(channel="test"),
+        origin=Origin(channel=channel, event=digest_of(b"event") if channel == "trigger" else None),
         parameters={"good": good},
     )
     session.add(

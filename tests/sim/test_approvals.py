@@ -68,6 +68,7 @@ VERBS: Final = st.sampled_from([Verb.CANCEL, Verb.RETRY, Verb.UNDO, Verb.PAUSE, 
 HOLDER: Final = st.sampled_from(sorted(HOLDERS))
 WORD: Final = st.sampled_from(["yes", "yes", "no", "back"])
 PERSON: Final = st.sampled_from(["bob", "carol", "dora", "alice"])
+CHANNEL = st.sampled_from(["cli", "api", "trigger"])
 ANY: Final = st.integers(0, 7)
 TYPED: Final = ["approve", "approve", "deny", "approve --withdraw", "start", "start", "cancel", "rollback"]
 LESS: Final = pack(
@@ -111,11 +112,11 @@ class Everybody(RuleBasedStateMachine):
     # --- what people do ---
 
     @precondition(lambda self: len(self.operations) < 4)
-    @rule(by=st.sampled_from([ALICE, BOB]), two=st.booleans(), more=st.booleans())
-    def plan(self, by: Principal, two: bool, more: bool) -> None:
+    @rule(by=st.sampled_from([ALICE, BOB]), two=st.booleans(), more=st.booleans(), channel=CHANNEL)
+    def plan(self, by: Principal, two: bool, more: bool, channel: str) -> None:
         self.house.authority.packs = (NEEDS_TWO if two else NEEDS_ONE,)
         wanted = [change("one", tries=2), *([change("two")] if more else [])]
-        session = drafted(self.house, wanted, by=by)
+        session = drafted(self.house, wanted, by=by, channel=channel)
         if by is BOB:
             intent = session.op.sealed_intent
             armored = sign(KEYS["bob"], INTENT_NAMESPACE, intent.body)
