@@ -113,7 +113,7 @@ class Everybody(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.operations) < 4)
     @rule(by=st.sampled_from([ALICE, BOB]), two=st.booleans(), more=st.booleans(), channel=CHANNEL)
-    def plan(self, by: Principal, two: bool, more: bool, channel: str) -> None:
+    def plan(self, by: Principal, two: bool, more: bool, channel: str = "cli") -> None:
         self.house.authority.packs = (NEEDS_TWO if two else NEEDS_ONE,)
         wanted = [change("one", tries=2), *([change("two")] if more else [])]
         session = drafted(self.house, wanted, by=by, channel=channel)
