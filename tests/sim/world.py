@@ -170,7 +170,7 @@ class FlakyServerStore(Flaky, PostgresStore):
 class Reality:
     """What really happened out there: every effect in order, and what stands."""
 
-    store: FlakyStore
+    store: Flaky
     effects: list[tuple[str, str, Phase]] = field(default_factory=list)
     stands: set[tuple[str, str]] = field(default_factory=set)
     calls: list[tuple[str, str, Phase]] = field(default_factory=list)

@@ -29,7 +29,7 @@ LEFT: Final = "left"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What a worker could not go on with: nobody need look before `until`, or before it has another `head`."""
+    """What a worker could not go on with: nobody looks before `until`, or another `head`."""
 
     head: Digest
     until: datetime | None = None
@@ -59,10 +59,12 @@ class FleetWorker(Worker):
             with suppress(StoreError):
                 records = store.records_of(one.operation)
                 jobs.append(Job(operation=one.operation, records=records, turn=one.turn))
-        heard = self._heard()
-        return await asyncio.to_thread(
-            self.dispatcher.hand_over, jobs, lambda executor: not is_alive(executor) or executor not in heard
-        )
+        heard, now = self._heard(), self.instance.parts.world.clock.now()
+
+        def is_gone(executor: str) -> bool:
+            return executor not in heard or not is_alive(executor)
+
+        return await asyncio.to_thread(self.dispatcher.hand_over, jobs, is_gone, now)
 
     async def _handed(self, operation: str) -> None:
         """Drive what was handed to this worker, if it still is to be driven."""

@@ -64,7 +64,7 @@ class Job:
 class Dispatcher:
     """This process's share of the distributed queue of one ledger.
 
-    `executor` is the runner's name. All calls wait for the server: make them from threads that no loop runs in.
+    `executor` is the runner's name. All calls wait for the server: make them in threads without a loop.
     """
 
     def __init__(
@@ -84,7 +84,8 @@ class Dispatcher:
             sys_db_pool_size=8,
             executor_id=executor,
             application_version=version,
-            serializer=DBOSPortableJSONSerializer(),  # Its default is pickle: who writes its tables would run code.
+            # Its default is pickle: whoever may write its tables would run code here.
+            serializer=DBOSPortableJSONSerializer(),
             use_listen_notify=False,  # Nothing is ever parked in a workflow.
             max_executor_threads=ABREAST + 4,
             log_level="CRITICAL",
@@ -118,8 +119,8 @@ class Dispatcher:
                 polling_interval_sec=POLL_SECONDS,
             )
 
-    def hand_over(self, jobs: Iterable[Job], is_gone: Callable[[str], bool]) -> int:
-        """Hand `jobs` over that nobody has yet, and take back what executors had that are gone.
+    def hand_over(self, jobs: Iterable[Job], is_gone: Callable[[str], bool], now: datetime) -> int:
+        """Hand `jobs` over that nobody has yet, and take back what executors had that are gone `now`.
 
         Return how many are with the library now and not done.
 
@@ -144,7 +145,7 @@ class Dispatcher:
                 if cause not in handed:
                     self._enqueue(job, cause)
                     handed.add(cause)
-            self._sweep()
+            self._sweep(now - KEPT)
             return len(handed)
 
     def close(self) -> None:
@@ -164,13 +165,12 @@ class Dispatcher:
         ):
             DBOS.enqueue_workflow(self._queue, self._run, job.operation)
 
-    def _sweep(self) -> None:
-        """Delete, now and then, what ended long ago."""
+    def _sweep(self, before: datetime) -> None:
+        """Delete, now and then, what ended before."""
         if time.monotonic() - self._swept < KEPT.total_seconds() / 10:
             return
         self._swept = time.monotonic()
-        before = (datetime.now(UTC) - KEPT).isoformat()
-        old = self._listed(status=_OVER, completed_before=before, limit=_SWEPT_MAX)
+        old = self._listed(status=_OVER, completed_before=before.isoformat(), limit=_SWEPT_MAX)
         DBOS.delete_workflows([one.workflow_id for one in old])
 
     def _listed(
