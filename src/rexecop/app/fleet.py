@@ -45,8 +45,7 @@ class FleetWorker(Worker):
         await asyncio.to_thread(self.dispatcher.open, self._handed, asyncio.get_running_loop())
 
     async def _close(self) -> None:
-        with suppress(StoreError):
-            await asyncio.to_thread(self.dispatcher.close)
+        await asyncio.to_thread(self.dispatcher.close)
 
     async def _look(self) -> int:
         from rexecop.engines.dbos import Job

@@ -14,7 +14,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -150,12 +150,14 @@ class Dispatcher:
 
     def close(self) -> None:
         """Take no more part; what was driven here has ended."""
-        with _answering():
-            end = time.monotonic() + CLOSE_SECONDS
+        end = time.monotonic() + CLOSE_SECONDS
+        try:
             # Not noted as done, it would be driven once more, for nothing.
-            while time.monotonic() < end and self._listed(status=["PENDING"], executor_id=self._executor):
-                time.sleep(POLL_SECONDS)
-        DBOS.destroy(destroy_registry=True)
+            with suppress(StoreUnavailable), _answering():
+                while time.monotonic() < end and self._listed(status=["PENDING"], executor_id=self._executor):
+                    time.sleep(POLL_SECONDS)
+        finally:
+            DBOS.destroy(destroy_registry=True)
 
     def _enqueue(self, job: Job, cause: str) -> None:
         tries = len(self._listed(status=_OVER, workflow_id_prefix=f"{cause}/"))
