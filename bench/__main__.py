@@ -25,6 +25,7 @@ NAMES: Final = (
     "guest",
     "node",
     "streams",
+    "dbos",
 )
 
 

@@ -7,7 +7,6 @@ handed to one process. A start is from the row in the queue until the ticket is 
 import asyncio
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -56,14 +55,20 @@ def floor(url: str) -> float:
 def main() -> None:
     """Print the rate, and the time until a start, beside the floor."""
     from tests.app.test_workers import enter, housed, until, workers
-    from tests.engines.support import op_of
     from tests.sim.plans import planned, read
     from tests.store import servers
 
     names = [f"w{n}" for n in range(WORKERS)]
     with tempfile.TemporaryDirectory(dir=os.environ.get("REXECOP_BENCH_DIR")) as folder:
-        with servers.schema() as url, workers(Path(folder), "dbos", url, *names), housed(Path(folder), url) as house:
-            plan = [asyncio.run(planned(house, read("one", target=f"t{n}"))) for n in range(OPERATIONS + STARTS + 1)]
+        with (
+            servers.schema() as url,
+            workers(Path(folder), "dbos", url, *names),
+            housed(Path(folder), url) as house,
+        ):
+            plan = [
+                asyncio.run(planned(house, read("one", target=f"t{n}")))
+                for n in range(OPERATIONS + STARTS + 1)
+            ]
             for name in names:
                 (Path(folder) / name).touch()
 
@@ -77,7 +82,11 @@ def main() -> None:
                 entered = house.clock.now()
                 enter(house, operation)
                 until(lambda operation=operation: ended(operation))
-                ticket = next(s.record for s in house.store.journal(operation).records if s.record.kind.startswith("ticket/"))
+                ticket = next(
+                    s.record
+                    for s in house.store.journal(operation).records
+                    if s.record.kind.startswith("ticket/")
+                )
                 waits.append((ticket.at - entered).total_seconds() * 1000)
             many = plan[STARTS:-1]
             enter(house, *many)

@@ -106,12 +106,13 @@ def test_operations_run_park_resume_and_end_as_people_say(tmp_path: Path, kind: 
             assert state(house, paused) is State.PAUSED, "only a person resumes it"
             house.authority.packs = starter
             await instance.parts.lifecycle.command(paused, Verb.RESUME, ALICE, None)
+            await once(lambda: house.store.posted("queue") == [])
 
         assert state(house, paused) is State.COMPLETED
         done = [line.split()[1] for line in effects(tmp_path)]
         assert sorted(done) == ["asked", "c1", "high", "low", "normal", "p1", "p2", "timed"]
         assert [step for step in done if step in in_turn] == list(in_turn)
-        assert house.store.posted("queue") == [] and house.store.locks() == []
+        assert house.store.locks() == []
 
     told(story, tmp_path, kind[1])
 
@@ -132,8 +133,8 @@ def test_workers_killed_before_any_of_their_appends_leave_everything_to_be_done_
         for name in dying:
             (tmp_path / f"{name}.told").write_text(name[1:])
             (tmp_path / f"{name}.told").rename(tmp_path / name)
-        for name in dying[:1]:
-            until((tmp_path / f"{name}.status").exists)
+            if name == "w1":  # Alone it has something to append for certain.
+                until((tmp_path / "w1.status").exists)
         (tmp_path / "last").touch()
         until(lambda: all(op_of(house, one).state is State.COMPLETED for one in operations))
         send_gently(tmp_path, *dying, "last")

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from rexecop.app.instance import Instance
+from rexecop.app.queueing import QUEUE
 from rexecop.app.worker import SILENT_MAX, WORKERS, Beat, Worker
 from rexecop.engines.runner import is_alive
 from rexecop.operations.errors import StoreError
@@ -70,8 +71,8 @@ class FleetWorker(Worker):
         lifecycle, store = self.instance.parts.lifecycle, self.instance.parts.world.store
         if lifecycle.driver.leaving or self._broken is not None:
             return  # Whoever looks next hands it over anew.
-        if operation in lifecycle.queue.waiting():
-            self._spawn(operation, self._start(operation))
+        if any(name == operation for name, _ in store.posted(QUEUE)):
+            self._spawn(operation, self._start(operation, judged=True))
         else:
             begun = [row for _, row, _ in store.under_way() if row.operation == operation]
             for row in begun:

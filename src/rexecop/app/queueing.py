@@ -99,8 +99,9 @@ class Queue:
         self.tidy()
         # Somebody asks for it now: when it would be tried again is no reason not to.
         mine = replace(self._entry(op, priority), wake=None)
-        found = next(one for one in self.judged(mine) if one.waiting.operation == op.id)
-        return found if found.cause is not None else None
+        found = next((one for one in self.judged(mine) if one.waiting.operation == op.id), None)
+        # It does not stand there where somebody else started it meanwhile: then the store says so.
+        return found if found is not None and found.cause is not None else None
 
     def enter(
         self, op: Operation, priority: Priority | None = None, *, reason: str | None = None, until: str = ""

@@ -171,10 +171,10 @@ class Worker:
         self._news.set()
         self._broken = self._broken or (None if task.cancelled() else task.exception())
 
-    async def _start(self, operation: str) -> None:
+    async def _start(self, operation: str, *, judged: bool = False) -> None:
         lifecycle = self.instance.parts.lifecycle
         try:
-            driven = await lifecycle.start(operation)
+            driven = await lifecycle.start(operation, judged=judged)
             self._driven += driven.queued is None
         except RunnerBusy:
             return
