@@ -126,7 +126,7 @@ def test_what_a_killed_and_a_frozen_worker_had_in_hand_is_done_once_by_the_next(
             send(tmp_path, name, signal.SIGTERM)
         for name in ("still", "second"):
             until((tmp_path / f"{name}.status").exists)
-            # A server hangs up on who stands still in a transaction; thawed, that one ends, and wrote nothing.
+            # A server hangs up on who stands still in a transaction; thawed, that one ends and wrote nothing.
             hung_up = ("256",) if name == "still" and kind[1] != "sqlite" else ()
             assert (tmp_path / f"{name}.status").read_text() in ("0", *hung_up)
 
