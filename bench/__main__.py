@@ -26,6 +26,7 @@ NAMES: Final = (
     "guest",
     "node",
     "streams",
+    "dbos",
 )
 
 

@@ -190,6 +190,16 @@ def test_what_makes_a_mark_another_one(
     assert (found is not None) == doubtful
 
 
+def test_machines_may_share_the_folder_of_a_root_whose_ledger_is_on_a_server(folder: Path) -> None:
+    root = Root(folder / "root")
+    root.place.write_text("postgresql://db.example/ledger\nid\n")
+    with SqliteStore.open(root.ledger) as ledger:
+        ledger.mark(Mark(machine="m1", boot="b1", inode=1).text())
+        elsewhere = [doubt(root, ledger, Mark(machine="m2", boot="b2", inode=inode)) for inode in (1, 2)]
+
+    assert [found is not None for found in elsewhere] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("text", "known"), [("3d1219c7c4c5404aaa1f6d2a48adfda4\n", True), ("uninitialized\n", False), ("", False)]
 )

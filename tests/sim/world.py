@@ -50,6 +50,9 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.vocabulary import Effect, Ended, Established, Grade, Isolation, Phase, Role
+from rexecop.store.ledger import LedgerStore
+from rexecop.store.postgres import PostgresStore
+from rexecop.store.postgres_connection import Server
 from rexecop.store.sqlite import SqliteStore
 from tests.operations.folders import HELLO, folder
 
@@ -109,7 +112,7 @@ class FakeIds:
         return self._next("key")
 
 
-class FlakyStore(SqliteStore):
+class Flaky(LedgerStore):
     """The real ledger, on a disk that may say no: `fault` names each append's fate."""
 
     fault: Callable[[], str] = staticmethod(lambda: "")
@@ -157,11 +160,19 @@ class FlakyStore(SqliteStore):
             raise Crash
 
 
+class FlakyStore(Flaky, SqliteStore):
+    """The ledger in a file."""
+
+
+class FlakyServerStore(Flaky, PostgresStore):
+    """The ledger in PostgreSQL."""
+
+
 @dataclass
 class Reality:
     """What really happened out there: every effect in order, and what stands."""
 
-    store: FlakyStore
+    store: Flaky
     effects: list[tuple[str, str, Phase]] = field(default_factory=list)
     stands: set[tuple[str, str]] = field(default_factory=set)
     calls: list[tuple[str, str, Phase]] = field(default_factory=list)
@@ -358,10 +369,15 @@ CONTENTS: Final = FakeContents()
 class House:
     """One ledger, and whoever lives in it: `life()` is a new runner after the last one died."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, server: Server | None = None) -> None:
         self.clock, self.ids = FakeClock(), FakeIds()
-        SqliteStore.create(path, INSTANCE).close()
-        self.store = FlakyStore.open(path, checkpointer=_checkpoint)
+        self.store: Flaky
+        if server is not None:
+            PostgresStore.create(server, INSTANCE)
+            self.store = FlakyServerStore.open(server, checkpointer=_checkpoint)
+        else:
+            SqliteStore.create(path, INSTANCE).close()
+            self.store = FlakyStore.open(path, checkpointer=_checkpoint)
         self.reality = Reality(self.store)
         self.lane = ScriptLane(self.reality)
         self.keyring = Keyring(self.store, self.clock, INSTANCE)

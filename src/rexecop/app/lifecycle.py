@@ -49,9 +49,12 @@ class Lifecycle:
         """Who drives."""
         return self._driver
 
-    async def start(self, operation: str, priority: Priority | None = None) -> Driven:
+    async def start(
+        self, operation: str, priority: Priority | None = None, *, judged: bool = False
+    ) -> Driven:
         """Drive an operation as far as it goes, or let it wait in the queue; a lost attempt is noted first.
 
+        With `judged` the queue said just now that it may start; only a drain is looked for again.
         One that was stopped for the approvals of a step goes on where they are given.
 
         Raises:
@@ -59,7 +62,7 @@ class Lifecycle:
         """
         session = self.session(operation)
         await self._note_lost(session)
-        if session.op.state is State.APPROVED:
+        if session.op.state is State.APPROVED and not (judged and self.queue.drained() is None):
             found = self.queue.hindrance(session.op, priority)
             if found is not None:
                 self.queue.enter(session.op, priority)

@@ -23,6 +23,7 @@ QUEUE: Final = "queue"
 DRAIN: Final = "drain"
 AGAIN: Final = timedelta(seconds=2)  # Until what cannot start now, nobody knows for how long, is tried again.
 WAITS: Final = (State.APPROVED, State.WAITING_FOR_APPROVAL)
+FEW: Final = 8  # So many rows are read one by one.
 AGAIN_MAX: Final = timedelta(minutes=5)
 
 
@@ -74,11 +75,18 @@ class Queue:
 
     def _states(self, operations: Iterable[str]) -> dict[str, str]:
         """Return the state of each operation; one whose row is damaged keeps no other from anything."""
+        names, store = set(operations), self._world.store
         found: dict[str, str] = {}
-        for name in operations:
+        if len(names) > FEW:
+            # One by one they take a journey to the server each; most stand among the newest that may wait.
             with suppress(RexecopError):
-                found[name] = self._world.store.row(name)[1].state
-        return found
+                for state in WAITS:
+                    rows = store.rows(state=state, limit=2 * len(names))
+                    found |= {row.operation: row.state for _, row in rows}
+        for name in names - found.keys():
+            with suppress(RexecopError):
+                found[name] = store.row(name)[1].state
+        return {name: found[name] for name in names & found.keys()}
 
     def verdict(self, operation: str) -> Verdict | None:
         """Return what `operation` waits for, None where it does not stand in the queue."""
@@ -91,8 +99,9 @@ class Queue:
         self.tidy()
         # Somebody asks for it now: when it would be tried again is no reason not to.
         mine = replace(self._entry(op, priority), wake=None)
-        found = next(one for one in self.judged(mine) if one.waiting.operation == op.id)
-        return found if found.cause is not None else None
+        found = next((one for one in self.judged(mine) if one.waiting.operation == op.id), None)
+        # It does not stand there where somebody else started it meanwhile: then the store says so.
+        return found if found is not None and found.cause is not None else None
 
     def enter(
         self, op: Operation, priority: Priority | None = None, *, reason: str | None = None, until: str = ""

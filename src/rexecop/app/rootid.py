@@ -75,7 +75,8 @@ def doubt(root: Root, ledger: Reading, here: Mark) -> str | None:
             return "the ledger is another file than the one last written: it was copied or restored"
         # One boot is one machine, whatever a container says its id is.
         known = before.machine and here.machine and before.boot != here.boot
-        if known and before.machine != here.machine:
+        # A ledger on a server does not move with the root; several machines may share the root's folder.
+        if known and not root.place.exists() and before.machine != here.machine:
             return "the ledger was last written on another machine"
     return _rewound(root, ledger)
 

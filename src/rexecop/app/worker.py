@@ -23,6 +23,7 @@ from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.runner import is_alive
 from rexecop.operations.errors import StoreUnavailable, StoreUncertain
 from rexecop.operations.ports import Row
+from rexecop.operations.queue import Waiting
 from rexecop.proof.canonical import Digest
 from rexecop.proof.codec import decode, encode
 from rexecop.proof.errors import RexecopError
@@ -58,6 +59,7 @@ class Worker:
     _driven: int = 0
     _beats: tuple[datetime, datetime] | None = None
     _broken: BaseException | None = None
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop`, or with `once` until nothing may go on; what runs then ends or parks.
@@ -69,24 +71,35 @@ class Worker:
         """
         world = self.instance.parts.world
         stopping = asyncio.ensure_future(stop.wait())
+        stopping.add_done_callback(lambda _: self._news.set())
         try:
+            self._beat()
+            await self._open()
             while not stop.is_set() and self._broken is None:
+                self._news.clear()
                 self._beat()
-                self._look()
-                if self.once and not self._tasks:
+                elsewhere = await self._look()
+                if self.once and not self._tasks and not elsewhere:
                     break
-                waits = {stopping, *self._tasks.values()}
-                await asyncio.wait(waits, timeout=self.poll_seconds, return_when=asyncio.FIRST_COMPLETED)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), self.poll_seconds)
                 await asyncio.sleep(BETWEEN_SECONDS)
         finally:
             stopping.cancel()
             self.instance.parts.lifecycle.driver.leaving = True
             await self._finish()
+            await self._close()
             with suppress(StoreUnavailable, StoreUncertain):
                 world.store.post(WORKERS, world.runner, None)
         if self._broken is not None:
             raise self._broken
         return self._driven
+
+    async def _open(self) -> None:
+        """Get ready before the first look."""
+
+    async def _close(self) -> None:
+        """Tidy up when nothing runs any more; what cannot be is left to the next worker."""
 
     async def _finish(self) -> None:
         """Let what runs end, or park before its next call; cancelled meanwhile, end calls at once."""
@@ -109,19 +122,34 @@ class Worker:
             if not is_alive(runner):
                 world.store.post(WORKERS, runner, None)
 
-    def _look(self) -> None:
-        """Begin everything that may go on now."""
-        parts = self.instance.parts
-        lifecycle, capacity = parts.lifecycle, parts.world.capacity or len(self._tasks) + 1
+    async def _look(self) -> int:
+        """Begin everything that may go on now; return how much of it others may have in hand."""
+        capacity = self.instance.parts.world.capacity or len(self._tasks) + 1
+        self._look_into_inbox()
+        for row in self._untended():
+            if len(self._tasks) < capacity:
+                self._spawn(row.operation, self._go_on(row))
+        for waiting in self._ready():
+            if len(self._tasks) < capacity:
+                self._spawn(waiting.operation, self._start(waiting.operation))
+        return 0
+
+    def _look_into_inbox(self) -> None:
         if self.watches_inbox and "" not in self._tasks and (inbox := Inbox(self.instance)).has_news():
             self._spawn("", inbox.take())
-        for _, row, lease in parts.world.store.under_way():
-            if len(self._tasks) < capacity and not lifecycle.queue.is_driven(lease) and self._may_go_on(row):
-                self._spawn(row.operation, self._go_on(row))
-        lifecycle.queue.tidy()
-        for verdict in lifecycle.queue.judged():
-            if verdict.cause is None and len(self._tasks) < capacity:
-                self._spawn(verdict.waiting.operation, self._start(verdict.waiting.operation))
+
+    def _untended(self) -> list[Row]:
+        """Return what has begun, is driven by nobody, and is worth a look."""
+        parts = self.instance.parts
+        rows = parts.world.store.under_way()
+        alone = [row for _, row, lease in rows if not parts.lifecycle.queue.is_driven(lease)]
+        return [row for row in alone if self._may_go_on(row)]
+
+    def _ready(self) -> list[Waiting]:
+        """Return what may start now, in its order."""
+        queue = self.instance.parts.lifecycle.queue
+        queue.tidy()
+        return [verdict.waiting for verdict in queue.judged() if verdict.cause is None]
 
     def _may_go_on(self, row: Row) -> bool:
         """Return whether it is worth while to look at an operation that nobody drives."""
@@ -140,12 +168,14 @@ class Worker:
     def _over(self, name: str, task: asyncio.Task[None]) -> None:
         """Take note of a task that ended; what no operation alone is to blame for ends the worker."""
         del self._tasks[name]
+        self._news.set()
         self._broken = self._broken or (None if task.cancelled() else task.exception())
 
-    async def _start(self, operation: str) -> None:
+    async def _start(self, operation: str, *, judged: bool = False) -> None:
         lifecycle = self.instance.parts.lifecycle
         try:
-            self._driven += (await lifecycle.start(operation)).queued is None
+            driven = await lifecycle.start(operation, judged=judged)
+            self._driven += driven.queued is None
         except RunnerBusy:
             return
         except RexecopError as error:
@@ -169,7 +199,11 @@ class Worker:
             found = error.facts.get("until")
             until = parse_time(found) if isinstance(found, str) else now + AGAIN_MAX
         with suppress(RexecopError):
-            self._left[row.operation] = (self.instance.parts.world.store.row(row.operation)[1].head, until)
+            self._leave(row.operation, self.instance.parts.world.store.row(row.operation)[1].head, until)
+
+    def _leave(self, operation: str, head: Digest, until: datetime | None) -> None:
+        """Look at `operation` again only at `until`, or when it has another `head`."""
+        self._left[operation] = (head, until)
 
 
 def _require_one_to_blame(error: RexecopError) -> None:

@@ -61,7 +61,7 @@ class PostgresStore(LedgerStore):
         self, server: Server, readers: ServerReaders, writer: Writer | None, doubt: str | None = None
     ) -> None:
         super().__init__(server.place, readers, writer, doubt)
-        self._server = server
+        self.server = server
         self._integrator = Integrator(server)
 
     @classmethod
@@ -179,7 +179,7 @@ class PostgresStore(LedgerStore):
     def copy_to(self, target: Path) -> None:
         """Write a snapshot to a SQLite ledger; everybody else waits only until it has begun."""
         files.create(target, {})
-        snapshot = open_connection(self._server, writing=False)
+        snapshot = open_connection(self.server, writing=False)
         try:
             with self._quiet():
                 self.settle()
@@ -203,7 +203,7 @@ class PostgresStore(LedgerStore):
 
     @contextmanager
     def _repairing(self) -> Iterator[ServerConnection]:
-        connection = open_connection(self._server, writing=True)
+        connection = open_connection(self.server, writing=True)
         try:
             with translated(self.place):
                 connection.script("BEGIN")

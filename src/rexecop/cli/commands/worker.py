@@ -31,8 +31,14 @@ def command() -> None:
     help="Seconds between two looks (1).",
 )
 @click.option("--watch-inbox", is_flag=True, help="Plan what is laid into the root's `inbox`, too.")
+@click.option(
+    "--engine",
+    type=click.Choice(("embedded", "dbos")),
+    default="embedded",
+    help="Who shares out work: each worker for itself, or a queue in PostgreSQL.",
+)
 @click.pass_obj
-def run(session: Session, once: bool, poll_interval: float, watch_inbox: bool) -> None:
+def run(session: Session, once: bool, poll_interval: float, watch_inbox: bool, engine: str) -> None:
     """Start what waits in the queue when it may, and take over what a dead process left.
 
     SIGTERM ends it: calls that run are waited for, and what is not done is left to the next
@@ -42,7 +48,11 @@ def run(session: Session, once: bool, poll_interval: float, watch_inbox: bool) -
     async def work(instance: Instance) -> int:
         from rexecop.app.worker import Worker, serve
 
-        return await serve(Worker(instance, once, poll_interval, watch_inbox))
+        if engine == "embedded":
+            return await serve(Worker(instance, once, poll_interval, watch_inbox))
+        from rexecop.app.fleet import fleet_worker
+
+        return await serve(fleet_worker(instance, once, poll_interval, watch_inbox))
 
     driven = session.drive(work)
     session.answer({"driven": driven}, lambda page: page.line(f"operations driven: {driven}"))
