@@ -11,9 +11,10 @@ from rexecop.proof.records.base import Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation(Record):
-    """`attempt` did (`happened`) or did not take effect, known by a probe or a statement.
+    """`attempt` is taken as having had its effect (`happened`) or none, for `reason`.
 
-    `probe` is the digest of the probe's outcome; without one `by` states it on their word.
+    `probe` is the digest of the probe's outcome that showed it; without one `by` says so on their
+    word. The engine's own word is never that it had one: only that doing it again changes nothing more.
     """
 
     kind: ClassVar[str] = "reconciliation/1"
