@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rexecop.app.errors import NotYet
 from rexecop.proof import note
-from rexecop.proof.bundle import BundleContents, from_members, path_of
+from rexecop.proof.bundle import BundleContents, path_of
 from rexecop.proof.chain import unseal
 from rexecop.proof.checkpoint import parse
-from rexecop.proof.container import unpack
 from rexecop.proof.cose import Entry, transparent_statement
 from rexecop.proof.receipts import PAYLOAD_TYPE, PUBLISHED, record_statement
 from rexecop.proof.signer import Signer
-
-if TYPE_CHECKING:
-    pass
 
 
 def transparent_statements(contents: BundleContents, signer: Signer) -> tuple[bytes, ...]:
@@ -44,12 +38,3 @@ def transparent_statements(contents: BundleContents, signer: Signer) -> tuple[by
     if not made:
         raise NotYet(f"operation `{contents.operation}` has no plan, approval or receipt to publish")
     return tuple(made)
-
-
-def contents_of(bundle: bytes) -> BundleContents:
-    """Return what `bundle` holds.
-
-    Raises:
-        ContainerMalformed, BundleMalformed: it is no bundle.
-    """
-    return from_members(unpack(bundle).members)[0]

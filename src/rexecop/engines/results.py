@@ -9,7 +9,7 @@ from rexecop.lanes.port import LaneResult
 from rexecop.operations.extract import StepOutput
 from rexecop.operations.ports import Blob, Ids
 from rexecop.operations.redaction import Redacting, RedactionRule
-from rexecop.proof.canonical import Json, commit
+from rexecop.proof.canonical import commit
 from rexecop.proof.records.outcome import BlobRef
 
 
@@ -72,8 +72,3 @@ def output_of(result: LaneResult) -> StepOutput:
         stderr=result.stderr.decode("utf-8", "replace"),
         data=result.data,
     )
-
-
-def bounded_facts(facts: Mapping[str, Json] | None) -> Mapping[str, Json] | None:
-    """Return `facts`, or None where there are none."""
-    return facts or None
