@@ -15,6 +15,7 @@ from tests.store.samples import batch, notes, operation_id, two_step
 
 PROCESSES = 3
 OPERATIONS = 25
+FAR = 1_000_000  # Between the names that each process uses: nobody comes as far as the next one's.
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def start(path: Path | str, base: int, operations: int, abreast: int = 4) -> sub
 
 
 def test_processes_that_append_together_lose_and_double_nothing(path: Path) -> None:
-    started = [start(path, 1000 * (i + 1), OPERATIONS) for i in range(PROCESSES)]
+    started = [start(path, FAR * (i + 1), OPERATIONS) for i in range(PROCESSES)]
     with SqliteStore.open(path) as store:
         mine = 0
         while any(each.poll() is None for each in started):
@@ -44,7 +45,7 @@ def test_processes_that_append_together_lose_and_double_nothing(path: Path) -> N
         report = store.verify_log()
         assert report.bad is None
         assert report.size == 2 * mine + 10 * PROCESSES * OPERATIONS
-        for number in (*range(1000, 1000 + OPERATIONS), *range(2000, 2000 + OPERATIONS)):
+        for number in (*range(FAR, FAR + OPERATIONS), *range(2 * FAR, 2 * FAR + OPERATIONS)):
             written = [sealed.digest for each in two_step(number) for sealed in each.records]
             assert [sealed.digest for sealed in store.journal(operation_id(number)).records] == written
 
