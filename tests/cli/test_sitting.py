@@ -195,7 +195,7 @@ def test_a_session_on_another_host_is_shown_kept_looked_on_at_and_takes_every_ke
         (output,) = instance.outputs(number)
         stretches = instance.records_of_kind(number, Stretch)
     assert output.text is not None and "the last word" in output.text
-    assert len(stretches) > 1
+    assert stretches  # One a second at most: a quick machine needs no more.
     assert sum(stretch.length for stretch in stretches) == output.ref.kept_bytes
     assert not list((root / ".rexecop/run").iterdir())
 
