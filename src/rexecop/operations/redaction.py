@@ -79,7 +79,7 @@ class Redacting:
             self.count += 1
             return MARKER
         for pattern, marker in self._rules:
-            line, count = pattern.subn(lambda _, marker=marker: marker, line)  # type: ignore[misc]
+            line, count = pattern.subn(marker.replace("\\", "\\\\"), line)
             self.count += count
         return line
 
