@@ -1,25 +1,35 @@
 """Golden cases of the shipped profiles hold, and a case that does not says how it differs."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from rexecop.operations.errors import ProfileRefused
-from rexecop.operations.golden import golden_cases, run_case
+from rexecop.operations.golden import Case, golden_cases, run_case
 from rexecop.operations.profile import load_profile
+from rexecop.operations.profile_model import Profile
 from rexecop.proof.records.validation import RuleVerdict
 from tests.operations.folders import HELLO, RECON, TECRAX, folder
 
-CASES = [(root, case.name) for root in (HELLO, RECON, TECRAX) for case in golden_cases(folder(root))]
+
+@cache
+def golden(root: Path) -> tuple[Mapping[str, bytes], Profile, Mapping[str, Case]]:
+    """Return the files of a profile, what they say, and its cases."""
+    files = folder(root)
+    return files, load_profile(files), {case.name: case for case in golden_cases(files)}
+
+
+CASES = [(root, name) for root in (HELLO, RECON, TECRAX) for name in golden(root)[2]]
 
 
 @pytest.mark.parametrize(("root", "name"), CASES, ids=[name for _, name in CASES])
 def test_every_golden_case_holds(root: Path, name: str) -> None:
-    files = folder(root)
-    case = next(case for case in golden_cases(files) if case.name == name)
+    files, profile, cases = golden(root)
 
-    assert run_case(case, load_profile(files), files) == ()
+    assert run_case(cases[name], profile, files) == ()
 
 
 @pytest.mark.parametrize("root", [HELLO, RECON, TECRAX], ids=lambda root: root.name)

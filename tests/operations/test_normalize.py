@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexecop.operations.errors import ProfileRefused
-from rexecop.operations.extract import StepOutput
 from rexecop.operations.normalize import run_normalizer
 from rexecop.operations.normalizer_spec import STATUSES, Normalizer, read_normalizer
 from rexecop.operations.patterns import pattern_problem
 from rexecop.operations.profile import load_profile
 from rexecop.operations.reading import Problems
+from rexecop.operations.step_output import StepOutput
 from rexecop.proof.canonical import Json, canonical_bytes
 from rexecop.proof.vocabulary import Ended
 from tests.operations.folders import SHIPPED, TECRAX, folder

@@ -34,6 +34,7 @@ from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.simulated import SIMULATED
 from rexecop.operations.errors import StoreUnavailable, StoreUncertain
+from rexecop.operations.gathering import ANYWHERE, Site
 from rexecop.operations.ports import Appended, Batch, Lease
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
@@ -361,6 +362,9 @@ class FakeContents:
 
     def concurrent_max(self, environment: Digest) -> int | None:
         return self.limit
+
+    def site(self, environment: Digest, target: str) -> Site:
+        return ANYWHERE
 
 
 CONTENTS: Final = FakeContents()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rexecop.governance.windows import Schedule
-from rexecop.operations.environment import Safety, load_environment
+from rexecop.operations.environment import Environment, load_environment
+from rexecop.operations.gathering import Site
 from rexecop.operations.pinned_files import files_of_snapshot
 from rexecop.operations.ports import Store
 from rexecop.operations.profile import load_profile
@@ -23,7 +24,7 @@ class PinnedContents:
         self._store = store
         self._profiles: dict[Digest, Profile] = {}
         self._proposed: dict[Digest, Mapping[str, bytes]] = {}
-        self._safeties: dict[Digest, Safety] = {}
+        self._environments: dict[Digest, Environment] = {}
 
     def profile(self, digest: Digest) -> Profile:
         """Return the profile pinned under `digest`.
@@ -52,23 +53,27 @@ class PinnedContents:
         Raises:
             InputMissing: it is not stored. EnvironmentRefused: its bytes are no environment.
         """
-        return self._safety(environment).schedule
+        return self._environment(environment).safety.schedule
 
     def concurrent_max(self, environment: Digest) -> int | None:
         """Return how many changing operations that environment lets run at one time; raises as `schedule`."""
-        return self._safety(environment).concurrent_max
+        return self._environment(environment).safety.concurrent_max
 
-    def _safety(self, environment: Digest) -> Safety:
-        if environment not in self._safeties:
-            files = files_of_snapshot(self._store.pinned(environment), "environment-snapshot/1")
-            self.remember_safety(environment, load_environment(files).safety)
-        return self._safeties[environment]
+    def site(self, environment: Digest, target: str) -> Site:
+        """Return what that environment says of `target`: its limits and expected names."""
+        return self._environment(environment).site(target)
 
-    def remember_safety(self, environment: Digest, safety: Safety) -> None:
-        """Keep the limits of an environment that was read."""
-        if len(self._safeties) >= KEPT_MAX:
-            self._safeties.clear()
-        self._safeties[environment] = safety
+    def _environment(self, digest: Digest) -> Environment:
+        if digest not in self._environments:
+            files = files_of_snapshot(self._store.pinned(digest), "environment-snapshot/1")
+            self.remember_environment(load_environment(files))
+        return self._environments[digest]
+
+    def remember_environment(self, environment: Environment) -> None:
+        """Keep an environment that was read."""
+        if len(self._environments) >= KEPT_MAX:
+            self._environments.clear()
+        self._environments[environment.digest] = environment
 
     def remember(self, digest: Digest, profile: Profile, files: Mapping[str, bytes]) -> None:
         """Keep a parsed profile and the policy it proposes."""

@@ -160,7 +160,7 @@ class Planner:
         if kept is None or kept[0] != data:
             files = {path.name: data}
             kept = self._environments[path] = (data, load_environment(files), environment_snapshot(files))
-            self._contents.remember_safety(kept[1].digest, kept[1].safety)
+            self._contents.remember_environment(kept[1])
         return kept[1], kept[2]
 
     def environment(self, path: Path) -> Environment:

@@ -19,11 +19,11 @@ from rexecop.lanes.failures import Failure
 from rexecop.lanes.gate import Dispatch, Gate
 from rexecop.lanes.port import Chunk, Lane, LaneResult, Made
 from rexecop.lanes.targets import Attestation, Quota, Seen
-from rexecop.operations.extract import StepOutput
 from rexecop.operations.next import Make, asked_call
 from rexecop.operations.ports import Ids, TargetHead
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.redaction import RedactionRule
+from rexecop.operations.step_output import StepOutput
 from rexecop.proof.call import Call, Limits, call_digest, is_attended, route_of
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.course import fact_in
@@ -39,7 +39,7 @@ from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
 LEAVE_REFUSED: Final = "leave-refused"  # The topic of the note that says what a lane was refused in mid-call.
 RENEW_SECONDS: Final = 10.0  # A third of the lease: two renewals may be missed.
 
-Normalize = Callable[[str, Mapping[str, StepOutput]], Mapping[str, Json]]
+Normalize = Callable[[str, Mapping[str, StepOutput], str], Mapping[str, Json]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,7 +302,8 @@ class Caller:
         self, make: Make, attempt: Digest, result: LaneResult, streaming: Streaming | None
     ) -> StepOutput | None:
         result, cut = redacted(result, self._rules(), self._limits(make).output_bytes)
-        output = output_of(result)
+        tried = self.session.op.in_flight[attempt].begun
+        output = output_of(result, tried)
         facts = self._facts(make, output)
         if make.phase is Phase.DO and result.ended is Ended.OK:
             result = _held_to(make.step.postcondition, facts, result)
@@ -342,7 +343,7 @@ class Caller:
         name = probe.normalizer if probe is not None else make.step.normalizer
         if name is None:
             return output.data or {}
-        return self.normalize(name, {make.step.id: output})
+        return self.normalize(name, {make.step.id: output}, make.step.target)
 
 
 def _held_to(expected: Expectation | None, facts: Mapping[str, Json], result: LaneResult) -> LaneResult:

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from rexecop.engines.session import Session
 from rexecop.governance.obligations import duration_in_words
-from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
 from rexecop.operations.ports import Signature, Store
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.queue import locks_of, touched
+from rexecop.operations.step_output import StepOutput
 from rexecop.operations.validation import Facts, evaluate, gather
 from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
 from rexecop.proof.egress import within
@@ -201,4 +201,5 @@ def stored_output(op: Operation, store: Store, step: str) -> StepOutput:
         stdout=texts.get("stdout", ""),
         stderr=texts.get("stderr", ""),
         data=record.facts,
+        at=progress.begun,
     )

@@ -43,7 +43,6 @@ from rexecop.governance.tickets import require_fits, stricter_in_words
 from rexecop.governance.windows import is_held
 from rexecop.lanes.failures import Failure
 from rexecop.operations.errors import ClaimTaken, LeaseHeld, LockHeld, StoreUnavailable, StoreUncertain
-from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
 from rexecop.operations.machine import Event, allows
 from rexecop.operations.next import (
@@ -63,6 +62,7 @@ from rexecop.operations.normalize import run_normalizer
 from rexecop.operations.ports import Claim, Lease
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.queue import locks_of, slots_of
+from rexecop.operations.step_output import StepOutput
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
@@ -504,7 +504,7 @@ class _Drive:
         inputs = {name: self._output(name) for name in step.needs}
         # Calls that were only shown put nothing out, so there is nothing to conclude from.
         shown = any(output.ended is Ended.PREVIEWED for output in inputs.values())
-        facts = {} if shown else self._normalize(step.normalizer, inputs)
+        facts = {} if shown else self._normalize(step.normalizer, inputs, step.target)
         ended = Ended.PREVIEWED if shown else Ended.OK
         self._session.add(
             Outcome, step=step.id, attempt=None, ended=ended, duration_ms=0, facts=facts or None
@@ -516,8 +516,9 @@ class _Drive:
             self._outputs[step] = stored_output(self._session.op, self._world.store, step)
         return self._outputs[step]
 
-    def _normalize(self, name: str, inputs: Mapping[str, StepOutput]) -> Mapping[str, Json]:
-        return run_normalizer(self._profile().normalizers[name], inputs)
+    def _normalize(self, name: str, inputs: Mapping[str, StepOutput], target: str) -> Mapping[str, Json]:
+        site = self._world.contents.site(self._session.op.the_plan.environment, target)
+        return run_normalizer(self._profile().normalizers[name], inputs, site)
 
     def _profile(self) -> Profile:
         return self._world.contents.profile(self._session.op.the_plan.profile)

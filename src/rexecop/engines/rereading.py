@@ -14,10 +14,10 @@ from typing import Final
 from rexecop.engines.caller import Caller
 from rexecop.engines.closing import facts_of, pinned_facts
 from rexecop.engines.session import Session
-from rexecop.operations.extract import StepOutput
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import Make, look
 from rexecop.operations.profile_model import Profile
+from rexecop.operations.step_output import StepOutput
 from rexecop.proof.canonical import Json, canonical_bytes
 from rexecop.proof.course import fact_in
 from rexecop.proof.errors import RexecopError
@@ -163,7 +163,9 @@ async def _precondition_again(
             return Drift(message=f"precondition: step `{step.id}` could not be read again")
         outputs[step.id] = again
     if isinstance(source, DeriveStep):
-        facts = caller.normalize(source.normalizer, {name: output(name) for name in source.needs})
+        facts = caller.normalize(
+            source.normalizer, {name: output(name) for name in source.needs}, source.target
+        )
     else:
         facts = (said.facts if (said := _newest(session.op, source, outputs)) else None) or {}
     found = fact_in(facts, expected.fact)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from rexecop.lanes.port import LaneResult
-from rexecop.operations.extract import StepOutput
 from rexecop.operations.ports import Blob, Ids
 from rexecop.operations.redaction import Redacting, RedactionRule
+from rexecop.operations.step_output import StepOutput
 from rexecop.proof.canonical import commit
 from rexecop.proof.records.outcome import BlobRef
 
@@ -63,12 +64,13 @@ def keep_output(result: LaneResult, ids: Ids, keys: Mapping[str, bytes] | None, 
     return Kept(refs=refs or None, blobs=tuple(blobs))
 
 
-def output_of(result: LaneResult) -> StepOutput:
-    """Return what normalizers may look at."""
+def output_of(result: LaneResult, tried: datetime | None) -> StepOutput:
+    """Return what normalizers may look at of a call `tried` then."""
     return StepOutput(
         ended=result.ended,
         status=result.status,
         stdout=result.stdout.decode("utf-8", "replace"),
         stderr=result.stderr.decode("utf-8", "replace"),
         data=result.data,
+        at=tried,
     )

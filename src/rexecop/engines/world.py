@@ -13,6 +13,7 @@ from rexecop.governance.admission import Policy
 from rexecop.governance.windows import Schedule
 from rexecop.lanes.port import Lane
 from rexecop.lanes.targets import Quota
+from rexecop.operations.gathering import Site
 from rexecop.operations.ports import Clock, Ids, Store
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Digest
@@ -57,6 +58,10 @@ class Contents(Protocol):
 
     def concurrent_max(self, environment: Digest) -> int | None:
         """Return how many changing operations that environment lets run at one time, None for any."""
+        ...
+
+    def site(self, environment: Digest, target: str) -> Site:
+        """Return what that environment says of `target`."""
         ...
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from rexecop.lanes.failures import Failure, retryable
 from rexecop.proof.chain import Sealed
@@ -28,6 +29,7 @@ class Progress:
     phase: Phase
     attempts: int = 0
     in_flight: Sealed | None = None
+    begun: datetime | None = None  # When it was tried last.
     ended: Ended | None = None
     failure: str | None = None
     outcome: Sealed | None = None

@@ -12,17 +12,21 @@ from rexecop.governance.schedules import ENTRIES_MAX, names, read_entry
 from rexecop.governance.windows import Entry, Schedule
 from rexecop.lanes.failures import Failure
 from rexecop.operations.errors import EnvironmentRefused, PolicyPackUnsupported, SecretInline
+from rexecop.operations.gathering import ANYWHERE, Site
 from rexecop.operations.inline_secrets import refuse_inline_secrets
 from rexecop.operations.pinned_files import ENVIRONMENT_FILE, environment_snapshot
 from rexecop.operations.profile_model import CommandShape, RetrySpec
 from rexecop.operations.reading import WORD, Fields, Node, Place, Problems
 from rexecop.operations.scripted import ScriptedAction, read_scripted_action
-from rexecop.proof.canonical import Digest, Json, digest_of
+from rexecop.proof.canonical import INTEGER_MAX, Digest, Json, digest_of
 from rexecop.proof.message import Scalar
 from rexecop.proof.vocabulary import Isolation, Mode
 
 TARGETS_MAX: Final = 10_000  # The largest fan-out one operation is built for.
 OUTPUT_BYTES_MAX: Final = 16 * 1024 * 1024  # A call that says more is a transfer, not an answer.
+EXPECTED_MAX: Final = 512  # Names that have to be there on one target.
+EXPECTED_LENGTH_MAX: Final = 256  # As long as a fact may be by default.
+_SITE_KEYS: Final = "thresholds expected"
 CRITICALITIES: Final = ("low", "medium", "high", "critical")
 
 
@@ -114,6 +118,7 @@ class TargetSpec:
     criticality: str | None
     attributes: Mapping[str, Scalar]
     connection: Mapping[str, Json]
+    site: Site = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +171,15 @@ class Environment:
     connectors: Mapping[str, ConnectorConfig]
     values: Mapping[str, Scalar]
     safety: Safety
+    everywhere: Site = ANYWHERE
+
+    def site(self, target: str) -> Site:
+        """Return the limits and expected names of `target`: its own before those of all."""
+        own = self.targets[target].site if target in self.targets else ANYWHERE
+        return Site(
+            thresholds={**self.everywhere.thresholds, **own.thresholds},
+            expected={**self.everywhere.expected, **own.expected},
+        )
 
 
 def keys_of(backend: Backend) -> frozenset[str]:
@@ -226,7 +240,9 @@ def read_environment(files: Mapping[str, bytes], problems: Problems) -> Environm
         return None
     refuse_inline_secrets(root)
     top = root.section("environment")
-    fields = top.fields("id profile description targets connectors safety policy_pack policy values", "id")
+    fields = top.fields(
+        f"id profile description targets connectors safety policy_pack policy values {_SITE_KEYS}", "id"
+    )
     pack = fields.get("policy_pack")
     if pack is not None:
         pack.refuse(
@@ -252,11 +268,14 @@ def read_environment(files: Mapping[str, bytes], problems: Problems) -> Environm
         connectors={name: _connector(name, node) for name, node in fields.entries("connectors")},
         values={name: node.scalar() for name, node in fields.entries("values", WORD)},
         safety=_safety(fields.part("safety"), fields.token("id")),
+        everywhere=_site(fields),
     )
 
 
 def _target(name: str, node: Node) -> TargetSpec:
-    fields = node.fields("type kind members criticality risk_class description attributes owners connection")
+    fields = node.fields(
+        f"type kind members criticality risk_class description attributes owners connection {_SITE_KEYS}"
+    )
     members = fields.tokens("members", TARGETS_MAX)
     kind = fields.token("type") or fields.token("kind") or ("group" if members else "host")
     if (kind == "group") != bool(members):
@@ -272,6 +291,18 @@ def _target(name: str, node: Node) -> TargetSpec:
         criticality=None if critical is None else critical.one_of(CRITICALITIES),
         attributes={key: item.scalar() for key, item in fields.entries("attributes", WORD)},
         connection=fields.mapping("connection"),
+        site=_site(fields),
+    )
+
+
+def _site(fields: Fields) -> Site:
+    limits = fields.entries("thresholds", WORD)
+    return Site(
+        thresholds={name: node.integer(-INTEGER_MAX, INTEGER_MAX) for name, node in limits},
+        expected={
+            name: tuple(item.text(EXPECTED_LENGTH_MAX) for item in node.items(EXPECTED_MAX))
+            for name, node in fields.entries("expected", WORD)
+        },
     )
 
 

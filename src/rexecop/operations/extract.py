@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
+from rexecop.operations.gathering import Gathered, read_items, read_lines
 from rexecop.operations.patterns import compiled, pattern_problem
 from rexecop.operations.reading import Fields, Node, listed
-from rexecop.proof.canonical import INTEGER_MAX, Json
-from rexecop.proof.pointer import pointed
-from rexecop.proof.vocabulary import Ended
-
-INPUT_MAX: Final = 64 * 1024  # Characters of one stream that are looked at; what a call returns by default.
-LINE_MAX: Final = 4096  # Characters of one line a pattern sees, which bounds the time it can take.
-LINES_MAX: Final = 20_000  # Lines of one table or search.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepOutput:
-    """What a call put out, as far as it was kept."""
-
-    ended: Ended
-    status: int | None = None
-    stdout: str = ""
-    stderr: str = ""
-    data: Mapping[str, Json] | None = None
-
-    def text(self, stream: str) -> str:
-        return (self.stderr if stream == "stderr" else self.stdout)[:INPUT_MAX]
-
-    def lines(self, stream: str) -> list[str]:
-        return self.text(stream).splitlines()[:LINES_MAX]
-
-    def at(self, stream: str, pointer: str) -> Json:
-        """Return what `pointer` names in the structured answer, or in what the text says as JSON."""
-        if stream == "data" or (self.data is not None and not self.stdout):
-            return pointed(self.data, pointer)
-        try:
-            # Fractions keep their digits as text; what JSON does not know is refused.
-            found = json.loads(
-                self.text(stream), parse_float=str, parse_int=_integer, parse_constant=_no_number
-            )
-        except (ValueError, RecursionError):
-            return None
-        return pointed(cast("Json", found), pointer)
+from rexecop.operations.step_output import LINE_MAX, StepOutput
+from rexecop.proof.canonical import Json
 
 
 class Extractor(Protocol):
@@ -92,7 +57,7 @@ class Pointer:
     pointer: str
 
     def of(self, output: StepOutput, stream: str) -> Json:
-        return output.at(stream, self.pointer)
+        return output.value(stream, self.pointer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,19 +108,24 @@ class Count:
     def of(self, output: StepOutput, stream: str) -> Json:
         if self.pointer is None:
             return sum(1 for line in output.lines(stream) if line.strip())
-        entries = output.at(stream, self.pointer)
+        entries = output.value(stream, self.pointer)
         return len(entries) if isinstance(entries, list | Mapping) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """From facts above: `percent` that `first` is of `second`, rounded down; or their `difference`."""
+    """From facts above: the `percent` that `first` is of `second`, rounded down; their `difference`; or
+    the `either` of them that is there, `first` before `second`.
+    """
 
     way: str
     first: str
     second: str
 
     def of(self, facts: Mapping[str, Json]) -> Json:
+        if self.way == "either":
+            found = facts.get(self.first)
+            return facts.get(self.second) if found is None else found
         first, second = whole(facts.get(self.first)), whole(facts.get(self.second))
         if first is None or second is None:
             return None
@@ -167,14 +137,6 @@ class Computed:
 def whole(value: object) -> int | None:
     """Return `value` if it is an integer and no truth value."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= len(str(INTEGER_MAX)) and abs(int(digits)) <= INTEGER_MAX else digits
-
-
-def _no_number(word: str) -> Json:
-    raise ValueError(word)
 
 
 def _index(column: int | str, rows: list[list[str]]) -> int | None:
@@ -219,7 +181,7 @@ def _column(node: Node) -> int | str:
     return node.integer(0, 255) if isinstance(node.value, int) else node.text(64)
 
 
-_READERS: Final[Mapping[str, Callable[[Fields], Extractor | None]]] = {
+_READERS: Final[Mapping[str, Callable[[Fields], Extractor | Gathered | None]]] = {
     "regex": _read_regex,
     "key_value": lambda fields: KeyValue(fields.text("key_value"), fields.text("separator", "=")),
     "pointer": lambda fields: Pointer(_read_pointer(fields)),
@@ -229,12 +191,18 @@ _READERS: Final[Mapping[str, Callable[[Fields], Extractor | None]]] = {
     "count": lambda fields: Count(
         None if fields.text("count") == "lines" else _read_pointer(fields, "count")
     ),
+    "each": read_lines,
+    "items": read_items,
 }
-_COMPUTED: Final[Mapping[str, str]] = {"percent": "part whole", "difference": "larger smaller"}
+_COMPUTED: Final[Mapping[str, str]] = {
+    "percent": "part whole",
+    "difference": "larger smaller",
+    "either": "of or",
+}
 WAYS: Final = (*_READERS, *_COMPUTED)
 
 
-def read_extractor(fields: Fields, above: Collection[str]) -> Extractor | Computed | None:
+def read_extractor(fields: Fields, above: Collection[str]) -> Extractor | Gathered | Computed | None:
     """Return the one way `fields` say to get a fact, or None after a finding; `above` are facts before it."""
     ways = [way for way in WAYS if fields.get(way) is not None]
     if len(ways) != 1:

@@ -6,16 +6,18 @@ A profile keeps them as `tests/<name>.yaml`; each names an environment file besi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
-from rexecop.operations.environment import load_environment
+from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import ProfileRefused
-from rexecop.operations.extract import StepOutput
+from rexecop.operations.moments import moment
 from rexecop.operations.normalize import run_normalizer
 from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.reading import FOUND_MAX, STEP, Node, Problems
+from rexecop.operations.step_output import StepOutput
 from rexecop.operations.validation import Facts, evaluate, gather, value_at
 from rexecop.proof.call import ProcessRequest
 from rexecop.proof.canonical import Digest, Json
@@ -25,17 +27,22 @@ from rexecop.proof.vocabulary import Ended, Isolation, Mode
 
 FOLDER: Final = "tests/"
 ANY: Final = Digest("sha256:" + "0" * 64)  # Of every interpreter: cases are not about those either.
-_KEYS: Final = "intent target mode parameters environment replies calls facts verdict"
+AT: Final = datetime(2026, 1, 1, tzinfo=UTC)  # Of cases that do not say when.
+_KEYS: Final = "intent target mode parameters environment at replies calls facts verdict"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One golden case. `calls` are command lines and `facts` values by target and dotted path."""
+    """One golden case. `calls` are command lines and `facts` values by target and dotted path.
+
+    `at` is when its calls are tried.
+    """
 
     name: str
     environment: str
     request: PlanRequest
     replies: Mapping[str, StepOutput]
+    at: datetime
     calls: Mapping[str, tuple[str, ...]]
     facts: Mapping[str, Json]
     verdict: RuleVerdict
@@ -66,7 +73,10 @@ def run_case(case: Case, profile: Profile, files: Mapping[str, bytes]) -> tuple[
     reached = dict.fromkeys(Isolation, True)  # A case is about the profile, not about this machine.
     environment = load_environment({path: files[path]})
     draft = compile_plan(case.request, profile, environment, reached, observed=lambda interpreter: ANY)
-    return (*_call_differences(case, draft), *_result_differences(case, draft, profile))
+    return (
+        *_call_differences(case, draft),
+        *_result_differences(case, draft, profile, environment),
+    )
 
 
 def _case(path: str, data: bytes, problems: Problems) -> Case | None:
@@ -84,6 +94,7 @@ def _case(path: str, data: bytes, problems: Problems) -> Case | None:
             parameters=fields.mapping("parameters"),
         ),
         replies={step: _reply(node) for step, node in fields.entries("replies", STEP)},
+        at=fields.maybe("at", _moment) or AT,
         calls={
             step: tuple(item.text() for item in node.items(256))
             for step, node in fields.entries("calls", STEP)
@@ -95,9 +106,11 @@ def _case(path: str, data: bytes, problems: Problems) -> Case | None:
 
 def _reply(node: Node) -> StepOutput:
     reply = node.fields("stdout stderr status data ended")
+    ended = reply.one_of("ended", Ended, Ended.OK)
+    status = reply.maybe("status", lambda item: item.integer(0, 999))
     return StepOutput(
-        ended=reply.one_of("ended", Ended, Ended.OK),
-        status=reply.integer("status", 0, 0, 255),
+        ended=ended,
+        status=0 if status is None and ended is Ended.OK else status,
         stdout=reply.text("stdout", most=64 * 1024),
         stderr=reply.text("stderr", most=64 * 1024),
         data=reply.mapping("data") or None,
@@ -117,8 +130,10 @@ def _call_differences(case: Case, draft: PlanDraft) -> Iterator[str]:
             yield f"step `{name}` calls `{' '.join(found)}`, not `{' '.join(expected)}`"
 
 
-def _result_differences(case: Case, draft: PlanDraft, profile: Profile) -> Iterator[str]:
-    facts = _facts(case, draft, profile)
+def _result_differences(
+    case: Case, draft: PlanDraft, profile: Profile, environment: Environment
+) -> Iterator[str]:
+    facts = _facts(case, draft, profile, environment)
     for path, expected in case.facts.items():
         target = next((name for name in facts if path.startswith(f"{name}.")), "")
         found = value_at(facts.get(target, {}), path.removeprefix(f"{target}."))
@@ -129,11 +144,23 @@ def _result_differences(case: Case, draft: PlanDraft, profile: Profile) -> Itera
         yield f"verdict is `{verdict}`, not `{case.verdict}`"
 
 
-def _facts(case: Case, draft: PlanDraft, profile: Profile) -> Facts:
+def _facts(case: Case, draft: PlanDraft, profile: Profile, environment: Environment) -> Facts:
     found: dict[str, Mapping[str, Json] | None] = {}
+    outputs = {name: replace(reply, at=case.at) for name, reply in case.replies.items()}
     for step in draft.steps:
+        if step.normalizer is None:
+            continue
         names = step.needs if isinstance(step, DeriveStep) else (step.id,)
-        if step.normalizer is not None:
-            inputs = {name: case.replies[name] for name in names if name in case.replies}
-            found[step.id] = run_normalizer(profile.normalizers[step.normalizer], inputs)
+        inputs = {name: outputs[name] for name in names if name in outputs}
+        facts = run_normalizer(profile.normalizers[step.normalizer], inputs, environment.site(step.target))
+        found[step.id] = facts
+        if isinstance(step, DeriveStep):
+            outputs[step.id] = StepOutput(ended=Ended.OK, data=facts)
     return gather(draft, profile.normalizers, found, draft.parameters)
+
+
+def _moment(node: Node) -> datetime:
+    found = moment(node.text(64))
+    if found is None:
+        node.refuse("`at` is no moment", allowed="like 2026-01-31T12:00:00Z")
+    return found or AT

@@ -184,6 +184,25 @@ def _lint_fit(environment: Environment, profile: Profile, top: Place, problems: 
     for name in profile.connectors:
         if name not in environment.connectors:
             _warn(problems, top, f"connector `{name}` is not configured")
+    _lint_sites(environment, profile, top, problems)
+
+
+def _lint_sites(environment: Environment, profile: Profile, top: Place, problems: Problems) -> None:
+    """Find limits and expected names that nothing looks at: somebody relies on what does not hold."""
+    normalizers = profile.normalizers.values()
+    limits = frozenset().union(*(one.limits() for one in normalizers))
+    lists = frozenset().union(*(one.expects() for one in normalizers))
+    sites = {"": environment.everywhere, **{name: item.site for name, item in environment.targets.items()}}
+    for target, site in sites.items():
+        where = f" of target `{target}`" if target else ""
+        for key, given, known in (
+            ("thresholds", site.thresholds, limits),
+            ("expected", site.expected, lists),
+        ):
+            for name in given:
+                if name not in known:
+                    message = f"`{key}.{name}`{where} is looked at by no normalizer{close_to(name, known)}"
+                    problems.add(message, top, field=key, found=name, allowed=listed(sorted(known)))
 
 
 def _keep(problems: Problems, error: RexecopError, place: Place) -> None:

@@ -7,33 +7,39 @@ missing the facts are not `complete` and, unless a rule says worse, the status i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from datetime import datetime
 from typing import Final
 
-from rexecop.operations.extract import Computed, StepOutput, whole
+from rexecop.operations.extract import Computed, whole
+from rexecop.operations.gathering import ANYWHERE, Gathered, Site
+from rexecop.operations.gathering import number as _number
+from rexecop.operations.moments import whole_units
 from rexecop.operations.normalizer_spec import THIS, FactSpec, Normalizer, StatusRule
+from rexecop.operations.step_output import StepOutput
 from rexecop.operations.validation import base_id, place
 from rexecop.proof.canonical import INTEGER_MAX, Json
 from rexecop.proof.vocabulary import Ended
-
-DIGITS_MAX: Final = 32  # Longer numbers are identifiers.
 
 _SEVERITY: Final = ("not_applicable", "healthy", "unknown", "degraded", "unhealthy")
 _BOOLEANS: Final = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False}
 
 
-def run_normalizer(normalizer: Normalizer, inputs: Mapping[str, StepOutput]) -> dict[str, Json]:
+def run_normalizer(
+    normalizer: Normalizer, inputs: Mapping[str, StepOutput], site: Site = ANYWHERE
+) -> dict[str, Json]:
     """Return the facts of `normalizer` over `inputs` (by step id; `this` is the step itself).
 
     Beside the declared facts there are `complete` and `missing`, and where the normalizer
-    has rules `status`, `healthy` and `findings`. A single input stands for `this`.
+    has rules `status`, `healthy` and `findings`. A single input stands for `this`. `site` is what
+    the environment says of the target.
     """
     outputs = {base_id(step): output for step, output in inputs.items()}
     if len(outputs) == 1:
         outputs.setdefault(THIS, next(iter(outputs.values())))
     found: dict[str, Json] = {}
     for fact in normalizer.facts:
-        found[fact.name] = _typed(fact, _extracted(fact, outputs, found))
+        raw, at = _extracted(fact, outputs, found, site)
+        found[fact.name] = _typed(fact, raw, at)
     missing: list[Json] = [
         fact.name for fact in normalizer.facts if fact.required and found[fact.name] is None
     ]
@@ -44,20 +50,25 @@ def run_normalizer(normalizer: Normalizer, inputs: Mapping[str, StepOutput]) -> 
         facts["contract"] = dict(normalizer.contract)
     facts |= {"complete": not missing, "missing": missing}
     if normalizer.rules:
-        facts |= _assessment(normalizer, {**found, "complete": not missing}, bool(missing))
+        facts |= _assessment(normalizer, {**found, "complete": not missing}, bool(missing), site)
     return facts
 
 
-def _extracted(fact: FactSpec, outputs: Mapping[str, StepOutput], found: Mapping[str, Json]) -> Json:
+def _extracted(
+    fact: FactSpec, outputs: Mapping[str, StepOutput], found: Mapping[str, Json], site: Site
+) -> tuple[Json, datetime | None]:
+    """Return what was found, and when the call that put it out was tried."""
     if isinstance(fact.extractor, Computed):
-        return fact.extractor.of(found)
+        return fact.extractor.of(found), None
     output = outputs.get(fact.source)
     if output is None or output.ended is Ended.PREVIEWED:
-        return None
-    return fact.extractor.of(output, fact.stream)
+        return None, None
+    if isinstance(fact.extractor, Gathered):
+        return fact.extractor.of(output, fact.stream, site, fact.length_max), output.at
+    return fact.extractor.of(output, fact.stream), output.at
 
 
-def _typed(fact: FactSpec, raw: Json) -> Json:
+def _typed(fact: FactSpec, raw: Json, at: datetime | None) -> Json:
     """Return `raw` within the domain of `fact`, or None."""
     if isinstance(raw, Mapping | list) or raw is None:
         return None
@@ -67,6 +78,11 @@ def _typed(fact: FactSpec, raw: Json) -> Json:
             return None
         raw = fact.translate[text]
         text = _as_text(raw)
+    if fact.clock:
+        raw = whole_units(text, fact.clock, fact.unit, at)
+        if raw is None:
+            return None
+        text = str(raw)
     match fact.type:
         case "integer":
             return _integer(fact, text)
@@ -84,16 +100,6 @@ def _typed(fact: FactSpec, raw: Json) -> Json:
 
 def _as_text(value: Json) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _number(text: str) -> Decimal | None:
-    if len(text) > DIGITS_MAX or not text.isascii():
-        return None
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        return None
-    return value if value.is_finite() else None
 
 
 def _integer(fact: FactSpec, text: str) -> int | None:
@@ -115,8 +121,10 @@ def _decimal(fact: FactSpec, text: str) -> str | None:
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
-def _matches(rule: StatusRule, found: Mapping[str, Json]) -> bool:
-    value, expected = found.get(rule.fact), rule.value
+def _matches(rule: StatusRule, found: Mapping[str, Json], site: Site) -> bool:
+    if rule.given is not None and not _matches(rule.given, found, site):
+        return False
+    value, expected = found.get(rule.fact), _limit(rule, site)
     if rule.test == "missing":
         return (value is None) == bool(expected)
     if value is None:
@@ -135,13 +143,25 @@ def _matches(rule: StatusRule, found: Mapping[str, Json]) -> bool:
             return number >= limit if rule.test == "at_least" else number <= limit
 
 
-def _assessment(normalizer: Normalizer, found: Mapping[str, Json], incomplete: bool) -> dict[str, Json]:
+def _limit(rule: StatusRule, site: Site) -> Json:
+    return site.thresholds.get(rule.threshold, rule.value) if rule.threshold else rule.value
+
+
+def _assessment(
+    normalizer: Normalizer, found: Mapping[str, Json], incomplete: bool, site: Site
+) -> dict[str, Json]:
     """Return the worst status of the rules that match; with facts missing at least unknown."""
-    matched = [rule for rule in normalizer.rules if _matches(rule, found)]
+    matched = [rule for rule in normalizer.rules if _matches(rule, found, site)]
     statuses = [*(rule.status for rule in matched), *(["unknown"] if incomplete else [])]
     status = max(statuses, key=_SEVERITY.index, default="healthy")
     findings: list[Json] = [
-        {"reason": rule.reason, "status": rule.status, "fact": rule.fact, "value": found.get(rule.fact)}
+        {
+            "reason": rule.reason,
+            "status": rule.status,
+            "fact": rule.fact,
+            "value": found.get(rule.fact),
+            **({"limit": _limit(rule, site)} if rule.threshold else {}),
+        }
         for rule in matched
         if rule.status != "healthy"
     ]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from rexecop.operations.extract import WAYS, Computed, Count, ExitStatus, Extractor, read_extractor
+from rexecop.operations.gathering import Gathered
+from rexecop.operations.moments import UNITS
 from rexecop.operations.reading import WORD, Fields, Node, listed
 from rexecop.proof.call import SLOT_LENGTH_MAX
 from rexecop.proof.canonical import INTEGER_MAX, Json
@@ -25,19 +27,22 @@ STREAMS: Final = ("stdout", "stderr", "data")
 TESTS: Final = ("equals", "not_equals", "in", "at_least", "at_most", "missing")
 _FACT_KEYS: Final = (
     "from stream type required exact max_length values map minimum maximum multiply divide whole separator "
-    f"row where equals {' '.join(WAYS)}"
+    f"row where equals take but of having lacking expected age left {' '.join(WAYS)}"
 )
 _MAPPED: Final = re.compile(r".{0,128}", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactSpec:
-    """One fact: where it comes from and the closed domain it lies in."""
+    """One fact: where it comes from and the closed domain it lies in.
+
+    With a `clock` (`age` or `left`) it is how many of `unit` ago or ahead the moment found is.
+    """
 
     name: str
     source: str
     stream: str
-    extractor: Extractor | Computed
+    extractor: Extractor | Gathered | Computed
     type: str
     required: bool
     exact: bool
@@ -48,17 +53,24 @@ class FactSpec:
     most: int
     multiply: int
     divide: int
+    clock: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusRule:
-    """`status` holds where `fact` stands the `test` against `value`."""
+    """`status` holds where `fact` stands the `test` against `value`, or what a target has as `threshold`.
+
+    It is looked at only where `given` holds, too.
+    """
 
     fact: str
     test: str
     value: Json
     status: str
     reason: str
+    threshold: str = ""
+    given: StatusRule | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +86,15 @@ class Normalizer:
     def sources(self) -> frozenset[str]:
         """Return the step ids read; `this` stands for the step that names the normalizer."""
         return frozenset(fact.source for fact in self.facts if fact.source)
+
+    def limits(self) -> frozenset[str]:
+        """Return the names of the limits that an environment may set otherwise for a target."""
+        return frozenset(rule.threshold for rule in self.rules if rule.threshold)
+
+    def expects(self) -> frozenset[str]:
+        """Return the names of the lists of what has to be there that it compares with."""
+        gathered = (fact.extractor for fact in self.facts)
+        return frozenset(one.expected for one in gathered if isinstance(one, Gathered) and one.expected)
 
     def yields(self) -> tuple[str, ...]:
         """Return the names of the single values it yields."""
@@ -116,8 +137,12 @@ def _facts(fields: Fields) -> Iterator[FactSpec]:
         seen.add(name)
 
 
-def _fact(name: str, fields: Fields, extractor: Extractor | Computed) -> FactSpec:
-    counted = isinstance(extractor, Computed | Count | ExitStatus)
+def _fact(name: str, fields: Fields, extractor: Extractor | Gathered | Computed) -> FactSpec:
+    clocks = [key for key in ("age", "left") if fields.get(key) is not None]
+    if len(clocks) > 1 or (clocks and isinstance(extractor, Computed)):
+        fields.node.refuse("`age` or `left` goes with what is read from an output, and not both")
+    counted = isinstance(extractor, Computed | Count | ExitStatus) or bool(clocks)
+    counted = counted or (isinstance(extractor, Gathered) and extractor.take == "count")
     words = fields.texts("values", 256)
     kind = fields.one_of("type", TYPES, "enum" if words else ("integer" if counted else "string"))
     if (kind == "enum") != bool(words):
@@ -137,11 +162,25 @@ def _fact(name: str, fields: Fields, extractor: Extractor | Computed) -> FactSpe
         most=fields.integer("maximum", INTEGER_MAX, -INTEGER_MAX, INTEGER_MAX),
         multiply=fields.integer("multiply", 1, 1, 10**9),
         divide=fields.integer("divide", 1, 1, 10**9),
+        clock=clocks[0] if clocks else "",
+        unit=fields.one_of(clocks[0], tuple(UNITS), "days") if clocks else "",
     )
 
 
 def _rule(node: Node, facts: set[str], thresholds: Mapping[str, int]) -> StatusRule:
-    fields = node.fields(f"{' '.join(TESTS)} fact status reason", "fact status")
+    fields = node.fields(f"{' '.join(TESTS)} fact status reason given", "fact status")
+    given = fields.maybe("given", lambda part: _given(part, facts, thresholds))
+    return _test(fields, facts, thresholds, given)
+
+
+def _given(node: Node, facts: set[str], thresholds: Mapping[str, int]) -> StatusRule:
+    return _test(node.fields(f"{' '.join(TESTS)} fact", "fact"), facts, thresholds, None)
+
+
+def _test(
+    fields: Fields, facts: set[str], thresholds: Mapping[str, int], given: StatusRule | None
+) -> StatusRule:
+    node = fields.node
     tests = [test for test in TESTS if fields.get(test) is not None]
     if len(tests) != 1:
         node.refuse(f"a status rule has {len(tests)} tests, not one", allowed=listed(TESTS))
@@ -150,9 +189,10 @@ def _rule(node: Node, facts: set[str], thresholds: Mapping[str, int]) -> StatusR
     if fact not in facts and fact != "complete":
         node.refuse(f"`{fact}` is not a fact of this normalizer", found=fact, allowed=listed(sorted(facts)))
     value = fields.maybe(test, Node.json)
+    threshold = ""
     if test in ("at_least", "at_most"):
         if isinstance(value, str) and value in thresholds:
-            value = thresholds[value]
+            threshold, value = value, thresholds[value]
         if isinstance(value, bool) or not isinstance(value, int):
             message = f"`{test}` takes an integer or a threshold"
             node.refuse(message, found=str(value), allowed=listed(thresholds))
@@ -164,4 +204,6 @@ def _rule(node: Node, facts: set[str], thresholds: Mapping[str, int]) -> StatusR
         value=value,
         status=fields.one_of("status", STATUSES, "unknown"),
         reason=fields.token("reason", f"{fact.replace('.', '_')}_{test}"),
+        threshold=threshold,
+        given=given,
     )

@@ -217,8 +217,8 @@ class Compiler:
         for source in sorted(sources):
             if source in self.context.left_out:
                 continue
-            if not isinstance(self.steps.get(source), CallStep):
-                raise _refused(spec, f"normalizer `{name}` reads `{source}`, which is no call above", source)
+            if source not in self.steps:
+                raise _refused(spec, f"normalizer `{name}` reads `{source}`, which is no step above", source)
         needs = tuple(self.id(step) for step in self.steps if step in sources)
         return DeriveStep(id=self.id(spec.id), target=self.target.id, normalizer=name, needs=needs)
 

@@ -1,0 +1,179 @@
+"""Facts out of many lines or entries, moments, and what an environment says of one target."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rexecop.operations.environment import load_environment
+from rexecop.operations.errors import EnvironmentRefused, ProfileRefused
+from rexecop.operations.gathering import ANYWHERE, Site
+from rexecop.operations.lint import lint_environment
+from rexecop.operations.moments import UNITS, moment, whole_units
+from rexecop.operations.normalize import run_normalizer
+from rexecop.operations.normalizer_spec import Normalizer, read_normalizer
+from rexecop.operations.profile import load_profile
+from rexecop.operations.reading import Problems
+from rexecop.operations.step_output import StepOutput
+from rexecop.proof.canonical import Json
+from rexecop.proof.vocabulary import Ended
+from tests.operations.folders import TECRAX, folder
+
+AT = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+LINES = "web.service loaded active\ndb.service loaded failed\nold.mount loaded active\nlog.service loaded active\n"
+LIST = '[{"n":"a","s":"on","t":"2026-01-31T10:30:00Z","v":3},{"n":"b","s":"off","t":1767225600,"v":"7"}]'
+
+
+def normalizer(facts: str) -> Normalizer:
+    problems = Problems(ProfileRefused.code)
+    root = problems.parse(f"normalizer:\n  facts:\n    x: {facts}\n", "x.yaml")
+    assert root is not None
+    found = read_normalizer(root, "x")
+    problems.raise_first(ProfileRefused)
+    return found
+
+
+def fact(spec: str, stdout: str, site: Site = ANYWHERE, ended: Ended = Ended.OK) -> Json:
+    output = StepOutput(ended=ended, stdout=stdout, status=0, at=AT)
+    return run_normalizer(normalizer(spec), {"step": output}, site)["x"]
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ("take: count", 3),
+        ("take: names", "db, log, web"),
+        ("take: names, max_length: 14", "db, and 2 more"),
+        ("take: names, max_length: 1", None),
+        ("take: absent, expected: units", "mail"),
+        ("take: extra, expected: units", "db, log"),
+        ("but: ' failed$', take: names", "log, web"),
+    ],
+)
+def test_lines_give_a_count_or_names(rest: str, expected: Json) -> None:
+    site = Site(expected={"units": ("web", "mail")})
+
+    found = fact(rf"{{each: '^(?P<value>[a-z]+)\.service ', {rest}}}", LINES, site)
+
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ("of: /n, take: count", 2),
+        ("of: /v, take: most, type: integer", 7),
+        ("of: /v, take: least, type: integer", 3),
+        ("of: /v, take: sum, type: integer", 10),
+        ("of: /n, take: most, type: integer", None),
+        ("of: /n, having: {at: /s, in: [on]}, take: names", "a"),
+        ("of: /n, having: {at: /s, matching: '^o'}, lacking: {at: /n, in: [a]}, take: names", "b"),
+        ("of: /gone, take: count", 0),
+        ("of: /t, take: newest, age: minutes", 90),
+        ("of: /t, take: oldest, age: days", 30),
+    ],
+)
+def test_entries_give_what_is_taken_of_them(rest: str, expected: Json) -> None:
+    assert fact(f'{{items: "", {rest}}}', LIST) == expected
+
+
+@pytest.mark.parametrize("answer", ["", "{", '{"a": {"n": 1}}', "7"])
+def test_what_is_no_list_gives_nothing(answer: str) -> None:
+    assert fact("{items: /a/b, of: /n, take: count}", answer) is None
+
+
+def test_nothing_is_counted_in_what_a_failed_call_put_out() -> None:
+    assert fact("{each: '(?P<value>x)', take: count}", "", ended=Ended.FAILED) is None
+    assert fact("{each: '(?P<value>x)', take: count}", "") == 0
+
+
+def test_what_nobody_expects_is_not_missed() -> None:
+    assert fact("{each: '(?P<value>x)', take: absent, expected: units}", "y") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-31T12:00:00Z", AT),
+        ("2026-01-31T13:00:00.123456789+01:00", AT),
+        ("2026-01-31 12:00:00", AT),
+        ("2026-01-31 12:00:00 UTC", AT),
+        ("Jan 31 12:00:00 2026 GMT", AT),
+        ("1769860800", AT),
+        ("1769860800000", AT),
+        ("Jam 31 12:00:00 2026 GMT", None),
+        ("2026-02-31T12:00:00Z", None),
+        ("123456789012345", None),
+        ("soon", None),
+    ],
+)
+def test_moments_are_read_as_programs_write_them(text: str, expected: datetime | None) -> None:
+    assert moment(text) == expected
+
+
+@settings(max_examples=100)
+@given(st.integers(-10_000, 10_000), st.sampled_from(sorted(UNITS)))
+def test_an_age_is_the_opposite_of_what_is_left_and_rounds_down(count: int, unit: str) -> None:
+    at = AT + count * UNITS[unit]
+    text = AT.isoformat()
+
+    assert whole_units(text, "age", unit, at) == count
+    assert whole_units(text, "age", unit, at + timedelta(milliseconds=1)) == count
+    assert whole_units(text, "left", unit, at) == -count
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=40))
+def test_odd_text_is_no_moment_and_never_an_error(text: str) -> None:
+    found = moment(text)
+
+    assert found is None or found.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "{each: '(a+)+(?P<value>b)'}",
+        "{each: 'no group'}",
+        "{each: '(?P<value>x)', take: absent}",
+        "{each: '(?P<value>x)', take: count, expected: units}",
+        "{each: '(?P<value>x)', take: half}",
+        "{items: a, of: /n}",
+        "{items: /a, of: /n, having: {at: /s}}",
+        "{items: /a, of: /n, having: {at: /s, matching: '(a+)+'}}",
+        "{regex: '(?P<value>x)', age: hours, left: hours}",
+        "{regex: '(?P<value>x)', age: years}",
+    ],
+)
+def test_a_fact_that_says_too_little_or_too_much_is_refused(spec: str) -> None:
+    with pytest.raises(ProfileRefused):
+        normalizer(spec)
+
+
+def environment(target: str) -> bytes:
+    return f"environment:\n  id: here\n  targets:\n    a: {target}\n".encode()
+
+
+def test_limits_and_names_that_nothing_looks_at_are_found() -> None:
+    profile = load_profile(folder(TECRAX))
+    text = environment("{thresholds: {space_percent_hihg: 1}, expected: {unit: [a]}}")
+
+    found = [one.message for one in lint_environment({"e.yaml": text}, profile) if one.severity == "error"]
+
+    assert len(found) == 2
+    assert "did you mean `space_percent_high`" in found[0]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "{thresholds: {a: high}}",
+        "{thresholds: [1]}",
+        "{expected: {units: web}}",
+        "{expected: {units: [[1]]}}",
+    ],
+)
+def test_a_target_that_sets_what_is_no_limit_and_no_list_is_refused(target: str) -> None:
+    with pytest.raises(EnvironmentRefused):
+        load_environment({"e.yaml": environment(target)})
