@@ -71,8 +71,8 @@ class Running:
 @contextmanager
 def running(root: Path, main: Callable[..., int | None] | None = None, *words: str) -> Iterator[Running]:
     """Start a service over `root`; `main` with the root and `words` instead of `rexecop serve`."""
-    served = (main, str(root), *words) if main else (rexecop, ("--root", str(root), "serve", "--port", "0"))
-    process = Forked(*served)
+    serve = ("--root", str(root), "serve", "--port", "0")
+    process = Forked(main, str(root), *words) if main else Forked(rexecop, serve)
     try:
         line = process.stderr.readline()
         assert " on http://" in line, line + process.stderr.read()
