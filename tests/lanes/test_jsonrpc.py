@@ -412,7 +412,7 @@ def test_an_answer_is_no_call_of_its_own(lane: JsonRpcLane) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_peer_that_does_not_behave_is_a_result(lane: JsonRpcLane, name: str) -> None:
-    limits = replace(LIMITS, timeout_ms=1_000) if HOSTILE[name][1] is Failure.TIMEOUT else LIMITS
+    limits = replace(LIMITS, timeout_ms=500) if HOSTILE[name][1] is Failure.TIMEOUT else LIMITS
     read = ended(lane, unix(say("x"), at=name), limits)
     change = ended(lane, unix(say("x"), at=name, effect=Effect.CHANGE), limits)
 
