@@ -7,6 +7,9 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP   := $(BIN)/python -m pip --disable-pip-version-check -qq
 
+# The tests start hundreds of processes: each would compile anew all that it loads.
+unexport PYTHONDONTWRITEBYTECODE
+
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench dist verifier corpus soak fuzz docs clean .venv

@@ -57,25 +57,26 @@ def cases() -> Iterator[Written]:
         report = _judged(case, cedar=True)
         if report.findings or report.rungs[-1:] != (story.rung,):
             raise SystemExit(f"{story.name} should reach {story.rung}: {report.answer(case.require)}")
-        yield _written(f"{story.rung}_{_dashed(story.name)}", story.title, case)
+        yield _written(f"{story.rung}_{_dashed(story.name)}", story.title, case, report)
     for code, name, make in TABLE:
         if code in FOLDERS_ONLY:
             continue
         case = make()
         if ELSEWHERE.intersection(case.more or {}):
             continue
-        if code not in _codes(_judged(case, cedar=True)):
-            raise SystemExit(f"{name} should earn {code}: {_codes(_judged(case, cedar=True))}")
+        report = _judged(case, cedar=True)
+        if code not in _codes(report):
+            raise SystemExit(f"{name} should earn {code}: {_codes(report)}")
         words = name.replace("_", " ")
         title = f"{words[0].upper()}{words[1:]}: {CODES[code]}."
-        yield _written(f"{code}_{_dashed(name.removeprefix('a_').removeprefix('an_'))}", title, case)
+        yield _written(f"{code}_{_dashed(name.removeprefix('a_').removeprefix('an_'))}", title, case, report)
 
 
 def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _written(name: str, title: str, case: Case) -> Written:
+def _written(name: str, title: str, case: Case, with_cedar: Report) -> Written:
     files = {"bundle.rxb": case.bundle}
     about: dict[str, Json] = {"title": title, "bundle": "bundle.rxb"}
     keys = trust_files(case.trust) if case.files is None else case.files
@@ -90,7 +91,8 @@ def _written(name: str, title: str, case: Case) -> Written:
     if foreign := more.keys() - BESIDE.keys() - CALLBACKS - {"now"}:
         raise SystemExit(f"{name}: a case cannot carry {', '.join(sorted(foreign))}")
     about |= {"require": str(case.require), "now": format_time(more.get("now", NOW))}
-    expected, without = (expectation(_judged(case, cedar=cedar), case.require) for cedar in (True, False))
+    expected = expectation(with_cedar, case.require)
+    without = expectation(_judged(case, cedar=False), case.require)
     about["expected"] = expected
     if without != expected:
         about["without_cedar"] = without

@@ -135,7 +135,7 @@ def as_many_lines_as_there_may_be() -> bytes:
 
 @trap
 def records_full_of_empty_arrays() -> bytes:
-    return with_member("records.jsonl", (b'{"a":[' + b"[]," * 87_000 + b"[]]}\n") * 200)
+    return with_member("records.jsonl", (b'{"a":[' + b"[]," * 87_000 + b"[]]}\n") * 50)
 
 
 @trap

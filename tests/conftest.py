@@ -5,11 +5,13 @@ A control group is the one thing that no installation gives, so tests of it may 
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rexecop.lanes.probe import measure_isolation
 from tests.needs import NO_GROUP, NO_GVISOR, NO_SKIP
 
 # No deadline: a shared machine is slow at times, and a slow machine is not a defect.
@@ -20,6 +22,14 @@ settings.register_profile(
     "soak", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("REXECOP_HYPOTHESIS", "house"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def measured_once() -> Iterator[None]:
+    """What isolation reaches on this machine is measured for the first root, and holds for all others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rexecop.app.isolation.measure_isolation", cache(measure_isolation))
+        yield
 
 
 def pytest_sessionfinish() -> None:

@@ -1,6 +1,6 @@
 """A command that kills its own process at one of the places where it touches a file.
 
-`python -m tests.app.killed PLACE WORD…`: with PLACE 0 nothing is killed, and the number of places is printed.
+With place 0 nothing is killed, and the number of places is printed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TOUCHING: Final = frozenset(
 )
 
 
-def main(place: int, words: list[str]) -> int:
+def main(place: int, words: tuple[str, ...]) -> int:
     from rexecop.cli.main import run
 
     met = 0
@@ -32,7 +32,3 @@ def main(place: int, words: list[str]) -> int:
     code = run(words)
     print(met, file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import subprocess
-import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -36,8 +34,9 @@ from rexecop.proof.errors import RexecopError
 from rexecop.proof.signer import Signer
 from rexecop.proof.verify import NO_KEYS, Rung, TrustedKey, TrustedKeys, trust_of, verify
 from rexecop.proof.vocabulary import Role
+from tests.app import killed as killing
 from tests.app.support import bob, change, made, opened, scratch, settings
-from tests.house.source import ROOT
+from tests.forked import Forked
 
 PLACES = 3  # How many of the places where a command touches a file it is killed at.
 
@@ -375,16 +374,16 @@ def test_a_backup_that_is_refused_is_not_restored(folder: Path, backup: Path) ->
 # --- killed in the middle ---
 
 
-def killed(place: int, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "tests.app.killed", str(place), *words]
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+def killed(place: int, *words: str) -> tuple[int, str]:
+    """Return how a process with the command ended that was killed at `place`, and what it said."""
+    return Forked(killing.main, place, words).ended()
 
 
 def places(words: tuple[str, ...], *, made: Path) -> list[int]:
     """Return places to kill the command at, spread over its whole run, the last one and the end."""
-    ended = killed(0, *words)
-    assert ended.returncode == 0, ended.stderr
-    count = int(ended.stderr.splitlines()[-1])
+    code, said = killed(0, *words)
+    assert code == 0, said
+    count = int(said.splitlines()[-1])
     shutil.rmtree(made) if made.is_dir() else made.unlink()
     return sorted({*range(1, count, max(1, count // PLACES)), *range(max(1, count - 1), count + 1)})
 
@@ -395,14 +394,14 @@ def test_a_backup_that_is_killed_leaves_no_file_or_a_whole_one(folder: Path) -> 
         words = ("backup", "create", str(target), "--root", str(folder / "root"), "--with-keys")
         met = set()
         for number in places(words, made=target):
-            ended = killed(number, *words)
+            code, _ = killed(number, *words)
             there = target.exists()
-            met.add((ended.returncode, there))
+            met.add((code, there))
             if there:
                 assert verify_backup(target, own_keys(folder)).verdict == "whole"
                 target.unlink()
         assert (-9, False) in met
-        assert killed(0, *words).returncode == 0
+        assert killed(0, *words)[0] == 0
 
 
 def test_a_restore_that_is_killed_leaves_no_root_or_a_whole_one(backup: Path) -> None:
@@ -411,9 +410,9 @@ def test_a_restore_that_is_killed_leaves_no_root_or_a_whole_one(backup: Path) ->
         words = ("backup", "restore", str(backup), "--root", str(target))
         met = set()
         for number in places(words, made=target):
-            ended = killed(number, *words)
+            code, _ = killed(number, *words)
             there = target.exists()
-            met.add((ended.returncode, there))
+            met.add((code, there))
             if there:
                 with open_instance(settings(place)) as instance:
                     assert instance.parts.ledger.doubt is None
@@ -421,4 +420,4 @@ def test_a_restore_that_is_killed_leaves_no_root_or_a_whole_one(backup: Path) ->
                     assert instance.parts.ledger.epoch == 2
                 shutil.rmtree(target)
         assert (-9, False) in met
-        assert killed(0, *words).returncode == 0
+        assert killed(0, *words)[0] == 0

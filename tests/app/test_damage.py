@@ -78,7 +78,7 @@ def test_a_damaged_record_is_named_and_everything_else_keeps_working(n: int) -> 
                         assert error.code
                 for go in (instance.start, instance.cancel, instance.rollback, instance.retry):
                     with pytest.raises(RexecopError) as refused:
-                        await asyncio.wait_for(go(broken), 10)
+                        await asyncio.wait_for(go(broken), 60)
                     assert refused.value.code == "journal-damaged"
                 assert instance.status(await ran(instance, folder)).state == "completed"
                 assert verified(instance, sound).findings == ()

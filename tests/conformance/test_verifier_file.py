@@ -32,6 +32,14 @@ def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def unpacked(pyz: Path) -> Path:
+    """The same members as files, of which Python keeps what it compiled; out of a zip it keeps nothing."""
+    folder = pyz.with_name("unpacked")
+    zipfile.ZipFile(pyz).extractall(folder)
+    return folder
+
+
 def ended(
     pyz: Path, *words: str, data: bytes | None = None, python: tuple[str, ...] = ALONE
 ) -> tuple[int, str, str]:
@@ -145,10 +153,10 @@ def test_a_bundle_may_come_on_standard_input(pyz: Path) -> None:
     ],
 )
 def test_what_it_cannot_use_is_one_line_and_exit_2(
-    pyz: Path, tmp_path: Path, words: tuple[str, ...], said: str
+    unpacked: Path, tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
     (tmp_path / "boss.pub").write_text("ssh-ed25519 AAAA", encoding="ascii")
-    code, out, err = ended(pyz, *(word.replace("FOLDER", str(tmp_path)) for word in words))
+    code, out, err = ended(unpacked, *(word.replace("FOLDER", str(tmp_path)) for word in words))
 
     assert (code, out) == (2, "")
     assert said in err and err.count("\n") == 1

@@ -16,7 +16,7 @@ from typing import Final
 from tests.docs.pages import SERVE, Command, Page
 
 COMMAND_SECONDS: Final = 60  # Nothing a page shows takes long; a command that waits for input never ends.
-SERVE_TRIES: Final = 200
+SERVE_TRIES: Final = 1200
 PORT: Final = "5000"
 # What differs from run to run, and from machine to machine.
 VARYING: Final = (

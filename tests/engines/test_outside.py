@@ -64,7 +64,7 @@ def point(
                 return
             with peer:
                 try:
-                    peer.settimeout(5)
+                    peer.settimeout(60)
                     peer = peer if tls is None else tls.wrap_socket(peer, server_side=True)
                     head, _, body = peer.recv(65536).partition(b"\r\n\r\n")
                     while len(body) < int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]):

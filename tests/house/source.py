@@ -4,7 +4,7 @@ import ast
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
@@ -21,13 +21,16 @@ class Use:
     line: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
-    """One Python file of ours."""
+    """One Python file of ours; it is parsed when somebody asks for its tree."""
 
     path: str
     text: str
-    tree: ast.Module
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text, filename=self.path)
 
     def uses(self) -> Iterator[Use]:
         """Every imported or dotted name in this file, resolved through its imports and their aliases."""
@@ -86,13 +89,13 @@ def _dotted(node: ast.expr, aliases: Mapping[str, str]) -> str | None:
 
 @cache
 def python_files(*folders: Path) -> tuple[Source, ...]:
-    """Every Python file below `folders`, parsed."""
+    """Every Python file below `folders`."""
     return tuple(_read(file) for folder in folders for file in sorted(folder.rglob("*.py")))
 
 
+@cache
 def _read(file: Path) -> Source:
-    text = file.read_text(encoding="utf-8")
-    return Source(path=file.relative_to(ROOT).as_posix(), text=text, tree=ast.parse(text, filename=str(file)))
+    return Source(path=file.relative_to(ROOT).as_posix(), text=file.read_text(encoding="utf-8"))
 
 
 def product() -> tuple[Source, ...]:

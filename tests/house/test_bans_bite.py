@@ -1,7 +1,5 @@
 """The bans catch what they are for, however it is spelled."""
 
-import ast
-
 import pytest
 
 from tests.house.source import Source
@@ -9,7 +7,7 @@ from tests.house.test_bans import breaches
 
 
 def written(text: str, path: str) -> Source:
-    return Source(path=path, text=text, tree=ast.parse(text))
+    return Source(path=path, text=text)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -44,6 +41,7 @@ from rexecop.proof.codec import to_json
 from rexecop.proof.nodes import PERMIT_TYPE, NodePermit, seal
 from rexecop.proof.vocabulary import Effect, Ended, Isolation
 from tests.app.support import made, settings
+from tests.forked import Forked, rexecop
 from tests.lanes.contract import ProgramContract, gone
 from tests.lanes.support import LIMITS, permit_for, run, secrets_of
 from tests.needs import needs
@@ -52,26 +50,19 @@ GRANT: Final = "guest-grant"  # The name of the secret that holds the token.
 
 
 @contextmanager
-def program(*arguments: str, ready: str, said: list[str] | None = None) -> Iterator[subprocess.Popen[str]]:
+def program(*arguments: str, ready: str, said: list[str] | None = None) -> Iterator[Forked]:
     """Run `rexecop` with `arguments`; it is ready once it says a line that holds `ready`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rexecop", *arguments], stderr=subprocess.PIPE, text=True, env=_environment()
-    )
-    assert process.stderr is not None
-    with process, process.stderr:
-        try:
-            line = process.stderr.readline()
-            assert ready in line, line + process.stderr.read()
-            if said is not None:
-                said.append(line)
-            yield process
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "NO_COLOR": "1"}
+    process = Forked(rexecop, arguments, NO_COLOR="1")
+    try:
+        line = process.stderr.readline()
+        assert ready in line, line + process.stderr.read()
+        if said is not None:
+            said.append(line)
+        yield process
+        process.terminate()
+        process.wait()
+    finally:
+        process.close()
 
 
 def guest_message(place: Mapping[str, Json], *argv: Json, **program: Json) -> dict[str, Json]:
@@ -163,7 +154,7 @@ class Served:
         return replace(frame, permit=seal(signer, PERMIT_TYPE, asked))
 
     @contextmanager
-    def node_running(self, url: str = "") -> Iterator[subprocess.Popen[str]]:
+    def node_running(self, url: str = "") -> Iterator[Forked]:
         instance = str(self.root / "keys" / "instance.pub")
         keys = ("--key", str(self.folder / "edge-1"), "--instance", instance)
         arguments = ("node", "--connect", url or self.url, *keys, "--state", str(self.folder / "state"))
@@ -186,7 +177,7 @@ def served(folder: Path) -> Iterator[Served]:
 
 
 @contextmanager
-def serving(root: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(root: Path, port: int = 0) -> Iterator[tuple[Forked, str]]:
     """The service of `root`, and its address."""
     said: list[str] = []
     arguments = ("serve", "--port", str(port), "--root", str(root))

@@ -17,7 +17,7 @@ from rexecop.lanes.port import Asks, Chunk, Lane, LaneEvent, LaneResult, Made
 from rexecop.lanes.sandbox import BASE_ENVIRONMENT
 from rexecop.proof.call import Call, Limits, ResourceLimits, Terminal
 from rexecop.proof.vocabulary import Effect, Ended, Isolation
-from tests.lanes.support import LIMITS, call_lane, result_of, run
+from tests.lanes.support import LIMITS, call_lane, out_of_time, result_of, run
 from tests.needs import needs
 
 BRIEF = Limits(timeout_ms=120, output_bytes=64 * 1024, grace_ms=50)
@@ -123,10 +123,9 @@ class LaneContract(ABC):
 
     def test_a_change_that_runs_out_of_time_is_unknown_never_failed(self) -> None:
         change = replace(self.slow(), effect=Effect.CHANGE)
-        result = self.result(change, BRIEF)
-        if result.ended is not Ended.UNKNOWN:
-            # On a busy machine the time may be up before anything was sent: then there is more of it.
-            result = self.result(change, replace(BRIEF, timeout_ms=8_000))
+        result = out_of_time(
+            lambda limits: self.result(change, limits), lambda found: found.ended is Ended.UNKNOWN
+        )
 
         assert (result.ended, result.failure) == (Ended.UNKNOWN, Failure.TIMEOUT)
 
@@ -226,7 +225,8 @@ class ProgramContract(LaneContract):
         assert self.result(self.shell("id -un", user="nobody")).stdout == b"nobody\n"
 
     def test_what_a_program_started_and_detached_ends_with_its_time(self) -> None:
-        result = self.result(self.shell("setsid sleep 30 & echo $!; exec sleep 30"), BRIEF)
+        call = self.shell("setsid sleep 30 & echo $!; exec sleep 30")
+        result = out_of_time(lambda limits: self.result(call, limits), lambda found: found.stdout != b"")
 
         assert (result.ended, result.failure) == (Ended.FAILED, Failure.TIMEOUT)
         assert run(gone(int(result.stdout)))

@@ -20,9 +20,9 @@ from rexecop.lanes.port import Asks, Chunk, LaneEvent, LaneResult, Made
 from rexecop.proof.call import Call, ExchangeRequest, Limits
 from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
-from tests.lanes.contract import BRIEF, LaneContract
+from tests.lanes.contract import LaneContract
 from tests.lanes.peers import Peers, endpoint, exchange, free_port, with_message
-from tests.lanes.support import LIMITS, call_lane, process, result_of, run, secrets_of
+from tests.lanes.support import LIMITS, call_lane, out_of_time, process, result_of, run, secrets_of
 from tests.needs import needs
 
 NONE = Isolation.NOT_APPLICABLE
@@ -412,7 +412,7 @@ def test_an_answer_is_no_call_of_its_own(lane: JsonRpcLane) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_peer_that_does_not_behave_is_a_result(lane: JsonRpcLane, name: str) -> None:
-    limits = replace(LIMITS, timeout_ms=3_000 if HOSTILE[name][1] is not Failure.TIMEOUT else 300)
+    limits = replace(LIMITS, timeout_ms=500) if HOSTILE[name][1] is Failure.TIMEOUT else LIMITS
     read = ended(lane, unix(say("x"), at=name), limits)
     change = ended(lane, unix(say("x"), at=name, effect=Effect.CHANGE), limits)
 
@@ -549,7 +549,10 @@ class TestPrograms:
         )
         call = with_message(program(say("x")), program={"argv": [sys.executable, "-I", "-S", "-c", script]})
 
-        result = ended(lane, call, replace(BRIEF, timeout_ms=400), Isolation.NONE)
+        result = out_of_time(
+            lambda limits: ended(lane, call, limits, Isolation.NONE),
+            lambda found: mark.encode() in found.stderr,
+        )
 
         assert (result.ended, result.failure) == (Ended.FAILED, Failure.TIMEOUT)
         assert mark.encode() in result.stderr

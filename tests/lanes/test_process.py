@@ -22,7 +22,18 @@ from rexecop.lanes.spawning import Keeper
 from rexecop.proof.call import Call, Limits, SecretRef, Terminal
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
 from tests.lanes.contract import LaneContract, ProgramContract
-from tests.lanes.support import LIMITS, call_lane, process, reply, result_of, run, scripted, secrets_of, shell
+from tests.lanes.support import (
+    LIMITS,
+    call_lane,
+    out_of_time,
+    process,
+    reply,
+    result_of,
+    run,
+    scripted,
+    secrets_of,
+    shell,
+)
 from tests.lanes.test_surroundings import with_surroundings
 
 SECRETS = {"password": b"correct horse", "short": b"ab"}
@@ -246,20 +257,24 @@ class TestLimits:
         assert result.stdout_bytes < 1 << 20
 
     def test_a_program_that_refuses_to_end_is_ended(self, lane: ProcessLane) -> None:
-        result = ran(lane, shell("trap '' TERM; echo deaf; sleep 30 & wait; sleep 30"), BRIEF)
+        call = shell("trap '' TERM; echo deaf; sleep 30 & wait; sleep 30")
+        result = out_of_time(lambda limits: ran(lane, call, limits), lambda found: found.stdout != b"")
 
         assert result.failure is Failure.TIMEOUT
         assert result.signal == 9
         assert result.stdout == b"deaf\n"
 
     def test_a_program_that_is_stopped_is_ended_at_its_time(self, lane: ProcessLane) -> None:
-        result = ran(lane, shell("echo still; kill -STOP $$; echo never"), BRIEF)
+        call = shell("echo still; kill -STOP $$; echo never")
+        result = out_of_time(lambda limits: ran(lane, call, limits), lambda found: found.stdout != b"")
 
         assert (result.failure, result.signal, result.stdout) == (Failure.TIMEOUT, 9, b"still\n")
 
     def test_a_program_may_tidy_up_within_its_grace(self, lane: ProcessLane) -> None:
-        limits = replace(BRIEF, grace_ms=5_000)
-        result = ran(lane, shell("trap 'echo tidy; exit 0' TERM; sleep 30 & wait"), limits)
+        call = shell("trap 'echo tidy; exit 0' TERM; sleep 30 & wait")
+        result = out_of_time(
+            lambda limits: ran(lane, call, limits), lambda found: found.stdout != b"", grace_ms=20_000
+        )
 
         assert (result.failure, result.stdout) == (Failure.TIMEOUT, b"tidy\n")
 

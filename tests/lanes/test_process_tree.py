@@ -20,7 +20,7 @@ from rexecop.lanes.process import ProcessLane
 from rexecop.lanes.secrets import NO_SECRETS
 from rexecop.proof.call import Call, Limits
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
-from tests.lanes.support import LIMITS, call_lane, process, result_of, run
+from tests.lanes.support import LIMITS, call_lane, out_of_time, process, result_of, run
 from tests.needs import needs
 
 PATIENCE_SECONDS = 60.0
@@ -103,8 +103,11 @@ def test_a_tree_ends_with_its_call(
     lane: ProcessLane, tmp_path: Path, isolation: Isolation, then: str, ended: Ended, failure: Failure | None
 ) -> None:
     call = tree_call(tmp_path, then=then)
-    limits = Limits(timeout_ms=1_500 if failure else 20_000, output_bytes=1_000, grace_ms=50)
-    result = result_of(call_lane(lane, call, limits=limits, isolation=isolation))
+
+    def made(limits: Limits) -> LaneResult:
+        return result_of(call_lane(lane, call, limits=limits, isolation=isolation))
+
+    result = out_of_time(made, lambda found: found.stdout != b"") if failure else made(LIMITS)
 
     assert (result.ended, result.failure, result.stdout) == (ended, failure, b"ready\n")
     assert result.measured.facts is not None and result.measured.facts["tree_empty"] is True

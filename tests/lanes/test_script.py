@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rexecop.lanes import private
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.port import LaneResult
 from rexecop.lanes.private import ARTIFACTS_MAX
@@ -51,6 +52,12 @@ def script(source: str, *arguments: str, interpreter: str = SHELL, **changes: ob
 
 def changing(source: str) -> Call:
     return replace(script(source), effect=Effect.CHANGE)
+
+
+@pytest.fixture
+def seen_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a script leaves is looked at once it ended: one that is slow would be ended for it, or not."""
+    monkeypatch.setattr(private, "LOOK_SECONDS", 3_600)
 
 
 def ran(
@@ -170,6 +177,7 @@ class TestItsOwnFolder:
         assert facts["artifacts"] == 3 and isinstance(facts["artifact_bytes"], int)
         assert not os.path.exists(path)
 
+    @pytest.mark.usefixtures("seen_afterwards")
     def test_what_a_script_left_past_the_limit_fails_its_call(
         self, lane: ProcessLane, isolation: Isolation
     ) -> None:
@@ -179,6 +187,7 @@ class TestItsOwnFolder:
         assert (result.measured.facts or {})["artifact_bytes"] == 200_000
 
 
+@pytest.mark.usefixtures("seen_afterwards")
 def test_a_script_that_leaves_too_many_files_fails(lane: ProcessLane) -> None:
     text = f"i=0; while [ $i -le {ARTIFACTS_MAX} ]; do : > f$i; i=$((i+1)); done"
 

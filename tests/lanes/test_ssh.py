@@ -21,7 +21,7 @@ from rexecop.proof.vocabulary import Effect, Ended, Isolation
 from tests.lanes.contract import LaneContract
 from tests.lanes.ssh_calls import command, exchange, facts, host, lane_for, result, result_in_loop, shell
 from tests.lanes.sshd import Sshd, sshd
-from tests.lanes.support import LIMITS, run, scripted, secrets_of
+from tests.lanes.support import LIMITS, out_of_time, run, scripted, secrets_of
 from tests.needs import needs
 
 pytestmark = needs("sshd", "ssh-keygen")
@@ -86,7 +86,7 @@ class TestContract(LaneContract):
         return command(self.server, "false")
 
     def slow(self) -> Call:
-        return command(self.server, "sleep", "5")
+        return command(self.server, "sleep", "30")
 
     def foreign(self) -> Call:
         return scripted()
@@ -227,7 +227,10 @@ class TestCommands:
 
 class TestTheTree:
     def test_a_call_out_of_time_ends_with_its_whole_tree(self, server: Sshd, tmp_path: Path) -> None:
-        found = result(lane_for(server), stubborn(server, tmp_path), replace(BRIEF, timeout_ms=900))
+        call = stubborn(server, tmp_path)
+        found = out_of_time(
+            lambda limits: result(lane_for(server), call, limits), lambda _: written(tmp_path), grace_ms=200
+        )
 
         assert (found.ended, found.failure) == (Ended.FAILED, Failure.TIMEOUT)
         assert (facts(found)["tree"], facts(found)["left"]) == ("marked", 0)
@@ -267,7 +270,7 @@ class TestTheTree:
             async def broken() -> tuple[Ended, Failure | None]:
                 call = stubborn(server, tmp_path, Effect.CHANGE)
                 work = asyncio.create_task(
-                    result_in_loop(lane_for(server), call, replace(BRIEF, timeout_ms=700))
+                    result_in_loop(lane_for(server), call, replace(BRIEF, timeout_ms=4_000))
                 )
                 while not written(tmp_path):
                     await asyncio.sleep(0.01)

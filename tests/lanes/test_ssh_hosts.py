@@ -283,7 +283,7 @@ class TestSharing:
             assert (await result_in_loop(lane, command(server, "true"))).ended is Ended.OK
 
         with sshd(tmp_path / "server") as server:
-            run(asyncio.wait_for(calls(server), 10))
+            run(asyncio.wait_for(calls(server), 60))
 
     def test_calls_wait_for_a_place_and_a_host_with_fewer_says_so(self, tmp_path: Path) -> None:
         async def abreast(server: Sshd, sessions: int, seconds: str) -> list[LaneResult]:

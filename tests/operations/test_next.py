@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import DRIVABLE, TERMINAL
@@ -28,6 +29,7 @@ from rexecop.proof.vocabulary import Effect, Phase, State
 from tests.operations.lives import lives
 
 
+@cache
 def moments() -> list[tuple[Operation, Sealed | None]]:
     """Return every operation after every one of its records, with the record that followed."""
     found: list[tuple[Operation, Sealed | None]] = []
@@ -37,18 +39,15 @@ def moments() -> list[tuple[Operation, Sealed | None]]:
     return found
 
 
-MOMENTS = moments()
-
-
 def test_nothing_is_made_while_an_attempt_is_open_or_unknown() -> None:
-    held = [op for op, _ in MOMENTS if op.in_flight or op.unknown]
+    held = [op for op, _ in moments() if op.in_flight or op.unknown]
     assert held
     for op in held:
         assert isinstance(next_effect(op), Park | Close)
 
 
 def test_only_what_is_drivable_or_due_a_receipt_needs_anything() -> None:
-    for op, _ in MOMENTS:
+    for op, _ in moments():
         effect = next_effect(op)
         if not isinstance(effect, Park):
             assert op.state in DRIVABLE or (op.receipt_due and op.state in TERMINAL)
@@ -56,7 +55,7 @@ def test_only_what_is_drivable_or_due_a_receipt_needs_anything() -> None:
 
 def test_a_call_is_made_as_planned_with_the_next_number() -> None:
     seen = 0
-    for op, _ in MOMENTS:
+    for op, _ in moments():
         effect = next_effect(op)
         if not isinstance(effect, Make):
             continue
@@ -76,7 +75,7 @@ def test_a_call_is_made_as_planned_with_the_next_number() -> None:
 
 
 def test_what_was_next_is_what_the_engine_recorded() -> None:
-    for op, followed in MOMENTS:
+    for op, followed in moments():
         effect = next_effect(op)
         if isinstance(effect, Make) and followed is not None and isinstance(followed.record, Attempt):
             record = followed.record
@@ -89,7 +88,7 @@ def test_what_was_next_is_what_the_engine_recorded() -> None:
 
 def test_a_call_is_wanted_as_long_as_it_is_next_and_nobody_asked_to_stop() -> None:
     seen = 0
-    for op, _ in MOMENTS:
+    for op, _ in moments():
         make = next_effect(op)
         if not isinstance(make, Make) or make.phase is not Phase.DO:
             continue
@@ -104,14 +103,14 @@ def test_a_call_is_wanted_as_long_as_it_is_next_and_nobody_asked_to_stop() -> No
 
 
 def test_every_kind_of_need_is_met_with_in_these_lives() -> None:
-    kinds = {type(next_effect(op)) for op, _ in MOMENTS}
+    kinds = {type(next_effect(op)) for op, _ in moments()}
     assert {Mint, Make, Derive, Validate, Close, Park} <= kinds
     assert Decline not in kinds
 
 
 def test_a_probe_only_reads_and_is_counted() -> None:
     probes = 0
-    for op, _ in MOMENTS:
+    for op, _ in moments():
         for progress in op.unknown.values():
             make = probe_of(op, progress)
             if make is None:
@@ -136,16 +135,16 @@ def test_undoing_goes_from_the_last_effect_to_the_first() -> None:
 
 
 def test_retries_wait_and_first_tries_do_not() -> None:
-    for op, _ in MOMENTS:
+    for op, _ in moments():
         effect = next_effect(op)
         if isinstance(effect, Make) and effect.number == 1:
             assert effect.after_ms == 0
-    assert any(op.state is State.RETRYING for op, _ in MOMENTS)
+    assert any(op.state is State.RETRYING for op, _ in moments())
 
 
 def waits(attempts: int, retry: Retry, asked: int | None) -> int:
     """How long a step waits that was tried `attempts` times and told to wait `asked` the last time."""
-    op = next(op for op, _ in MOMENTS if op.state is State.RETRYING and isinstance(next_effect(op), Make))
+    op = next(op for op, _ in moments() if op.state is State.RETRYING and isinstance(next_effect(op), Make))
     progress = next(item for item in op.course.work.values() if item.attempts)
     assert isinstance(progress.step, CallStep) and progress.outcome is not None
     record = progress.outcome.record

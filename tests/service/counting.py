@@ -1,10 +1,9 @@
-"""A service whose `echo` leaves a trace: `python -m tests.service.counting ROOT TRACE [hold|brief]`.
+"""A service whose `echo` leaves a trace: `main` with ROOT, TRACE and perhaps `hold` or `brief`.
 
 Each run adds a line to TRACE. With `hold` (or `brief`) it says so in TRACE and waits first,
 so that a test can end the process between the claim and the effect.
 """
 
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +33,3 @@ def main(root: str, trace: str, wait: str | None = None) -> None:
     handlers["echo"] = replace(handlers["echo"], run=echo, bounded=False)
     here = Path(root).parent
     serve(load_settings({"root": root}, {}, here, here), host="127.0.0.1", port=0)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

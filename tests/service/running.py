@@ -1,17 +1,16 @@
 """A real service in a process of its own, and a plain HTTP client for it."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
+
+from tests.forked import Forked, rexecop
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 STOP_SECONDS: Final = 60.0
@@ -39,7 +38,7 @@ class Reply:
 class Running:
     """A service that answers on `port`."""
 
-    process: subprocess.Popen[str]
+    process: Forked
     port: int
     root: Path
 
@@ -70,26 +69,16 @@ class Running:
 
 
 @contextmanager
-def running(root: Path, *command: str) -> Iterator[Running]:
-    """Start a service over `root`; `command` is a module and its arguments instead of `rexecop serve`."""
-    argv = command or ("rexecop", "--root", str(root), "serve", "--port", "0")
-    process = subprocess.Popen(
-        [sys.executable, "-m", *argv],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def running(root: Path, main: Callable[..., int | None] | None = None, *words: str) -> Iterator[Running]:
+    """Start a service over `root`; `main` with the root and `words` instead of `rexecop serve`."""
+    serve = ("--root", str(root), "serve", "--port", "0")
+    process = Forked(main, str(root), *words) if main else Forked(rexecop, serve)
     try:
-        assert process.stderr is not None
         line = process.stderr.readline()
         assert " on http://" in line, line + process.stderr.read()
         yield Running(process, int(line.split("http://")[1].split()[0].rpartition(":")[2]), root)
     finally:
-        process.kill()
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
+        process.close()
 
 
 def at_once(count: int, call: object) -> list[Reply]:

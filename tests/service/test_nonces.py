@@ -13,6 +13,7 @@ import pytest
 
 from rexecop.app.build import open_instance
 from rexecop.app.settings import load_settings
+from tests.service import counting
 from tests.service.counting import HELD, RAN
 from tests.service.running import Running, at_once, running
 
@@ -28,7 +29,7 @@ def trace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def counted(root: Path, trace: Path) -> Iterator[Running]:
-    with running(root, "tests.service.counting", str(root), str(trace)) as found:
+    with running(root, counting.main, str(trace)) as found:
         yield found
 
 
@@ -69,7 +70,7 @@ def test_of_twelve_different_requests_with_one_nonce_one_runs(counted: Running, 
 
 
 def test_two_services_on_one_root_run_a_nonce_once(counted: Running, root: Path, trace: Path) -> None:
-    with running(root, "tests.service.counting", str(root), str(trace)) as second:
+    with running(root, counting.main, str(trace)) as second:
         replies = at_once(
             12, lambda number: (counted, second)[number % 2].execute("echo", {"m": 1}, "shared")
         )
@@ -80,10 +81,10 @@ def test_two_services_on_one_root_run_a_nonce_once(counted: Running, root: Path,
 
 
 def test_an_answer_survives_the_service_that_gave_it(root: Path, trace: Path) -> None:
-    with running(root, "tests.service.counting", str(root), str(trace)) as first:
+    with running(root, counting.main, str(trace)) as first:
         before = first.execute("echo", {"m": 1}, "kept")
         assert first.stop(signal.SIGKILL) == -signal.SIGKILL
-    with running(root, "tests.service.counting", str(root), str(trace)) as second:
+    with running(root, counting.main, str(trace)) as second:
         after = second.execute("echo", {"m": 1}, "kept")
 
     assert before.status == 200 and after.body == before.body
@@ -93,12 +94,12 @@ def test_an_answer_survives_the_service_that_gave_it(root: Path, trace: Path) ->
 def test_a_request_killed_between_claim_and_effect_is_unknown_and_never_run_again(
     root: Path, trace: Path
 ) -> None:
-    with running(root, "tests.service.counting", str(root), str(trace), "hold") as first:
+    with running(root, counting.main, str(trace), "hold") as first:
         thread = asking(first, "lost")
         until(trace, HELD)
         assert first.stop(signal.SIGKILL) == -signal.SIGKILL
         thread.join()
-    with running(root, "tests.service.counting", str(root), str(trace)) as second:
+    with running(root, counting.main, str(trace)) as second:
         replies = [second.execute("echo", {"m": 1}, "lost") for _ in range(2)]
         other = second.execute("echo", {"m": 2}, "lost")
         assert second.execute("echo", {"m": 1}, "next").status == 200

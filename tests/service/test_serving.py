@@ -18,6 +18,7 @@ from rexecop.operations.errors import StoreUnavailable
 from rexecop.service.application import create_app
 from rexecop.service.errors import AddressUnavailable, DemoExposed
 from rexecop.service.server import is_loopback, listen, serve, shown_address
+from tests.service import counting
 from tests.service.counting import HELD
 from tests.service.running import Reply, running
 from tests.service.test_nonces import until
@@ -39,7 +40,7 @@ def test_a_service_told_to_stop_ends_well(root: Path, number: signal.Signals) ->
 def test_a_request_in_flight_is_finished_before_the_service_ends(root: Path, tmp_path: Path) -> None:
     trace, replies = tmp_path / "trace", list[Reply]()
     trace.touch()
-    with running(root, "tests.service.counting", str(root), str(trace), "brief") as service:
+    with running(root, counting.main, str(trace), "brief") as service:
         asking = threading.Thread(target=lambda: replies.append(service.execute("echo", {}, "last")))
         asking.start()
         until(trace, HELD)
