@@ -12,8 +12,7 @@ import pytest
 
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.engines.driver import Driven, Driver
-from rexecop.engines.errors import NothingToSettle, TooEarly
-from rexecop.operations.errors import IllegalMove
+from rexecop.engines.errors import NothingToSettle, NotWaiting, TooEarly
 from rexecop.operations.ports import Lease
 from rexecop.operations.queue import Cause
 from rexecop.operations.recover import settle_after
@@ -334,9 +333,11 @@ def test_who_is_taken_out_of_the_queue_is_not_started_and_what_has_begun_is_not_
             assert driven.queued is not None and len(queue.judged()) == 2
 
             queue.leave(op_of(house, new))
-            with pytest.raises(IllegalMove, match="paused"):
+            with pytest.raises(NotWaiting, match="is `resuming` and does not wait"):
                 queue.leave(op_of(house, begun))
 
+            with pytest.raises(NotWaiting, match="is `approved` and does not wait"):
+                queue.leave(op_of(house, new))
             assert [one.waiting.operation for one in queue.judged()] == [begun]
             assert op_of(house, new).state is State.APPROVED
 

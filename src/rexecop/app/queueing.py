@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from rexecop.engines.errors import NotWaiting
 from rexecop.engines.runner import is_alive
 from rexecop.operations.errors import IllegalMove
 from rexecop.operations.fold import Operation
@@ -159,14 +160,13 @@ class Queue(Board):
         """Let `op` wait no more: nobody starts it any more by itself.
 
         Raises:
-            IllegalMove: it does not wait to be started; what has begun goes on until it is paused.
+            NotWaiting: it does not wait to be started; what has begun goes on until it is paused.
         """
-        if op.state not in WAITS:
-            raise IllegalMove(
-                state=op.state,
-                event="not waiting",
-                allowed=("paused",) if allows(op.state, Event.PAUSED) else (),
-                next_steps=(f"rexecop pause {op.id}",) if allows(op.state, Event.PAUSED) else (),
+        if op.state not in WAITS or op.id not in self.waiting():
+            raise NotWaiting(
+                f"operation `{op.id}` is `{op.state}` and does not wait in the queue to be started",
+                state=str(op.state),
+                next_steps=(f"rexecop {'pause' if allows(op.state, Event.PAUSED) else 'why'} {op.id}",),
             )
         self._world.store.post(QUEUE, op.id, None)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from rexecop.app.lifecycle import Lifecycle
-from rexecop.app.queueing import BEGUN, WAITS
+from rexecop.app.queueing import BEGUN
 from rexecop.engines.driver import Driven
-from rexecop.engines.errors import RunnerBusy
+from rexecop.engines.errors import NotWaiting, RunnerBusy
 from rexecop.operations.queue import Priority
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.command import Verb
@@ -43,9 +44,9 @@ async def start(lifecycle: Lifecycle, operation: str, priority: Priority | None,
         async with asyncio.timeout(waits.timeout):
             return await _started(lifecycle, operation, priority, wait=waits.wait)
     except asyncio.CancelledError:
-        op = lifecycle.session(operation).op
-        if mine and op.state in WAITS:
-            lifecycle.queue.leave(op)
+        if mine:
+            with suppress(NotWaiting):  # It was not put there yet, or somebody started it meanwhile.
+                lifecycle.queue.leave(lifecycle.session(operation).op)
         raise
 
 

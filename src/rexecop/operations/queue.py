@@ -159,9 +159,9 @@ def judge(queue: Iterable[Waiting], house: House) -> tuple[Verdict, ...]:
     """Return for each of `queue`, in the order they come in, whether it may go on or what it waits for."""
     driven = len(house.running)
     changing = Counter(house.running.values())
-    claimed: dict[str, list[tuple[str, bool]]] = {}
+    claimed: dict[tuple[str, bool], str] = {}
     for lock in house.held:
-        claimed.setdefault(lock.target, []).append((lock.operation, lock.exclusive))
+        _claim(claimed, lock.target, lock.operation, alone=lock.exclusive)
     holders = {lock.operation for lock in house.held}
     first = holders.union(house.begun)
     found: list[Verdict] = []
@@ -172,10 +172,10 @@ def judge(queue: Iterable[Waiting], house: House) -> tuple[Verdict, ...]:
         if one.operation in holders:
             wanted = []  # It has them already: whoever waits for them has no turn before it.
         if cause is None:
-            cause, words = _taken(one, sorted(wanted), claimed, holders, house)
+            cause, words = _taken(sorted(wanted), claimed, holders, house)
             # Whoever waits for a target keeps those who come later from it, and from nothing else.
             for name, alone in wanted:
-                claimed.setdefault(name, []).append((one.operation, alone))
+                _claim(claimed, name, one.operation, alone=alone)
         there = (changing[one.environment], one.limit, f" in environment `{one.environment}`")
         for count, limit, where in ((driven, house.capacity, ""), there):
             if cause is None and limit is not None and count >= limit and not one.free:
@@ -198,18 +198,24 @@ def _absent(one: Waiting, house: House) -> tuple[Cause | None, str, datetime | N
     return None, "", None
 
 
+def _claim(claimed: dict[tuple[str, bool], str], target: str, operation: str, *, alone: bool) -> None:
+    """Note the first that keeps those from `target` who want it alone, and those who would share it."""
+    claimed.setdefault((target, True), operation)
+    if alone:
+        claimed.setdefault((target, False), operation)
+
+
 def _taken(
-    one: Waiting,
     wanted: Sequence[tuple[str, bool]],
-    claimed: Mapping[str, Sequence[tuple[str, bool]]],
+    claimed: Mapping[tuple[str, bool], str],
     holders: Collection[str],
     house: House,
 ) -> tuple[Cause | None, str]:
     for name, alone in wanted:
-        for other, exclusive in claimed.get(name, ()):
-            if other == one.operation or not (alone or exclusive):
-                continue
-            if other in holders:
-                return Cause.LOCK, f"target `{name}` is held by operation {house.name(other)}"
-            return Cause.ORDER, f"operation {house.name(other)} has its turn on target `{name}` before"
+        other = claimed.get((name, alone))
+        if other is None:
+            continue
+        if other in holders:
+            return Cause.LOCK, f"target `{name}` is held by operation {house.name(other)}"
+        return Cause.ORDER, f"operation {house.name(other)} has its turn on target `{name}` before"
     return None, ""
