@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from rexecop.app.lifecycle import Lifecycle
-from rexecop.app.queueing import BEGUN
 from rexecop.engines.driver import Driven
 from rexecop.engines.errors import NotWaiting, RunnerBusy
 from rexecop.operations.queue import Priority
@@ -60,7 +59,8 @@ async def order(
     """
     async with asyncio.timeout(waits.timeout):
         driven = await lifecycle.command(operation, verb, by, reason, detach=waits.detach)
-        if driven.queued is None or not waits.wait or driven.session.op.state not in BEGUN:
+        asked = driven.session.op.state is State.WAITING_FOR_APPROVAL
+        if not waits.wait or (driven.queued is None and not asked):
             return driven
         return await _started(lifecycle, operation, None, wait=True)
 
