@@ -105,10 +105,11 @@ def test_operations_run_park_resume_and_end_as_people_say(tmp_path: Path, kind: 
             await once(lambda: state(house, asked) is State.COMPLETED)
             assert state(house, paused) is State.PAUSED, "only a person resumes it"
             house.authority.packs = starter
-            await instance.parts.lifecycle.command(paused, Verb.RESUME, ALICE, None)
+            driven = await instance.parts.lifecycle.command(paused, Verb.RESUME, ALICE, None, detach=True)
+            assert driven.queued is not None
+            await once(lambda: state(house, paused) is State.COMPLETED)
             await once(lambda: house.store.posted("queue") == [])
 
-        assert state(house, paused) is State.COMPLETED
         done = [line.split()[1] for line in effects(tmp_path)]
         assert sorted(done) == ["asked", "c1", "high", "low", "normal", "p1", "p2", "timed"]
         assert [step for step in done if step in in_turn] == list(in_turn)

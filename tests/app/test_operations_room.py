@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
 
+from rexecop.app import waiting
 from rexecop.cli.exits import Exit
 from rexecop.cli.main import run
 from rexecop.operations.ports import Lock
 from rexecop.proof.records.instance import Note
 from rexecop.proof.vocabulary import State
-from tests.app.support import asked, change, made, opened, scratch
+from tests.app.support import asked, bob, change, made, opened, scratch
 
 Say = Callable[..., tuple[int, Any]]
 
@@ -149,3 +155,89 @@ def test_a_row_that_is_damaged_keeps_nobody_else_from_running(folder: Path, say:
         instance.check(fix=True)
     assert say("worker", "run", "--once") == (0, {"driven": 1})
     assert say("status", bad)[1]["state"] == "completed"
+
+
+def done(folder: Path) -> str:
+    """Return a change that alice asked for, bob approved, and that ended."""
+
+    async def story() -> str:
+        with opened(folder) as instance:
+            name = (await instance.plan(change(folder))).operation_id
+            await instance.approve(name, key=bob(folder))
+            assert (await instance.start(name)).state == "completed"
+            return name
+
+    return asyncio.run(story())
+
+
+def test_what_goes_on_waits_for_room_says_so_everywhere_and_is_paused_or_waited_for(
+    folder: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REXECOP_CAPACITY", "1")
+    runs, waits = done(folder), done(folder)
+    assert say("rollback", runs, "--detach", "--wait")[0] == Exit.USAGE
+    code, view = say("rollback", runs, "--detach")
+    assert (code, view["state"], view["place"]) == (Exit.QUEUED, "undoing", 1)
+    with opened(folder) as instance:
+        store, clock = instance.parts.world.store, instance.parts.world.clock
+        now = clock.now()
+        lease = store.acquire(runs, instance.parts.world.runner, now + timedelta(minutes=5), now)
+        assert lease is not None
+
+        code, view = say("rollback", waits)
+        assert (code, view["state"], view["waiting"]) == (Exit.QUEUED, "undoing", "no room: 1 of 1 run")
+        for verb in ("status", "start"):
+            code, view = say(verb, waits, *(["--exit-code"] if verb == "status" else []))
+            assert (code, view["place"]) == (Exit.QUEUED, 1), "what runs is no longer in the queue"
+            assert "no room: 1 of 1 run" in view["waiting"]
+        _, lines = say("list", "--state", "undoing")
+        assert {one["operation_id"]: one["waiting"] for one in lines["operations"]} == {
+            waits: "no room: 1 of 1 run",
+            runs: "",
+        }
+        assert any("with high priority" in one for one in say("why", waits)[1]["lines"])
+        assert say("queue", "--leave", waits)[0] == Exit.USAGE
+        assert say("start", waits, "--wait", "--timeout", "0.3")[0] == Exit.TIMEOUT
+        store.release(lease)
+
+    assert say("worker", "run", "--once") == (0, {"driven": 2})
+    assert [say("status", one)[1]["state"] for one in (runs, waits)] == ["undone", "undone"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_wait_that_is_ended_leaves_nothing_in_the_queue_but_what_was_there_before(
+    folder: Path, say: Say, number: signal.Signals, detached: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operation = planned(folder)
+    say("queue", "--drain")
+    if detached:
+        say("start", operation, "--detach")
+    asleep, awake = threading.Event(), waiting._started
+
+    async def started(*args: object, **more: object) -> object:
+        asleep.set()
+        return await awake(*args, **more)  # type: ignore[arg-type]
+
+    def end() -> None:
+        asleep.wait()
+        with opened(folder) as instance:
+            while operation not in instance.parts.lifecycle.queue.waiting():
+                time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    ending = threading.Thread(target=end, daemon=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting, "_started", started)
+        ending.start()
+        code = run(["start", operation, "--wait", "--root", str(folder / "root")])
+    ending.join()
+
+    said = capsys.readouterr().err
+    assert code == Exit.INTERRUPTED
+    assert ("keeps its place in the queue" if detached else "does not wait in the queue") in said
+    assert ("queue --leave" in said) is detached
+    assert len(say("queue")[1]["queue"]) == int(detached)
+    assert (say("queue", "--leave", operation)[0] == 0) is detached
+    assert say("queue", "--resume")[1]["queue"] == []
+    assert say("status", operation)[1]["place"] is None

@@ -180,13 +180,13 @@ class FakeInstance:
     async def escalate(self, name: str, reason: str | None = None) -> OperationView:
         return await self._to(name, "escalated", reason)
 
-    async def resume(self, name: str, reason: str | None = None) -> OperationView:
+    async def resume(self, name: str, reason: str | None = None, waits: object = None) -> OperationView:
         return await self._to(name, "completed", reason)
 
-    async def retry(self, name: str, reason: str | None = None) -> OperationView:
+    async def retry(self, name: str, reason: str | None = None, waits: object = None) -> OperationView:
         return await self._to(name, "failed", reason)
 
-    async def rollback(self, name: str, reason: str | None = None) -> OperationView:
+    async def rollback(self, name: str, reason: str | None = None, waits: object = None) -> OperationView:
         return await self._to(name, "undone", reason)
 
     def validate(self, name: str) -> ValidationView:

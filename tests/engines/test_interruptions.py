@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rexecop.engines.errors import ClockSteppedBack
+from rexecop.operations.queue import Cause
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.receipt import Receipt
@@ -205,13 +206,26 @@ def test_what_changes_a_target_again_waits_for_its_lock_too(tmp_path: Path, verb
                 await house.lifecycle.start(second)
             house.life()
             house.lane.fate = lambda step, phase, effect: "ok"
-            effects, records = list(house.reality.effects), house.store.records_of(first)
+            effects = list(house.reality.effects)
 
             driven = await house.lifecycle.command(first, verb, ALICE, "now")
 
-            assert driven.queued is not None
+            assert driven.queued == f"target `web` is held by operation `{second}`"
             assert house.reality.effects == effects
-            assert house.store.records_of(first) == records
+            assert op_of(house, first).state is (State.UNDOING if verb is Verb.UNDO else State.RETRYING)
+            [verdict] = house.lifecycle.queue.judged()
+            assert (verdict.waiting.operation, verdict.cause) == (first, Cause.LOCK)
+            house.clock.move(timedelta(minutes=2))
+            await house.lifecycle.take_over(second)
+            during: list[str] = []
+
+            async def look() -> None:
+                during.extend(house.store.locked_by("web"))
+
+            house.lane.during = look
+            await house.lifecycle.start(first)
+            assert ended(house, first).state is (State.UNDONE if verb is Verb.UNDO else State.COMPLETED)
+            assert during == [first] and house.store.locks() == []
 
     asyncio.run(story())
 

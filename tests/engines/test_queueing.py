@@ -12,11 +12,11 @@ import pytest
 
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.engines.driver import Driven, Driver
-from rexecop.engines.errors import NothingToSettle, TooEarly
+from rexecop.engines.errors import NothingToSettle, NotWaiting, TooEarly
 from rexecop.operations.ports import Lease
 from rexecop.operations.queue import Cause
 from rexecop.operations.recover import settle_after
-from rexecop.proof.records.command import Verb
+from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.vocabulary import Mode, Phase, State
 from tests.engines.support import approve, ended, housed, live, op_of
 from tests.sim.plans import change, planned, read
@@ -165,6 +165,185 @@ def test_a_drain_starts_nothing_and_lets_what_runs_end(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+async def stopped(house: House, how: str) -> str:
+    """Return a change of `a` that could go on: paused, or failed at its second step."""
+    operation = await planned(house, change("one", target="a"), change("two", target="a"))
+
+    async def pause() -> None:
+        house.lane.during = None
+        session = house.session(operation)
+        session.add(Command, ALICE, verb=Verb.PAUSE, reason="stop there")
+        await session.flush()
+
+    house.lane.during = pause if how == "paused" else None
+    house.lane.fate = lambda step, phase, effect: "failed" if (how, step) == ("failed", "two") else "ok"
+    await house.lifecycle.start(operation)
+    house.lane.fate = lambda step, phase, effect: "ok"
+    return operation
+
+
+GOES_ON = [
+    ("paused", Verb.RESUME, State.RESUMING, State.COMPLETED, ["a"]),
+    ("failed", Verb.RETRY, State.RETRYING, State.COMPLETED, []),
+    ("failed", Verb.UNDO, State.UNDOING, State.UNDONE, []),
+]
+
+
+@pytest.mark.parametrize(("how", "verb", "waits", "end", "locked"), GOES_ON)
+@pytest.mark.parametrize("limit", [None, 1])
+def test_what_goes_on_waits_for_room_and_comes_before_what_has_not_begun(
+    tmp_path: Path, how: str, verb: Verb, waits: State, end: State, locked: list[str], limit: int | None
+) -> None:
+    """With `limit` the environment has the room, without it the root."""
+
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            CONTENTS.limit = limit
+            operation = await stopped(house, how)
+            runs, new = [await planned(house, change(name, target=name)) for name in ("b", "c")]
+            second = other(house, capacity=1 if limit is None else None)
+            found: list[Driven] = []
+            held: list[str] = []
+
+            async def meanwhile() -> None:
+                house.lane.during = None
+                found.append(await second.start(new))
+                found.append(await second.command(operation, verb, ALICE, "now"))
+                found.append(await second.start(operation))
+                held.extend(lock.target for lock in house.store.locks() if lock.operation == operation)
+
+            house.lane.during = meanwhile
+            await house.lifecycle.start(runs)
+
+            where = "" if limit is None else " in environment `here`"
+            assert [driven.queued for driven in found] == [f"no room: 1 of 1 run{where}"] * 3
+            assert (op_of(house, operation).state, held) == (waits, locked)
+            house.clock.move(timedelta(minutes=1))
+            order = second.queue.judged()
+            assert [one.waiting.operation for one in order] == [operation, new]
+            assert [one.cause for one in order] == [None, Cause.CAPACITY]
+            refused = await second.start(new)
+            assert refused.queued is not None, "it would take the room of what has begun"
+
+            await second.take_over(operation)
+            assert ended(house, operation).state is end
+            await second.start(new)
+            second.queue.tidy()
+            assert house.store.locks() == [] and house.store.posted("queue") == []
+
+    asyncio.run(story())
+
+
+def test_what_a_dead_runner_left_waits_for_room_with_its_locks_and_what_was_found_out_stands(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            left = await planned(house, change("one", target="a"), change("two", target="a"))
+            runs = await planned(house, change("b", target="b"))
+            crashed(house, "crash after")
+            with pytest.raises(Crash):
+                await house.lifecycle.start(left)
+            house.life()
+            house.lane.fate = lambda step, phase, effect: "ok"
+            moment = settle_after(op_of(house, left), MARGIN)
+            assert moment is not None
+            house.clock.move(moment - house.clock.now())
+            second = other(house, capacity=1)
+            found: list[Driven] = []
+
+            async def meanwhile() -> None:
+                house.lane.during = None
+                found.append(await second.take_over(left))
+
+            house.lane.during = meanwhile
+            await house.lifecycle.start(runs)
+
+            assert found[0].queued == "no room: 1 of 1 run"
+            op = op_of(house, left)
+            assert (op.state, bool(op.unknown)) == (State.RESUMING, False)
+            assert [lock.operation for lock in house.store.locks()] == [left]
+            await second.take_over(left)
+            assert ended(house, left).state is State.COMPLETED
+            assert house.reality.times(left, "one", Phase.DO) == 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("verb", "state"), [(Verb.PAUSE, State.PAUSED), (Verb.CANCEL, State.CANCELLED)])
+def test_who_waits_for_room_can_be_stopped_without_any(tmp_path: Path, verb: Verb, state: State) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            operation = await stopped(house, "paused")
+            runs = await planned(house, change("b", target="b"))
+            second = other(house, capacity=1)
+
+            async def meanwhile() -> None:
+                house.lane.during = None
+                await second.command(operation, Verb.RESUME, ALICE, None)
+                await second.command(operation, verb, ALICE, None)
+
+            house.lane.during = meanwhile
+            await house.lifecycle.start(runs)
+
+            assert op_of(house, operation).state is state
+            second.queue.tidy()
+            assert house.store.posted("queue") == []
+
+    asyncio.run(story())
+
+
+def test_who_looks_in_an_emergency_waits_for_nothing_and_who_undoes_for_no_drain(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            undone = await stopped(house, "failed")
+            runs = await planned(house, change("b", target="b"))
+            waits = await planned(house, read("c", target="c"))
+            looks = await planned(house, read("d", target="d"), mode=Mode.EMERGENCY_READONLY)
+            second = other(house, capacity=1)
+            found: list[Driven] = []
+
+            async def meanwhile() -> None:
+                house.lane.during = None
+                second.queue.drain("alice")
+                found.append(await second.start(waits))
+                found.append(await second.start(looks))
+
+            house.lane.during = meanwhile
+            await house.lifecycle.start(runs)
+
+            assert [driven.queued is not None for driven in found] == [True, False]
+            assert ended(house, looks).state is State.COMPLETED
+            await second.command(undone, Verb.UNDO, ALICE, "it is wrong")
+            assert ended(house, undone).state is State.UNDONE
+            assert op_of(house, waits).state is State.APPROVED
+
+    asyncio.run(story())
+
+
+def test_who_is_taken_out_of_the_queue_is_not_started_and_what_has_begun_is_not_taken_out(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            new, begun = await planned(house, read("c")), await stopped(house, "paused")
+            queue = house.lifecycle.queue
+            queue.enter(op_of(house, new))
+            driven = await house.lifecycle.command(begun, Verb.RESUME, ALICE, None, detach=True)
+            assert driven.queued is not None and len(queue.judged()) == 2
+
+            queue.leave(op_of(house, new))
+            with pytest.raises(NotWaiting, match="is `resuming` and does not wait"):
+                queue.leave(op_of(house, begun))
+
+            with pytest.raises(NotWaiting, match="is `approved` and does not wait"):
+                queue.leave(op_of(house, new))
+            assert [one.waiting.operation for one in queue.judged()] == [begun]
+            assert op_of(house, new).state is State.APPROVED
+
+    asyncio.run(story())
+
+
 def test_the_room_of_a_dead_runner_is_free_at_once(tmp_path: Path) -> None:
     async def story() -> None:
         async with housed(tmp_path) as house:
@@ -252,8 +431,6 @@ def test_what_a_person_wanted_paused_stays_so_whoever_died(tmp_path: Path) -> No
             async def pause() -> None:
                 house.lane.during = None
                 asked = session(operation)
-                from rexecop.proof.records.command import Command
-
                 asked.add(Command, ALICE, verb=Verb.PAUSE, reason="stop there")
                 await asked.flush()
 

@@ -15,7 +15,14 @@ from rexecop.operations.queue import AHEAD, SHARE, Cause, House, Priority, Verdi
 
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROOMY: Final = House(
-    running={}, held=(), unapproved=(), capacity=None, drained=None, now=NOW, name=lambda operation: operation
+    running={},
+    begun=(),
+    held=(),
+    unapproved=(),
+    capacity=None,
+    drained=None,
+    now=NOW,
+    name=lambda operation: operation,
 )
 TARGETS: Final = ("db", "mail", "web")
 
@@ -125,6 +132,83 @@ def test_what_starts_together_shares_no_target_that_one_of_them_changes(asked: l
             assert not {*one.shared} & {*other.exclusive}
 
 
+def taken(queue: Sequence[Waiting]) -> list[Held]:
+    """Return the locks that those of `queue` have whose locks nobody before them has."""
+    found: list[Held] = []
+    for one in queue:
+        mine = [held(name, one.operation) for name in one.exclusive]
+        mine += [held(name, one.operation, exclusive=False) for name in one.shared]
+        if not any(a.target == b.target and (a.exclusive or b.exclusive) for a in found for b in mine):
+            found += mine
+    return found
+
+
+@given(
+    st.lists(asks, min_size=1, max_size=8),
+    st.sets(st.integers(0, 7)),
+    st.sets(st.integers(0, 7)),
+    st.integers(1, 3),
+    st.sampled_from((None, 1, 2)),
+    st.randoms(use_true_random=False),
+)
+def test_whoever_holds_locks_and_waits_for_room_never_stands_still_with_who_waits_for_the_locks(  # type: ignore[no-untyped-def]
+    asked: list,  # type: ignore[type-arg]
+    holding: set[int],
+    again: set[int],
+    capacity: int,
+    limit: int | None,
+    random,
+) -> None:
+    """Some were interrupted with their locks, some are tried again without, some are new; all end."""
+    left = {one.operation: replace(one, limit=limit) for one in entered(asked)}
+    names = list(left)
+    locks = taken([left[names[n]] for n in holding if n < len(names)])
+    begun = {names[n] for n in again if n < len(names)} | {lock.operation for lock in locks}
+    running: dict[str, str | None] = {}
+    while left or running:
+        house = replace(ROOMY, running=running, begun=begun, held=locks, capacity=capacity)
+        ready = started(judge(left.values(), house))
+        assert ready or running, "nothing runs, and nothing may go on"
+        for name in ready[: random.randint(0 if running else 1, len(ready))]:
+            one, running = left.pop(name), running | {name: "prod"}
+            mine = taken([one])
+            others = [lock for lock in locks if lock.operation != name]
+            assert not any(
+                a.target == b.target and (a.exclusive or b.exclusive) for a in others for b in mine
+            )
+            locks = others + mine
+        assert len(running) <= min(capacity, limit or capacity)
+        over = random.choice(sorted(running))
+        running = {name: where for name, where in running.items() if name != over}
+        locks = [lock for lock in locks if lock.operation != over]
+
+
+def test_what_has_begun_comes_before_what_has_not_and_the_earlier_turn_among_those() -> None:
+    queue = [
+        waiting("new", "a", turn=NOW - AHEAD),
+        waiting("again", "b", turn=NOW + SHARE),
+        waiting("holder", "c"),
+    ]
+    house = replace(ROOMY, begun=["again"], held=[held("c", "holder")], capacity=1)
+
+    assert [one.waiting.operation for one in judge(queue, house)] == ["holder", "again", "new"]
+    assert started(judge(queue, house)) == ["holder"]
+
+
+def test_who_holds_a_target_waits_for_no_turn_on_it() -> None:
+    queue = [waiting("again", "db"), waiting("holder", "db", turn=NOW + SHARE)]
+
+    found = judge(queue, replace(ROOMY, begun=["again", "holder"], held=[held("db", "holder")]))
+
+    assert causes(found) == {"again": Cause.LOCK, "holder": None}
+
+
+def test_who_looks_in_an_emergency_waits_neither_for_room_nor_for_the_end_of_a_drain() -> None:
+    full = replace(ROOMY, running={"x": None}, capacity=1, drained="drained by alice")
+
+    assert started(judge([waiting("looks", free=True), waiting("other")], full)) == ["looks"]
+
+
 def test_other_targets_pass_a_blocked_head_and_the_same_target_does_not() -> None:
     queue = [
         waiting("head", "db"),
@@ -194,6 +278,6 @@ def test_many_of_one_requester_leave_turns_to_others() -> None:
 
 
 def test_a_drain_starts_nothing() -> None:
-    found = judge([waiting("one", "a")], replace(ROOMY, drained="drained by alice"))
+    found = judge([waiting("one", "a"), waiting("begun", "b")], replace(ROOMY, begun=["begun"], drained="so"))
 
-    assert causes(found) == {"one": Cause.DRAIN}
+    assert causes(found) == {"one": Cause.DRAIN, "begun": None}

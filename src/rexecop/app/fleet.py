@@ -53,9 +53,10 @@ class FleetWorker(Worker):
 
         self._look_into_inbox()
         self._read_left()
-        jobs = [Job(operation=row.operation, records=row.records, turn=None) for row in self._untended()]
+        begun, ready = self._found()
+        jobs = [Job(operation=row.operation, records=row.records, turn=None) for row in begun]
         store = self.instance.parts.world.store
-        for one in self._ready():
+        for one in ready:
             with suppress(StoreError):
                 records = store.records_of(one.operation)
                 jobs.append(Job(operation=one.operation, records=records, turn=one.turn))
@@ -71,12 +72,11 @@ class FleetWorker(Worker):
         lifecycle, store = self.instance.parts.lifecycle, self.instance.parts.world.store
         if lifecycle.driver.leaving or self._broken is not None:
             return  # Whoever looks next hands it over anew.
-        if any(name == operation for name, _ in store.posted(QUEUE)):
+        begun = [row for _, row, _ in store.under_way() if row.operation == operation]
+        for row in begun:
+            self._spawn(operation, self._go_on(row))
+        if not begun and any(name == operation for name, _ in store.posted(QUEUE)):
             self._spawn(operation, self._start(operation, judged=True))
-        else:
-            begun = [row for _, row, _ in store.under_way() if row.operation == operation]
-            for row in begun:
-                self._spawn(operation, self._go_on(row))
         if (task := self._tasks.get(operation)) is not None:
             await asyncio.wait({task})
 

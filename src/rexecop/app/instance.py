@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from rexecop.app import waiting
 from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
@@ -49,11 +49,11 @@ from rexecop.app.views import (
     WhyView,
     WindowsView,
 )
+from rexecop.app.waiting import AT_ONCE, Waits
 from rexecop.app.windows import windows_view
 from rexecop.app.witness import CosignedView, Witnesses
 from rexecop.engines.closing import pinned_facts, validate
 from rexecop.engines.driver import Driven, Driver
-from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.session import Session
 from rexecop.engines.world import World
 from rexecop.governance.requests import read_answer, terms_in_words
@@ -63,10 +63,8 @@ from rexecop.proof.canonical import Json
 from rexecop.proof.codec import encode
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.records.command import Verb
-from rexecop.proof.vocabulary import Role, State, Verdict
+from rexecop.proof.vocabulary import Role, Verdict
 from rexecop.store.ledger import LedgerStore
-
-LOOK_SECONDS: Final = 0.25  # How often who waits for a turn looks whether it came.
 
 if TYPE_CHECKING:
     from rexecop.app.comparing import DiffView
@@ -111,7 +109,7 @@ class Instance(Reading):
     """One runtime root, opened."""
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.world.store, parts.world.clock, parts.evidence.log)
+        super().__init__(parts.world.store, parts.world.clock, parts.evidence.log, parts.world.capacity)
         self._parts = parts
 
     def __enter__(self) -> Instance:
@@ -182,29 +180,15 @@ class Instance(Reading):
         """Drive an operation until it ends or parks; what may not start yet waits in the queue.
 
         With `wait` this call waits too, for its turn, for approval, and for whoever drives it meanwhile.
-        After `timeout` seconds it goes on elsewhere or later.
+        After `timeout` seconds it goes on elsewhere or later. Cancelled, what only this call put into
+        the queue is taken out again: nobody waits for it any more.
 
         Raises:
             TimeoutError: `timeout` passed; the call in flight was ended, its record says how.
         """
-        name, lifecycle = self.resolve(operation), self._parts.lifecycle
-        wanted = None if priority is None else Priority(priority)
-        async with asyncio.timeout(timeout):
-            while True:
-                try:
-                    driven = await lifecycle.start(name, wanted)
-                except RunnerBusy:
-                    if not wait:
-                        raise
-                else:
-                    asked = driven.session.op.state is State.WAITING_FOR_APPROVAL
-                    if not wait or not (asked or driven.queued):
-                        return await self._seen(driven)
-                    if asked:
-                        self.enqueue(name, priority)
-                await asyncio.sleep(LOOK_SECONDS)
-                while (found := lifecycle.queue.verdict(name)) is not None and found.cause is not None:
-                    await asyncio.sleep(LOOK_SECONDS)
+        name, wanted = self.resolve(operation), None if priority is None else Priority(priority)
+        waits = Waits(timeout=timeout, wait=wait)
+        return await self._seen(await waiting.start(self._parts.lifecycle, name, wanted, waits))
 
     def enqueue(self, operation: str, priority: str | None = None) -> OperationView:
         """Let an operation be started when it may, by whoever works on this root; return where it stands.
@@ -212,18 +196,19 @@ class Instance(Reading):
         Raises:
             IllegalMove: it has started already, or never will.
         """
-        name, queue = self.resolve(operation), self._parts.lifecycle.queue
-        queue.enter(self.operation(name), None if priority is None else Priority(priority))
-        view, found = self.status(name), queue.verdict(name)
-        return replace(view, waiting=view.waiting or (found.words if found else "") or "a worker")
+        op = self.operation(operation)
+        self._parts.lifecycle.queue.enter(op, None if priority is None else Priority(priority))
+        return self.status(op.id)
 
-    async def resume(self, operation: str, reason: str | None = None) -> OperationView:
+    async def resume(
+        self, operation: str, reason: str | None = None, waits: Waits = AT_ONCE
+    ) -> OperationView:
         """Go on with a paused operation."""
-        return await self._command(operation, Verb.RESUME, reason)
+        return await self._command(operation, Verb.RESUME, reason, waits)
 
-    async def retry(self, operation: str, reason: str | None = None) -> OperationView:
+    async def retry(self, operation: str, reason: str | None = None, waits: Waits = AT_ONCE) -> OperationView:
         """Try the failed step of a failed operation again."""
-        return await self._command(operation, Verb.RETRY, reason)
+        return await self._command(operation, Verb.RETRY, reason, waits)
 
     async def pause(self, operation: str, reason: str | None = None) -> OperationView:
         """Stop before the next step."""
@@ -233,17 +218,21 @@ class Instance(Reading):
         """End an operation before it is done."""
         return await self._command(operation, Verb.CANCEL, reason)
 
-    async def rollback(self, operation: str, reason: str | None = None) -> OperationView:
+    async def rollback(
+        self, operation: str, reason: str | None = None, waits: Waits = AT_ONCE
+    ) -> OperationView:
         """Undo what an operation did, latest step first."""
-        return await self._command(operation, Verb.UNDO, reason)
+        return await self._command(operation, Verb.UNDO, reason, waits)
 
     async def escalate(self, operation: str, reason: str | None = None) -> OperationView:
         """Hand a failed or blocked operation to people."""
         return await self._command(operation, Verb.ESCALATE, reason)
 
-    async def _command(self, operation: str, verb: Verb, reason: str | None) -> OperationView:
+    async def _command(
+        self, operation: str, verb: Verb, reason: str | None, waits: Waits = AT_ONCE
+    ) -> OperationView:
         name, by = self.resolve(operation), self.identity().principal
-        return await self._seen(await self._parts.lifecycle.command(name, verb, by, reason))
+        return await self._seen(await waiting.order(self._parts.lifecycle, name, verb, by, reason, waits))
 
     async def reconcile(
         self,
@@ -265,7 +254,10 @@ class Instance(Reading):
         await self._parts.heads.record_daily()
         await self._parts.telling.waits(driven.session.op)
         view = self._view(driven.session)
-        return replace(view, waiting=driven.queued) if driven.queued else view
+        if driven.queued is None:
+            return view
+        found = self._parts.lifecycle.queue.verdict(view.operation_id)
+        return replace(view, waiting=driven.queued, place=None if found is None else found.place)
 
     def _view(self, session: Session) -> OperationView:
         """Return the view of an operation this process just wrote, without reading it again."""

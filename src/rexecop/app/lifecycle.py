@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from rexecop.app.queueing import Queue
@@ -12,8 +13,8 @@ from rexecop.engines.session import Session
 from rexecop.engines.telling import conclude
 from rexecop.engines.world import World
 from rexecop.operations.course import Progress
-from rexecop.operations.next import probe_of
-from rexecop.operations.queue import Priority, locks_of
+from rexecop.operations.next import acts, probe_of
+from rexecop.operations.queue import Priority, is_free
 from rexecop.operations.recover import harmless, settle_after
 from rexecop.proof.canonical import Digest
 from rexecop.proof.course import fact_in
@@ -62,21 +63,53 @@ class Lifecycle:
         """
         session = self.session(operation)
         await self._note_lost(session)
-        if session.op.state is State.APPROVED and not (judged and self.queue.drained() is None):
-            found = self.queue.hindrance(session.op, priority)
-            if found is not None:
-                self.queue.enter(session.op, priority)
-                return Driven(session=session, queued=found.words)
-        if session.op.state is State.PAUSED and session.op.paused_by == ENGINE and session.op.awaited:
-            self._driver.require_free(session)
-            self._driver.require_approved(session)
-            session.add(Command, verb=Verb.RESUME, reason=f"step `{session.op.awaited.id}` was approved")
-        driven = await self._driver.drive(session)
-        if driven.queued is not None and self.queue.tidy():
-            driven = await self._driver.drive(driven.session)
-        if driven.queued is not None and driven.session.op.state is State.APPROVED:
-            self.queue.enter(driven.session.op, priority, reason=driven.queued, until=driven.until or "")
-        return driven
+
+        def order() -> None:
+            if session.op.state is State.PAUSED and session.op.paused_by == ENGINE and session.op.awaited:
+                self._driver.require_free(session)
+                self._driver.require_approved(session)
+                session.add(Command, verb=Verb.RESUME, reason=f"step `{session.op.awaited.id}` was approved")
+
+        return await self._when_room(session, order, priority, judged=judged and self.queue.drained() is None)
+
+    async def _when_room(
+        self,
+        session: Session,
+        order: Callable[[], object],
+        priority: Priority | None = None,
+        *,
+        judged: bool = False,
+        detach: bool = False,
+    ) -> Driven:
+        """Do what `order` records, and drive on if there is room now; else it stands, and waits in the queue.
+
+        What is pending is durable then. With `detach` whoever works on the root drives.
+        """
+        count = session.op.count
+        order()
+        if not acts(session.op):
+            return await self._driver.drive(session)
+        passes = judged or is_free(session.op)
+        found = None if passes else self.queue.hindrance(session.op, priority)
+        words, reason, until = found.words if found is not None else "a worker", None, ""
+        if found is None and not detach:
+            driven = await self._driver.drive(session)
+            if driven.queued is not None and self.queue.tidy():
+                if session.op.count == count:
+                    order()
+                driven = await self._driver.drive(session)
+            if driven.queued is None:
+                return driven
+            if session.op.count == count:
+                order()  # It went with the append that found no room.
+            words, until = driven.queued, driven.until or ""
+            if not acts(session.op):
+                return driven
+            # Room and locks are seen by everybody; what else keeps it from starting is found by trying.
+            reason = words if session.op.state is State.APPROVED else None
+        await session.flush()
+        self.queue.enter(session.op, priority, reason=reason, until=until)
+        return Driven(session=session, queued=words, until=until or None)
 
     async def take_over(self, operation: str) -> Driven:
         """Go on with an operation that nobody drives any more, as far as no person has to be asked.
@@ -99,7 +132,8 @@ class Lifecycle:
             else:
                 await self._by_probe(session, digest, progress)
         self._go_on(session)
-        return await self._driver.drive(session)
+        await session.flush()  # What was found out stands, whether there is room or not.
+        return await self._when_room(session, lambda: None)
 
     def _go_on(self, session: Session) -> None:
         """Resume what paused only because something was lost, and that is settled now."""
@@ -107,8 +141,13 @@ class Lifecycle:
         if op.state is State.PAUSED and not (op.unknown or op.pause_asked or op.cancel_asked):
             session.add(Command, verb=Verb.RESUME, reason="what was lost is settled")
 
-    async def command(self, operation: str, verb: Verb, by: Principal, reason: str | None) -> Driven:
-        """Record `verb`; then drive on where it leads to work.
+    async def command(
+        self, operation: str, verb: Verb, by: Principal, reason: str | None, *, detach: bool = False
+    ) -> Driven:
+        """Record `verb`; then drive on where it leads to work, or let that wait for room in the queue.
+
+        With `detach` whoever works on the root drives. Undoing goes before all else that waits: something
+        is wrong, and everybody looks at it.
 
         Raises:
             IllegalMove: the operation's state does not allow it; nothing was recorded.
@@ -124,14 +163,16 @@ class Lifecycle:
             self._driver.require_free(session)
         if verb is Verb.RESUME:
             self._driver.require_approved(session)
-        session.add(Command, by, verb=verb, reason=reason)
-        if verb in (Verb.RETRY, Verb.UNDO):
-            # The locks went back with the receipt; what changes the targets again takes them again.
-            session.attached.locks.extend(locks_of(session.op))
+
+        def order() -> None:
+            session.add(Command, by, verb=verb, reason=reason)
+
         if self.alive(operation):
+            order()
             await session.flush()
             return Driven(session=session)
-        return await self._driver.drive(session)
+        priority = Priority.HIGH if verb is Verb.UNDO else None
+        return await self._when_room(session, order, priority, detach=detach)
 
     async def reconcile(
         self,

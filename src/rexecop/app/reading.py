@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from rexecop.app.clock import SystemClock
 from rexecop.app.describe import operation_view, record_view
 from rexecop.app.ledger import ledger_of
+from rexecop.app.queueing import QUEUE, Board, in_words
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
 from rexecop.app.views import (
@@ -27,12 +29,14 @@ from rexecop.engines.runner import is_alive
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.ports import Clock, Journal, Ledger, Row
+from rexecop.operations.queue import Verdict
 from rexecop.proof.canonical import Json
 from rexecop.proof.halts import standing, stopping, words
 from rexecop.proof.preview import preview
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.outcome import BlobRef, Outcome
+from rexecop.proof.vocabulary import State
 from rexecop.store.reading import Reading as LedgerReading
 
 if TYPE_CHECKING:
@@ -61,7 +65,7 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
     try:
         with readers.borrow():
             ledger = LedgerReading(readers)  # What is no ledger of ours is refused here.
-        yield Reading(ledger, SystemClock(), ledger)
+        yield Reading(ledger, SystemClock(), ledger, settings.capacity)
     finally:
         readers.close()
 
@@ -69,11 +73,12 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
 class Reading:
     """The reading half of an instance, over its ledger alone."""
 
-    def __init__(self, store: Ledger, clock: Clock, log: LedgerReading) -> None:
-        """Read operations in `store`, and what they prove in `log`, the same ledger."""
+    def __init__(self, store: Ledger, clock: Clock, log: LedgerReading, capacity: int | None = None) -> None:
+        """Read operations in `store`, and what they prove in `log`, the same ledger; so many run at once."""
         self._store = store
         self._clock = clock
         self._log = log
+        self._capacity = capacity
 
     def resolve(self, name: str) -> str:
         """Return the operation id for an id, a prefix, a short number or `@`.
@@ -97,13 +102,25 @@ class Reading:
         name = self.resolve(operation)
         journal = self._store.journal(name)
         op = _readable(journal)
-        return operation_view(
+        found = self._places([name]).get(name)
+        words = in_words(found) if found is not None and op.state is not State.WAITING_FOR_APPROVAL else None
+        view = operation_view(
             op,
             self._store.number(name),
             alive=self.alive(name),
             damaged=journal.damaged,
-            queued=self._halted(op),
+            queued=self._halted(op) or words,
         )
+        return view if found is None else replace(view, place=found.place)
+
+    def _places(self, operations: Iterable[str]) -> dict[str, Verdict]:
+        """Return where those of `operations` stand in the queue that wait there, and what for.
+
+        Only where one does, the whole queue is looked at.
+        """
+        there = {name for name, _ in self._store.posted(QUEUE)}.intersection(operations)
+        found = Board(self._store, self._clock, self._capacity).judged() if there else ()
+        return {one.waiting.operation: one for one in found if one.waiting.operation in there}
 
     def _halted(self, op: Operation) -> str | None:
         """Return in words which halt stops `op`, or None."""
@@ -199,8 +216,9 @@ class Reading:
         `where` narrows them down by what they have under these names of a row; `intent` takes
         `profile/intent` too. `since` leaves out what was planned before.
         """
-        rows = self._rows(state, after, limit, where or {}, since)
-        return tuple(operation_line(number, row) for number, row in islice(rows, limit))
+        rows = [*islice(self._rows(state, after, limit, where or {}, since), limit)]
+        waits = {name: one.words for name, one in self._places(row.operation for _, row in rows).items()}
+        return tuple(operation_line(number, row, waits.get(row.operation, "")) for number, row in rows)
 
     def _rows(
         self, state: str | None, after: int, limit: int, where: Mapping[str, str], since: datetime | None
@@ -256,8 +274,8 @@ class Reading:
         return preview(op.sealed_intent, op.sealed_plan)
 
 
-def operation_line(number: int, row: Row) -> OperationLine:
-    """Return an operation as one line of a list."""
+def operation_line(number: int, row: Row, queued: str = "") -> OperationLine:
+    """Return an operation as one line of a list; `queued` is what it waits for in the queue."""
     return OperationLine(
         operation_id=row.operation,
         number=number,
@@ -267,7 +285,7 @@ def operation_line(number: int, row: Row) -> OperationLine:
         mode=row.mode,
         requester=row.requester,
         updated=row.updated,
-        waiting=row.waiting,
+        waiting=row.waiting or queued,
     )
 
 

@@ -102,8 +102,10 @@ def runtime_view(instance: Instance) -> RuntimeView:
     """Return how the root works now."""
     queue, world = instance.parts.lifecycle.queue, instance.parts.world
     verdicts, rows = queue.judged(), world.store.under_way()
+    waits = {one.waiting.operation for one in verdicts}
     driven = sum(queue.is_driven(lease) for _, _, lease in rows)
-    alone = [row for _, row, lease in rows if not queue.is_driven(lease) and row.state != State.PAUSED]
+    left = [row for _, row, lease in rows if not queue.is_driven(lease) and row.state != State.PAUSED]
+    alone = [row for row in left if row.operation not in waits]
     return RuntimeView(
         workers=workers_alive(instance),
         capacity=world.capacity,

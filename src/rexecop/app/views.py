@@ -81,7 +81,10 @@ class AwaitingView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationView:
-    """An operation as its records say; `next` are commands that may follow."""
+    """An operation as its records say; `next` are commands that may follow.
+
+    `place` is its place in the queue, None where it does not wait there to start or to go on.
+    """
 
     operation_id: str
     number: int
@@ -107,6 +110,7 @@ class OperationView:
     awaiting: AwaitingView | None = None
     damaged: tuple[str, ...] = ()
     next: tuple[str, ...] = ()
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

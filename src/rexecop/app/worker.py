@@ -126,10 +126,11 @@ class Worker:
         """Begin everything that may go on now; return how much of it others may have in hand."""
         capacity = self.instance.parts.world.capacity or len(self._tasks) + 1
         self._look_into_inbox()
-        for row in self._untended():
+        begun, ready = self._found()
+        for row in begun:
             if len(self._tasks) < capacity:
                 self._spawn(row.operation, self._go_on(row))
-        for waiting in self._ready():
+        for waiting in ready:
             if len(self._tasks) < capacity:
                 self._spawn(waiting.operation, self._start(waiting.operation))
         return 0
@@ -138,18 +139,21 @@ class Worker:
         if self.watches_inbox and "" not in self._tasks and (inbox := Inbox(self.instance)).has_news():
             self._spawn("", inbox.take())
 
-    def _untended(self) -> list[Row]:
-        """Return what has begun, is driven by nobody, and is worth a look."""
-        parts = self.instance.parts
-        rows = parts.world.store.under_way()
-        alone = [row for _, row, lease in rows if not parts.lifecycle.queue.is_driven(lease)]
-        return [row for row in alone if self._may_go_on(row)]
+    def _found(self) -> tuple[list[Row], list[Waiting]]:
+        """Return what has begun, is driven by nobody and is worth a look, and what may start, in its order.
 
-    def _ready(self) -> list[Waiting]:
-        """Return what may start now, in its order."""
-        queue = self.instance.parts.lifecycle.queue
+        What found no room before waits for its turn in the queue, whether it has begun or not.
+        """
+        queue, store = self.instance.parts.lifecycle.queue, self.instance.parts.world.store
         queue.tidy()
-        return [verdict.waiting for verdict in queue.judged() if verdict.cause is None]
+        verdicts, rows = queue.judged(), store.under_way()
+        known, waits = (
+            {row.operation for _, row, _ in rows},
+            {one.waiting.operation for one in verdicts if one.cause},
+        )
+        alone = [row for _, row, lease in rows if not queue.is_driven(lease) and row.operation not in waits]
+        ready = [one.waiting for one in verdicts if one.cause is None and one.waiting.operation not in known]
+        return [row for row in alone if self._may_go_on(row)], ready
 
     def _may_go_on(self, row: Row) -> bool:
         """Return whether it is worth while to look at an operation that nobody drives."""
@@ -189,7 +193,7 @@ class Worker:
         try:
             paused = row.state == State.PAUSED
             driven = await (lifecycle.start if paused else lifecycle.take_over)(row.operation)
-            if driven.session.op.count != row.records:
+            if driven.session.op.count != row.records or driven.queued is not None:
                 self._driven += driven.queued is None
                 return
         except RunnerBusy:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
+from rexecop.cli.errors import Interrupted, Usage
 from rexecop.cli.exits import Exit
-from rexecop.cli.operands import takes_operation, takes_reason
+from rexecop.cli.operands import takes_operation, takes_reason, takes_waiting
 from rexecop.cli.pages import operation_page, view_exit
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.render import as_json, emit, moment, safe
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
     from rexecop.app.planner import PlanInput
     from rexecop.app.reading import Reading
     from rexecop.app.views import OperationView, OutputView
+    from rexecop.app.waiting import Waits
 
+ROOM: Final = "Without room it waits in the queue and ends with 5; `--timeout` keeps its place (9)."
 GLANCE_SECONDS: Final = 0.5  # What is over sooner needs no sign that it runs.
 LOOK_SECONDS: Final = 0.2  # How often `--watch` looks for new records: faster than people read.
 
@@ -35,18 +40,57 @@ def drive(
 ) -> int:
     """Run `work` on the operation, print where it stands then, and return its state's exit code."""
 
+    name = operation
+
     async def run(instance: Instance) -> OperationView:
-        found = instance.resolve(operation)
-        return await watched(session, instance, found, work(instance, found), watch=watch)
+        nonlocal name
+        name = instance.resolve(operation)
+        with _ended_by_sigterm():
+            return await watched(session, instance, name, work(instance, name), watch=watch)
 
     try:
         view = session.drive(run)
     except TimeoutError:
         with session.instance() as instance:
-            report(session, instance.status(operation))
+            report(session, instance.status(name))
         return Exit.TIMEOUT
+    except (KeyboardInterrupt, asyncio.CancelledError) as ended:
+        raise _interrupted(session, name) from ended
     report(session, view)
     return view_exit(view)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let one SIGTERM end the work as Ctrl-C does; a second ends the process."""
+    loop, me = asyncio.get_running_loop(), asyncio.current_task()
+
+    def heard() -> None:
+        loop.remove_signal_handler(signal.SIGTERM)
+        if me is not None:
+            me.cancel()
+
+    with suppress(NotImplementedError, RuntimeError, ValueError):  # Not everywhere, and in one thread only.
+        loop.add_signal_handler(signal.SIGTERM, heard)
+    try:
+        yield
+    finally:
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.remove_signal_handler(signal.SIGTERM)
+
+
+def _interrupted(session: Session, operation: str) -> Interrupted:
+    """Return what there is to say of an operation whose command was ended: whether it still waits."""
+    with session.reading() as reading:
+        view = reading.status(operation)
+    name = f"operation #{view.number}, which is `{view.state}`,"
+    if view.place is None:
+        words = f"interrupted; {name} does not wait in the queue"
+        return Interrupted(words, next_steps=(f"rexecop status {view.number}",))
+    out = "pause" if view.state in ("running", "resuming", "retrying") else "queue --leave"
+    further = (f"rexecop status {view.number}", f"rexecop {out} {view.number}")
+    words = f"interrupted; {name} keeps its place in the queue, and a worker goes on with it"
+    return Interrupted(words, next_steps=further[: 1 if view.state == "undoing" else 2])
 
 
 def carry_out(session: Session, asks: PlanInput, *, yes: bool, watch: bool) -> OperationView:
@@ -70,20 +114,52 @@ def moving(
     name: str,
     help: str,
     work: Callable[[Instance, str, str | None], Awaitable[OperationView]],
-    *,
-    ends_by_state: bool,
 ) -> click.Command:
-    """Return the command that moves an operation by `work`; it ends with its state's code, or with 0."""
+    """Return the command that moves an operation by `work`, and has nothing to wait for."""
 
     @click.command(cls=VerbCommand, name=name, help=help)
     @takes_operation
     @takes_reason
     @click.pass_obj
     def command(session: Session, operation: str, reason: str | None) -> int:
-        code = drive(session, operation, lambda instance, op: work(instance, op, reason))
-        return code if ends_by_state else Exit.DONE
+        drive(session, operation, lambda instance, op: work(instance, op, reason))
+        return Exit.DONE
 
     return command
+
+
+def ordering(
+    name: str,
+    help: str,
+    work: Callable[[Instance, str, str | None, Waits], Awaitable[OperationView]],
+) -> click.Command:
+    """Return the command that lets an operation go on by `work`, when there is room for it."""
+
+    @click.command(cls=VerbCommand, name=name, help=f"{help}\n\n{ROOM}")
+    @takes_operation
+    @takes_reason
+    @takes_waiting
+    @click.pass_obj
+    def command(
+        session: Session, operation: str, reason: str | None, timeout: float | None, wait: bool, detach: bool
+    ) -> int:
+        from rexecop.app.waiting import Waits
+
+        require_one_way(detach=detach, waits=wait or timeout is not None)
+        waits = Waits(timeout=timeout, wait=wait, detach=detach)
+        return drive(session, operation, lambda instance, op: work(instance, op, reason, waits))
+
+    return command
+
+
+def require_one_way(*, detach: bool, waits: bool) -> None:
+    """Return only if a command is told either to wait or not to.
+
+    Raises:
+        Usage: it is told both.
+    """
+    if detach and waits:
+        raise Usage("`--detach` waits for nothing")
 
 
 async def watched(
@@ -103,7 +179,10 @@ async def watched(
             await _show_progress(session, instance, operation, running)
         return await running
     finally:
-        running.cancel()
+        if not running.done():
+            running.cancel()
+            # What it still writes down is written before the instance is closed.
+            await asyncio.wait({running})
 
 
 async def _print_records(

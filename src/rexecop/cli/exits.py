@@ -31,7 +31,8 @@ MEANINGS: Final[Mapping[Exit, str]] = {
     Exit.USAGE: "usage or input; nothing was done",
     Exit.DENIED: "denied (`plan`, `start`, `approve`)",
     Exit.NEEDS_APPROVAL: "`start` needs approval first",
-    Exit.QUEUED: "`start` queued the operation: a lock, the capacity or a window says wait",
+    Exit.QUEUED: "`start`, `resume`, `retry` or `rollback` queued the operation: a lock, the capacity or a "
+    "window says wait",
     Exit.UNKNOWN: "an outcome is unknown; `reconcile` settles it",
     Exit.EVIDENCE: "evidence does not verify",
     Exit.UNAVAILABLE: "the store, a key, a service or an optional part is unavailable",

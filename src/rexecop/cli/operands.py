@@ -18,6 +18,7 @@ from rexecop.proof.note import NOTE_BYTES_MAX
 
 F = TypeVar("F", bound=Callable[..., int | None])
 
+TIMEOUT_SECONDS_MAX: Final = 7 * 24 * 3600  # A week; longer is not waiting any more.
 PARAMETERS_MAX: Final = 256  # More belong into an environment.
 PARAMETER_BYTES_MAX: Final = 64 * 1024  # A quarter of what a record may hold.
 
@@ -92,6 +93,15 @@ def _takes(function: F, *, required: bool) -> F:
 def takes_reason(function: F) -> F:
     """Give a command `--reason`."""
     return click.option("--reason", help="Why; recorded.")(function)
+
+
+def takes_waiting(function: F) -> F:
+    """Give a command that may have to wait in the queue `--timeout`, `--wait` and `--detach`."""
+    seconds = click.FloatRange(0.001, TIMEOUT_SECONDS_MAX)
+    timeout = click.option("--timeout", type=seconds, help="Seconds to wait.")
+    wait = click.option("--wait", is_flag=True, help="Wait for its turn and for approval, too.")
+    words = "Let it wait in the queue for a worker; ends with 5 at once."
+    return timeout(wait(click.option("--detach", is_flag=True, help=words)(function)))
 
 
 def takes_exit_code(function: F) -> F:

@@ -44,10 +44,15 @@ def state_exit(state: str) -> Exit:
 
 
 def view_exit(view: OperationView) -> Exit:
-    """Return what its state means as an exit code; one that waits for approval of a step needs approval."""
+    """Return what its state means as an exit code; one that waits for approval of a step needs approval.
+
+    One that has begun and waits for room is queued.
+    """
     asked = view.awaiting
-    waits = asked is not None and bool(asked.approvals_missing or asked.refused_by)
-    return Exit.NEEDS_APPROVAL if waits else state_exit(view.state)
+    if asked is not None and (asked.approvals_missing or asked.refused_by):
+        return Exit.NEEDS_APPROVAL
+    found = state_exit(view.state)
+    return Exit.QUEUED if found is Exit.TIMEOUT and view.place is not None else found
 
 
 def operation_page(page: Page, view: OperationView) -> None:

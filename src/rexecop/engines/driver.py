@@ -54,6 +54,7 @@ from rexecop.operations.next import (
     Next,
     UndoWave,
     Validate,
+    acts,
     awaited_call,
     is_wanted,
     next_effects,
@@ -217,7 +218,10 @@ class _Drive:
             self._world.store.release(old)
         fence = 1 if old is None else old.fence + 1
         lease = Lease(operation=session.id, runner=self._world.runner, fence=fence, expires=now + LEASE)
-        session.hold(lease, slots_of(session.op, self._world.capacity, self._world.contents.concurrent_max))
+        slots = slots_of(session.op, self._world.capacity, self._world.contents.concurrent_max)
+        # What has begun and goes on has its locks; after a receipt it takes them again, with the room.
+        locks = locks_of(session.op) if session.op.leaves and acts(session.op) else ()
+        session.hold(lease, slots, locks)
 
     def give_lease_back(self) -> None:
         """Give the lease back where the last flush did not."""

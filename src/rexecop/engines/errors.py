@@ -8,6 +8,7 @@ RexecopError
     ├── RunnerBusy           another live runner drives the operation
     ├── BudgetSpent          what may be done in a while was done
     ├── NotDelivered         a sender did not take a notice
+    ├── NotWaiting           an operation does not wait in the queue
     ├── TooEarly             an unknown outcome may still be changing
     └── NothingToSettle      no attempt is unknown
 """
@@ -74,6 +75,12 @@ class NotDelivered(EngineError):
     """A sender did not take a notice."""
 
     code = "not-delivered"
+
+
+class NotWaiting(EngineError):
+    """The operation does not wait in the queue to be started, so it cannot be taken out."""
+
+    code = "not-waiting"
 
 
 class TooEarly(EngineError):

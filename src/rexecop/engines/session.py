@@ -73,6 +73,7 @@ class Session:
         self.lease: Lease | None = None
         self._new_lease: Lease | None = None
         self._slots: tuple[Slot, ...] = ()
+        self._locks: tuple[Lock, ...] = ()
         self.pending: list[Sealed] = []
         self.attached = _Attached()
         self.looking = asyncio.Lock()
@@ -160,9 +161,9 @@ class Session:
         held = self.attached.beside
         self.attached.beside = (chain, records if held is None else min(records, held[1]))
 
-    def hold(self, lease: Lease, slots: tuple[Slot, ...] = ()) -> None:
-        """Take `lease`, and `slots` with it, with the next flush."""
-        self._new_lease, self._slots = lease, slots
+    def hold(self, lease: Lease, slots: tuple[Slot, ...] = (), locks: tuple[Lock, ...] = ()) -> None:
+        """Take `lease`, and `slots` and `locks` with it, with the next flush."""
+        self._new_lease, self._slots, self._locks = lease, slots, locks
 
     @property
     def fence(self) -> int:
@@ -206,7 +207,7 @@ class Session:
             claims=tuple(self.attached.claims),
             signatures=tuple(self.attached.signatures),
             inputs=tuple(self.attached.inputs),
-            locks=tuple(self.attached.locks),
+            locks=(*(self._locks if self._new_lease is not None else ()), *self.attached.locks),
             heads=tuple(self.attached.heads),
             lease=self._new_lease,
             slots=self._slots if self._new_lease is not None else (),

@@ -106,6 +106,11 @@ def next_effects(op: Operation, under_way: Collection[Key] = ()) -> tuple[Next, 
     return () if under_way else _alone(op)
 
 
+def acts(op: Operation) -> bool:
+    """Return whether `op` goes on to do something: not where it waits, or only has to be judged or closed."""
+    return any(not isinstance(one, Validate | Close | Park) for one in next_effects(op))
+
+
 def _alone(op: Operation) -> tuple[Next, ...]:
     """Return the one thing that is done with nothing beside it."""
     if op.receipt_due and op.state in TERMINAL:

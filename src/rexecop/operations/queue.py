@@ -3,6 +3,10 @@
 Whoever is to be started gets a turn, once; turns are kept to in their order. A later one passes
 an earlier one only where nothing that it takes is what the earlier one waits for. A turn lies at
 most `AHEAD` before the moment it was given, so nobody waits for ever behind those who come later.
+
+What has begun, or holds locks, comes before all that has not. Whoever has room never waits for a
+lock: locks are taken whole, with the room. So whoever holds locks and waits for room waits only for
+those who end without it, and nobody waits in a circle.
 """
 
 from __future__ import annotations
@@ -15,12 +19,13 @@ from enum import StrEnum
 from typing import Final
 
 from rexecop.operations.fold import Operation
+from rexecop.operations.next import acts
 from rexecop.operations.ports import Held, Lock, Slot
 from rexecop.proof.canonical import Digest
 from rexecop.proof.records.intent import RECHECK
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.times import format_time
-from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, State
+from rexecop.proof.vocabulary import READ_MODES, Effect, Mode
 
 
 class Priority(StrEnum):
@@ -38,10 +43,11 @@ _LEAD: Final = {Priority.LOW: -AHEAD, Priority.NORMAL: timedelta(0), Priority.HI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """An operation that is to be started when it may, as it stands on the board.
+    """An operation that is to be started, or to go on, when it may, as it stands on the board.
 
     `wake` is the moment before which it need not be tried, because of `reason`. `limit` is how
-    many run in `environment` at one time; None where that does not count for it.
+    many run in `environment` at one time; None where that does not count for it. What is `free` waits
+    neither for room nor for the end of a drain.
     """
 
     operation: str
@@ -56,6 +62,7 @@ class Waiting:
     wake: datetime | None = None
     reason: str | None = None
     tries: int = 0
+    free: bool = False
 
 
 class Cause(StrEnum):
@@ -85,9 +92,11 @@ class House:
     """What there is room for: `name` says how people call an operation.
 
     `running` names each operation that is driven now, with the environment it may change something in.
+    `begun` are those that have begun and do not wait for approval of what is left.
     """
 
     running: Mapping[str, str | None]
+    begun: Collection[str]
     held: Sequence[Held]
     unapproved: Collection[str]
     capacity: int | None
@@ -106,7 +115,7 @@ def touched(plan: Plan) -> dict[str, bool]:
 
 
 def locks_of(op: Operation) -> tuple[Lock, ...]:
-    """Return the locks that `op` holds from its start to its end, in the one order they are taken in.
+    """Return the locks that `op` holds from its start to its receipt, in the one order they are taken in.
 
     Targets that it changes are its own; those it only reads it shares. Nothing is locked by what
     touches nothing, may not wait, or looks again on behalf of an operation that holds the lock.
@@ -117,16 +126,20 @@ def locks_of(op: Operation) -> tuple[Lock, ...]:
     return tuple(Lock(target=name, exclusive=alone) for name, alone in sorted(touched(op.the_plan).items()))
 
 
+def is_free(op: Operation) -> bool:
+    """Return whether `op` waits for nobody: who looks in an emergency, or for one that has room, may not."""
+    return op.the_intent.mode is Mode.EMERGENCY_READONLY or op.the_intent.origin.channel == RECHECK
+
+
 def slots_of(
     op: Operation, capacity: int | None, concurrent_max: Callable[[Digest], int | None]
 ) -> tuple[Slot, ...]:
-    """Return the places that `op` takes when it starts; what has started goes on without one.
+    """Return the places that `op` takes when it starts or goes on; nothing where it only has to be closed.
 
     `concurrent_max` is asked for the limit of the pinned environment.
     """
     intent = op.the_intent
-    free = intent.mode is Mode.EMERGENCY_READONLY or intent.origin.channel == RECHECK
-    if op.state is not State.APPROVED or free:
+    if is_free(op) or not acts(op):
         return ()
     limit = concurrent_max(op.the_plan.environment) if intent.mode not in READ_MODES else None
     slots = [Slot(environment=None, limit=capacity)] if capacity is not None else []
@@ -143,25 +156,29 @@ def turn_for(queue: Iterable[Waiting], requester: str, priority: Priority, now: 
 
 
 def judge(queue: Iterable[Waiting], house: House) -> tuple[Verdict, ...]:
-    """Return for each of `queue`, in the order of turns, whether it may start or what it waits for."""
+    """Return for each of `queue`, in the order they come in, whether it may go on or what it waits for."""
     driven = len(house.running)
     changing = Counter(house.running.values())
-    claimed: dict[str, list[tuple[str, bool]]] = {}
+    claimed: dict[tuple[str, bool], str] = {}
     for lock in house.held:
-        claimed.setdefault(lock.target, []).append((lock.operation, lock.exclusive))
+        _claim(claimed, lock.target, lock.operation, alone=lock.exclusive)
     holders = {lock.operation for lock in house.held}
+    first = holders.union(house.begun)
     found: list[Verdict] = []
-    for place, one in enumerate(sorted(queue, key=lambda each: (each.turn, each.operation)), start=1):
+    queue = sorted(queue, key=lambda each: (each.operation not in first, each.turn, each.operation))
+    for place, one in enumerate(queue, start=1):
         cause, words, until = _absent(one, house)
         wanted = [*((name, True) for name in one.exclusive), *((name, False) for name in one.shared)]
+        if one.operation in holders:
+            wanted = []  # It has them already: whoever waits for them has no turn before it.
         if cause is None:
-            cause, words = _taken(one, sorted(wanted), claimed, holders, house)
+            cause, words = _taken(sorted(wanted), claimed, holders, house)
             # Whoever waits for a target keeps those who come later from it, and from nothing else.
             for name, alone in wanted:
-                claimed.setdefault(name, []).append((one.operation, alone))
+                _claim(claimed, name, one.operation, alone=alone)
         there = (changing[one.environment], one.limit, f" in environment `{one.environment}`")
         for count, limit, where in ((driven, house.capacity, ""), there):
-            if cause is None and limit is not None and count >= limit:
+            if cause is None and limit is not None and count >= limit and not one.free:
                 cause, words = Cause.CAPACITY, f"no room: {count} of {limit} run{where}"
         if cause is None:
             driven += 1
@@ -172,7 +189,7 @@ def judge(queue: Iterable[Waiting], house: House) -> tuple[Verdict, ...]:
 
 def _absent(one: Waiting, house: House) -> tuple[Cause | None, str, datetime | None]:
     """Return why `one` is not even tried now; such a one keeps nobody from anything."""
-    if house.drained is not None:
+    if house.drained is not None and not one.free and one.operation not in house.begun:
         return Cause.DRAIN, f"nothing is started: {house.drained}", None
     if one.operation in house.unapproved:
         return Cause.APPROVAL, "it is not approved yet", None
@@ -181,18 +198,24 @@ def _absent(one: Waiting, house: House) -> tuple[Cause | None, str, datetime | N
     return None, "", None
 
 
+def _claim(claimed: dict[tuple[str, bool], str], target: str, operation: str, *, alone: bool) -> None:
+    """Note the first that keeps those from `target` who want it alone, and those who would share it."""
+    claimed.setdefault((target, True), operation)
+    if alone:
+        claimed.setdefault((target, False), operation)
+
+
 def _taken(
-    one: Waiting,
     wanted: Sequence[tuple[str, bool]],
-    claimed: Mapping[str, Sequence[tuple[str, bool]]],
+    claimed: Mapping[tuple[str, bool], str],
     holders: Collection[str],
     house: House,
 ) -> tuple[Cause | None, str]:
     for name, alone in wanted:
-        for other, exclusive in claimed.get(name, ()):
-            if other == one.operation or not (alone or exclusive):
-                continue
-            if other in holders:
-                return Cause.LOCK, f"target `{name}` is held by operation {house.name(other)}"
-            return Cause.ORDER, f"operation {house.name(other)} has its turn on target `{name}` before"
+        other = claimed.get((name, alone))
+        if other is None:
+            continue
+        if other in holders:
+            return Cause.LOCK, f"target `{name}` is held by operation {house.name(other)}"
+        return Cause.ORDER, f"operation {house.name(other)} has its turn on target `{name}` before"
     return None, ""

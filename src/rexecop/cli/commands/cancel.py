@@ -6,5 +6,4 @@ command = moving(
     "cancel",
     "Give up an operation; what already took effect stays until `rollback`.",
     lambda instance, op, reason: instance.cancel(op, reason),
-    ends_by_state=False,
 )

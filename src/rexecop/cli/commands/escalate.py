@@ -6,5 +6,4 @@ command = moving(
     "escalate",
     "Hand an operation to people: it ends here, with its evidence.",
     lambda instance, op, reason: instance.escalate(op, reason),
-    ends_by_state=False,
 )

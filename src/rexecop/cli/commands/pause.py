@@ -6,5 +6,4 @@ command = moving(
     "pause",
     "Stop before the next step; a step that runs is finished first.",
     lambda instance, op, reason: instance.pause(op, reason),
-    ends_by_state=False,
 )

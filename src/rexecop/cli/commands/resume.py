@@ -1,10 +1,9 @@
 """`rexecop resume`: go on with a paused operation."""
 
-from rexecop.cli.driving import moving
+from rexecop.cli.driving import ordering
 
-command = moving(
+command = ordering(
     "resume",
     "Go on with an operation that was paused or whose runner died.",
-    lambda instance, op, reason: instance.resume(op, reason),
-    ends_by_state=True,
+    lambda instance, op, reason, waits: instance.resume(op, reason, waits),
 )

@@ -1,10 +1,9 @@
 """`rexecop retry`: try a failed operation again."""
 
-from rexecop.cli.driving import moving
+from rexecop.cli.driving import ordering
 
-command = moving(
+command = ordering(
     "retry",
     "Try the failed steps again, under the same plan and the same approvals.",
-    lambda instance, op, reason: instance.retry(op, reason),
-    ends_by_state=True,
+    lambda instance, op, reason, waits: instance.retry(op, reason, waits),
 )

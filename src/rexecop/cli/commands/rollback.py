@@ -1,10 +1,9 @@
 """`rexecop rollback`: undo what an operation changed."""
 
-from rexecop.cli.driving import moving
+from rexecop.cli.driving import ordering
 
-command = moving(
+command = ordering(
     "rollback",
     "Undo the steps that took effect, last first, with the undo steps of the plan.",
-    lambda instance, op, reason: instance.rollback(op, reason),
-    ends_by_state=True,
+    lambda instance, op, reason, waits: instance.rollback(op, reason, waits),
 )
