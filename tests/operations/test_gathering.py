@@ -21,7 +21,7 @@ from rexecop.proof.vocabulary import Ended
 from tests.operations.folders import TECRAX, folder
 
 AT = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
-LINES = "web.service loaded active\ndb.service loaded failed\nold.mount loaded active\nlog.service loaded active\n"
+LINES = "web.service loaded\ndb.service failed\nold.mount loaded\nlog.service loaded\n"
 LIST = '[{"n":"a","s":"on","t":"2026-01-31T10:30:00Z","v":3},{"n":"b","s":"off","t":1767225600,"v":"7"}]'
 
 
