@@ -79,6 +79,7 @@ from conformance.worlds import (
     read_step,
     recorded,
     resumed_change,
+    retaining,
     scripted_step,
     standing,
     used_change,
@@ -583,6 +584,17 @@ def output_erased() -> Case:
         instance=instance_chain((*ENROLMENTS, erasing(commitment, START + timedelta(hours=3)))),
         with_outputs=False,
     )
+
+
+@logged("Outputs went by their age: what is older than the record says is named as erased.")
+def outputs_erased_by_age() -> Case:
+    records = (retaining(START), retaining(START + timedelta(hours=2)))
+    return bundled(a_read(), instance=instance_chain((*ENROLMENTS, *records)), with_outputs=False)
+
+
+@logged("Outputs went by their age, and this one is younger: it is only not included.")
+def output_younger_than_what_was_erased() -> Case:
+    return bundled(a_read(), instance=instance_chain((*ENROLMENTS, retaining(START))), with_outputs=False)
 
 
 # --- who asked, who approved, and whom the verifier knows ---

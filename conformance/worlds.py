@@ -61,7 +61,7 @@ from rexecop.proof.records.decision import (
     Terms,
     terms_digest,
 )
-from rexecop.proof.records.instance import Erasure, Halt, Trust
+from rexecop.proof.records.instance import Erasure, Halt, Retention, Trust
 from rexecop.proof.records.intent import INTENT_NAMESPACE, EnvironmentRef, Intent, Origin, ProfileRef
 from rexecop.proof.records.outcome import BlobRef, Measured, Outcome
 from rexecop.proof.records.plan import (
@@ -848,6 +848,17 @@ def erasing(commitment: Digest, at: datetime = START) -> Callable[[int, Digest |
         )
 
     return erased
+
+
+def retaining(before: datetime) -> Callable[[int, Digest | None], Record]:
+    """The end of all outputs that outcomes dated before `before` name."""
+
+    def retained(n: int, prev: Digest | None) -> Record:
+        at = START + timedelta(hours=3)
+        told: dict[str, Any] = {"before": before, "rule": "older than 90d", "reason": "retention"}
+        return Retention(operation=INSTANCE, n=n, prev=prev, at=at, by=ROOT, **told)
+
+    return retained
 
 
 def halting(

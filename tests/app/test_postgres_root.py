@@ -175,7 +175,7 @@ def test_an_older_schema_is_brought_up_by_init_and_doctor_only(monkeypatch: pyte
         with refused("store-outdated"):
             open_instance(settings(folder))
 
-        assert migrate(settings(folder)) == (1, 2)
+        assert migrate(settings(folder)) == (len(newer) - 1, len(newer))
         open_instance(settings(folder)).close()
         monkeypatch.setattr(postgres_connection, "migrations", lambda: (*newer, "CREATE TABLE more(x int)"))
         asyncio.run(init_root(settings(folder), hello=False))

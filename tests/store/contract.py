@@ -1,7 +1,7 @@
 """What every store promises. A new one subclasses this, gives `store`, and adds its own."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -31,10 +31,11 @@ from rexecop.operations.ports import (
     Store,
     TargetHead,
 )
-from rexecop.proof.canonical import commit, digest_of
+from rexecop.proof.canonical import Digest, commit, digest_of
 from rexecop.proof.chain import Sealed
 from rexecop.proof.merkle import leaf_hash, root_of
 from rexecop.proof.records.outcome import BlobRef
+from rexecop.store.retention import Aged
 from tests.store.samples import START, batch, name, note, notes, operation_id, row
 
 LATER = START + timedelta(seconds=30)
@@ -49,6 +50,11 @@ class LoggedStore(Store, Protocol):
     def size(self) -> int: ...
     def root(self, size: int) -> bytes: ...
     def body_at(self, leaf: int) -> bytes: ...
+    def aged_outputs(self, before: datetime, states: Collection[str]) -> Iterator[Aged]: ...
+    def erase_aged(
+        self, record: Batch | None, ended: Mapping[str, int], outputs: Sequence[Digest]
+    ) -> None: ...
+    def forget_keys(self, before: datetime, states: Collection[str], *, really: bool) -> int: ...
     def heads(self, before: int | None = None) -> tuple[Sequence[TargetHead], int]: ...
     def changed_between(self, start: int, end: int, target: str | None = None) -> Sequence[str]: ...
 
@@ -546,3 +552,36 @@ class StoreContract:
 
         assert tuple(store.signatures(first.digest)) == signed
         assert list(store.signatures(name("none"))) == []
+
+    # --- what may go by its age ---
+
+    def test_what_ended_before_a_moment_and_is_looked_at_no_more_is_old(self, store: LoggedStore) -> None:
+        late = "review by 2026-03-01T00:00:00.000Z"
+        for number, state, waiting in ((1, "completed", ""), (2, "running", ""), (3, "failed", late)):
+            records = notes(operation_id(number), 1)
+            kept = blob(bytes([number]))
+            seen = replace(row(records, state), waiting=waiting)
+            claims = (Claim(space="idempotency", key=str(number)), Claim(space="ticket", key=str(number)))
+            put(store, replace(batch(records), row=seen, blobs=(kept,), claims=claims))
+        ended = ("completed", "failed")
+
+        assert list(store.aged_outputs(START, ended)) == []
+        (found,) = store.aged_outputs(LATER, ended)
+        assert (found.operation, found.outputs, found.bytes) == (A, (blob(b"\1").ref.commitment,), 1)
+        assert (
+            store.forget_keys(LATER, ended, really=False) == store.forget_keys(LATER, ended, really=True) == 1
+        )
+        assert store.claimed(Claim(space="idempotency", key="1")) is None
+        assert store.claimed(Claim(space="idempotency", key="2")) is not None
+        assert store.claimed(Claim(space="ticket", key="1")) == A
+
+    def test_old_outputs_go_with_the_record_that_says_so_or_not_at_all(self, store: LoggedStore) -> None:
+        first, kept, said = begin(store, A), blob(b"output"), batch(notes(B, 1))
+        put(store, more(first, blobs=(kept,)))
+
+        with pytest.raises(AppendConflict):
+            store.erase_aged(said, {A: 1}, [kept.ref.commitment])
+        assert store.blob(kept.ref.commitment) == kept and store.records_of(B) == 0
+
+        store.erase_aged(said, {A: 2}, [kept.ref.commitment])
+        assert store.blob(kept.ref.commitment) is None and store.records_of(B) == 1

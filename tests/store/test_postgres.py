@@ -572,10 +572,10 @@ def test_an_older_schema_is_brought_up_only_when_asked_to(own: str, monkeypatch:
     monkeypatch.setattr(postgres_connection, "migrations", lambda: newer)
     with pytest.raises(StoreUnavailable) as refused:
         PostgresStore.open(server)
-    assert refused.value.facts["allowed"] == 3
+    assert refused.value.facts["allowed"] == len(migrations()) + 2
 
-    assert migrate(server) == (1, 3)
-    assert migrate(server) == (3, 3)
+    assert migrate(server) == (len(migrations()), len(newer))
+    assert migrate(server) == (len(newer), len(newer))
     with PostgresStore.open(server) as store:
         assert len(store.journal(A).records) == 1
     behind(own, "SELECT note FROM leases, added")

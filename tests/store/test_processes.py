@@ -1,18 +1,27 @@
 """Several processes on one ledger, and processes that are killed."""
 
+import asyncio
 import itertools
 import os
 import subprocess
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import apsw
 import pytest
 
+from rexecop.app.collecting import Collector, Retaining
+from rexecop.app.doctor import fold_row
 from rexecop.store.sqlite import SqliteStore
+from tests.app.support import made, opened, scratch
 from tests.house.source import ROOT
 from tests.store.samples import batch, notes, operation_id, two_step
 
+AT_WORK = 4  # Processes that plan, start and read on one root.
+EACH = 1  # Operations that each of them drives.
+PAUSE_SECONDS = 0.2  # Between two collections beside them.
 PROCESSES = 3
 OPERATIONS = 25
 FAR = 1_000_000  # Between the names that each process uses: nobody comes as far as the next one's.
@@ -48,6 +57,44 @@ def test_processes_that_append_together_lose_and_double_nothing(path: Path) -> N
         for number in (*range(FAR, FAR + OPERATIONS), *range(2 * FAR, 2 * FAR + OPERATIONS)):
             written = [sealed.digest for each in two_step(number) for sealed in each.records]
             assert [sealed.digest for sealed in store.journal(operation_id(number)).records] == written
+
+
+WORK = """
+import asyncio, sys
+from pathlib import Path
+from tests.app.support import asked, opened
+
+async def work(folder, count):
+    with opened(folder) as instance:
+        for _ in range(count):
+            name = (await instance.plan(asked(folder, "host_facts", "read_only"))).operation_id
+            print((await instance.start(name)).state)
+            assert name in {line.operation_id for line in instance.list()}
+            instance.enqueue((await instance.plan(asked(folder, "host_facts", "read_only"))).operation_id)
+
+asyncio.run(work(Path(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+def test_processes_that_work_on_one_root_never_hear_of_a_lock() -> None:
+    with scratch() as folder:
+        asyncio.run(made(folder))
+        argv = [sys.executable, "-c", WORK, str(folder), str(EACH)]
+        started = [
+            subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+            for _ in range(AT_WORK)
+        ]
+        retaining = Retaining(older_than=timedelta(0), rule="r", reason="space is given back meanwhile")
+        with opened(folder) as instance:
+            while any(each.poll() is None for each in started):
+                Collector(instance, lambda done, total: None).apply(retaining)
+                time.sleep(PAUSE_SECONDS)
+            ended = [each.communicate() for each in started]
+            assert [each.returncode for each in started] == [0] * AT_WORK, ended
+            assert ended == [("completed\n" * EACH, "")] * AT_WORK
+            assert len(instance.list(limit=100)) == 2 * AT_WORK * EACH
+            assert instance.parts.ledger.compare_index(fold_row) == ()
+            assert instance.log_verify()["verdict"] == "consistent"
 
 
 @pytest.mark.parametrize("acknowledged", [1, 17, 60])

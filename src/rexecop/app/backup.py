@@ -44,6 +44,7 @@ from rexecop.proof.vocabulary import Role
 from rexecop.store import backup as copies
 from rexecop.store.ledger import LedgerStore
 from rexecop.store.sqlite import SqliteStore
+from rexecop.store.sqlite_migrate import migrate
 
 MANIFEST_BYTES_MAX: Final = 1024 * 1024  # A line for each of the members an archive may have, in base64.
 LEFT_OUT_MAX: Final = 100  # Names of files left out that are listed.
@@ -213,6 +214,7 @@ def opened_backup(path: Path, folder: Path, trust: TrustedKeys) -> BackupView:
     sealed = {name: digest for name, (_, digest) in found.items() if name not in (MANIFEST, ENVELOPE)}
     if wrong := {name for name, _ in sealed.items() ^ manifest.members.items()}:
         raise BackupRefused(f"`{min(wrong)}` is not what the manifest says")
+    migrate(folder / LEDGER)  # A copy of ours: one of an older schema is read like a new one.
     copies.require_whole(folder / LEDGER)
     with SqliteStore.open(folder / LEDGER, read_only=True) as copy:
         report, origin = copy.verify_log(), origin_of(copy.instance_id, copy.epoch)

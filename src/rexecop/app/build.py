@@ -207,7 +207,7 @@ def _brought_up(root: Root, key: InstanceKey, place: Place) -> LedgerStore:
 def migrate(settings: Settings) -> tuple[int, int] | None:
     """Bring the schema of the ledger up to date; return its number before and after.
 
-    None for a file, and where there is no root: whoever opens it is told.
+    None where there is no root: whoever opens it is told.
 
     Raises:
         RootUnsafe: somebody else could write the root. StoreUnavailable: see `Place`.

@@ -51,8 +51,8 @@ class Place(ABC):
         """Return connections that only read, without the machinery of a writer."""
 
     @abstractmethod
-    def migrate(self) -> tuple[int, int] | None:
-        """Bring the schema up to date; return its number before and after, None where that is one file."""
+    def migrate(self) -> tuple[int, int]:
+        """Bring the schema up to date; return its number before and after."""
 
     def openers(self) -> tuple[str, ...]:
         """Return the files that open the ledger: no program of a call may see them."""
@@ -87,8 +87,11 @@ class FilePlace(Place):
         """Return connections to the file."""
         return FileReaders(self.root.ledger, None)
 
-    def migrate(self) -> None:
-        """Do nothing: there has been one schema only."""
+    def migrate(self) -> tuple[int, int]:
+        """Bring the file up to date."""
+        from rexecop.store.sqlite_migrate import migrate
+
+        return migrate(self.root.ledger)
 
     def take_in(self, copy: Path) -> None:
         """Put the file where it belongs."""

@@ -6,6 +6,7 @@ What it is worth is said by the one verifier there is, over what a bundle would 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from rexecop.app.accesses import accesses_of
 from rexecop.app.cutting import Cutter, Cutting
@@ -20,8 +21,9 @@ from rexecop.proof.canonical import parse_json
 from rexecop.proof.chain import Sealed, unseal
 from rexecop.proof.codec import to_json
 from rexecop.proof.dsse import ENVELOPE_BYTES_MAX
+from rexecop.proof.erasures import Erasures
 from rexecop.proof.errors import ProofError, RexecopError
-from rexecop.proof.records import Approval, Attempt, Erasure, Outcome, Reconciliation
+from rexecop.proof.records import Approval, Attempt, Erasure, Outcome, Reconciliation, Retention
 from rexecop.proof.records.outcome import BlobRef
 from rexecop.proof.times import format_time
 from rexecop.proof.trust import enrolments
@@ -96,7 +98,8 @@ class Looking(Cutter):
             included=_included(sealed, line.leaf, report, words),
             signatures=tuple(self._signed(sealed, report)),
             blobs=tuple(
-                self._blob(name, ref) for name, ref in sorted(((outcome and outcome.blobs) or {}).items())
+                self._blob(name, ref, sealed.record.at)
+                for name, ref in sorted(((outcome and outcome.blobs) or {}).items())
             ),
         )
 
@@ -140,16 +143,17 @@ class Looking(Cutter):
         for form, data in kept:
             yield SignatureLine(form=form, by=_claimed(form, data), verdict=_standing(sealed, report))
 
-    def _blob(self, name: str, ref: BlobRef) -> BlobLine:
-        erasures = [sealed.record for sealed in self._store.journal(self._instance).records]
-        for one in erasures:
-            if isinstance(one, Erasure) and one.commitment == ref.commitment:
-                state = f"erased by {one.by.person} under {one.rule} at {format_time(one.at)}: {one.reason}"
-                return BlobLine(name=name, ref=ref, state=state)
+    def _blob(self, name: str, ref: BlobRef, at: datetime) -> BlobLine:
+        erased = Erasures(sealed.record for sealed in self._store.journal(self._instance).records)
+        one: Erasure | Retention | None = erased.named.get(ref.commitment)
+        state = "kept"
         try:
-            state = "kept" if self._store.blob(ref.commitment) else "not kept"
+            if one is None and self._store.blob(ref.commitment) is None:
+                one, state = erased.why_missing(ref.commitment, at), "not kept"
         except StoreDamaged as error:
             state = f"damaged: {error.message}"
+        if one is not None:
+            state = f"erased by {one.by.person} under {one.rule} at {format_time(one.at)}: {one.reason}"
         return BlobLine(name=name, ref=ref, state=state)
 
 

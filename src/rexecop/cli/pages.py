@@ -10,6 +10,7 @@ from rexecop.cli.render import Page, as_json, clipped, minute, moment, short
 
 if TYPE_CHECKING:
     from rexecop.app.backup import BackupView, RestoreView
+    from rexecop.app.collecting import CollectedView
     from rexecop.app.erasing import ErasureView
     from rexecop.app.guests import GrantView
     from rexecop.app.late import LateView
@@ -405,6 +406,23 @@ def erasure_page(page: Page, view: ErasureView) -> None:
     if not view.cleared:
         page.row("left", "a reader, or the database server, still holds an older state of the ledger")
     next_rows(page, (f"rexecop export {view.operation_id}",))
+
+
+def collected_page(page: Page, view: CollectedView, age: str | None) -> None:
+    """Draw what goes, or went."""
+    page.title("gone" if view.applied else "may go")
+    if view.before is not None:
+        told = f"{view.outputs:,} of {view.operations:,} operations, {view.bytes:,} bytes"
+        page.row("outputs", f"{told}, ended before {moment(view.before)}")
+        page.row("keys", f"{view.keys:,} idempotency keys")
+    page.row("board", f"{view.board:,} rows of workers and operations that are gone")
+    page.row("free", f"{view.free_bytes:,} bytes that hold nothing")
+    if view.recorded is not None:
+        page.row("noted", f"as record {view.recorded} of the instance")
+    if view.cleared is False:
+        page.row("left", "a reader, or the database server, still holds an older state of the ledger")
+    if not view.applied:
+        next_rows(page, (f"rexecop gc --older-than {age or '90d'} --apply --reason TEXT",))
 
 
 def _value(value: object) -> str:

@@ -78,8 +78,8 @@ class Session:
         return trusted_keys(None if folder is None else Path(folder), root if root.is_dir() else None)
 
     @contextmanager
-    def counting(self, done: str) -> Iterator[Callable[[int, int], None]]:
-        """What hears how many of how many records are `done`; a terminal shows it."""
+    def counting(self, done: str, what: str = "records") -> Iterator[Callable[[int, int], None]]:
+        """What hears how many of `what`, and of how many, are `done`; a terminal shows it."""
         if not self.at_terminal():
             yield lambda count, total: None
             return
@@ -87,7 +87,7 @@ class Session:
 
         console = Console(stderr=True, no_color=not self.settings.color, highlight=False, markup=False)
         with console.status("") as shown:
-            yield lambda count, total: shown.update(f"{count:,} of {total:,} records {done}")
+            yield lambda count, total: shown.update(f"{count:,} of {total:,} {what} {done}")
 
     def drive(self, work: Callable[[Instance], Awaitable[T]], *, begins: bool = False) -> T:
         """Open the instance and run `work` with it to its end.

@@ -135,6 +135,7 @@ ENTRIES: Final = (
     _entry(
         "evidence", MORE, "erase outputs, by a record", "rexecop evidence erase @ --rule 30d --reason asked"
     ),
+    _entry("gc", MORE, "what need not be kept goes; every proof stays", "rexecop gc --older-than 90d"),
     _entry("support", MORE, "a signed file for whoever helps", "rexecop support bundle --redacted"),
     _entry("serve", MORE, "the HTTP service", "rexecop serve --port 5000"),
     _entry(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,7 +48,7 @@ class Tail:
     at: datetime | None
 
 
-class Applier:
+class Applier(ABC):
     """Applies batches to the ledger behind `connection`, within transactions others open and end.
 
     From `start` on it sees its own changes; `keep` says that they were committed. The ends of
@@ -90,34 +91,37 @@ class Applier:
 
     # --- what each database does in its own way ---
 
+    @abstractmethod
     def hold(self, key: Packed) -> None:
         """Let nobody else write to the chain `key` until the transaction ends."""
 
+    @abstractmethod
     def hold_all(self) -> None:
         """Let nobody else write anything until the transaction ends, all records having their places."""
 
+    @abstractmethod
     def undoing(self) -> Callable[[], None]:
         """Return what takes back all that is remembered from now on of a batch that is refused."""
-        return lambda: None
 
+    @abstractmethod
     def enter(self, prepared: Prepared) -> None:
         """Hold everything that `prepared` compares before it swaps, or raise StoreError."""
 
+    @abstractmethod
     def next_number(self, key: Packed) -> int:
         """Return a number for a new chain: people count operations from 1, other chains lie below 0."""
-        raise NotImplementedError
 
+    @abstractmethod
     def insert(self, number: int, prepared: Prepared) -> int | None:
         """Add the records of `prepared`; return the leaf of the first, None where that comes later.
 
         Raises:
             AppendConflict: the chain has grown.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def insert_change(self, number: int, head: TargetHead, n: int, leaf: int | None) -> None:
         """Add the change that record `n` of the chain `number`, at `leaf` once it has one, begins."""
-        raise NotImplementedError
 
     # --- batches ---
 
@@ -304,9 +308,9 @@ class Applier:
                 (pack_digest(pinned.digest), pinned.role, pinned.data),
             )
         for blob in batch.blobs:
-            self._keep_blob(blob)
+            self._keep_blob(number, blob)
         for commitment in batch.erased:
-            self._erase(commitment)
+            self.erase(commitment)
 
     def _claim(self, number: int, claim: Claim) -> None:
         try:
@@ -348,14 +352,14 @@ class Applier:
         leaf = None if first is None else first + place
         self.insert_change(number, head, batch.expected + place, leaf)
 
-    def _keep_blob(self, blob: Blob) -> None:
+    def _keep_blob(self, number: int, blob: Blob) -> None:
         ref = blob.ref
         sizes = (ref.raw_bytes, ref.kept_bytes, int(ref.truncated), ref.redactions)
         try:
             row = self.connection.execute(
-                "INSERT INTO blobs(commitment, key, media, raw, kept, truncated, redactions)"
-                " VALUES(?,?,?,?,?,?,?) RETURNING number",
-                (pack_digest(ref.commitment), blob.key, ref.media, *sizes),
+                "INSERT INTO blobs(commitment, key, media, raw, kept, truncated, redactions, op)"
+                " VALUES(?,?,?,?,?,?,?,?) RETURNING number",
+                (pack_digest(ref.commitment), blob.key, ref.media, *sizes, number),
             ).fetchone()
         except self.duplicate as error:
             raise BatchRefused(f"output `{ref.commitment}` is kept already") from error
@@ -366,7 +370,8 @@ class Applier:
             [(place + i, blob.data[start : start + CHUNK_BYTES]) for i, start in enumerate(pieces)],
         )
 
-    def _erase(self, commitment: Digest) -> None:
+    def erase(self, commitment: Digest) -> None:
+        """Leave neither bytes nor key of an output; one that is gone already stays so."""
         key = pack_digest(commitment)
         row = self.connection.execute("SELECT number FROM blobs WHERE commitment=?", (key,)).fetchone()
         if row is None:

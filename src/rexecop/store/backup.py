@@ -36,6 +36,12 @@ def copy(path: Path, target: Path) -> None:
         connection.execute("VACUUM INTO ?", (str(target),))
 
 
+def require_passive(connection: apsw.Connection) -> None:
+    """Return only if nothing in the file runs by itself: StoreForeign where there are triggers or views."""
+    if connection.execute(_ACTIVE).fetchone() is not None:
+        raise StoreForeign("the ledger holds more than tables: something in it would run by itself")
+
+
 def require_whole(path: Path) -> None:
     """Return only if the ledger at `path` holds nothing that runs by itself, and outputs and inputs as named.
 
@@ -44,8 +50,7 @@ def require_whole(path: Path) -> None:
         StoreUnavailable: it cannot be read.
     """
     with _reading(path) as connection:
-        if connection.execute(_ACTIVE).fetchone() is not None:
-            raise StoreForeign("the ledger holds more than tables: something in it would run by itself")
+        require_passive(connection)
         for digest, data in connection.execute("SELECT digest, data FROM inputs"):
             if digest_of(data) != unpack_digest(digest):
                 raise StoreDamaged(f"pinned input `{unpack_digest(digest)}` is not what it names")

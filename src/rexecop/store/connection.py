@@ -7,6 +7,7 @@ again drops, by POSIX rules, every lock SQLite holds on it in that process.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -24,13 +25,15 @@ from rexecop.store.errors import (
     StoreExists,
     StoreForeign,
     StoreMissing,
-    StoreNewer,
+    StoreOtherRoot,
     StoreReadOnly,
 )
+from rexecop.store.locking import require_locks
 
 BUSY_SECONDS_MAX: Final = 60.0  # Ours hold the write lock for milliseconds; longer is another program.
 BUSY_NAP_SECONDS: Final = 0.0005  # About one commit: whoever waits is there when the lock is free.
 BUSY_NAP_SECONDS_MAX: Final = 0.01
+INCREMENTAL: Final = 2  # Of `auto_vacuum`: free pages can be given back a few at a time.
 WAL_BYTES_KEPT: Final = 16 * 1024 * 1024  # A burst must not keep its disk space for ever.
 CACHE_KIB: Final = 8 * 1024  # The right edges of all trees with room; the rest is the kernel's to cache.
 READER_CACHE_KIB: Final = 2 * 1024
@@ -45,6 +48,7 @@ _WRITER: Final[_Pragmas] = (
     ("secure_delete", 1),  # What was erased leaves no copy in the file's free pages.
     ("trusted_schema", 0),
 )
+_MIGRATING: Final[_Pragmas] = (("synchronous", "full"), ("secure_delete", 1), ("trusted_schema", 0))
 _READER: Final[_Pragmas] = (
     ("query_only", 1),
     ("temp_store", "memory"),
@@ -80,11 +84,12 @@ def create(path: Path, values: dict[str, str | int]) -> None:
     """Make an empty ledger at `path`, mode 0600, whole or not at all, with `values` in its meta table.
 
     Raises:
-        StoreExists: there is something at `path`.
+        StoreExists: there is something at `path`. StoreLocks: the disk keeps no processes apart.
         StoreUnavailable: it cannot be written.
     """
     fresh = path.with_name(f"{path.name}.new-{os.getpid()}")
     try:
+        require_locks(path.parent)
         os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         try:
             _fill(fresh, values)
@@ -111,10 +116,12 @@ def _fill(fresh: Path, values: dict[str, str | int]) -> None:
     connection = apsw.Connection(str(fresh), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.pragma("page_size", schema.PAGE_BYTES)
+        connection.pragma("auto_vacuum", INCREMENTAL)
         connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", "full")
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(schema.TABLES)
+        for statements in schema.migrations("sqlite").values():
+            connection.execute(statements)
         connection.executemany("INSERT INTO meta(name, value) VALUES(?, ?)", list(values.items()))
         connection.pragma("application_id", schema.APPLICATION_ID)
         connection.pragma("user_version", schema.VERSION)
@@ -127,11 +134,23 @@ def open_writer(path: Path, patience: Patience, vfs: str | None = None) -> apsw.
     """Return a connection that writes to the ledger at `path`, each commit flushed.
 
     Raises:
-        StoreMissing, StoreForeign, StoreNewer, StoreDamaged, StoreReadOnly, StoreUnavailable.
+        StoreMissing, StoreForeign, StoreNewer, StoreOutdated, StoreOtherRoot, StoreLocks, StoreDamaged,
+            StoreReadOnly, StoreUnavailable.
     """
-    _require_there(path)
+    _require_writable(path)
     with translated(path):
         return _connect(path, str(path), apsw.SQLITE_OPEN_READWRITE, vfs, patience, _WRITER)
+
+
+def open_outdated(path: Path, patience: Patience, vfs: str | None = None) -> apsw.Connection:
+    """Return a connection to a ledger of any schema, for whoever brings it up to date.
+
+    Raises:
+        StoreMissing, StoreForeign, StoreOtherRoot, StoreLocks, StoreReadOnly, StoreUnavailable.
+    """
+    _require_writable(path)
+    with translated(path):
+        return _connect(path, str(path), apsw.SQLITE_OPEN_READWRITE, vfs, patience, _MIGRATING)
 
 
 def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
@@ -141,7 +160,7 @@ def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
     read as one that does not change.
 
     Raises:
-        StoreMissing, StoreForeign, StoreNewer, StoreDamaged, StoreUnavailable.
+        StoreMissing, StoreForeign, StoreNewer, StoreOutdated, StoreOtherRoot, StoreDamaged, StoreUnavailable.
     """
     _require_there(path)
     with translated(path):
@@ -161,8 +180,10 @@ def _connect(
     connection = apsw.Connection(name, flags=flags, vfs=vfs)
     try:
         connection.set_busy_handler(patience)
-        _require_ours(connection, path)
-        if pragmas is _WRITER and connection.readonly("main"):
+        version = require_ours(connection, path)
+        if pragmas is not _MIGRATING:
+            schema.require_current(str(path), version, schema.VERSION)
+        if pragmas is not _READER and connection.readonly("main"):
             raise StoreReadOnly(f"the ledger `{path}` may not be written by this user", path=str(path))
         for pragma, value in pragmas:
             connection.pragma(pragma, value)
@@ -172,25 +193,43 @@ def _connect(
     return connection
 
 
+def _require_writable(path: Path) -> None:
+    _require_there(path)
+    if not os.access(path.parent, os.W_OK):
+        words = "may not be written here: its folder is read-only"
+        raise StoreReadOnly(f"the ledger `{path}` {words}", path=str(path))
+    require_locks(path.parent)
+
+
 def _require_there(path: Path) -> None:
     try:
-        there = path.is_file()
+        there = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        there = None
     except OSError as error:
         raise StoreUnavailable(f"the ledger `{path}` cannot be reached: {error.strerror}") from error
-    if not there:
+    if there is None or stat.S_ISDIR(there.st_mode):
         raise StoreMissing(f"there is no ledger at `{path}`", path=str(path))
+    if not stat.S_ISREG(there.st_mode) or _names(path, there) > 1:
+        # Each name would have a write-ahead log of its own, and the two together damage the file.
+        words = "is a link, or has a second name: another root would write the same file"
+        raise StoreOtherRoot(f"the ledger `{path}` {words}", path=str(path), links=there.st_nlink)
 
 
-def _require_ours(connection: apsw.Connection, path: Path) -> None:
+def _names(path: Path, there: os.stat_result) -> int:
+    """Return how many names the file has, without one under which it was made."""
+    if there.st_nlink == 1:
+        return 1
+    made = [file for file in path.parent.glob(f"{path.name}.new-*") if file.samefile(path)]
+    return there.st_nlink - len(made)
+
+
+def require_ours(connection: apsw.Connection, path: Path) -> int:
+    """Return the schema's number of a file that is a ledger, or raise StoreForeign."""
     application, version = connection.pragma("application_id"), connection.pragma("user_version")
     if application != schema.APPLICATION_ID or version < schema.VERSION_MIN:
         raise StoreForeign(f"`{path}` is a SQLite file, but not a ledger of this program", path=str(path))
-    if version > schema.VERSION:
-        raise StoreNewer(
-            f"the ledger `{path}` has schema {version}; this version reads up to {schema.VERSION}",
-            found=version,
-            allowed=schema.VERSION,
-        )
+    return int(version)
 
 
 @contextmanager

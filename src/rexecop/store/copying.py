@@ -25,7 +25,7 @@ _TABLES: Final = {
     "claims": "space, key, op",
     "signatures": "place, digest, form, data",
     "inputs": "digest, role, data",
-    "blobs": "number, commitment, key, media, raw, kept, truncated, redactions",
+    "blobs": "number, commitment, key, media, raw, kept, truncated, redactions, op",
     "chunks": "place, data",
     "locks": "target, op, exclusive",
     "leases": "op, runner, fence, expires",

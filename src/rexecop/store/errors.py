@@ -3,7 +3,7 @@
 StoreError
 ├── StoreUnavailable
 │   ├── StoreMissing  StoreExists  StoreForeign  StoreNewer  StoreDamaged
-│   ├── StoreOutdated  StoreOtherRoot
+│   ├── StoreOutdated  StoreOtherRoot  StoreLocks
 │   ├── StoreBusy  StoreReadOnly  LogBehind
 │   └── RootIdentityDoubtful  EpochOver
 ├── BatchRefused  ClockSteppedBack
@@ -50,6 +50,12 @@ class StoreOtherRoot(StoreUnavailable):
     """The database holds the ledger of another root."""
 
     code = "store-other-root"
+
+
+class StoreLocks(StoreUnavailable):
+    """The file system under the ledger does not keep those who write apart."""
+
+    code = "store-locks"
 
 
 class StoreDamaged(StoreUnavailable):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,11 +12,12 @@ from typing import ClassVar, Final, Self
 
 from rexecop.operations.errors import AppendConflict, OperationUnknown
 from rexecop.operations.ports import Appended, Batch, Lease
+from rexecop.proof.canonical import Digest
 from rexecop.proof.checkpoint import Checkpoint, LogKeys
 from rexecop.proof.errors import ProofError
 from rexecop.proof.logcheck import LogReport
 from rexecop.proof.note import NoteSignature
-from rexecop.store import index, repair
+from rexecop.store import index, repair, retention
 from rexecop.store.apply import RELEASED, Applier, is_released
 from rexecop.store.checkpoints import Checkpointer, Sign, give
 from rexecop.store.database import Connection, Readers
@@ -27,6 +28,7 @@ from rexecop.store.packing import pack_operation
 from rexecop.store.prepare import is_changing, prepare
 from rexecop.store.reading import Reading, lease_in, number_in
 from rexecop.store.repair import Damage, Examination, Examiner
+from rexecop.store.retention import Aged
 from rexecop.store.schema import TABLE_NAMES
 from rexecop.store.writer import Writer
 
@@ -156,6 +158,36 @@ class LedgerStore(Reading):
                 raise
             self.settle()
             return super().leaf_of(operation, n)
+
+    # --- what may go by its age ---
+
+    def aged_outputs(self, before: datetime, states: Collection[str]) -> Iterator[Aged]:
+        """Yield what operations still keep that are in one of `states` since before `before`.
+
+        What was kept before the ledger noted whose it is, is placed first.
+        """
+        retention.place_outputs(self._readers, lambda: self._writing)
+        yield from retention.aged_outputs(self._readers, before, states)
+
+    def erase_aged(self, record: Batch | None, ended: Mapping[str, int], outputs: Sequence[Digest]) -> None:
+        """Append `record` and erase `outputs`, in one transaction; see `retention.erase_aged`."""
+        prepared = None if record is None else prepare(record)
+        self._writing.run(lambda applier: retention.erase_aged(applier, prepared, ended, outputs))
+
+    def forget_keys(self, before: datetime, states: Collection[str], *, really: bool) -> int:
+        """Return how many idempotency keys are that old; `really` forget them."""
+        with self._readers.borrow() as connection:
+            found = retention.count_keys(connection, before, states)
+        if really and found:
+            self._writing.run(lambda applier: retention.forget_keys(applier, before, states))
+        return found
+
+    def free_bytes(self) -> int:
+        """Return how much of the database's space holds nothing, where that can be given back."""
+        return 0
+
+    def give_back(self) -> None:
+        """Give that back, a little at a time, while others write."""
 
     def acquire(self, operation: str, runner: str, until: datetime, now: datetime) -> Lease | None:
         """Take or renew the lease of `operation`; None while another live runner holds it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 from psycopg.errors import DataError, UniqueViolation
@@ -36,6 +37,10 @@ class ServerApplier(Applier):
         super().__init__(connection)
         self.server = connection
         self.behind = False
+
+    def undoing(self) -> Callable[[], None]:
+        """Nothing is remembered that a savepoint does not take back."""
+        return lambda: None
 
     def use(self, connection: ServerConnection) -> None:
         """Go on with another connection; it may lead to a server that knows less."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 import psycopg
@@ -17,7 +16,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from rexecop.operations.errors import StoreError, StoreUnavailable
-from rexecop.store import checkpoints, reading, repair, rows
+from rexecop.store import checkpoints, reading, repair, rows, schema
 from rexecop.store.database import Contended, Pool, Value
 from rexecop.store.errors import (
     BatchRefused,
@@ -26,12 +25,12 @@ from rexecop.store.errors import (
     StoreExists,
     StoreForeign,
     StoreMissing,
-    StoreNewer,
     StoreOtherRoot,
     StoreOutdated,
     StoreReadOnly,
 )
 from rexecop.store.packing import Short
+from rexecop.store.schema import require_current
 from rexecop.store.uri import Storage
 
 KIND: Final = "rexecop-ledger"  # What tells our schema from others, in its `meta` table.
@@ -193,21 +192,7 @@ def _require_ours(connection: ServerConnection, server: Server, *, writing: bool
         if tables:
             raise StoreForeign(f"`{place}` holds tables, but not a ledger of this program", path=place)
         raise StoreMissing(f"there is no ledger at `{place}`", path=place, next_steps=("rexecop init",))
-    version = _version(connection, server)
-    newest = len(migrations())
-    if version > newest:
-        raise StoreNewer(
-            f"the ledger `{place}` has schema {version}; this version reads up to {newest}",
-            found=version,
-            allowed=newest,
-        )
-    if version < newest:
-        raise StoreOutdated(
-            f"the ledger `{place}` has schema {version}, this version needs {newest}",
-            found=version,
-            allowed=newest,
-            next_steps=("rexecop doctor --fix",),
-        )
+    require_current(place, _version(connection, server), len(migrations()))
     if writing and barred:
         raise StoreReadOnly(f"the ledger `{place}` may not be written by this user", path=place)
     connection.lock_space = (oid + 2**31) % 2**32 - 2**31
@@ -231,10 +216,9 @@ def _version(connection: ServerConnection, server: Server) -> int:
     return int(said["schema"])
 
 
-@cache
 def migrations() -> tuple[str, ...]:
     """Return what makes schema 1, what makes schema 2 of it, and so on."""
-    return tuple(path.read_text() for path in sorted(Path(__file__).with_name("migrations").glob("*.sql")))
+    return tuple(schema.migrations("postgres").values())
 
 
 def create(

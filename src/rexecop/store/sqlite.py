@@ -9,7 +9,7 @@ from typing import Final, Self
 
 import apsw
 
-from rexecop.store import backup
+from rexecop.store import backup, schema
 from rexecop.store import connection as connections
 from rexecop.store.checkpoints import Checkpointer, Sign
 from rexecop.store.database import Connection
@@ -18,6 +18,7 @@ from rexecop.store.sqlite_transactions import SqliteTransactions
 from rexecop.store.writer import Writer
 
 SQLITE_FIXED: Final = (3, 51, 3)  # Before it, two writers at the wrong moment could damage the file.
+GIVEN_BACK_PAGES: Final = 512  # In one transaction: 2 MiB, which holds nobody up for long.
 FAULTS_MAX: Final = 20  # Of the faults SQLite finds in its pages, so many are told.
 
 
@@ -77,6 +78,23 @@ class SqliteStore(LedgerStore):
             with connections.translated(self._path):
                 busy, _, _ = next(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
             return not busy
+        finally:
+            connection.close()
+
+    def free_bytes(self) -> int:
+        """Return how many bytes of the file are in free pages."""
+        with self._readers.borrow() as connection:
+            return self._extent(connection)["freelist_count"] * schema.PAGE_BYTES
+
+    def give_back(self) -> None:
+        """Make the file smaller by its free pages; each transaction is a short one."""
+        connection = connections.open_writer(self._path, connections.Patience())
+        try:
+            with connections.translated(self._path):
+                while (before := int(connection.pragma("freelist_count"))) > 0:
+                    list(connection.execute(f"PRAGMA incremental_vacuum({GIVEN_BACK_PAGES})"))
+                    if int(connection.pragma("freelist_count")) >= before:
+                        return
         finally:
             connection.close()
 

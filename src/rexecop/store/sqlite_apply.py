@@ -42,6 +42,17 @@ class SqliteApplier(Applier):
         super().keep()
         self._kept = self._frontier
 
+    # The transaction has the one write lock: nobody else writes anything until it ends.
+
+    def hold(self, key: Packed) -> None:
+        """Hold it already."""
+
+    def hold_all(self) -> None:
+        """Hold everything already; every record has its place."""
+
+    def enter(self, prepared: Prepared) -> None:
+        """Hold everything already."""
+
     def undoing(self) -> Callable[[], None]:
         """Return what puts the tree's edge back."""
         frontier = self._frontier

@@ -7,7 +7,7 @@ nothing by itself, and says so; the bundle in it does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -19,9 +19,10 @@ from rexecop.app.report.story import Dossier, Story
 from rexecop.app.report.timeline import timeline
 from rexecop.app.report.words import clock, plain, sentence, strong
 from rexecop.proof.base64text import encode_base64
-from rexecop.proof.canonical import Digest, digest_of
+from rexecop.proof.canonical import digest_of
+from rexecop.proof.erasures import Erasures
 from rexecop.proof.quorum import ProvedBy
-from rexecop.proof.records import Approval, Erasure, Outcome
+from rexecop.proof.records import Approval, Outcome
 from rexecop.proof.verify import Report, Rung
 
 EMBEDDED_BYTES_MAX: Final = 4 << 20  # A page much larger opens slowly, and mail refuses it.
@@ -161,8 +162,7 @@ def _check(dossier: Dossier) -> Html:
 
 
 def _accounts(dossier: Dossier, stories: Sequence[Story]) -> Iterator[Html]:
-    records = (sealed.record for sealed in dossier.instance_records)
-    erased = {record.commitment: record for record in records if isinstance(record, Erasure)}
+    erased = Erasures(sealed.record for sealed in dossier.instance_records)
     for place, story in enumerate(stories[:TOLD_MAX]):
         heading = tag("h2", f"{story.title}: {plain(story.state)}")
         whole = _account(story, dossier.report, erased, alone=len(stories) == 1)
@@ -173,7 +173,7 @@ def _accounts(dossier: Dossier, stories: Sequence[Story]) -> Iterator[Html]:
         yield tag("p", f"{left:,} more operations are in the table above and in the bundle.")
 
 
-def _account(story: Story, report: Report, erased: Mapping[Digest, Erasure], *, alone: bool) -> list[Html]:
+def _account(story: Story, report: Report, erased: Erasures, *, alone: bool) -> list[Html]:
     """Return everything about one operation, under headings."""
     told: dict[str, Content] = {
         "What happened when": timeline(story),

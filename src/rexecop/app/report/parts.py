@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from rexecop.app.describe import counted, summary
@@ -13,12 +14,12 @@ from rexecop.app.report.words import ENDED, SAID, VERDICTS, clock, lasted, neede
 from rexecop.proof.canonical import Digest, Json, canonical_bytes
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import to_json
+from rexecop.proof.erasures import Erasures
 from rexecop.proof.preview import preview_digest
 from rexecop.proof.records import (
     Approval,
     Attempt,
     Decision,
-    Erasure,
     Outcome,
     Receipt,
     Reconciliation,
@@ -117,13 +118,13 @@ def _approval(sealed: Sealed, record: Approval, preview: Digest, report: Report)
     )
 
 
-def calls(story: Story, erased: Mapping[Digest, Erasure]) -> Sequence[Content]:
+def calls(story: Story, erased: Erasures) -> Sequence[Content]:
     """Return every call and computation: what was sent, what was seen, and what was measured meanwhile."""
     found, left = chosen(story.tries, CARDS_MAX, lambda one: one.odd)
     return [[_call(one, story, erased) for one in found] or tag("p", "No call was made."), left]
 
 
-def _call(one: Try, story: Story, erased: Mapping[Digest, Erasure]) -> Html:
+def _call(one: Try, story: Story, erased: Erasures) -> Html:
     made, seen, settled = one.made, one.seen, one.settlement
     on = f"{PHASES[made.phase]}{one.step} on {made.target}" if made else one.step
     return card(
@@ -135,7 +136,9 @@ def _call(one: Try, story: Story, erased: Mapping[Digest, Erasure]) -> Html:
         ("record", _code(one.sealed.digest)),
         (
             "outputs",
-            [_output(*item, story, erased) for item in sorted((seen.blobs or {}).items())] if seen else "",
+            [_output(*item, story, erased, seen.at) for item in sorted((seen.blobs or {}).items())]
+            if seen
+            else "",
         ),
         class_="odd" if one.odd else None,
     )
@@ -175,9 +178,10 @@ def _value(value: Json) -> str:
     return value if isinstance(value, str) else canonical_bytes(value).decode()
 
 
-def _output(name: str, ref: BlobRef, story: Story, erased: Mapping[Digest, Erasure]) -> Html:
+def _output(name: str, ref: BlobRef, story: Story, erased: Erasures, at: datetime) -> Html:
     """Return a kept output, or why it is not here."""
-    gone, data = erased.get(ref.commitment), story.outputs.get(ref.commitment)
+    data = story.outputs.get(ref.commitment)
+    gone = erased.named.get(ref.commitment) if data is not None else erased.why_missing(ref.commitment, at)
     cut = f", cut from {ref.raw_bytes:,}" if ref.truncated else ""
     hidden = f", {counted(ref.redactions, 'secret')} removed" if ref.redactions else ""
     head = f"{name}: {ref.kept_bytes:,} bytes kept{cut}{hidden}"

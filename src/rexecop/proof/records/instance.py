@@ -69,6 +69,17 @@ class Erasure(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retention(Record):
+    """Under `rule`, for `reason`, the outputs went of outcomes dated before `before`, of what had ended."""
+
+    kind: ClassVar[str] = "retention/1"
+
+    before: datetime
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Access(Record):
     """Evidence of `subject` was exported or viewed."""
 

@@ -13,7 +13,7 @@ from rexecop.proof.records.base import Record
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.delegation import Delegation
-from rexecop.proof.records.instance import Access, Epoch, Erasure, Halt, Heads, Note, Trust
+from rexecop.proof.records.instance import Access, Epoch, Erasure, Halt, Heads, Note, Retention, Trust
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Plan
@@ -27,7 +27,7 @@ KINDS: Final[dict[str, type[Record]]] = {
     record.kind: record
     for record in (
         Access, Approval, Attempt, Command, Decision, Delegation, Epoch, Erasure, Halt, Heads, Intent,
-        Note, Outcome, Plan, Receipt, Reconciliation, Stretch, Ticket, Trust, Validation,
+        Note, Outcome, Plan, Receipt, Reconciliation, Retention, Stretch, Ticket, Trust, Validation,
     )
 }  # fmt: skip
 
@@ -50,6 +50,6 @@ def read_record(data: bytes) -> Record:
 
 __all__ = [
     "KINDS", "Access", "Approval", "Attempt", "Command", "Decision", "Delegation", "Epoch", "Erasure", "Halt",
-    "Heads", "Intent", "Note", "Outcome", "Plan", "Receipt", "Reconciliation", "Record", "RuleVerdict",
-    "Stretch", "Ticket", "Trust", "Validation", "Verb", "read_record",
+    "Heads", "Intent", "Note", "Outcome", "Plan", "Receipt", "Reconciliation", "Record", "Retention",
+    "RuleVerdict", "Stretch", "Ticket", "Trust", "Validation", "Verb", "read_record",
 ]  # fmt: skip

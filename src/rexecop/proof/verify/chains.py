@@ -20,6 +20,7 @@ from rexecop.proof.records import (
     Plan,
     Receipt,
     Record,
+    Retention,
     Trust,
 )
 from rexecop.proof.records.instance import Halt
@@ -28,7 +29,7 @@ from rexecop.proof.verify.evidence import Evidence, Notes, Opened
 from rexecop.proof.vocabulary import State
 
 # All other kinds, and notes, are of operations.
-OF_INSTANCES = (Trust, Heads, Erasure, Access, Epoch, Halt, Delegation, Note)
+OF_INSTANCES = (Trust, Heads, Erasure, Retention, Access, Epoch, Halt, Delegation, Note)
 
 
 def check(evidence: Evidence, notes: Notes) -> None:

@@ -11,12 +11,12 @@ from rexecop.proof.call import ScriptedRequest
 from rexecop.proof.canonical import Digest, commit, same
 from rexecop.proof.chain import Sealed
 from rexecop.proof.egress import keeps_to, within
+from rexecop.proof.erasures import Erasures
 from rexecop.proof.records import (
     Approval,
     Attempt,
     Command,
     Decision,
-    Erasure,
     Outcome,
     Plan,
     Receipt,
@@ -317,20 +317,19 @@ def _strength(isolation: str) -> int:
 
 def check_outputs(opened: Opened, notes: Notes) -> None:
     """Step 10."""
-    refs = [ref for _, outcome in opened.of(Outcome) for ref in (outcome.blobs or {}).values()]
-    named = {ref.commitment: ref for ref in refs}
-    erasures = [sealed.record for sealed in opened.instance if isinstance(sealed.record, Erasure)]
-    erased = {record.commitment: record for record in erasures}
+    outcomes = [outcome for _, outcome in opened.of(Outcome)]
+    named = {ref.commitment: (ref, one.at) for one in outcomes for ref in (one.blobs or {}).values()}
+    erased = Erasures(sealed.record for sealed in opened.instance)
     for commitment, blob in opened.contents.blobs.items():
-        ref = named.get(commitment)
+        ref, _ = named.get(commitment, (None, None))
         if ref is None:
             notes.fault("E10b", f"output `{commitment}` is named by no outcome")
         elif len(blob.data) != ref.kept_bytes or not same(commit(blob.key, blob.data), commitment):
             notes.fault("E10a", f"output `{commitment}` is not what its outcome names")
-        if commitment in erased:
+        if commitment in erased.named:
             notes.fault("E10c", f"output `{commitment}` is recorded as erased")
     for commitment in sorted(named.keys() - opened.contents.blobs.keys()):
-        if (found := erased.get(commitment)) is None:
+        if (found := erased.why_missing(commitment, named[commitment][1])) is None:
             notes.skip("outputs", "not all are included")
         else:
             why = f"erased by `{found.by.person:.64}` under `{found.rule:.64}`"
