@@ -101,7 +101,7 @@ def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
         ),
         State.FAILED: (
             "why",
-            *(() if op.undo else ("retry",)),
+            *(("retry",) if op.may_retry else ()),
             *(("rollback",) if undoable else ()),
             "escalate",
         ),

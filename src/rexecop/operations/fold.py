@@ -176,6 +176,12 @@ class Operation:
         )
 
     @property
+    def may_retry(self) -> bool:
+        """Whether a person may have it tried again: it failed, and there is something left to try."""
+        left = not self.course.done or self.course.over
+        return self.state is State.FAILED and not self.undo and left
+
+    @property
     def awaited(self) -> CallStep | None:
         """The next step, where its call needs approvals of its own and nothing can go before it."""
         due = [item.step for item in self.course.ready()] if self.leaves else []
@@ -508,8 +514,9 @@ def _resume(op: Operation, reason: str) -> None:
 
 
 def _retry(op: Operation, reason: str) -> None:
-    if op.undo or (op.course.done and not op.course.over):
-        # Nothing failed that could be tried again, or part of it was undone: going on would redo it.
+    if not op.may_retry:
+        # Nothing failed that could be tried again, or part of it was undone: going on would redo it. While
+        # work runs its own rule tries again; a person's word would forget what failed, and when to stop.
         raise refusal(op.state, State.RETRYING)
     op._go(Event.RETRIED, reason)
     op.receipt_due = op.pause_asked = op.cancel_asked = False
@@ -530,6 +537,8 @@ def _undo(op: Operation, reason: str) -> None:
         if op.in_flight or op.wave_to_undo is None:
             raise refusal(op.state, State.UNDOING)
         op.undo_wave = op.wave_to_undo
+    if not allows(op.state, Event.UNDO_ASKED):
+        raise refusal(op.state, State.UNDOING)
     if not op.to_undo():
         raise NothingToUndo(f"operation `{op.id}` has no step that took effect and can be undone")
     op._go(Event.UNDO_ASKED, reason)
