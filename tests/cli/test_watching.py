@@ -16,8 +16,7 @@ import pytest
 from rexecop.app.metrics import Sample, exposition
 from rexecop.app.needing import needs
 from rexecop.app.reading import Reading
-from rexecop.app.views import OperationView, StepView
-from rexecop.app.watching import in_words, progress
+from rexecop.app.views import OperationView
 from rexecop.cli import following
 from rexecop.cli.exits import Exit
 from rexecop.cli.following import follow
@@ -28,24 +27,6 @@ from rexecop.store.reading import Reading as LedgerReading
 from tests.app.support import asked, change, made, opened, scratch
 from tests.cli.conftest import Rexecop
 from tests.cli.fake import NOON, ZERO, a_view
-
-
-def steps(*ends: str | None) -> tuple[StepView, ...]:
-    return tuple(
-        StepView(id=f"s{n}", target=f"db-{n % 2}", effect="read", state="x", attempts=1, ended=end)
-        for n, end in enumerate(ends)
-    )
-
-
-def test_progress_says_the_pace_and_what_is_left_as_a_whole_and_by_target() -> None:
-    view = replace(a_view(1, "running"), steps=steps("ok", "failed", "ok", None, None, None))
-
-    whole, even, odd = progress(view, NOON, NOON + timedelta(seconds=30))
-
-    assert in_words(whole) == "3 of 6 steps, 1 failed, 6 a minute, about 30 s left"
-    assert (even.part, even.done, even.left_seconds) == ("db-0", 2, 10)
-    assert (odd.failed, odd.left_seconds) == (1, 20)
-    assert in_words(progress(view, None, NOON)[0]) == "3 of 6 steps, 1 failed"
 
 
 class Changing:

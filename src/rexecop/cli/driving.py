@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
 from rexecop.cli.exits import Exit
+from rexecop.cli.following import LOOK_SECONDS, nap_seconds
 from rexecop.cli.operands import takes_operation, takes_reason
 from rexecop.cli.pages import operation_page, view_exit
 from rexecop.cli.parsing import VerbCommand
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from rexecop.app.views import OperationView, OutputView
 
 GLANCE_SECONDS: Final = 0.5  # What is over sooner needs no sign that it runs.
-LOOK_SECONDS: Final = 0.2  # How often `--watch` looks for new records: faster than people read.
 
 
 def drive(
@@ -111,10 +112,12 @@ async def _print_records(
 ) -> None:
     """Print every record that is not printed yet, until nothing runs and none is left."""
     show, done = printing(session, instance, operation, sys.stderr, len(instance.history(operation))), False
+    nap = LOOK_SECONDS
     while not done:
-        await asyncio.wait({running}, timeout=LOOK_SECONDS)
-        done = running.done()
+        await asyncio.wait({running}, timeout=nap)
+        done, began = running.done(), time.monotonic()
         show()
+        nap = nap_seconds(time.monotonic() - began)  # Whoever works waits for whoever looks.
 
 
 async def _show_progress(
@@ -126,15 +129,15 @@ async def _show_progress(
         return
     from rich.console import Console
 
+    from rexecop.app.watching import in_words
+
     console = Console(stderr=True, no_color=not session.settings.color, highlight=False, markup=False)
     with console.status("") as shown:
         while not running.done():
-            view = instance.status(operation)
-            ended = sum(1 for step in view.steps if step.ended is not None)
-            shown.update(
-                safe(f"{view.state}: {ended} of {len(view.steps)} steps, {view.current_step_id or ''}")
-            )
-            await asyncio.wait({running}, timeout=LOOK_SECONDS)
+            began, view = time.monotonic(), instance.status(operation)
+            words = in_words(view.progress) if view.progress is not None else ""
+            shown.update(safe(f"{view.state}: {words}, {view.current_step_id or ''}"))
+            await asyncio.wait({running}, timeout=nap_seconds(time.monotonic() - began))
 
 
 def printing(
@@ -148,7 +151,7 @@ def printing(
 
     def show() -> bool:
         nonlocal seen
-        new = reading.history(operation)[seen:]
+        new = reading.history(operation, seen)
         seen += len(new)
         words = (f"{moment(one.at)}  {one.kind:<14}{safe(one.summary)}\n" for one in new)
         texts = (as_json(one, indent=None) for one in new) if as_objects else words

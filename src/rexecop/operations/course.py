@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from rexecop.lanes.failures import Failure, retryable
 from rexecop.proof.chain import Sealed
@@ -27,6 +28,7 @@ class Progress:
     step: Step
     phase: Phase
     attempts: int = 0
+    began: datetime | None = None
     in_flight: Sealed | None = None
     ended: Ended | None = None
     failure: str | None = None

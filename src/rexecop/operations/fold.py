@@ -393,7 +393,7 @@ def _on_attempt(op: Operation, sealed: Sealed) -> None:
             op._go(Event.CONTINUED)
     op.tries += 1
     progress.attempts = attempt.permit.attempt
-    progress.in_flight = sealed
+    progress.in_flight, progress.began = sealed, progress.began or attempt.at
     progress.ended = progress.failure = None
     op.in_flight[sealed.digest] = progress
 
