@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -146,7 +147,8 @@ def root() -> Iterator[tuple[Path, dict[str, int]]]:
             await instance.start(read.operation_id)
             wait = await instance.plan(replace(change(folder), observe=False))
             ready = await instance.plan(asked(folder, "host_facts", "read_only"))
-        return {"read": read.number, "wait": wait.number, "ready": ready.number}
+            closed = await instance.plan(asked(folder, "host_facts", "read_only"))
+        return {"read": read.number, "wait": wait.number, "ready": ready.number, "closed": closed.number}
 
     with scratch() as folder:
         yield folder, asyncio.run(live(folder))
@@ -210,3 +212,15 @@ def test_a_run_whose_progress_nobody_can_be_told_ends_as_it_would(
         code = run("start", str(numbers["ready"]), "--watch").code
     assert code == Exit.DONE
     assert run("status", str(numbers["ready"]), "--quiet").out == "completed\n"
+
+
+def test_a_run_whose_streams_were_closed_beforehand_ends_as_it_would(
+    root: tuple[Path, dict[str, int]], here: tuple[Rexecop, dict[str, int]]
+) -> None:
+    run, numbers = here
+    words = ("-m", "rexecop", "--root", str(root[0] / "root"), "start", str(numbers["closed"]))
+
+    ran = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, *words], check=False)
+
+    assert ran.returncode == Exit.DONE
+    assert run("status", str(numbers["closed"]), "--quiet").out == "completed\n"

@@ -178,8 +178,7 @@ class Operation:
     @property
     def may_retry(self) -> bool:
         """Whether a person may have it tried again: it failed, and there is something left to try."""
-        left = not self.course.done or self.course.over
-        return self.state is State.FAILED and not self.undo and left
+        return self.state is State.FAILED and not self.undo and (self.course.over or not self.course.done)
 
     @property
     def awaited(self) -> CallStep | None:
@@ -515,8 +514,7 @@ def _resume(op: Operation, reason: str) -> None:
 
 def _retry(op: Operation, reason: str) -> None:
     if not op.may_retry:
-        # Nothing failed that could be tried again, or part of it was undone: going on would redo it. While
-        # work runs its own rule tries again; a person's word would forget what failed, and when to stop.
+        # Going on would redo what was undone; a person's word in mid-run would forget what failed.
         raise refusal(op.state, State.RETRYING)
     op._go(Event.RETRIED, reason)
     op.receipt_due = op.pause_asked = op.cancel_asked = False
