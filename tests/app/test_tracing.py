@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +57,23 @@ def test_a_log_that_cannot_be_written_changes_no_run(
     monkeypatch.setattr("sys.stderr", None)
 
     assert run(folder, log).state == "completed"
+
+
+def test_a_log_that_nobody_reads_does_not_hold_up_a_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(folder / "log")
+    assert run(folder, str(folder / "log")).state == "completed"
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 65_536)
+    os.set_blocking(writer, True)
+    with open(writer, "w") as full, open(reader):
+        monkeypatch.setattr("sys.stderr", full)
+        assert run(folder, "stderr").state == "completed"
 
 
 def test_operation_and_attempt_are_spans_of_one_trace_that_has_the_operations_id(

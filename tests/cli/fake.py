@@ -199,16 +199,17 @@ class FakeInstance:
     def preview(self, name: str) -> str:
         return f"operation {self.resolve(name)}\ncall 1 on this-host: uname -n\n"
 
-    def history(self, name: str) -> tuple[RecordView, ...]:
+    def history(self, name: str, seen: int = 0) -> tuple[RecordView, ...]:
         self.resolve(name)
+        said = (("intent", "greet on this-host"), ("plan", "1 step"))
         return tuple(
             RecordView(
                 n=n, kind=kind, at=NOON, by="alice (os-user)", digest=ZERO, summary=says, body={"n": n}
             )
-            for n, (kind, says) in enumerate((("intent", "greet on this-host"), ("plan", "1 step")))
+            for n, (kind, says) in enumerate(said[seen:], seen)
         )
 
-    def outputs(self, name: str, step: str | None = None) -> tuple[OutputView, ...]:
+    def outputs(self, name: str, step: str | None = None, after: int = -1) -> tuple[OutputView, ...]:
         self.resolve(name)
         first = OutputView(
             n=4,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,8 +17,7 @@ import pytest
 from rexecop.app.metrics import Sample, exposition
 from rexecop.app.needing import needs
 from rexecop.app.reading import Reading
-from rexecop.app.views import OperationView, StepView
-from rexecop.app.watching import in_words, progress
+from rexecop.app.views import OperationView
 from rexecop.cli import following
 from rexecop.cli.exits import Exit
 from rexecop.cli.following import follow
@@ -28,24 +28,6 @@ from rexecop.store.reading import Reading as LedgerReading
 from tests.app.support import asked, change, made, opened, scratch
 from tests.cli.conftest import Rexecop
 from tests.cli.fake import NOON, ZERO, a_view
-
-
-def steps(*ends: str | None) -> tuple[StepView, ...]:
-    return tuple(
-        StepView(id=f"s{n}", target=f"db-{n % 2}", effect="read", state="x", attempts=1, ended=end)
-        for n, end in enumerate(ends)
-    )
-
-
-def test_progress_says_the_pace_and_what_is_left_as_a_whole_and_by_target() -> None:
-    view = replace(a_view(1, "running"), steps=steps("ok", "failed", "ok", None, None, None))
-
-    whole, even, odd = progress(view, NOON, NOON + timedelta(seconds=30))
-
-    assert in_words(whole) == "3 of 6 steps, 1 failed, 6 a minute, about 30 s left"
-    assert (even.part, even.done, even.left_seconds) == ("db-0", 2, 10)
-    assert (odd.failed, odd.left_seconds) == (1, 20)
-    assert in_words(progress(view, None, NOON)[0]) == "3 of 6 steps, 1 failed"
 
 
 class Changing:
@@ -165,7 +147,8 @@ def root() -> Iterator[tuple[Path, dict[str, int]]]:
             await instance.start(read.operation_id)
             wait = await instance.plan(replace(change(folder), observe=False))
             ready = await instance.plan(asked(folder, "host_facts", "read_only"))
-        return {"read": read.number, "wait": wait.number, "ready": ready.number}
+            closed = await instance.plan(asked(folder, "host_facts", "read_only"))
+        return {"read": read.number, "wait": wait.number, "ready": ready.number, "closed": closed.number}
 
     with scratch() as folder:
         yield folder, asyncio.run(live(folder))
@@ -229,3 +212,15 @@ def test_a_run_whose_progress_nobody_can_be_told_ends_as_it_would(
         code = run("start", str(numbers["ready"]), "--watch").code
     assert code == Exit.DONE
     assert run("status", str(numbers["ready"]), "--quiet").out == "completed\n"
+
+
+def test_a_run_whose_streams_were_closed_beforehand_ends_as_it_would(
+    root: tuple[Path, dict[str, int]], here: tuple[Rexecop, dict[str, int]]
+) -> None:
+    run, numbers = here
+    words = ("-m", "rexecop", "--root", str(root[0] / "root"), "start", str(numbers["closed"]))
+
+    ran = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, *words], check=False)
+
+    assert ran.returncode == Exit.DONE
+    assert run("status", str(numbers["closed"]), "--quiet").out == "completed\n"

@@ -1,4 +1,4 @@
-"""The architecture page and the code say the same: layers, lifecycle, flushes, disk."""
+"""The architecture page and the code say the same: layers, flushes, disk."""
 
 import asyncio
 import re
@@ -15,7 +15,6 @@ from rexecop.app.planner import PlanInput
 from rexecop.app.settings import load_settings
 from rexecop.operations.ports import Appended, Batch
 from rexecop.store.sqlite import SqliteStore
-from tests.docs.lifecycle import table
 from tests.docs.pages import page
 from tests.house.source import ROOT
 
@@ -38,12 +37,6 @@ def test_the_table_of_layers_names_every_layer_once() -> None:
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", ARCHITECTURE.text.split("## The path")[0], re.MULTILINE)
 
     assert [name for row in rows for name in re.findall(r"\w+", row)] == re.findall(r"\w+", shown)
-
-
-def test_the_lifecycle_on_the_page_is_the_table_in_the_code() -> None:
-    shown = re.search(r"<!-- lifecycle: .*? -->\n(.*?)\n<!-- end -->", ARCHITECTURE.text, re.DOTALL)
-
-    assert shown is not None and shown.group(1) == table()
 
 
 @pytest.fixture

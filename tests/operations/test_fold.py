@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecop.operations.errors import IllegalMove
+from rexecop.operations.errors import IllegalMove, NothingToUndo
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.index import row_of
-from rexecop.operations.machine import TERMINAL
+from rexecop.operations.machine import TERMINAL, TRANSITIONS
 from rexecop.operations.next import Close, Park, next_effect
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.chain import Sealed, seal, unseal
@@ -24,6 +24,7 @@ from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.vocabulary import State
+from tests.docs.lifecycle import COMMANDS, heard_in
 from tests.operations.lives import lives
 from tests.sim.world import ALICE
 
@@ -178,3 +179,22 @@ def test_the_lives_cover_the_states_that_matter() -> None:
         State.UNDONE,
         State.CANCELLED,
     } <= set(seen)
+
+
+@given(histories(), st.data(), st.sampled_from(sorted(COMMANDS)))
+def test_a_command_is_heard_only_where_its_page_says_and_else_refused_naming_both_states(
+    records: tuple[Sealed, ...], data: st.DataObject, name: str
+) -> None:
+    before = records[: data.draw(st.integers(3, len(records)))]
+    op, (verb, event) = fold(before), COMMANDS[name]
+    state, goals = op.state, {moves[event] for moves in TRANSITIONS.values() if event in moves}
+    try:
+        op.apply(after(before, verb))
+    except NothingToUndo:
+        assert verb is Verb.UNDO and not op.to_undo() and state in heard_in(event)
+    except IllegalMove as refused:
+        assert f"`{state}`" in refused.message and any(f"`{goal}`" in refused.message for goal in goals)
+        assert state not in heard_in(event) or (verb is Verb.RETRY and not op.may_retry)
+        assert refused.event not in refused.allowed
+    else:
+        assert state in heard_in(event)

@@ -228,7 +228,9 @@ def _call(op: Operation, word: Word) -> Digest | None:
 def _not_asked(op: Operation, word: Word) -> ApprovalNotAsked:
     """Return why `word` cannot be said now, and what can."""
     awaited = op.awaited if op.state is State.PAUSED else None
-    what = "nothing said of it can be taken back" if word.withdraws else "it does not wait for approval"
+    what = f"it is not `{State.WAITING_FOR_APPROVAL}`"
+    if word.withdraws:
+        what = "nothing said of it can be taken back"
     if awaited is not None:
         what = f"it waits for approval of step `{awaited.id}`"
     elif word.step is not None:

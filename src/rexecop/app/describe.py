@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from rexecop.app import watching
 from rexecop.app.views import AwaitingView, DecisionView, OperationView, RecordView, StepView
 from rexecop.operations.course import Progress
 from rexecop.operations.fold import Operation
@@ -35,9 +38,15 @@ from rexecop.proof.vocabulary import State
 
 
 def operation_view(
-    op: Operation, number: int, *, alive: bool, damaged: tuple[Damaged, ...] = (), queued: str | None = None
+    op: Operation,
+    number: int,
+    *,
+    alive: bool,
+    now: datetime,
+    damaged: tuple[Damaged, ...] = (),
+    queued: str | None = None,
 ) -> OperationView:
-    """Return the view of `op`; `alive` says whether a runner that may act drives it now."""
+    """Return the view of `op` at `now`; `alive` says whether a runner that may act drives it."""
     intent = op.the_intent
     state = observed_state(op, alive=alive)
     head = op.head
@@ -70,6 +79,7 @@ def operation_view(
         awaiting=awaiting_view(op),
         damaged=tuple(f"record {item.n}: {item.reason}" for item in damaged),
         next=next_commands(op, number, state),
+        progress=watching.progress(op, now),
     )
 
 
@@ -101,7 +111,7 @@ def next_commands(op: Operation, number: int, state: State) -> tuple[str, ...]:
         ),
         State.FAILED: (
             "why",
-            *(() if op.undo else ("retry",)),
+            *(("retry",) if op.may_retry else ()),
             *(("rollback",) if undoable else ()),
             "escalate",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
@@ -20,13 +21,18 @@ from rexecop.lanes.failures import Failure, describe
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import awaited_call
 from rexecop.operations.recover import settle_after
+from rexecop.proof.canonical import Json, canonical_bytes
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import tally
 from rexecop.proof.records.instance import Note
+from rexecop.proof.records.validation import RuleVerdict, Validation
 from rexecop.proof.steps import unspent
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import State, Verdict
 
+VALUE_LENGTH_MAX: Final = (
+    200  # Enough to tell one value from another; `rexecop validate --json` has the whole.
+)
 NOTICES_SHOWN_MAX: Final = 8  # The newest: whether the last ones came through is what counts.
 
 
@@ -74,6 +80,7 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
                 f"step `{step.id}` ended {step.ended}: {describe(Failure(step.error_class))}"
                 f"{f' ({step.message})' if step.message else ''}"
             )
+    lines += _rules(op) if op.state is State.FAILED else ()
     notes = (sealed.record for sealed in world.store.journal(op.id).records)
     told = [note.text for note in notes if isinstance(note, Note) and note.topic == TOPIC]
     lines += [f"notice: {text}" for text in told[-NOTICES_SHOWN_MAX:]]
@@ -83,6 +90,19 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
             lines.append(f"it can be settled from {format_time(moment)} on: nothing of it can still run then")
     further = tuple(command for command in view.next if not command.startswith("rexecop why "))
     return WhyView(operation_id=op.id, state=view.state, lines=tuple(lines), next=further)
+
+
+def _rules(op: Operation) -> Iterator[str]:
+    """Yield in words each rule of the newest validation that failed."""
+    record = op.validation.record if op.validation is not None else None
+    for rule in record.rules if isinstance(record, Validation) else ():
+        if rule.verdict is RuleVerdict.FAILED:
+            wanted = "" if rule.expected is None else f", expected is {_shown(rule.expected)}"
+            yield f"rule `{rule.rule}` failed: `{rule.path}` is {_shown(rule.found)}{wanted}"
+
+
+def _shown(value: Json) -> str:
+    return "nothing" if value is None else canonical_bytes(value).decode()[:VALUE_LENGTH_MAX]
 
 
 def explain_before(asked: PlanInput, planner: Planner, identity: Identity) -> WhyView:

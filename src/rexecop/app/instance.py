@@ -263,7 +263,8 @@ class Instance(Reading):
         """Return the view of an operation this process just wrote, without reading it again."""
         number = self._parts.world.store.number(session.id)
         # Only where an attempt has no outcome does it matter whether its runner lives.
-        return operation_view(session.op, number, alive=bool(session.op.in_flight) and self.alive(session.id))
+        alive = bool(session.op.in_flight) and self.alive(session.id)
+        return operation_view(session.op, number, alive=alive, now=self._clock.now())
 
     # --- when, and whether at all ---
 

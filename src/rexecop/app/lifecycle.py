@@ -194,7 +194,12 @@ class Lifecycle:
         session = self.session(operation)
         await self._note_lost(session)
         if not session.op.unknown:
-            raise NothingToSettle(f"operation `{operation}` has no unknown outcome")
+            state = session.op.state
+            raise NothingToSettle(
+                f"operation `{operation}` is `{state}`, not `{State.INDETERMINATE}`: no outcome is unknown",
+                state=str(state),
+                next_steps=(f"rexecop status {operation}",),
+            )
         self._require_quiet(session)
         if not probe and happened is None:
             raise NothingToSettle("say what happened, or let the probe look")

@@ -28,6 +28,7 @@ from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.runner import is_alive
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import TERMINAL
+from rexecop.operations.next import RUNNING
 from rexecop.operations.ports import Clock, Journal, Ledger, Row
 from rexecop.operations.queue import Verdict
 from rexecop.proof.canonical import Json
@@ -44,11 +45,12 @@ if TYPE_CHECKING:
     from rexecop.app.needing import NeedView
     from rexecop.app.replay.drive import ReplayView
     from rexecop.app.reviewing import ReviewView
-    from rexecop.app.watching import ProgressView
     from rexecop.proof.verify.trusted import TrustedKeys
 
 R = TypeVar("R", bound=Record)
 
+AT_WORK: Final = frozenset({*RUNNING, State.PAUSED, State.UNDOING, State.INDETERMINATE})
+PROGRESS_RECORDS_MAX: Final = 50_000  # Read for the progress in one list; beyond it a list is not at once.
 PAGE: Final = 1000  # Rows of the index read at one time while most are left out.
 
 
@@ -108,6 +110,7 @@ class Reading:
             op,
             self._store.number(name),
             alive=self.alive(name),
+            now=self._clock.now(),
             damaged=journal.damaged,
             queued=self._halted(op) or words,
         )
@@ -130,24 +133,30 @@ class Reading:
         halt = stopping(halts, op.the_intent, op.the_plan)
         return None if halt is None else words(halt)
 
-    def history(self, operation: str) -> tuple[RecordView, ...]:
-        """Return every record in causal order."""
-        journal = self._store.journal(self.resolve(operation))
-        return tuple(record_view(sealed) for sealed in journal.records)
+    def history(self, operation: str, seen: int = 0) -> tuple[RecordView, ...]:
+        """Return every record behind the first `seen` in causal order."""
+        name = self.resolve(operation)
+        if seen and self._store.records_of(name) <= seen:
+            return ()
+        return tuple(record_view(sealed) for sealed in self._store.journal(name).records[seen:])
 
     def records_of_kind(self, operation: str, kind: type[R]) -> tuple[R, ...]:
         """Return the records of `kind`, in order."""
         records = self._store.journal(self.resolve(operation)).records
         return tuple(sealed.record for sealed in records if isinstance(sealed.record, kind))
 
-    def outputs(self, operation: str, step: str | None = None) -> tuple[OutputView, ...]:
-        """Return what calls put out and was kept, in order; `step` is one step, on all targets or on one."""
+    def outputs(self, operation: str, step: str | None = None, after: int = -1) -> tuple[OutputView, ...]:
+        """Return what calls put out and was kept, in order, behind record `after`.
+
+        `step` is one step, on all targets or on one.
+        """
         records = self._store.journal(self.resolve(operation)).records
         attempts = {s.digest: s.record for s in records if isinstance(s.record, Attempt)}
         return tuple(
             self._output(record, attempt, stream, ref)
             for record in (sealed.record for sealed in records)
-            if isinstance(record, Outcome) and step in (None, record.step, record.step.split("@", 1)[0])
+            if isinstance(record, Outcome) and record.n > after
+            if step in (None, record.step, record.step.split("@", 1)[0])
             if record.attempt is not None and (attempt := attempts.get(record.attempt)) is not None
             for stream, ref in sorted((record.blobs or {}).items(), reverse=True)
         )
@@ -188,14 +197,6 @@ class Reading:
 
         return tuple(needs(self._log, self.alive, self._clock.now()))
 
-    def progress(self, view: OperationView) -> tuple[ProgressView, ...]:
-        """Return how far an operation got by now, as a whole and by target."""
-        from rexecop.app.watching import progress
-
-        records = self._store.journal(view.operation_id).records
-        began = next((one.record.at for one in records if isinstance(one.record, Attempt)), None)
-        return progress(view, began, self._clock.now())
-
     def metrics(self) -> tuple[Sample, ...]:
         """Return the figures of the ledger now."""
         from rexecop.app.metrics import samples
@@ -218,7 +219,20 @@ class Reading:
         """
         rows = [*islice(self._rows(state, after, limit, where or {}, since), limit)]
         waits = {name: one.words for name, one in self._places(row.operation for _, row in rows).items()}
-        return tuple(operation_line(number, row, waits.get(row.operation, "")) for number, row in rows)
+        left, found = PROGRESS_RECORDS_MAX, []
+        for number, row in rows:
+            line = operation_line(number, row, waits.get(row.operation, ""))
+            if row.state in AT_WORK and row.records <= left:
+                left -= row.records
+                line = replace(line, progress=self._progress(row.operation))
+            found.append(line)
+        return tuple(found)
+
+    def _progress(self, operation: str) -> str:
+        from rexecop.app.watching import in_words, progress
+
+        found = progress(_readable(self._store.journal(operation)), self._clock.now())
+        return "" if found is None else in_words(found)
 
     def _rows(
         self, state: str | None, after: int, limit: int, where: Mapping[str, str], since: datetime | None

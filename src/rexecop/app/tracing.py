@@ -6,6 +6,7 @@ The trace of an operation has its id, so that logs, spans and records are found 
 from __future__ import annotations
 
 import os
+import select
 import sys
 from contextlib import suppress
 from datetime import datetime
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 STDERR: Final = "stderr"
+MESSAGE_LENGTH_MAX: Final = 800  # A line then fits what a pipe takes at once; the record has the whole.
 
 
 class Telling:
@@ -63,15 +65,19 @@ class Telling:
             "attempt": sealed.digest if isinstance(record, Attempt) else getattr(record, "attempt", None),
             "record": record.n,
             "kind": record.kind,
-            "message": summary(record),
+            "message": summary(record)[:MESSAGE_LENGTH_MAX],
         }
         data = canonical_bytes({name: value for name, value in line.items() if value is not None}) + b"\n"
         if self._log == STDERR:
-            sys.stderr.write(data.decode())
-            sys.stderr.flush()
+            handle = sys.stderr.fileno()
+            # Who does not read must not stop the work: of a pipe that is full no line is waited for.
+            ready = select.poll()
+            ready.register(handle, select.POLLOUT)
+            if ready.poll(0):
+                os.write(handle, data)
         elif self._log is not None:
-            handle = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            with open(handle, "wb", buffering=0) as file:
+            how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+            with open(os.open(self._log, how, 0o600), "wb", buffering=0) as file:
                 file.write(data)
 
     def _span(self, sealed: Sealed, row: Row | None) -> None:

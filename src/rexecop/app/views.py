@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from rexecop.proof.canonical import Json
@@ -80,6 +80,38 @@ class AwaitingView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaveView:
+    """How far one wave got, in targets: those that failed were given up, `undone` ones were undone since.
+
+    `per_hour` is how many ended in an hour at its own pace, None before any did; `left_seconds` how long the
+    rest takes at that pace, or at that of the waves before it.
+    """
+
+    wave: int
+    targets: int
+    done: int
+    failed: int
+    undone: int
+    under_way: int
+    per_hour: int | None
+    left_seconds: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressView:
+    """How far an operation got, in steps and by wave; `wave` is the first that is not over, from 1."""
+
+    steps: int
+    ended: int
+    failed: int
+    per_hour: int | None
+    left_seconds: int | None
+    wave: int
+    waves: tuple[WaveView, ...]
+    failed_targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperationView:
     """An operation as its records say; `next` are commands that may follow.
 
@@ -111,11 +143,12 @@ class OperationView:
     damaged: tuple[str, ...] = ()
     next: tuple[str, ...] = ()
     place: int | None = None
+    progress: ProgressView | None = field(default=None, compare=False)  # Time alone changes no operation.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationLine:
-    """One line of a list."""
+    """One line of a list; `progress` is how far an operation got that is at work, in words."""
 
     operation_id: str
     number: int
@@ -126,6 +159,7 @@ class OperationLine:
     requester: str
     updated: datetime
     waiting: str = ""
+    progress: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TextIO
@@ -13,6 +14,7 @@ import click
 
 from rexecop.cli.errors import Interrupted, Usage
 from rexecop.cli.exits import Exit
+from rexecop.cli.following import LOOK_SECONDS, nap_seconds
 from rexecop.cli.operands import takes_operation, takes_reason, takes_waiting
 from rexecop.cli.pages import operation_page, view_exit
 from rexecop.cli.parsing import VerbCommand
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 ROOM: Final = "Without room it waits in the queue and ends with 5; `--timeout` keeps its place (9)."
 GLANCE_SECONDS: Final = 0.5  # What is over sooner needs no sign that it runs.
-LOOK_SECONDS: Final = 0.2  # How often `--watch` looks for new records: faster than people read.
 
 
 def drive(
@@ -190,10 +191,12 @@ async def _print_records(
 ) -> None:
     """Print every record that is not printed yet, until nothing runs and none is left."""
     show, done = printing(session, instance, operation, sys.stderr, len(instance.history(operation))), False
+    nap = LOOK_SECONDS
     while not done:
-        await asyncio.wait({running}, timeout=LOOK_SECONDS)
-        done = running.done()
+        await asyncio.wait({running}, timeout=nap)
+        done, began = running.done(), time.monotonic()
         show()
+        nap = nap_seconds(time.monotonic() - began)  # Whoever works waits for whoever looks.
 
 
 async def _show_progress(
@@ -205,15 +208,15 @@ async def _show_progress(
         return
     from rich.console import Console
 
+    from rexecop.app.watching import in_words
+
     console = Console(stderr=True, no_color=not session.settings.color, highlight=False, markup=False)
     with console.status("") as shown:
         while not running.done():
-            view = instance.status(operation)
-            ended = sum(1 for step in view.steps if step.ended is not None)
-            shown.update(
-                safe(f"{view.state}: {ended} of {len(view.steps)} steps, {view.current_step_id or ''}")
-            )
-            await asyncio.wait({running}, timeout=LOOK_SECONDS)
+            began, view = time.monotonic(), instance.status(operation)
+            words = in_words(view.progress) if view.progress is not None else ""
+            shown.update(safe(f"{view.state}: {words}, {view.current_step_id or ''}"))
+            await asyncio.wait({running}, timeout=nap_seconds(time.monotonic() - began))
 
 
 def printing(
@@ -227,7 +230,7 @@ def printing(
 
     def show() -> bool:
         nonlocal seen
-        new = reading.history(operation)[seen:]
+        new = reading.history(operation, seen)
         seen += len(new)
         words = (f"{moment(one.at)}  {one.kind:<14}{safe(one.summary)}\n" for one in new)
         texts = (as_json(one, indent=None) for one in new) if as_objects else words

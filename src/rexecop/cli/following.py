@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from rexecop.cli.pages import operation_page
@@ -44,9 +45,12 @@ def follow(
         last, now = view, time.monotonic()
         if until is not None and now >= until:
             return None
-        time.sleep(
-            min(max(LOOK_SECONDS, SHARE * (now - began)), until - now if until else TIMEOUT_SECONDS_MAX)
-        )
+        time.sleep(min(nap_seconds(now - began), until - now if until else TIMEOUT_SECONDS_MAX))
+
+
+def nap_seconds(looked_seconds: float) -> float:
+    """Return how long not to look again after a look that took so long."""
+    return max(LOOK_SECONDS, SHARE * looked_seconds)
 
 
 class Screen:
@@ -56,11 +60,19 @@ class Screen:
         self._session = session
         self._height = 0
 
-    def draw(self, view: OperationView, progress: tuple[str, ...]) -> bool:
-        """Draw where the operation stands in the place of what was drawn before."""
-        page = Page(colour=self._session.colour(sys.stdout), width=self._session.width())
-        for text in progress:
-            page.line(text)
+    def draw(self, view: OperationView) -> bool:
+        """Draw where the operation stands over what was drawn before; of many targets the waves."""
+        from rexecop.app.watching import in_words, targets_of
+
+        page, found = (
+            Page(colour=self._session.colour(sys.stdout), width=self._session.width()),
+            view.progress,
+        )
+        if found is not None:
+            many = targets_of(found) > 1
+            words = f"{found.ended} of {found.steps} steps" if many else in_words(found)
+            page.line(f"{bar(found.ended, found.steps)} {words}")
+            view = replace(view, steps=()) if many else view
         operation_page(page, view)
         rows = os.get_terminal_size(sys.stdout.fileno()).lines - 1
         lines = page.text().splitlines()[:rows]

@@ -18,20 +18,25 @@ SHOWN_LENGTH_MAX: Final = 64 * 1024  # Of one stream in a table: more is for `--
 
 
 def follow_outputs(
-    session: Session, reading: Reading, operation: str, chosen: Callable[[], list[OutputView]], *, raw: bool
+    session: Session,
+    reading: Reading,
+    operation: str,
+    chosen: Callable[[int], list[OutputView]],
+    *,
+    raw: bool,
 ) -> None:
     """Print what is `chosen` as it is kept, each stream of a call once, until the operation is over."""
-    seen: set[tuple[int, str]] = set()
+    last = -1
 
     def show(_: OperationView) -> bool:
+        nonlocal last
         read = True
-        for output in chosen():
-            if (output.n, output.stream) not in seen:
-                seen.add((output.n, output.stream))
-                page = Page(colour=session.colour(sys.stdout), width=session.width())
-                output_rows(page, output)
-                text = as_json(output, indent=None) if session.settings.output == "json" else page.text()
-                read = emit(output.text or "" if raw else text)
+        for output in chosen(last):
+            last = output.n
+            page = Page(colour=session.colour(sys.stdout), width=session.width())
+            output_rows(page, output)
+            text = as_json(output, indent=None) if session.settings.output == "json" else page.text()
+            read = emit(output.text or "" if raw else text) and read
         return read
 
     follow(reading, operation, None, show)

@@ -27,15 +27,20 @@ if TYPE_CHECKING:
         KeyView,
         OperationLine,
         OperationView,
+        ProgressView,
         RecordView,
         StepView,
         ValidationView,
+        WaveView,
         WhyView,
         WindowsView,
     )
 
 ROOMY: Final = 110  # Columns from which nothing needs to be left out of a list.
 FACT_LENGTH_MAX: Final = 200  # Enough to tell one value from another; `--json` has the whole.
+WAVES_SHOWN_MAX: Final = 8  # Those around the wave that is next; the others are summed.
+FAILED_SHOWN_MAX: Final = 10  # Enough to begin with; `--json` names all.
+COUNTED: Final = ("targets", "done", "failed", "undone", "under_way")
 FACTS_SHOWN_MAX: Final = 12  # The first facts say what was found; all are in `--json`.
 
 
@@ -72,6 +77,7 @@ def operation_page(page: Page, view: OperationView) -> None:
         page.row("waiting", view.waiting)
     if (asked := view.awaiting) is not None:
         awaiting_rows(page, asked)
+    progress_rows(page, view.progress)
     if view.steps:
         page.row("steps", f"{len(view.steps)}")
         step_table(page, view.steps)
@@ -83,6 +89,37 @@ def operation_page(page: Page, view: OperationView) -> None:
     for damage in view.damaged:
         page.row("damaged", damage)
     next_rows(page, view.next)
+
+
+def progress_rows(page: Page, found: ProgressView | None) -> None:
+    """Draw how far it got on several targets: the waves around the one that is next, and what failed."""
+    from rexecop.app.watching import in_words, targets_of
+
+    if found is None or targets_of(found) < 2:
+        return
+    page.row("progress", in_words(found))
+    heads = ("wave", "targets", "done", "failed", "undone", "at work", "pace", "left")
+    first = max(0, min(found.wave - WAVES_SHOWN_MAX // 2, len(found.waves) - WAVES_SHOWN_MAX))
+    last = min(first + WAVES_SHOWN_MAX, len(found.waves))
+    groups = (found.waves[:first], *((one,) for one in found.waves[first:last]), found.waves[last:])
+    page.table(heads, [_wave_row(group) for group in groups if group], indent=4, whole=heads)
+    if found.failed_targets:
+        names, more = found.failed_targets[:FAILED_SHOWN_MAX], len(found.failed_targets) - FAILED_SHOWN_MAX
+        page.row("failed", ", ".join(names) + (f" and {more} more" if more > 0 else ""))
+
+
+def _wave_row(waves: tuple[WaveView, ...]) -> tuple[str, ...]:
+    """Return a wave, or several as one, as a row."""
+    from rexecop.app.watching import pace_in_words, span_in_words
+
+    name, one = str(waves[0].wave), len(waves) == 1
+    counts = [sum(getattr(wave, count) for wave in waves) for count in COUNTED]
+    return (
+        name if one else f"{name} to {waves[-1].wave}",
+        *(str(count or "") for count in counts),
+        pace_in_words(waves[0].per_hour if one else None),
+        span_in_words(sum(wave.left_seconds or 0 for wave in waves) or None),
+    )
 
 
 def awaiting_rows(page: Page, asked: AwaitingView) -> None:
@@ -201,10 +238,14 @@ def operations_page(page: Page, lines: Sequence[OperationLine]) -> None:
     rows = []
     for o in lines:
         when = minute(o.updated) if roomy else minute(o.updated)[5:]
-        rows.append([str(o.number), o.state, o.intent, o.target, o.mode, when, o.requester, o.waiting])
-    shown = len(heads) if roomy and any(o.waiting for o in lines) else len(heads) - (1 if roomy else 2)
+        waits = o.waiting or o.progress
+        rows.append([str(o.number), o.state, o.intent, o.target, o.mode, when, o.requester, waits])
+    shown = len(heads) if roomy and any(row[-1] for row in rows) else len(heads) - (1 if roomy else 2)
     heads[5] = heads[5] if roomy else "updated"
     page.table(heads[:shown], [row[:shown] for row in rows], indent=0, whole=("#", "state", "mode", heads[5]))
+    for o in lines if not roomy else ():
+        if o.progress:
+            page.item(f"#{o.number}: {o.progress}")
 
 
 def history_page(page: Page, records: Sequence[RecordView]) -> None:

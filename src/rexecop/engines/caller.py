@@ -302,7 +302,7 @@ class Caller:
         self, make: Make, attempt: Digest, result: LaneResult, streaming: Streaming | None
     ) -> StepOutput | None:
         result, cut = redacted(result, self._rules(), self._limits(make).output_bytes)
-        tried = self.session.op.in_flight[attempt].begun
+        tried = self.session.op.in_flight[attempt].tried
         output = output_of(result, tried)
         facts = self._facts(make, output)
         if make.phase is Phase.DO and result.ended is Ended.OK:

@@ -201,5 +201,5 @@ def stored_output(op: Operation, store: Store, step: str) -> StepOutput:
         stdout=texts.get("stdout", ""),
         stderr=texts.get("stderr", ""),
         data=record.facts,
-        at=progress.begun,
+        at=progress.tried,
     )

@@ -28,8 +28,9 @@ class Progress:
     step: Step
     phase: Phase
     attempts: int = 0
+    began: datetime | None = None  # When it was tried first.
+    tried: datetime | None = None  # When it was tried last.
     in_flight: Sealed | None = None
-    begun: datetime | None = None  # When it was tried last.
     ended: Ended | None = None
     failure: str | None = None
     outcome: Sealed | None = None

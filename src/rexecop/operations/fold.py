@@ -176,6 +176,11 @@ class Operation:
         )
 
     @property
+    def may_retry(self) -> bool:
+        """Whether a person may have it tried again: it failed, and there is something left to try."""
+        return self.state is State.FAILED and not self.undo and (self.course.over or not self.course.done)
+
+    @property
     def awaited(self) -> CallStep | None:
         """The next step, where its call needs approvals of its own and nothing can go before it."""
         due = [item.step for item in self.course.ready()] if self.leaves else []
@@ -386,8 +391,8 @@ def _on_attempt(op: Operation, sealed: Sealed) -> None:
         if op.state in (State.RETRYING, State.RESUMING):
             op._go(Event.CONTINUED)
     op.tries += 1
-    progress.attempts = attempt.permit.attempt
-    progress.in_flight, progress.begun = sealed, attempt.at
+    progress.attempts, progress.in_flight = attempt.permit.attempt, sealed
+    progress.began, progress.tried = progress.began or attempt.at, attempt.at
     progress.ended = progress.failure = None
     op.in_flight[sealed.digest] = progress
 
@@ -508,8 +513,8 @@ def _resume(op: Operation, reason: str) -> None:
 
 
 def _retry(op: Operation, reason: str) -> None:
-    if op.undo or (op.course.done and not op.course.over):
-        # Nothing failed that could be tried again, or part of it was undone: going on would redo it.
+    if not op.may_retry:
+        # Going on would redo what was undone; a person's word in mid-run would forget what failed.
         raise refusal(op.state, State.RETRYING)
     op._go(Event.RETRIED, reason)
     op.receipt_due = op.pause_asked = op.cancel_asked = False
@@ -530,6 +535,8 @@ def _undo(op: Operation, reason: str) -> None:
         if op.in_flight or op.wave_to_undo is None:
             raise refusal(op.state, State.UNDOING)
         op.undo_wave = op.wave_to_undo
+    if not allows(op.state, Event.UNDO_ASKED):
+        raise refusal(op.state, State.UNDOING)
     if not op.to_undo():
         raise NothingToUndo(f"operation `{op.id}` has no step that took effect and can be undone")
     op._go(Event.UNDO_ASKED, reason)

@@ -151,8 +151,8 @@ def move(state: State, event: Event) -> State:
 
 
 def refusal(state: State, wanted: State) -> IllegalMove:
-    """Return the error that names both states, and the ones that can be reached."""
-    return IllegalMove(state=state, event=wanted, allowed=sorted(set(TRANSITIONS[state].values())))
+    """Return the error that names both states, and the others that can be reached."""
+    return IllegalMove(state=state, event=wanted, allowed=sorted({*TRANSITIONS[state].values()} - {wanted}))
 
 
 def allows(state: State, event: Event) -> bool:

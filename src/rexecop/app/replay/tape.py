@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,15 +18,19 @@ from rexecop.engines.session import Session
 from rexecop.engines.streaming import Streaming
 from rexecop.governance.admission import Policy
 from rexecop.governance.pack import Pack
+from rexecop.lanes.errors import ClearanceRefused
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.port import Capabilities, Clearance, Lane, LaneEvent, LaneResult
+from rexecop.lanes.gate import Dispatch
+from rexecop.lanes.port import Asks, Capabilities, Clearance, Lane, LaneEvent, LaneResult, Made
 from rexecop.lanes.simulated import SimulatedLane
 from rexecop.lanes.targets import Attestation, Seen, Unattested
-from rexecop.operations.next import Make
+from rexecop.operations.fold import Operation
+from rexecop.operations.next import Make, slot_values
 from rexecop.operations.ports import Ledger
-from rexecop.proof.call import Call, Limits, ScriptedRequest
+from rexecop.proof.call import Call, Limits, ScriptedRequest, call_digest, fill
 from rexecop.proof.canonical import Digest, parse_json
 from rexecop.proof.chain import Sealed
+from rexecop.proof.errors import TemplateMismatch
 from rexecop.proof.halts import standing
 from rexecop.proof.permit import Permit
 from rexecop.proof.principal import ENGINE
@@ -36,7 +42,7 @@ from rexecop.proof.records.decision import Decision, Opinion, PolicyRequest
 from rexecop.proof.records.instance import Halt, Note
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.outcome import Outcome
-from rexecop.proof.records.plan import Plan
+from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.stretch import Stretch
 from rexecop.proof.records.ticket import Ticket
@@ -45,6 +51,7 @@ from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.vocabulary import Ended, Gate, Grade, Isolation
 
 INPUT_BYTES_MAX: Final = 16 * 1024 * 1024  # A pinned pack is far smaller; the ledger checked its digest.
+_ASKED: Final = re.compile(r"step (\S+) asked for \S+ (sha256:[0-9a-f]{64}): ")
 TURNS_MAX: Final = 10_000  # Turns of the loop a call waits for those recorded before it, then goes on.
 
 
@@ -59,6 +66,26 @@ class Recorded:
     attempt: Attempt
     outcome: Outcome | None
     place: int
+    said: tuple[Said, ...]
+
+    @property
+    def seen(self) -> bool:
+        """Whether somebody saw how the call ended."""
+        return self.outcome is not None and self.outcome.measured is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a lane said in the course of a call, recorded at `place`: that it wants the call of `step`.
+
+    With `outcome` it says how that ended, of which `attempt` is the record.
+    """
+
+    place: int
+    step: CallStep
+    call: Call
+    attempt: Digest | None
+    outcome: Outcome | None = None
 
 
 class Tape:
@@ -71,13 +98,45 @@ class Tape:
         self.own = ledger.journal(instance).records
         ends = {one.record.attempt: one.record for one in self.records if isinstance(one.record, Outcome)}
         self._places = {one.record.n: place for place, one in enumerate(self.records)}
+        self._said: dict[Digest, list[Said]] = {}
+        self._refused: set[int] = set()  # Places of refusals that the engine comes to again.
+        self._listen(records)
         self._attempts: dict[tuple[str, str, str, int], Recorded] = {}
         for one in self.records:
             if isinstance(attempt := one.record, Attempt):
                 end, permit = ends.get(one.digest), attempt.permit
                 place = len(self.records) if end is None else self._places[end.n]
                 key = (str(attempt.phase), attempt.target, permit.step, permit.attempt)
-                self._attempts[key] = Recorded(attempt=attempt, outcome=end, place=place)
+                said = tuple(self._said.get(one.digest, ()))
+                self._attempts[key] = Recorded(attempt=attempt, outcome=end, place=place, said=said)
+
+    def _listen(self, records: Sequence[Sealed]) -> None:
+        """Find what lanes said in the course of calls, by the attempt of the call around it."""
+        op, inner, open_ = Operation(), dict[Digest, tuple[Digest, CallStep, Call]](), dict[str, Digest]()
+        for one in records:
+            record = one.record
+            place = self._places.get(record.n, 0)
+            if isinstance(record, Attempt):
+                open_[record.permit.step] = one.digest
+                step = op.step_named(record.target, record.permit.step)
+                if record.within is not None and isinstance(step, CallStep):
+                    call = fill(step.call, record.values or {})
+                    inner[one.digest] = (record.within, step, call)
+                    self._hear(record.within, Said(place=place, step=step, call=call, attempt=one.digest))
+            elif isinstance(record, Outcome) and record.attempt in inner and record.measured is not None:
+                outer, step, call = inner[record.attempt]
+                said = Said(place=place, step=step, call=call, attempt=record.attempt, outcome=record)
+                self._hear(outer, said)
+            elif isinstance(record, Note) and record.topic == LEAVE_REFUSED:
+                asked = _ASKED.match(record.text)
+                found = None if asked is None else _planned(op, Digest(asked[2]))
+                if asked is not None and found is not None:
+                    self._refused.add(place)
+                    self._hear(open_[asked[1]], Said(place=place, step=found[0], call=found[1], attempt=None))
+            op.apply(one)
+
+    def _hear(self, outer: Digest, said: Said) -> None:
+        self._said.setdefault(outer, []).append(said)
 
     def recorded(self, make: Make) -> Recorded | None:
         """Return what was recorded of this call; None: it was not made."""
@@ -89,6 +148,8 @@ class Tape:
         if isinstance(record, Decision):
             return record.request.gate is Gate.PLAN  # The planner's; the driver asks at the other gates.
         said = isinstance(record, Command | Reconciliation) and record.by != ENGINE
+        if place in self._refused:
+            return False
         return said or isinstance(record, Intent | Plan | Approval | Note)
 
     def at(self, place: int) -> datetime:
@@ -241,7 +302,7 @@ class TapeCaller(Caller):
         self, make: Make, attempt: Digest, permit: Permit, seen: Seen, streaming: Streaming | None
     ) -> LaneResult:
         found = self.clock.tape.recorded(make)
-        if found is None or found.outcome is None or found.outcome.measured is None:
+        if found is None or not (found.seen or found.said):
             raise Lost
         self.clock.calling += 1
         token = _IN_HAND.set((self.session, make, found))
@@ -251,8 +312,20 @@ class TapeCaller(Caller):
             _IN_HAND.reset(token)
             self.clock.calling -= 1
 
+    async def _leave_for(
+        self, outer: Make, within: Digest, call: Call, seen: Seen, asked: list[tuple[Make, Digest]]
+    ) -> Dispatch | str:
+        # It is judged at the time, and by the lane, of the record that is next: the answer to it.
+        self.clock.calling -= 1
+        token = _IN_HAND.set(None)
+        try:
+            return await super()._leave_for(outer, within, call, seen, asked)
+        finally:
+            _IN_HAND.reset(token)
+            self.clock.calling += 1
 
-_IN_HAND: Final[ContextVar[tuple[Session, Make, Recorded]]] = ContextVar("in hand")
+
+_IN_HAND: Final[ContextVar[tuple[Session, Make, Recorded] | None]] = ContextVar("in hand", default=None)
 
 
 class TapeLanes(Mapping[str, Lane]):
@@ -260,9 +333,10 @@ class TapeLanes(Mapping[str, Lane]):
 
     def __init__(self, clock: TapeClock) -> None:
         self._clock = clock
+        self._lanes: dict[tuple[str, str, str], TapeLane] = {}  # The gate tells lanes apart by what they are.
 
     def __getitem__(self, route: str) -> Lane:
-        held = _IN_HAND.get(None)
+        held = _IN_HAND.get()
         attempt = self._clock.record if held is None else held[2].attempt
         if not isinstance(attempt, Attempt) or attempt.lane == "none":
             raise KeyError(route)
@@ -273,7 +347,8 @@ class TapeLanes(Mapping[str, Lane]):
             grades=frozenset(Grade),
             placement=attempt.placement,
         )
-        return TapeLane(name=attempt.lane, capabilities=able, tape=self._clock.tape)
+        lane = TapeLane(name=attempt.lane, capabilities=able, tape=self._clock.tape)
+        return self._lanes.setdefault((route, attempt.lane, attempt.placement), lane)
 
     def __iter__(self) -> Iterator[str]:
         return iter(())
@@ -293,24 +368,43 @@ class TapeLane:
     async def open(
         self, call: Call, limits: Limits, isolation: Isolation, attempt: int, clearance: Clearance
     ) -> AsyncIterator[LaneEvent]:
-        """Answer as the recorded lane did, in the recorded order."""
+        """Say and answer what the recorded lane did, in the recorded order."""
         clearance()
-        session, make, found = _IN_HAND.get()
-        turn, turns = self.tape.turn_of(found.place), 0
+        held = _IN_HAND.get()
+        assert held is not None
+        session, make, found = held
+        asking: dict[Digest | None, Asks] = {}
+        for said in found.said:
+            await self._turn(session, said.place)
+            if said.outcome is None:
+                asking[said.attempt] = Asks(said.call)
+                yield asking[said.attempt]
+            elif _has_leave(asking[said.attempt]):
+                result = self._answer(said.step, said.call, said.outcome, 1)
+                yield Made(asks=asking[said.attempt], result=result)
+        if found.outcome is None or not found.seen:
+            raise Lost
+        await self._turn(session, found.place)
+        yield self._answer(make.step, make.call, found.outcome, attempt)
+
+    async def _turn(self, session: Session, place: int) -> None:
+        """Wait until everything is there that was recorded before `place`."""
+        turn, turns = self.tape.turn_of(place), 0
         while session.op.count < turn and turns < TURNS_MAX:
             await asyncio.sleep(0)
             turns += 1
-        yield self._answer(make, found.outcome, attempt)
 
-    def _answer(self, make: Make, outcome: Outcome | None, attempt: int) -> LaneResult:
+    def _answer(self, step: CallStep, call: Call, outcome: Outcome, attempt: int) -> LaneResult:
         """Return what the lane had observed, before the engine held it to a postcondition."""
-        assert outcome is not None and outcome.measured is not None
+        assert outcome.measured is not None
         kept = {name: self.tape.ledger.blob(ref.commitment) for name, ref in (outcome.blobs or {}).items()}
         out, err = kept.get("stdout"), kept.get("stderr")
-        held = make.step.postcondition is not None and (outcome.message or "").startswith("postcondition: ")
-        data, request = outcome.facts, make.call.request
+        held = step.postcondition is not None and (outcome.message or "").startswith("postcondition: ")
+        data, request = outcome.facts, call.request
         if isinstance(request, ScriptedRequest):
-            data = request.replies[min(max(attempt, 1), len(request.replies)) - 1].data
+            reply = request.replies[min(max(attempt, 1), len(request.replies)) - 1]
+            # What ran out of time, or had no leave, did not come to what was scripted.
+            data = reply.data if held or outcome.message == reply.message else None
         return LaneResult(
             ended=Ended.OK if held else outcome.ended,
             duration_ms=outcome.duration_ms,
@@ -329,23 +423,33 @@ class TapeLane:
         )
 
 
+def _has_leave(asks: Asks) -> bool:
+    try:
+        asks.clear()
+    except ClearanceRefused:
+        return False
+    return True
+
+
+def _planned(op: Operation, digest: Digest) -> tuple[CallStep, Call] | None:
+    """Return the step of `op` whose call, as it would be made now, is `digest`."""
+    for step in (item.step for item in op.steps.values()):
+        if isinstance(step, CallStep):
+            with suppress(TemplateMismatch):
+                call = fill(step.call, slot_values(op, step, step.call))
+                if call_digest(call) == digest:
+                    return step, call
+    return None
+
+
 def require_outputs(tape: Tape) -> None:
-    """Return only if everything that was put out is still kept, and no lane asked for anything.
+    """Return only if everything that was put out is still kept.
 
     Raises:
-        ReplayImpossible: some of it was erased, or what a lane asked for is not recorded.
+        ReplayImpossible: some of it was erased.
     """
-    asked = next((one.record for one in tape.records if _was_asked_for(one.record)), None)
-    if asked is not None:
-        raise ReplayImpossible("a lane asked for a call in the course of another", n=asked.n)
     for outcome in (one.record for one in tape.records if isinstance(one.record, Outcome)):
         for stream, ref in (outcome.blobs or {}).items():
             if tape.ledger.blob(ref.commitment) is None:
                 words = f"output {stream} of step `{outcome.step}` was erased or is not kept"
                 raise ReplayImpossible(words, n=outcome.n, digest=ref.commitment)
-
-
-def _was_asked_for(record: Record) -> bool:
-    """Return whether `record` is of a call that a lane asked for: only the call itself knew when."""
-    refused = isinstance(record, Note) and record.topic == LEAVE_REFUSED
-    return refused or (isinstance(record, Attempt) and record.within is not None)

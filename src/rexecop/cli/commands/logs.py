@@ -46,8 +46,8 @@ def command(
                 next_steps=(f"rexecop status {view.number}",),
             )
 
-        def chosen() -> list[OutputView]:
-            found = reading.outputs(view.operation_id, step)
+        def chosen(after: int = -1) -> list[OutputView]:
+            found = reading.outputs(view.operation_id, step, after)
             return [output for output in found if output.stream == "stderr" or not stderr]
 
         if follow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from rexecop.cli.operands import takes_exit_code, takes_operation
-from rexecop.cli.pages import awaiting_rows, next_rows, view_exit
+from rexecop.cli.pages import awaiting_rows, next_rows, progress_rows, view_exit
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.render import Page
 from rexecop.cli.session import Session
@@ -28,6 +28,7 @@ def command(session: Session, operation: str, request: str | None, exit_code: bo
         "operation_id": view.operation_id,
         "state": view.state,
         "preview": preview,
+        "progress": view.progress,
         "awaiting": view.awaiting,
         "next": view.next,
     }
@@ -36,6 +37,8 @@ def command(session: Session, operation: str, request: str | None, exit_code: bo
         page.title(f"#{view.number}  {view.operation_id}", view.state)
         page.block(preview)
         page.line()
+        if view.progress is not None and view.progress.ended:
+            progress_rows(page, view.progress)
         if view.awaiting is not None:
             awaiting_rows(page, view.awaiting)
         next_rows(page, view.next)
