@@ -67,6 +67,8 @@ def operation_page(page: Page, view: OperationView) -> None:
     if (asked := view.awaiting) is not None:
         awaiting_rows(page, asked)
     if view.steps:
+        for words in view.calls:
+            page.row("calls", words)
         page.row("steps", f"{len(view.steps)}")
         step_table(page, view.steps)
     facts_table(page, view.steps)

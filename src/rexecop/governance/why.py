@@ -12,6 +12,7 @@ from rexecop.governance.obligations import (
 )
 from rexecop.proof.quorum import Tally
 from rexecop.proof.records.decision import Decision, Obligations, PolicyRequest
+from rexecop.proof.request import parts_of
 from rexecop.proof.vocabulary import Verdict
 
 
@@ -31,7 +32,9 @@ def of_decision(decision: Decision) -> tuple[str, ...]:
 def of_answer(answer: Answer, request: PolicyRequest) -> tuple[str, ...]:
     """Return the verdict, its rules, the facts they saw, what must be kept to, and what would change it."""
     reason = answer.reason.removeprefix(f"{answer.terms.verdict} ")
-    lines = [f"{answer.terms.verdict}: {reason}", f"asked: {_facts(request)}"]
+    whole, *called = parts_of(request)
+    lines = [f"{answer.terms.verdict}: {reason}", f"asked: {_facts(whole)}"]
+    lines += [f"asked for what it calls: {_facts(part)}" for part in called]
     if answer.rules:
         lines.append("rules that took part: " + ", ".join(f"`{rule.id}`" for rule in answer.rules))
     lines += [f"error: {error}" for error in answer.errors]

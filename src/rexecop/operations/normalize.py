@@ -12,7 +12,7 @@ from typing import Final
 
 from rexecop.operations.extract import Computed, StepOutput, whole
 from rexecop.operations.normalizer_spec import THIS, FactSpec, Normalizer, StatusRule
-from rexecop.operations.validation import base_id, place
+from rexecop.operations.validation import own_id, place
 from rexecop.proof.canonical import INTEGER_MAX, Json
 from rexecop.proof.vocabulary import Ended
 
@@ -28,7 +28,7 @@ def run_normalizer(normalizer: Normalizer, inputs: Mapping[str, StepOutput]) -> 
     Beside the declared facts there are `complete` and `missing`, and where the normalizer
     has rules `status`, `healthy` and `findings`. A single input stands for `this`.
     """
-    outputs = {base_id(step): output for step, output in inputs.items()}
+    outputs = {own_id(step): output for step, output in inputs.items()}
     if len(outputs) == 1:
         outputs.setdefault(THIS, next(iter(outputs.values())))
     found: dict[str, Json] = {}
