@@ -7,7 +7,7 @@ evidence) leave no trace. Without `needs` a step follows the one above it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -126,20 +126,7 @@ def compile_plan(
         configuration=configuration or NoConfiguration(),
         observed=observed,
     )
-    steps: list[Step] = []
-    calls: list[CalledIntent] = []
-    others: dict[str, ResolvedTarget] = {}
-    for number, target in enumerate(targets, 1):
-        compiled = _compile(context, target)
-        steps += compiled.steps.values()
-        calls += compiled.called
-        others |= compiled.others
-        if len(steps) > PLAN_STEPS_MAX:
-            what = f"the steps of {number} of {len(targets)} targets are {len(steps)}"
-            raise PlanTooLarge(f"{what}, and one plan holds {PLAN_STEPS_MAX}", limit=PLAN_STEPS_MAX)
-    if (size := sum(len(encode(step)) for step in steps)) > PLAN_BYTES_MAX:
-        what = f"{len(steps)} steps on {len(targets)} targets take {size} bytes"
-        raise PlanTooLarge(f"{what}, and one plan holds {PLAN_BYTES_MAX}", limit=PLAN_BYTES_MAX)
+    steps, calls, others = _compiled(context, targets)
     effect, called = effect_of_steps(steps), on_their_targets(calls)
     check_effect(intent, effect, request.mode)
     for one in called:
@@ -195,6 +182,27 @@ def _rollout(context: Context, count: int) -> Rollout:
         check=waves.check or None,
         undo=waves.undo,
     )
+
+
+def _compiled(
+    context: Context, targets: Sequence[ResolvedTarget]
+) -> tuple[list[Step], list[CalledIntent], dict[str, ResolvedTarget]]:
+    """Return the steps for all `targets`, the intents that they call, and the other targets that takes."""
+    steps: list[Step] = []
+    calls: list[CalledIntent] = []
+    others: dict[str, ResolvedTarget] = {}
+    for number, target in enumerate(targets, 1):
+        compiled = _compile(context, target)
+        steps += compiled.steps.values()
+        calls += compiled.called
+        others |= compiled.others
+        if len(steps) > PLAN_STEPS_MAX:
+            what = f"the steps of {number} of {len(targets)} targets are {len(steps)}"
+            raise PlanTooLarge(f"{what}, and one plan holds {PLAN_STEPS_MAX}", limit=PLAN_STEPS_MAX)
+    if (size := sum(len(encode(step)) for step in steps)) > PLAN_BYTES_MAX:
+        what = f"{len(steps)} steps on {len(targets)} targets take {size} bytes"
+        raise PlanTooLarge(f"{what}, and one plan holds {PLAN_BYTES_MAX}", limit=PLAN_BYTES_MAX)
+    return steps, calls, others
 
 
 def _compile(context: Context, target: ResolvedTarget) -> Nesting:

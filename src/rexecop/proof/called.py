@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
-from rexecop.proof.records.plan import CalledIntent, CallStep, Plan, PlannedTarget, Rollout, Step
+from rexecop.proof.records.plan import CalledIntent, CallStep, PlannedTarget, Rollout, Step
 from rexecop.proof.vocabulary import strongest
 
 WITHIN: Final = "/"  # No id in a workflow holds it.
@@ -67,7 +67,7 @@ def _course(prefix: str, target: str, rollout: Rollout | None) -> Course:
     return (prefix, "" if rollout is None else target)
 
 
-def contradictions(plan: Plan) -> Iterator[str]:
+def contradictions(plan: Planned) -> Iterator[str]:
     """Yield in words where what `plan` says it calls is not what its steps are."""
     named = {course for one in plan.called for course in courses_of(one, plan.rollout)}
     known, steps = {target.id for target in plan.targets}, steps_by_course(plan.steps, plan.rollout)
@@ -96,7 +96,7 @@ def _carries_out(one: CalledIntent, steps: list[Step]) -> bool:
     return there and one.effect is strongest(effects)
 
 
-def _strays(plan: Plan, known: set[str]) -> Iterator[str]:
+def _strays(plan: Planned, known: set[str]) -> Iterator[str]:
     own = {target.id for target in own_targets(plan)}
     if not known <= own.union(*(one.targets for one in plan.called)):
         yield "has a target that is neither its own nor of an intent that it calls"
