@@ -16,6 +16,7 @@ from rexecop.operations.errors import (
     ProfileRefused,
 )
 from rexecop.operations.golden import golden_cases, run_case
+from rexecop.operations.judging import judge
 from rexecop.operations.lint import lint_profile
 from rexecop.operations.planning import PlanDraft
 from rexecop.operations.planning_suboperations import CALLS_MAX, DEPTH_MAX, gravest
@@ -24,6 +25,7 @@ from rexecop.proof.called import contradictions
 from rexecop.proof.canonical import Json
 from rexecop.proof.course import holds
 from rexecop.proof.records.plan import CalledIntent, CallStep, Guard
+from rexecop.proof.records.validation import RuleVerdict
 from rexecop.proof.vocabulary import Effect, Mode
 from tests.operations.folders import ENVIRONMENTS, FLEET, environment, environment_file, folder, plan
 
@@ -405,6 +407,52 @@ def test_golden_cases_see_the_facts_and_the_rules_of_what_is_called() -> None:
     assert [run_case(case, profile, FILES) for case in cases.values()] == [(), ()]
     lax = load_profile(edited("validation_rules/drain.yaml", "value: 0", "value: 3"))
     assert run_case(cases["patch_leaves_connections"], lax, FILES) == ("verdict is `passed`, not `failed`",)
+
+
+def judged(
+    draft: PlanDraft, found: Mapping[str, Mapping[str, Json]], **how: object
+) -> tuple[RuleVerdict, dict[str, str]]:
+    given = {"evaluated": True, **how}
+    verdict, results, _ = judge(draft, "patch", load_profile(FILES), found, draft.parameters, **given)  # type: ignore[arg-type]
+    where = ((f"{r.rule} on {(r.details or {}).get('target', 'it')}", str(r.verdict)) for r in results)
+    return verdict, dict(where)
+
+
+UP: Final = {"read_health": {"state": "up"}, "drain/empty": {"connections": 0}}
+
+
+def test_the_rules_of_what_is_called_are_judged_by_its_own_facts_and_one_that_fails_fails_the_whole() -> None:
+    draft = planned()
+    assert judged(draft, UP) == (
+        RuleVerdict.PASSED,
+        {"patch.up on it": "passed", "drain/drain.empty on it": "passed"},
+    )
+    busy = {**UP, "drain/empty": {"connections": 3}}
+    assert judged(draft, busy)[0] is RuleVerdict.FAILED
+    # A fact of the caller's own does not stand in for it.
+    assert (
+        judged(draft, {"read_health": {"state": "up"}, "empty": {"connections": 0}})[0] is RuleVerdict.FAILED
+    )
+    assert judged(draft, {"read_health": {"state": "up"}}, evaluated=False)[0] is RuleVerdict.NOT_EVALUATED
+
+
+def test_what_was_not_called_is_not_judged() -> None:
+    draft = planned(target="web1,web2")
+    found = {f"{name}@{host}": facts for name, facts in UP.items() for host in ("web1", "web2")}
+    del found["drain/empty@web2"]
+    within = {step.id for step in draft.steps if step.id.startswith("drain/") and step.target == "web2"}
+
+    assert judged(draft, found)[0] is RuleVerdict.FAILED
+    verdict, rules = judged(draft, found, skipped=within)
+    assert verdict is RuleVerdict.PASSED and "drain/drain.empty on it" in rules
+    assert judged(draft, found, skipped=within - {"drain/look@web2"})[0] is RuleVerdict.FAILED
+
+
+def test_each_target_is_judged_by_the_rules_of_the_intent_that_works_on_it() -> None:
+    draft = planned(calling(f"{CALL}, target: web5}}\n{INSTALL}"))
+    verdict, rules = judged(draft, {"drain/empty": {"connections": 0}, "read_health": {"state": "up"}})
+    assert rules == {"patch.up on it": "failed", "drain/drain.empty on it": "passed"}  # No step reads it.
+    assert verdict is RuleVerdict.FAILED
 
 
 def test_an_environment_that_lacks_the_connector_of_what_is_called_is_refused() -> None:
