@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Final
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexecop.engines.asking import consult
+from rexecop.engines.recent import counted
 from rexecop.governance.admission import Policy, decide
 from rexecop.governance.obligations import tighter
 from rexecop.governance.pack import Pack
@@ -235,3 +237,37 @@ def test_a_halt_of_an_intent_stops_what_calls_it_and_a_budget_of_intents_counts_
 def test_what_only_reads_may_not_call_what_changes() -> None:
     found = decide(policy(), replace(NESTED, mode=Mode.READ_ONLY, effect=Effect.READ))
     assert found.terms.verdict is Verdict.BLOCKED and "only reads" in found.reason
+
+
+class Changes:
+    """A ledger in which the balancer was drained an hour ago, and a host was restarted twice."""
+
+    def changed_since(self, since: object, most: int) -> list[tuple[str, SimpleNamespace]]:
+        done = (("lb-1", "drain"), ("host-1", "restart"), ("host-1", "restart"))
+        return [
+            (
+                target,
+                SimpleNamespace(
+                    operation=f"op_{number}",
+                    profile="hello",
+                    intent=name,
+                    requester="bob",
+                    updated=NOW - timedelta(minutes=9),
+                ),
+            )
+            for number, (target, name) in enumerate(done)
+        ]
+
+
+def test_how_often_before_is_counted_for_each_intent_and_its_own_rule_sees_it() -> None:
+    often = policy(
+        f'@id("rarely") forbid (principal, {DRAIN}, resource) when {{ context.recent.intent_hour >= 1 }};\n'
+    )
+    asked = counted(often, Changes(), "op_9", NESTED)  # type: ignore[arg-type]
+
+    assert asked.recent is not None and asked.called[0].recent is not None
+    assert (asked.recent.intent_hour, asked.recent.target_hour) == (2, 2)
+    assert (asked.called[0].recent.intent_hour, asked.called[0].recent.same_hour) == (1, 1)
+    assert decide(often, asked).terms.verdict is Verdict.BLOCKED
+    other = replace(NESTED, called=(replace(CALLED, intent="fill"),))
+    assert decide(often, counted(often, Changes(), "op_9", other)).terms.verdict is Verdict.ALLOWED  # type: ignore[arg-type]

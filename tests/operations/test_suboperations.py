@@ -418,7 +418,10 @@ def judged(
     return verdict, dict(where)
 
 
-UP: Final = {"read_health": {"state": "up"}, "drain/empty": {"connections": 0}}
+UP: Final[Mapping[str, Mapping[str, Json]]] = {
+    "read_health": {"state": "up"},
+    "drain/empty": {"connections": 0},
+}
 
 
 def test_the_rules_of_what_is_called_are_judged_by_its_own_facts_and_one_that_fails_fails_the_whole() -> None:
@@ -427,7 +430,7 @@ def test_the_rules_of_what_is_called_are_judged_by_its_own_facts_and_one_that_fa
         RuleVerdict.PASSED,
         {"patch.up on it": "passed", "drain/drain.empty on it": "passed"},
     )
-    busy = {**UP, "drain/empty": {"connections": 3}}
+    busy: dict[str, Mapping[str, Json]] = {**UP, "drain/empty": {"connections": 3}}
     assert judged(draft, busy)[0] is RuleVerdict.FAILED
     # A fact of the caller's own does not stand in for it.
     assert (
