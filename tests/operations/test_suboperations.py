@@ -21,6 +21,7 @@ from rexecop.operations.lint import lint_profile
 from rexecop.operations.planning import PlanDraft
 from rexecop.operations.planning_suboperations import CALLS_MAX, DEPTH_MAX, gravest
 from rexecop.operations.profile import load_profile
+from rexecop.operations.queue import touched
 from rexecop.proof.called import contradictions
 from rexecop.proof.canonical import Json
 from rexecop.proof.course import holds
@@ -379,6 +380,7 @@ def test_a_call_may_work_on_another_target_which_the_plan_then_has_too() -> None
         "drain/look": "web2", "drain/take_out": "web2", "drain/empty": "web2", "install": "web1",
     }  # fmt: skip
     assert draft.called[0].targets == ("web2",) and draft.rollout is None
+    assert touched(draft) == {"web1": True, "web2": True}  # type: ignore[arg-type]  # Both are locked.
     assert list(contradictions(draft)) == []
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 ROOMY: Final = 110  # Columns from which nothing needs to be left out of a list.
 FACT_LENGTH_MAX: Final = 200  # Enough to tell one value from another; `--json` has the whole.
+CALLS_SHOWN_MAX: Final = 8  # Of a fan-out there may be one for each target.
 FACTS_SHOWN_MAX: Final = 12  # The first facts say what was found; all are in `--json`.
 
 
@@ -67,8 +68,10 @@ def operation_page(page: Page, view: OperationView) -> None:
     if (asked := view.awaiting) is not None:
         awaiting_rows(page, asked)
     if view.steps:
-        for words in view.calls:
+        for words in view.calls[:CALLS_SHOWN_MAX]:
             page.row("calls", words)
+        if len(view.calls) > CALLS_SHOWN_MAX:
+            page.row("", f"and {len(view.calls) - CALLS_SHOWN_MAX} more; `rexecop show` has them all")
         page.row("steps", f"{len(view.steps)}")
         step_table(page, view.steps)
     facts_table(page, view.steps)

@@ -74,16 +74,20 @@ def policy_request(
 
 def requested_intents(plan: Plan, step: str | None = None) -> tuple[RequestIntent, ...]:
     """Return the intents that `plan` calls as policy is asked about them; with `step` those it is within."""
-    if not plan.called:
+    due = [one for one in plan.steps if one.id == step] if plan.called else []
+    named = [
+        one
+        for one in plan.called
+        if step is None or any(is_within(one, found, plan.rollout) for found in due)
+    ]
+    if not named:
         return ()
-    own = tuple(map(_target, own_targets(plan)))
-    steps, due = steps_by_course(plan.steps, plan.rollout), [one for one in plan.steps if one.id == step]
+    own, steps = tuple(map(_target, own_targets(plan))), steps_by_course(plan.steps, plan.rollout)
     return tuple(
         _called(
             one, plan, own, [found for at in courses_of(one, plan.rollout) for found in steps.get(at, ())]
         )
-        for one in plan.called
-        if step is None or any(is_within(one, found, plan.rollout) for found in due)
+        for one in named
     )
 
 
