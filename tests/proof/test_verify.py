@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import conformance.asked_anew
+import conformance.called
 import conformance.delegations
 import conformance.windows  # noqa: F401
 from conformance.signers import RsaSigner, signer_of

@@ -18,6 +18,7 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.intent import EnvironmentRef, Intent, Origin, ProfileRef
 from rexecop.proof.records.plan import (
+    CalledIntent,
     CallStep,
     DeriveStep,
     Expectation,
@@ -73,6 +74,11 @@ def derive(name: str) -> Wanted:
     return Wanted(id=name, effect=None)
 
 
+DRAIN: Final = CalledIntent(
+    prefix="drain", intent="drain", targets=("web",), effect=Effect.CHANGE, risk="high"
+)
+
+
 def steps_of(operation: str, wanted: Sequence[Wanted]) -> tuple[Step, ...]:
     """Return the planned steps of `operation`."""
     found: list[Step] = []
@@ -125,6 +131,7 @@ def drafted(
     parallel: int = 1,
     rollout: Rollout | None = None,
     channel: str = "test",
+    called: tuple[CalledIntent, ...] = (),
 ) -> Session:
     """Return a session that holds intent, plan and decision for `wanted`, not yet stored."""
     session = Session(house.store, house.clock, house.ids.operation())
@@ -159,6 +166,7 @@ def drafted(
         steps=steps,
         parallel=parallel,
         rollout=rollout,
+        called=called,
     )
     op = session.op
     request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 from rexecop.engines.errors import RunnerBusy
@@ -12,10 +13,10 @@ from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.recover import settle_after
 from rexecop.proof.records.command import Verb
-from rexecop.proof.records.plan import Guard, Rollout
+from rexecop.proof.records.plan import CalledIntent, Guard, Rollout
 from rexecop.proof.vocabulary import Effect, Phase, State
 from tests.sim.oracles import check, check_ended, stuck
-from tests.sim.plans import Wanted, change, derive, drafted, read
+from tests.sim.plans import DRAIN, Wanted, change, derive, drafted, read
 from tests.sim.world import ALICE, MARGIN, Crash, House
 
 TURNS_MAX = 60  # What people and restarts need at most for a plan of four steps, and some more.
@@ -206,10 +207,11 @@ class Wide(Scenario):
 
     def _drafted(self) -> Session:
         good = self.random.random() < 0.85
+        nested = self.random.random() < 0.4
         if self.random.random() < 0.5:
-            return drafted(
-                self.house, self._steps("web", ""), good=good, parallel=self.random.choice((2, 3, 8))
-            )
+            alone, called = within(self._steps("web", ""), ("web",), nested=nested)
+            parallel = self.random.choice((2, 3, 8))
+            return drafted(self.house, alone, good=good, parallel=parallel, called=called)
         targets = TARGETS[: self.random.randint(2, 5)]
         first = self.random.randint(1, len(targets))
         check = self.random.random() < 0.5
@@ -226,7 +228,8 @@ class Wide(Scenario):
         for target in targets:
             wanted += self._steps(target, f"@{target}", random.Random(shape))
             wanted += [read(f"check@{target}", target=target)] if check else []
-        return drafted(self.house, wanted, good=good, parallel=parallel, rollout=rollout)
+        wanted, called = within(wanted, targets, nested=nested)
+        return drafted(self.house, wanted, good=good, parallel=parallel, rollout=rollout, called=called)
 
     def _steps(self, target: str, end: str, chance: random.Random | None = None) -> list[Wanted]:
         chance = chance or self.random
@@ -251,3 +254,15 @@ class Wide(Scenario):
                 )
             )
         return wanted
+
+
+def within(
+    wanted: list[Wanted], targets: tuple[str, ...], *, nested: bool
+) -> tuple[list[Wanted], tuple[CalledIntent, ...]]:
+    """Return the steps with all changes in the course of another intent, and what is called, if `nested`."""
+    names = {one.id: f"{DRAIN.prefix}/{one.id}" for one in wanted if nested and one.effect is Effect.CHANGE}
+    renamed = [
+        replace(one, id=names.get(one.id, one.id), needs=tuple(names.get(need, need) for need in one.needs))
+        for one in wanted
+    ]
+    return renamed, (replace(DRAIN, targets=targets),) if names else ()

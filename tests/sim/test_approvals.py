@@ -35,7 +35,7 @@ from rexecop.proof.codec import encode
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.principal import ENGINE, Principal
-from rexecop.proof.records import Approval, Delegation, Record, Ticket, Trust
+from rexecop.proof.records import Approval, Attempt, Delegation, Plan, Record, Ticket, Trust
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE, ApprovalStatement
 from rexecop.proof.records.command import Verb
 from rexecop.proof.records.delegation import DELEGATION_NAMESPACE, DelegationStatement
@@ -45,9 +45,20 @@ from rexecop.proof.verify import verify
 from rexecop.proof.verify.trusted import trust_of
 from rexecop.proof.vocabulary import Established, Role, State
 from tests.sim.oracles import LATER, no_double_effect
-from tests.sim.plans import change, drafted
+from tests.sim.plans import DRAIN, change, drafted
 from tests.sim.typed import key_file, typed
-from tests.sim.world import ALICE, INSTANCE, KEYS, NEEDS_ONE, NEEDS_TWO, ROOT, House, pack
+from tests.sim.world import (
+    ALICE,
+    INSTANCE,
+    KEYS,
+    NEEDS_ONE,
+    NEEDS_TWO,
+    NONE_WITHIN,
+    ROOT,
+    TWO_WITHIN,
+    House,
+    pack,
+)
 
 T = TypeVar("T")
 
@@ -75,7 +86,12 @@ LESS: Final = pack(
     '@id("less") @approvals("1 of approvers") @obligations("output_bytes<=64")\n'
     "permit (principal, action, resource);\n"
 )
-STRICTER: Final = [(NEEDS_ONE, NEEDS_TWO), (NEEDS_ONE, LESS), (LESS, NEEDS_TWO), (NEEDS_TWO, LESS)]
+STRICTER: Final = [
+    *((NEEDS_ONE, NEEDS_TWO), (NEEDS_ONE, LESS), (LESS, NEEDS_TWO), (NEEDS_TWO, LESS)),
+    *((NEEDS_ONE, TWO_WITHIN), (NEEDS_ONE, NONE_WITHIN), (TWO_WITHIN, NONE_WITHIN), (LESS, TWO_WITHIN)),
+]
+PACKS: Final = st.sampled_from([NEEDS_ONE, NEEDS_TWO, TWO_WITHIN, TWO_WITHIN, NONE_WITHIN])
+NESTED: Final = st.sampled_from([(), ("first",), ("first", "last")])
 
 
 class Everybody(RuleBasedStateMachine):
@@ -112,11 +128,17 @@ class Everybody(RuleBasedStateMachine):
     # --- what people do ---
 
     @precondition(lambda self: len(self.operations) < 4)
-    @rule(by=st.sampled_from([ALICE, BOB]), two=st.booleans(), more=st.booleans(), channel=CHANNEL)
-    def plan(self, by: Principal, two: bool, more: bool, channel: str = "cli") -> None:
-        self.house.authority.packs = (NEEDS_TWO if two else NEEDS_ONE,)
+    @rule(by=st.sampled_from([ALICE, BOB]), packs=PACKS, more=st.booleans(), channel=CHANNEL, nested=NESTED)
+    def plan(
+        self, by: Principal, packs: Pack, more: bool, channel: str = "cli", nested: tuple[str, ...] = ()
+    ) -> None:
+        """Ask for a change, and before or after it for what it calls: an intent with rules of its own."""
+        self.house.authority.packs = (packs,)
         wanted = [change("one", tries=2), *([change("two")] if more else [])]
-        session = drafted(self.house, wanted, by=by, channel=channel)
+        within = [change(f"drain/{name}", tries=2) for name in nested]
+        wanted = [*within[:1], *wanted, *within[1:]]
+        called = (DRAIN,) if nested else ()
+        session = drafted(self.house, wanted, by=by, channel=channel, called=called)
         if by is BOB:
             intent = session.op.sealed_intent
             armored = sign(KEYS["bob"], INTENT_NAMESPACE, intent.body)
@@ -336,6 +358,22 @@ class Everybody(RuleBasedStateMachine):
                     assert key not in uses
                     uses.add(key)
 
+    @invariant()
+    def no_rule_of_what_is_called_is_passed_by(self) -> None:
+        for operation in getattr(self, "operations", ()):
+            records = self.chain(operation)
+            plan = next(one for one in records if isinstance(one, Plan))
+            if not plan.called:
+                continue
+            for ticket in (one for one in records if isinstance(one, Ticket)):
+                assert NONE_WITHIN.ref.digest not in ticket.packs
+                two = TWO_WITHIN.ref.digest in ticket.packs
+                assert len(ticket.approvals) >= (2 if two else 1)
+            within = [
+                one for one in records if isinstance(one, Attempt) and one.permit.step.startswith("drain/")
+            ]
+            assert not [one for one in within if NONE_WITHIN.ref.digest in one.packs]
+
     def lawful(self, operation: str, ticket: Ticket) -> list[Approval]:
         """Hold the rules, said plainly, against `ticket`; return the approvals it names."""
         op = fold(s for s in self.house.store.journal(operation).records if s.record.n < ticket.n)
@@ -452,7 +490,7 @@ TestEverybody = Everybody.TestCase
 def test_a_yes_that_ran_out_and_silence_start_nothing() -> None:
     people = Everybody()
     people.move_in()
-    people.plan(by=ALICE, two=False, more=False)
+    people.plan(by=ALICE, packs=NEEDS_ONE, more=False)
     people.say_so(0, "bob", "yes", door=True)
     assert people.op(0).state is State.APPROVED
     for hours in (9, 24 * 30):
@@ -468,7 +506,7 @@ def test_a_yes_that_ran_out_and_silence_start_nothing() -> None:
 def test_typed_commands_and_a_policy_that_asks_for_more_lead_through_in_this_very_world() -> None:
     people = Everybody()
     people.move_in()
-    people.plan(by=ALICE, two=False, more=True)
+    people.plan(by=ALICE, packs=NEEDS_ONE, more=True)
     name, folder = people.operations[0], Path(people.folder.name)
     key = {who: ("--key", key_file(folder, KEYS[who]), "--yes") for who in ("bob", "carol")}
 
@@ -488,4 +526,58 @@ def test_typed_commands_and_a_policy_that_asks_for_more_lead_through_in_this_ver
     assert [one for _, one, _ in people.house.reality.effects] == ["one", "two"]
     assert len([one for one in people.chain(name) if isinstance(one, Ticket)]) == 2
     people.every_ticket_is_lawful_and_nothing_is_used_twice()
+    people.teardown()
+
+
+def test_what_is_called_keeps_its_own_approvals_on_every_door_and_the_requester_is_none_of_them() -> None:
+    people = Everybody()
+    people.move_in()
+    people.plan(by=ALICE, packs=TWO_WITHIN, more=False, nested=("first", "last"))
+    name, folder = people.operations[0], Path(people.folder.name)
+    key = {who: ("--key", key_file(folder, HOLDERS[who][1]), "--yes") for who in ("alice", "carol")}
+    assert [rule.count for rule in people.op(0).terms.approvals] == [2]
+    people.say_so(0, "bob", "yes", door=True)
+    for own in ("alice", "carol by alice"):
+        people.say_so(0, own, "yes", door=True)
+    assert typed(people.house, ALICE, "approve", name, *key["alice"]) == Exit.DENIED
+    people.say_so(0, "alice", "yes", door=False)  # Past the door.
+    people.approve_beforehand(0, "alice", 1)
+    people.use_beforehand_past_the_door(0, 0)
+    assert typed(people.house, ALICE, "start", name) == Exit.NEEDS_APPROVAL
+    people.tried(people.house.lifecycle.start(name))
+    assert people.house.reality.effects == []
+    people.say_so(0, "bob", "yes", door=True)  # All are asked again.
+    people.tried(people.house.lifecycle.start(name))
+    assert people.house.reality.effects == []
+    assert typed(people.house, BOB, "approve", name, *key["carol"]) == Exit.DONE
+    people.tried(people.house.lifecycle.start(name))
+    assert people.op(0).state is State.COMPLETED
+    assert [one for _, one, _ in people.house.reality.effects] == ["drain/first", "one", "drain/last"]
+    people.every_ticket_is_lawful_and_nothing_is_used_twice()
+    people.no_rule_of_what_is_called_is_passed_by()
+    people.teardown()
+
+
+def test_what_forbids_an_intent_forbids_it_within_another_whenever_it_comes() -> None:
+    people = Everybody()
+    people.move_in()
+    people.plan(by=ALICE, packs=NONE_WITHIN, more=False, nested=("first",))
+    assert people.op(0).state is State.BLOCKED
+    people.plan(by=ALICE, packs=NONE_WITHIN, more=False)
+    assert people.op(1).state is State.WAITING_FOR_APPROVAL  # By itself the caller may.
+    people.plan(by=ALICE, packs=NEEDS_ONE, more=False, nested=("first",))
+    people.say_so(2, "bob", "yes", door=True)
+    people.house.authority.packs = (NONE_WITHIN,)
+    people.tried(people.house.lifecycle.start(people.op(2).id))
+    assert not people.op(2).leaves and people.house.reality.effects == []
+    people.plan(by=ALICE, packs=NEEDS_ONE, more=False, nested=("first", "last"))
+
+    async def meanwhile() -> None:
+        people.house.authority.packs = (NONE_WITHIN,)
+
+    people.say_so(3, "bob", "yes", door=True)
+    people.house.lane.during = meanwhile
+    people.tried(people.house.lifecycle.start(people.op(3).id))
+    assert [one for _, one, _ in people.house.reality.effects] == ["drain/first", "one"]
+    people.no_rule_of_what_is_called_is_passed_by()
     people.teardown()

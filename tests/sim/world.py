@@ -38,7 +38,7 @@ from rexecop.operations.gathering import ANYWHERE, Site
 from rexecop.operations.ports import Appended, Batch, Lease
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
-from rexecop.operations.validation import Rule
+from rexecop.operations.validation import Rule, own_id
 from rexecop.proof.call import Call, Limits, ScriptedReply, ScriptedRequest, call_digest
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
@@ -319,9 +319,10 @@ def _policy(packs: Sequence[Pack]) -> Policy:
     return _POLICIES[key]
 
 
-def pack(requirements: str = "", rules: str = "") -> Pack:
-    """Return the starter pack with other requirements, or with `rules` added."""
+def pack(requirements: str = "", rules: str = "", actions: str = "") -> Pack:
+    """Return the starter pack with other requirements, more `rules`, or `actions` that it knows."""
     files = dict(STARTER_FILES)
+    files["entities.yaml"] += actions.encode()
     if requirements:
         files["requirements/approvals.cedar"] = requirements.encode()
     files["rules.cedar"] += rules.encode()
@@ -331,6 +332,18 @@ def pack(requirements: str = "", rules: str = "") -> Pack:
 EVERYTHING: Final = '@obligations("receipt")\npermit (principal, action, resource);\n'
 NEEDS_ONE: Final = pack(f'@id("one")\n@approvals("1 of approvers")\n{EVERYTHING}')
 NEEDS_TWO: Final = pack(f'@id("two")\n@approvals("2 of approvers")\n{EVERYTHING}')
+WITHIN: Final = '(principal, action in Action::"intent:sim/drain", resource);\n'
+KNOWN: Final = "actions: {'intent:sim/*': destroy, 'intent:sim/drain': change}\n"
+TWO_WITHIN: Final = pack(
+    f'@id("one")\n@approvals("1 of approvers")\n{EVERYTHING}'
+    f'@id("two-within")\n@approvals("2 of approvers")\npermit {WITHIN}',
+    actions=KNOWN,
+)
+NONE_WITHIN: Final = pack(
+    f'@id("one")\n@approvals("1 of approvers")\n{EVERYTHING}',
+    rules=f'@id("none-within")\nforbid {WITHIN}',
+    actions=KNOWN,
+)
 NO_CHANGES: Final = pack(
     rules='@id("no-changes")\nforbid (principal, action == Action::"change", resource);\n'
 )
@@ -352,7 +365,9 @@ class FakeContents:
             details_from=None,
         )
         self.limit: int | None = None
-        self._profile = replace(load_profile(folder(HELLO)), rules={"sim": (rule,)})
+        within = replace(rule, test="truthy_path", path="target")
+        rules = {"sim": (rule,), "drain": (within,)}
+        self._profile = replace(load_profile(folder(HELLO)), rules=rules)
 
     def profile(self, digest: Digest) -> Profile:
         return self._profile
@@ -444,7 +459,7 @@ def scripted(operation: str, step: str, phase: Phase, target: str, effect: Effec
     return Call(
         target=target,
         connector="script",
-        action=f"{phase}_{step.partition('@')[0]}",
+        action=f"{phase}_{own_id(step)}",
         effect=effect,
         request=ScriptedRequest(
             arguments={"operation": operation, "step": step, "phase": str(phase)},

@@ -16,11 +16,12 @@ from rexecop.governance.windows import is_held
 from rexecop.operations.fold import Operation
 from rexecop.operations.pinned_files import files_of_snapshot
 from rexecop.operations.planning_http import keyed
+from rexecop.proof.called import Planned
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.codec import to_json
 from rexecop.proof.course import fact_in
 from rexecop.proof.errors import RexecopError
-from rexecop.proof.records.plan import CallStep, PlannedTarget
+from rexecop.proof.records.plan import CallStep
 from rexecop.proof.records.plan import Step as PlannedStep
 
 if TYPE_CHECKING:
@@ -102,16 +103,17 @@ def _files(instance: Instance, op: Operation, prepared: Prepared) -> Iterator[Di
 def _targets(op: Operation, prepared: Prepared) -> Iterator[DiffLine]:
     """Yield for each target how it stands, and what would be done to it."""
     draft = prepared.draft
-    there = _by_target(op.the_plan.targets, op.the_plan.steps)
-    here = _by_target(draft.targets, keyed(draft.steps, op.id))
+    there = _by_target(op.the_plan, op.the_plan.steps)
+    here = _by_target(draft, keyed(draft.steps, op.id))
     for name in sorted(there.keys() | here.keys()):
         yield _line(f"target {name}", differences(there.get(name), here.get(name)))
 
 
-def _by_target(
-    targets: tuple[PlannedTarget, ...], steps: tuple[PlannedStep, ...]
-) -> dict[str, dict[str, Json]]:
-    found = {target.id: dict(to_json(target)) for target in targets}
+def _by_target(plan: Planned, steps: tuple[PlannedStep, ...]) -> dict[str, dict[str, Json]]:
+    found = {target.id: dict(to_json(target)) for target in plan.targets}
+    for one in plan.called:
+        for name in one.targets:
+            found[name][f"calls {one.prefix}"] = {**to_json(one), "targets": name}
     for step in steps:
         found[step.target][f"step {step.id}"] = to_json(step)
     return found

@@ -13,6 +13,7 @@ from rexecop.operations.machine import TERMINAL
 from rexecop.operations.next import awaited_call
 from rexecop.operations.ports import Damaged
 from rexecop.proof.call import call_digest
+from rexecop.proof.called import WITHIN
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import to_json
 from rexecop.proof.halts import words
@@ -27,7 +28,7 @@ from rexecop.proof.records.delegation import Delegation
 from rexecop.proof.records.instance import Halt, Note, Trust
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.outcome import Outcome
-from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.records.plan import CalledIntent, CallStep, Plan
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.stretch import Stretch
@@ -68,6 +69,7 @@ def operation_view(
         records=op.count,
         decision=decision_view(op),
         steps=tuple(_step_view(progress, op.undo.get(key)) for key, progress in op.steps.items()),
+        calls=() if op.plan is None else tuple(map(_call_in_words, op.the_plan.called)),
         current_step_id=_current(op),
         validation=_verdict(op),
         reason=op.reason or None,
@@ -81,6 +83,11 @@ def operation_view(
         next=next_commands(op, number, state),
         progress=watching.progress(op, now),
     )
+
+
+def _call_in_words(one: CalledIntent) -> str:
+    where = f"on {', '.join(one.targets[:3])}{' and more' if len(one.targets) > 3 else ''}"
+    return f"{one.prefix}{WITHIN} is intent {one.intent} {where}, a {one.effect} of risk {one.risk}"
 
 
 def observed_state(op: Operation, *, alive: bool) -> State:

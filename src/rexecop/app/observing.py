@@ -86,6 +86,7 @@ class Observing:
             targets=planned.targets,
             steps=planned.steps,
             notes=planned.notes,
+            called=planned.called,
         )
 
     def newest(self, draft: PlanDraft, age_max: timedelta) -> Pinned | None:

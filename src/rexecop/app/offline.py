@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,7 @@ from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
 from rexecop.proof.canonical import Json
-from rexecop.proof.vocabulary import EFFECT_ORDER, Effect
+from rexecop.proof.vocabulary import Effect, strongest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,19 +89,26 @@ def show_profile(name: str) -> ProfileView:
 
 
 def _intent_line(intent: IntentSpec, profile: Profile) -> IntentLine:
-    effects = [
-        spec.actions[step.action].effect or Effect.READ
-        for step in profile.workflows[intent.workflow].steps
-        if (spec := profile.connectors.get(step.connector)) is not None and step.action in spec.actions
-    ]
     return IntentLine(
         name=intent.id,
-        effect=str(max(effects, key=EFFECT_ORDER.index)) if effects else "read",
+        effect=str(strongest(list(_effects(intent, profile)))),
         title=intent.title,
         summary=intent.summary or intent.title,
         modes=tuple(str(mode) for mode in intent.modes),
         parameters={} if intent.parameters is None else _parameters(intent.parameters.schema),
     )
+
+
+def _effects(intent: IntentSpec, profile: Profile) -> Iterator[Effect]:
+    """Yield what each step does, those of the intents that it calls too."""
+    names = [intent.id]
+    for name in names:
+        for step in profile.workflows[profile.intents[name].workflow].steps:
+            spec = profile.connectors.get(step.connector)
+            if spec is not None and step.action in spec.actions:
+                yield spec.actions[step.action].effect or Effect.READ
+            if step.calls is not None and step.calls.intent in profile.intents.keys() - set(names):
+                names.append(step.calls.intent)
 
 
 def _parameters(schema: Mapping[str, Json]) -> dict[str, str]:

@@ -277,6 +277,7 @@ class Planner:
             notes=draft.notes,
             parallel=draft.parallel,
             rollout=draft.rollout,
+            called=draft.called,
         )
         if asked.break_glass is not None:
             session.add(Command, identity.principal, verb=Verb.BREAK_GLASS, reason=asked.break_glass)

@@ -133,6 +133,7 @@ class OperationView:
     records: int
     decision: DecisionView | None
     steps: tuple[StepView, ...]
+    calls: tuple[str, ...] = ()
     current_step_id: str | None = None
     validation: str | None = None
     reason: str | None = None

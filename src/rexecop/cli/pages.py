@@ -41,6 +41,7 @@ FACT_LENGTH_MAX: Final = 200  # Enough to tell one value from another; `--json` 
 WAVES_SHOWN_MAX: Final = 8  # Those around the wave that is next; the others are summed.
 FAILED_SHOWN_MAX: Final = 10  # Enough to begin with; `--json` names all.
 COUNTED: Final = ("targets", "done", "failed", "undone", "under_way")
+CALLS_SHOWN_MAX: Final = 8  # Of a fan-out there may be one for each target.
 FACTS_SHOWN_MAX: Final = 12  # The first facts say what was found; all are in `--json`.
 
 
@@ -79,6 +80,10 @@ def operation_page(page: Page, view: OperationView) -> None:
         awaiting_rows(page, asked)
     progress_rows(page, view.progress)
     if view.steps:
+        for words in view.calls[:CALLS_SHOWN_MAX]:
+            page.row("calls", words)
+        if len(view.calls) > CALLS_SHOWN_MAX:
+            page.row("", f"and {len(view.calls) - CALLS_SHOWN_MAX} more; `rexecop show` has them all")
         page.row("steps", f"{len(view.steps)}")
         step_table(page, view.steps)
     facts_table(page, view.steps)

@@ -12,6 +12,7 @@ from rexecop.governance.steps import admit
 from rexecop.governance.windows import Schedule
 from rexecop.proof.records.decision import Decision, Opinion, PolicyRequest
 from rexecop.proof.records.plan import Plan
+from rexecop.proof.request import parts_of
 from rexecop.proof.vocabulary import Gate, Verdict
 
 
@@ -39,14 +40,21 @@ def ask(policy: Policy, request: PolicyRequest, plan: Plan, schedule: Schedule |
 
 
 async def consult(opinions: Opinions | None, answer: Answer, request: PolicyRequest) -> Answer:
-    """Return `answer`, blocked where the decision point outside denies; a no of ours is not put to it."""
+    """Return `answer`, blocked where the decision point outside denies; a no of ours is not put to it.
+
+    It is asked about every intent that the plan calls as well.
+    """
     if opinions is None or answer.terms.verdict is Verdict.BLOCKED:
         return answer
-    opinion = await opinions.of(request)
-    if opinion is None:
-        return answer
-    answer = replace(answer, opinion=opinion)
-    return answer if opinion.allowed else block(answer, f"`{opinion.source}` denies: {opinion.reason}")
+    for part in parts_of(request):
+        opinion = await opinions.of(part)
+        if opinion is None:
+            return answer
+        if not opinion.allowed:
+            words = f"`{opinion.source}` denies: {opinion.reason}"
+            return block(replace(answer, opinion=opinion), words)
+        answer = replace(answer, opinion=answer.opinion or opinion)
+    return answer
 
 
 def block(answer: Answer, reason: str) -> Answer:

@@ -16,14 +16,14 @@ from rexecop.governance.obligations import budget_in_words
 from rexecop.operations.fold import Operation
 from rexecop.operations.ports import Claim, Clock, Store
 from rexecop.proof.records.decision import Budget
-from rexecop.proof.records.ticket import BudgetUse, budget_subject
+from rexecop.proof.records.ticket import BudgetUse, budget_subjects
 from rexecop.proof.times import format_time
 
 SPACE: Final = "budget"
 
 
 def next_uses(store: Store, clock: Clock, op: Operation, now: datetime) -> tuple[BudgetUse, ...]:
-    """Return the uses that a ticket of `op` minted at `now` makes, one for each scope with a budget.
+    """Return the uses that a ticket of `op` minted at `now` makes, one for each it counts in a budget.
 
     Raises:
         BudgetSpent: one of its budgets has nothing left now.
@@ -65,8 +65,7 @@ def in_words(store: Store, clock: Clock, op: Operation, now: datetime) -> tuple[
 def _scopes(op: Operation) -> Iterator[tuple[str, str, list[Budget]]]:
     budgets = op.terms.obligations.budgets
     for scope in sorted({budget.scope for budget in budgets}):
-        subject = budget_subject(op.the_intent, scope)
-        if subject is not None:
+        for subject in budget_subjects(op.the_intent, op.the_plan, scope):
             yield scope, subject, [budget for budget in budgets if budget.scope == scope]
 
 

@@ -9,11 +9,12 @@ from dataclasses import replace
 from rexecop.engines.session import Session
 from rexecop.governance.obligations import duration_in_words
 from rexecop.operations.fold import Operation
+from rexecop.operations.judging import judge
 from rexecop.operations.ports import Signature, Store
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.queue import locks_of, touched
 from rexecop.operations.step_output import StepOutput
-from rexecop.operations.validation import Facts, evaluate, gather
+from rexecop.operations.validation import Facts, gather
 from rexecop.proof.canonical import Digest, canonical_bytes, digest_of
 from rexecop.proof.egress import within
 from rexecop.proof.receipts import record_envelope
@@ -82,9 +83,16 @@ def pinned_facts(op: Operation) -> Pinned | None:
 
 def validate(op: Operation, profile: Profile) -> tuple[RuleVerdict, tuple[RuleResult, ...], Digest]:
     """Return the verdict over all rules, each rule's result, and the digest of the facts."""
-    facts = facts_of(op, profile)
-    previewed = any(outcome.ended is Ended.PREVIEWED for outcome in outcomes(op))
-    verdict, results = evaluate(profile.rules.get(op.the_intent.intent, ()), facts, not previewed)
+    asked, found = op.the_intent, outcomes(op)
+    verdict, results, facts = judge(
+        op.the_plan,
+        asked.intent,
+        profile,
+        {outcome.step: outcome.facts for outcome in found},
+        asked.parameters,
+        evaluated=all(outcome.ended is not Ended.PREVIEWED for outcome in found),
+        skipped={outcome.step for outcome in found if outcome.ended is Ended.SKIPPED},
+    )
     return verdict, results, digest_of(canonical_bytes(facts))
 
 

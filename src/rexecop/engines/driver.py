@@ -74,7 +74,7 @@ from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Pinned
 from rexecop.proof.records.validation import Validation
-from rexecop.proof.request import requested
+from rexecop.proof.request import requested, requested_intents
 from rexecop.proof.steps import step_terms
 from rexecop.proof.times import format_time
 from rexecop.proof.trust import retired
@@ -400,7 +400,12 @@ class _Drive:
         op, policy = self._session.op, self._world.authority.policy(self._session.op.the_plan.profile)
         step, call = (make.step.id, requested(make.call)) if make is not None else (None, None)
         request = replace(
-            op.the_decision.request, gate=gate, step=step, call=call, now=self._session.judged_now()
+            op.the_decision.request,
+            gate=gate,
+            step=step,
+            call=call,
+            now=self._session.judged_now(),
+            called=requested_intents(op.the_plan, step),
         )
         self._asked = counted(policy, self._world.store, op.id, request)
         schedule = self._world.contents.schedule(op.the_plan.environment) if is_held(request) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -10,6 +10,7 @@ from typing import Final
 from rexecop.governance.admission import Policy
 from rexecop.operations.ports import Row, Store
 from rexecop.proof.records.decision import PolicyRequest, Recent
+from rexecop.proof.request import parts_of
 
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
@@ -17,11 +18,20 @@ CHANGES_MAX: Final = 10_000  # Changes looked at; an instance that makes more in
 
 
 def counted(policy: Policy, store: Store, operation: str, request: PolicyRequest) -> PolicyRequest:
-    """Return `request` with what was done before it, where a pack in force asks about that."""
+    """Return `request` with what was done before it, where a pack in force asks about that.
+
+    Each intent that it calls has counts of its own.
+    """
     if not policy.counts:
         return replace(request, recent=None)
     changes = store.changed_since(request.now - DAY, CHANGES_MAX)
     others = [(target, row) for target, row in changes if row.operation != operation]
+    whole, *called = (_counts(part, others) for part in parts_of(request))
+    within = (replace(one, recent=recent) for one, recent in zip(request.called, called, strict=True))
+    return replace(request, recent=whole, called=tuple(within))
+
+
+def _counts(request: PolicyRequest, others: Sequence[tuple[str, Row]]) -> Recent:
     targets = {target.id for target in request.targets}
     what = (request.profile, request.intent)
     intent = [(target, row) for target, row in others if (row.profile, row.intent) == what]
@@ -32,7 +42,7 @@ def counted(policy: Policy, store: Store, operation: str, request: PolicyRequest
     def since(rows: Iterable[tuple[str, Row]], ago: timedelta) -> int:
         return len({row.operation for _, row in rows if row.updated >= request.now - ago})
 
-    recent = Recent(
+    return Recent(
         same_hour=since(same, HOUR),
         same_day=since(same, DAY),
         intent_hour=since(intent, HOUR),
@@ -42,4 +52,3 @@ def counted(policy: Policy, store: Store, operation: str, request: PolicyRequest
         principal_hour=since(mine, HOUR),
         principal_day=since(mine, DAY),
     )
-    return replace(request, recent=recent)

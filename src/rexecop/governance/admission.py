@@ -41,6 +41,7 @@ from rexecop.proof.records.decision import (
     RuleRef,
     Terms,
 )
+from rexecop.proof.request import parts_of
 from rexecop.proof.steps import merge_approvals
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import READ_MODES, Effect, Mode, Verdict
@@ -199,19 +200,52 @@ class Policy:
 def decide(policy: Policy, request: PolicyRequest, *schedules: Schedule) -> Answer:
     """Return the answer of `policy` to `request`; it never raises for what a request says.
 
-    Every target is asked about by itself: all must be allowed, and what any of them
-    requires is required of the whole. What really changes something is held to the windows
-    and freezes of the packs and of `schedules`.
+    Every target is asked about by itself, and so is every intent that is called: all must be
+    allowed, and what any of them requires is required of the whole. What really changes something
+    is held to the windows and freezes of the packs and of `schedules`.
     """
     problem = policy.problem_at(request.now)
     if problem is not None:
         return _blocked(policy, (), (), problem)
+    whole, *called = parts_of(request)
+    answer = _answer(policy, whole)
+    if called:
+        answer = _together(policy, answer, [(part, _answer(policy, part)) for part in called])
+        targets = dict.fromkeys(target for part in (whole, *called) for target in part.targets)
+        whole = replace(whole, targets=tuple(targets))  # A window of any of them is one for all.
+    return _in_time(policy, whole, answer, schedules)
+
+
+def _answer(policy: Policy, request: PolicyRequest) -> Answer:
     key, answer = policy.remembered(request)
     if answer is None:
         answer = _decide(policy, request)
         if key is not None and not answer.errors:
             policy.remember(key, answer)
-    return _in_time(policy, request, answer, schedules)
+    return answer
+
+
+def _together(policy: Policy, whole: Answer, called: Sequence[tuple[PolicyRequest, Answer]]) -> Answer:
+    """Return `whole` with what is asked for the intents that it calls on top; a no to one is one to all."""
+    if whole.terms.verdict is Verdict.BLOCKED:
+        return whole
+    said = [(f"intent `{part.intent}`, which it calls: {one.reason}", one) for part, one in called]
+    denied = next((item for item in said if item[1].terms.verdict is Verdict.BLOCKED), None)
+    if denied is not None:
+        return replace(denied[1], reason=denied[0])
+    answers = [whole, *(one for _, one in said)]
+    asking = [one.terms for one in answers if one.terms.approvals]
+    terms = replace(
+        whole.terms,
+        verdict=Verdict.APPROVAL_REQUIRED if asking else Verdict.ALLOWED,
+        approvals=merge_approvals(one.approvals for one in asking),
+        obligations=merge_obligations(one.terms.obligations for one in answers),
+        approval_limits=merge_limits(one.terms.approval_limits for one in answers),
+        sponsor_may_approve=bool(asking) and all(one.sponsor_may_approve for one in asking),
+    )
+    rules = _refs(policy, (rule.id for one in answers for rule in one.rules))
+    reason = "; ".join(dict.fromkeys([whole.reason, *(words for words, _ in said)]))
+    return replace(whole, terms=terms, rules=rules, reason=reason)
 
 
 def _in_time(

@@ -9,6 +9,7 @@ from rexecop.governance.admission import Answer, Policy, decide
 from rexecop.governance.obligations import merge_limits, merge_obligations
 from rexecop.governance.windows import Schedule
 from rexecop.proof.call import Call
+from rexecop.proof.called import is_within
 from rexecop.proof.records.decision import PolicyRequest, StepTerms, Terms
 from rexecop.proof.records.plan import CallStep, Plan
 from rexecop.proof.request import requested
@@ -34,8 +35,16 @@ def admit(policy: Policy, request: PolicyRequest, plan: Plan, *schedules: Schedu
         return answer
     obligations, steps = [answer.terms.obligations], list[StepTerms]()
     for step in calls:
+        within = tuple(
+            asked
+            for asked, called in zip(request.called, plan.called, strict=False)
+            if is_within(called, step, plan.rollout)
+        )
         found = [
-            decide(policy, replace(request, gate=Gate.CALL, step=step.id, call=requested(call)))
+            decide(
+                policy,
+                replace(request, gate=Gate.CALL, step=step.id, call=requested(call), called=within),
+            )
             for call in _decided(policy, step)
         ]
         denied = next((one for one in found if one.terms.verdict is Verdict.BLOCKED), None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rexecop.governance.actions import action_of
 from rexecop.governance.admission import Answer
 from rexecop.governance.obligations import (
@@ -12,7 +14,10 @@ from rexecop.governance.obligations import (
 )
 from rexecop.proof.quorum import Tally
 from rexecop.proof.records.decision import Decision, Obligations, PolicyRequest
+from rexecop.proof.request import parts_of
 from rexecop.proof.vocabulary import Verdict
+
+CALLED_MAX: Final = 8  # Intents that a plan calls; it says all of them itself.
 
 
 def of_decision(decision: Decision) -> tuple[str, ...]:
@@ -31,7 +36,9 @@ def of_decision(decision: Decision) -> tuple[str, ...]:
 def of_answer(answer: Answer, request: PolicyRequest) -> tuple[str, ...]:
     """Return the verdict, its rules, the facts they saw, what must be kept to, and what would change it."""
     reason = answer.reason.removeprefix(f"{answer.terms.verdict} ")
-    lines = [f"{answer.terms.verdict}: {reason}", f"asked: {_facts(request)}"]
+    whole, *called = parts_of(request)
+    lines = [f"{answer.terms.verdict}: {reason}", f"asked: {_facts(whole)}"]
+    lines += [f"asked for what it calls: {_facts(part)}" for part in called[:CALLED_MAX]]
     if answer.rules:
         lines.append("rules that took part: " + ", ".join(f"`{rule.id}`" for rule in answer.rules))
     lines += [f"error: {error}" for error in answer.errors]

@@ -12,13 +12,14 @@ from typing import Final
 
 from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import ProfileRefused
+from rexecop.operations.judging import judge
 from rexecop.operations.moments import moment
 from rexecop.operations.normalize import run_normalizer
 from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.reading import FOUND_MAX, STEP, Node, Problems
 from rexecop.operations.step_output import StepOutput
-from rexecop.operations.validation import Facts, evaluate, gather, value_at
+from rexecop.operations.validation import value_at
 from rexecop.proof.call import ProcessRequest
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.records.plan import CallStep, DeriveStep
@@ -133,18 +134,21 @@ def _call_differences(case: Case, draft: PlanDraft) -> Iterator[str]:
 def _result_differences(
     case: Case, draft: PlanDraft, profile: Profile, environment: Environment
 ) -> Iterator[str]:
-    facts = _facts(case, draft, profile, environment)
+    outcomes = _found(case, draft, profile, environment)
+    intent, given = case.request.intent, draft.parameters
+    verdict, _, facts = judge(draft, intent, profile, outcomes, given, evaluated=True)
     for path, expected in case.facts.items():
         target = next((name for name in facts if path.startswith(f"{name}.")), "")
         found = value_at(facts.get(target, {}), path.removeprefix(f"{target}."))
         if found != expected:
             yield f"fact `{path}` is `{str(found)[:FOUND_MAX]}`, not `{str(expected)[:FOUND_MAX]}`"
-    verdict, _ = evaluate(profile.rules.get(case.request.intent, ()), facts, evaluated=True)
     if verdict is not case.verdict:
         yield f"verdict is `{verdict}`, not `{case.verdict}`"
 
 
-def _facts(case: Case, draft: PlanDraft, profile: Profile, environment: Environment) -> Facts:
+def _found(
+    case: Case, draft: PlanDraft, profile: Profile, environment: Environment
+) -> Mapping[str, Mapping[str, Json] | None]:
     found: dict[str, Mapping[str, Json] | None] = {}
     outputs = {name: replace(reply, at=case.at) for name, reply in case.replies.items()}
     for step in draft.steps:
@@ -156,7 +160,7 @@ def _facts(case: Case, draft: PlanDraft, profile: Profile, environment: Environm
         found[step.id] = facts
         if isinstance(step, DeriveStep):
             outputs[step.id] = StepOutput(ended=Ended.OK, data=facts)
-    return gather(draft, profile.normalizers, found, draft.parameters)
+    return found
 
 
 def _moment(node: Node) -> datetime:

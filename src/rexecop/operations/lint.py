@@ -24,22 +24,37 @@ from rexecop.operations.environment import (
 from rexecop.operations.errors import EnvironmentRefused, ProfileRefused
 from rexecop.operations.inline_secrets import refuse_inline_secrets
 from rexecop.operations.placeholders import expand, names_in
-from rexecop.operations.planning import NoConfiguration, check_effect, check_profile_of, effect_of_steps
-from rexecop.operations.planning_steps import Compiler, Context
+from rexecop.operations.planning import (
+    NoConfiguration,
+    check_called,
+    check_effect,
+    check_profile_of,
+    effect_of_steps,
+)
+from rexecop.operations.planning_steps import Context
+from rexecop.operations.planning_suboperations import WORD, Nesting, on_their_targets, stand_ins
 from rexecop.operations.profile import read_profile
-from rexecop.operations.profile_model import ActionSpec, CommandShape, ConnectorSpec, IntentSpec, Profile
+from rexecop.operations.profile_model import (
+    ActionSpec,
+    CommandShape,
+    ConnectorSpec,
+    IntentSpec,
+    Profile,
+    StepSpec,
+    WorkflowSpec,
+)
 from rexecop.operations.reading import Finding, Place, Problems, close_to, listed
 from rexecop.operations.scripted import ScriptedAction
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
+from rexecop.operations.workflow_parts import OPERATION
 from rexecop.proof.call import ScriptedReply
-from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.canonical import Digest
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.plan import CallStep
 from rexecop.proof.vocabulary import Effect, Ended, Isolation, Mode
 
 NOWHERE: Final = Digest("sha256:" + "0" * 64)
 FOLDER: Final = "/srv/lint"  # Stands for every value of an environment; as a path it may be written to.
-WORD: Final = "lint"  # Stands for every parameter and attribute.
 
 
 def lint_profile(files: Mapping[str, bytes]) -> tuple[Finding, ...]:
@@ -120,12 +135,12 @@ def _lint_intent(
         return
     if workflow.intent and workflow.intent != intent.id:
         _warn(problems, workflow.place, f"workflow says it is for `{workflow.intent}`")
-    if not any(step.type == "connector" for step in workflow.steps):
+    if not any(step.type in ("connector", OPERATION) for step in workflow.steps):
         problems.add(f"workflow of `{intent.id}` calls nothing", workflow.place, found=workflow.id)
     _lint_plan(_compiler(intent, profile), problems)
 
 
-def _lint_plan(compiler: Compiler, problems: Problems) -> None:
+def _lint_plan(compiler: Nesting, problems: Problems) -> None:
     """Keep what every plan would be refused for, one problem per step."""
     context = compiler.context
     intent, workflow, failed = context.intent, context.workflow, set[str]()
@@ -159,9 +174,26 @@ def _lint_plan(compiler: Compiler, problems: Problems) -> None:
     for mode in intent.modes:
         try:
             check_effect(intent, effect, mode)
+            for one in on_their_targets(compiler.called):
+                check_called(context.profile, one, mode)
         except RexecopError as error:
             if mode is not Mode.RECOVERY:
                 _keep(problems, error, intent.place)
+    for step in workflow.steps:
+        _lint_call(step, workflow, context.profile, problems)
+
+
+def _lint_call(step: StepSpec, workflow: WorkflowSpec, profile: Profile, problems: Problems) -> None:
+    """Say what of an intent that is called gives way to who calls it."""
+    if step.calls is None:
+        return
+    callee = profile.workflows[profile.intents[step.calls.intent].workflow]
+    if callee.waves is not None:
+        words = f"step `{step.id}`: the `waves` of `{step.calls.intent}` give way to those of who calls it"
+        _warn(problems, step.place, words)
+    if workflow.waves is not None and step.calls.target:
+        words = f"step `{step.id}` works on another target, so this is refused on several targets at one time"
+        _warn(problems, step.place, words)
 
 
 def _lint_fit(environment: Environment, profile: Profile, top: Place, problems: Problems) -> None:
@@ -220,7 +252,7 @@ def _warn(problems: Problems, place: Place, message: str) -> None:
     problems.add(message, place, severity="warning")
 
 
-def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
+def _compiler(intent: IntentSpec, profile: Profile) -> Nesting:
     """Return a compiler for a place that has everything the profile may ask for."""
     secrets = {name: name for name in _names(profile, "secret")}
     environment = Environment(
@@ -239,7 +271,7 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
         environment=environment,
         intent=intent,
         workflow=profile.workflows[intent.workflow],
-        parameters=_stand_ins(intent),
+        parameters=stand_ins(intent),
         isolation=dict.fromkeys(Isolation, True),
         several=False,
         observed=lambda path: NOWHERE,
@@ -250,20 +282,7 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Compiler:
     target = ResolvedTarget(
         id=WORD, type="host", criticality="low", groups=(), attributes=attributes, connection={}
     )
-    return Compiler(context, target)
-
-
-def _stand_ins(intent: IntentSpec) -> dict[str, Json]:
-    """Return a value for every parameter: a word, or a list of one."""
-    if intent.parameters is None:
-        return {}
-    properties = intent.parameters.schema.get("properties", {})
-    lists = {
-        name
-        for name, spec in (properties.items() if isinstance(properties, Mapping) else ())
-        if isinstance(spec, Mapping) and spec.get("type") == "array"
-    }
-    return {name: [WORD] if name in lists else WORD for name in intent.parameters.names}
+    return Nesting(context, target)
 
 
 def _connector(spec: ConnectorSpec, secrets: Mapping[str, str]) -> ConnectorConfig:

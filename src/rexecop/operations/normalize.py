@@ -16,7 +16,7 @@ from rexecop.operations.gathering import number as _number
 from rexecop.operations.moments import whole_units
 from rexecop.operations.normalizer_spec import THIS, FactSpec, Normalizer, StatusRule
 from rexecop.operations.step_output import StepOutput
-from rexecop.operations.validation import base_id, place
+from rexecop.operations.validation import own_id, place
 from rexecop.proof.canonical import INTEGER_MAX, Json
 from rexecop.proof.vocabulary import Ended
 
@@ -33,7 +33,7 @@ def run_normalizer(
     has rules `status`, `healthy` and `findings`. A single input stands for `this`. `site` is what
     the environment says of the target.
     """
-    outputs = {base_id(step): output for step, output in inputs.items()}
+    outputs = {own_id(step): output for step, output in inputs.items()}
     if len(outputs) == 1:
         outputs.setdefault(THIS, next(iter(outputs.values())))
     found: dict[str, Json] = {}

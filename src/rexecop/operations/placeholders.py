@@ -116,6 +116,13 @@ def literal_scalar(value: Scalar, values: Values, where: str) -> Scalar:
     return literal(value, values, where)
 
 
+def is_left_open(value: Json, values: Values) -> bool:
+    """Return whether `value` is nothing but a parameter that was not given."""
+    match = _PLACEHOLDER.fullmatch(value) if isinstance(value, str) else None
+    name = match[1] if match is not None and match[2] is None else None
+    return name in values.known and values.parameters.get(name or "") is None
+
+
 def message_value(value: Json, values: Values, where: str) -> Json:
     """Return `value` of a message with the placeholders of all its texts replaced.
 

@@ -7,7 +7,7 @@ evidence) leave no trace. Without `needs` a step follows the one above it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,16 +22,18 @@ from rexecop.operations.errors import (
     ProfileRefused,
 )
 from rexecop.operations.inline_secrets import refuse_secret_values
-from rexecop.operations.planning_steps import Compiler, Context
+from rexecop.operations.planning_steps import Context
+from rexecop.operations.planning_suboperations import Nesting, gravest, on_their_targets
 from rexecop.operations.ports import Configuration
 from rexecop.operations.process_spec import Observed
 from rexecop.operations.profile_model import IntentSpec, Profile, WorkflowSpec
 from rexecop.operations.reading import listed, unknown
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
+from rexecop.operations.workflow_parts import PARALLEL_MAX
 from rexecop.proof.canonical import Json, canonical_bytes, digest_of
 from rexecop.proof.codec import encode
 from rexecop.proof.records.intent import EnvironmentRef, ProfileRef
-from rexecop.proof.records.plan import CallStep, PlannedTarget, Rollout, Step
+from rexecop.proof.records.plan import CalledIntent, CallStep, PlannedTarget, Rollout, Step
 from rexecop.proof.vocabulary import READ_MODES, Effect, Isolation, Mode, strongest
 
 PLAN_STEPS_MAX: Final = (
@@ -70,6 +72,7 @@ class PlanDraft:
     notes: Mapping[str, Json] | None
     parallel: int = 1
     rollout: Rollout | None = None
+    called: tuple[CalledIntent, ...] = ()
 
 
 class NoConfiguration:
@@ -123,17 +126,11 @@ def compile_plan(
         configuration=configuration or NoConfiguration(),
         observed=observed,
     )
-    steps: list[Step] = []
-    for number, target in enumerate(targets, 1):
-        steps += _compile(context, target)
-        if len(steps) > PLAN_STEPS_MAX:
-            what = f"the steps of {number} of {len(targets)} targets are {len(steps)}"
-            raise PlanTooLarge(f"{what}, and one plan holds {PLAN_STEPS_MAX}", limit=PLAN_STEPS_MAX)
-    if (size := sum(len(encode(step)) for step in steps)) > PLAN_BYTES_MAX:
-        what = f"{len(steps)} steps on {len(targets)} targets take {size} bytes"
-        raise PlanTooLarge(f"{what}, and one plan holds {PLAN_BYTES_MAX}", limit=PLAN_BYTES_MAX)
-    effect = effect_of_steps(steps)
+    steps, calls, others = _compiled(context, targets)
+    effect, called = effect_of_steps(steps), on_their_targets(calls)
     check_effect(intent, effect, request.mode)
+    for one in called:
+        check_called(profile, one, request.mode)
     shapes: list[Json] = list(context.from_environment)
     left_out: dict[str, Json] = {name: f"{why} leaves it out" for name, why in context.left_out.items()}
     notes: dict[str, Json] = {"shape_from_environment": shapes, "left_out": left_out}
@@ -145,19 +142,27 @@ def compile_plan(
         mode=request.mode,
         parameters=parameters or None,
         effect=effect,
-        risk=intent.risk or context.workflow.risk or "unknown",
-        targets=tuple(_planned(target, context) for target in targets),
+        risk=gravest([intent.risk or context.workflow.risk or "unknown", *(one.risk for one in called)]),
+        targets=tuple(_planned(target, context) for target in (*targets, *others.values())),
         steps=tuple(steps),
         notes={name: note for name, note in notes.items() if note} or None,
-        parallel=parallel_of(context.workflow),
+        parallel=parallel_of(context.workflow, *(workflow_of(profile, one) for one in called)),
         rollout=_rollout(context, len(targets)) if context.several else None,
+        called=called,
     )
 
 
-def parallel_of(workflow: WorkflowSpec) -> int:
-    """Return how many steps of one target run side by side: as said, else a few where needs are written."""
+def parallel_of(workflow: WorkflowSpec, *called: WorkflowSpec) -> int:
+    """Return how many steps of one target run side by side: as said, else a few where needs are written.
+
+    What is called may bear fewer. Where it says nothing its steps come one after the other by themselves.
+    """
+    return min([_parallel(workflow) or 1, *(_parallel(one) or PARALLEL_MAX for one in called)])
+
+
+def _parallel(workflow: WorkflowSpec) -> int | None:
     written = any(step.needs is not None for step in workflow.steps)
-    return workflow.parallel or (PARALLEL if written else 1)
+    return workflow.parallel or (PARALLEL if written else None)
 
 
 def _rollout(context: Context, count: int) -> Rollout:
@@ -179,12 +184,50 @@ def _rollout(context: Context, count: int) -> Rollout:
     )
 
 
-def _compile(context: Context, target: ResolvedTarget) -> tuple[Step, ...]:
-    compiler = Compiler(context, target)
+def _compiled(
+    context: Context, targets: Sequence[ResolvedTarget]
+) -> tuple[list[Step], list[CalledIntent], dict[str, ResolvedTarget]]:
+    """Return the steps for all `targets`, the intents that they call, and the other targets that takes."""
+    steps: list[Step] = []
+    calls: list[CalledIntent] = []
+    others: dict[str, ResolvedTarget] = {}
+    for number, target in enumerate(targets, 1):
+        compiled = _compile(context, target)
+        steps += compiled.steps.values()
+        calls += compiled.called
+        others |= compiled.others
+        if len(steps) > PLAN_STEPS_MAX:
+            what = f"the steps of {number} of {len(targets)} targets are {len(steps)}"
+            raise PlanTooLarge(f"{what}, and one plan holds {PLAN_STEPS_MAX}", limit=PLAN_STEPS_MAX)
+    if (size := sum(len(encode(step)) for step in steps)) > PLAN_BYTES_MAX:
+        what = f"{len(steps)} steps on {len(targets)} targets take {size} bytes"
+        raise PlanTooLarge(f"{what}, and one plan holds {PLAN_BYTES_MAX}", limit=PLAN_BYTES_MAX)
+    return steps, calls, others
+
+
+def _compile(context: Context, target: ResolvedTarget) -> Nesting:
+    compiler = Nesting(context, target)
     for step in context.workflow.steps:
         compiler.add(step)
     compiler.attach_rollback()
-    return tuple(compiler.steps.values())
+    return compiler
+
+
+def workflow_of(profile: Profile, one: CalledIntent) -> WorkflowSpec:
+    """Return how the intent that is called is carried out."""
+    return profile.workflows[profile.intents[one.intent].workflow]
+
+
+def check_called(profile: Profile, one: CalledIntent, mode: Mode) -> None:
+    """Return only if the intent that is called could be asked for in `mode` by itself.
+
+    Raises:
+        ModeRefused, ProfileRefused: as `compile_plan`.
+    """
+    callee = profile.intents[one.intent]
+    _check_declared_mode(callee, mode)
+    _check_rules(profile, callee)
+    check_effect(callee, one.effect, mode)
 
 
 def effect_of_steps(steps: Iterable[Step]) -> Effect:

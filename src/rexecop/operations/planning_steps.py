@@ -32,6 +32,7 @@ from rexecop.operations.reading import close_to, listed, unknown
 from rexecop.operations.targets import ResolvedTarget
 from rexecop.operations.workflow_parts import ITEMS_MAX
 from rexecop.proof.call import Call, Limits, ProcessRequest, Slot
+from rexecop.proof.called import prefixes
 from rexecop.proof.canonical import Json
 from rexecop.proof.course import holds
 from rexecop.proof.egress import holds_egress
@@ -124,10 +125,7 @@ class Compiler:
         Raises:
             As `planning.compile_plan`.
         """
-        needs = self._previous
-        if spec.needs is not None:
-            found = (item for name in spec.needs for item in self._stands_for.get(name, ()))
-            needs = tuple(dict.fromkeys(found))
+        needs = self._needs(spec)
         calls = spec.type == "connector"
         acts = calls or (spec.type == "internal" and spec.action not in MARKERS)
         stands: tuple[str, ...] = needs
@@ -141,9 +139,15 @@ class Compiler:
         if not self._is_check(spec):
             self._previous = stands
 
+    def _needs(self, spec: StepSpec) -> tuple[str, ...]:
+        if spec.needs is None:
+            return self._previous
+        found = (item for name in spec.needs for item in self._stands_for.get(name, ()))
+        return tuple(dict.fromkeys(found))
+
     def _step(self, spec: StepSpec, needs: tuple[str, ...], *, calls: bool) -> Step:
         if spec.id in self.steps:
-            raise _refused(spec, f"there is another step `{spec.id}`", spec.id)
+            raise refused(spec, f"there is another step `{spec.id}`", spec.id)
         step: Step = self._call_step(spec, needs) if calls else self._derive_step(spec)
         self.steps[spec.id], self._specs[spec.id] = step, spec
         guarded = isinstance(step, CallStep) and bool(step.when)
@@ -164,7 +168,8 @@ class Compiler:
             why = why or (f"step `{name}` is" if name in left_out else None)
         for guard in () if self.context.whole else spec.when:
             if guard.step:
-                why = why or (f"step `{guard.step}` is" if guard.step in left_out else None)
+                above = {guard.step, *prefixes(guard.step)}
+                why = why or (f"step `{guard.step}` is" if above & left_out.keys() else None)
             elif not holds(guard, self.context.parameters.get(guard.fact)):
                 why = why or f"parameter `{guard.fact}`"
         if why is not None:
@@ -182,16 +187,16 @@ class Compiler:
         names = declared.names if declared is not None else ()
         for guard in spec.when:
             if not guard.step and guard.fact not in names:
-                raise _refused(spec, f"the intent has no parameter `{guard.fact}`", guard.fact)
+                raise refused(spec, f"the intent has no parameter `{guard.fact}`", guard.fact)
         if spec.each is None:
             return [spec]
         values: Json = spec.each if isinstance(spec.each, str) else list(spec.each)
         if isinstance(spec.each, str):
             if spec.each not in names:
-                raise _refused(spec, f"the intent has no parameter `{spec.each}`", spec.each)
+                raise refused(spec, f"the intent has no parameter `{spec.each}`", spec.each)
             values = self.context.parameters.get(spec.each, [])
         if ITEM in names:
-            raise _refused(spec, f"`{{{ITEM}}}` is what `for_each` goes over, and a parameter too", ITEM)
+            raise refused(spec, f"`{{{ITEM}}}` is what `for_each` goes over, and a parameter too", ITEM)
         if not isinstance(values, list) or len(values) > ITEMS_MAX:
             raise ParameterRefused(
                 f"step `{spec.id}` is for each of `{spec.each!s:.60}`, which is no list of up to {ITEMS_MAX}",
@@ -218,7 +223,7 @@ class Compiler:
             if source in self.context.left_out:
                 continue
             if source not in self.steps:
-                raise _refused(spec, f"normalizer `{name}` reads `{source}`, which is no step above", source)
+                raise refused(spec, f"normalizer `{name}` reads `{source}`, which is no step above", source)
         needs = tuple(self.id(step) for step in self.steps if step in sources)
         return DeriveStep(id=self.id(spec.id), target=self.target.id, normalizer=name, needs=needs)
 
@@ -230,10 +235,10 @@ class Compiler:
         isolation, grade = self._isolation(action, bound.config, call)
         waves = self.context.workflow.waves
         if waves is not None and waves.check == spec.id and effect is not Effect.READ:
-            raise _refused(spec, f"what checks a wave is a read, not a {effect}", str(effect))
+            raise refused(spec, f"what checks a wave is a read, not a {effect}", str(effect))
         if spec.continue_on_error and effect is not Effect.READ:
             message = f"`continue_on_error` goes with reads only, not with a {effect}"
-            raise _refused(spec, message, str(effect))
+            raise refused(spec, message, str(effect))
         normalizer = spec.normalizer or action.normalizer
         if normalizer is not None:
             self._own_normalizer(spec, normalizer)
@@ -391,10 +396,10 @@ class Compiler:
         """Return a normalizer that reads nothing but the output of the call it is for."""
         normalizer = self.context.profile.normalizers.get(name)
         if normalizer is None:
-            raise _refused(spec, f"the profile has no normalizer `{name}`", name)
+            raise refused(spec, f"the profile has no normalizer `{name}`", name)
         other = normalizer.sources() - {THIS, spec.id, spec.group}
         if other:
-            raise _refused(spec, f"normalizer `{name}` reads `{min(other)}`, not only this step", name)
+            raise refused(spec, f"normalizer `{name}` reads `{min(other)}`, not only this step", name)
         return normalizer
 
     def _slots(self, spec: StepSpec) -> dict[str, Slot] | None:
@@ -408,13 +413,13 @@ class Compiler:
         """Return only if the step above named `step` yields `fact`."""
         above = self.steps.get(step)
         if above is None or above.normalizer is None:
-            raise _refused(spec, f"`{step}` is no step above it that yields facts", step)
+            raise refused(spec, f"`{step}` is no step above it that yields facts", step)
         self._check_yields(spec, above.normalizer, fact)
 
     def _check_yields(self, spec: StepSpec, normalizer: str, fact: str) -> None:
         facts = self.context.profile.normalizers[normalizer].yields()
         if fact not in facts:
-            raise _refused(spec, f"normalizer `{normalizer}` yields no `{fact}`{close_to(fact, facts)}", fact)
+            raise refused(spec, f"normalizer `{normalizer}` yields no `{fact}`{close_to(fact, facts)}", fact)
 
     def _expectation(
         self, spec: StepSpec, expected: Expectation | None, values: Values
@@ -435,7 +440,7 @@ class Compiler:
             return None
         effect, call = self._call(bound.action(probe.action), bound, values)
         if effect is not Effect.READ:
-            raise _refused(spec, f"probe `{probe.action}` is a {effect}, not a read", probe.action)
+            raise refused(spec, f"probe `{probe.action}` is a {effect}, not a read", probe.action)
         self._own_normalizer(spec, probe.normalizer)
         self._check_yields(spec, probe.normalizer, probe.fact)
         equals = literal_scalar(probe.equals, values, f"probe of step `{spec.id}`")
@@ -454,7 +459,7 @@ class Compiler:
         waiting = {
             name: (self._specs[name], step)
             for name, step in reversed(self.steps.items())
-            if isinstance(step, CallStep) and step.call.effect is not Effect.READ
+            if name in self._specs and isinstance(step, CallStep) and step.call.effect is not Effect.READ
         }
         for spec in self.context.workflow.rollback:
             if spec.type != "connector":
@@ -470,11 +475,11 @@ class Compiler:
                 undone = waiting[undone][0].group or undone
             named = [name for name, (change, _) in waiting.items() if undone in (name, change.group)]
             if not named and not self._is_of_nothing(undone):
-                raise _refused(spec, f"it undoes `{undone}`, which is no change left to undo", undone)
+                raise refused(spec, f"it undoes `{undone}`, which is no change left to undo", undone)
             for name in named:
                 change, step = waiting.pop(name)
                 if step.undo is not None:
-                    raise _refused(spec, f"`{undone}` already has an `undo` of its own", undone)
+                    raise refused(spec, f"`{undone}` already has an `undo` of its own", undone)
                 undo = self._call(action, bound, self.values(change))[1]
                 self.steps[name] = replace(step, undo=undo)
 
@@ -484,7 +489,7 @@ class Compiler:
         return found is not None and found.each is not None and f"{name}.1" not in self.steps
 
 
-def _refused(spec: StepSpec, message: str, found: str) -> ProfileRefused:
+def refused(spec: StepSpec, message: str, found: str) -> ProfileRefused:
     place = spec.place
     return ProfileRefused(
         f"{place.file}:{place.line}: step `{spec.id}`: {message}",

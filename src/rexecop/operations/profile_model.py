@@ -101,6 +101,18 @@ class ConnectorSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallSpec:
+    """Another intent that a step calls, with parameters that may hold placeholders.
+
+    `target` is what it works on; without it that is the target of who calls it.
+    """
+
+    intent: str
+    parameters: Mapping[str, Json]
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepSpec:
     """One step of a workflow. `needs` is None when it follows the step before it.
 
@@ -130,6 +142,7 @@ class StepSpec:
     each: str | tuple[Scalar, ...] | None = None
     item: Scalar | None = None
     group: str = ""
+    calls: CallSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

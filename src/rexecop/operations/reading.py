@@ -22,7 +22,8 @@ from rexecop.proof.message import Scalar
 
 TEXT_MAX: Final = 4096  # One field is a name, a line or a command argument, not a document.
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
-STEP: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,255}")  # Of a plan: with its target.
+STEP: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@/-]{0,255}")  # Of a plan: with its target.
+ABOVE: Final = re.compile(rf"{NAME.pattern}(?:/{NAME.pattern})*")  # A step above, or one of what it calls.
 WORD: Final = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 FOUND_MAX: Final = 60  # What was found is shown to recognise it, not to reproduce it.
 KNOWN_MAX: Final = 32  # Names a message lists before it gets harder to read than the file.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from rexecop.operations.extract import whole
 from rexecop.operations.normalizer_spec import Normalizer
 from rexecop.operations.reading import Fields, Node
+from rexecop.proof.called import WITHIN, Planned, is_within
 from rexecop.proof.canonical import Json, canonical_bytes
-from rexecop.proof.records.plan import PlannedTarget, Step
+from rexecop.proof.records.plan import CalledIntent, Step
 from rexecop.proof.records.validation import RuleResult, RuleVerdict
 
 RULES_MAX: Final = 128  # What one person can read as "what counts as success".
@@ -93,16 +94,6 @@ def _expected(kind: str, fields: Fields) -> Json:
     return value
 
 
-class Planned(Protocol):
-    """What facts are gathered along: a plan record, or a draft of one."""
-
-    @property
-    def targets(self) -> tuple[PlannedTarget, ...]: ...
-
-    @property
-    def steps(self) -> tuple[Step, ...]: ...
-
-
 def gather(
     plan: Planned,
     normalizers: Mapping[str, Normalizer],
@@ -113,22 +104,46 @@ def gather(
 
     A step whose outcome has no facts leaves its key out.
     """
+    targets = [target.id for target in plan.targets]
+    return _gathered(plan.steps, targets, normalizers, found, parameters, "")
+
+
+def gather_within(
+    plan: Planned,
+    one: CalledIntent,
+    normalizers: Mapping[str, Normalizer],
+    found: Mapping[str, Mapping[str, Json] | None],
+) -> Facts:
+    """Return the facts that the rules of an intent look at which the plan calls: as if it were on its own."""
+    steps = [step for step in plan.steps if is_within(one, step, plan.rollout)]
+    return _gathered(steps, one.targets, normalizers, found, one.parameters, f"{one.prefix}{WITHIN}")
+
+
+def _gathered(
+    steps: Sequence[Step],
+    targets: Sequence[str],
+    normalizers: Mapping[str, Normalizer],
+    found: Mapping[str, Mapping[str, Json] | None],
+    parameters: Mapping[str, Json] | None,
+    prefix: str,
+) -> Facts:
     facts: dict[str, dict[str, Json]] = {
-        target.id: {PARAMETERS: dict(parameters or {}), TARGET: target.id} for target in plan.targets
+        target: {PARAMETERS: dict(parameters or {}), TARGET: target} for target in targets
     }
-    for step in plan.steps:
+    for step in steps:
         values = found.get(step.id)
         if step.normalizer is None or values is None:
             continue
         normalizer = normalizers.get(step.normalizer)
         stored = normalizer.store_as if normalizer is not None else None
-        place(facts.setdefault(step.target, {}), stored or base_id(step.id), values)
+        caller, within, own = step.id.partition("@")[0].removeprefix(prefix).rpartition(WITHIN)
+        place(facts.setdefault(step.target, {}), f"{caller}{within}{stored or own}", values)
     return facts
 
 
-def base_id(step: str) -> str:
-    """Return the id the workflow gives a step: without the target a plan for several adds."""
-    return step.split("@", 1)[0]
+def own_id(step: str) -> str:
+    """Return the id its own workflow gives a step: without the steps that called it, and the target."""
+    return step.partition("@")[0].rpartition(WITHIN)[2]
 
 
 def place(facts: dict[str, Json], path: str, value: Json) -> None:
@@ -153,12 +168,15 @@ def evaluate(
         for target, of_target in facts.items()
         for rule in rules
     )
-    verdicts = {result.verdict for result in results}
-    if not results or RuleVerdict.FAILED in verdicts:
-        return RuleVerdict.FAILED, results
-    if RuleVerdict.NOT_EVALUATED in verdicts:
-        return RuleVerdict.NOT_EVALUATED, results
-    return RuleVerdict.PASSED, results
+    return merged(result.verdict for result in results), results
+
+
+def merged(verdicts: Iterable[RuleVerdict]) -> RuleVerdict:
+    """Return the worst of `verdicts`; none at all is a failure."""
+    found = set(verdicts)
+    if not found or RuleVerdict.FAILED in found:
+        return RuleVerdict.FAILED
+    return RuleVerdict.NOT_EVALUATED if RuleVerdict.NOT_EVALUATED in found else RuleVerdict.PASSED
 
 
 def _judge(rule: Rule, facts: Mapping[str, Json], evaluated: bool, target: str | None) -> RuleResult:

@@ -9,8 +9,8 @@ from typing import Final
 from rexecop.lanes.failures import Failure
 from rexecop.operations.environment import RETRIES_MAX, TARGETS_MAX
 from rexecop.operations.patterns import pattern_problem
-from rexecop.operations.profile_model import Amount, RetrySpec, StepSpec, WavesSpec, WorkflowSpec
-from rexecop.operations.reading import WORD, Fields, Node, listed
+from rexecop.operations.profile_model import Amount, CallSpec, RetrySpec, StepSpec, WavesSpec, WorkflowSpec
+from rexecop.operations.reading import ABOVE, WORD, Fields, Node, listed
 from rexecop.proof.call import SLOT_LENGTH_MAX, Slot
 from rexecop.proof.message import Scalar
 from rexecop.proof.records.decision import ApprovalRule
@@ -29,8 +29,11 @@ _AMOUNT: Final = re.compile(r"([1-9][0-9]{0,4})(%?)")
 _NUMBER_MAX: Final = 1 << 53  # What evidence holds.
 _STEP_KEYS: Final = (
     "id type action connector timeout pause_safe metadata description needs slots retry normalize "
-    "continue_on_error precondition postcondition undoes approvals when if_skipped for_each"
+    "continue_on_error precondition postcondition undoes approvals when if_skipped for_each "
+    "intent parameters target"
 )
+_CALL_KEYS: Final = "id type description metadata needs when if_skipped for_each intent parameters target"
+OPERATION: Final = "operation"  # The type of a step that calls another intent.
 _GUARD_KEYS: Final = "step fact parameter equals not in not_in at_least at_most"
 _WORK_ONLY: Final = ("approvals", "when", "if_skipped", "for_each")
 
@@ -45,6 +48,8 @@ def read_workflow(root: Node, path: str) -> WorkflowSpec:
         for key in _WORK_ONLY:
             if isinstance(node.value, dict) and key in node.value:
                 node.refuse(f"`{key}` goes with the steps of the work, not with what undoes them", found=key)
+        if isinstance(node.value, dict) and node.value.get("type") == OPERATION:
+            node.refuse("what undoes is a call; an intent that is called brings its own `rollback`")
     fields.one_of("mode", Mode, Mode.READ_ONLY)
     steps = tuple(_steps(fields.items("steps", STEPS_MAX)))
     if not steps and fields.get("steps") is not None:
@@ -112,7 +117,7 @@ def _steps(nodes: list[Node]) -> Iterator[StepSpec]:
 
 def _step(node: Node) -> StepSpec:
     fields = node.fields(_STEP_KEYS, "id")
-    kind = fields.one_of("type", ("internal", "connector", "evidence"), "internal")
+    kind = fields.one_of("type", ("internal", "connector", "evidence", OPERATION), "internal")
     connector, step_id = fields.token("connector"), fields.token("id")
     if (kind == "connector") != bool(connector):
         allowed = "type: connector, connector: NAME"
@@ -120,6 +125,7 @@ def _step(node: Node) -> StepSpec:
     if "@" in step_id:
         node.refuse(f"step `{step_id}` holds an `@`, which separates steps from targets", found=step_id)
     metadata = fields.mapping("metadata")
+    calls = _calls(node, fields, kind)
     return StepSpec(
         id=step_id,
         place=node.place,
@@ -140,13 +146,37 @@ def _step(node: Node) -> StepSpec:
         when=tuple(_guard(node) for node in fields.items("when", GUARDS_MAX)),
         goes_on=fields.one_of("if_skipped", ("skip", "go_on"), "skip") == "go_on",
         each=fields.maybe("for_each", _each),
+        calls=calls,
+    )
+
+
+def _calls(node: Node, fields: Fields, kind: str) -> CallSpec | None:
+    """Return the intent that a step of type `operation` calls."""
+    named = [key for key in ("intent", "parameters", "target") if fields.get(key) is not None]
+    if kind != OPERATION:
+        if named:
+            words = f"`{named[0]}` goes with steps of type `{OPERATION}`"
+            node.refuse(words, found=named[0], allowed=f"type: {OPERATION}")
+        return None
+    known = frozenset(_CALL_KEYS.split())
+    odd = [key for key in _STEP_KEYS.split() if key not in known and fields.get(key) is not None]
+    if odd or "continue_on_error" in fields.mapping("metadata"):
+        key = (odd or ["continue_on_error"])[0]
+        words = f"`{key}` goes with the steps of what it calls, not with the call"
+        node.refuse(words, found=key, allowed=listed(sorted(known)))
+    if not fields.token("intent"):
+        node.refuse(f"a step of type `{OPERATION}` names the `intent` that it calls", allowed="intent: NAME")
+    return CallSpec(
+        intent=fields.token("intent"),
+        parameters=fields.mapping("parameters"),
+        target=fields.text("target", most=128),
     )
 
 
 def _guard(node: Node) -> Guard:
     """Return a guard; one on a parameter names no step."""
     fields = node.fields(_GUARD_KEYS)
-    step, fact, parameter = fields.token("step"), fields.text("fact"), fields.token("parameter")
+    step, fact, parameter = _above(fields), fields.text("fact"), fields.token("parameter")
     if bool(parameter) == bool(step) or bool(step) != bool(fact):
         node.refuse(
             "a guard looks at `step` and `fact`, or at a `parameter`", allowed="step, fact | parameter"
@@ -209,7 +239,7 @@ def _slot(name: str, node: Node) -> Slot:
     if problem is not None:
         node.refuse(f"pattern of slot `{name}`: {problem}", found=pattern)
     return Slot(
-        step=fields.token("step"),
+        step=_above(fields),
         fact=fields.text("fact"),
         type=kind,
         pattern=pattern,
@@ -239,7 +269,12 @@ def _classes(node: Node) -> tuple[str, ...]:
 def expectation(node: Node) -> Expectation:
     """Return a fact that must hold."""
     fields = node.fields("step fact equals", "fact equals")
-    return Expectation(step=fields.token("step"), fact=fields.text("fact"), equals=equals_of(fields))
+    return Expectation(step=_above(fields), fact=fields.text("fact"), equals=equals_of(fields))
+
+
+def _above(fields: Fields) -> str:
+    """Return the step that is named, which may be one of what a step above calls: `prepare/look`."""
+    return fields.maybe("step", lambda node: node.token(ABOVE)) or ""
 
 
 def equals_of(fields: Fields) -> Scalar:

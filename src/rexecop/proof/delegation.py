@@ -162,10 +162,11 @@ def _void(given: Given, asked: Intent, planned: Plan, at: datetime) -> str | Non
 
 
 def _inside(said: DelegationStatement, asked: Intent, planned: Plan) -> bool:
-    names = {asked.intent, f"{asked.profile.name}/{asked.intent}"}
+    intents = (asked.intent, *(one.intent for one in planned.called))
+    named = all(not {one, f"{asked.profile.name}/{one}"}.isdisjoint(said.intents) for one in intents)
     return (
         (not said.environments or asked.environment.id in said.environments)
-        and (not said.intents or not names.isdisjoint(said.intents))
+        and (not said.intents or named)
         and (not said.effects or planned.effect in said.effects)
     )
 

@@ -10,6 +10,7 @@ from rexecop.proof.records.decision import PolicyRequest, RequestTarget
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.plan import Plan, PlannedTarget
+from rexecop.proof.request import parts_of
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import HaltScope
 
@@ -36,21 +37,24 @@ def stopping(halts: Sequence[Halt], intent: Intent, plan: Plan) -> Halt | None:
 
 def stopping_request(halts: Iterable[Halt], request: PolicyRequest) -> Halt | None:
     """Return the first of `halts` that would stop what `request` asks about."""
-    asked = (request.profile, request.intent, request.environment)
-    names = _names(request.targets, *asked, (request.principal.person, request.sponsor))
+    who = (request.principal.person, request.sponsor)
+    names = frozenset[Name]().union(
+        *(_names(one.targets, one.profile, (one.intent,), one.environment, who) for one in parts_of(request))
+    )
     return next((halt for halt in halts if (halt.scope, halt.name) in names), None)
 
 
 def names_of(intent: Intent, plan: Plan) -> frozenset[Name]:
     """Return scope and name of each halt that stops the operation of `intent` and `plan`."""
-    asked = (intent.profile.name, intent.intent, intent.environment.id)
-    return _names(plan.targets, *asked, (intent.by.person, intent.sponsor))
+    intents = (intent.intent, *(one.intent for one in plan.called))
+    who = (intent.by.person, intent.sponsor)
+    return _names(plan.targets, intent.profile.name, intents, intent.environment.id, who)
 
 
 def _names(
     targets: Sequence[PlannedTarget | RequestTarget],
     profile: str,
-    intent: str,
+    intents: Sequence[str],
     environment: str,
     requesters: Iterable[str | None],
 ) -> frozenset[Name]:
@@ -58,7 +62,7 @@ def _names(
         HaltScope.ALL: {None},
         HaltScope.TARGET: {*(target.id for target in targets)},
         HaltScope.GROUP: {*(group for target in targets for group in target.groups)},
-        HaltScope.INTENT: {intent, f"{profile}/{intent}"},
+        HaltScope.INTENT: {*intents, *(f"{profile}/{intent}" for intent in intents)},
         HaltScope.ENVIRONMENT: {environment},
         HaltScope.REQUESTER: {*filter(None, requesters)},
     }

@@ -140,6 +140,12 @@ def _scope(asked: Intent, planned: Plan, digest: Digest) -> Lines:
         yield from _rollout(planned.rollout)
     if planned.parallel != 1:
         yield _line("side by side", f"up to {planned.parallel} steps of one target at one time")
+    for one in planned.called:
+        yield _line(
+            "calls", quote(one.intent), "as", quote(one.prefix), one.effect, f"risk={quote(one.risk)}"
+        )
+        yield _line("", "on", *map(quote, one.targets))
+        yield from _values("  parameter", one.parameters)
     if planned.pinned is None:
         yield _line("rests on", "nothing pinned: no observed facts back this plan")
     else:

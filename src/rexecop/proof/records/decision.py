@@ -52,12 +52,31 @@ class RequestCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestIntent:
+    """An intent that the plan calls as policy sees it: a request of its own, with the rest of the whole one.
+
+    `targets` are those of the whole request where none are said.
+    """
+
+    prefix: str
+    intent: str
+    effect: Effect
+    risk: str
+    simulated: bool
+    targets: tuple[RequestTarget, ...] = ()
+    grade: str | None = None
+    parameters: Mapping[str, Json] | None = None
+    recent: Recent | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRequest:
     """Everything the decision may depend on beside the pack and the time it was made at.
 
     `now` is the instant the request was decided on. `effect` is that of the whole plan,
     `grade` its weakest read grade. `pinned` says whether facts back a change. `recent` is
     counted where a pack in force names it. `call` is the call that is due at gate `call`.
+    `called` are the intents that the plan calls, there those in whose course the call is due.
     """
 
     gate: Gate
@@ -81,6 +100,7 @@ class PolicyRequest:
     recent: Recent | None = None
     override_window: bool = False
     call: RequestCall | None = None
+    called: tuple[RequestIntent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,12 +152,28 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CalledIntent:
+    """An intent that the plan calls: the steps whose ids begin with `prefix/` carry it out on `targets`.
+
+    One that is called in the course of another has a prefix that goes on from that of the other.
+    """
+
+    prefix: str
+    intent: str
+    targets: tuple[str, ...]
+    effect: Effect
+    risk: str
+    parameters: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Record):
     """The ordered steps for `intent` on the resolved `targets`.
 
     `pinned` is None when no observed fact backs the plan: *nothing pinned*. Of one target
     (without `rollout`: of all) up to `parallel` steps are under way at one time, each once
-    the steps it needs have ended; with 1 they run in their order.
+    the steps it needs have ended; with 1 they run in their order. Where it calls other intents
+    without a `rollout`, it is for the first of its targets; on the others only what it calls works.
     """
 
     kind: ClassVar[str] = "plan/1"
@@ -174,3 +190,4 @@ class Plan(Record):
     notes: Mapping[str, Json] | None = None
     parallel: int = 1
     rollout: Rollout | None = None
+    called: tuple[CalledIntent, ...] = ()

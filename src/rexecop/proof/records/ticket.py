@@ -9,6 +9,7 @@ from typing import ClassVar
 from rexecop.proof.canonical import Digest
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.intent import Intent
+from rexecop.proof.records.plan import Plan
 from rexecop.proof.vocabulary import Mode
 
 
@@ -21,12 +22,13 @@ class BudgetUse:
     n: int
 
 
-def budget_subject(intent: Intent, scope: str) -> str | None:
-    """Return who or what a budget of `scope` counts for `intent`; None where it counts nobody."""
+def budget_subjects(intent: Intent, plan: Plan, scope: str) -> tuple[str, ...]:
+    """Return whom or what a budget of `scope` counts for `plan`: each intent that it calls as well."""
     if scope == "intent":
-        return f"{intent.profile.name}/{intent.intent}"
+        names = dict.fromkeys((intent.intent, *(one.intent for one in plan.called)))
+        return tuple(f"{intent.profile.name}/{name}" for name in names)
     counts = scope == "principal" or (scope == "agent" and intent.sponsor is not None)
-    return intent.by.person if counts else None
+    return (intent.by.person,) if counts else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

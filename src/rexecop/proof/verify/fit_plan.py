@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from itertools import zip_longest
 
+from rexecop.proof.called import contradictions
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
 from rexecop.proof.records import Approval, Attempt, Decision, Intent, Plan, Ticket
-from rexecop.proof.records.decision import terms_digest
+from rexecop.proof.records.decision import RequestIntent, terms_digest
 from rexecop.proof.request import policy_request, requested
 from rexecop.proof.scope import scope_root, undo_scope_root
 from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, call_steps
@@ -54,6 +56,8 @@ def _plan(asked: tuple[Sealed, Intent], planned: tuple[Sealed, Plan], notes: Not
         calls = (step.call, step.undo, step.probe.call if step.probe else None)
         other = any(call is not None and call.target != step.target for call in calls)
         notes.when(other, "E07b", sealed, f"has step `{step.id}` call another target than its own")
+    for words in contradictions(plan):
+        notes.when(True, "E07ag", sealed, words)
 
 
 def _decision(
@@ -65,6 +69,7 @@ def _decision(
     meant = policy_request(
         asked, plan, gate=request.gate, now=request.now, step=step, recent=request.recent, call=call
     )
+    meant = replace(meant, called=_as_often(meant.called, request.called))
     other = [one.name for one in fields(request) if getattr(request, one.name) != getattr(meant, one.name)]
     notes.when(
         other, "E07c", sealed, f"was made on another request than asked and planned: {', '.join(other)}"
@@ -77,6 +82,14 @@ def _decision(
     notes.when(foreign, "E07c", sealed, f"was asked about a call that step `{step!s:.64}` does not make")
     untimely = abs(sealed.record.at - request.now) > CLOCK_TOLERANCE
     notes.when(untimely, "E07c", sealed, "was made on the request of another time")
+
+
+def _as_often(
+    meant: tuple[RequestIntent, ...], asked: tuple[RequestIntent, ...]
+) -> tuple[RequestIntent, ...]:
+    """Return `meant` with the counts that were asked with, for no record of the operation holds them."""
+    pairs = zip_longest(meant, asked[: len(meant)])
+    return tuple(one if found is None else replace(one, recent=found.recent) for one, found in pairs)
 
 
 def _ticket(

@@ -29,7 +29,7 @@ from rexecop.proof.records import (
 from rexecop.proof.records.decision import Obligations
 from rexecop.proof.records.outcome import EGRESS_LIST, PEERS, Measured
 from rexecop.proof.records.plan import CallStep, Step
-from rexecop.proof.records.ticket import budget_subject
+from rexecop.proof.records.ticket import budget_subjects
 from rexecop.proof.verify.evidence import Evidence, Notes, Opened, call_steps, steps_by_id, steps_by_key
 from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Gate, Isolation, Mode, Phase, State, Verdict
 
@@ -286,10 +286,11 @@ def _wave(most: int, ticket: Digest, evidence: Evidence, notes: Notes) -> None:
 def _budgets(kept: Obligations, sealed: Sealed, ticket: Ticket, evidence: Evidence, notes: Notes) -> None:
     """Every budget that counts anybody is claimed, once, for whoever the intent says."""
     intent = evidence.intent
-    if intent is None or evidence.plan is None:
+    plan = evidence.plan
+    if intent is None or plan is None:
         return
-    subjects = {budget.scope: budget_subject(intent, budget.scope) for budget in kept.budgets}
-    meant = {(scope, subject) for scope, subject in subjects.items() if subject is not None}
+    scopes = {budget.scope for budget in kept.budgets}
+    meant = {(scope, subject) for scope in scopes for subject in budget_subjects(intent, plan, scope)}
     claimed = [(use.scope, use.subject) for use in ticket.uses]
     other = set(claimed) != meant or len(claimed) != len(meant) or any(use.n < 1 for use in ticket.uses)
     notes.when(other, "E09h", sealed, "claims other budgets than its terms give")
