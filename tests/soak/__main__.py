@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import statistics
 import sys
 import time
@@ -20,6 +21,7 @@ from tests.store import servers
 def main(words: list[str]) -> int:
     """Play rounds; return how many of them found something, at most 60."""
     told = _told(words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     _load(told.engine)
     install()
     whole, failed, began, played = Tally(), 0, time.monotonic(), 0
@@ -38,7 +40,7 @@ def main(words: list[str]) -> int:
 
 def _told(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--rounds", type=int, default=1_000_000)
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=SECONDS)
@@ -53,7 +55,7 @@ def _load(engines: list[str]) -> None:
     import rexecop.app.fleet
     import rexecop.cli.commands.approve
     import rexecop.cli.commands.worker
-    import rexecop.lanes.process  # noqa: F401
+    import rexecop.lanes.process
 
     if any("dbos" in engine for engine in engines):
         import rexecop.engines.dbos  # noqa: F401

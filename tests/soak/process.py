@@ -6,6 +6,7 @@ What they append and call is written down beside the root, by the clock that all
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -81,6 +82,8 @@ class Scene:
 
 
 SCENE: Final = Scene()
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None)
 _FATE: Final[list[Fate]] = [Fate()]
 _STORE: Final[list[LedgerStore]] = []
 
@@ -236,7 +239,9 @@ def _on_disk(open_writer: Callable[..., apsw.Connection]) -> Callable[..., apsw.
 
 def _closing(close: Callable[[SqliteTransactions], None]) -> Callable[[SqliteTransactions], None]:
     def closing(self: SqliteTransactions) -> None:
-        for disk in _DISKS:  # SQLite says nothing of what fails in tidying up; a layer in Python cannot help it.
+        for (
+            disk
+        ) in _DISKS:  # SQLite says nothing of what fails in tidying up; a layer in Python cannot help it.
             disk.fault = lambda what, count, after: None
         close(self)
 
@@ -254,6 +259,7 @@ def fork(work: Callable[[], int], told: Path, fate: Fate | None = None) -> int:
         return process
     code = 70
     try:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # Whoever ends the campaign ends all of it.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         os.setpgid(0, 0)
@@ -263,7 +269,7 @@ def fork(work: Callable[[], int], told: Path, fate: Fate | None = None) -> int:
             os.dup2(handle, stream)
         _FATE[0] = fate or Fate()
         code = work()
-    except BaseException:  # noqa: BLE001 - told, and the code says so
+    except BaseException:
         traceback.print_exc()
     finally:
         with suppress(OSError, ValueError):

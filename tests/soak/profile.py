@@ -30,8 +30,8 @@ sleep "$2"
 
 def _action(name: str, effect: str, verb: str, mark: str, more: str = "") -> str:
     said = f'{verb}, "{{pace}}", "{{mark}} {mark} {{target}}", "{{env.effects}}", "{{mark}}"'
-    head = f"    {name}:\n      effect: {effect}\n      isolation: none\n      grace: 100ms\n      command: SCRIPT\n"
-    return f"{head}      args: [{said}]\n{more}"
+    head = f"    {name}:\n      effect: {effect}\n      isolation: none\n      grace: 100ms\n"
+    return f"{head}      command: SCRIPT\n      args: [{said}]\n{more}"
 
 
 def _actions() -> str:
@@ -103,7 +103,7 @@ def _intent(name: str, mode: str) -> str:
 def write(folder: Path, effects: Path) -> None:
     """Write the profile below `folder`, and beside it the environment whose changes go to `effects`."""
     files = {
-        "profile.yaml": 'profile_contract:\n  name: soak\n  version: "1.0"\n  description: Marks in a file.\n',
+        "profile.yaml": 'profile_contract:\n  name: soak\n  version: "1.0"\n  description: Marks.\n',
         "connectors/marker.yaml": "connector:\n  name: marker\n  description: Adds lines to a file.\n"
         f"  backends: [process]\n  capabilities: [{_names()}]\n  actions:\n{_actions()}",
         "normalizers/mark.yaml": "normalizer:\n  facts:\n    stands: {regex: '^(?P<value>yes|no)$'}\n",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,7 +23,7 @@ from tests.app.support import bob, opened, settings
 from tests.soak import profile
 from tests.soak.process import MARGIN_MS, PERMIT_SECONDS, SCENE
 
-SETTLE_SECONDS_MAX: Final = 90
+STILL_SECONDS_MAX: Final = 60  # Where nothing was recorded for so long, nothing moves any more.
 LOOK_SECONDS: Final = 0.1
 
 
@@ -55,7 +54,9 @@ async def _made(storage: str, orders: Sequence[Ordered]) -> None:
     (folder / "marks").mkdir()
     effects_file().touch()
     profile.write(folder, effects_file())
-    await init_root(replace(settings(folder), storage=storage), others=("alice",), approver="bob", hello=False)
+    await init_root(
+        replace(settings(folder), storage=storage), others=("alice",), approver="bob", hello=False
+    )
     with open_instance(settings(folder)) as instance:
         await instance.key_new("alice", "requester", folder / "alice")
     with opened(folder) as instance:
@@ -94,18 +95,16 @@ def stands(mark: str, action: str, target: str) -> bool:
 
 
 def settle() -> int:
-    """Do what people do, beside a worker that is well, until every operation has ended; 1 where one is stuck."""
+    """Do what people do, beside a worker that is well, until all has ended; 1 where something is stuck."""
     for one in SCENE.folder.glob("effects.*"):
         one.unlink()  # What made calls fail is mended.
-    chosen = replace(
-        settings(SCENE.folder), permit_seconds=PERMIT_SECONDS, reconcile_margin_ms=MARGIN_MS
-    )
+    chosen = replace(settings(SCENE.folder), permit_seconds=PERMIT_SECONDS, reconcile_margin_ms=MARGIN_MS)
     with open_instance(chosen) as instance:
         return asyncio.run(_settle(instance))
 
 
 async def _settle(instance: Instance) -> int:
-    end, refused = time.monotonic() + SETTLE_SECONDS_MAX, dict[str, str]()
+    moved, size, refused = time.monotonic(), 0, dict[str, str]()
     retried: set[str] = set()
     while True:
         left: dict[str, Operation] = {}
@@ -120,7 +119,9 @@ async def _settle(instance: Instance) -> int:
                 refused[operation] = f"{error.code}: {error.message}"
         if not left:
             return 0
-        if time.monotonic() > end:
+        if (now := instance.parts.ledger.counts()["rows"]["records"]) != size:
+            moved, size = time.monotonic(), now
+        if time.monotonic() > moved + STILL_SECONDS_MAX:
             for operation, op in left.items():
                 print(f"stuck: {operation} {op.state} ({op.reason}), refused {refused.get(operation)}")
             return 1
@@ -164,7 +165,3 @@ async def _tell(instance: Instance, mark: str, operation: str, op: Operation) ->
         happened = there if progress.phase is Phase.DO else not there
         await instance.reconcile(operation, probe=False, happened=happened, reason="looked", step=step.id)
         return
-
-
-def me() -> int:
-    return os.getpid()

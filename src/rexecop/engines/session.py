@@ -116,7 +116,11 @@ class Session:
         return now if newest is None else max(now, newest)
 
     def add(
-        self, kind: Callable[..., Record], by: Principal = ENGINE, at: datetime | None = None, **fields: object
+        self,
+        kind: Callable[..., Record],
+        by: Principal = ENGINE,
+        at: datetime | None = None,
+        **fields: object,
     ) -> Sealed:
         """Make the next record, of class `kind`, apply it, and hold it for the next flush.
 
