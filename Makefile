@@ -34,8 +34,10 @@ check: $(STAMP)  ## everything a change must pass: format, lint, types, layers, 
 bench: $(STAMP)  ## the figures of docs/architecture.md, as ratios beside a floor measured in the same run
 	@$(BIN)/python bench
 
-soak: $(STAMP)  ## what only time or luck finds (minutes)
-	@REXECOP_HYPOTHESIS=soak $(BIN)/pytest -q -m soak
+soak: $(STAMP)  ## what only time or luck finds (minutes); SEED=1 ROUNDS=1 ENGINE='dbos on postgres' repeats a round of faults
+	@$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(ENGINE),--engine '$(ENGINE)') \
+		$(if $(ROUNDS),--rounds $(ROUNDS),--minutes $(or $(MINUTES),10))
+	@$(if $(ROUNDS),:,REXECOP_HYPOTHESIS=soak $(BIN)/pytest -q -m soak)
 
 fuzz: $(STAMP)  ## 20,000 altered bundles, of which none may be believed, and a coverage-guided minute
 	@$(BIN)/python conformance/campaign.py --bundles 20000

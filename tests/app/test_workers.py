@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -16,13 +17,14 @@ import pytest
 
 from rexecop.app.clock import SystemClock
 from rexecop.app.worker import Worker, workers_alive
-from rexecop.operations.errors import StoreUncertain
+from rexecop.engines.runner import boot_id
+from rexecop.operations.errors import StoreUnavailable, StoreUncertain
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.vocabulary import State
 from tests.app.worker_process import in_hand
-from tests.engines.support import live, op_of
+from tests.engines.support import approve, live, op_of
 from tests.sim.plans import change, planned
-from tests.sim.world import ALICE, Flaky, House
+from tests.sim.world import ALICE, NEEDS_ONE, STARTER, Flaky, House
 from tests.store import servers
 
 SECONDS_MAX = 60
@@ -215,3 +217,127 @@ def test_once_a_flush_failed_a_worker_changes_nothing_more(tmp_path: Path) -> No
     with housed(tmp_path) as house:
         assert isinstance(house.store, Flaky)
         asyncio.run(asyncio.wait_for(story(house), SECONDS_MAX))
+
+
+def test_of_several_that_fail_together_every_failure_is_looked_at(tmp_path: Path) -> None:
+    """One that nobody looked at would be printed with its traceback once it is forgotten."""
+    shown: list[str] = []
+
+    async def story(house: House) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: shown.append(str(told)))
+        enter(house, *[await planned(house, change(f"s{n}", target=f"t{n}")) for n in range(4)])
+        store = in_hand(house.store, tmp_path)
+        house.store.fault = lambda: "not persisted"
+        with pytest.raises(StoreUnavailable):
+            await Worker(store, poll_seconds=0.05).run(asyncio.Event())
+        gc.collect()
+
+    with housed(tmp_path) as house:
+        asyncio.run(asyncio.wait_for(story(house), SECONDS_MAX))
+    assert shown == []
+
+
+def test_what_is_paused_or_waits_for_approval_is_as_it_was_after_every_process_died(tmp_path: Path) -> None:
+    """A yes that is given while nobody works is found by whoever comes next."""
+
+    async def plan(house: House) -> list[str]:
+        await house.enrol()
+        house.authority.packs = (NEEDS_ONE,)
+        asked = await planned(house, change("asked", target="a"))
+        house.authority.packs = (STARTER,)
+        return [asked, await planned(house, change("p1", target="p"), change("p2", target="p"))]
+
+    async def say(house: House, operation: str, verb: Verb) -> None:
+        session = house.session(operation)
+        session.add(Command, ALICE, verb=verb, reason="a person says so")
+        await session.flush()
+
+    with workers(tmp_path, "embedded", "sqlite", "first", "second"), housed(tmp_path) as house:
+        asked, paused = asyncio.run(plan(house))
+        enter(house, asked, paused)
+        (tmp_path / "hold-p1").touch()
+        (tmp_path / "first").touch()
+        until((tmp_path / "waits-p1").exists)
+        asyncio.run(say(house, paused, Verb.PAUSE))
+        (tmp_path / "hold-p1").unlink()
+        until(lambda: op_of(house, paused).state is State.PAUSED)
+        send(tmp_path, "first", signal.SIGKILL)
+        until((tmp_path / "first.status").exists)
+
+        (tmp_path / "second").touch()
+        until(lambda: any(name.startswith(boot_id()) for name, _ in house.store.posted("worker")))
+        other = asyncio.run(planned(house, change("other", target="o")))
+        enter(house, other)
+        until(lambda: op_of(house, other).state is State.COMPLETED)
+        states = [op_of(house, one).state for one in (asked, paused)]
+        assert states == [State.WAITING_FOR_APPROVAL, State.PAUSED]
+        send(tmp_path, "second", signal.SIGKILL)
+        until((tmp_path / "second.status").exists)
+
+        house.authority.packs = (NEEDS_ONE,)
+        asyncio.run(approve(house, asked, "bob"))
+        third = in_hand(house.store, tmp_path, house.authority)
+        asyncio.run(
+            asyncio.wait_for(Worker(third, once=True, poll_seconds=0.05).run(asyncio.Event()), SECONDS_MAX)
+        )
+        states = [op_of(house, one).state for one in (asked, paused)]
+        assert states == [State.COMPLETED, State.PAUSED]
+        house.authority.packs = (STARTER,)
+        person = in_hand(house.store, tmp_path)
+        asyncio.run(person.parts.lifecycle.command(paused, Verb.RESUME, ALICE, None))
+        assert op_of(house, paused).state is State.COMPLETED
+        assert sorted(effects(tmp_path)) == sorted(
+            [f"{asked} asked", f"{paused} p1", f"{paused} p2", f"{other} other"]
+        )
+
+
+def test_two_workers_that_see_the_same_twenty_operations_drive_each_of_them_once(tmp_path: Path) -> None:
+    async def plan(house: House) -> list[str]:
+        return [await planned(house, change(f"s{n}", target=f"t{n}")) for n in range(20)]
+
+    with workers(tmp_path, "embedded", "sqlite", "first", "second"), housed(tmp_path) as house:
+        operations = asyncio.run(plan(house))
+        enter(house, *operations)
+        for name in ("first", "second"):
+            (tmp_path / name).touch()
+        until(lambda: all(op_of(house, one).state is State.COMPLETED for one in operations))
+
+        assert sorted(effects(tmp_path)) == sorted(f"{one} s{n}" for n, one in enumerate(operations))
+        for name in ("first", "second"):
+            send(tmp_path, name, signal.SIGTERM)
+        for name in ("first", "second"):
+            until((tmp_path / f"{name}.status").exists)
+            assert (tmp_path / f"{name}.status").read_text() == "0"
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_server_that_is_restarted_under_a_worker_costs_no_effect_and_makes_none_twice(
+    tmp_path: Path, mode: str
+) -> None:
+    """The worker goes on, or ends because it cannot write; the next one does what is left."""
+
+    async def plan(house: House) -> list[str]:
+        return [
+            await planned(house, change(f"a{n}", target=f"t{n}"), change(f"b{n}", target=f"t{n}"))
+            for n in (1, 2)
+        ]
+
+    with (
+        servers.schema() as url,
+        workers(tmp_path, "embedded", url, "first", "second"),
+        housed(tmp_path, url) as house,
+    ):
+        operations = asyncio.run(plan(house))
+        enter(house, *operations)
+        for step in ("hold-a1", "stay-a2"):
+            (tmp_path / step).touch()
+        (tmp_path / "first").touch()
+        until(lambda: all((tmp_path / f"waits-{step}").exists() for step in ("a1", "a2")))
+        servers.restart(mode)
+        for step in ("hold-a1", "stay-a2"):
+            (tmp_path / step).unlink()
+        (tmp_path / "second").touch()
+        until(lambda: all(op_of(house, one).state is State.COMPLETED for one in operations))
+        assert sorted(effects(tmp_path)) == sorted(
+            f"{one} {step}{n}" for n, one in enumerate(operations, 1) for step in "ab"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.vocabulary import Ended, Phase, State
 from tests.engines.support import ended, housed, live, of_kind, op_of, second_process
+from tests.sim.oracles import check_ended
 from tests.sim.plans import change, planned, read
 from tests.sim.world import ALICE, Crash, House
 
@@ -294,5 +295,34 @@ def test_what_was_observed_is_kept_although_driving_was_cancelled_right_after(tm
                 await asyncio.wait_for(house.lifecycle.start(operation), 0.3)
             assert ends(house, operation) == [Ended.FAILED]
             assert not house.lifecycle.alive(operation)
+
+    asyncio.run(story())
+
+
+def test_whenever_a_process_stands_still_what_it_records_then_still_verifies(tmp_path: Path) -> None:
+    """It stands still just before one look at the clock; what ran out meanwhile is not used any more."""
+
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            looks, still, look = 0, 0, house.clock.now
+
+            def looking() -> datetime:
+                nonlocal looks
+                looks += 1
+                if looks == still:
+                    house.clock.move(timedelta(minutes=2))
+                return look()
+
+            house.clock.now = looking  # type: ignore[method-assign]
+            place, last = 1, 1
+            while place <= last:
+                looks, still = 0, place
+                operation = await planned(house, read("look"), change("one"))
+                await house.lifecycle.start(operation)
+                if op_of(house, operation).state is State.COMPLETED:
+                    await house.lifecycle.command(operation, Verb.UNDO, ALICE, "back")
+                last, place = looks, place + 1
+                check_ended(house, operation)
+            assert place > 30
 
     asyncio.run(story())

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -450,7 +450,7 @@ class Everybody(RuleBasedStateMachine):
     def chain(self, operation: str) -> tuple[Record, ...]:
         return tuple(sealed.record for sealed in self.house.store.journal(operation).records)
 
-    def write(self, operation: str, by: Principal, **fields: object) -> None:
+    def write(self, operation: str, by: Principal, **fields: Any) -> None:  # noqa: ANN401 - whatever the record takes
         """Write an approval past the door, as somebody could who holds the ledger."""
         session = Session.load(self.house.store, self.house.clock, operation)
         if session.op.receipt_due or session.op.state in (State.RUNNING, State.COMPLETED):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,6 +52,7 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.vocabulary import Effect, Ended, Established, Grade, Isolation, Phase, Role
+from rexecop.store.errors import StoreExists
 from rexecop.store.ledger import LedgerStore
 from rexecop.store.postgres import PostgresStore
 from rexecop.store.postgres_connection import Server
@@ -386,16 +388,21 @@ CONTENTS: Final = FakeContents()
 
 
 class House:
-    """One ledger, and whoever lives in it: `life()` is a new runner after the last one died."""
+    """One ledger, made where there is none, and whoever lives in it.
+
+    `life()` is a new runner after the last one died.
+    """
 
     def __init__(self, path: Path, server: Server | None = None) -> None:
         self.clock, self.ids = FakeClock(), FakeIds()
         self.store: Flaky
         if server is not None:
-            PostgresStore.create(server, INSTANCE)
+            with suppress(StoreExists):
+                PostgresStore.create(server, INSTANCE)
             self.store = FlakyServerStore.open(server, checkpointer=_checkpoint)
         else:
-            SqliteStore.create(path, INSTANCE).close()
+            with suppress(StoreExists):
+                SqliteStore.create(path, INSTANCE).close()
             self.store = FlakyStore.open(path, checkpointer=_checkpoint)
         self.reality = Reality(self.store)
         self.lane = ScriptLane(self.reality)

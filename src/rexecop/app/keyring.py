@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -255,13 +256,13 @@ def require_name(person: str) -> None:
 def _enrol(
     session: Session, by: Principal, public: PublicKey, person: str, role: Role, expires: datetime | None
 ) -> Sealed:
-    fields = {"public": public.line, "fingerprint": public.fingerprint, "expires": expires}
-    return session.add(Trust, by, person=person, role=role, revoked=False, **fields)
+    key = partial(Trust, public=public.line, fingerprint=public.fingerprint, expires=expires)
+    return session.add(key, by, person=person, role=role, revoked=False)
 
 
 def _revoke(session: Session, by: Principal, item: Enrolment) -> None:
-    fields = {"public": item.public, "fingerprint": item.fingerprint}
-    session.add(Trust, by, person=item.person, role=item.role, revoked=True, **fields)
+    key = partial(Trust, public=item.public, fingerprint=item.fingerprint)
+    session.add(key, by, person=item.person, role=item.role, revoked=True)
 
 
 def _say_why(session: Session, by: Principal, reason: str | None) -> None:

@@ -173,7 +173,8 @@ class Worker:
         """Take note of a task that ended; what no operation alone is to blame for ends the worker."""
         del self._tasks[name]
         self._news.set()
-        self._broken = self._broken or (None if task.cancelled() else task.exception())
+        failed = None if task.cancelled() else task.exception()  # One that nobody looked at is printed.
+        self._broken = self._broken or failed
 
     async def _start(self, operation: str, *, judged: bool = False) -> None:
         lifecycle = self.instance.parts.lifecycle

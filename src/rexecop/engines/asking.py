@@ -70,6 +70,7 @@ def record_decision(session: Session, request: PolicyRequest, answer: Answer) ->
     """Hold the decision on the plan of `session` as its next record."""
     session.add(
         Decision,
+        at=request.now,
         plan=session.op.sealed_plan.digest,
         request=request,
         terms=answer.terms,

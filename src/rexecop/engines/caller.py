@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from rexecop.engines.results import keep_output, output_of, redacted
@@ -73,13 +73,12 @@ class Caller:
         if not self.wanted(make):
             return None
         try:
-            permit = self._permit(make)
+            attempt, permit = self._attempt(make, packs, observed, seen)
         except GovernanceError as error:
             if make.phase is Phase.PROBE or isinstance(error, Halted):
                 raise  # A halt is nothing against the step; a look that is not allowed says nothing about it.
             self.decline(make.step.id, Failure.POLICY_DENIED, error.message)
             return None
-        attempt = self._attempt(make, permit, packs, observed, seen)
         if not await session.flush_or_reload():
             return None
         streaming = self._streaming(make, attempt)
@@ -127,7 +126,7 @@ class Caller:
             facts=facts,
         )
 
-    def _permit(self, make: Make) -> Permit:
+    def _permit(self, make: Make, now: datetime) -> Permit:
         op = self.session.op
         return mint_permit(
             ticket=op.sealed_ticket,
@@ -139,7 +138,7 @@ class Caller:
             mode=op.the_intent.mode,
             attempt=make.number,
             fence=self.session.fence,
-            now=self.session.judged_now(),
+            now=now,
             permit_seconds=self.permit_seconds,
             halted=self.halted(),
         )
@@ -147,18 +146,19 @@ class Caller:
     def _attempt(
         self,
         make: Make,
-        permit: Permit,
         packs: tuple[Digest, ...],
         observed: Pinned | None,
         seen: Seen,
         within: Digest | None = None,
-    ) -> Digest:
+    ) -> tuple[Digest, Permit]:
         session, changes = self.session, make.call.effect is not Effect.READ
+        permit = self._permit(make, now := session.judged_now())
         numbered = changes and session.op.the_intent.mode is not Mode.DRY_RUN
         n, before = session.number_change(make.step.target) if numbered else (1, None)
         lane = self.lanes.get(route_of(make.call.request))
         attempt = session.add(
             Attempt,
+            at=now,
             phase=make.phase,
             target=make.step.target,
             template=call_digest(make.template),
@@ -177,7 +177,7 @@ class Caller:
         ).digest
         if numbered:
             session.head_at(TargetHead(target=make.step.target, n=n, attempt=attempt))
-        return attempt
+        return attempt, permit
 
     def _streaming(self, make: Make, attempt: Digest) -> Streaming | None:
         lane = self.lanes.get(route_of(make.call.request))
@@ -221,7 +221,7 @@ class Caller:
             packs = await self.leave(make)
             if not self.wanted(make):
                 raise PermitOutsideScope("the call is not to be made any more")
-            attempt = self._attempt(make, permit := self._permit(make), packs, None, seen, within)
+            attempt, permit = self._attempt(make, packs, None, seen, within)
             if await self.session.flush_or_reload():
                 asked.append((make, attempt))
                 return self._dispatched(make, permit, seen)

@@ -116,19 +116,29 @@ class Session:
         now, newest = self.clock.now(), self.op.newest
         return now if newest is None else max(now, newest)
 
-    def add(self, kind: Callable[..., Record], by: Principal = ENGINE, **fields: object) -> Sealed:
+    def add(
+        self,
+        kind: Callable[..., Record],
+        by: Principal = ENGINE,
+        at: datetime | None = None,
+        **fields: object,
+    ) -> Sealed:
         """Make the next record, of class `kind`, apply it, and hold it for the next flush.
+
+        `at` is the moment it was judged by, where that is not now: a process may stand still in between.
 
         Raises:
             IllegalMove: the record cannot follow; nothing was held.
         """
-        head = self.op.head
+        head, newest = self.op.head, self.op.newest
+        if at is None:
+            at = self._observed_now() if kind is Outcome else self.now()
         return self.take(
             kind(
                 operation=self.id,
                 n=self.op.count,
                 prev=head.digest if head is not None else None,
-                at=self._observed_now() if kind is Outcome else self.now(),
+                at=at if newest is None else max(at, newest),
                 by=by,
                 **fields,
             )
