@@ -19,7 +19,7 @@ CHANGES_MAX: Final = 10_000  # Changes looked at; an instance that makes more in
 def counted(policy: Policy, store: Store, operation: str, request: PolicyRequest) -> PolicyRequest:
     """Return `request` with what was done before it, where a pack in force asks about that."""
     if not policy.counts:
-        return replace(request, recent=None)
+        return request if request.recent is None else replace(request, recent=None)
     changes = store.changed_since(request.now - DAY, CHANGES_MAX)
     others = [(target, row) for target, row in changes if row.operation != operation]
     targets = {target.id for target in request.targets}
