@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from rexecop.app.lifecycle import Lifecycle
+from rexecop.app.queueing import FEW
 from rexecop.engines.driver import Driven, Driver
 from rexecop.engines.errors import NothingToSettle, TooEarly
 from rexecop.operations.ports import Lease
 from rexecop.operations.queue import Cause
 from rexecop.operations.recover import settle_after
-from rexecop.proof.records.command import Verb
+from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.vocabulary import Mode, Phase, State
 from tests.engines.support import approve, ended, housed, live, op_of
 from tests.sim.plans import change, planned, read
@@ -292,5 +294,88 @@ def test_who_leaves_ends_the_call_and_gives_the_rest_to_the_next(tmp_path: Path)
             await house.lifecycle.take_over(operation)
             assert ended(house, operation).state is State.COMPLETED
             assert house.reality.times(operation, "one", Phase.DO) == 1
+
+    asyncio.run(story())
+
+
+def reads_of_a_look(house: House, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Return how often each question is put to the store by one look at the queue and its judgement."""
+    asked: Counter[str] = Counter()
+    store = type(house.store)
+
+    def counting(name: str) -> Callable[..., object]:
+        method = getattr(store, name)
+
+        def count(self: object, *given: object, **named: object) -> object:
+            asked[name] += 1
+            return method(self, *given, **named)
+
+        return count
+
+    with monkeypatch.context() as patch:
+        for name in ("posted", "row", "rows", "under_way", "records_of", "journal"):
+            patch.setattr(store, name, counting(name))
+        queue = house.lifecycle.queue
+        queue.tidy(look := queue.look())
+        assert all(one.cause is None for one in queue.judged(look=look))
+    return asked
+
+
+def test_a_look_asks_the_store_as_often_for_a_long_queue_as_for_a_short_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            found = []
+            for _ in range(2):
+                for _ in range(FEW + 1):
+                    house.lifecycle.queue.enter(op_of(house, await planned(house, read("one"))))
+                found.append(reads_of_a_look(house, monkeypatch))
+
+            assert found[0] == found[1]
+            assert found[0]["posted"] == 2  # What waits, and whether the root is drained.
+
+    asyncio.run(story())
+
+
+def test_a_fold_that_was_kept_is_not_used_once_somebody_else_wrote(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            name, second = await planned(house, read("one")), other(house)
+            mine = house.lifecycle.session(name)
+            house.lifecycle.keep(mine)
+            assert house.lifecycle.known(name) is mine.op
+
+            await second.command(name, Verb.CANCEL, ALICE, None)
+
+            assert house.lifecycle.known(name) is None
+            assert house.lifecycle.session(name).op.state is State.CANCELLED
+
+    asyncio.run(story())
+
+
+def test_a_fold_in_hand_is_given_to_nobody_else(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            name = await planned(house, read("one"))
+            house.lifecycle.keep(house.lifecycle.session(name))
+
+            assert house.lifecycle.session(name).op is not house.lifecycle.session(name).op
+
+    asyncio.run(story())
+
+
+def test_a_session_with_records_that_are_not_stored_is_not_kept(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            name, second = await planned(house, read("one")), other(house)
+            session, theirs = house.lifecycle.session(name), second.session(name)
+            session.add(Command, ALICE, verb=Verb.CANCEL, reason="mine")
+            theirs.add(Command, ALICE, verb=Verb.CANCEL, reason="theirs")
+
+            await theirs.flush()  # So there are as many records as in the session, and others.
+            house.lifecycle.keep(session)
+
+            assert house.lifecycle.known(name) is None
 
     asyncio.run(story())
