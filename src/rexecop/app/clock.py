@@ -13,8 +13,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class SystemClock:
     """Wall time in UTC, and the boot clock."""
 
-    def __init__(self) -> None:
-        self._last = (-1, _EPOCH)
+    _last = (0, _EPOCH)
 
     def now(self) -> datetime:
         """Return the time, UTC, whole milliseconds."""

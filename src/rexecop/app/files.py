@@ -87,12 +87,9 @@ class FolderWatch:
 
     def changed(self) -> bool:
         """Return whether anything changed since this was asked last; the first time it did."""
-        for path, stamp in self._stamps.items():  # Each operation asks; no generator, for its cost.
-            if _stamp(path) != stamp:
-                break
-        else:
-            if self._stamps:
-                return False
+        # Each operation asks several times: nothing is done one by one here that can be done at once.
+        if self._stamps and [*map(_stamp, self._stamps)] == [*self._stamps.values()]:
+            return False
         found: dict[str, Stamp] = {self._folder: _stamp(self._folder)}
         for at, folders, names in os.walk(self._folder):
             found |= {path: _stamp(path) for path in (os.path.join(at, name) for name in (*folders, *names))}

@@ -43,19 +43,18 @@ class Lifecycle:
 
     def session(self, operation: str) -> Session:
         """Return the session of a stored operation; nobody else has its fold in hand."""
-        kept, world = self.known(operation), self._world
+        kept, store, clock = self.known(operation), self._world.store, self._world.clock
         self._kept.pop(operation, None)
-        if kept is not None:
-            return Session(world.store, world.clock, operation, kept)
-        return Session.load(world.store, world.clock, operation)
+        return (
+            Session.load(store, clock, operation) if kept is None else Session(store, clock, operation, kept)
+        )
 
     def keep(self, session: Session) -> None:
         """Remember how far the operation of `session`, which its owner is done with, got."""
-        if session.pending or session.op.count > KEPT_RECORDS_MAX:
-            return
         if len(self._kept) >= KEPT_MAX:
             self._kept.clear()
-        self._kept[session.id] = session.op
+        if not session.pending and session.op.count <= KEPT_RECORDS_MAX:
+            self._kept[session.id] = session.op
 
     def known(self, operation: str) -> Operation | None:
         """Return the fold of `operation` to look at before anything is awaited, if it is kept.

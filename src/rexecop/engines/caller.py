@@ -292,11 +292,11 @@ class Caller:
             assert isinstance(ticket, Ticket)
             left = ticket.expires - self.session.judged_now()
             limits = replace(limits, timeout_ms=min(limits.timeout_ms, left // timedelta(milliseconds=1)))
-        timeout_ms = min(limits.timeout_ms, kept.timeout_ms or limits.timeout_ms)
-        output_bytes = min(limits.output_bytes, kept.output_bytes or limits.output_bytes)
-        if (timeout_ms, output_bytes) == (limits.timeout_ms, limits.output_bytes):
-            return limits
-        return replace(limits, timeout_ms=timeout_ms, output_bytes=output_bytes)
+        return replace(
+            limits,
+            timeout_ms=min(limits.timeout_ms, kept.timeout_ms or limits.timeout_ms),
+            output_bytes=min(limits.output_bytes, kept.output_bytes or limits.output_bytes),
+        )
 
     def _outcome(
         self, make: Make, attempt: Digest, result: LaneResult, streaming: Streaming | None

@@ -143,12 +143,14 @@ class Dispatcher:
                 if mine:
                     handed.add(one.workflow_id.rpartition("/")[0])
             # What somebody has who stands still counts no more once the operation went on without them.
-            fresh = {f"{self._version}/{job.operation}/{job.records}": job for job in jobs}
-            new = ((cause, job) for cause, job in fresh.items() if cause not in handed)
-            fresh = dict(islice(new, max(0, OPEN_MAX - len(handed))))
-            tried = self._tried(fresh)
-            for cause, job in fresh.items():
-                self._enqueue(job, f"{cause}/{tried[cause]}")
+            wanted = {f"{self._version}/{job.operation}/{job.records}": job for job in jobs}
+            new = (cause for cause in wanted if cause not in handed)
+            fresh = [*islice(new, max(0, OPEN_MAX - len(handed)))]
+            before = [f"{cause}/" for cause in fresh]
+            over = self._listed(status=_OVER, workflow_id_prefix=before) if before else []
+            tried = Counter(one.workflow_id.rpartition("/")[0] for one in over)
+            for cause in fresh:
+                self._enqueue(wanted[cause], f"{cause}/{tried[cause]}")
             handed.update(fresh)
             self._sweep(now - KEPT)
             return len(handed)
@@ -163,12 +165,6 @@ class Dispatcher:
                     time.sleep(POLL_SECONDS)
         finally:
             DBOS.destroy(destroy_registry=True)
-
-    def _tried(self, causes: Iterable[str]) -> Counter[str]:
-        """Return how often each of `causes` was handed over before, asked for all of them at once."""
-        prefixes = [f"{cause}/" for cause in causes]
-        over = self._listed(status=_OVER, workflow_id_prefix=prefixes) if prefixes else []
-        return Counter(one.workflow_id.rpartition("/")[0] for one in over)
 
     def _enqueue(self, job: Job, workflow: str) -> None:
         with (

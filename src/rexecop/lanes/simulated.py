@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,6 @@ from rexecop.lanes.failures import Failure, describe
 from rexecop.lanes.output import READ_BYTES, raw_limit
 from rexecop.lanes.port import Asks, Capabilities, Chunk, Clearance, LaneEvent, LaneResult, Made
 from rexecop.proof.call import Call, Limits, ScriptedReply, ScriptedRequest
-from rexecop.proof.canonical import Json
 from rexecop.proof.records.outcome import Measured
 from rexecop.proof.vocabulary import Effect, Ended, Grade, Isolation
 
@@ -83,7 +82,8 @@ class SimulatedLane:
         if total > raw_limit(limits):
             end = _stopped(call, Failure.OUTPUT_LIMIT, delay_ms)
         else:
-            end = _end(reply.ended, _failure(reply), reply.message, duration_ms=delay_ms, data=reply.data)
+            end = _end(reply.ended, _failure(reply), reply.message, duration_ms=delay_ms)
+            end = replace(end, data=reply.data)
         yield replace(end, stdout=kept, stdout_bytes=total) if total else end
 
 
@@ -104,14 +104,7 @@ def _stopped(call: Call, failure: Failure, duration_ms: int) -> LaneResult:
     return _end(ended, failure, describe(failure), duration_ms=duration_ms)
 
 
-def _end(
-    ended: Ended,
-    failure: Failure | None,
-    message: str | None,
-    *,
-    duration_ms: int = 0,
-    data: Mapping[str, Json] | None = None,
-) -> LaneResult:
+def _end(ended: Ended, failure: Failure | None, message: str | None, *, duration_ms: int = 0) -> LaneResult:
     return LaneResult(
-        ended=ended, duration_ms=duration_ms, measured=SIMULATED, failure=failure, message=message, data=data
+        ended=ended, duration_ms=duration_ms, measured=SIMULATED, failure=failure, message=message
     )

@@ -29,7 +29,6 @@ class RootQuota(Quota):
     def __init__(self, folder: Path, **most: int) -> None:
         super().__init__(**most)
         self._folder = folder
-        self._paths: dict[tuple[str, str], str] = {}
 
     @contextmanager
     def taking(self, lane: str, target: str) -> Iterator[None]:
@@ -48,9 +47,7 @@ class RootQuota(Quota):
             yield
 
     def _open(self, kind: str, name: str) -> int:
-        path = self._paths.get((kind, name))
-        if path is None:
-            path = self._paths[kind, name] = f"{self._folder}/{kind}-{digest_of(name.encode())[-32:]}"
+        path = f"{self._folder}/{kind}-{digest_of(name.encode())[-32:]}"
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             return os.open(path, flags, 0o600)

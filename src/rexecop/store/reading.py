@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -104,11 +105,9 @@ class Reading(Log):
 
     def records_of(self, operation: str) -> int:
         """Return how many records `operation` has; 0 for none."""
-        with self._readers.borrow() as connection:
-            try:
-                return count_of(connection, self._opened.number(connection, operation))
-            except OperationUnknown:
-                return 0
+        with self._readers.borrow() as connection, suppress(OperationUnknown):
+            return count_of(connection, self._opened.number(connection, operation))
+        return 0
 
     def resolve(self, name: str) -> str:
         """Return the operation id for an id, a unique prefix, a short number, or `@` (the newest).
