@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from rexecop.app.lifecycle import Lifecycle
-from rexecop.app.queueing import FEW
 from rexecop.engines.driver import Driven, Driver
 from rexecop.engines.errors import NothingToSettle, TooEarly
 from rexecop.operations.ports import Lease
@@ -294,46 +292,6 @@ def test_who_leaves_ends_the_call_and_gives_the_rest_to_the_next(tmp_path: Path)
             await house.lifecycle.take_over(operation)
             assert ended(house, operation).state is State.COMPLETED
             assert house.reality.times(operation, "one", Phase.DO) == 1
-
-    asyncio.run(story())
-
-
-def reads_of_a_look(house: House, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Return how often each question is put to the store by one look at the queue and its judgement."""
-    asked: Counter[str] = Counter()
-    store = type(house.store)
-
-    def counting(name: str) -> Callable[..., object]:
-        method = getattr(store, name)
-
-        def count(self: object, *given: object, **named: object) -> object:
-            asked[name] += 1
-            return method(self, *given, **named)
-
-        return count
-
-    with monkeypatch.context() as patch:
-        for name in ("posted", "row", "rows", "under_way", "records_of", "journal"):
-            patch.setattr(store, name, counting(name))
-        queue = house.lifecycle.queue
-        queue.tidy(look := queue.look())
-        assert all(one.cause is None for one in queue.judged(look=look))
-    return asked
-
-
-def test_a_look_asks_the_store_as_often_for_a_long_queue_as_for_a_short_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story() -> None:
-        async with housed(tmp_path) as house:
-            found = []
-            for _ in range(2):
-                for _ in range(FEW + 1):
-                    house.lifecycle.queue.enter(op_of(house, await planned(house, read("one"))))
-                found.append(reads_of_a_look(house, monkeypatch))
-
-            assert found[0] == found[1]
-            assert found[0]["posted"] == 2  # What waits, and whether the root is drained.
 
     asyncio.run(story())
 

@@ -13,11 +13,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from rexecop.app.instance import Instance
-from rexecop.app.queueing import WAITS, Look
+from rexecop.app.queueing import QUEUE
 from rexecop.app.worker import SILENT_MAX, WORKERS, Beat, Worker
 from rexecop.engines.runner import is_alive
-from rexecop.operations.errors import OperationUnknown
-from rexecop.operations.machine import TERMINAL
+from rexecop.operations.errors import StoreError
 from rexecop.proof.canonical import Digest
 from rexecop.proof.codec import decode, encode
 from rexecop.store.errors import ExtraMissing, StorageRefused
@@ -53,14 +52,13 @@ class FleetWorker(Worker):
         from rexecop.engines.dbos import Job
 
         self._look_into_inbox()
-        look = self.instance.parts.lifecycle.queue.look()
-        self._read_left(look)
-        begun = self._untended(look)
-        jobs = [Job(operation=row.operation, records=row.records, turn=None) for row in begun]
-        jobs += (
-            Job(operation=one.operation, records=look.rows[one.operation].records, turn=one.turn)
-            for one in self._ready(look)
-        )
+        self._read_left()
+        jobs = [Job(operation=row.operation, records=row.records, turn=None) for row in self._untended()]
+        store = self.instance.parts.world.store
+        for one in self._ready():
+            with suppress(StoreError):
+                records = store.records_of(one.operation)
+                jobs.append(Job(operation=one.operation, records=records, turn=one.turn))
         heard, now = self._heard(), self.instance.parts.world.clock.now()
 
         def is_gone(executor: str) -> bool:
@@ -73,11 +71,11 @@ class FleetWorker(Worker):
         lifecycle, store = self.instance.parts.lifecycle, self.instance.parts.world.store
         if lifecycle.driver.leaving or self._broken is not None:
             return  # Whoever looks next hands it over anew.
-        with suppress(OperationUnknown):  # Whose row is damaged is not there; the others go on.
-            row = store.row(operation)[1]
-            if row.state in WAITS:
-                self._spawn(operation, self._start(operation, judged=True))
-            elif row.state not in TERMINAL:
+        if any(name == operation for name, _ in store.posted(QUEUE)):
+            self._spawn(operation, self._start(operation, judged=True))
+        else:
+            begun = [row for _, row, _ in store.under_way() if row.operation == operation]
+            for row in begun:
                 self._spawn(operation, self._go_on(row))
         if (task := self._tasks.get(operation)) is not None:
             await asyncio.wait({task})
@@ -88,11 +86,12 @@ class FleetWorker(Worker):
         since = world.clock.now() - SILENT_MAX
         return {name for name, body in world.store.posted(WORKERS) if decode(Beat, body).seen >= since}
 
-    def _read_left(self, look: Look) -> None:
+    def _read_left(self) -> None:
         """Know what other workers left; forget what is over."""
         store = self.instance.parts.world.store
-        begun = {row.operation for _, row, _ in look.under_way}
-        for operation, body in store.posted(LEFT):
+        posted = store.posted(LEFT)
+        begun = {row.operation for _, row, _ in store.under_way()} if posted else set()
+        for operation, body in posted:
             if operation in begun:
                 left = decode(Left, body)
                 self._left[operation] = (left.head, left.until)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from functools import lru_cache
 from typing import Final
 
 from rexecop.engines.runner import is_alive
 from rexecop.engines.world import World
 from rexecop.operations.errors import IllegalMove
 from rexecop.operations.fold import Operation
-from rexecop.operations.ports import Lease, Row
+from rexecop.operations.ports import Lease
 from rexecop.operations.queue import House, Priority, Verdict, Waiting, judge, locks_of, turn_for
 from rexecop.proof.codec import decode, encode
 from rexecop.proof.errors import ProofError, RexecopError
@@ -24,7 +23,6 @@ QUEUE: Final = "queue"
 DRAIN: Final = "drain"
 AGAIN: Final = timedelta(seconds=2)  # Until what cannot start now, nobody knows for how long, is tried again.
 WAITS: Final = (State.APPROVED, State.WAITING_FOR_APPROVAL)
-DECODED_MAX: Final = 4096  # Entries of the board that are not parsed again, some hundred bytes each.
 FEW: Final = 8  # So many rows are read one by one.
 AGAIN_MAX: Final = timedelta(minutes=5)
 
@@ -38,23 +36,6 @@ def in_words(verdict: Verdict) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What stood on the board and in the index when somebody looked: read once, whatever is asked of it.
-
-    `waiting` and its `rows` go by operation; a row that is damaged is not there.
-    """
-
-    waiting: Mapping[str, Waiting]
-    rows: Mapping[str, Row]
-    under_way: Sequence[tuple[int, Row, Lease | None]]
-
-
-@lru_cache(maxsize=DECODED_MAX)
-def _waiting(body: bytes) -> Waiting:
-    return decode(Waiting, body)
-
-
 class Queue:
     """The queue of one instance."""
 
@@ -66,31 +47,25 @@ class Queue:
         found: dict[str, Waiting] = {}
         for name, body in self._world.store.posted(QUEUE):
             with suppress(ProofError):
-                found[name] = _waiting(body)
+                found[name] = decode(Waiting, body)
         return found
 
-    def look(self) -> Look:
-        """Look at everything that waits, and at everything that runs."""
-        waiting = self.waiting()
-        return Look(waiting=waiting, rows=self._rows(waiting), under_way=self._world.store.under_way())
-
-    def judged(self, also: Waiting | None = None, look: Look | None = None) -> tuple[Verdict, ...]:
-        """Return for all that waits, and for `also`, in order, what it waits for, as in `look` or now."""
-        store, now, look = self._world.store, self._world.clock.now(), look or self.look()
-        queue, rows = {**look.waiting}, look.rows
-        if also is not None:
-            queue[also.operation], rows = also, {**rows, **self._rows((also.operation,))}
+    def judged(self, also: Waiting | None = None) -> tuple[Verdict, ...]:
+        """Return for everything that waits, and for `also`, in order, what it waits for."""
+        store, now = self._world.store, self._world.clock.now()
+        queue = self.waiting() | ({also.operation: also} if also is not None else {})
+        states = self._states(queue)
         # What was started, or is over, `tidy` takes down.
-        queue = {name: one for name, one in queue.items() if name in rows and rows[name].state in WAITS}
+        queue = {name: one for name, one in queue.items() if states.get(name) in WAITS}
         running = {
             row.operation: row.environment if row.mode not in READ_MODES else None
-            for _, row, lease in look.under_way
+            for _, row, lease in store.under_way()
             if self.is_driven(lease)
         }
         house = House(
             running=running,
             held=store.locks(),
-            unapproved=[name for name in queue if rows[name].state == State.WAITING_FOR_APPROVAL],
+            unapproved=[name for name in queue if states[name] == State.WAITING_FOR_APPROVAL],
             capacity=self._world.capacity,
             drained=self.drained(),
             now=now,
@@ -98,19 +73,19 @@ class Queue:
         )
         return judge(queue.values(), house)
 
-    def _rows(self, operations: Iterable[str]) -> dict[str, Row]:
-        """Return the row of each operation; one whose row is damaged keeps no other from anything."""
+    def _states(self, operations: Iterable[str]) -> dict[str, str]:
+        """Return the state of each operation; one whose row is damaged keeps no other from anything."""
         names, store = set(operations), self._world.store
-        found: dict[str, Row] = {}
+        found: dict[str, str] = {}
         if len(names) > FEW:
             # One by one they take a journey to the server each; most stand among the newest that may wait.
             with suppress(RexecopError):
                 for state in WAITS:
                     rows = store.rows(state=state, limit=2 * len(names))
-                    found |= {row.operation: row for _, row in rows}
+                    found |= {row.operation: row.state for _, row in rows}
         for name in names - found.keys():
             with suppress(RexecopError):
-                found[name] = store.row(name)[1]
+                found[name] = store.row(name)[1].state
         return {name: found[name] for name in names & found.keys()}
 
     def verdict(self, operation: str) -> Verdict | None:
@@ -121,10 +96,10 @@ class Queue:
         """Return what keeps `op` from starting now, seen from here; the store has the last word."""
         if not self._world.store.posted(QUEUE) and not self._world.store.posted(DRAIN):
             return None
-        self.tidy(look := self.look())
+        self.tidy()
         # Somebody asks for it now: when it would be tried again is no reason not to.
         mine = replace(self._entry(op, priority), wake=None)
-        found = next((one for one in self.judged(mine, look) if one.waiting.operation == op.id), None)
+        found = next((one for one in self.judged(mine) if one.waiting.operation == op.id), None)
         # It does not stand there where somebody else started it meanwhile: then the store says so.
         return found if found is not None and found.cause is not None else None
 
@@ -183,16 +158,16 @@ class Queue:
             return False
         return lease.runner == self._world.runner or is_alive(lease.runner)
 
-    def tidy(self, look: Look | None = None) -> bool:
+    def tidy(self) -> bool:
         """Take down what waits no more, and give back the leases, which take room, of runners that are gone.
 
         Return whether there were any of these.
         """
-        store, now, freed, look = self._world.store, self._world.clock.now(), False, look or self.look()
-        for name, row in look.rows.items():
-            if row.state not in WAITS:
+        store, now, freed = self._world.store, self._world.clock.now(), False
+        for name, state in self._states(self.waiting()).items():
+            if state not in WAITS:
                 store.post(QUEUE, name, None)
-        for _, _, lease in look.under_way:
+        for _, _, lease in store.under_way():
             if lease is not None and lease.expires > now and not self.is_driven(lease):
                 store.release(lease)
                 freed = True

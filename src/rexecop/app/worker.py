@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rexecop.app.instance import Instance
-from rexecop.app.queueing import AGAIN, AGAIN_MAX, Look
+from rexecop.app.queueing import AGAIN, AGAIN_MAX
 from rexecop.app.triggering import Inbox
 from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.runner import is_alive
@@ -126,11 +126,10 @@ class Worker:
         """Begin everything that may go on now; return how much of it others may have in hand."""
         capacity = self.instance.parts.world.capacity or len(self._tasks) + 1
         self._look_into_inbox()
-        look = self.instance.parts.lifecycle.queue.look()
-        for row in self._untended(look):
+        for row in self._untended():
             if len(self._tasks) < capacity:
                 self._spawn(row.operation, self._go_on(row))
-        for waiting in self._ready(look):
+        for waiting in self._ready():
             if len(self._tasks) < capacity:
                 self._spawn(waiting.operation, self._start(waiting.operation))
         return 0
@@ -139,17 +138,18 @@ class Worker:
         if self.watches_inbox and "" not in self._tasks and (inbox := Inbox(self.instance)).has_news():
             self._spawn("", inbox.take())
 
-    def _untended(self, look: Look) -> list[Row]:
+    def _untended(self) -> list[Row]:
         """Return what has begun, is driven by nobody, and is worth a look."""
-        queue = self.instance.parts.lifecycle.queue
-        alone = [row for _, row, lease in look.under_way if not queue.is_driven(lease)]
+        parts = self.instance.parts
+        rows = parts.world.store.under_way()
+        alone = [row for _, row, lease in rows if not parts.lifecycle.queue.is_driven(lease)]
         return [row for row in alone if self._may_go_on(row)]
 
-    def _ready(self, look: Look) -> list[Waiting]:
+    def _ready(self) -> list[Waiting]:
         """Return what may start now, in its order."""
         queue = self.instance.parts.lifecycle.queue
-        queue.tidy(look)
-        return [verdict.waiting for verdict in queue.judged(look=look) if verdict.cause is None]
+        queue.tidy()
+        return [verdict.waiting for verdict in queue.judged() if verdict.cause is None]
 
     def _may_go_on(self, row: Row) -> bool:
         """Return whether it is worth while to look at an operation that nobody drives."""

@@ -13,12 +13,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Final
 
 from dbos import (
@@ -38,7 +36,6 @@ WORKFLOW: Final = "rexecop.drive"
 POLL_SECONDS: Final = 0.05  # A start waits for half of it on average; idle it costs some 1 % of a core.
 ABREAST: Final = 32  # Operations that one worker drives at one time; each holds a thread.
 FIRST: Final = 1  # The priority of what has begun: it holds locks that others wait for.
-OPEN_MAX: Final = 1024  # Handed over and not done: each look lists them all, however long the queue is.
 KEPT: Final = timedelta(hours=1)  # So long finished workflows can be looked at.
 CLOSE_SECONDS: Final = 5.0
 _OPEN: Final = ["ENQUEUED", "PENDING"]
@@ -142,16 +139,12 @@ class Dispatcher:
                         DBOS.cancel_workflow(one.workflow_id)
                 if mine:
                     handed.add(one.workflow_id.rpartition("/")[0])
-            # What somebody has who stands still counts no more once the operation went on without them.
-            wanted = {f"{self._version}/{job.operation}/{job.records}": job for job in jobs}
-            new = (cause for cause in wanted if cause not in handed)
-            fresh = [*islice(new, max(0, OPEN_MAX - len(handed)))]
-            before = [f"{cause}/" for cause in fresh]
-            over = self._listed(status=_OVER, workflow_id_prefix=before) if before else []
-            tried = Counter(one.workflow_id.rpartition("/")[0] for one in over)
-            for cause in fresh:
-                self._enqueue(wanted[cause], f"{cause}/{tried[cause]}")
-            handed.update(fresh)
+            for job in jobs:
+                # What somebody has who stands still counts no more once the operation went on without them.
+                cause = f"{self._version}/{job.operation}/{job.records}"
+                if cause not in handed:
+                    self._enqueue(job, cause)
+                    handed.add(cause)
             self._sweep(now - KEPT)
             return len(handed)
 
@@ -166,9 +159,10 @@ class Dispatcher:
         finally:
             DBOS.destroy(destroy_registry=True)
 
-    def _enqueue(self, job: Job, workflow: str) -> None:
+    def _enqueue(self, job: Job, cause: str) -> None:
+        tries = len(self._listed(status=_OVER, workflow_id_prefix=f"{cause}/"))
         with (
-            SetWorkflowID(workflow),
+            SetWorkflowID(f"{cause}/{tries}"),
             SetEnqueueOptions(priority=job.priority, app_version=self._version),
         ):
             DBOS.enqueue_workflow(self._queue, self._run, job.operation)
@@ -186,7 +180,7 @@ class Dispatcher:
         *,
         status: list[str],
         executor_id: str | None = None,
-        workflow_id_prefix: list[str] | None = None,
+        workflow_id_prefix: str | None = None,
         completed_before: str | None = None,
         limit: int | None = None,
     ) -> list[WorkflowStatus]:
