@@ -471,3 +471,46 @@ def test_who_leaves_ends_the_call_and_gives_the_rest_to_the_next(tmp_path: Path)
             assert house.reality.times(operation, "one", Phase.DO) == 1
 
     asyncio.run(story())
+
+
+def test_a_fold_that_was_kept_is_not_used_once_somebody_else_wrote(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            name, second = await planned(house, read("one")), other(house)
+            mine = house.lifecycle.session(name)
+            house.lifecycle.keep(mine)
+            assert house.lifecycle.known(name) is mine.op
+
+            await second.command(name, Verb.CANCEL, ALICE, None)
+
+            assert house.lifecycle.known(name) is None
+            assert house.lifecycle.session(name).op.state is State.CANCELLED
+
+    asyncio.run(story())
+
+
+def test_a_fold_in_hand_is_given_to_nobody_else(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            name = await planned(house, read("one"))
+            house.lifecycle.keep(house.lifecycle.session(name))
+
+            assert house.lifecycle.session(name).op is not house.lifecycle.session(name).op
+
+    asyncio.run(story())
+
+
+def test_a_session_with_records_that_are_not_stored_is_not_kept(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            name, second = await planned(house, read("one")), other(house)
+            session, theirs = house.lifecycle.session(name), second.session(name)
+            session.add(Command, ALICE, verb=Verb.CANCEL, reason="mine")
+            theirs.add(Command, ALICE, verb=Verb.CANCEL, reason="theirs")
+
+            await theirs.flush()  # So there are as many records as in the session, and others.
+            house.lifecycle.keep(session)
+
+            assert house.lifecycle.known(name) is None
+
+    asyncio.run(story())

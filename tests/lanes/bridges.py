@@ -32,8 +32,9 @@ from rexecop.lanes.bridge.frames import (
 )
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.bridge import GUEST, NODE
-from rexecop.lanes.node import NodeAccess, NodeLane
+from rexecop.lanes.node import NodeLane
 from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
+from rexecop.lanes.targets import NodeAccess
 from rexecop.proof.base64text import decode_base64, encode_base64
 from rexecop.proof.call import Call, ExchangeRequest, Limits, Terminal
 from rexecop.proof.canonical import Json

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from rexecop.lanes.addresses import is_address
 from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.secret_sources.environment import EnvironmentSecret
@@ -18,7 +19,6 @@ from rexecop.lanes.secret_sources.vault import (
     DynamicSecret,
     KeyValueSecret,
     VaultServer,
-    is_address,
 )
 from rexecop.lanes.secrets import Held, Place, Secrets, Source
 from tests.lanes.support import run

@@ -58,10 +58,11 @@ def read_access(root: Root) -> Access:
     Raises:
         RootUnsafe: others could change the file. YamlRefused, AccessRefused: it is not what it should be.
     """
-    if not root.authzen.exists():
+    path = root.authzen
+    if not path.exists():
         return Access(callers={}, pdp=None)
-    require_private(root.authzen)
-    top = _table(load_yaml(read_file(root.authzen), source=root.authzen.name).value, "", ("callers", "pdp"))
+    require_private(path)
+    top = _table(load_yaml(read_file(path), source=path.name).value, "", ("callers", "pdp"))
     callers = _table(top.get("callers", {}), "callers", None)
     for name, digest in callers.items():
         if not isinstance(digest, str) or not is_digest(digest):

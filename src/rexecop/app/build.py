@@ -48,9 +48,9 @@ from rexecop.engines.world import World
 from rexecop.governance.entities import read_entities
 from rexecop.governance.starter import files as starter_files
 from rexecop.keys import create_key
-from rexecop.lanes.node import NodeAccess
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.slots import RootQuota
+from rexecop.lanes.targets import NodeAccess
 from rexecop.proof.checkpoint import Checkpoint, origin_of, sign
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.principal import Principal

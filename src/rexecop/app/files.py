@@ -87,7 +87,8 @@ class FolderWatch:
 
     def changed(self) -> bool:
         """Return whether anything changed since this was asked last; the first time it did."""
-        if self._stamps and all(_stamp(path) == stamp for path, stamp in self._stamps.items()):
+        # Each operation asks several times: nothing is done one by one here that can be done at once.
+        if self._stamps and [*map(_stamp, self._stamps)] == [*self._stamps.values()]:
             return False
         found: dict[str, Stamp] = {self._folder: _stamp(self._folder)}
         for at, folders, names in os.walk(self._folder):

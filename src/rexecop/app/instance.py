@@ -160,6 +160,7 @@ class Instance(Reading):
         session = await planner.plan(asked, identity, pinned)
         await self._parts.standing.use(session)
         await self._parts.telling.planned(session.op)
+        self._parts.lifecycle.keep(session)
         return self._view(session)
 
     async def observe(self, look: PlanInput) -> Session:
@@ -253,6 +254,7 @@ class Instance(Reading):
     async def _seen(self, driven: Driven) -> OperationView:
         await self._parts.heads.record_daily()
         await self._parts.telling.waits(driven.session.op)
+        self._parts.lifecycle.keep(driven.session)
         view = self._view(driven.session)
         if driven.queued is None:
             return view
@@ -441,7 +443,7 @@ class Instance(Reading):
     def validate(self, operation: str) -> ValidationView:
         """Evaluate all rules again with the pinned profile; nothing is written."""
         name = self.resolve(operation)
-        op = self.operation(name)
+        op = self._parts.lifecycle.known(name) or self.operation(name)
         profile = self._parts.world.contents.profile(op.the_plan.profile)
         verdict, rules, _ = validate(op, profile)
         return ValidationView(

@@ -14,12 +14,12 @@ from typing import Final
 
 from rexecop.app.files import read_file
 from rexecop.engines.runner import boot_id
-from rexecop.lanes.node import NodeAccess
 from rexecop.lanes.port import Lane
 from rexecop.lanes.probe import CLASSES, Probe, grades_of, measure_isolation
 from rexecop.lanes.seat import Seat
 from rexecop.lanes.secrets import Secrets
 from rexecop.lanes.table import LANES, LaneSettings
+from rexecop.lanes.targets import NodeAccess
 from rexecop.proof.canonical import Json, canonical_bytes, parse_json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import Grade, Isolation

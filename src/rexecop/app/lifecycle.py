@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Final
 
 from rexecop.app.queueing import Queue
 from rexecop.engines.driver import Driven, Driver
@@ -13,6 +14,7 @@ from rexecop.engines.session import Session
 from rexecop.engines.telling import conclude
 from rexecop.engines.world import World
 from rexecop.operations.course import Progress
+from rexecop.operations.fold import Operation
 from rexecop.operations.next import acts, probe_of
 from rexecop.operations.queue import Priority, is_free
 from rexecop.operations.recover import harmless, settle_after
@@ -26,6 +28,9 @@ from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Ended, Phase, State
 
+KEPT_MAX: Final = 256  # Operations between two commands on them, a few kilobytes each.
+KEPT_RECORDS_MAX: Final = 64
+
 
 class Lifecycle:
     """Commands on the operations of one instance."""
@@ -35,10 +40,30 @@ class Lifecycle:
         self._driver = driver
         self._margin = margin
         self.queue = Queue(world)
+        self._kept: dict[str, Operation] = {}
 
     def session(self, operation: str) -> Session:
-        """Return the session of a stored operation."""
-        return Session.load(self._world.store, self._world.clock, operation)
+        """Return the session of a stored operation; nobody else has its fold in hand."""
+        kept, store, clock = self.known(operation), self._world.store, self._world.clock
+        self._kept.pop(operation, None)
+        return (
+            Session.load(store, clock, operation) if kept is None else Session(store, clock, operation, kept)
+        )
+
+    def keep(self, session: Session) -> None:
+        """Remember how far the operation of `session`, which its owner is done with, got."""
+        if len(self._kept) >= KEPT_MAX:
+            self._kept.clear()
+        if not session.pending and session.op.count <= KEPT_RECORDS_MAX:
+            self._kept[session.id] = session.op
+
+    def known(self, operation: str) -> Operation | None:
+        """Return the fold of `operation` to look at before anything is awaited, if it is kept.
+
+        A chain only grows: with as many records as were folded it is what was folded.
+        """
+        kept = self._kept.get(operation)
+        return kept if kept is not None and kept.count == self._world.store.records_of(operation) else None
 
     def alive(self, operation: str) -> bool:
         """Return whether a runner that may still act holds the operation."""

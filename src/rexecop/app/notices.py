@@ -28,7 +28,7 @@ from rexecop.app.root import Root
 from rexecop.app.views import CheckView
 from rexecop.engines.senders import CommandSender, Given, MailSender, Sender, WebhookSender
 from rexecop.engines.telling import TEST, Delivery, Notice
-from rexecop.lanes.secret_sources.vault import is_address
+from rexecop.lanes.addresses import is_address
 from rexecop.lanes.secrets import Secrets
 from rexecop.operations.ports import Clock, Ids
 from rexecop.operations.reading import NAME, Fields, Node, Problems

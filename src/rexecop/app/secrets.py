@@ -19,28 +19,25 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rexecop.app.errors import SecretSourcesRefused
 from rexecop.app.files import read_file, require_private
 from rexecop.app.root import Root
 from rexecop.execution.errors import YamlRefused
+from rexecop.lanes.addresses import is_address
 from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.secret_sources.credential import VARIABLE, CredentialSecret
 from rexecop.lanes.secret_sources.environment import EnvironmentSecret
 from rexecop.lanes.secret_sources.file import FileSecret, FileSecrets
 from rexecop.lanes.secret_sources.keyring import KeyringSecret
-from rexecop.lanes.secret_sources.ssh_certificate import SECONDS, SECONDS_MAX, SshCertificate
-from rexecop.lanes.secret_sources.vault import (
-    DynamicSecret,
-    KeyValueSecret,
-    VaultServer,
-    is_address,
-)
 from rexecop.lanes.secrets import Place, Source
 from rexecop.operations.reading import Fields, Finding, Node, Problems
 from rexecop.proof.errors import RexecopError
+
+if TYPE_CHECKING:  # A vault is spoken to over TLS, which most roots never load.
+    from rexecop.lanes.secret_sources.vault import VaultServer
 
 PREFIX: Final = "REXECOP_SECRET_"
 FILE: Final = "REXECOP_SECRETS_FILE"
@@ -166,6 +163,8 @@ class _Reading:
         return found
 
     def _server(self, name: str, node: Node) -> VaultServer:
+        from rexecop.lanes.secret_sources.vault import VaultServer
+
         fields = node.fields("address namespace ca_file token approle", "address")
         address = fields.text("address").rstrip("/")
         if address and not is_address(address):
@@ -230,6 +229,9 @@ class _Reading:
 
 
 def _from_server(kind: str, server: VaultServer, path: str, fields: Fields) -> Source:
+    from rexecop.lanes.secret_sources.ssh_certificate import SECONDS, SECONDS_MAX, SshCertificate
+    from rexecop.lanes.secret_sources.vault import DynamicSecret, KeyValueSecret
+
     if kind == "dynamic":
         return DynamicSecret(server=server, path=path)
     mount = _matched(fields, "mount", _PATH, "secret" if kind == "kv" else "ssh")

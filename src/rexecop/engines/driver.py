@@ -6,7 +6,6 @@ ports; what may be done is decided elsewhere.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -75,7 +74,7 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Pinned
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.request import requested, requested_intents
-from rexecop.proof.steps import step_terms
+from rexecop.proof.steps import is_asking
 from rexecop.proof.times import format_time
 from rexecop.proof.trust import retired
 from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Mode, Phase, Role, Verdict
@@ -182,7 +181,6 @@ class _Drive:
         self._world = world
         self._session = session
         self._outputs: dict[str, StepOutput] = {}
-        self._asked: PolicyRequest  # What policy was asked last.
         self._flight = Flight()
         self._caller = caller(
             session=session,
@@ -297,7 +295,7 @@ class _Drive:
             for effect in effects[: flight.room]:
                 if isinstance(effect, Make):
                     key = (effect.step.target, effect.step.id)
-                    flight.begin(key, copy.copy(self)._one(effect))  # Each asks policy for itself.
+                    flight.begin(key, self._one(effect))
         elif flight.keys:
             await flight.wait()
         elif (failed := flight.take_failure()) is not None:
@@ -372,11 +370,11 @@ class _Drive:
     async def _mint(self) -> None:
         session, op = self._session, self._session.op
         self.require_free()
-        answer, now = await self._ask(GateName.TICKET), session.judged_now()
+        (answer, asked), now = await self._ask(GateName.TICKET), session.judged_now()
         self.require_free()  # Again, after whoever outside was asked, for that takes time.
         over = op.terms.not_after is not None and op.terms.not_after <= now
         if over or tighter(op.terms, answer.terms) is not None:
-            record_decision(session, self._asked, answer)
+            record_decision(session, asked, answer)
             return
         if op.terms.not_before is not None and now < op.terms.not_before:
             opens = format_time(op.terms.not_before)
@@ -387,7 +385,7 @@ class _Drive:
         except ApprovalsMissing as missing:
             # Revoked or expired since: people are asked again.
             words = f"approvals were revoked or ran out: {missing.message}"
-            record_decision(session, self._asked, replace(answer, terms=op.terms, reason=words))
+            record_decision(session, asked, replace(answer, terms=op.terms, reason=words))
             return
         before = op.ticket
         session.take(ticket)
@@ -396,7 +394,8 @@ class _Drive:
         session.attached.claims.extend(claims(uses))
         session.attached.locks.extend(locks_of(op))
 
-    async def _ask(self, gate: GateName, make: Make | None = None) -> Answer:
+    async def _ask(self, gate: GateName, make: Make | None = None) -> tuple[Answer, PolicyRequest]:
+        """Return what policy and whoever is outside answer at `gate`, and what they were asked."""
         op, policy = self._session.op, self._world.authority.policy(self._session.op.the_plan.profile)
         step, call = (make.step.id, requested(make.call)) if make is not None else (None, None)
         request = replace(
@@ -407,10 +406,10 @@ class _Drive:
             now=self._session.judged_now(),
             called=requested_intents(op.the_plan, step),
         )
-        self._asked = counted(policy, self._world.store, op.id, request)
+        request = counted(policy, self._world.store, op.id, request)
         schedule = self._world.contents.schedule(op.the_plan.environment) if is_held(request) else None
-        answer = ask(policy, self._asked, op.the_plan, schedule)
-        return await consult(self._world.opinions, answer, self._asked)
+        answer = ask(policy, request, op.the_plan, schedule)
+        return await consult(self._world.opinions, answer, request), request
 
     def require_approved(self, make: Make) -> None:
         """Return only if people approved the call, where its step asks that; raises as `Driver` does.
@@ -418,7 +417,7 @@ class _Drive:
         What runs out before the permit of the call could counts no more.
         """
         op = self._session.op
-        if make.phase is Phase.DO and step_terms(op.terms_in_force, make.step).approvals:
+        if make.phase is Phase.DO and is_asking(op.terms_in_force, make.step):
             until = self._session.judged_now() + timedelta(seconds=self._world.permit_seconds)
             require_approved(op, make, self._world.authority, until)
 
@@ -456,10 +455,10 @@ class _Drive:
             if not isinstance(stands, Standing):
                 return
             observed = stands.observed
-            answer = await self._ask(GateName.CALL, make)
+            answer, asked = await self._ask(GateName.CALL, make)
             stricter = tighter(at_call(self._session.op.terms_in_force, make.step.id), answer.terms)
             if stricter is not None:
-                await self._stop(make, answer, stricter_in_words(stricter, answer))
+                await self._stop(make, answer, asked, stricter_in_words(stricter, answer))
                 return
             packs = tuple(pack.digest for pack in answer.packs)
             self.require_approved(make)  # Again: all of that took time.
@@ -475,7 +474,7 @@ class _Drive:
         """
         packs: tuple[Digest, ...] = ()
         if make.call.effect is not Effect.READ:
-            answer = await self._ask(GateName.CALL, make)
+            answer, _ = await self._ask(GateName.CALL, make)
             stricter = tighter(at_call(self._session.op.terms_in_force, make.step.id), answer.terms)
             if stricter is not None:
                 raise TermsStricter(stricter_in_words(stricter, answer))
@@ -483,25 +482,24 @@ class _Drive:
         self.require_approved(make)
         return packs
 
-    async def _stop(self, make: Make, answer: Answer, words: str) -> None:
+    async def _stop(self, make: Make, answer: Answer, asked: PolicyRequest, words: str) -> None:
         """Stop before the call `make`, of which policy asks more than what it may be made under.
 
         What it denies is declined. Where it can be had on stricter terms, these are asked for, for
         all that is left: the ticket in hand gives no leave any more.
         """
-        asked = self._asked
         if answer.terms.verdict is not Verdict.BLOCKED and make.phase is not Phase.PROBE:
             if len(self._flight.keys) > 1:
                 self._flight.stopped = True  # People are asked about all that is left, once that is known.
                 return
-            whole = await self._ask(GateName.TICKET)
+            whole, of_all = await self._ask(GateName.TICKET)
             # Where policy asks more of the call than of the whole, it would be asked for ever; and no
             # yes opens a window that has closed.
             enough = whole.terms.not_before is None
             enough = enough and tighter(at_call(whole.terms, make.step.id), answer.terms) is None
             if enough and whole.terms.verdict is not Verdict.BLOCKED:
                 reason = f"before step `{make.step.id}`: {words}"
-                record_decision(self._session, self._asked, replace(whole, reason=reason))
+                record_decision(self._session, of_all, replace(whole, reason=reason))
                 return
         record_decision(self._session, asked, answer)
         self._caller.decline(make.step.id, Failure.POLICY_DENIED, words)

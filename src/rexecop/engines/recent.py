@@ -23,7 +23,7 @@ def counted(policy: Policy, store: Store, operation: str, request: PolicyRequest
     Each intent that it calls has counts of its own.
     """
     if not policy.counts:
-        return replace(request, recent=None)
+        return request if request.recent is None else replace(request, recent=None)
     changes = store.changed_since(request.now - DAY, CHANGES_MAX)
     others = [(target, row) for target, row in changes if row.operation != operation]
     whole, *called = (_counts(part, others) for part in parts_of(request))

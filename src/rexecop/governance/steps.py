@@ -53,6 +53,8 @@ def admit(policy: Policy, request: PolicyRequest, plan: Plan, *schedules: Schedu
         if policy.calls:
             obligations += (one.terms.obligations for one in found)
         steps += _asking(answer.terms, step, [one.terms for one in found])
+    if not steps and len(obligations) == 1:
+        return answer
     terms, reason = answer.terms, answer.reason
     if steps:
         names = ", ".join(f"`{one.step}`" for one in steps)

@@ -254,14 +254,15 @@ def _public_of(private: PrivateKey) -> PublicKey:
 
 
 def _signed(private: PrivateKey, public: PublicKey, data: bytes) -> bytes:
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
     if isinstance(private, Ed25519PrivateKey):
         return signature_blob(ED25519, private.sign(data))
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
     if isinstance(private, EllipticCurvePrivateKey):
         by_size = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
         r, s = decode_dss_signature(private.sign(data, ECDSA(by_size[private.key_size])))

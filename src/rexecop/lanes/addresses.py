@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -30,3 +31,16 @@ def is_public(address: str) -> bool:
     """Return whether `address` is one of the public internet, also where it wraps another."""
     found = embedded(ipaddress.ip_address(address))
     return found.is_global and not found.is_multicast
+
+
+def is_address(address: str) -> bool:
+    """Return whether `address` is one of a server: `https://HOST[:PORT]`, or `http` on this machine."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+        local = host == "localhost" or (parts.scheme == "http" and ipaddress.ip_address(host).is_loopback)
+    except ValueError:
+        return False
+    more = parts.username or parts.path or parts.query or parts.fragment or port == 0
+    plain = bool(host) and not more and address.isascii() and address.isprintable()
+    return plain and (parts.scheme == "https" or (parts.scheme == "http" and local))

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Final, Protocol, cast
 
 from rexecop.lanes.errors import ClearanceRefused, RequestRefused
@@ -245,8 +246,7 @@ class Gate:
         self, lane: Lane, dispatch: Dispatch, clearance: _Clearance
     ) -> AsyncGenerator[LaneEvent]:
         try:
-            bound: object = lane
-            opened = (bound.under(dispatch.permit) if isinstance(bound, UnderPermit) else lane).open(
+            opened = (cast(UnderPermit, lane).under(dispatch.permit) if _is_shown(type(lane)) else lane).open(
                 dispatch.call, dispatch.limits, dispatch.isolation, dispatch.attempt, clearance
             )
             async with aclosing(cast(AsyncGenerator[LaneEvent, None], opened)) as events:
@@ -263,6 +263,12 @@ class Gate:
             yield _broken(clearance.passed, f"lane `{lane.name}` failed: {type(error).__name__}")
             return
         yield _broken(clearance.passed, f"lane `{lane.name}` ended without a result")
+
+
+@cache
+def _is_shown(lane: type[Lane]) -> bool:
+    """Whether lanes of this class are shown the permit; to look at a protocol's methods takes its time."""
+    return issubclass(lane, UnderPermit)
 
 
 def check_leave(dispatch: Dispatch, now: datetime, fence: int) -> None:

@@ -8,8 +8,8 @@ statement for how the call ended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -21,7 +21,7 @@ from rexecop.lanes.failures import Failure
 from rexecop.lanes.messages.bridge import NODE, NodeMessage, Program
 from rexecop.lanes.port import Capabilities, Clearance, LaneEvent, LaneResult
 from rexecop.lanes.secrets import Secrets
-from rexecop.lanes.targets import NODE_KEY, Attestation, attested
+from rexecop.lanes.targets import NODE_KEY, Attestation, NodeAccess, attested
 from rexecop.proof import sshsig
 from rexecop.proof.call import Call, ExchangeRequest, Limits
 from rexecop.proof.canonical import Json, commit, same
@@ -40,7 +40,6 @@ from rexecop.proof.nodes import (
 )
 from rexecop.proof.permit import Permit
 from rexecop.proof.publickey import PublicKey
-from rexecop.proof.signer import Signer
 from rexecop.proof.vocabulary import Ended, Grade, Isolation
 
 _ANY_PROGRAM: Final = Program(argv=())  # To look at a node nothing more is asked of it.
@@ -51,15 +50,6 @@ _CAPABILITIES: Final = Capabilities(
     grades=frozenset({Grade.SHAPE}),
     placement=PLACEMENT,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeAccess:
-    """How nodes are reached: the hub's `socket`, who signs permits, and where nonces come from."""
-
-    socket: str
-    signing: Callable[[], Signer]
-    nonce: Callable[[], str]
 
 
 class NodeLane:

@@ -19,10 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from rexecop.lanes.errors import LaneError
-from rexecop.lanes.port import LaneResult
-from rexecop.lanes.process import ProcessLane
-from rexecop.lanes.sandbox import ALLOWED
-from rexecop.lanes.secrets import NO_SECRETS
+from rexecop.lanes.port import Lane, LaneResult
 from rexecop.proof.call import Call, Limits, ProcessRequest
 from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import CONFINING, Effect, Ended, Grade, Isolation
@@ -95,6 +92,9 @@ def best(probes: Mapping[Isolation, Probe]) -> Isolation:
 
 
 async def _measure() -> dict[Isolation, Probe]:
+    from rexecop.lanes.process import ProcessLane  # Measured once a boot; known ever after.
+    from rexecop.lanes.secrets import NO_SECRETS
+
     lane = ProcessLane(isolation=dict.fromkeys(CLASSES, Grade.SHAPE), secrets=NO_SECRETS, hidden=())
     try:
         with tempfile.TemporaryDirectory(prefix="rexecop-probe-") as folder:
@@ -111,7 +111,7 @@ async def _measure() -> dict[Isolation, Probe]:
     return dict(zip(CLASSES, probes, strict=True))
 
 
-async def _probe(lane: ProcessLane, isolation: Isolation, argv: Sequence[str], folder: str) -> Probe:
+async def _probe(lane: Lane, isolation: Isolation, argv: Sequence[str], folder: str) -> Probe:
     # Each class has its own folder to escape into, so that one escape is not counted for another.
     own = os.path.join(folder, isolation.value)
     os.mkdir(own)
@@ -142,6 +142,8 @@ async def _probe(lane: ProcessLane, isolation: Isolation, argv: Sequence[str], f
 
 def _contradiction(isolation: Isolation, canary: Mapping[str, str], *, escaped: bool) -> str:
     """Return what the canary could do and should not, or the other way round; empty if all is well."""
+    from rexecop.lanes.sandbox import ALLOWED
+
     if canary.get("canary_read") != ALLOWED:
         return "a program inside cannot read"
     if isolation not in CONFINING and isolation is not Isolation.GVISOR:

@@ -84,7 +84,7 @@ class SimulatedLane:
         else:
             end = _end(reply.ended, _failure(reply), reply.message, duration_ms=delay_ms)
             end = replace(end, data=reply.data)
-        yield replace(end, stdout=kept, stdout_bytes=total)
+        yield replace(end, stdout=kept, stdout_bytes=total) if total else end
 
 
 def asked_of(call: Call, action: str) -> Call:

@@ -47,7 +47,7 @@ class RootQuota(Quota):
             yield
 
     def _open(self, kind: str, name: str) -> int:
-        path = self._folder / f"{kind}-{digest_of(name.encode())[-32:]}"
+        path = f"{self._folder}/{kind}-{digest_of(name.encode())[-32:]}"
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             return os.open(path, flags, 0o600)

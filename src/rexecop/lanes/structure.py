@@ -47,6 +47,7 @@ _PEER: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9a-f:.]
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _USER: Final = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 _UMASK: Final = re.compile(r"0[0-7]{3}")
+_FAILURES: Final = frozenset(failure.value for failure in Failure)
 
 
 def check_structure(call: Call, call_bytes: int, limits: Limits) -> None:
@@ -147,10 +148,9 @@ def _check_script(request: ProcessRequest, script: Script) -> None:
 
 def _check_scripted(request: ScriptedRequest) -> None:
     _require(0 < len(request.replies) <= REPLIES_MAX, f"the script has {len(request.replies)} replies")
-    known = {failure.value for failure in Failure}
     for index, reply in enumerate(request.replies):
         _require(
-            reply.error_class is None or reply.error_class in known,
+            reply.error_class is None or reply.error_class in _FAILURES,
             f"reply {index} has error class `{reply.error_class}`, which nobody knows",
         )
         _require(0 <= reply.delay_ms <= DELAY_MS_MAX, f"reply {index} waits `{reply.delay_ms}` ms")

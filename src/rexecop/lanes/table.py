@@ -1,4 +1,7 @@
-"""The table of lanes: one line each, read by `app` only."""
+"""The table of lanes: one line each, read by `app` only.
+
+Each lane is loaded by the first call that needs it: most commands make none, and most plans use one.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rexecop.lanes.http import HttpLane
-from rexecop.lanes.jsonrpc import JsonRpcLane
 from rexecop.lanes.messages.bridge import GUEST, NODE
 from rexecop.lanes.messages.http import PROTOCOL as HTTP
 from rexecop.lanes.messages.jsonrpc import JsonRpcMessage
 from rexecop.lanes.messages.ssh import PROTOCOL as SSH
 from rexecop.lanes.messages.streams import SseMessage, WebSocketMessage
-from rexecop.lanes.node import NodeAccess, NodeLane
 from rexecop.lanes.port import Lane
-from rexecop.lanes.process import ProcessLane
-from rexecop.lanes.registry import RegistryLane
 from rexecop.lanes.seat import Seat
 from rexecop.lanes.secrets import Secrets
-from rexecop.lanes.simulated import SimulatedLane
-from rexecop.lanes.sse import SseLane
-from rexecop.lanes.ssh import SshLane
-from rexecop.lanes.websocket import WebSocketLane
+from rexecop.lanes.targets import NodeAccess
 from rexecop.proof.call import HandlerRequest, ProcessRequest, ScriptedRequest
 from rexecop.proof.vocabulary import Grade, Isolation
 
@@ -45,10 +40,14 @@ class LaneSettings:
 
 
 def _simulated(settings: LaneSettings) -> Lane:
+    from rexecop.lanes.simulated import SimulatedLane
+
     return SimulatedLane()
 
 
 def _process(settings: LaneSettings) -> Lane:
+    from rexecop.lanes.process import ProcessLane
+
     return ProcessLane(
         isolation=settings.isolation,
         secrets=settings.secrets,
@@ -58,36 +57,50 @@ def _process(settings: LaneSettings) -> Lane:
 
 
 def _jsonrpc(settings: LaneSettings) -> Lane:
+    from rexecop.lanes.jsonrpc import JsonRpcLane
+
     return JsonRpcLane(secrets=settings.secrets, isolation=settings.isolation, hidden=settings.hidden)
 
 
 def _sse(settings: LaneSettings) -> Lane:
+    from rexecop.lanes.sse import SseLane
+
     return SseLane(secrets=settings.secrets)
 
 
 def _websocket(settings: LaneSettings) -> Lane:
+    from rexecop.lanes.websocket import WebSocketLane
+
     return WebSocketLane(secrets=settings.secrets)
 
 
 def _registry(settings: LaneSettings) -> Lane:
+    from rexecop.lanes.registry import RegistryLane
+
     return RegistryLane()
 
 
 def _http(settings: LaneSettings) -> Lane:
+    from rexecop.lanes.http import HttpLane
+
     return HttpLane(secrets=settings.secrets)
 
 
 def _ssh(settings: LaneSettings) -> Lane:
+    from rexecop.lanes.ssh import SshLane
+
     return SshLane(secrets=settings.secrets, seat=settings.seat)
 
 
 def _guest(settings: LaneSettings) -> Lane:
-    from rexecop.lanes.guest import GuestLane  # TLS is loaded where it is used.
+    from rexecop.lanes.guest import GuestLane
 
     return GuestLane(settings.secrets)
 
 
 def _node(settings: LaneSettings) -> Lane:
+    from rexecop.lanes.node import NodeLane
+
     return NodeLane(settings.secrets, settings.nodes)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
 from rexecop.proof.call import Call
 from rexecop.proof.canonical import Json
+from rexecop.proof.signer import Signer
 from rexecop.proof.times import format_time
 
 VALID: Final = timedelta(seconds=60)  # As long as a permit lasts: what was seen before it is no news.
@@ -57,6 +58,15 @@ class Attestation:
             "at": format_time(self.at),
             "expires": format_time(self.expires),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAccess:
+    """How nodes are reached: the hub's `socket`, who signs permits, and where nonces come from."""
+
+    socket: str
+    signing: Callable[[], Signer]
+    nonce: Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleVerdict, Validation
-from rexecop.proof.steps import step_terms
+from rexecop.proof.steps import is_asking, step_terms
 from rexecop.proof.vocabulary import Ended, Gate, Mode, Phase, State, Verdict
 
 R = TypeVar("R", bound=Record)
@@ -189,7 +189,7 @@ class Operation:
 
     def asks(self, step: CallStep) -> bool:
         """Return whether the call of `step` needs approvals of its own."""
-        return bool(step_terms(self.terms_in_force, step).approvals)
+        return is_asking(self.terms_in_force, step)
 
     def said_of(self, step: str) -> tuple[Sealed, ...]:
         """Return each yes and no to the call of `step` that was not taken back, in order."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import operator
 import types
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -39,6 +40,7 @@ class _Shape:
     """How one dataclass is written and read."""
 
     kind: str | None
+    values: Callable[[Any], tuple[Any, ...]]  # All fields of a value, in the order of `encoders`.
     encoders: tuple[tuple[str, Encoder | None, bool, Any], ...]  # name, encoder, has default, default
     decoders: dict[str, Decoder]
     required: frozenset[str]
@@ -62,10 +64,9 @@ def encode(value: object) -> bytes:
 
 def to_json(value: object) -> dict[str, Json]:
     """Return `value` as JSON objects and arrays, defaults left out."""
-    shape = _shape(type(value))
+    shape = _shapes.get(type(value)) or _shape(type(value))
     out: dict[str, Json] = {} if shape.kind is None else {"kind": shape.kind}
-    for name, encoder, has_default, default in shape.encoders:
-        item = getattr(value, name)
+    for item, (name, encoder, has_default, default) in zip(shape.values(value), shape.encoders, strict=False):
         if has_default and (item is default or item == default):
             continue
         out[name] = item if encoder is None or item is None else encoder(item)
@@ -143,7 +144,9 @@ def _build(cls: type) -> _Shape:
         decoders[field.name] = decoder
         if not has_default:
             required.add(field.name)
-    return _Shape(getattr(cls, "kind", None), tuple(encoders), decoders, frozenset(required))
+    names = tuple(decoders)
+    values = operator.attrgetter(*names, names[0])  # Of one name alone it would make no tuple.
+    return _Shape(getattr(cls, "kind", None), values, tuple(encoders), decoders, frozenset(required))
 
 
 def _converters(hint: Any) -> tuple[Encoder | None, Decoder]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rexecop.proof import dsse
-from rexecop.proof.canonical import canonical_bytes
+from rexecop.proof.canonical import trusted_bytes
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import to_json
 from rexecop.proof.errors import RecordMalformed
@@ -34,7 +34,7 @@ def record_statement(sealed: Sealed) -> bytes:
     if not isinstance(record, PUBLISHED):
         raise RecordMalformed(f"records of kind `{record.kind}` are not published", found=record.kind)
     digest = {"sha256": sealed.digest.removeprefix("sha256:")}
-    return canonical_bytes(
+    return trusted_bytes(
         {
             "_type": STATEMENT_TYPE,
             "subject": [{"name": f"{record.operation}/{record.n}", "digest": digest}],

@@ -29,6 +29,11 @@ def asked_for(terms: Terms, step: str) -> StepTerms:
     return next((one for one in terms.steps if one.step == step), StepTerms(step=step, approvals=()))
 
 
+def is_asking(terms: Terms, step: CallStep) -> bool:
+    """Return whether the call of `step` needs approvals of its own: those of `step_terms` are not empty."""
+    return bool(step.asks or asked_for(terms, step.id).approvals)
+
+
 def step_terms(terms: Terms, step: CallStep) -> Terms:
     """Return the terms that approvals of `step` are counted under; `approvals` is empty where none is asked.
 

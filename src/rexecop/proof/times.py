@@ -39,4 +39,5 @@ def parse_time(text: str) -> datetime:
 def whole_milliseconds(moment: datetime) -> datetime:
     """Return `moment` in UTC, cut to milliseconds as evidence keeps it."""
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+    beyond = utc.microsecond % 1000
+    return utc.replace(microsecond=utc.microsecond - beyond) if beyond else utc

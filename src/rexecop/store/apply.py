@@ -302,10 +302,10 @@ class Applier(ABC):
                 "INSERT INTO signatures(digest, form, data) VALUES(?,?,?)",
                 (pack_digest(signature.digest), signature.form, signature.data),
             )
-        for pinned in batch.inputs:
-            self.connection.execute(
+        if batch.inputs:
+            self.connection.executemany(
                 "INSERT INTO inputs(digest, role, data) VALUES(?,?,?) ON CONFLICT DO NOTHING",
-                (pack_digest(pinned.digest), pinned.role, pinned.data),
+                [(pack_digest(pinned.digest), pinned.role, pinned.data) for pinned in batch.inputs],
             )
         for blob in batch.blobs:
             self._keep_blob(number, blob)

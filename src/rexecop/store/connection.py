@@ -10,13 +10,13 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import apsw
 
-from rexecop.operations.errors import StoreUnavailable
+from rexecop.operations.errors import StoreError, StoreUnavailable
 from rexecop.store import schema
 from rexecop.store.database import Pool
 from rexecop.store.errors import (
@@ -290,8 +290,8 @@ class FileReaders(Pool[apsw.Connection]):
     def _open(self) -> apsw.Connection:
         return open_reader(self._path, self._vfs)
 
-    def _translated(self) -> AbstractContextManager[None]:
-        return translated(self._path)
+    def meaning(self, error: BaseException) -> StoreError | None:
+        return translate(error, self._path) if isinstance(error, apsw.Error) else None
 
     def _is_busy(self, connection: apsw.Connection) -> bool:
         return connection.in_transaction

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from rexecop.operations.errors import StoreError, StoreUnavailable
@@ -82,21 +83,19 @@ class Pool(ABC, Generic[C]):
         self._idle: list[C] = []
         self._closed = False
 
-    @contextmanager
-    def borrow(self) -> Iterator[C]:
+    def borrow(self) -> AbstractContextManager[C]:
         """Lend a connection to one reader; see `Readers`."""
+        return _Lent(self)
+
+    def take(self) -> C:
+        """Return a connection that `take_back` gets again."""
         if self._closed:
             raise StoreUnavailable(f"the ledger `{self._place}` was closed")
-        connection = self._kept()
-        if connection is None:
-            connection = self._open()
-        try:
-            with self._translated():
-                yield connection
-        finally:
-            self._take_back(connection)
+        kept = self._kept()
+        return self._open() if kept is None else kept
 
-    def _take_back(self, connection: C) -> None:
+    def take_back(self, connection: C) -> None:
+        """Keep a connection that was lent, or close it."""
         # It may have met an error: it is only kept when it holds nothing open.
         if self._closed or len(self._idle) >= IDLE_MAX or self._is_busy(connection):
             connection.close()
@@ -122,8 +121,8 @@ class Pool(ABC, Generic[C]):
         """Return a new connection that only reads."""
 
     @abstractmethod
-    def _translated(self) -> AbstractContextManager[None]:
-        """Turn the database's errors into the port's."""
+    def meaning(self, error: BaseException) -> StoreError | None:
+        """Return the port's error for one of the database's, None for any other."""
 
     @abstractmethod
     def _is_busy(self, connection: C) -> bool:
@@ -132,6 +131,27 @@ class Pool(ABC, Generic[C]):
     def _is_usable(self, connection: C) -> bool:
         """Return whether `connection`, which lay idle, still leads somewhere."""
         return True
+
+
+class _Lent(AbstractContextManager[C]):
+    """A connection on loan; a class, because an operation borrows a dozen and a generator costs more."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: Pool[C]) -> None:
+        self._pool = pool
+
+    def __enter__(self) -> C:
+        self._connection = self._pool.take()
+        return self._connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.take_back(self._connection)
+        meant = None if error is None else self._pool.meaning(error)
+        if meant is not None:
+            raise meant from error
 
 
 class Contended(Exception):

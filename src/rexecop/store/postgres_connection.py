@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -333,8 +333,8 @@ class ServerReaders(Pool[ServerConnection]):
     def _open(self) -> ServerConnection:
         return open_connection(self._server, writing=False)
 
-    def _translated(self) -> AbstractContextManager[None]:
-        return translated(self._server.place)
+    def meaning(self, error: BaseException) -> StoreError | None:
+        return translate(error, self._server.place) if isinstance(error, psycopg.Error) else None
 
     def _is_busy(self, connection: ServerConnection) -> bool:
         return connection.raw.closed or connection.raw.info.transaction_status != TransactionStatus.IDLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -104,8 +105,9 @@ class Reading(Log):
 
     def records_of(self, operation: str) -> int:
         """Return how many records `operation` has; 0 for none."""
-        with self._readers.borrow() as connection:
-            return count_in(connection, operation)
+        with self._readers.borrow() as connection, suppress(OperationUnknown):
+            return count_of(connection, self._opened.number(connection, operation))
+        return 0
 
     def resolve(self, name: str) -> str:
         """Return the operation id for an id, a unique prefix, a short number, or `@` (the newest).
@@ -319,10 +321,13 @@ class Reading(Log):
 
 def count_in(connection: Connection, operation: str) -> int:
     """Return how many records `operation` has; 0 for none."""
-    row = connection.execute(
-        "SELECT max(n) FROM records WHERE op=(SELECT number FROM operations WHERE id=?)",
-        (pack_operation(operation),),
-    ).fetchone()
+    number = number_in(connection, pack_operation(operation))
+    return 0 if number is None else count_of(connection, number)
+
+
+def count_of(connection: Connection, number: int) -> int:
+    """Return how many records the operation with `number` has."""
+    row = connection.execute("SELECT max(n) FROM records WHERE op=?", (number,)).fetchone()
     return 0 if row is None or row[0] is None else int(row[0]) + 1
 
 

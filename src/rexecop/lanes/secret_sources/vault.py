@@ -11,9 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from rexecop.lanes.errors import RequestRefused
 from rexecop.lanes.failures import Failure
@@ -230,16 +228,3 @@ def mapping(value: Value) -> Mapping[str, Value]:
 def _texts(value: Value) -> dict[str, bytes]:
     """Return the fields that are texts: only those are secrets of ours."""
     return {name: text.encode() for name, text in mapping(value).items() if isinstance(text, str)}
-
-
-def is_address(address: str) -> bool:
-    """Return whether `address` is one of a server: `https://HOST[:PORT]`, or `http` on this machine."""
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname or "", parts.port
-        local = host == "localhost" or (parts.scheme == "http" and ip_address(host).is_loopback)
-    except ValueError:
-        return False
-    more = parts.username or parts.path or parts.query or parts.fragment or port == 0
-    plain = bool(host) and not more and address.isascii() and address.isprintable()
-    return plain and (parts.scheme == "https" or (parts.scheme == "http" and local))
