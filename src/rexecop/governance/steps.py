@@ -11,7 +11,7 @@ from rexecop.governance.windows import Schedule
 from rexecop.proof.call import Call
 from rexecop.proof.records.decision import PolicyRequest, StepTerms, Terms
 from rexecop.proof.records.plan import CallStep, Plan
-from rexecop.proof.request import requested
+from rexecop.proof.request import request_of_call, requested
 from rexecop.proof.steps import merge_approvals
 from rexecop.proof.vocabulary import Gate, Verdict
 
@@ -24,18 +24,22 @@ def admit(policy: Policy, request: PolicyRequest, plan: Plan, *schedules: Schedu
     be denied blocks the whole, and what any of them is obliged to the whole is. Elsewhere a step
     that policy would not allow is not named; its call is refused when it is due.
     """
-    calls = [step for step in plan.steps if isinstance(step, CallStep)]
+    calls = (step for step in plan.steps if isinstance(step, CallStep))
     if request.gate is Gate.CALL:
         # Records made before a request named its call leave it to the plan.
         due = request.call or next((requested(one.call) for one in calls if one.id == request.step), None)
         return decide(policy, replace(request, call=due), *schedules)
+    targets = {target.id: target for target in request.targets}
     answer = decide(policy, request, *schedules)
     if answer.terms.verdict is Verdict.BLOCKED:
         return answer
     obligations, steps = [answer.terms.obligations], list[StepTerms]()
     for step in calls:
         found = [
-            decide(policy, replace(request, gate=Gate.CALL, step=step.id, call=requested(call)))
+            decide(
+                policy,
+                request_of_call(request, targets.get(step.target), step.id, requested(call), request.now),
+            )
             for call in _decided(policy, step)
         ]
         denied = next((one for one in found if one.terms.verdict is Verdict.BLOCKED), None)

@@ -7,7 +7,7 @@ believes nothing but records; whether a record may follow is asked of the table 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -55,6 +55,7 @@ class Operation:
     intent: Sealed | None = None
     plan: Sealed | None = None
     decision: Sealed | None = None
+    admission: Sealed | None = None
     ticket: Sealed | None = None
     leaves: list[Sealed] = field(default_factory=list)
     validation: Sealed | None = None
@@ -66,13 +67,15 @@ class Operation:
     steps: dict[Key, Progress] = field(default_factory=dict)
     course: Course = field(default_factory=Course)
     undo_wave: int | None = None
+    undo_left: list[CallStep] | None = field(default=None, compare=False)
     undo: dict[Key, Progress] = field(default_factory=dict)
-    probes: dict[Digest, Progress] = field(default_factory=dict)
+    looks: dict[Key, list[Progress]] = field(default_factory=dict)
     in_flight: dict[Digest, Progress] = field(default_factory=dict)
     unknown: dict[Digest, Progress] = field(default_factory=dict)
     unsettled: dict[Digest, Sealed] = field(default_factory=dict)
     ends: list[Ended] = field(default_factory=list)
     tries: int = 0
+    changing: bool = False
     receipt_due: bool = False
     pause_asked: bool = False
     cancel_asked: bool = False
@@ -135,6 +138,11 @@ class Operation:
     def the_decision(self) -> Decision:
         """The newest decision; asking before there is one is a defect."""
         return typed(self.decision, Decision)
+
+    @property
+    def the_admission(self) -> Decision:
+        """The newest decision about the whole plan; asking before there is one is a defect."""
+        return typed(self.admission, Decision)
 
     @property
     def terms(self) -> Terms:
@@ -230,17 +238,11 @@ class Operation:
             raise ChainBroken(f"the plan has no step `{step:.80}` on `{target:.80}`", step=step)
         return found.step
 
-    def to_undo(self) -> tuple[CallStep, ...]:
-        """Return the steps whose effect can be undone, latest first; of one wave while that is undone."""
-        done = [
-            progress.step
-            for progress in self.steps.values()
-            if isinstance(progress.step, CallStep)
-            and progress.step.undo is not None
-            and progress.good
-            and self.undo_wave in (None, self.course.wave(progress.step.target))
-        ]
-        return tuple(step for step in reversed(done) if not self._undone(step))
+    def to_undo(self) -> Sequence[CallStep]:
+        """Return the steps whose effect can be undone, the latest last; of one wave while that is undone."""
+        if self.undo_left is None:
+            self.undo_left = self.course.standing(self.steps, self.undo, self.undo_wave)
+        return self.undo_left
 
     @property
     def wave_to_undo(self) -> int | None:
@@ -254,12 +256,8 @@ class Operation:
         stands = any(course.wave(step.target) == wave for step in self.to_undo())
         return wave if stands else None
 
-    def _undone(self, step: Step) -> bool:
-        progress = self.undo.get((step.target, step.id))
-        return progress is not None and progress.good
-
     def _go(self, event: Event, reason: str = "") -> None:
-        self.state = move(self.state, event)
+        self.state, self.undo_left = move(self.state, event), None
         if reason:
             self.reason = reason
         if self.state in TERMINAL:
@@ -302,8 +300,8 @@ def _on_intent(op: Operation, sealed: Sealed) -> None:
 def _on_plan(op: Operation, sealed: Sealed) -> None:
     op._go(Event.PLANNED)
     op.plan = sealed
-    for step in op.the_plan.steps:
-        op.progress_of(step, Phase.DO)
+    for place, step in enumerate(op.the_plan.steps):
+        op.steps.setdefault((step.target, step.id), Progress(step=step, phase=Phase.DO, place=place))
     op.course.begin(op.the_plan, op.steps)
 
 
@@ -312,6 +310,7 @@ def _on_decision(op: Operation, sealed: Sealed) -> None:
     op.decision = sealed
     if decision.request.gate is Gate.CALL:
         return  # It says no to one call: the outcome that follows says what came of it.
+    op.admission = sealed
     if decision.request.gate is Gate.TICKET:
         op.recounted = len(op.approvals)  # Asked again: what was said yes to before does not count.
     op.undoing = op.undoing or op.state is State.UNDOING
@@ -380,12 +379,14 @@ def _on_attempt(op: Operation, sealed: Sealed) -> None:
     attempt = typed(sealed, Attempt)
     step = op.step_named(attempt.target, attempt.permit.step)
     if attempt.phase is Phase.PROBE:
-        progress = op.probes[sealed.digest] = Progress(step=step, phase=Phase.PROBE)
+        progress = Progress(step=step, phase=Phase.PROBE)
+        op.looks.setdefault((step.target, step.id), []).append(progress)
     else:
         progress = op.progress_of(step, attempt.phase)
         if op.state in (State.RETRYING, State.RESUMING):
             op._go(Event.CONTINUED)
     op.tries += 1
+    op.changing = op.changing or attempt.target_n is not None
     progress.attempts = attempt.permit.attempt
     progress.in_flight = sealed
     progress.ended = progress.failure = None
@@ -397,7 +398,8 @@ def _on_outcome(op: Operation, sealed: Sealed) -> None:
     progress = _opened(op, outcome.attempt) if outcome.attempt else _stepless(op, outcome)
     attempt, progress.in_flight = progress.in_flight, None
     op.ends.append(outcome.ended)
-    progress.outcome, progress.ended, progress.failure = sealed, outcome.ended, outcome.error_class
+    progress.outcome = Sealed(outcome, b"", sealed.digest)  # There may be 40,000, and nobody asks for bytes.
+    progress.ended, progress.failure = outcome.ended, outcome.error_class
     if progress.phase is Phase.PROBE:
         if op.cancel_asked or op.pause_asked:
             op._at_boundary()
@@ -416,6 +418,7 @@ def _on_outcome(op: Operation, sealed: Sealed) -> None:
 
 
 def _after_work(op: Operation, progress: Progress, outcome: Outcome) -> None:
+    op.undo_left = None
     if progress.settled:
         op.course.settle(progress)
     elif not (progress.may_retry() and op.course.is_open(progress)):
@@ -447,6 +450,10 @@ def _after_undo(op: Operation, progress: Progress, outcome: Outcome) -> None:
     if not progress.good:
         op._go(Event.UNDO_FAILED, f"undoing step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
     else:
+        if op.undo_left and op.undo_left[-1] is progress.step:
+            op.undo_left.pop()  # In their order, so that all are not gone over for each.
+        else:
+            op.undo_left = None
         _see_undone(op)
 
 
@@ -473,7 +480,7 @@ def _on_reconciliation(op: Operation, sealed: Sealed) -> None:
         op._go(Event.UNDO_RECONCILED if undoing else Event.RECONCILED, record.reason)
     del op.unknown[record.attempt], op.unsettled[record.attempt]
     progress.ended = Ended.OK if record.happened else None
-    progress.failure = None
+    progress.failure = op.undo_left = None
     if undoing and record.happened:
         _see_undone(op)
     elif progress.settled:
@@ -529,7 +536,7 @@ def _undo(op: Operation, reason: str) -> None:
         # Work that is not over is not undone, but for the wave that its plan says is.
         if op.in_flight or op.wave_to_undo is None:
             raise refusal(op.state, State.UNDOING)
-        op.undo_wave = op.wave_to_undo
+        op.undo_wave, op.undo_left = op.wave_to_undo, None
     if not op.to_undo():
         raise NothingToUndo(f"operation `{op.id}` has no step that took effect and can be undone")
     op._go(Event.UNDO_ASKED, reason)
