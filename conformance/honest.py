@@ -576,9 +576,7 @@ def no_receipt_yet() -> Case:
     return bundled(planned_change()[0])
 
 
-@logged(
-    "More steps than a preview tells one by one: the plan was approved, and the operation cancelled."
-)
+@logged("More steps than a preview tells one by one: the plan was approved, and the operation cancelled.")
 def plan_told_in_groups_approved() -> Case:
     names = [f"host-{number}" for number in range(260)]
     steps: list[CallStep] = []
