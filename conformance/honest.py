@@ -36,6 +36,7 @@ from conformance.worlds import (
     INSTANCE,
     INSTANCE_KEY,
     JAN,
+    LIMITS,
     MARA,
     NODE_KEY,
     NODE_TRUSTED,
@@ -44,6 +45,7 @@ from conformance.worlds import (
     OTTO,
     PATHS,
     PINNED,
+    PROFILE,
     SECOND_APPROVER_KEY,
     START,
     STRANGER_KEY,
@@ -76,6 +78,7 @@ from conformance.worlds import (
     paused_change,
     pinned_change,
     planned_change,
+    process,
     read_step,
     recorded,
     resumed_change,
@@ -91,7 +94,7 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Obligations, Opinion
-from rexecop.proof.records.plan import Retry
+from rexecop.proof.records.plan import CallStep, PlannedTarget, Retry, Rollout
 from rexecop.proof.records.receipt import ObligationMet
 from rexecop.proof.records.reconciliation import Reconciliation
 from rexecop.proof.records.validation import RuleVerdict
@@ -572,6 +575,30 @@ def halted_elsewhere_and_afterwards() -> Case:
 @logged("An operation that has not ended: its plan waits for approval, there is no receipt yet.")
 def no_receipt_yet() -> Case:
     return bundled(planned_change()[0])
+
+
+@logged("More steps than a preview tells one by one: the plan was approved, and the operation cancelled.")
+def plan_told_in_groups_approved() -> Case:
+    names = [f"host-{number}" for number in range(260)]
+    steps: list[CallStep] = []
+    for name in names:
+        call = replace(process(Effect.READ, "/usr/bin/cat", f"/srv/{name}"), target=name)
+        odd = LIMITS if name != "host-77" else replace(LIMITS, timeout_ms=1234)
+        steps.append(read_step(f"look@{name}", target=name, call=call, limits=odd))
+        if name != "host-9":
+            steps.append(read_step(f"again@{name}", target=name, call=call, needs=(f"look@{name}",)))
+    targets = [PlannedTarget(id=name, type="host", criticality="low", groups=("a,b",)) for name in names]
+    targets[5:7] = [replace(one, criticality="high", connection=PROFILE.digest) for one in targets[5:7]]
+    book = Book("op_groups")
+    book.intent()
+    rollout = Rollout(waves=(1, 100, 100, 59), targets_max=8, stop_after=3)
+    book.plan(steps, Effect.READ, targets=tuple(targets), rollout=rollout)
+    book.decision(Verdict.APPROVAL_REQUIRED, ONE_OF_OPS)
+    book.approve(MARA, APPROVER_KEY)
+    book.ticket()
+    book.add(Command, by=JAN, verb=Verb.CANCEL, reason="not needed any more")
+    book.receipt(State.CANCELLED)
+    return bundled(book)
 
 
 @logged("An output was erased by a recorded rule: it is named as erased, not as missing.")

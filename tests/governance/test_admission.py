@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rexecop.governance import demo_pack, starter
 from rexecop.governance.admission import Policy, decide
@@ -11,6 +13,7 @@ from rexecop.governance.obligations import tighter
 from rexecop.governance.pack import Pack
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, PolicyRequest, RequestTarget
+from rexecop.proof.request import request_of_call
 from rexecop.proof.vocabulary import Effect, Established, Mode, Verdict
 from tests.governance.cases import ALICE, NOW, SOME, pack_files, request, terms
 
@@ -350,3 +353,57 @@ def test_the_demo_service_may_do_its_two_actions_and_nothing_else(
     asked = request(principal=service, profile=demo_pack.PROFILE, intent=intent, effect=effect, mode=mode)
 
     assert decide(STARTER, asked).terms.verdict is verdict
+
+
+RULES = (
+    '@id("one") @approvals("1 of g") permit (principal, action, resource in TargetGroup::"a");\n',
+    '@id("two") @approvals("2 of g, at_most 1 of h")\n'
+    'permit (principal, action, resource in TargetGroup::"b");\n',
+    '@id("three") @obligations("targets<=3, timeout<=5s") permit (principal, action, resource);\n',
+    '@id("four") forbid (principal, action, resource in TargetGroup::"c") when { context.gate == "plan" };\n',
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from(("a", "b", "c", "")), min_size=2, max_size=4), st.sets(st.sampled_from(RULES))
+)
+def test_no_more_is_asked_of_the_call_on_one_target_than_was_of_all(
+    groups: list[str], chosen: set[str]
+) -> None:
+    entities = "groups: [g, h]\ntarget_groups: [a, b, c]\npeople: {alice: {}}"
+    rules = [one for one in sorted(chosen) if "@approvals" not in one]
+    required = [one for one in sorted(chosen) if "@approvals" in one]
+    policy = Policy([Pack.parse(pack_files(ALL + "".join(rules), "".join(required), entities))])
+    targets = tuple(
+        RequestTarget(id=f"h{n}", type="host", criticality="low", groups=(group,) if group else ())
+        for n, group in enumerate(groups)
+    )
+    whole = decide(policy, request(targets=targets))
+
+    for target in targets:
+        asked = request_of_call(request(targets=targets), target, "s", None, NOW, ())
+        one = decide(policy, asked)
+        assert (asked.targets, asked.targets_planned) == ((target,), len(targets))
+        assert whole.terms.verdict is Verdict.BLOCKED or tighter(whole.terms, one.terms) is None
+        # How many there are is held against the plan, and not against the one that is asked about.
+        many = len(targets) > 3 and RULES[2] in chosen
+        assert (one.terms.verdict is Verdict.BLOCKED) is many
+
+
+def test_where_glass_is_broken_a_call_is_asked_about_with_all_targets() -> None:
+    broken = '@id("b") @approvals("2 of g") @break_glass("1 of g")\n'
+    broken += 'permit (principal, action, resource in TargetGroup::"t");'
+    entities = "groups: [g]\ntarget_groups: [t]\npeople: {alice: {}}"
+    policy = Policy([Pack.parse(pack_files(ALL, broken, entities))])
+    targets = tuple(
+        RequestTarget(id=f"h{n}", type="host", criticality="low", groups=groups)
+        for n, groups in enumerate((("t",), ()))
+    )
+    whole = replace(request(targets=targets), break_glass=True)
+    asked = request_of_call(whole, targets[1], "s", None, NOW, ())
+
+    assert asked.targets == targets and asked.targets_planned is None
+    assert decide(policy, asked).terms == decide(policy, whole).terms
+    assert decide(policy, whole).terms.verdict is not Verdict.BLOCKED
+    assert decide(policy, replace(asked, targets=targets[1:])).terms.verdict is Verdict.BLOCKED

@@ -27,7 +27,7 @@ from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.plan import CalledIntent, Plan
 from rexecop.proof.records.ticket import budget_subjects
-from rexecop.proof.request import parts_of, policy_request
+from rexecop.proof.request import intents_within, parts_of, policy_request
 from rexecop.proof.vocabulary import Effect, Gate, HaltScope, Mode, Verdict
 from tests.governance.cases import ALICE, INSTANCE, NOW, ROOT, SOME, STEP, intent, pack_files, plan, request
 
@@ -183,8 +183,11 @@ def nested_plan() -> tuple[Intent, Plan]:
 def test_a_call_is_asked_about_for_the_intents_in_whose_course_it_is() -> None:
     asked, made = nested_plan()
 
+    whole = policy_request(asked, made, gate=Gate.PLAN, now=NOW)
     at = {
-        step: [one.intent for one in policy_request(asked, made, gate=Gate.CALL, now=NOW, step=step).called]
+        step: [
+            one.intent for one in intents_within(whole, made, [one for one in made.steps if one.id == step])
+        ]
         for step in ("drain/restart", "restart")
     }
     assert at == {"drain/restart": ["drain"], "restart": []}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rexecop.operations import validation
 from rexecop.operations.errors import ProfileRefused
 from rexecop.operations.profile import load_profile
 from rexecop.operations.reading import Problems
@@ -169,3 +170,23 @@ def test_every_member_of_a_group_is_judged_by_its_own_facts() -> None:
         )[0]
         is FAILED
     )
+
+
+def test_of_many_targets_results_are_counted_and_one_that_failed_is_always_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both = rules("type: require_truthy_path, path: a, rule: a_there", "type: require_truthy_path, path: b")
+    facts = {f"h{n}": {"a": n != 77, "b": True} for n in range(100)}
+    told = evaluate(both, facts, True)
+    assert told[0] is FAILED and len(told[1]) == 200
+
+    monkeypatch.setattr(validation, "RESULTS_MAX", 60)
+    found, results = evaluate(both, facts, True)
+    failed = [one for one in results if one.verdict is FAILED]
+    more = [one.details["more_targets"] for one in results if one.details and "more_targets" in one.details]
+
+    assert found is FAILED and [one.details for one in failed] == [{"target": "h77"}]
+    assert more == [89, 90] and len(results) == 23
+    monkeypatch.setattr(validation, "RESULTS_BYTES_MAX", 500)
+    assert evaluate(both, facts, True)[1][-2].details is None
+    assert [one.verdict for one in evaluate(both, facts, True)[1]] == [one.verdict for one in results]

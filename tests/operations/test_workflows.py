@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from rexecop.lanes.failures import Failure, retryable
+from rexecop.operations import planning
 from rexecop.operations.environment import load_environment
 from rexecop.operations.errors import ParameterRefused, PlanTooLarge
 from rexecop.operations.lint import lint_profile
@@ -71,8 +72,33 @@ def test_a_list_that_is_too_long_or_of_lists_is_refused() -> None:
     more = edited("maxItems: 8", "maxItems: 500", "intents/upgrade.yaml")
     with pytest.raises(ParameterRefused, match="up to 128"):
         planned(more, plugins=["a"] * 129)
-    with pytest.raises(PlanTooLarge):
-        planned(more, target="web", plugins=["a"] * 128)
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "words"),
+    [
+        ("PLAN_STEPS_MAX", 20, "the steps of 4 of 5 targets are 24, and one plan holds 20"),
+        ("PLAN_BYTES_MAX", 5_000, "bytes, and one plan holds 5000"),
+        ("PLAN_CONTAINERS_MAX", 100, "arrays and objects, and one plan holds 100"),
+    ],
+)
+def test_a_plan_that_is_too_large_is_refused_by_the_limit_it_breaks(
+    monkeypatch: pytest.MonkeyPatch, name: str, most: int, words: str
+) -> None:
+    assert len(planned(target="web", plugins=["a"] * 2).steps) == 30
+    monkeypatch.setattr(planning, name, most)
+    with pytest.raises(PlanTooLarge, match=words) as refused:
+        planned(target="web", plugins=["a"] * 2)
+    assert refused.value.facts["limit"] == most
+
+
+def test_more_targets_than_one_screen_shows_are_planned() -> None:
+    hosts = ", ".join(f"host{n}" for n in range(150))
+    site = SITE.read_bytes().replace(b"web1, web2, web3, web4, web5", hosts.encode())
+    large = load_environment({SITE.name: site})
+    draft = plan(folder(FLEET), large, "upgrade", "web", Mode.APPLY, {"version": "1.5"})
+
+    assert len(draft.targets) == 150 and len(draft.steps) == 600
 
 
 def test_what_a_parameter_decides_is_decided_in_the_plan_which_says_so() -> None:

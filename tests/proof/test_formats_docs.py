@@ -88,7 +88,7 @@ from rexecop.proof.heads import Head, HeadsProofs, Unfinished
 from rexecop.proof.logproof import ConsistencyProof, InclusionProof, read_proof
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX, STATEMENT_TYPE
-from rexecop.proof.records import KINDS, Approval, read_record
+from rexecop.proof.records import KINDS, Approval, Decision, Plan, read_record
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.delegation import DELEGATION_NAMESPACE
@@ -360,7 +360,10 @@ LIMITS: Final = {
     "time stamps": bundle.STAMPS_MAX,
     "bytes of a `.tsr` member, of any value in DER": der.BYTES_MAX,
     "lines of a `.jsonl`": bundle.RECORDS_MAX,
-    "bytes of a record": codec.RECORD_BYTES_MAX,
+    "bytes of a line of a `.jsonl`, of a `plan/1` record": Plan.bytes_max,
+    "bytes of all lines of a `.jsonl` that are longer than 262,144": bundle.LONG_BYTES_MAX,
+    "bytes of a `decision/1` or `validation/1` record": Decision.bytes_max,
+    "bytes of any other record": codec.RECORD_BYTES_MAX,
     "bytes of `heads.json`": bundle.HEADS_BYTES_MAX,
     "targets and unfinished operations of a `heads/1` record": heads.TARGETS_MAX,
     "bytes of a proof of growth": logproof.PROOF_BYTES_MAX,

@@ -13,6 +13,7 @@ from rexecop.proof.bundle import STAMPS_MAX, BundleBlob, BundleContents, BundleI
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.checkpoint import parse, require_continued
+from rexecop.proof.codec import RECORD_BYTES_MAX
 from rexecop.proof.errors import CheckpointForeign
 from rexecop.proof.heads import (
     Head,
@@ -170,7 +171,8 @@ class Cutter:
 
         Receipts were signed when they were written; one signed by a process that had not
         heard of a new key is signed again by that. Nothing is signed by a key that the
-        records up to the checkpoint do not name.
+        records up to the checkpoint do not name. A long plan is not published: what needs no envelope
+        would be there twice, and larger than one may be.
         """
         found: dict[Digest, bytes] = {}
         signer = None if self._signing is None else self._signing()
@@ -179,7 +181,7 @@ class Cutter:
             kept = self.kept(sealed.digest, "dsse") if isinstance(sealed.record, Receipt) else None
             if kept is not None and not _outlived(kept.data, sealed, enrolled):
                 found[sealed.digest] = kept.data
-            elif signer and named and (kept is not None or isinstance(sealed.record, Plan | Approval)):
+            elif signer and named and (kept is not None or _is_published(sealed)):
                 found[sealed.digest] = record_envelope(sealed, signer)
         return found
 
@@ -221,6 +223,10 @@ class Cutter:
                     if blob is not None:
                         found[ref.commitment] = BundleBlob(key=blob.key, data=blob.data)
         return found
+
+
+def _is_published(sealed: Sealed) -> bool:
+    return isinstance(sealed.record, Plan | Approval) and len(sealed.body) <= RECORD_BYTES_MAX
 
 
 def _outlived(envelope: bytes, sealed: Sealed, enrolled: Sequence[Enrolment]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from rexecop.app import watching
 from rexecop.app.views import AwaitingView, DecisionView, OperationView, RecordView, StepView
@@ -36,6 +38,8 @@ from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.steps import step_terms
 from rexecop.proof.vocabulary import State
+
+STEPS_NAMED_MAX: Final = 20  # In one sentence; all of them are in the view.
 
 
 def operation_view(
@@ -235,16 +239,22 @@ def awaited_text(op: Operation) -> str:
     return f"step {quote(view.step)} needs approval by {asked}; its exact call {view.digest}:\n{view.call}\n"
 
 
+def _listed(names: Iterable[str]) -> str:
+    found = list(names)
+    more = f" and {len(found) - STEPS_NAMED_MAX} more" if len(found) > STEPS_NAMED_MAX else ""
+    return ", ".join(f"`{name}`" for name in found[:STEPS_NAMED_MAX]) + more
+
+
 def left_text(op: Operation) -> str:
     """Return what was done and what is left where people are asked anew on the way; else nothing."""
     if not op.leaves or op.state not in (State.WAITING_FOR_APPROVAL, State.APPROVED):
         return ""
     if op.undoing:
-        undone = ", ".join(f"`{step.id}`" for step in op.to_undo())
+        undone = _listed(step.id for step in reversed(op.to_undo()))
         return f"policy came to ask for more; what is left to undo: {undone}"
     items = op.steps.values()
-    done = ", ".join(f"`{item.step.id}`" for item in items if item.settled) or "nothing"
-    left = ", ".join(f"`{item.step.id}`" for item in items if not item.settled)
+    done = _listed(item.step.id for item in items if item.settled) or "nothing"
+    left = _listed(item.step.id for item in items if not item.settled)
     return f"policy came to ask for more on the way; done: {done}; what is left: {left}"
 
 

@@ -44,6 +44,7 @@ from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Gate, Isolation, Mode
 
 DRAFTS_MAX = 256  # Plans kept in memory, a few kilobytes each; a busy instance sees few kinds of request.
+KEPT_STEPS_MAX = 64  # Of a plan that is kept; a larger one is compiled anew, which is little beside its work.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,7 @@ class Planner:
         draft = self._drafts.get(key)
         if draft is None:
             draft = compile_plan(request, profile, environment, isolation, outside, observed_file)
-            if outside.used:
+            if outside.used or len(draft.steps) > KEPT_STEPS_MAX:
                 return draft
             if len(self._drafts) >= DRAFTS_MAX:
                 self._drafts.clear()

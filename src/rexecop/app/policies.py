@@ -31,11 +31,11 @@ from rexecop.operations.ports import Journal, Row
 from rexecop.proof.call import call_digest
 from rexecop.proof.canonical import Digest
 from rexecop.proof.records.attempt import Attempt
-from rexecop.proof.records.decision import Decision, PackRef, PolicyRequest, RequestCall, Terms
+from rexecop.proof.records.decision import Decision, PackRef, PolicyRequest, RequestCall, RequestTarget, Terms
 from rexecop.proof.records.instance import Note
-from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.records.plan import CallStep, Plan, Step
 from rexecop.proof.records.ticket import Ticket
-from rexecop.proof.request import requested
+from rexecop.proof.request import intents_within, request_of_call, request_target, requested
 from rexecop.proof.vocabulary import Gate
 
 ADOPTED: Final = "policy-adopted"
@@ -275,19 +275,26 @@ def _decided(journal: Journal, since: datetime | None) -> Iterator[tuple[PolicyR
     plan: Plan | None = None
     terms: Terms | None = None
     asked: PolicyRequest | None = None
+    called: Mapping[Digest, RequestCall] = {}
+    targets: Mapping[str, RequestTarget] = {}
+    steps: Mapping[tuple[str, str], Step] = {}
     for record in (sealed.record for sealed in journal.records):
         again: PolicyRequest | None = None
         match record:
             case Plan():
-                plan = record
+                plan, called = record, _calls(record)
+                targets = {target.id: request_target(target) for target in record.targets}
+                steps = {(step.target, step.id): step for step in record.steps}
             case Decision():
                 terms, again = record.terms, record.request
                 asked = asked or record.request
             case Ticket() if asked is not None:
                 again = replace(asked, gate=Gate.TICKET, step=None, now=record.at)
             case Attempt() if asked is not None and record.packs:
-                call = _called(plan, record.template)
-                again = replace(asked, gate=Gate.CALL, step=record.permit.step, call=call, now=record.at)
+                target, call = targets.get(record.target), called.get(record.template)
+                due = steps.get((record.target, record.permit.step))
+                within = () if plan is None or due is None else intents_within(asked, plan, (due,))
+                again = request_of_call(asked, target, record.permit.step, call, record.at, within)
         if (
             again is not None
             and plan is not None
@@ -297,11 +304,11 @@ def _decided(journal: Journal, since: datetime | None) -> Iterator[tuple[PolicyR
             yield again, terms, plan, str(again.gate)
 
 
-def _called(plan: Plan | None, template: Digest) -> RequestCall | None:
-    """Return the call of `plan` that has the digest `template`, as policy is asked about it."""
-    steps = [] if plan is None else [step for step in plan.steps if isinstance(step, CallStep)]
+def _calls(plan: Plan) -> dict[Digest, RequestCall]:
+    """Return the calls of `plan` as policy is asked about them, by the digest of their template."""
+    steps = [step for step in plan.steps if isinstance(step, CallStep)]
     calls = [call for step in steps for call in (step.call, step.undo) if call is not None]
-    return next((requested(call) for call in calls if call_digest(call) == template), None)
+    return {call_digest(call): requested(call) for call in calls}
 
 
 def _rules(pack: Pack) -> dict[str, str]:

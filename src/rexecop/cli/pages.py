@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         OperationView,
         ProgressView,
         RecordView,
+        RuleView,
         StepView,
         ValidationView,
         WaveView,
@@ -42,6 +43,8 @@ WAVES_SHOWN_MAX: Final = 8  # Those around the wave that is next; the others are
 FAILED_SHOWN_MAX: Final = 10  # Enough to begin with; `--json` names all.
 COUNTED: Final = ("targets", "done", "failed", "undone", "under_way")
 CALLS_SHOWN_MAX: Final = 8  # Of a fan-out there may be one for each target.
+STEPS_SHOWN_MAX: Final = 100  # Two screens. Of more they are counted, and what went wrong is named.
+TROUBLES_SHOWN_MAX: Final = 20
 FACTS_SHOWN_MAX: Final = 12  # The first facts say what was found; all are in `--json`.
 
 
@@ -85,7 +88,7 @@ def operation_page(page: Page, view: OperationView) -> None:
         if len(view.calls) > CALLS_SHOWN_MAX:
             page.row("", f"and {len(view.calls) - CALLS_SHOWN_MAX} more; `rexecop show` has them all")
         page.row("steps", f"{len(view.steps)}")
-        step_table(page, view.steps)
+        (step_table if len(view.steps) <= STEPS_SHOWN_MAX else step_summary)(page, view.steps)
     facts_table(page, view.steps)
     if view.validation:
         page.row("validation", view.validation, state=view.validation)
@@ -160,14 +163,41 @@ def step_table(page: Page, steps: Sequence[StepView]) -> None:
     for step in steps:
         took = "" if step.duration_ms is None else f"{step.duration_ms} ms"
         how = ", ".join(word for word in (step.grade, step.isolation) if word)
-        shown = step.state if step.state.startswith("undo") else step.ended or step.state
-        rows.append((step.id, step.target, step.effect, shown, took, how))
+        rows.append((step.id, step.target, step.effect, _state(step), took, how))
     heads = ("step", "target", "effect", "state", "took", "known as")
     page.table(heads, rows, indent=4, whole=("effect", "state", "took"))
+    trouble_rows(page, steps)
+
+
+def _state(step: StepView) -> str:
+    return step.state if step.state.startswith("undo") else step.ended or step.state
+
+
+def trouble_rows(page: Page, steps: Sequence[StepView]) -> None:
+    """Draw what was said of the steps of which something was."""
     for step in steps:
         if step.message or step.error_class:
             said = ": ".join(word for word in (step.error_class, step.message) if word)
             page.row("", f"{step.id} on {step.target}: {said}")
+
+
+def step_summary(page: Page, steps: Sequence[StepView]) -> None:
+    """Draw on how many targets each step is in which state, and the first that went wrong."""
+    counts: dict[str, dict[str, int]] = {}
+    troubled: list[StepView] = []
+    for step in steps:
+        of_step = counts.setdefault(step.id.removesuffix(f"@{step.target}"), {})
+        of_step[_state(step)] = of_step.get(_state(step), 0) + 1
+        if step.message or step.error_class:
+            troubled.append(step)
+    rows = [
+        (name, str(sum(found.values())), ", ".join(f"{count} {state}" for state, count in found.items()))
+        for name, found in counts.items()
+    ]
+    page.table(("step", "targets", "states"), rows, indent=4, whole=("targets",), wrap=True)
+    trouble_rows(page, troubled[:TROUBLES_SHOWN_MAX])
+    if (more := len(troubled) - TROUBLES_SHOWN_MAX) > 0:
+        page.row("", f"and {more} more; `--json` has all")
 
 
 def facts_table(page: Page, steps: Sequence[StepView]) -> None:
@@ -267,14 +297,22 @@ def history_page(page: Page, records: Sequence[RecordView]) -> None:
 def validation_page(page: Page, view: ValidationView) -> None:
     """Draw every rule and its verdict."""
     page.title(view.operation_id, view.verdict)
-    targets = [_value((r.details or {}).get("target")) for r in view.rules]
+    every = view.rules if len(view.rules) <= STEPS_SHOWN_MAX else sorted(view.rules, key=_has_passed)
+    rules = every[:STEPS_SHOWN_MAX]
+    targets = [_value((r.details or {}).get("target")) for r in rules]
     several = len(set(targets)) > 1
     heads = ("verdict", *(("target",) if several else ()), "rule", "fact", "expected", "found")
     rows = [
         (r.verdict, *((target,) if several else ()), r.rule, r.path, _value(r.expected), _value(r.found))
-        for r, target in zip(view.rules, targets, strict=True)
+        for r, target in zip(rules, targets, strict=True)
     ]
     page.table(heads, rows, whole=("verdict",))
+    if len(every) > len(rules):
+        page.row("", f"and {len(every) - len(rules)} more; `--json` has all")
+
+
+def _has_passed(rule: RuleView) -> bool:
+    return rule.verdict == "passed"
 
 
 def profile_page(page: Page, view: ProfileView) -> None:

@@ -11,7 +11,7 @@ from rexecop.governance.obligations import unmet
 from rexecop.governance.steps import admit
 from rexecop.governance.windows import Schedule
 from rexecop.proof.records.decision import Decision, Opinion, PolicyRequest
-from rexecop.proof.records.plan import Plan
+from rexecop.proof.records.plan import Plan, Step
 from rexecop.proof.request import parts_of
 from rexecop.proof.vocabulary import Gate, Verdict
 
@@ -27,15 +27,22 @@ class Opinions(Protocol):
         ...
 
 
-def ask(policy: Policy, request: PolicyRequest, plan: Plan, schedule: Schedule | None = None) -> Answer:
+def ask(
+    policy: Policy,
+    request: PolicyRequest,
+    plan: Plan,
+    schedule: Schedule | None = None,
+    due: Step | None = None,
+) -> Answer:
     """Return the answer of `policy`, held to the `schedule` of the environment too.
 
     A plan that cannot keep what it would be obliged to is blocked. Whether people can be told is no
-    question any more once it began: a file that somebody edits must not leave work half done.
+    question any more once it began: a file that somebody edits must not leave work half done. Just
+    before a call only its step, `due`, is looked at; all are where that is not given.
     """
     answer = admit(policy, request, plan, *(() if schedule is None else (schedule,)))
     able = policy.able if request.gate is not Gate.CALL else None
-    short = unmet(answer.terms.obligations, plan, able)
+    short = unmet(answer.terms.obligations, plan, able, None if due is None else (due,))
     return block(answer, f"the plan cannot keep an obligation: {short[0]}") if short else answer
 
 

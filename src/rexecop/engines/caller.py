@@ -141,6 +141,7 @@ class Caller:
             now=now,
             permit_seconds=self.permit_seconds,
             halted=self.halted(),
+            place=op.steps[make.step.target, make.step.id].place,
         )
 
     def _attempt(
@@ -258,7 +259,7 @@ class Caller:
             grade=make.step.grade if make.call.effect is Effect.READ else None,
             mode=op.the_intent.mode,
             phase=make.phase,
-            targets=frozenset(target.id for target in op.the_plan.targets),
+            targets=op.course.names,
             attest=make.step.attest,
             seen=seen,
             deadline=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from rexecop.engines.session import Session
 from rexecop.governance.obligations import duration_in_words
@@ -26,6 +27,8 @@ from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.records.validation import RuleResult, RuleVerdict, Validation
 from rexecop.proof.signer import Signer
 from rexecop.proof.vocabulary import Ended, State
+
+HOSTS_NAMED_MAX: Final = 100  # In a receipt; its outcomes name all.
 
 
 def close(session: Session, signer: Signer, *, told: ObligationMet | None = None) -> None:
@@ -188,7 +191,9 @@ def _network(name: str, op: Operation, hosts: Sequence[str]) -> ObligationMet:
     used = sorted({item.network for item in measured})
     listed = [(item.facts or {}).get("egress") for item in measured if item.network == EGRESS_LIST]
     reached = sorted({str(host) for each in listed if isinstance(each, list) for host in each})
-    how = f"measured {', '.join(used) or 'nothing'}" + (f": {', '.join(reached)}" if reached else "")
+    named = ", ".join(reached[:HOSTS_NAMED_MAX])
+    more = f" and {len(reached) - HOSTS_NAMED_MAX} more" if len(reached) > HOSTS_NAMED_MAX else ""
+    how = f"measured {', '.join(used) or 'nothing'}" + (f": {named}{more}" if reached else "")
     beyond = {"host"} if hosts else {"host", PEERS, EGRESS_LIST}
     return ObligationMet(name=name, met=beyond.isdisjoint(used) and within(reached, hosts), how=how)
 

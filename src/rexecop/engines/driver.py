@@ -20,6 +20,7 @@ from rexecop.engines.closing import changed_targets, stored_output, validate
 from rexecop.engines.errors import BudgetSpent, InstanceKeyExpired, RunnerBusy
 from rexecop.engines.flight import Flight
 from rexecop.engines.minting import ticket_of
+from rexecop.engines.outputs import Outputs
 from rexecop.engines.recent import counted
 from rexecop.engines.rereading import Drift, Standing, still_standing
 from rexecop.engines.runner import is_alive
@@ -66,14 +67,14 @@ from rexecop.operations.step_output import StepOutput
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
-from rexecop.proof.halts import stopping, words
+from rexecop.proof.halts import Name, first_of, names_of, words
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import PolicyRequest
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Pinned
 from rexecop.proof.records.validation import Validation
-from rexecop.proof.request import requested, requested_intents
+from rexecop.proof.request import intents_within, request_of_call, request_target, requested
 from rexecop.proof.steps import is_asking
 from rexecop.proof.times import format_time
 from rexecop.proof.trust import retired
@@ -180,7 +181,8 @@ class _Drive:
     def __init__(self, world: World, session: Session, caller: type[Caller]) -> None:
         self._world = world
         self._session = session
-        self._outputs: dict[str, StepOutput] = {}
+        self._outputs = Outputs()
+        self._halting: dict[Digest, frozenset[Name]] = {}
         self._flight = Flight()
         self._caller = caller(
             session=session,
@@ -283,7 +285,7 @@ class _Drive:
         """
         flight, session = self._flight, self._session
         waits = flight.failed or (flight.stopped and flight.keys)
-        effects = () if waits else next_effects(session.op, flight.keys)
+        effects = () if waits else next_effects(session.op, flight.keys, flight.room)
         if flight.stopped and effects:
             effects, flight.stopped = effects[:1], False
         if leaving():
@@ -359,8 +361,11 @@ class _Drive:
 
     def _halted(self) -> Halt | None:
         """Return the first halt that stops the operation; what others recorded by now counts."""
-        op = self._session.op
-        return stopping(self._world.authority.halts(), op.the_intent, op.the_plan)
+        op, halts = self._session.op, self._world.authority.halts()
+        plan = op.sealed_plan.digest
+        if halts and plan not in self._halting:  # Gathered once, for there may be ten thousand targets.
+            self._halting[plan] = names_of(op.the_intent, op.the_plan)
+        return first_of(halts, self._halting.get(plan, frozenset()))
 
     def require_free(self) -> None:
         """Return only if no halt stops the operation; raises `Halted`."""
@@ -396,19 +401,16 @@ class _Drive:
 
     async def _ask(self, gate: GateName, make: Make | None = None) -> tuple[Answer, PolicyRequest]:
         """Return what policy and whoever is outside answer at `gate`, and what they were asked."""
-        op, policy = self._session.op, self._world.authority.policy(self._session.op.the_plan.profile)
-        step, call = (make.step.id, requested(make.call)) if make is not None else (None, None)
-        request = replace(
-            op.the_decision.request,
-            gate=gate,
-            step=step,
-            call=call,
-            now=self._session.judged_now(),
-            called=requested_intents(op.the_plan, step),
-        )
+        op, now = self._session.op, self._session.judged_now()
+        policy = self._world.authority.policy(op.the_plan.profile)
+        request = replace(op.the_admission.request, gate=gate, now=now)
+        if make is not None:
+            within = intents_within(request, op.the_plan, (make.step,))
+            target = request_target(op.course.targets[make.step.target])
+            request = request_of_call(request, target, make.step.id, requested(make.call), now, within)
         request = counted(policy, self._world.store, op.id, request)
         schedule = self._world.contents.schedule(op.the_plan.environment) if is_held(request) else None
-        answer = ask(policy, request, op.the_plan, schedule)
+        answer = ask(policy, request, op.the_plan, schedule, None if make is None else make.step)
         return await consult(self._world.opinions, answer, request), request
 
     def require_approved(self, make: Make) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import Final
 
-from rexecop.governance.authzen import ANSWER_BYTES_MAX, opinion, question
+from rexecop.governance.authzen import answer_bytes_max, opinion, question
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.records.decision import Opinion, PolicyRequest
 
@@ -41,25 +41,26 @@ async def ask_outside(point: Point, request: PolicyRequest) -> Opinion:
     """Return what `point` says to `request`; it never raises for what the other side does."""
     try:
         async with asyncio.timeout(point.seconds):
-            raw = await _exchange(point, *question(request))
+            raw = await _exchange(point, *question(request), HEAD_BYTES_MAX + answer_bytes_max(request))
     except TimeoutError:
         return _no(point, f"no answer within {point.seconds:g} s")
     except (OSError, ValueError) as error:
         words = " ".join(str(error).split())[:120]
         return _no(point, f"not reached: {words or type(error).__name__}")
-    if len(raw) > HEAD_BYTES_MAX + ANSWER_BYTES_MAX:
+    most = answer_bytes_max(request)
+    if len(raw) > HEAD_BYTES_MAX + most:
         return _no(point, "the answer is too long")
     try:
         status, body = _parsed(raw)
     except (HTTPException, ValueError) as error:
         return _no(point, f"malformed: {type(error).__name__}")
-    if status != 200 or len(body) > ANSWER_BYTES_MAX:
+    if status != 200 or len(body) > most:
         words = "the answer is too long" if status == 200 else f"it answered with status {status}"
         return Opinion(source=point.url, allowed=False, reason=words, answer=digest_of(body))
     return opinion(body, request, point.url)
 
 
-async def _exchange(point: Point, path: str, body: bytes) -> bytes:
+async def _exchange(point: Point, path: str, body: bytes, most: int) -> bytes:
     """Return all the other side sends, cut above the limit."""
     reader, writer = await asyncio.open_connection(
         point.host, point.port, ssl=point.tls, server_hostname=point.host if point.tls else None
@@ -76,7 +77,7 @@ async def _exchange(point: Point, path: str, body: bytes) -> bytes:
         writer.write("\r\n".join((*lines, "", "")).encode("ascii") + body)
         await writer.drain()
         raw = b""
-        while len(raw) <= HEAD_BYTES_MAX + ANSWER_BYTES_MAX and (part := await reader.read(1 << 16)):
+        while len(raw) <= most and (part := await reader.read(1 << 16)):
             raw += part
         return raw
     finally:

@@ -23,7 +23,9 @@ def counted(policy: Policy, store: Store, operation: str, request: PolicyRequest
     Each intent that it calls has counts of its own.
     """
     if not policy.counts:
-        return request if request.recent is None else replace(request, recent=None)
+        return replace(
+            request, recent=None, called=tuple(replace(one, recent=None) for one in request.called)
+        )
     changes = store.changed_since(request.now - DAY, CHANGES_MAX)
     others = [(target, row) for target, row in changes if row.operation != operation]
     whole, *called = (_counts(part, others) for part in parts_of(request))

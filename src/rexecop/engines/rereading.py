@@ -80,7 +80,7 @@ async def still_standing(
 
 
 def _unchanged(op: Operation) -> bool:
-    return not any(
+    return not op.changing or not any(
         (item.good or item.in_flight)
         and isinstance(item.step, CallStep)
         and item.step.call.effect is not Effect.READ
@@ -187,7 +187,8 @@ def _reads(op: Operation, source: Step) -> Iterator[CallStep]:
 
 def _newest(op: Operation, step: Step, outputs: Mapping[str, StepOutput]) -> Outcome | None:
     """Return the newest outcome of reading `step`; a later look counts where its output is at hand."""
-    looks = [item.outcome for item in op.probes.values() if item.step is step and step.id in outputs]
+    probes = op.looks.get((step.target, step.id), ()) if step.id in outputs else ()
+    looks = [item.outcome for item in probes]
     own = op.progress_of(step, Phase.DO).outcome
     record = next((sealed.record for sealed in (*reversed(looks), own) if sealed is not None), None)
     return record if isinstance(record, Outcome) else None

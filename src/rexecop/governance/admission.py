@@ -370,7 +370,7 @@ def _unknown(entities: Entities, request: PolicyRequest) -> str | None:
 def _allowed(policy: Policy, names: frozenset[str], request: PolicyRequest) -> Answer:
     # A step may ask where the whole does not, and then the same conflicts count.
     answer, asked = policy.merged(names, emergency=request.break_glass)
-    most, targets = answer.terms.obligations.targets_max, len(request.targets)
+    most, targets = answer.terms.obligations.targets_max, request.targets_planned or len(request.targets)
     if most is not None and targets > most:
         words = f"{targets} targets are asked for, at most {most} are allowed"
         return _blocked(policy, names, (), words)

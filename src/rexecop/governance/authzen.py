@@ -26,8 +26,9 @@ from rexecop.proof.vocabulary import Effect, Established, Gate, Mode, Verdict
 
 ONE: Final = "/access/v1/evaluation"
 SEVERAL: Final = "/access/v1/evaluations"
-EVALUATIONS_MAX: Final = 256  # Of one question: more targets than one plan holds steps for.
-ANSWER_BYTES_MAX: Final = 64 * 1024  # A yes or no and some words for each.
+EVALUATIONS_MAX: Final = 256  # Of one question that is asked here; who asks about more asks again.
+ANSWER_BYTES_MAX: Final = 64 * 1024  # A yes or no and some words for each of 256 targets.
+ANSWER_TARGET_BYTES_MAX: Final = ANSWER_BYTES_MAX // 256
 REASON_LENGTH_MAX: Final = 200
 SEMANTICS: Final = ("execute_all", "deny_on_first_deny", "permit_on_first_permit")
 
@@ -77,11 +78,16 @@ def question(request: PolicyRequest) -> tuple[str, bytes]:
     return SEVERAL, trusted_bytes(body | {"evaluations": [{"resource": item} for item in resources]})
 
 
+def answer_bytes_max(request: PolicyRequest) -> int:
+    """Return how many bytes of an answer to `question(request)` are read."""
+    return max(ANSWER_BYTES_MAX, ANSWER_TARGET_BYTES_MAX * len(request.targets))
+
+
 def opinion(data: bytes, request: PolicyRequest, source: str) -> Opinion:
     """Return what the answer `data` of `source` to `question(request)` comes to; what is unclear is a no."""
     digest = digest_of(data)
     try:
-        answer = parse_payload(data, bytes_max=ANSWER_BYTES_MAX)
+        answer = parse_payload(data, bytes_max=answer_bytes_max(request))
     except NotCanonical as error:
         return Opinion(source=source, allowed=False, reason=f"malformed: {error.message}", answer=digest)
     found = answer.get("evaluations") if isinstance(answer, dict) else None

@@ -9,7 +9,7 @@ from typing import Final
 from rexecop.proof.call import ExchangeRequest, ScriptedRequest, is_attended
 from rexecop.proof.egress import keeps_to
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Budget, Obligations, Terms
-from rexecop.proof.records.plan import CallStep, Plan
+from rexecop.proof.records.plan import CallStep, Plan, Step
 from rexecop.proof.steps import asked_for, merge_approvals
 from rexecop.proof.vocabulary import Isolation, Verdict
 
@@ -141,11 +141,14 @@ def at_call(terms: Terms, step: str) -> Terms:
     )
 
 
-def unmet(obligations: Obligations, plan: Plan, able: Able | None = None) -> tuple[str, ...]:
+def unmet(
+    obligations: Obligations, plan: Plan, able: Able | None = None, steps: Iterable[Step] | None = None
+) -> tuple[str, ...]:
     """Return what of `obligations` the plan as made cannot keep to, in words; empty when it can.
 
     Timeout and output are not looked at: every call is cut to them when it is made. Names of
-    rules and groups are looked at with `able` only: who asked policy with it did that.
+    rules and groups are looked at with `able` only: who asked policy with it did that. Of the steps
+    of the plan all are looked at, or just `steps`.
     """
     found = list(_unable(obligations, able)) if able is not None else []
     for what, count, most in (
@@ -154,7 +157,7 @@ def unmet(obligations: Obligations, plan: Plan, able: Able | None = None) -> tup
     ):
         if most is not None and count > most:
             found.append(f"{count} {what}, at most {most} are allowed")
-    for step in plan.steps:
+    for step in () if obligations == NO_OBLIGATIONS else plan.steps if steps is None else steps:
         if isinstance(step, CallStep):
             found.extend(f"step `{step.id}`: {what}" for what in _unmet_by_step(obligations, step))
     return tuple(found)

@@ -45,9 +45,11 @@ def mint(
     now: datetime,
     permit_seconds: int,
     halted: Halt | None,
+    place: int | None = None,
 ) -> Permit:
     """Return leave to make `call`, which is the step's template filled with `values`.
 
+    The step stands at `place` in the plan, and is looked for where that is not given.
     It expires `permit_seconds` after `now`, and never after the ticket. `ticket` must
     have passed `tickets.require_fits`, which is what its scopes are checked by. `halted`
     is a halt that stops the operation: then a probe may still look, and nothing else is done.
@@ -72,7 +74,7 @@ def mint(
         raise TicketExpired(f"the ticket expired at {format_time(record.expires)}")
     if phase is Phase.UNDO and record.undo_scope is None:
         raise PermitOutsideScope(f"step `{step}`: the ticket gives no leave to undo", step=step)
-    _require_in_plan(planned, phase, step, call, values)
+    _require_in_plan(planned, phase, step, call, values, place)
     _require_mode_allows(record.mode, phase, call, step)
     if attempt < 1 or fence < 0:
         raise PermitOutsideScope(f"step `{step}`: attempt `{attempt}` or fence `{fence}` is no number of one")
@@ -93,9 +95,12 @@ def _records(ticket: Sealed, plan: Sealed) -> tuple[Ticket, Plan]:
     return record, planned
 
 
-def _require_in_plan(plan: Plan, phase: Phase, step: str, call: Call, values: Mapping[str, Scalar]) -> None:
+def _require_in_plan(
+    plan: Plan, phase: Phase, step: str, call: Call, values: Mapping[str, Scalar], place: int | None
+) -> None:
     # The same step may be planned for several targets; another target is another step.
-    found = next((known for known in plan.steps if known.id == step and known.target == call.target), None)
+    among = plan.steps if place is None else plan.steps[place : place + 1]
+    found = next((known for known in among if known.id == step and known.target == call.target), None)
     template = template_for(found, phase) if isinstance(found, CallStep) else None
     if not isinstance(found, CallStep) or template is None:
         what = f"the plan has no call to {phase} for step `{step}` on `{call.target}`"

@@ -20,7 +20,7 @@ from rexecop.proof import sshsig
 from rexecop.proof.call import Call
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed, seal
-from rexecop.proof.codec import decode, encode
+from rexecop.proof.codec import PLAN_RECORD_BYTES_MAX, decode, encode
 from rexecop.proof.errors import ProofError
 from rexecop.proof.plaintext import escape, quote
 from rexecop.proof.preview import call_text, preview
@@ -31,7 +31,7 @@ from rexecop.proof.records.plan import Plan
 from rexecop.proof.times import format_time
 from rexecop.proof.vocabulary import Verdict
 
-REQUEST_BYTES_MAX: Final = 1024 * 1024  # Two records of a quarter of that, and some hundred names.
+REQUEST_BYTES_MAX: Final = PLAN_RECORD_BYTES_MAX + 8 * 1024 * 1024  # A plan and its terms.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

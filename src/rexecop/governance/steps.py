@@ -9,10 +9,9 @@ from rexecop.governance.admission import Answer, Policy, decide
 from rexecop.governance.obligations import merge_limits, merge_obligations
 from rexecop.governance.windows import Schedule
 from rexecop.proof.call import Call
-from rexecop.proof.called import is_within
 from rexecop.proof.records.decision import PolicyRequest, StepTerms, Terms
 from rexecop.proof.records.plan import CallStep, Plan
-from rexecop.proof.request import requested
+from rexecop.proof.request import intents_within, request_of_call, requested
 from rexecop.proof.steps import merge_approvals
 from rexecop.proof.vocabulary import Gate, Verdict
 
@@ -25,25 +24,24 @@ def admit(policy: Policy, request: PolicyRequest, plan: Plan, *schedules: Schedu
     be denied blocks the whole, and what any of them is obliged to the whole is. Elsewhere a step
     that policy would not allow is not named; its call is refused when it is due.
     """
-    calls = [step for step in plan.steps if isinstance(step, CallStep)]
+    calls = (step for step in plan.steps if isinstance(step, CallStep))
     if request.gate is Gate.CALL:
         # Records made before a request named its call leave it to the plan.
         due = request.call or next((requested(one.call) for one in calls if one.id == request.step), None)
         return decide(policy, replace(request, call=due), *schedules)
+    targets = {target.id: target for target in request.targets}
     answer = decide(policy, request, *schedules)
     if answer.terms.verdict is Verdict.BLOCKED:
         return answer
     obligations, steps = [answer.terms.obligations], list[StepTerms]()
     for step in calls:
-        within = tuple(
-            asked
-            for asked, called in zip(request.called, plan.called, strict=False)
-            if is_within(called, step, plan.rollout)
-        )
+        within = intents_within(request, plan, (step,))
         found = [
             decide(
                 policy,
-                replace(request, gate=Gate.CALL, step=step.id, call=requested(call), called=within),
+                request_of_call(
+                    request, targets.get(step.target), step.id, requested(call), request.now, within
+                ),
             )
             for call in _decided(policy, step)
         ]

@@ -7,26 +7,29 @@ begin looks at the targets that are under way, however many there are in all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from rexecop.lanes.failures import Failure, retryable
 from rexecop.proof.chain import Sealed
 from rexecop.proof.course import is_check, waves_of
 from rexecop.proof.records.outcome import Outcome
-from rexecop.proof.records.plan import CallStep, Plan, Rollout, Step
+from rexecop.proof.records.plan import CallStep, Plan, PlannedTarget, Rollout, Step
 from rexecop.proof.vocabulary import GOOD_ENDS, Ended, Phase
 
 Key = tuple[str, str]  # target, step
+GAPS_MAX: Final = 64  # Left by steps that were taken away, before what is open is listed anew.
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far one step got on one target, in one phase."""
+    """How far one step got on one target, in one phase; `place` is where it stands in the plan."""
 
     step: Step
     phase: Phase
+    place: int = -1
     attempts: int = 0
     began: datetime | None = None  # When it was tried first.
     tried: datetime | None = None  # When it was tried last.
@@ -83,6 +86,8 @@ class Course:
     rollout: Rollout | None = None
     parallel: int = 1
     waves: Mapping[str, int] = field(default_factory=dict)
+    targets: dict[str, PlannedTarget] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
     named: dict[str, Progress] = field(default_factory=dict)
     of_target: dict[str, list[Key]] = field(default_factory=dict)
     work: dict[Key, Progress] = field(default_factory=dict)
@@ -90,10 +95,13 @@ class Course:
     failed: dict[str, None] = field(default_factory=dict)
     stopped: bool = False
     why: str = ""
+    taken: int = 0
 
     def begin(self, plan: Plan, steps: Mapping[Key, Progress]) -> None:
         """Take in `plan`, none of whose `steps` has begun."""
         self.rollout, self.parallel, self.waves = plan.rollout, plan.parallel, waves_of(plan)
+        self.targets = {target.id: target for target in plan.targets}
+        self.names = frozenset(self.targets)
         for key, progress in steps.items():
             self.named.setdefault(progress.step.id, progress)
             self.of_target.setdefault(key[0], []).append(key)
@@ -108,8 +116,15 @@ class Course:
 
     def settle(self, progress: Progress) -> None:
         """Take away a step that needs nothing more."""
-        self.work.pop(progress.key, None)
-        self.checks.pop(progress.key, None)
+        self._take(progress.key)
+
+    def _take(self, key: Key) -> None:
+        """Take a step away. What was taken from the front leaves gaps, which would be gone over each time."""
+        self.work.pop(key, None)
+        self.checks.pop(key, None)
+        self.taken += 1
+        if self.taken > len(self.work) + len(self.checks) + GAPS_MAX:
+            self.work, self.checks, self.taken = dict(self.work), dict(self.checks), 0
 
     def fail(self, progress: Progress, why: str) -> None:
         """Give up a target, or the whole where that is the rule: nothing more of it begins."""
@@ -119,8 +134,7 @@ class Course:
             return
         self.failed[progress.step.target] = None
         for key in self.of_target[progress.step.target]:
-            self.work.pop(key, None)
-            self.checks.pop(key, None)
+            self._take(key)
         many = len(self.failed) >= self.rollout.stop_after
         canary = self.rollout.canary and self.wave(progress.step.target) == 0
         self.stopped = self.stopped or many or canary or is_check(self.rollout, progress.step)
@@ -146,12 +160,26 @@ class Course:
         """Return the wave of `target`, from 0."""
         return self.waves.get(target, 0)
 
+    def standing(
+        self, steps: Mapping[Key, Progress], undone: Mapping[Key, Progress], wave: int | None
+    ) -> list[CallStep]:
+        """Return those of `steps`, of one wave if it is given, whose effect can be undone and was not."""
+        return [
+            progress.step
+            for key, progress in steps.items()
+            if isinstance(progress.step, CallStep)
+            and progress.step.undo is not None
+            and progress.good
+            and wave in (None, self.wave(key[0]))
+            and not ((found := undone.get(key)) is not None and found.good)
+        ]
+
     def is_open(self, progress: Progress) -> bool:
         """Return whether the step is still to be done."""
         return progress.key in self.work or progress.key in self.checks
 
-    def ready(self, under_way: Collection[Key] = (), targets_max: int | None = None) -> list[Progress]:
-        """Return the steps that may begin beside those `under_way`, in order.
+    def ready(self, under_way: Collection[Key] = (), targets_max: int | None = None) -> Iterator[Progress]:
+        """Yield the steps that may begin beside those `under_way`, in order.
 
         `targets_max`, where given, is how many targets may be under way beyond what the plan says.
         """
@@ -161,7 +189,6 @@ class Course:
         leaving = {target for target, _ in under_way if target in self.failed}
         width = self.rollout.targets_max if self.rollout is not None else 1
         width = min(width, targets_max or width) - len(leaving)
-        found: list[Progress] = []
         seen: dict[str, int] = {}
         current: int | None = None
         for (target, name), progress in table.items():
@@ -175,9 +202,8 @@ class Course:
             if self.parallel == 1 and seen[group]:
                 continue  # One after the other, in order.
             if seen[group] < self.parallel and (target, name) not in under_way and self._due(progress):
-                found.append(progress)
+                yield progress
                 seen[group] += 1
-        return found
 
     def _table(self) -> dict[Key, Progress]:
         """Return what the wave that is next has open: its work, and then its checks."""

@@ -7,14 +7,14 @@ believes nothing but records; whether a record may follow is asked of the table 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from rexecop.governance.obligations import merge_obligations
+from rexecop.operations.commands import COMMANDS
 from rexecop.operations.course import Course, Key, Progress
-from rexecop.operations.errors import NothingToReview, NothingToUndo
 from rexecop.operations.machine import TERMINAL, Event, allows, move, refusal
 from rexecop.operations.recorded import present, typed
 from rexecop.proof.canonical import Digest, Json
@@ -55,6 +55,7 @@ class Operation:
     intent: Sealed | None = None
     plan: Sealed | None = None
     decision: Sealed | None = None
+    admission: Sealed | None = None
     ticket: Sealed | None = None
     leaves: list[Sealed] = field(default_factory=list)
     validation: Sealed | None = None
@@ -66,13 +67,15 @@ class Operation:
     steps: dict[Key, Progress] = field(default_factory=dict)
     course: Course = field(default_factory=Course)
     undo_wave: int | None = None
+    undo_left: list[CallStep] | None = field(default=None, compare=False)
     undo: dict[Key, Progress] = field(default_factory=dict)
-    probes: dict[Digest, Progress] = field(default_factory=dict)
+    looks: dict[Key, list[Progress]] = field(default_factory=dict)
     in_flight: dict[Digest, Progress] = field(default_factory=dict)
     unknown: dict[Digest, Progress] = field(default_factory=dict)
     unsettled: dict[Digest, Sealed] = field(default_factory=dict)
     ends: list[Ended] = field(default_factory=list)
     tries: int = 0
+    changing: bool = False
     receipt_due: bool = False
     pause_asked: bool = False
     cancel_asked: bool = False
@@ -135,6 +138,11 @@ class Operation:
     def the_decision(self) -> Decision:
         """The newest decision; asking before there is one is a defect."""
         return typed(self.decision, Decision)
+
+    @property
+    def the_admission(self) -> Decision:
+        """The newest decision about the whole plan; asking before there is one is a defect."""
+        return typed(self.admission, Decision)
 
     @property
     def terms(self) -> Terms:
@@ -235,17 +243,11 @@ class Operation:
             raise ChainBroken(f"the plan has no step `{step:.80}` on `{target:.80}`", step=step)
         return found.step
 
-    def to_undo(self) -> tuple[CallStep, ...]:
-        """Return the steps whose effect can be undone, latest first; of one wave while that is undone."""
-        done = [
-            progress.step
-            for progress in self.steps.values()
-            if isinstance(progress.step, CallStep)
-            and progress.step.undo is not None
-            and progress.good
-            and self.undo_wave in (None, self.course.wave(progress.step.target))
-        ]
-        return tuple(step for step in reversed(done) if not self._undone(step))
+    def to_undo(self) -> Sequence[CallStep]:
+        """Return the steps whose effect can be undone, the latest last; of one wave while that is undone."""
+        if self.undo_left is None:
+            self.undo_left = self.course.standing(self.steps, self.undo, self.undo_wave)
+        return self.undo_left
 
     @property
     def wave_to_undo(self) -> int | None:
@@ -259,33 +261,30 @@ class Operation:
         stands = any(course.wave(step.target) == wave for step in self.to_undo())
         return wave if stands else None
 
-    def _undone(self, step: Step) -> bool:
-        progress = self.undo.get((step.target, step.id))
-        return progress is not None and progress.good
-
-    def _go(self, event: Event, reason: str = "") -> None:
-        self.state = move(self.state, event)
+    def go(self, event: Event, reason: str = "") -> None:
+        """Make the move that a record stands for."""
+        self.state, self.undo_left = move(self.state, event), None
         if reason:
             self.reason = reason
         if self.state in TERMINAL:
             self.receipt_due, self.undo_wave = True, None
 
-    def _at_boundary(self) -> None:
+    def at_boundary(self) -> None:
         """Once nothing is in flight: obey what people asked for, else see whether the work is done."""
         if self.in_flight or self.unknown:
             return
         if self.state is State.INDETERMINATE:
-            self._go(Event.RECONCILED)  # What was lost was settled while other calls still ran.
+            self.go(Event.RECONCILED)  # What was lost was settled while other calls still ran.
         if self.course.over and self.wave_to_undo is None and allows(self.state, Event.STEP_FAILED):
-            self._go(Event.STEP_FAILED, self.course.verdict)
+            self.go(Event.STEP_FAILED, self.course.verdict)
         elif self.cancel_asked and allows(self.state, Event.CANCELLED):
             self.cancel_asked = False
-            self._go(Event.CANCELLED, "cancelled between steps")
+            self.go(Event.CANCELLED, "cancelled between steps")
         elif self.pause_asked and allows(self.state, Event.PAUSED):
             self.pause_asked = False
-            self._go(Event.PAUSED, "paused between steps")
+            self.go(Event.PAUSED, "paused between steps")
         elif self.course.done and not self.course.over and allows(self.state, Event.STEPS_DONE):
-            self._go(Event.STEPS_DONE)
+            self.go(Event.STEPS_DONE)
 
 
 def fold(records: Iterable[Sealed]) -> Operation:
@@ -305,10 +304,10 @@ def _on_intent(op: Operation, sealed: Sealed) -> None:
 
 
 def _on_plan(op: Operation, sealed: Sealed) -> None:
-    op._go(Event.PLANNED)
+    op.go(Event.PLANNED)
     op.plan = sealed
-    for step in op.the_plan.steps:
-        op.progress_of(step, Phase.DO)
+    for place, step in enumerate(op.the_plan.steps):
+        op.steps.setdefault((step.target, step.id), Progress(step=step, phase=Phase.DO, place=place))
     op.course.begin(op.the_plan, op.steps)
 
 
@@ -317,16 +316,17 @@ def _on_decision(op: Operation, sealed: Sealed) -> None:
     op.decision = sealed
     if decision.request.gate is Gate.CALL:
         return  # It says no to one call: the outcome that follows says what came of it.
+    op.admission = sealed
     if decision.request.gate is Gate.TICKET:
         op.recounted = len(op.approvals)  # Asked again: what was said yes to before does not count.
     op.undoing = op.undoing or op.state is State.UNDOING
     verdict = decision.terms.verdict
     if verdict is Verdict.BLOCKED:
-        op._go(Event.DENIED, decision.reason)
+        op.go(Event.DENIED, decision.reason)
     elif verdict is Verdict.ALLOWED or not op.missing_approvals():
-        op._go(Event.ALLOWED, decision.reason)
+        op.go(Event.ALLOWED, decision.reason)
     else:
-        op._go(Event.APPROVAL_REQUIRED, decision.reason)
+        op.go(Event.APPROVAL_REQUIRED, decision.reason)
 
 
 def _on_approval(op: Operation, sealed: Sealed) -> None:
@@ -344,10 +344,10 @@ def _on_approval(op: Operation, sealed: Sealed) -> None:
     if op.state not in heard:
         raise refusal(op.state, State.BLOCKED if statement.refuses else State.APPROVED)
     if statement.refuses:
-        op._go(Event.DENIED, f"refused by {statement.said_by}")
+        op.go(Event.DENIED, f"refused by {statement.said_by}")
     op.approvals.append(sealed)
     if statement.approves and not op.missing_approvals():
-        op._go(Event.APPROVED)
+        op.go(Event.APPROVED)
 
 
 def _on_step_approval(op: Operation, sealed: Sealed, statement: ApprovalStatement) -> None:
@@ -366,18 +366,18 @@ def _withdraw(op: Operation, sealed: Sealed, statement: ApprovalStatement) -> No
         raise refusal(op.state, State.WAITING_FOR_APPROVAL)
     if op.state is State.BLOCKED and typed(given, Approval).statement.approves:
         raise refusal(op.state, State.WAITING_FOR_APPROVAL)
-    op._go(Event.WITHDRAWN, f"{statement.said_by} took their word back")
+    op.go(Event.WITHDRAWN, f"{statement.said_by} took their word back")
     op.receipt_due = False
     op.approvals.append(sealed)
     if not op.missing_approvals():
-        op._go(Event.APPROVED)
+        op.go(Event.APPROVED)
 
 
 def _on_ticket(op: Operation, sealed: Sealed) -> None:
     op.ticket = sealed
     op.leaves.append(op.sealed_decision)
     if op.state is State.APPROVED:
-        op._go(Event.UNDO_CONTINUED if op.undoing else Event.STARTED)
+        op.go(Event.UNDO_CONTINUED if op.undoing else Event.STARTED)
         op.undoing = False
 
 
@@ -385,12 +385,14 @@ def _on_attempt(op: Operation, sealed: Sealed) -> None:
     attempt = typed(sealed, Attempt)
     step = op.step_named(attempt.target, attempt.permit.step)
     if attempt.phase is Phase.PROBE:
-        progress = op.probes[sealed.digest] = Progress(step=step, phase=Phase.PROBE)
+        progress = Progress(step=step, phase=Phase.PROBE)
+        op.looks.setdefault((step.target, step.id), []).append(progress)
     else:
         progress = op.progress_of(step, attempt.phase)
         if op.state in (State.RETRYING, State.RESUMING):
-            op._go(Event.CONTINUED)
+            op.go(Event.CONTINUED)
     op.tries += 1
+    op.changing = op.changing or attempt.target_n is not None
     progress.attempts, progress.in_flight = attempt.permit.attempt, sealed
     progress.began, progress.tried = progress.began or attempt.at, attempt.at
     progress.ended = progress.failure = None
@@ -402,18 +404,19 @@ def _on_outcome(op: Operation, sealed: Sealed) -> None:
     progress = _opened(op, outcome.attempt) if outcome.attempt else _stepless(op, outcome)
     attempt, progress.in_flight = progress.in_flight, None
     op.ends.append(outcome.ended)
-    progress.outcome, progress.ended, progress.failure = sealed, outcome.ended, outcome.error_class
+    progress.outcome = Sealed(outcome, b"", sealed.digest)  # There may be 40,000, and nobody asks for bytes.
+    progress.ended, progress.failure = outcome.ended, outcome.error_class
     if progress.phase is Phase.PROBE:
         if op.cancel_asked or op.pause_asked:
-            op._at_boundary()
+            op.at_boundary()
         return
     if op.state in (State.RETRYING, State.RESUMING):
-        op._go(Event.CONTINUED)
+        op.go(Event.CONTINUED)
     if outcome.ended is Ended.UNKNOWN and attempt is not None:
         op.unknown[attempt.digest] = progress
         op.unsettled[attempt.digest] = attempt
         if op.state is not State.INDETERMINATE:
-            op._go(Event.LOST, f"step `{outcome.step}` may have happened: {outcome.message or 'no answer'}")
+            op.go(Event.LOST, f"step `{outcome.step}` may have happened: {outcome.message or 'no answer'}")
     elif progress.phase is Phase.UNDO:
         _after_undo(op, progress, outcome)
     else:
@@ -421,15 +424,16 @@ def _on_outcome(op: Operation, sealed: Sealed) -> None:
 
 
 def _after_work(op: Operation, progress: Progress, outcome: Outcome) -> None:
+    op.undo_left = None
     if progress.settled:
         op.course.settle(progress)
     elif not (progress.may_retry() and op.course.is_open(progress)):
         op.course.fail(progress, f"step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
     elif allows(op.state, Event.RETRIED) and not op.course.over:
-        op._go(Event.RETRIED)
+        op.go(Event.RETRIED)
         if not (op.cancel_asked or op.pause_asked):
             return
-    op._at_boundary()
+    op.at_boundary()
 
 
 def _opened(op: Operation, attempt: Digest) -> Progress:
@@ -450,8 +454,12 @@ def _stepless(op: Operation, outcome: Outcome) -> Progress:
 
 def _after_undo(op: Operation, progress: Progress, outcome: Outcome) -> None:
     if not progress.good:
-        op._go(Event.UNDO_FAILED, f"undoing step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
+        op.go(Event.UNDO_FAILED, f"undoing step `{outcome.step}` ended {outcome.ended}: {_cause(outcome)}")
     else:
+        if op.undo_left and op.undo_left[-1] is progress.step:
+            op.undo_left.pop()  # In their order, so that all are not gone over for each.
+        else:
+            op.undo_left = None
         _see_undone(op)
 
 
@@ -459,9 +467,9 @@ def _see_undone(op: Operation) -> None:
     if op.to_undo():
         return
     if op.undo_wave is None:
-        op._go(Event.UNDONE, "every undoable step was undone")
+        op.go(Event.UNDONE, "every undoable step was undone")
     else:
-        op._go(Event.WAVE_UNDONE, f"{op.course.verdict}; wave {op.undo_wave + 1} was undone")
+        op.go(Event.WAVE_UNDONE, f"{op.course.verdict}; wave {op.undo_wave + 1} was undone")
 
 
 def _cause(outcome: Outcome) -> str:
@@ -475,10 +483,10 @@ def _on_reconciliation(op: Operation, sealed: Sealed) -> None:
         raise refusal(op.state, State.PAUSED)
     undoing = progress.phase is Phase.UNDO
     if len(op.unknown) == 1 and not op.in_flight:
-        op._go(Event.UNDO_RECONCILED if undoing else Event.RECONCILED, record.reason)
+        op.go(Event.UNDO_RECONCILED if undoing else Event.RECONCILED, record.reason)
     del op.unknown[record.attempt], op.unsettled[record.attempt]
     progress.ended = Ended.OK if record.happened else None
-    progress.failure = None
+    progress.failure = op.undo_left = None
     if undoing and record.happened:
         _see_undone(op)
     elif progress.settled:
@@ -487,66 +495,15 @@ def _on_reconciliation(op: Operation, sealed: Sealed) -> None:
 
 def _on_command(op: Operation, sealed: Sealed) -> None:
     command = typed(sealed, Command)
-    _COMMANDS[command.verb](op, command.reason or "")
+    COMMANDS[command.verb](op, command.reason or "")
     if command.verb is Verb.PAUSE:
         op.paused_by = command.by
-
-
-def _pause(op: Operation, reason: str) -> None:
-    if op.in_flight and allows(op.state, Event.PAUSED):
-        op.pause_asked = True
-    else:
-        op._go(Event.PAUSED, reason)
-
-
-def _cancel(op: Operation, reason: str) -> None:
-    if op.in_flight and allows(op.state, Event.CANCELLED):
-        op.cancel_asked = True
-    else:
-        op._go(Event.CANCELLED, reason)
-
-
-def _resume(op: Operation, reason: str) -> None:
-    op._go(Event.RESUMED, reason)
-    op.pause_asked = False
-    op._at_boundary()
-
-
-def _retry(op: Operation, reason: str) -> None:
-    if not op.may_retry:
-        # Going on would redo what was undone; a person's word in mid-run would forget what failed.
-        raise refusal(op.state, State.RETRYING)
-    op._go(Event.RETRIED, reason)
-    op.receipt_due = op.pause_asked = op.cancel_asked = False
-    for progress in op.steps.values():
-        if not progress.settled:
-            progress.ended = progress.failure = None
-    op.course.reopen(op.steps)
-
-
-def _escalate(op: Operation, reason: str) -> None:
-    op._go(Event.ESCALATED, reason)
-
-
-def _undo(op: Operation, reason: str) -> None:
-    op.undo_wave = None
-    if op.state not in TERMINAL:
-        # Work that is not over is not undone, but for the wave that its plan says is.
-        if op.in_flight or op.wave_to_undo is None:
-            raise refusal(op.state, State.UNDOING)
-        op.undo_wave = op.wave_to_undo
-    if not allows(op.state, Event.UNDO_ASKED):
-        raise refusal(op.state, State.UNDOING)
-    if not op.to_undo():
-        raise NothingToUndo(f"operation `{op.id}` has no step that took effect and can be undone")
-    op._go(Event.UNDO_ASKED, reason)
-    op.receipt_due = op.pause_asked = op.cancel_asked = op.undoing = False
 
 
 def _on_validation(op: Operation, sealed: Sealed) -> None:
     op.validation = sealed
     failed = typed(sealed, Validation).verdict is RuleVerdict.FAILED
-    op._go(Event.INVALID if failed else Event.VALIDATED, "validation failed" if failed else "")
+    op.go(Event.INVALID if failed else Event.VALIDATED, "validation failed" if failed else "")
     if not failed:
         op.reason = ""  # Why it was refused, paused or failed on the way is history now.
 
@@ -562,28 +519,6 @@ def _on_receipt(op: Operation, sealed: Sealed) -> None:
         # What is done again before it was reviewed does not give more time.
         op.review_by = op.review_by or sealed.record.at + timedelta(milliseconds=within)
 
-
-def _break_glass(op: Operation, reason: str) -> None:
-    if op.state is not State.PLANNED or not op.the_intent.break_glass or not reason:
-        raise refusal(op.state, State.PLANNED)
-
-
-def _review(op: Operation, reason: str) -> None:
-    if op.review_by is None:
-        raise NothingToReview(f"no review of operation `{op.id}` is due")
-    op.review_by = None
-
-
-_COMMANDS: Final[Mapping[Verb, Callable[[Operation, str], None]]] = {
-    Verb.PAUSE: _pause,
-    Verb.RESUME: _resume,
-    Verb.CANCEL: _cancel,
-    Verb.RETRY: _retry,
-    Verb.ESCALATE: _escalate,
-    Verb.UNDO: _undo,
-    Verb.BREAK_GLASS: _break_glass,
-    Verb.REVIEW: _review,
-}
 
 _HANDLERS: Final[Mapping[type[Record], Callable[[Operation, Sealed], None]]] = {
     Intent: _on_intent,

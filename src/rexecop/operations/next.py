@@ -93,16 +93,17 @@ def next_effect(op: Operation) -> Next:
     return next(iter(next_effects(op)), Park())
 
 
-def next_effects(op: Operation, under_way: Collection[Key] = ()) -> tuple[Next, ...]:
+def next_effects(op: Operation, under_way: Collection[Key] = (), room: int | None = None) -> tuple[Next, ...]:
     """Return what may be done now beside the steps `under_way`, in order; nothing means wait, or park.
 
-    Calls may be made side by side. Anything else is done by itself, and then this is asked again.
+    Calls may be made side by side, and no more than `room` are returned where that is given. Anything
+    else is done by itself, and then this is asked again.
     An attempt in flight that is not `under_way` is somebody else's, and nothing is done beside it.
     """
     if any(progress.key not in under_way for progress in op.in_flight.values()):
         return (Close(),) if op.receipt_due and op.state in TERMINAL else ()
     if op.state in RUNNING:
-        return _next_steps(op, under_way)
+        return _next_steps(op, under_way, room)
     return () if under_way else _alone(op)
 
 
@@ -124,7 +125,7 @@ def _alone(op: Operation) -> tuple[Next, ...]:
     return ()
 
 
-def _next_steps(op: Operation, under_way: Collection[Key]) -> tuple[Next, ...]:
+def _next_steps(op: Operation, under_way: Collection[Key], room: int | None) -> tuple[Next, ...]:
     if op.course.over:
         wave = None if under_way else op.wave_to_undo
         return () if wave is None else (UndoWave(reason=f"wave {wave + 1} stopped: {op.course.verdict}"),)
@@ -138,6 +139,8 @@ def _next_steps(op: Operation, under_way: Collection[Key]) -> tuple[Next, ...]:
             asking.append(effect)
         else:
             found.append(effect)
+            if len(found) == room:
+                break
     # What people have to approve stops the work, so all that can be done without them comes first.
     return tuple(found or (() if under_way else asking[:1]))
 
@@ -219,7 +222,7 @@ def asked_call(op: Operation, call: Call) -> Make | None:
 
 
 def _next_undo(op: Operation) -> tuple[Next, ...]:
-    for step in op.to_undo():
+    for step in reversed(op.to_undo()):
         if step.undo is not None:
             return (_make(op, step, step.undo, op.progress_of(step, Phase.UNDO)),)
     return ()
@@ -277,7 +280,7 @@ def look(op: Operation, step: CallStep, template: Call) -> Make:
         TemplateMismatch: a fact that it needs is missing or outside its slot.
     """
     values = slot_values(op, step, template)
-    tries = sum(1 for item in op.probes.values() if item.step is step)
+    tries = len(op.looks.get((step.target, step.id), ()))
     return Make(
         step=step,
         phase=Phase.PROBE,

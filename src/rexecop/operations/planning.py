@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rexecop.operations.environment import Environment
+from rexecop.operations.environment import TARGETS_MAX, Environment
 from rexecop.operations.errors import (
     ConnectorRefused,
     EnvironmentRefused,
@@ -30,17 +30,15 @@ from rexecop.operations.profile_model import IntentSpec, Profile, WorkflowSpec
 from rexecop.operations.reading import listed, unknown
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
 from rexecop.operations.workflow_parts import PARALLEL_MAX
-from rexecop.proof.canonical import Json, canonical_bytes, digest_of
-from rexecop.proof.codec import encode
+from rexecop.proof.canonical import CONTAINERS_MAX, Json, canonical_bytes, digest_of
+from rexecop.proof.codec import PLAN_RECORD_BYTES_MAX, encode
 from rexecop.proof.records.intent import EnvironmentRef, ProfileRef
 from rexecop.proof.records.plan import CalledIntent, CallStep, PlannedTarget, Rollout, Step
 from rexecop.proof.vocabulary import READ_MODES, Effect, Isolation, Mode, strongest
 
-PLAN_STEPS_MAX: Final = (
-    512  # What fits into one plan record of 256 KiB; larger fan-outs are several operations.
-)
-
-PLAN_BYTES_MAX: Final = 240 * 1024  # Of steps; what else a plan says has the rest of its record.
+PLAN_STEPS_MAX: Final = 4 * TARGETS_MAX  # Each makes two records; undone too, all fit into one bundle.
+PLAN_BYTES_MAX: Final = PLAN_RECORD_BYTES_MAX - 4 * 1024 * 1024  # Of steps; targets and notes have the rest.
+PLAN_CONTAINERS_MAX: Final = CONTAINERS_MAX - 10 * TARGETS_MAX  # Likewise, of arrays and objects.
 PARALLEL: Final = 4  # What most hosts answer at one time.
 ADHOC: Final = "adhoc"  # The built-in profile whose one connector, `command`, runs what its asker writes.
 
@@ -152,6 +150,20 @@ def compile_plan(
     )
 
 
+def _require_fits(steps: Sequence[Step], targets: int) -> None:
+    size = containers = 0
+    for step in steps:
+        text = encode(step)
+        size, containers = size + len(text), containers + text.count(b"{") + text.count(b"[")
+    for found, most, unit in (
+        (size, PLAN_BYTES_MAX, "bytes"),
+        (containers, PLAN_CONTAINERS_MAX, "arrays and objects"),
+    ):
+        if found > most:
+            what = f"{len(steps)} steps on {targets} targets take {found} {unit}"
+            raise PlanTooLarge(f"{what}, and one plan holds {most}", limit=most)
+
+
 def parallel_of(workflow: WorkflowSpec, *called: WorkflowSpec) -> int:
     """Return how many steps of one target run side by side: as said, else a few where needs are written.
 
@@ -199,9 +211,7 @@ def _compiled(
         if len(steps) > PLAN_STEPS_MAX:
             what = f"the steps of {number} of {len(targets)} targets are {len(steps)}"
             raise PlanTooLarge(f"{what}, and one plan holds {PLAN_STEPS_MAX}", limit=PLAN_STEPS_MAX)
-    if (size := sum(len(encode(step)) for step in steps)) > PLAN_BYTES_MAX:
-        what = f"{len(steps)} steps on {len(targets)} targets take {size} bytes"
-        raise PlanTooLarge(f"{what}, and one plan holds {PLAN_BYTES_MAX}", limit=PLAN_BYTES_MAX)
+    _require_fits(steps, len(targets))
     return steps, calls, others
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from rexecop.operations.extract import whole
@@ -11,13 +12,17 @@ from rexecop.operations.normalizer_spec import Normalizer
 from rexecop.operations.reading import Fields, Node
 from rexecop.proof.called import WITHIN, Planned, is_within
 from rexecop.proof.canonical import Json, canonical_bytes
+from rexecop.proof.codec import encode
 from rexecop.proof.records.plan import CalledIntent, Step
 from rexecop.proof.records.validation import RuleResult, RuleVerdict
 
 RULES_MAX: Final = 128  # What one person can read as "what counts as success".
+RESULTS_MAX: Final = 4096  # Told one by one, which is more than a person reads; the rest is counted.
+RESULTS_BYTES_MAX: Final = 4 * 1024 * 1024  # With what they saw: half of what a record takes.
 SHOWN_BYTES_MAX: Final = 4096  # A rule shows the value it judged; the whole evidence stands in outcomes.
 PARAMETERS: Final = "parameters"
 TARGET: Final = "target"
+MORE_TARGETS: Final = "more_targets"
 
 Facts = Mapping[str, Mapping[str, Json]]
 """Facts by target, then by the key a normalizer stores them under; `parameters` is always there."""
@@ -157,18 +162,28 @@ def place(facts: dict[str, Json], path: str, value: Json) -> None:
 def evaluate(
     rules: Sequence[Rule], facts: Facts, evaluated: bool
 ) -> tuple[RuleVerdict, tuple[RuleResult, ...]]:
-    """Return the verdict and every rule's result for every target.
+    """Return the verdict, and every rule's result for every target, or for the first and how many more.
 
     With `evaluated` false (some steps were only previewed) a rule whose fact is not there
     is not evaluated; otherwise it failed. No rules, or no targets, never pass.
     """
-    several = len(facts) > 1
-    results = tuple(
-        _judge(rule, of_target, evaluated, target if several else None)
-        for target, of_target in facts.items()
-        for rule in rules
+    several, results = len(facts) > 1, list[RuleResult]()
+    counts: Counter[tuple[int, RuleVerdict]] = Counter()
+    # Of each rule as many of each verdict; the verdict over all rests on one of each.
+    each = RESULTS_MAX // (len(RuleVerdict) * max(len(rules), 1))
+    each = len(facts) if len(facts) * len(rules) <= RESULTS_MAX else each
+    for target, of_target in facts.items():
+        for number, rule in enumerate(rules):
+            result = _judge(rule, of_target, evaluated, target if several else None)
+            counts[number, result.verdict] += 1
+            if counts[number, result.verdict] <= each:
+                results.append(result)
+    results += (
+        _counted(rules[number], verdict, count - each)
+        for (number, verdict), count in counts.items()
+        if count > each
     )
-    return merged(result.verdict for result in results), results
+    return merged(verdict for _, verdict in counts), tuple(_fitting(results))
 
 
 def merged(verdicts: Iterable[RuleVerdict]) -> RuleVerdict:
@@ -177,6 +192,20 @@ def merged(verdicts: Iterable[RuleVerdict]) -> RuleVerdict:
     if not found or RuleVerdict.FAILED in found:
         return RuleVerdict.FAILED
     return RuleVerdict.NOT_EVALUATED if RuleVerdict.NOT_EVALUATED in found else RuleVerdict.PASSED
+
+
+def _counted(rule: Rule, verdict: RuleVerdict, count: int) -> RuleResult:
+    """Return what stands for the results of `rule` on `count` more targets."""
+    name = rule.pass_rule if verdict is RuleVerdict.PASSED else rule.fail_rule
+    return RuleResult(rule=name, verdict=verdict, path=rule.path, details={MORE_TARGETS: count})
+
+
+def _fitting(results: Iterable[RuleResult]) -> Iterator[RuleResult]:
+    """Yield `results`, without what they saw from where on their record would be too large."""
+    left = RESULTS_BYTES_MAX
+    for result in results:
+        left -= len(encode(result))
+        yield result if left >= 0 else replace(result, expected=None, found=None, details=None)
 
 
 def _judge(rule: Rule, facts: Mapping[str, Json], evaluated: bool, target: str | None) -> RuleResult:

@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import ClassVar, Final, TypeVar
 
 from rexecop.proof.canonical import Digest, digest_of
-from rexecop.proof.codec import RECORD_BYTES_MAX, decode, encode
+from rexecop.proof.codec import PLAN_RECORD_BYTES_MAX, RECORD_BYTES_MAX, decode, encode
 from rexecop.proof.container import CONTAINER_BYTES_MAX, pack
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
 from rexecop.proof.dsse import ENVELOPE_BYTES_MAX
@@ -26,8 +26,11 @@ from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.preview import PREVIEW_VERSION
 from rexecop.proof.sshsig import ARMOR_LENGTH_MAX
 
-RECORDS_MAX: Final = 100_000  # Lines read from one section; far more than one operation makes.
-PROOFS_BYTES_MAX: Final = 32 * 1024 * 1024  # Shared nodes and paths of RECORDS_MAX records in a large log.
+RECORDS_MAX: Final = 200_000  # Lines read from one section; 40,000 steps done and undone make 160,000.
+LONG_BYTES_MAX: Final = (
+    64 * 1024 * 1024
+)  # Of all lines longer than most kinds may be: parsed, they take ten times that.
+PROOFS_BYTES_MAX: Final = 64 * 1024 * 1024  # Shared nodes and paths of RECORDS_MAX records in a large log.
 HEADS_BYTES_MAX: Final = 64 * 1024 * 1024  # Both maps of TARGETS_MAX targets.
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024  # One line for each of the members a container may have.
 KEY_BYTES: Final = 32
@@ -355,8 +358,14 @@ def _lines(data: bytes, name: str) -> tuple[bytes, ...]:
     lines = data[:-1].split(b"\n")
     if len(lines) > RECORDS_MAX:
         raise BundleMalformed(f"member `{name}` has more than {RECORDS_MAX} lines", limit=RECORDS_MAX)
-    if max(map(len, lines)) > RECORD_BYTES_MAX:
-        raise BundleMalformed(f"a line of `{name}` is longer than a record may be", limit=RECORD_BYTES_MAX)
+    long = [size for size in map(len, lines) if size > RECORD_BYTES_MAX]
+    if max(long, default=0) > PLAN_RECORD_BYTES_MAX:
+        raise BundleMalformed(
+            f"a line of `{name}` is longer than a record may be", limit=PLAN_RECORD_BYTES_MAX
+        )
+    if sum(long) > LONG_BYTES_MAX:
+        words = f"long lines of `{name}` have {sum(long)} bytes, at most {LONG_BYTES_MAX} are read"
+        raise BundleMalformed(words, limit=LONG_BYTES_MAX)
     return tuple(lines)
 
 

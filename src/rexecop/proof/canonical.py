@@ -19,6 +19,12 @@ from rexecop.proof.errors import NotCanonical
 
 Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json] | None"
 Digest = NewType("Digest", str)
+ReadEntry: TypeAlias = Callable[[Json, int], object]
+
+
+class Entries(list[object]):
+    """An array whose entries were read already, each by itself."""
+
 
 INTEGER_MAX: Final = 2**53  # The largest magnitude every JSON reader keeps exactly.
 DEPTH_MAX: Final = 64  # Deeper nesting serves no evidence and exhausts stacks.
@@ -116,6 +122,45 @@ def load_json(data: bytes | str, *, bytes_max: int) -> Json:
     return _load(_decoder, data, bytes_max)
 
 
+def load_in_pieces(
+    data: bytes, *, bytes_max: int, reader: Callable[[Mapping[str, object], str], ReadEntry | None]
+) -> dict[str, object]:
+    """Parse a canonical object without holding all of it as JSON, which takes ten times its bytes.
+
+    `reader` is given what was parsed so far and the name that is next. Where it returns a function, the
+    value is an array, and what that makes of each entry and its place is returned instead. What is
+    not canonical may get through: the caller writes the object again and compares.
+
+    Raises:
+        NotCanonical: the text is longer than `bytes_max` or no such object. As `reader`'s functions.
+    """
+    text = _text(data, bytes_max)
+    found: dict[str, object] = {}
+    at, more = 1, text[:1] == "{"
+    try:
+        while more:
+            name, at = _decoder.raw_decode(text, at)
+            read, at = reader(found, name), at + 1
+            if read is None:
+                found[name], at = _decoder.raw_decode(text, at)
+            else:
+                found[name], at = _entries(text, at, read)
+            more, at = text[at] == ",", at + 1
+    except (ValueError, RecursionError, IndexError, TypeError) as error:
+        raise NotCanonical(f"not strict JSON: {error}") from error
+    if at != len(text):
+        raise NotCanonical("not strict JSON: it is no object, or something follows it")
+    return found
+
+
+def _entries(text: str, at: int, read: ReadEntry) -> tuple[Entries, int]:
+    entries = Entries()
+    while text[at] in "[,":
+        entry, at = _decoder.raw_decode(text, at + 1)
+        entries.append(read(entry, len(entries)))
+    return entries, at + 1
+
+
 def load_foreign(data: bytes | str, *, bytes_max: int) -> Json:
     """Parse JSON of another system: strict too, but a number that evidence may not hold becomes its text.
 
@@ -128,16 +173,24 @@ def load_foreign(data: bytes | str, *, bytes_max: int) -> Json:
 
 
 def _load(decoder: json.JSONDecoder, data: bytes | str, bytes_max: int) -> Json:
+    try:
+        value: Json = decoder.decode(_text(data, bytes_max))
+    except (ValueError, RecursionError) as error:
+        raise NotCanonical(f"not strict JSON: {error}") from error
+    return value
+
+
+def _text(data: bytes | str, bytes_max: int) -> str:
+    """Return `data` as text, where it is within the limits that any JSON here has."""
     if len(data) > bytes_max:
         raise NotCanonical(f"{len(data)} bytes, at most {bytes_max} are read", limit=bytes_max)
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        if len(text) > CONTAINERS_MAX and text.count("[") + text.count("{") > CONTAINERS_MAX:
-            raise ValueError(f"it has more than {CONTAINERS_MAX} arrays and objects")
-        value: Json = decoder.decode(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise NotCanonical(f"not strict JSON: {error}") from error
-    return value
+    if len(text) > CONTAINERS_MAX and text.count("[") + text.count("{") > CONTAINERS_MAX:
+        raise NotCanonical(f"not strict JSON: it has more than {CONTAINERS_MAX} arrays and objects")
+    return text
 
 
 def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rexecop.proof.canonical import Digest, digest_of
-from rexecop.proof.codec import RECORD_BYTES_MAX, encode
+from rexecop.proof.codec import encode
 from rexecop.proof.errors import ChainBroken, ChainPlaceRepeated, ChainTimeReversed, RecordMalformed
 from rexecop.proof.records.base import Record
 
@@ -44,12 +44,12 @@ def seal(record: Record) -> Sealed:
     """Return `record` with its bytes and digest.
 
     Raises:
-        RecordMalformed: the bytes exceed `RECORD_BYTES_MAX`.
+        RecordMalformed: the bytes exceed what its kind may take.
         NotCanonical: a free-form field holds what evidence may not.
     """
     body = encode(record)
-    if len(body) > RECORD_BYTES_MAX:
-        raise RecordMalformed(f"record `{record.kind}` takes {len(body)} bytes, at most {RECORD_BYTES_MAX}")
+    if len(body) > (most := record.bytes_max):
+        raise RecordMalformed(f"record `{record.kind}` takes {len(body)} bytes, at most {most}", limit=most)
     return Sealed(record, body, digest_of(body))
 
 

@@ -14,13 +14,16 @@ import operator
 import types
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from rexecop.proof.canonical import (
     INTEGER_MAX,
     Digest,
+    Entries,
     Json,
+    ReadEntry,
     is_digest,
+    load_in_pieces,
     load_json,
     require_canonical,
     trusted_bytes,
@@ -28,7 +31,11 @@ from rexecop.proof.canonical import (
 from rexecop.proof.errors import KindUnknown, NotCanonical, RecordMalformed
 from rexecop.proof.times import format_time, parse_time
 
-RECORD_BYTES_MAX: Final = 256 * 1024  # Larger evidence goes into blobs.
+RECORD_BYTES_MAX: Final = 256 * 1024  # Where a kind says nothing else; larger evidence goes into blobs.
+PLAN_RECORD_BYTES_MAX: Final = (
+    32 * 1024 * 1024
+)  # 10,000 targets of four steps, 800 bytes each: the longest kind.
+LONG: Final = 256  # Objects in an array from which on they are written one by one.
 
 T = TypeVar("T")
 Encoder = Callable[[Any], Any]
@@ -44,6 +51,7 @@ class _Shape:
     encoders: tuple[tuple[str, Encoder | None, bool, Any], ...]  # name, encoder, has default, default
     decoders: dict[str, Decoder]
     required: frozenset[str]
+    arrays: dict[str, tuple[Encoder, Decoder]]  # Of objects: how one of each is written and read.
 
 
 class _FreeForm:
@@ -59,7 +67,22 @@ def encode(value: object) -> bytes:
     Raises:
         NotCanonical: a free-form field holds something evidence may not.
     """
-    return trusted_bytes(to_json(value))
+    arrays = _shape(type(value)).arrays
+    long = [name for name in arrays if len(getattr(value, name)) >= LONG]
+    if not long:
+        return trusted_bytes(to_json(value))
+    # Of a long array one entry is JSON at a time: all together would take ten times their bytes.
+    rest = to_json(dataclasses.replace(cast("Any", value), **dict.fromkeys(long, ())))
+    parts: list[bytes] = []
+    for name in sorted({*rest, *long}):
+        parts.append(b'%b"%b":' % (b"," if parts else b"{", name.encode()))
+        if name not in long:
+            parts.append(trusted_bytes(rest[name]))
+            continue
+        for number, entry in enumerate(getattr(value, name)):
+            parts.append((b"," if number else b"[") + trusted_bytes(arrays[name][0](entry)))
+        parts.append(b"]")
+    return b"".join((*parts, b"}"))
 
 
 def to_json(value: object) -> dict[str, Json]:
@@ -82,6 +105,29 @@ def decode(cls: type[T], data: bytes, *, bytes_max: int = RECORD_BYTES_MAX) -> T
         KindUnknown: `data` names another kind than `cls`.
     """
     return from_parsed(cls, load_json(data, bytes_max=bytes_max), data)
+
+
+def decode_long(kinds: Mapping[str, type[T]], data: bytes, bytes_max: Callable[[type[T]], int]) -> T:
+    """Return as `decode` which of `kinds` `data` is, entry by entry of its arrays of objects.
+
+    Raises:
+        NotCanonical, RecordMalformed, KindUnknown: as `decode`.
+    """
+
+    def reader(found: Mapping[str, object], name: str) -> ReadEntry | None:
+        # Sorted as names are, a kind stands before what is long, or else that is read as any JSON is.
+        cls = kinds.get(str(found.get("kind")))
+        if cls is not None and len(data) > bytes_max(cls):
+            words = f"a `{found['kind']}` takes {len(data)} bytes, at most {bytes_max(cls)}"
+            raise RecordMalformed(words, limit=bytes_max(cls))
+        entry = _shape(cls).arrays.get(name) if cls is not None else None
+        return None if entry is None else lambda value, at: entry[1](value, f"{name}[{at}]")
+
+    parsed = load_in_pieces(data, bytes_max=max(map(bytes_max, kinds.values())), reader=reader)
+    cls = kinds.get(str(parsed.get("kind")))
+    if cls is None:
+        raise KindUnknown(f"no kind `{parsed.get('kind')!s:.60}`", kind=str(parsed.get("kind"))[:60])
+    return from_parsed(cls, cast("Json", parsed), data)
 
 
 def from_parsed(cls: type[T], parsed: Json, data: bytes) -> T:
@@ -136,7 +182,7 @@ def _shape(cls: type) -> _Shape:
 
 def _build(cls: type) -> _Shape:
     hints = get_type_hints(cls, localns={"Json": _FreeForm})
-    encoders, decoders, required = [], {}, set()
+    encoders, decoders, required, arrays = [], {}, set(), {}
     for field in dataclasses.fields(cls):
         encoder, decoder = _converters(hints[field.name])
         has_default = field.default is not dataclasses.MISSING
@@ -144,9 +190,12 @@ def _build(cls: type) -> _Shape:
         decoders[field.name] = decoder
         if not has_default:
             required.add(field.name)
+        if (item := _object_in(hints[field.name])) is not None:
+            arrays[field.name] = item
     names = tuple(decoders)
     values = operator.attrgetter(*names, names[0])  # Of one name alone it would make no tuple.
-    return _Shape(getattr(cls, "kind", None), values, tuple(encoders), decoders, frozenset(required))
+    kind = getattr(cls, "kind", None)
+    return _Shape(kind, values, tuple(encoders), decoders, frozenset(required), arrays)
 
 
 def _converters(hint: Any) -> tuple[Encoder | None, Decoder]:
@@ -166,10 +215,20 @@ def _converters(hint: Any) -> tuple[Encoder | None, Decoder]:
     raise TypeError(f"no canonical form for the type {hint!r}")
 
 
+def _object_in(hint: Any) -> tuple[Encoder, Decoder] | None:
+    """Return the converters of the entries of `hint` where it is an array of objects."""
+    entry = get_args(hint)[0] if get_origin(hint) is tuple else None
+    every = get_args(entry) if get_origin(entry) in (Union, types.UnionType) else (entry,)
+    write, read = _converters(entry) if all(map(dataclasses.is_dataclass, every)) else (None, None)
+    return None if write is None or read is None else (write, read)
+
+
 def _sequence(item: Any) -> tuple[Encoder | None, Decoder]:
     encode_item, decode_item = _converters(item)
 
     def read(value: Any, path: str) -> tuple[Any, ...]:
+        if type(value) is Entries:
+            return tuple(value)
         if not isinstance(value, list):
             raise RecordMalformed(f"`{path}` is not an array", field=path)
         return tuple(decode_item(entry, f"{path}[{index}]") for index, entry in enumerate(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
 
 from rexecop.proof.chain import Sealed
@@ -31,7 +31,11 @@ def standing(records: Iterable[Sealed]) -> tuple[Halt, ...]:
 
 def stopping(halts: Sequence[Halt], intent: Intent, plan: Plan) -> Halt | None:
     """Return the first of `halts` that stops the operation of `intent` and `plan`; one target is enough."""
-    names = names_of(intent, plan) if halts else frozenset()
+    return first_of(halts, names_of(intent, plan) if halts else frozenset())
+
+
+def first_of(halts: Iterable[Halt], names: Collection[Name]) -> Halt | None:
+    """Return the first of `halts` whose scope and name are among `names`."""
     return next((halt for halt in halts if (halt.scope, halt.name) in names), None)
 
 

@@ -9,8 +9,10 @@ verifying what was signed under them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Final
 
+from rexecop.proof.alike import STEPS_MAX, steps_told, targets_told, without_undo
 from rexecop.proof.call import (
     Call,
     ExchangeRequest,
@@ -81,9 +83,16 @@ def preview(intent: Sealed, plan: Sealed) -> str:
         *_scope(asked, planned, plan.digest),
         *_marks(planned),
     ]
+    if _is_large(planned):
+        lines += steps_told(planned, _step)
+        return "\n".join(lines) + "\n"
     for number, step in enumerate(planned.steps, 1):
         lines += ["", f"step {number} of {len(planned.steps)}: {quote(step.id)}", *_step(step)]
     return "\n".join(lines) + "\n"
+
+
+def _is_large(planned: Plan) -> bool:
+    return len(planned.steps) > STEPS_MAX
 
 
 def preview_digest(text: str) -> Digest:
@@ -134,10 +143,13 @@ def _scope(asked: Intent, planned: Plan, digest: Digest) -> Lines:
         yield _line("mark", "made from another environment:", planned.environment)
     yield _line("effect", planned.effect)
     yield _line("risk", quote(planned.risk))
-    for target in planned.targets:
-        yield _line("target", *_target(target))
+    if _is_large(planned):
+        yield from targets_told(planned.targets, _kind)
+    else:
+        for target in planned.targets:
+            yield _line("target", *_target(target))
     if planned.rollout is not None:
-        yield from _rollout(planned.rollout)
+        yield from _rollout(planned.rollout, large=_is_large(planned))
     if planned.parallel != 1:
         yield _line("side by side", f"up to {planned.parallel} steps of one target at one time")
     for one in planned.called:
@@ -157,8 +169,10 @@ def _scope(asked: Intent, planned: Plan, digest: Digest) -> Lines:
     yield from _values("note", planned.notes)
 
 
-def _rollout(rollout: Rollout) -> Lines:
-    yield _line("waves", *map(str, rollout.waves), "targets, one wave after the other")
+def _rollout(rollout: Rollout, *, large: bool) -> Lines:
+    runs = ((str(size), len(list(same))) for size, same in groupby(rollout.waves))
+    told = (size if times == 1 else f"{size} ({times} times)" for size, times in runs)
+    yield _line("waves", *(told if large else map(str, rollout.waves)), "targets, one wave after the other")
     yield _line("", f"at most {rollout.targets_max} targets at one time")
     yield _line("stops", f"when {rollout.stop_after} targets failed")
     if rollout.canary:
@@ -177,21 +191,27 @@ def _marks(planned: Plan) -> Lines:
         yield _line("mark", "destroys: what is lost does not come back by itself")
     if changing and planned.pinned is None:
         yield _line("mark", "changes without observed facts")
-    for step in changing:
-        if step.undo is None:
-            yield _line("mark", "no undo for", quote(step.id))
+    if _is_large(planned):
+        yield from without_undo(changing)
+    else:
+        for step in changing:
+            if step.undo is None:
+                yield _line("mark", "no undo for", quote(step.id))
     if any(step.grade is Grade.SHAPE for step in calls):
         yield _line("mark", "a read is declared, not enforced")
     if any(step.isolation is Isolation.NONE for step in calls):
         yield _line("mark", "a call runs without isolation")
 
 
+def _kind(target: PlannedTarget) -> str:
+    words = f"type={quote(target.type)} criticality={quote(target.criticality)}"
+    groups = ",".join(quote(group).replace(",", "\\,") for group in target.groups)
+    return f"{words} groups={groups}" if groups else words
+
+
 def _target(target: PlannedTarget) -> Iterator[str]:
     yield quote(target.id)
-    yield f"type={quote(target.type)}"
-    yield f"criticality={quote(target.criticality)}"
-    if target.groups:
-        yield "groups=" + ",".join(quote(group).replace(",", "\\,") for group in target.groups)
+    yield _kind(target)
     if target.connection is not None:
         yield f"connection={target.connection}"
 

@@ -31,6 +31,51 @@ def requested(call: Call) -> RequestCall:
     return RequestCall(connector=call.connector, action=call.action, effect=call.effect)
 
 
+def request_target(target: PlannedTarget) -> RequestTarget:
+    """Return `target` as policy sees it."""
+    return RequestTarget(id=target.id, type=target.type, criticality=target.criticality, groups=target.groups)
+
+
+def intents_within(whole: PolicyRequest, plan: Plan, steps: Iterable[Step]) -> tuple[RequestIntent, ...]:
+    """Return those intents of `whole`, as asked about `plan`, in whose course any of `steps` is."""
+    due = tuple(steps) if plan.called else ()
+    return tuple(
+        asked
+        for asked, one in zip(whole.called, plan.called, strict=False)
+        if any(is_within(one, step, plan.rollout) for step in due)
+    )
+
+
+def request_of_call(
+    whole: PolicyRequest,
+    target: RequestTarget | None,
+    step: str,
+    call: RequestCall | None,
+    now: datetime,
+    within: tuple[RequestIntent, ...],
+) -> PolicyRequest:
+    """Return what policy is asked just before `call` of `step`, whose plan it was asked `whole` about.
+
+    It is asked about the call's own `target`, also for the intents that it is `within`, and told how many
+    the plan has. Where glass is broken one rule that lets it be broken is enough for all targets, and it
+    is asked about them all; so it is where the plan does not have the target.
+    """
+    targets, planned = whole.targets, None
+    if target is not None and len(targets) > 1 and not whole.break_glass:
+        targets, planned = (target,), len(targets)
+        within = tuple(replace(one, targets=()) for one in within)
+    return replace(
+        whole,
+        gate=Gate.CALL,
+        step=step,
+        call=call,
+        now=now,
+        targets=targets,
+        targets_planned=planned,
+        called=within,
+    )
+
+
 def policy_request(
     intent: Intent,
     plan: Plan,
@@ -55,7 +100,7 @@ def policy_request(
         mode=intent.mode,
         risk=plan.risk,
         environment=intent.environment.id,
-        targets=tuple(map(_target, own_targets(plan))),
+        targets=tuple(map(request_target, own_targets(plan))),
         simulated=_is_simulated(plan.steps),
         pinned=plan.pinned is not None,
         origin=intent.origin.channel,
@@ -68,26 +113,25 @@ def policy_request(
         recent=recent,
         override_window=intent.override_window is not None,
         call=call,
-        called=requested_intents(plan, step),
+        called=requested_intents(plan),
     )
 
 
-def requested_intents(plan: Plan, step: str | None = None) -> tuple[RequestIntent, ...]:
-    """Return the intents that `plan` calls as policy is asked about them; with `step` those it is within."""
-    due = [one for one in plan.steps if one.id == step] if plan.called else []
-    named = [
-        one
-        for one in plan.called
-        if step is None or any(is_within(one, found, plan.rollout) for found in due)
-    ]
-    if not named:
+def requested_intents(plan: Plan) -> tuple[RequestIntent, ...]:
+    """Return the intents that `plan` calls as policy is asked about them, in its order."""
+    if not plan.called:
         return ()
-    own, steps = tuple(map(_target, own_targets(plan))), steps_by_course(plan.steps, plan.rollout)
+    own = tuple(map(request_target, own_targets(plan)))
+    targets = {target.id: request_target(target) for target in plan.targets}
+    steps = steps_by_course(plan.steps, plan.rollout)
     return tuple(
         _called(
-            one, plan, own, [found for at in courses_of(one, plan.rollout) for found in steps.get(at, ())]
+            one,
+            own,
+            tuple(targets[name] for name in one.targets if name in targets),
+            [found for at in courses_of(one, plan.rollout) for found in steps.get(at, ())],
         )
-        for one in named
+        for one in plan.called
     )
 
 
@@ -113,9 +157,8 @@ def parts_of(request: PolicyRequest) -> tuple[PolicyRequest, ...]:
 
 
 def _called(
-    one: CalledIntent, plan: Plan, own: tuple[RequestTarget, ...], steps: list[Step]
+    one: CalledIntent, own: tuple[RequestTarget, ...], targets: tuple[RequestTarget, ...], steps: list[Step]
 ) -> RequestIntent:
-    targets = tuple(_target(target) for target in plan.targets if target.id in one.targets)
     return RequestIntent(
         prefix=one.prefix,
         intent=one.intent,
@@ -126,10 +169,6 @@ def _called(
         grade=_grade(steps),
         parameters=one.parameters,
     )
-
-
-def _target(target: PlannedTarget) -> RequestTarget:
-    return RequestTarget(id=target.id, type=target.type, criticality=target.criticality, groups=target.groups)
 
 
 def _is_simulated(steps: Iterable[Step]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
 
-from rexecop.proof.codec import RECORD_BYTES_MAX
+from rexecop.proof.codec import PLAN_RECORD_BYTES_MAX
 from rexecop.proof.errors import LogLeafUnreadable
 from rexecop.proof.logcheck import Leaf
 from rexecop.proof.merkle import HASH_BYTES, Place
@@ -20,7 +20,7 @@ from rexecop.proof.merkle import HASH_BYTES, Place
 TILE_WIDTH: Final = 256
 TILE_HEIGHT: Final = 8  # Levels of the tree in one tile: 2**8 is the width.
 SHORT_ENTRY_BYTES_MAX: Final = 65_535  # What the format's two-byte length can say.
-BUNDLE_BYTES_MAX: Final = TILE_WIDTH * (RECORD_BYTES_MAX + 4)
+BUNDLE_BYTES_MAX: Final = 8 * PLAN_RECORD_BYTES_MAX  # As many of the largest plans as follow one another.
 ENTRIES: Final = "entries"
 BIG_ENTRIES: Final = "big-entries"  # Bundles with a record too long for `entries`; see the format page.
 

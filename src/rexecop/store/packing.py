@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
 from rexecop.proof.canonical import Digest, is_digest
-from rexecop.proof.codec import RECORD_BYTES_MAX
+from rexecop.proof.codec import PLAN_RECORD_BYTES_MAX
 from rexecop.store.errors import StoreDamaged
 
 
@@ -99,9 +99,9 @@ def unpack_body(stored: bytes) -> bytes:
         return stored
     inflate = zlib.decompressobj(_WINDOW_BITS)
     try:
-        body = inflate.decompress(stored, RECORD_BYTES_MAX + 1)
+        body = inflate.decompress(stored, PLAN_RECORD_BYTES_MAX + 1)
     except zlib.error as error:
         raise StoreDamaged("stored bytes are not those of a record") from error
-    if not inflate.eof or len(body) > RECORD_BYTES_MAX:
+    if not inflate.eof or len(body) > PLAN_RECORD_BYTES_MAX:
         raise StoreDamaged("stored bytes are not those of one whole record")
     return body

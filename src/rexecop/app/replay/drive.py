@@ -49,7 +49,7 @@ from rexecop.operations.ports import (
 )
 from rexecop.proof.canonical import Digest, Json, parse_json
 from rexecop.proof.chain import Sealed
-from rexecop.proof.codec import RECORD_BYTES_MAX, encode, to_json
+from rexecop.proof.codec import PLAN_RECORD_BYTES_MAX, encode, to_json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.principal import ENGINE
 from rexecop.proof.publickey import PublicKey
@@ -216,7 +216,7 @@ def plain(record: Record, names: Mapping[str, str]) -> Json:
         kept = tuple(one for one in record.obligations if one.name != "notify")
         record = replace(record, obligations=kept)
     named = _DIGEST.sub(lambda found: names.get(found[0], found[0]), encode(record).decode())
-    return _kept(parse_json(named, bytes_max=2 * RECORD_BYTES_MAX))
+    return _kept(parse_json(named, bytes_max=2 * PLAN_RECORD_BYTES_MAX))
 
 
 def _kept(value: Json) -> Json:

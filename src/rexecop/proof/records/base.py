@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from rexecop.proof.canonical import Digest
+from rexecop.proof.codec import RECORD_BYTES_MAX
 from rexecop.proof.principal import Principal
 
 
@@ -15,6 +16,7 @@ class Record:
     """Record `n` of `operation`, resting on the record whose digest is `prev`."""
 
     kind: ClassVar[str]
+    bytes_max: ClassVar[int] = RECORD_BYTES_MAX
 
     operation: str
     n: int

@@ -75,8 +75,9 @@ class PolicyRequest:
 
     `now` is the instant the request was decided on. `effect` is that of the whole plan,
     `grade` its weakest read grade. `pinned` says whether facts back a change. `recent` is
-    counted where a pack in force names it. `call` is the call that is due at gate `call`.
-    `called` are the intents that the plan calls, there those in whose course the call is due.
+    counted where a pack in force names it. `call` is the call that is due at gate `call`; there
+    `targets` is its own alone, where `targets_planned` says how many the plan has. `called` are
+    the intents that the plan calls, there those in whose course the call is due.
     """
 
     gate: Gate
@@ -100,6 +101,7 @@ class PolicyRequest:
     recent: Recent | None = None
     override_window: bool = False
     call: RequestCall | None = None
+    targets_planned: int | None = None
     called: tuple[RequestIntent, ...] = ()
 
 
@@ -217,6 +219,7 @@ class Decision(Record):
     """`terms` for `request` about `plan`, because of `rules`, under `packs`, and not against `opinion`."""
 
     kind: ClassVar[str] = "decision/1"
+    bytes_max: ClassVar[int] = 8 * 1024 * 1024  # 10,000 targets, and what is asked for each of 40,000 steps.
 
     plan: Digest
     request: PolicyRequest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rexecop.proof.canonical import load_json
-from rexecop.proof.codec import RECORD_BYTES_MAX, from_parsed
+from rexecop.proof.codec import RECORD_BYTES_MAX, decode_long, from_parsed
 from rexecop.proof.errors import KindUnknown, RecordMalformed
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.attempt import Attempt
@@ -38,6 +38,8 @@ def read_record(data: bytes) -> Record:
     Raises:
         NotCanonical, RecordMalformed, KindUnknown: see `codec.decode`.
     """
+    if len(data) > RECORD_BYTES_MAX:
+        return decode_long(KINDS, data, lambda cls: cls.bytes_max)
     parsed = load_json(data, bytes_max=RECORD_BYTES_MAX)
     kind = parsed.get("kind") if isinstance(parsed, dict) else None
     if not isinstance(kind, str):

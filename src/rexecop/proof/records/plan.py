@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from rexecop.proof.call import Call, Limits, Slot
 from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.codec import PLAN_RECORD_BYTES_MAX
 from rexecop.proof.message import Scalar
 from rexecop.proof.records.base import Record
 from rexecop.proof.records.decision import ApprovalRule
@@ -177,6 +178,7 @@ class Plan(Record):
     """
 
     kind: ClassVar[str] = "plan/1"
+    bytes_max: ClassVar[int] = PLAN_RECORD_BYTES_MAX
 
     intent: Digest
     profile: Digest

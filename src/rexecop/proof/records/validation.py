@@ -36,6 +36,7 @@ class Validation(Record):
     """All rules of the intent over the operation's facts; one failure fails all."""
 
     kind: ClassVar[str] = "validation/1"
+    bytes_max: ClassVar[int] = 8 * 1024 * 1024  # As many results as are told one by one, with what they saw.
 
     verdict: RuleVerdict
     rules: tuple[RuleResult, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -50,7 +51,11 @@ def _contradicts(plan: Plan) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class _Course:
-    """How far the work has come at one record. `open_on` are the open steps of a target, checks apart."""
+    """How far the work has come at one record. `open_on` are the open steps of a target, checks apart.
+
+    `open_in` counts the targets with open steps of each wave, again checks apart, of which `first` is
+    none below. Those `working` had begun and have work that is open.
+    """
 
     plan: Plan
     notes: Notes
@@ -61,7 +66,10 @@ class _Course:
     open_on: dict[tuple[str, bool], dict[Key, None]] = field(default_factory=dict)
     ended: dict[Key, Outcome | None] = field(default_factory=dict)
     settled: set[Key] = field(default_factory=set)
+    open_in: Counter[tuple[int, bool]] = field(default_factory=Counter)
+    first: int = 0
     begun: set[str] = field(default_factory=set)
+    working: set[str] = field(default_factory=set)
     calls: dict[Digest, Attempt] = field(default_factory=dict)
     under_way: set[Digest] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
@@ -72,10 +80,12 @@ class _Course:
         """Open every step that is not settled."""
         self.steps, self.waves = steps_by_key(self.plan), waves_of(self.plan)
         self.open_on, self.failed, self.stopped, self.begun = {}, set(), False, set()
+        self.open_in, self.first, self.working = Counter(), 0, set()
         for key, step in self.steps.items():
             self.named.setdefault(step.id, key)
             if key not in self.settled:
                 self.open_on.setdefault(self._group(step), {})[key] = None
+        self.open_in.update((self.waves.get(target, 0), check) for target, check in self.open_on)
 
     def take(self, sealed: Sealed) -> None:
         """Judge the next record, and take it in."""
@@ -111,6 +121,8 @@ class _Course:
             self._begins(sealed, record, step)
             self.under_way.add(sealed.digest)
             self.begun.add(step.target)
+            if (step.target, False) in self.open_on:
+                self.working.add(step.target)
         self.calls[sealed.digest] = record
 
     def _begins(self, sealed: Sealed, record: Attempt, step: CallStep) -> None:
@@ -143,19 +155,30 @@ class _Course:
         if self.plan.rollout is not None and not over:
             wave, checks = self.waves.get(step.target, 0), is_check(self.plan.rollout, step)
             before = any(self.waves.get(one.target, 0) < wave for one in beside)
-            before = before or any(
-                self.waves.get(target, 0) < wave or (checks and not check and self.waves.get(target) == wave)
-                for target, check in self.open_on
-            )
+            before = before or self._first_open() < wave or (checks and self.open_in[wave, False] > 0)
             when(before, "E07ad", sealed, "is made before the wave before it has ended")
 
     def _too_many_targets(self, step: CallStep) -> bool:
         rollout = self.plan.rollout
         if rollout is None or step.target in self.begun:
             return False
-        work = {one for one in self.begun if (one, False) in self.open_on}
         leaving = {self.calls[digest].target for digest in self.under_way}
-        return len(work | leaving) >= rollout.targets_max
+        return len(self.working) + len(leaving - self.working) >= rollout.targets_max
+
+    def _first_open(self) -> int:
+        """Return the first wave that has open steps, or one beyond all."""
+        most = len(self.plan.rollout.waves) if self.plan.rollout is not None else 0
+        while self.first < most and not (self.open_in[self.first, False] or self.open_in[self.first, True]):
+            self.first += 1
+        return self.first
+
+    def _close(self, group: tuple[str, bool]) -> None:
+        """Take away a target, or its checks, that has no open steps any more."""
+        if self.open_on.pop(group, None) is not None:
+            target, check = group
+            self.open_in[self.waves.get(target, 0), check] -= 1
+            if not check:
+                self.working.discard(target)
 
     def _left_out(self, step: Step) -> bool | None:
         """Return whether the plan leaves `step` out, as the facts are; None where that cannot be known."""
@@ -204,7 +227,7 @@ class _Course:
         if group in self.open_on:
             self.open_on[group].pop(key, None)
             if not self.open_on[group]:
-                del self.open_on[group]
+                self._close(group)
 
     def _fail(self, step: Step) -> None:
         rollout = self.plan.rollout
@@ -213,7 +236,7 @@ class _Course:
             return
         self.failed.add(step.target)
         for check in (False, True):
-            self.open_on.pop((step.target, check), None)
+            self._close((step.target, check))
         canary = rollout.canary and self.waves.get(step.target) == 0
         self.stopped |= len(self.failed) >= rollout.stop_after or canary or is_check(rollout, step)
 

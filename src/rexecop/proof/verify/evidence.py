@@ -28,7 +28,7 @@ PACK_ROLE: Final = "policy-pack"
 PACK_KIND: Final = "policy-pack/1"
 # Each of these costs a signature, a decision or a walk through the others; no honest operation comes near.
 KIND_LIMITS: Final[Mapping[type[Record], int]] = {
-    Approval: 1024, Decision: 1024, Delegation: 1024, Receipt: 1024, Ticket: 16, Trust: 10_000,
+    Approval: 1024, Decision: 20_000, Delegation: 1024, Receipt: 1024, Ticket: 16, Trust: 10_000,
 }  # fmt: skip
 
 R = TypeVar("R", bound=Record)

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 
 from rexecop.proof.called import contradictions
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
 from rexecop.proof.records import Approval, Attempt, Decision, Intent, Plan, Ticket
-from rexecop.proof.records.decision import RequestIntent, terms_digest
-from rexecop.proof.request import policy_request, requested
+from rexecop.proof.records.decision import PolicyRequest, RequestIntent, RequestTarget, terms_digest
+from rexecop.proof.records.plan import CallStep, Step
+from rexecop.proof.request import (
+    intents_within,
+    policy_request,
+    request_of_call,
+    request_target,
+    requested,
+)
 from rexecop.proof.scope import scope_root, undo_scope_root
-from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, call_steps
+from rexecop.proof.verify.evidence import PACK_ROLE, Evidence, Notes, Opened, call_steps, steps_by_id
 from rexecop.proof.vocabulary import EFFECT_ORDER, Established, Gate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Index:
+    """What a plan has, by name."""
+
+    plan: Plan
+    steps: Mapping[str, Sequence[Step]]
+    targets: Mapping[str, RequestTarget]
 
 
 def check(evidence: Evidence, notes: Notes) -> None:
@@ -27,8 +44,12 @@ def check(evidence: Evidence, notes: Notes) -> None:
             notes.when(orphan, "E07a", sealed, "rests on a plan that is not there")
         return
     _plan(asked, planned, notes)
+    plan = planned[1]
+    whole = policy_request(asked[1], plan, gate=Gate.PLAN, now=plan.at)
+    targets = {one.id: request_target(one) for one in plan.targets}
+    index = _Index(plan=plan, steps=steps_by_id(plan), targets=targets)
     for sealed, decision in evidence.of(Decision):
-        _decision(sealed, decision, asked[1], planned, notes)
+        _decision(sealed, decision, planned[0].digest, whole, index, notes)
     for sealed, approval in evidence.of(Approval):
         said = approval.statement
         other = said.operation != approval.operation or said.plan != planned[0].digest
@@ -61,24 +82,30 @@ def _plan(asked: tuple[Sealed, Intent], planned: tuple[Sealed, Plan], notes: Not
 
 
 def _decision(
-    sealed: Sealed, decision: Decision, asked: Intent, planned: tuple[Sealed, Plan], notes: Notes
+    sealed: Sealed, decision: Decision, digest: Digest, whole: PolicyRequest, index: _Index, notes: Notes
 ) -> None:
-    request, plan = decision.request, planned[1]
-    notes.when(decision.plan != planned[0].digest, "E07c", sealed, "is about another plan")
-    step, call = request.step, request.call
-    meant = policy_request(
-        asked, plan, gate=request.gate, now=request.now, step=step, recent=request.recent, call=call
-    )
-    meant = replace(meant, called=_as_often(meant.called, request.called))
+    request, step, call = decision.request, decision.request.step, decision.request.call
+    notes.when(decision.plan != digest, "E07c", sealed, "is about another plan")
+    meant = replace(whole, gate=request.gate, now=request.now, step=step, call=call)
+    steps = index.steps.get(step, ()) if step is not None else ()
+    if step is not None and request.gate is Gate.CALL:
+        within, own = intents_within(whole, index.plan, steps), None
+        if request.targets_planned is not None and len(request.targets) == 1:
+            # Of its own target alone. That it was asked about all is what records from before that say.
+            own = index.targets.get(request.targets[0].id)
+            own = own if own is not None and own.id in {one.target for one in steps} else None
+        meant = request_of_call(whole, own, step, call, request.now, within)
+    called = _as_often(meant.called, request.called)
+    meant = replace(meant, recent=request.recent, called=called)
     other = [one.name for one in fields(request) if getattr(request, one.name) != getattr(meant, one.name)]
     notes.when(
         other, "E07c", sealed, f"was made on another request than asked and planned: {', '.join(other)}"
     )
-    of_step = request.step is not None and request.step in {step.id for step in plan.steps}
-    stray = of_step != (request.gate is Gate.CALL)
+    stray = bool(steps) != (request.gate is Gate.CALL)
     notes.when(stray, "E07c", sealed, f"was asked at gate `{request.gate}` about step `{request.step!s:.64}`")
-    made = [one for found in call_steps(plan) if found.id == step for one in (found.call, found.undo) if one]
-    foreign = call is not None and call not in map(requested, made)
+    calls = [one for one in steps if isinstance(one, CallStep)]
+    made = [requested(one) for found in calls for one in (found.call, found.undo) if one]
+    foreign = call is not None and call not in made
     notes.when(foreign, "E07c", sealed, f"was asked about a call that step `{step!s:.64}` does not make")
     untimely = abs(sealed.record.at - request.now) > CLOCK_TOLERANCE
     notes.when(untimely, "E07c", sealed, "was made on the request of another time")
