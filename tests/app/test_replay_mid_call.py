@@ -149,7 +149,7 @@ def test_a_call_that_is_asked_for_otherwise_is_seen(
 ) -> None:
     folder, found = lived
     attempt = Caller._attempt
-    monkeypatch.setattr(Caller, "_attempt", lambda *about: attempt(*about[:6]))  # Within nothing.
+    monkeypatch.setattr(Caller, "_attempt", lambda *about: attempt(*about[:5]))  # Within nothing.
 
     view = again(folder, found["given"])
 
