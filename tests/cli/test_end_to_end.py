@@ -48,6 +48,8 @@ BEFORE: Mapping[str, tuple[str, ...]] = {
     "guest": ("guest grant ops --grants grants.json",),
     "resume": (READ, "start @"),
     "pause": (READ, "start @"),
+    "targets": ("examples copy -q",),
+    "catalog": ("examples copy -q",),
 }
 # What would be in the way of the next one.
 AFTER: Mapping[str, tuple[str, ...]] = {"halt": ("halt --lift --scope target:db-1 --reason seen",)}

@@ -11,6 +11,7 @@ from typing import Final
 from rexecop.app.access import Outside
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
+from rexecop.app.catalogs import base_of
 from rexecop.app.clock import SystemClock, SystemIds, uuid7_hex
 from rexecop.app.contents import PinnedContents
 from rexecop.app.cutting import Cutter
@@ -346,7 +347,12 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             key=key,
             planner=Planner(world, authority, contents, isolations.reached, secrets),
             observing=observing,
-            lifecycle=Lifecycle(world, Driver(world), timedelta(milliseconds=settings.reconcile_margin_ms)),
+            lifecycle=Lifecycle(
+                world,
+                Driver(world),
+                timedelta(milliseconds=settings.reconcile_margin_ms),
+                base_of(settings.root),
+            ),
             approving=Approving(world, authority, environ),
             standing=StandingApprovals(world, authority, environ),
             evidence=Evidence(store, cutter, heads, key.signer, settings.kernel_guard_key),

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from rexecop.app.catalogs import drift
 from rexecop.app.planner import PlanInput, Prepared
 from rexecop.engines.asking import ask
 from rexecop.engines.closing import facts_of
 from rexecop.engines.rereading import differences
 from rexecop.governance.replay import change
 from rexecop.governance.windows import is_held
+from rexecop.operations.catalogs import binding_of
 from rexecop.operations.fold import Operation
 from rexecop.operations.pinned_files import files_of_snapshot
 from rexecop.operations.planning_http import keyed
@@ -70,6 +72,8 @@ async def compare(instance: Instance, operation: str, asked: PlanInput | None, *
         lines = [DiffLine("files", CHANGED, (f"it cannot be planned from them any more: {error.message}",))]
     if prepared is not None:
         lines = [*_files(instance, op, prepared), *_targets(op, prepared)]
+    if binding_of(op.the_plan) is not None:
+        lines.insert(0, _line("catalog", drift(op, instance.base, instance.parts.world.store.pinned)))
     lines.append(_policy(instance, op))
     before, facts = await _facts(instance, op, asked if prepared is not None else None, observe=observe)
     lines.append(facts)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
+from rexecop.app.catalogs import again, base_of
 from rexecop.app.describe import awaited_text, left_text, operation_view
 from rexecop.app.doctor import Doctor
 from rexecop.app.erasing import ErasureView, erase_outputs
@@ -58,10 +59,12 @@ from rexecop.engines.session import Session
 from rexecop.engines.world import World
 from rexecop.governance.requests import read_answer, terms_in_words
 from rexecop.governance.standing import coverage_in_words
+from rexecop.operations.fold import Operation
 from rexecop.operations.queue import Priority
 from rexecop.proof.canonical import Json
 from rexecop.proof.codec import encode
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
+from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.command import Verb
 from rexecop.proof.vocabulary import Role, State, Verdict
 from rexecop.store.ledger import LedgerStore
@@ -129,7 +132,7 @@ class Instance(Reading):
 
     def driven_by(self, driver: Callable[[World], Driver]) -> Instance:
         """Return this instance with its operations driven by another driver."""
-        lifecycle = Lifecycle(self._parts.world, driver(self._parts.world), self.margin)
+        lifecycle = Lifecycle(self._parts.world, driver(self._parts.world), self.margin, self.base)
         return Instance(replace(self._parts, lifecycle=lifecycle))
 
     @property
@@ -426,11 +429,16 @@ class Instance(Reading):
     async def diff(
         self, operation: str, profile: str | None, env: str | None, *, observe: bool = False
     ) -> DiffView:
-        """Say what changed since an operation was planned from the files at `profile` and `env`."""
+        """Say what changed since an operation was planned from the files at `profile` and `env`.
+
+        Where they are not named, they are those that the catalog names now, if it was planned through one.
+        """
         from rexecop.app.comparing import compare
 
         name = self.resolve(operation)
         intent = self.operation(name).the_intent
+        if env is None:
+            profile, env = self._files_now(self.operation(name), profile)
         asked = (
             None
             if env is None
@@ -444,6 +452,14 @@ class Instance(Reading):
             )
         )
         return await compare(self, name, asked, observe=observe)
+
+    def _files_now(self, op: Operation, profile: str | None) -> tuple[str | None, str | None]:
+        """Return profile and environment where nobody named them: of the catalog, else of the settings."""
+        try:
+            now = again(op, self.base)
+        except RexecopError:
+            return profile, None  # That a catalog is gone, or broken, is a line of what is compared.
+        return (profile or now[0], now[1]) if now is not None else (profile, self._parts.settings.env)
 
     def validate(self, operation: str) -> ValidationView:
         """Evaluate all rules again with the pinned profile; nothing is written."""
@@ -582,14 +598,19 @@ class Instance(Reading):
             return None
         return self._parts.settings.root / "policy" / "starter" / "entities.yaml"
 
-    def check(self, *, fix: bool = False) -> DoctorView:
-        """Look at storage, keys, isolation, clock and policy."""
-        return self._parts.doctor.check(fix=fix)
+    def check(self, *, fix: bool = False, catalog: Path | None = None) -> DoctorView:
+        """Look at storage, keys, isolation, clock and policy, and at a `catalog`."""
+        return self._parts.doctor.check(fix=fix, catalog=catalog)
 
     @property
     def settings(self) -> Settings:
         """The settings this instance was opened with."""
         return self._parts.settings
+
+    @property
+    def base(self) -> Path:
+        """Where paths of catalogs begin: beside the root, wherever somebody works."""
+        return base_of(self._parts.settings.root)
 
     @property
     def margin(self) -> timedelta:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
+from rexecop.app.catalogs import require_unchanged
 from rexecop.app.queueing import Queue
 from rexecop.engines.driver import Driven, Driver
 from rexecop.engines.errors import NothingToSettle, TooEarly
@@ -29,10 +31,12 @@ from rexecop.proof.vocabulary import Ended, Phase, State
 class Lifecycle:
     """Commands on the operations of one instance."""
 
-    def __init__(self, world: World, driver: Driver, margin: timedelta) -> None:
+    def __init__(self, world: World, driver: Driver, margin: timedelta, base: Path | None = None) -> None:
+        """Begin; paths of catalogs that plans name begin at `base`, and are not looked at without one."""
         self._world = world
         self._driver = driver
         self._margin = margin
+        self._base = base
         self.queue = Queue(world)
 
     def session(self, operation: str) -> Session:
@@ -59,9 +63,12 @@ class Lifecycle:
 
         Raises:
             ApprovalDenied, ApprovalsMissing: they are not.
+            CatalogDrifted: what it was planned from, as a catalog named it, is another now.
         """
         session = self.session(operation)
         await self._note_lost(session)
+        if self._base is not None and session.op.ticket is None:
+            require_unchanged(session.op, self._base, self._world.store.pinned)
         if session.op.state is State.APPROVED and not (judged and self.queue.drained() is None):
             found = self.queue.hindrance(session.op, priority)
             if found is not None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from rexecop.app.files import read_file, read_folder, write_new
 from rexecop.app.profiles import find_profile, installed_profiles
 from rexecop.operations import lint
+from rexecop.operations.catalogs import effect_of
 from rexecop.operations.golden import golden_cases, run_case
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
 from rexecop.proof.canonical import Json
-from rexecop.proof.vocabulary import EFFECT_ORDER, Effect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +89,9 @@ def show_profile(name: str) -> ProfileView:
 
 
 def _intent_line(intent: IntentSpec, profile: Profile) -> IntentLine:
-    effects = [
-        spec.actions[step.action].effect or Effect.READ
-        for step in profile.workflows[intent.workflow].steps
-        if (spec := profile.connectors.get(step.connector)) is not None and step.action in spec.actions
-    ]
     return IntentLine(
         name=intent.id,
-        effect=str(max(effects, key=EFFECT_ORDER.index)) if effects else "read",
+        effect=str(effect_of(profile, intent)),
         title=intent.title,
         summary=intent.summary or intent.title,
         modes=tuple(str(mode) for mode in intent.modes),

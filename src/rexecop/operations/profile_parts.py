@@ -55,7 +55,6 @@ def read_intent(root: Node, stem: str) -> IntentSpec:
     top = root.section("intent")
     fields = top.fields(_INTENT_KEYS, "workflow")
     catalog = fields.part("catalog").fields(_CATALOG_KEYS)
-    catalog.tokens("target_kinds", 64)
     return IntentSpec(
         id=fields.stem("id", stem),
         place=top.place,
@@ -70,6 +69,10 @@ def read_intent(root: Node, stem: str) -> IntentSpec:
         parameters=fields.maybe("parameters", read_parameters),
         observe=fields.maybe("observe", Node.token),
         observe_max_age_ms=fields.maybe("observe_max_age", Node.duration),
+        target_kinds=catalog.tokens("target_kinds", 64),
+        capabilities=catalog.tokens("required_capabilities", 256),
+        side_effect=catalog.token("side_effect_class"),
+        validation_ref=catalog.text("validation_ref", most=256),
     )
 
 
