@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
-from rexecop.app.catalogs import again, base_of
+from rexecop.app.catalogs import base_of
 from rexecop.app.describe import awaited_text, left_text, operation_view
 from rexecop.app.doctor import Doctor
 from rexecop.app.erasing import ErasureView, erase_outputs
@@ -59,12 +59,10 @@ from rexecop.engines.session import Session
 from rexecop.engines.world import World
 from rexecop.governance.requests import read_answer, terms_in_words
 from rexecop.governance.standing import coverage_in_words
-from rexecop.operations.fold import Operation
 from rexecop.operations.queue import Priority
 from rexecop.proof.canonical import Json
 from rexecop.proof.codec import encode
 from rexecop.proof.der import BYTES_MAX as STAMP_BYTES_MAX
-from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.command import Verb
 from rexecop.proof.vocabulary import Role, State, Verdict
 from rexecop.store.ledger import LedgerStore
@@ -132,7 +130,8 @@ class Instance(Reading):
 
     def driven_by(self, driver: Callable[[World], Driver]) -> Instance:
         """Return this instance with its operations driven by another driver."""
-        lifecycle = Lifecycle(self._parts.world, driver(self._parts.world), self.margin, self.base)
+        base = base_of(self._parts.settings.root)
+        lifecycle = Lifecycle(self._parts.world, driver(self._parts.world), self.margin, base)
         return Instance(replace(self._parts, lifecycle=lifecycle))
 
     @property
@@ -435,31 +434,7 @@ class Instance(Reading):
         """
         from rexecop.app.comparing import compare
 
-        name = self.resolve(operation)
-        intent = self.operation(name).the_intent
-        if env is None:
-            profile, env = self._files_now(self.operation(name), profile)
-        asked = (
-            None
-            if env is None
-            else PlanInput(
-                profile=profile or intent.profile.name,
-                env=env,
-                intent=intent.intent,
-                target=intent.target,
-                mode=intent.mode.value,
-                parameters=intent.parameters,
-            )
-        )
-        return await compare(self, name, asked, observe=observe)
-
-    def _files_now(self, op: Operation, profile: str | None) -> tuple[str | None, str | None]:
-        """Return profile and environment where nobody named them: of the catalog, else of the settings."""
-        try:
-            now = again(op, self.base)
-        except RexecopError:
-            return profile, None  # That a catalog is gone, or broken, is a line of what is compared.
-        return (profile or now[0], now[1]) if now is not None else (profile, self._parts.settings.env)
+        return await compare(self, self.resolve(operation), profile, env, observe=observe)
 
     def validate(self, operation: str) -> ValidationView:
         """Evaluate all rules again with the pinned profile; nothing is written."""
@@ -606,11 +581,6 @@ class Instance(Reading):
     def settings(self) -> Settings:
         """The settings this instance was opened with."""
         return self._parts.settings
-
-    @property
-    def base(self) -> Path:
-        """Where paths of catalogs begin: beside the root, wherever somebody works."""
-        return base_of(self._parts.settings.root)
 
     @property
     def margin(self) -> timedelta:

@@ -68,20 +68,18 @@ def request(
     if emergency is not None and not emergency.strip():
         raise Usage("`--break-glass` needs a reason: why can it not wait", missing="break-glass")
     wanted, target = _named("intent", intent), _named("target", target or settings.target)
-    through = None
-    if (catalog := asked["catalog"]) is not None:
+    profile, env, through = asked["profile"] or settings.profile, asked["env"] or settings.env, None
+    if asked["catalog"] is not None:
         from rexecop.app.catalogs import base_of, route
 
         if asked["env"] is not None:
             raise Usage("`--catalog` names the environment; give it or `--env`")
-        found = route(Path(catalog), target, wanted, base_of(settings.root), asked["profile"])
-        profile, env, target, through = found.profile, found.env, found.target, found.through
-    else:
-        profile = _named("profile", asked["profile"] or settings.profile)
-        env = _named("env", asked["env"] or settings.env)
+        base = base_of(settings.root)
+        through = route(Path(asked["catalog"]), target, wanted, base, asked["profile"])
+        profile, env, target = through.profile, through.env, through.target
     return PlanInput(
-        profile=profile,
-        env=env,
+        profile=_named("profile", profile),
+        env=_named("env", env),
         intent=wanted,
         target=target,
         mode=asked["mode"] or settings.mode or Mode.DRY_RUN.value,

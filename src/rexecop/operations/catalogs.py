@@ -34,10 +34,6 @@ NAMES_MAX: Final = 256  # Capabilities or connectors of one target; a profile ha
 CLASSIFICATION_MAX: Final = 32
 REFERENCE_LENGTH_MAX: Final = 1024
 NOTE: Final = "catalog"  # Under which name a plan's notes say what it was planned through.
-
-_KEYS: Final = (
-    "id target_kind profile_ref environment_ref environment_target capabilities connector_refs classification"
-)
 _NEEDED: Final = "id target_kind profile_ref environment_ref capabilities connector_refs"
 
 
@@ -57,26 +53,26 @@ class CatalogTarget:
     environment_target: str
     capabilities: tuple[str, ...]
     connectors: tuple[str, ...]
-    classification: Mapping[str, Json]
-
-    def where(self, key: str = "") -> str:
-        """Return file and line of the entry, or of its `key`, where an editor jumps to."""
-        place = self.part(key).place
-        return f"{place.file}:{place.line}"
 
     def part(self, key: str) -> Node:
         """Return the place of `key`, that of the entry where it is left out."""
         written = self.node.value if isinstance(self.node.value, dict) else {}
         return self.node.child(key, written[key]) if key in written else self.node
 
+    @property
+    def shown(self) -> dict[str, Json]:
+        """The entry with everything that was left out."""
+        return {"environment_target": self.id, "classification": {}, **self.node.mapping()}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """A whole catalog. `digest` names the bytes of its file."""
+    """A whole catalog. `digest` names the bytes of its file; `problems` are what was found in it so far."""
 
     file: str
     digest: Digest
     targets: Mapping[str, CatalogTarget]
+    problems: Problems
 
     def target(self, name: str) -> CatalogTarget:
         """Return the entry `name`.
@@ -84,12 +80,10 @@ class Catalog:
         Raises:
             TargetUnknown: there is none.
         """
-        found = self.targets.get(name)
-        if found is None:
-            raise unknown(
-                TargetUnknown, f"catalog `{self.file}` has no target `{name:.60}`", name, self.targets
-            )
-        return found
+        if name in self.targets:
+            return self.targets[name]
+        message = f"catalog `{self.file}` has no target `{name:.60}`"
+        raise unknown(TargetUnknown, message, name, self.targets)
 
 
 def load_catalog(file: str, data: bytes) -> Catalog:
@@ -98,42 +92,37 @@ def load_catalog(file: str, data: bytes) -> Catalog:
     Raises:
         CatalogRefused: it breaks the format; SecretInline: it holds a secret. Both name file, line and field.
     """
-    problems = Problems(CatalogRefused.code)
-    catalog = read_catalog(file, data, problems)
-    problems.raise_first(CatalogRefused, SecretInline)
+    catalog = read_catalog(file, data)
+    catalog.problems.raise_first(CatalogRefused, SecretInline)
     return catalog
 
 
-def read_catalog(file: str, data: bytes, problems: Problems) -> Catalog:
+def read_catalog(file: str, data: bytes) -> Catalog:
     """Return what can be read of the catalog, keeping every problem."""
-    targets: dict[str, CatalogTarget] = {}
+    problems, targets = Problems(CatalogRefused.code), dict[str, CatalogTarget]()
     root = problems.parse(data, file)
     if root is not None:
         refuse_inline_secrets(root)
-        top = root.section("target_catalog")
-        fields = top.fields("version targets", "version targets")
-        if (version := fields.get("version")) is not None and version.text() != VERSION:
-            version.refuse(
-                f"this reads catalogs of version {VERSION}", found=str(version.value), allowed=VERSION
-            )
-        nodes = fields.items("targets", TARGETS_MAX)
-        if (written := fields.get("targets")) is not None and written.value == []:
+        fields = root.section("target_catalog").fields("version targets", "version targets")
+        version, written = fields.get("version"), fields.get("targets")
+        if version is not None and version.text() != VERSION:
+            version.refuse(f"catalogs of version {VERSION} are read, no others", allowed=VERSION)
+        if written is not None and written.value == []:
             written.refuse("a catalog has at least one target", allowed=f"1..{TARGETS_MAX} targets")
-        for node in nodes:
+        for node in fields.items("targets", TARGETS_MAX):
             target = _target(node)
             if target.id in targets:
                 node.refuse(f"target `{target.id}` is there twice", found=target.id)
             if target.id:
                 targets[target.id] = target
-    return Catalog(file=file, digest=digest_of(data), targets=targets)
+    return Catalog(file=file, digest=digest_of(data), targets=targets, problems=problems)
 
 
 def _target(node: Node) -> CatalogTarget:
-    fields = node.fields(_KEYS, _NEEDED)
-    classes = fields.part("classification")
+    fields = node.fields(f"{_NEEDED} environment_target classification", _NEEDED)
+    name, classes = fields.token("id"), fields.part("classification")
     if len([item.scalar() for _, item in classes.entries()]) > CLASSIFICATION_MAX:
         classes.refuse(f"`{classes.name}` has more than {CLASSIFICATION_MAX} entries")
-    name = fields.token("id")
     return CatalogTarget(
         id=name,
         node=node,
@@ -143,48 +132,24 @@ def _target(node: Node) -> CatalogTarget:
         environment_target=fields.token("environment_target", name),
         capabilities=fields.tokens("capabilities", NAMES_MAX),
         connectors=fields.tokens("connector_refs", NAMES_MAX),
-        classification=classes.mapping(),
     )
 
 
-def is_path(reference: str) -> bool:
-    """Return whether a profile is referred to by a path, and not by its name."""
-    return "/" in reference or reference.startswith(".")
-
-
-def check_target(
-    entry: CatalogTarget, environment: Environment, problems: Problems, *, connectors: bool = True
-) -> None:
-    """Keep what `entry` says otherwise than its environment: target, kind, `connectors`.
-
-    A connector that is not there is in the way of some operations, not of all.
-    """
-
-    def refuse(field: str, message: str, found: str, allowed: str) -> None:
-        part = entry.part(field)
-        message = f"target `{entry.id}`: {message}"
-        problems.add(message, part.place, field=part.name, found=found, allowed=allowed)
-
+def check_target(entry: CatalogTarget, environment: Environment) -> None:
+    """Keep what `entry` says otherwise than its environment of the target and its kind."""
+    name = entry.environment_target
     try:
-        resolved = resolve_targets(environment, entry.environment_target)
+        resolved = resolve_targets(environment, name)
     except OperationsError as error:
-        allowed = str(error.facts.get("allowed", ""))
-        refuse("environment_target", error.message, entry.environment_target, allowed)
+        message = f"target `{entry.id}`: {error.message}"
+        entry.part("environment_target").refuse(message, found=name)
         return
-    declared = environment.targets.get(entry.environment_target)
-    kind = resolved[0].type if declared is None else declared.type
+    kind = environment.targets[name].type if name in environment.targets else resolved[0].type
     if kind != entry.kind:
-        refuse(
-            "target_kind",
-            f"environment `{environment.id}` has it as `{kind}`, not `{entry.kind}`",
-            entry.kind,
-            kind,
+        message = (
+            f"target `{entry.id}`: environment `{environment.id}` has it as `{kind}`, not `{entry.kind}`"
         )
-    usable = usable_connectors(environment)
-    for name in entry.connectors if connectors else ():
-        if name not in usable:
-            message = f"environment `{environment.id}` has no connector `{name}` that is switched on"
-            refuse("connector_refs", message, name, listed(sorted(usable)))
+        entry.part("target_kind").refuse(message, found=entry.kind, allowed=kind)
 
 
 def usable_connectors(environment: Environment) -> frozenset[str]:
@@ -229,7 +194,7 @@ class Status(StrEnum):
     ADMISSION_REQUIRED = "admission_required"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Applicability:
     """Whether an operation can be planned for a target: `reason` in words, what it would need in `wanted`."""
 
@@ -239,18 +204,18 @@ class Applicability:
     next: tuple[str, ...] = ()
 
 
-def offers(profile: Profile) -> tuple[Offer, ...]:
-    """Return everything `profile` offers, by name."""
-    return tuple(_offer(profile, intent) for _, intent in sorted(profile.intents.items()))
+def offers(profile: Profile, intent: str | None = None) -> tuple[Offer, ...]:
+    """Return everything `profile` offers, by name, or `intent` alone.
 
-
-def offer_of(profile: Profile, name: str) -> Offer:
-    """Return the offer of intent `name`; raises IntentUnknown where the profile has none."""
-    intent = profile.intents.get(name)
-    if intent is None:
-        message = f"profile `{profile.name}` has no operation `{name:.60}`"
-        raise unknown(IntentUnknown, message, name, profile.intents)
-    return _offer(profile, intent)
+    Raises:
+        IntentUnknown: the profile has no such intent.
+    """
+    if intent is not None and intent not in profile.intents:
+        message = f"profile `{profile.name}` has no operation `{intent:.60}`"
+        raise unknown(IntentUnknown, message, intent, profile.intents)
+    return tuple(
+        _offer(profile, one) for name, one in sorted(profile.intents.items()) if intent in (None, name)
+    )
 
 
 def _offer(profile: Profile, intent: IntentSpec) -> Offer:
@@ -287,41 +252,26 @@ def effect_of(profile: Profile, intent: IntentSpec) -> Effect:
 
 def applicability(offer: Offer, entry: CatalogTarget, served: str, environment: Environment) -> Applicability:
     """Return what is in the way of `offer` on `entry`, which is for the profile called `served`."""
-    wanted = environment.profile or served
-    if offer.profile != served or offer.profile != wanted:
-        for_ = f"target `{entry.id}` is for profile `{served if offer.profile != served else wanted}`"
-        return Applicability(
-            status=Status.UNSUPPORTED_PROFILE,
-            reason=f"{for_}, not `{offer.profile}`",
-            wanted=(offer.profile,),
-        )
+    where = f"{entry.node.place.file}:{entry.node.place.line}"
+    for name in (served, environment.profile or served):
+        if name != offer.profile:
+            reason = f"target `{entry.id}` is for profile `{name}`, not `{offer.profile}`"
+            return Applicability(Status.UNSUPPORTED_PROFILE, reason, (offer.profile,))
     if offer.target_kinds and entry.kind not in offer.target_kinds:
-        return Applicability(
-            status=Status.UNSUPPORTED_TARGET_KIND,
-            reason=f"it is for {listed(offer.target_kinds)}, and `{entry.id}` is a {entry.kind}",
-            wanted=offer.target_kinds,
-        )
+        reason = f"it is for {listed(offer.target_kinds)}, and `{entry.id}` is a {entry.kind}"
+        return Applicability(Status.UNSUPPORTED_TARGET_KIND, reason, offer.target_kinds)
     lacking = tuple(name for name in offer.required_capabilities if name not in entry.capabilities)
     if lacking:
-        return Applicability(
-            status=Status.MISSING_CAPABILITY,
-            reason=f"`{entry.id}` does not have {listed(lacking)}",
-            wanted=lacking,
-            next=(f"add what it has to `capabilities` in {entry.where()}",),
-        )
-    there = usable_connectors(environment) & set(entry.connectors)
-    lacking = tuple(name for name in offer.required_connectors if name not in there)
+        reason, step = f"`{entry.id}` does not have {listed(lacking)}", f"`capabilities` in {where}"
+        return Applicability(Status.MISSING_CAPABILITY, reason, lacking, (f"add what it has to {step}",))
+    usable = usable_connectors(environment)
+    lacking = tuple(n for n in offer.required_connectors if n not in entry.connectors or n not in usable)
     if lacking:
-        absent = [name for name in lacking if name in entry.connectors]
-        where = f"environment `{environment.id}`" if absent else "`connector_refs`"
-        return Applicability(
-            status=Status.MISSING_CONNECTOR,
-            reason=f"`{entry.id}` is not reached by {listed(lacking)}",
-            wanted=lacking,
-            next=(f"name {listed(lacking)} in {where}, for {entry.where()}",),
-        )
-    words = "nothing is in the way, and nothing is allowed: policy answers when it is planned"
-    return Applicability(status=Status.ADMISSION_REQUIRED, reason=words)
+        reason = f"`{entry.id}` is not reached by {listed(lacking)}"
+        step = f"name it in `connector_refs` in {where}, and switch it on in environment `{environment.id}`"
+        return Applicability(Status.MISSING_CONNECTOR, reason, lacking, (step,))
+    reason = "nothing is in the way; policy answers when it is planned"
+    return Applicability(Status.ADMISSION_REQUIRED, reason)
 
 
 # --- what a plan says of it ---
@@ -329,21 +279,20 @@ def applicability(offer: Offer, entry: CatalogTarget, served: str, environment: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
-    """The catalog a plan was made through: its bytes, the entry, and where it is, seen from beside the root.
-
-    `profile` is how the asker named the profile, where they named it and not the entry alone.
-    """
+    """The catalog a plan was made through: its bytes, its entry, and its path from beside the root."""
 
     file: str
     digest: Digest
     target: str
-    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Through:
-    """A catalog as it was read for one request, to be pinned with it."""
+    """A catalog as it was read for one request, with the profile, environment and target of its entry."""
 
+    profile: str
+    env: str
+    target: str
     binding: Binding
     data: bytes
 

@@ -64,7 +64,7 @@ def read_intent(root: Node, stem: str) -> IntentSpec:
         enforce_modes=fields.boolean("enforce_declared_modes"),
         title=fields.text("title", most=120) or catalog.text("title", most=120) or stem.replace("_", " "),
         summary=fields.text("summary", most=500) or catalog.text("summary", most=500),
-        runbook=fields.text("runbook", most=256) or catalog.text("runbook_ref", most=256),
+        runbook=fields.text("runbook", most=256) or catalog.text("runbook_ref", most=512),
         restores=fields.boolean("restores"),
         parameters=fields.maybe("parameters", read_parameters),
         observe=fields.maybe("observe", Node.token),

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import click
 
+from rexecop.cli.pages import fields_table
 from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.render import Page
 from rexecop.cli.session import Session
-
-_LIST = "rexecop targets list --catalog examples/catalogs/targets.readonly.example.yaml"
-_SHOW = "rexecop targets show this-host --catalog examples/catalogs/targets.readonly.example.yaml"
 
 
 @click.group(cls=VerbGroup, name="targets")
@@ -19,55 +17,39 @@ def command() -> None:
     """Targets of a catalog, as it describes them."""
 
 
-@command.command(name="list", epilog=_LIST)
+@command.command(name="list", epilog="rexecop targets list --catalog targets.yaml")
 @click.option("--catalog", required=True, help="The catalog: a path to its file.")
 @click.pass_obj
 def list_targets(session: Session, catalog: str) -> None:
     """Print the targets of a catalog; nothing they refer to is read."""
-    from rexecop.app.catalogs import open_catalog, target_lines
+    from rexecop.app.catalogs import open_catalog
 
     found, _ = open_catalog(Path(catalog))
-    lines = target_lines(found)
+    entries = tuple(found.targets.values())
 
     def draw(page: Page) -> None:
-        rows = [
-            (one.id, one.target_kind, one.profile_ref, one.environment_ref, str(len(one.capabilities)))
-            for one in lines
-        ]
-        page.table(("target", "kind", "profile", "environment", "capabilities"), rows, indent=0)
+        rows = [(one.id, one.kind, one.profile_ref, one.environment_ref) for one in entries]
+        page.table(("target", "kind", "profile", "environment"), rows, indent=0)
 
-    answer = {"catalog": found.file, "digest": found.digest, "targets": lines}
-    session.answer(answer, draw, quiet="\n".join(one.id for one in lines))
+    answer = {"catalog": found.file, "digest": found.digest, "targets": [one.shown for one in entries]}
+    session.answer(answer, draw, quiet="\n".join(one.id for one in entries))
 
 
-@command.command(name="show", epilog=_SHOW)
+@command.command(name="show", epilog="rexecop targets show this-host --catalog targets.yaml")
 @click.argument("target")
 @click.option("--catalog", required=True, help="The catalog: a path to its file.")
 @click.pass_obj
 def show(session: Session, target: str, catalog: str) -> None:
     """Print what a catalog says of TARGET, held against its profile and environment."""
-    from rexecop.app.catalogs import open_catalog, place, target_line
+    from rexecop.app.catalogs import open_catalog, place
 
     found, _ = open_catalog(Path(catalog))
     placed = place(found, target)
-    line, profile, environment = target_line(placed.entry), placed.profile, placed.environment
+    digests = {"profile": placed.profile.digest, "environment": placed.environment.digest}
+    answer = {"catalog": found.file, "digest": found.digest, "target": placed.entry.shown, "digests": digests}
 
     def draw(page: Page) -> None:
-        page.title(line.id, line.target_kind)
-        page.row("catalog", f"{placed.entry.where()} {found.digest}")
-        page.row("profile", f"{profile.name} {profile.version} {profile.digest}")
-        page.row("environment", f"{environment.id} {environment.digest}")
-        page.row("there called", line.environment_target)
-        page.row("has", ", ".join(line.capabilities) or "no capabilities")
-        page.row("reached by", ", ".join(line.connector_refs) or "nothing")
-        for name, value in line.classification.items():
-            page.row(name, str(value))
+        page.title(target, placed.entry.kind)
+        fields_table(page, answer)
 
-    answer = {
-        "catalog": found.file,
-        "digest": found.digest,
-        "target": line,
-        "profile": {"name": profile.name, "version": profile.version, "digest": profile.digest},
-        "environment": {"id": environment.id, "digest": environment.digest},
-    }
-    session.answer(answer, draw, quiet=line.id)
+    session.answer(answer, draw, quiet=target)
