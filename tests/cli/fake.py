@@ -361,6 +361,6 @@ class FakeInstance:
     def log_consistency(self, old: int, new: int | None) -> Mapping[str, Json]:
         return {"old": old, "new": new, "path": []}
 
-    def check(self, fix: bool = False) -> DoctorView:
+    def check(self, fix: bool = False, catalog: Path | None = None) -> DoctorView:
         checks = (CheckView(name="store", status="ok", message="10 records"),)
         return DoctorView(status="failed" if not fix else "ok", root=".rexecop", checks=checks)

@@ -75,6 +75,11 @@ def root() -> Iterator[Path]:
             assert run(shlex.split(line)) == 0
         shutil.copy(".rexecop/keys/approver", "approver.key")
         shutil.copy(".rexecop/hello.environment.yaml", "environment.yaml")
+        Path("targets.yaml").write_text(
+            "target_catalog: {version: '0.1', targets: [{id: here, target_kind: host, profile_ref: hello, "
+            "environment_ref: environment.yaml, environment_target: localhost, capabilities: [], "
+            "connector_refs: [local]}]}\n"
+        )
         yield Path(folder)
         os.chdir(before)
 

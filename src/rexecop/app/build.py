@@ -11,6 +11,7 @@ from typing import Final
 from rexecop.app.access import Outside
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
+from rexecop.app.catalogs import base_of
 from rexecop.app.clock import SystemClock, SystemIds, uuid7_hex
 from rexecop.app.contents import PinnedContents
 from rexecop.app.cutting import Cutter
@@ -291,6 +292,11 @@ def _lanes(
     return LazyLanes(isolations, secrets, hidden, _nodes(root, key))
 
 
+def _lifecycle(world: World, settings: Settings) -> Lifecycle:
+    margin = timedelta(milliseconds=settings.reconcile_margin_ms)
+    return Lifecycle(world, Driver(world), margin, base_of(settings.root))
+
+
 def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -> Instance:
     """Open the root of `settings`; close the instance when done.
 
@@ -346,7 +352,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             key=key,
             planner=Planner(world, authority, contents, isolations.reached, secrets),
             observing=observing,
-            lifecycle=Lifecycle(world, Driver(world), timedelta(milliseconds=settings.reconcile_margin_ms)),
+            lifecycle=_lifecycle(world, settings),
             approving=Approving(world, authority, environ),
             standing=StandingApprovals(world, authority, environ),
             evidence=Evidence(store, cutter, heads, key.signer, settings.kernel_guard_key),

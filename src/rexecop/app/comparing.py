@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from rexecop.app.catalogs import again, base_of, drift
 from rexecop.app.planner import PlanInput, Prepared
 from rexecop.engines.asking import ask
 from rexecop.engines.closing import facts_of
 from rexecop.engines.rereading import differences
 from rexecop.governance.replay import change
 from rexecop.governance.windows import is_held
+from rexecop.operations.catalogs import binding_of
 from rexecop.operations.fold import Operation
 from rexecop.operations.pinned_files import files_of_snapshot
 from rexecop.operations.planning_http import keyed
@@ -54,15 +56,18 @@ class DiffView:
     makes: tuple[str, ...]
 
 
-async def compare(instance: Instance, operation: str, asked: PlanInput | None, *, observe: bool) -> DiffView:
+async def compare(
+    instance: Instance, operation: str, profile: str | None, env: str | None, *, observe: bool
+) -> DiffView:
     """Return what changed since `operation` was planned; no target is touched unless `observe`.
 
-    `asked` is what was asked for, of the files as they are now; without it they are not compared.
+    `profile` and `env` are where the files are now; without an environment they are not compared.
 
     Raises:
         OperationUnknown, JournalDamaged: there is no plan to compare with.
     """
     view, op = instance.status(operation), instance.operation(operation)
+    asked = _asked_again(instance, op, profile, env)
     lines = [DiffLine("files", UNKNOWN, ("name the environment it was planned from with `--env`",))]
     prepared = None
     try:
@@ -71,6 +76,9 @@ async def compare(instance: Instance, operation: str, asked: PlanInput | None, *
         lines = [DiffLine("files", CHANGED, (f"it cannot be planned from them any more: {error.message}",))]
     if prepared is not None:
         lines = [*_files(instance, op, prepared), *_targets(op, prepared)]
+    if binding_of(op.the_plan) is not None:
+        drifted = drift(op, base_of(instance.settings.root), instance.parts.world.store.pinned)
+        lines.insert(0, _line("catalog", tuple(drifted)))
     lines.append(_policy(instance, op))
     before, facts = await _facts(instance, op, asked if prepared is not None else None, observe=observe)
     lines.append(facts)
@@ -81,6 +89,27 @@ async def compare(instance: Instance, operation: str, asked: PlanInput | None, *
         changed=any(line.verdict == CHANGED for line in lines),
         compared=tuple(lines),
         makes=tuple(_makes(op, before)),
+    )
+
+
+def _asked_again(instance: Instance, op: Operation, profile: str | None, env: str | None) -> PlanInput | None:
+    """Return what was asked for, of the files named, else of those of its catalog, else of the settings."""
+    if env is None:
+        try:
+            now = again(op, base_of(instance.settings.root))
+        except RexecopError:
+            return None  # That a catalog is gone, or broken, is a line of what is compared.
+        profile, env = (profile or now[0], now[1]) if now is not None else (profile, instance.settings.env)
+    if env is None:
+        return None
+    intent = op.the_intent
+    return PlanInput(
+        profile=profile or intent.profile.name,
+        env=env,
+        intent=intent.intent,
+        target=intent.target,
+        mode=intent.mode.value,
+        parameters=intent.parameters,
     )
 
 

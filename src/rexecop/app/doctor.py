@@ -6,9 +6,11 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from pathlib import Path
 
 from rexecop.app.access import described
 from rexecop.app.authority import RootAuthority
+from rexecop.app.catalogs import catalog_check
 from rexecop.app.files import require_private
 from rexecop.app.root import Root
 from rexecop.app.views import CheckView, DoctorView
@@ -56,8 +58,8 @@ class Doctor:
         self._sinks = sinks
         self._notices = notices
 
-    def check(self, *, fix: bool) -> DoctorView:
-        """Return every check; with `fix` the index is rebuilt from the records."""
+    def check(self, *, fix: bool, catalog: Path | None = None) -> DoctorView:
+        """Return every check, of `catalog` too if given; with `fix` the index is rebuilt from the records."""
         checks = [
             self._guard("root", self._private),
             self._guard("identity", self._identity),
@@ -71,6 +73,7 @@ class Doctor:
             self._guard("halts", self._halts),
             *([self._guard("authzen", self._access)] if self._root.authzen.exists() else []),
             *([self._guard("notify", self._notices)] if self._root.notify.exists() else []),
+            *([self._guard("catalog", lambda: catalog_check(catalog))] if catalog is not None else []),
             self._guard("clock", self._clock),
             self._guard("disk", self._disk),
             *self._isolation(),

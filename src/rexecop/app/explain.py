@@ -113,5 +113,8 @@ def explain_before(asked: PlanInput, planner: Planner, identity: Identity) -> Wh
         operation_id=None,
         state=None,
         lines=(*told, *otherwise(policy, request), "nothing was recorded"),
-        next=(f"rexecop plan --intent {asked.intent} --target {asked.target}",),
+        # Where a catalog is, seen from here, only the asker knows.
+        next=()
+        if asked.catalog is not None
+        else (f"rexecop plan --intent {asked.intent} --target {asked.target}",),
     )

@@ -13,6 +13,7 @@ from rexecop.app import waiting
 from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
+from rexecop.app.catalogs import base_of
 from rexecop.app.describe import awaited_text, left_text, operation_view
 from rexecop.app.doctor import Doctor
 from rexecop.app.erasing import ErasureView, erase_outputs
@@ -127,7 +128,8 @@ class Instance(Reading):
 
     def driven_by(self, driver: Callable[[World], Driver]) -> Instance:
         """Return this instance with its operations driven by another driver."""
-        lifecycle = Lifecycle(self._parts.world, driver(self._parts.world), self.margin)
+        base = base_of(self._parts.settings.root)
+        lifecycle = Lifecycle(self._parts.world, driver(self._parts.world), self.margin, base)
         return Instance(replace(self._parts, lifecycle=lifecycle))
 
     @property
@@ -421,24 +423,13 @@ class Instance(Reading):
     async def diff(
         self, operation: str, profile: str | None, env: str | None, *, observe: bool = False
     ) -> DiffView:
-        """Say what changed since an operation was planned from the files at `profile` and `env`."""
+        """Say what changed since an operation was planned from the files at `profile` and `env`.
+
+        Where they are not named, they are those that the catalog names now, if it was planned through one.
+        """
         from rexecop.app.comparing import compare
 
-        name = self.resolve(operation)
-        intent = self.operation(name).the_intent
-        asked = (
-            None
-            if env is None
-            else PlanInput(
-                profile=profile or intent.profile.name,
-                env=env,
-                intent=intent.intent,
-                target=intent.target,
-                mode=intent.mode.value,
-                parameters=intent.parameters,
-            )
-        )
-        return await compare(self, name, asked, observe=observe)
+        return await compare(self, self.resolve(operation), profile, env, observe=observe)
 
     def validate(self, operation: str) -> ValidationView:
         """Evaluate all rules again with the pinned profile; nothing is written."""
@@ -577,9 +568,9 @@ class Instance(Reading):
             return None
         return self._parts.settings.root / "policy" / "starter" / "entities.yaml"
 
-    def check(self, *, fix: bool = False) -> DoctorView:
-        """Look at storage, keys, isolation, clock and policy."""
-        return self._parts.doctor.check(fix=fix)
+    def check(self, *, fix: bool = False, catalog: Path | None = None) -> DoctorView:
+        """Look at storage, keys, isolation, clock and policy, and at a `catalog`."""
+        return self._parts.doctor.check(fix=fix, catalog=catalog)
 
     @property
     def settings(self) -> Settings:

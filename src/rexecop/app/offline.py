@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -10,12 +10,12 @@ from pathlib import Path
 from rexecop.app.files import read_file, read_folder, write_new
 from rexecop.app.profiles import find_profile, installed_profiles
 from rexecop.operations import lint
+from rexecop.operations.catalogs import effect_of
 from rexecop.operations.golden import golden_cases, run_case
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
 from rexecop.proof.canonical import Json
-from rexecop.proof.vocabulary import Effect, strongest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,24 +91,12 @@ def show_profile(name: str) -> ProfileView:
 def _intent_line(intent: IntentSpec, profile: Profile) -> IntentLine:
     return IntentLine(
         name=intent.id,
-        effect=str(strongest(list(_effects(intent, profile)))),
+        effect=str(effect_of(profile, intent)),
         title=intent.title,
         summary=intent.summary or intent.title,
         modes=tuple(str(mode) for mode in intent.modes),
         parameters={} if intent.parameters is None else _parameters(intent.parameters.schema),
     )
-
-
-def _effects(intent: IntentSpec, profile: Profile) -> Iterator[Effect]:
-    """Yield what each step does, those of the intents that it calls too."""
-    names = [intent.id]
-    for name in names:
-        for step in profile.workflows[profile.intents[name].workflow].steps:
-            spec = profile.connectors.get(step.connector)
-            if spec is not None and step.action in spec.actions:
-                yield spec.actions[step.action].effect or Effect.READ
-            if step.calls is not None and step.calls.intent in profile.intents.keys() - set(names):
-                names.append(step.calls.intent)
 
 
 def _parameters(schema: Mapping[str, Json]) -> dict[str, str]:

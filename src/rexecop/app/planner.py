@@ -24,6 +24,7 @@ from rexecop.governance.admission import Answer, Policy
 from rexecop.governance.windows import is_held
 from rexecop.lanes.script import file_digest
 from rexecop.lanes.secrets import Secrets
+from rexecop.operations.catalogs import NOTE, Through
 from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import ClaimTaken, ModeRefused
 from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
@@ -51,7 +52,7 @@ KEPT_STEPS_MAX = 64  # Of a plan that is kept; a larger one is compiled anew, wh
 class PlanInput:
     """What somebody asks for, by names and paths. `channel` is the door it came through, with its `event`.
 
-    `break_glass` is why it cannot wait for what policy usually asks.
+    `break_glass` is why it cannot wait for what policy usually asks; `catalog` is where names came from.
     """
 
     profile: str
@@ -66,7 +67,7 @@ class PlanInput:
     sponsor: str | None = None
     override_window: str | None = None
     observe: bool | None = None
-    catalog: str | None = None
+    catalog: Through | None = None
     break_glass: str | None = None
     event: Digest | None = None
 
@@ -115,10 +116,13 @@ class Planner:
             parameters=asked.parameters or {},
         )
         draft = self._draft(request, profile, environment)
-        inputs = (
+        inputs: tuple[PinnedInput, ...] = (
             PinnedInput(digest=profile.digest, role="profile", data=pinned_profile),
             PinnedInput(digest=environment.digest, role="environment", data=pinned_environment),
         )
+        if (through := asked.catalog) is not None:
+            draft = replace(draft, notes=through.noted(draft.notes))
+            inputs += (PinnedInput(digest=through.binding.digest, role=NOTE, data=through.data),)
         return Prepared(draft=draft, inputs=inputs)
 
     def _draft(self, request: PlanRequest, profile: Profile, environment: Environment) -> PlanDraft:

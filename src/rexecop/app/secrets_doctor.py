@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rexecop.app.access import read_access
+from rexecop.app.catalogs import references_of
 from rexecop.app.files import read_file
 from rexecop.app.root import Root
 from rexecop.app.secrets import Locator, variable_of
@@ -37,17 +38,21 @@ class SecretsView:
     problems: tuple[str, ...]
 
 
-async def secrets_doctor(root: Root, environment: Path | None, environ: Mapping[str, str]) -> SecretsView:
-    """Look up every reference of the root, and of `environment` where one is given. No value is read.
+async def secrets_doctor(
+    root: Root, environment: Path | None, environ: Mapping[str, str], catalog: Path | None = None
+) -> SecretsView:
+    """Look up every reference of the root, `environment` and what `catalog` names. No value is read.
 
     Raises:
         FileMissing, FileRefused, EnvironmentRefused, SecretInline: the environment cannot be read.
+        CatalogRefused: the catalog cannot, or what it names.
     """
     problems: list[str] = []
-    used: dict[str, list[str]] = {}
+    used: dict[str, list[str]] = {} if catalog is None else references_of(catalog)
     if environment is not None:
         found = load_environment({environment.name: read_file(environment)})
-        used = {name: [*places] for name, places in secret_references(found).items()}
+        for name, places in secret_references(found).items():
+            used.setdefault(name, []).extend(places)
     locator = Locator(root, environ)
     try:
         for name in locator.declared():

@@ -44,6 +44,7 @@ CODE_EXITS: Final[Mapping[str, Exit]] = {
     "approvals-missing": Exit.NEEDS_APPROVAL,
     "terms-stricter": Exit.NEEDS_APPROVAL,
     "lift-refused": Exit.DENIED,
+    "catalog-drifted": Exit.DENIED,
     # Not now.
     "not-now": Exit.QUEUED,
     "lock-held": Exit.QUEUED,

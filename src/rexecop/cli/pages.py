@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rexecop.cli.exits import STATE_EXITS, Exit
-from rexecop.cli.render import Page, as_json, clipped, minute, moment, short
+from rexecop.cli.render import Page, as_json, clipped, minute, moment, plain, short
 
 if TYPE_CHECKING:
     from rexecop.app.backup import BackupView, RestoreView
@@ -326,6 +326,19 @@ def profile_page(page: Page, view: ProfileView) -> None:
         page.row("modes", ", ".join(intent.modes))
         for index, (name, kind) in enumerate(intent.parameters.items()):
             page.row("takes" if index == 0 else "", f"{name}  {kind}")
+
+
+def fields_table(page: Page, value: object) -> None:
+    """Draw a row for each field of `value`, those of what is in it too."""
+    page.table(("field", "value"), [*_fields(plain(value))], whole=("field",), wrap=True)
+
+
+def _fields(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _fields(item, str(key).replace("_", " "))
+    elif value not in (None, "", []):
+        yield name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def why_page(page: Page, view: WhyView) -> None:

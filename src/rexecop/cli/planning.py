@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
 
 import click
@@ -23,6 +24,7 @@ class Asked(TypedDict):
 
     profile: str | None
     env: str | None
+    catalog: str | None
     mode: str | None
     param: tuple[str, ...]
     idempotency_key: str | None
@@ -34,6 +36,7 @@ class Asked(TypedDict):
 _OPTIONS: Final = (
     click.option("--profile", help="The profile: a name, or a path to its `profile.yaml`."),
     click.option("--env", help="The environment: a name, or a path to its file."),
+    click.option("--catalog", help="A catalog of targets: it names profile and environment of `--target`."),
     click.option("--mode", type=click.Choice([m.value for m in Mode]), help="How far it may go: dry_run."),
     click.option("--param", "-p", multiple=True, metavar="K=V", help="`name=text`, or `name:=json`."),
     click.option("--idempotency-key", help="The same key and request give the same operation."),
@@ -57,18 +60,28 @@ def request(
 
     Raises:
         Usage: profile, environment, intent or target is named nowhere.
-        ParameterBad: see `operands.parameters`.
+        ParameterBad: see `operands.parameters`. NotApplicable: a catalog says it is not for that target.
     """
     from rexecop.app.planner import PlanInput
 
     settings, emergency = session.settings, asked["break_glass"]
     if emergency is not None and not emergency.strip():
         raise Usage("`--break-glass` needs a reason: why can it not wait", missing="break-glass")
+    wanted, target = _named("intent", intent), _named("target", target or settings.target)
+    profile, env, through = asked["profile"] or settings.profile, asked["env"] or settings.env, None
+    if asked["catalog"] is not None:
+        from rexecop.app.catalogs import base_of, route
+
+        if asked["env"] is not None:
+            raise Usage("`--catalog` names the environment; give it or `--env`")
+        base = base_of(settings.root)
+        through = route(Path(asked["catalog"]), target, wanted, base, asked["profile"])
+        profile, env, target = through.profile, through.env, through.target
     return PlanInput(
-        profile=_named("profile", asked["profile"] or settings.profile),
-        env=_named("env", asked["env"] or settings.env),
-        intent=_named("intent", intent),
-        target=_named("target", target or settings.target),
+        profile=_named("profile", profile),
+        env=_named("env", env),
+        intent=wanted,
+        target=target,
         mode=asked["mode"] or settings.mode or Mode.DRY_RUN.value,
         parameters=parameters(asked["param"]),
         reason=reason,
@@ -77,7 +90,7 @@ def request(
         observe=asked["observe"],
         break_glass=emergency,
         override_window=asked["override_window"],
-        catalog=None,
+        catalog=through,
     )
 
 

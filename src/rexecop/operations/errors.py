@@ -7,6 +7,7 @@ RexecopError
     │   ├── EnvironmentRefused
     │   │   ├── SecretInline             a secret written out instead of referred to
     │   │   └── PolicyPackUnsupported
+    │   ├── CatalogRefused
     │   └── ParameterRefused
     ├── PlanRefused                  the request cannot become a plan
     │   ├── ProfileUnknown  IntentUnknown  TargetUnknown  ModeRefused
@@ -15,7 +16,9 @@ RexecopError
     │   ├── LaneUnavailable              nothing here can make the call
     │   ├── IsolationUnavailable         the isolation asked for was not reached here
     │   ├── InternalActionUnknown
+    │   ├── NotApplicable                a catalog says that it is not for this target
     │   └── PlanTooLarge
+    ├── CatalogDrifted               what it was planned from is another now
     ├── OperationUnknown
     ├── IllegalMove                  an event that has no place in the state's table
     └── StoreError                   the only errors that cross the store's port
@@ -83,6 +86,12 @@ class PolicyPackUnsupported(EnvironmentRefused):
     """The environment carries policy rules in a form that cannot be enforced here."""
 
     code = "policy-pack-unsupported"
+
+
+class CatalogRefused(InputRefused):
+    """A catalog of targets breaks its format, or says otherwise than what it refers to."""
+
+    code = "catalog-refused"
 
 
 class ParameterRefused(InputRefused):
@@ -155,6 +164,18 @@ class PlanTooLarge(PlanRefused):
     """Steps times targets are more than one plan holds."""
 
     code = "plan-too-large"
+
+
+class NotApplicable(PlanRefused):
+    """A catalog says that the operation is not for this target; `status` says why."""
+
+    code = "not-applicable"
+
+
+class CatalogDrifted(OperationsError):
+    """What the operation was planned from, as a catalog named it, is another now; it is not started."""
+
+    code = "catalog-drifted"
 
 
 class OperationUnknown(OperationsError):

@@ -119,6 +119,10 @@ def _lint_intent(
         problems.add(message, intent.place, field="intent", allowed=allowed)
     if intent.runbook and intent.runbook not in files:
         _warn(problems, intent.place, f"runbook `{intent.runbook}` is not a file of the profile")
+    if intent.validation_ref and intent.validation_ref not in files:
+        ref = intent.validation_ref
+        message = f"`validation_ref` names `{ref}`, which is not a file of the profile"
+        problems.add(message, intent.place, field="intent.catalog.validation_ref", found=ref)
     if intent.observe is not None and intent.observe not in profile.intents:
         hint = close_to(intent.observe, profile.intents)
         problems.add(

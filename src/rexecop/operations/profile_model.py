@@ -190,7 +190,10 @@ class WorkflowSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentSpec:
-    """What can be asked. `modes` binds only where `enforce_modes` holds."""
+    """What can be asked. `modes` binds only where `enforce_modes` holds.
+
+    `target_kinds` and `capabilities` are what a target in a catalog has to be and have; no kinds are any.
+    """
 
     id: str
     place: Place
@@ -205,6 +208,10 @@ class IntentSpec:
     parameters: ParameterSchema | None = None
     observe: str | None = None
     observe_max_age_ms: int | None = None
+    target_kinds: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    side_effect: str = ""
+    validation_ref: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

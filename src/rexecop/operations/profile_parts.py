@@ -55,7 +55,6 @@ def read_intent(root: Node, stem: str) -> IntentSpec:
     top = root.section("intent")
     fields = top.fields(_INTENT_KEYS, "workflow")
     catalog = fields.part("catalog").fields(_CATALOG_KEYS)
-    catalog.tokens("target_kinds", 64)
     return IntentSpec(
         id=fields.stem("id", stem),
         place=top.place,
@@ -65,11 +64,15 @@ def read_intent(root: Node, stem: str) -> IntentSpec:
         enforce_modes=fields.boolean("enforce_declared_modes"),
         title=fields.text("title", most=120) or catalog.text("title", most=120) or stem.replace("_", " "),
         summary=fields.text("summary", most=500) or catalog.text("summary", most=500),
-        runbook=fields.text("runbook", most=256) or catalog.text("runbook_ref", most=256),
+        runbook=fields.text("runbook", most=256) or catalog.text("runbook_ref", most=512),
         restores=fields.boolean("restores"),
         parameters=fields.maybe("parameters", read_parameters),
         observe=fields.maybe("observe", Node.token),
         observe_max_age_ms=fields.maybe("observe_max_age", Node.duration),
+        target_kinds=catalog.tokens("target_kinds", 64),
+        capabilities=catalog.tokens("required_capabilities", 256),
+        side_effect=catalog.token("side_effect_class"),
+        validation_ref=catalog.text("validation_ref", most=256),
     )
 
 

@@ -13,7 +13,7 @@ from rexecop.cli.session import Session
 @click.command(cls=VerbCommand, name="diff")
 @takes_operation
 @click.option("--profile", help="The profile now: a name, or a path; else the one of the plan, by name.")
-@click.option("--env", help="The environment now: a path to its file.")
+@click.option("--env", help="The environment now: a path to its file; else that of the catalog.")
 @click.option("--observe", is_flag=True, help="Look at the targets again, by a read that is recorded.")
 @click.pass_obj
 def command(session: Session, operation: str, profile: str | None, env: str | None, observe: bool) -> None:
@@ -22,8 +22,6 @@ def command(session: Session, operation: str, profile: str | None, env: str | No
     No target is touched without `--observe`. The plan itself still runs as it was approved; drift of
     the facts it pinned stops it, and policy is asked again before every change.
     """
-
-    env = env or session.settings.env
     view = session.drive(lambda instance: instance.diff(operation, profile, env, observe=observe))
 
     def draw(page: Page) -> None:

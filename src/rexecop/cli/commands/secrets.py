@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rexecop.cli.exits import Exit
+from rexecop.cli.operands import path
 from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.render import Page
 from rexecop.cli.session import Session
@@ -19,17 +20,18 @@ def command() -> None:
 
 @command.command(name="doctor", epilog="rexecop secrets doctor --env environment.yaml")
 @click.option("--env", help="The environment: a path to its file.")
+@click.option("--catalog", help="A catalog of targets: every environment it names.")
 @click.pass_obj
-def doctor(session: Session, env: str | None) -> int:
+def doctor(session: Session, env: str | None, catalog: str | None) -> int:
     """Say where each reference resolves and what is in the way; no value is read."""
     import asyncio
 
     from rexecop.app.root import Root
     from rexecop.app.secrets_doctor import secrets_doctor
 
-    named = env or session.settings.env
+    named = env if catalog is not None else env or session.settings.env
     root = Root(session.settings.root)
-    view = asyncio.run(secrets_doctor(root, Path(named) if named else None, session.environ))
+    view = asyncio.run(secrets_doctor(root, Path(named) if named else None, session.environ, path(catalog)))
 
     def draw(page: Page) -> None:
         page.title("secrets", view.status)
