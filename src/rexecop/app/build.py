@@ -19,6 +19,7 @@ from rexecop.app.errors import RootUnwritable
 from rexecop.app.evidence import Evidence
 from rexecop.app.files import read_file, reason_of, require_private, write_new
 from rexecop.app.halting import Halting
+from rexecop.app.handlers import InstalledHandlers
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import Identity, identify, os_user
 from rexecop.app.instance import Instance, Parts
@@ -334,6 +335,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         opinions=Outside(root, secrets),
         observe=observing.again,
         notices=notices,
+        handlers=InstalledHandlers(lanes, isolations.reached),
         capacity=settings.capacity,
     )
     return Instance(

@@ -44,7 +44,9 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
     left = left_text(op)
     lines += [left] if left else []
     if op.plan is not None and op.decision is not None and op.terms.verdict is Verdict.BLOCKED:
-        lines += otherwise(world.authority.policy(op.the_plan.profile), op.the_decision.request)
+        lines += otherwise(
+            world.authority.policy(op.the_plan.profile, op.the_plan.environment), op.the_decision.request
+        )
     if op.plan is not None and op.decision is not None and (op.terms.approvals or op.approvals):
         lines += of_tally(
             tally(

@@ -8,9 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from rexecop.app.files import read_file, read_folder, write_new
+from rexecop.app.handlers import handler_names
 from rexecop.app.profiles import find_profile, installed_profiles
 from rexecop.operations import lint
+from rexecop.operations.errors import ProfileRefused
 from rexecop.operations.golden import golden_cases, run_case
+from rexecop.operations.handlers import FILE as HANDLERS
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding
@@ -114,7 +117,15 @@ def _parameters(schema: Mapping[str, Json]) -> dict[str, str]:
 
 def lint_profile(name: str) -> tuple[Finding, ...]:
     """Return every finding of the profile `name`, or at that path."""
-    return lint.lint_profile(find_profile(name).files)
+    found = find_profile(name)
+    files = found.files
+    actions = None if found.handlers is None else handler_names(found.handlers)
+    if isinstance(actions, str):
+        said = Finding(
+            severity="error", code=ProfileRefused.code, file=HANDLERS, line=1, field="", message=actions
+        )
+        return (said, *lint.lint_profile(files))
+    return lint.lint_profile(files, actions)
 
 
 def test_profile(name: str) -> tuple[CaseLine, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from rexecop.operations.errors import ProfileRefused, SecretInline
+from rexecop.operations.handlers import FILE as HANDLERS_FILE
+from rexecop.operations.handlers import read_handlers
 from rexecop.operations.normalizer_spec import read_normalizer
 from rexecop.operations.pinned_files import profile_snapshot
 from rexecop.operations.process_spec import SCRIPTS
@@ -56,6 +58,9 @@ def read_profile(files: Mapping[str, bytes], problems: Problems) -> Profile:
         fixtures=_folder(files, "fixtures", _read_fixture, problems),
         scripts=_scripts(files, problems),
         redactions=_folder(files, "redactions", read_redaction, problems),
+        handlers=next(
+            (read_handlers(root, path) for path, root in _below(files, HANDLERS_FILE, problems)), None
+        ),
     )
     _below(files, OPAQUE, problems)  # Other parts read these; here they only have to be strict YAML.
     _check_names(profile, problems)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rexecop.operations.handlers import HandlersRef
 from rexecop.operations.normalizer_spec import Normalizer
 from rexecop.operations.parameters import ParameterSchema
 from rexecop.operations.process_spec import PLAIN, ProcessSpec
@@ -196,7 +197,10 @@ class IntentSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A whole profile. `digest` names the snapshot of its files; workflows and scripts are keyed by path."""
+    """A whole profile. `digest` names the snapshot of its files; workflows and scripts are keyed by path.
+
+    `handlers` compute internal steps for which there is no normalizer.
+    """
 
     name: str
     version: str
@@ -210,6 +214,7 @@ class Profile:
     fixtures: Mapping[str, Mapping[str, ScriptedAction]]
     scripts: Mapping[str, str]
     redactions: Mapping[str, tuple[RedactionRule, ...]]
+    handlers: HandlersRef | None = None
 
     @property
     def interpreters(self) -> tuple[str, ...]:

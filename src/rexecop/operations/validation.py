@@ -120,9 +120,11 @@ def gather(
         values = found.get(step.id)
         if step.normalizer is None or values is None:
             continue
-        normalizer = normalizers.get(step.normalizer)
-        stored = normalizer.store_as if normalizer is not None else None
-        place(facts.setdefault(step.target, {}), stored or base_id(step.id), values)
+        normalizer, of_target = normalizers.get(step.normalizer), facts.setdefault(step.target, {})
+        if normalizer is None:
+            of_target.update(values)  # A handler says itself what its facts are called.
+        else:
+            place(of_target, normalizer.store_as or base_id(step.id), values)
     return facts
 
 
