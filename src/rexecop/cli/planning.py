@@ -65,10 +65,10 @@ def request(
     if emergency is not None and not emergency.strip():
         raise Usage("`--break-glass` needs a reason: why can it not wait", missing="break-glass")
     return PlanInput(
-        profile=_named("profile", asked["profile"] or settings.profile),
-        env=_named("env", asked["env"] or settings.env),
-        intent=_named("intent", intent),
-        target=_named("target", target or settings.target),
+        profile=named("profile", asked["profile"] or settings.profile),
+        env=named("env", asked["env"] or settings.env),
+        intent=named("intent", intent),
+        target=named("target", target or settings.target),
         mode=asked["mode"] or settings.mode or Mode.DRY_RUN.value,
         parameters=parameters(asked["param"]),
         reason=reason,
@@ -81,7 +81,12 @@ def request(
     )
 
 
-def _named(what: str, value: str | None) -> str:
+def named(what: str, value: str | None) -> str:
+    """Return `value`, what the option `what` or its setting says.
+
+    Raises:
+        Usage: neither says anything.
+    """
     if value:
         return value
     where = "" if what == "intent" else f", set `{what}` in `rexecop.toml`, or `REXECOP_{what.upper()}`"

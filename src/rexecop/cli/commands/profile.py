@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from rexecop.cli.exits import Exit
@@ -48,6 +50,18 @@ def show(session: Session, profile: str) -> None:
         lambda page: profile_page(page, found),
         quiet="\n".join(intent.name for intent in found.intents),
     )
+
+
+@command.command(name="new", epilog="rexecop profile new site")
+@click.argument("folder", metavar="DIR")
+@click.pass_obj
+def new(session: Session, folder: str) -> None:
+    """Write a profile that works into the new folder DIR; its name is the profile's."""
+    from rexecop.app.offline import new_profile
+
+    found = new_profile(Path(folder))
+
+    session.answer(found, lambda page: profile_page(page, found), quiet=folder)
 
 
 @command.command(name="lint", epilog="rexecop profile lint hello")
