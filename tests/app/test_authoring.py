@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rexecop.app import offline
 from rexecop.app.errors import FileMissing, FileRefused
-from rexecop.app.offline import lint_environment, lint_profile, new_profile, runbook, test_profile
+from rexecop.app.offline import lint_environment, lint_profile, new_profile, runbook
 from rexecop.operations.errors import IntentUnknown, ProfileRefused
 
 
@@ -18,7 +19,7 @@ def test_a_new_profile_lints_and_passes_its_own_cases(tmp_path: Path) -> None:
     assert (view.name, [intent.name for intent in view.intents]) == ("site", ["check_memory"])
     assert lint_profile(path) == ()
     assert lint_environment(tmp_path / "site" / "tests" / "site.yaml") == ()
-    cases = test_profile(path)
+    cases = offline.test_profile(path)
     assert len(cases) == 3 and not any(case.differences for case in cases)
 
 
@@ -27,7 +28,7 @@ def test_its_cases_see_when_its_normalizer_says_something_else(tmp_path: Path) -
     normalizer = tmp_path / "site" / "normalizers" / "memory.yaml"
     normalizer.write_text(normalizer.read_text().replace("MemAvailable", "MemFree"))
 
-    assert [case.name for case in test_profile(str(tmp_path / "site")) if case.differences] == [
+    assert [case.name for case in offline.test_profile(str(tmp_path / "site")) if case.differences] == [
         "enough",
         "own_threshold",
     ]

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from rexecop.cli.exits import Exit
-from rexecop.cli.linting import answer_findings
+from rexecop.cli.linting import answer_cases, answer_findings
 from rexecop.cli.pages import profile_page
 from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.render import Page
@@ -87,16 +86,4 @@ def test(session: Session, profile: str) -> int:
     """
     from rexecop.app.offline import test_profile
 
-    cases = test_profile(profile)
-    failed = sum(1 for case in cases if case.differences)
-    good = bool(cases) and not failed
-
-    def draw(page: Page) -> None:
-        for case in cases:
-            page.row("failed" if case.differences else "passed", case.name)
-            for difference in case.differences:
-                page.row("", difference)
-        page.verdict(f"{profile}: {len(cases)} cases, {failed} failed", good=good)
-
-    session.answer({"profile": profile, "cases": cases, "failed": failed}, draw)
-    return Exit.DONE if good else Exit.FAILED
+    return answer_cases(session, profile, test_profile(profile))
