@@ -6,9 +6,9 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -19,14 +19,17 @@ from rexecop.app.offline import lint_profile
 from rexecop.app.planner import PlanInput
 from rexecop.app.profiles import find_profile
 from rexecop.execution.worker import answer
+from rexecop.operations.handlers import result_of
 from rexecop.operations.profile import load_profile
+from rexecop.operations.step_output import StepOutput
+from rexecop.proof.call import ExchangeRequest, Request, ScriptedRequest
 from rexecop.proof.canonical import Json
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.vocabulary import Ended
 from tests.app.support import made, opened, records, scratch, verified
-from tests.lanes.web import Web, json_reply, serving
+from tests.lanes.web import Web, authority, json_reply, serving
 from tests.needs import needs
 
 HERE: Final = Path(__file__).parent
@@ -38,6 +41,9 @@ seedlab = seedlab:profile_root
 seedlab = seedlab.internal_actions:register_handlers
 """
 INVENTORY: Final = "collect_basic_host_inventory"
+HOST_KEY: Final = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIDXhGC6PjYyYQXbgSf5lkLjxQYGUKPDqoyVFFJwrSMY"
+SSH, HTTP = (ExchangeRequest(protocol=name, message={}) for name in ("ssh/1", "http/1"))
+SCRIPTED: Final = ScriptedRequest(arguments={}, replies=())
 
 
 @dataclass(frozen=True)
@@ -179,6 +185,49 @@ def test_a_dry_run_shows_every_call_and_makes_none(lab: Lab) -> None:
 
     assert state == "completed"
     assert {one.ended for one in outcomes} == {Ended.PREVIEWED}
+
+
+def test_an_environment_over_ssh_and_https_is_shown_call_by_call(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = lab.folder / "monitoring"
+    folder.mkdir()
+    ca = authority()
+    (folder / "ca.pem").write_text(ca.pem)
+    (folder / "known_hosts").write_text(f"192.0.2.10 {HOST_KEY}\n")
+    (folder / "env.yaml").write_text((HERE / "monitoring.yaml").read_text().replace("@FOLDER@", str(folder)))
+    monkeypatch.setenv("REXECOP_SECRET_ZABBIX_URL", "https://192.0.2.20")
+    monkeypatch.setenv("REXECOP_SECRET_ZABBIX_TOKEN", "canary")
+    monkeypatch.setenv("REXECOP_SECRET_ZABBIX_CA", str(folder / "ca.pem"))
+    asked = replace(
+        lab.ask("diagnose_monitoring", mode="dry_run", target="monitoring-host"),
+        env=str(folder / "env.yaml"),
+    )
+
+    state, outcomes, _, findings = lab.run(asked)
+
+    assert (state, findings) == ("completed", [])
+    assert [(one.step, one.ended) for one in outcomes] == [
+        (step, Ended.PREVIEWED)
+        for step in ("read_os_release", "read_docker", "read_api_version", "read_disaster")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("request_", "output", "result"),
+    [
+        (SSH, {"stdout": " up \n", "status": 3}, {"stdout": "up", "stderr": "", "returncode": 3}),
+        (SSH, {"ended": Ended.FAILED}, None),
+        (HTTP, {"stdout": '{"result": "7.2", "id": 1}', "status": 200}, {"result": "7.2", "id": 1}),
+        (HTTP, {"stdout": '["a"]', "status": 200}, {"value": ["a"]}),
+        (HTTP, {"stdout": "not json", "status": 200}, None),
+        (SCRIPTED, {"data": {"Version": "1"}}, {"Version": "1"}),
+    ],
+)
+def test_a_handler_is_given_what_a_call_answered(
+    request_: Request, output: dict[str, Any], result: Json
+) -> None:
+    assert result_of(StepOutput(**{"ended": Ended.OK, **output}), request_) == result
 
 
 def test_what_no_rule_of_the_environment_allows_is_blocked_and_says_so(lab: Lab) -> None:
