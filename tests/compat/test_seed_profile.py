@@ -151,6 +151,22 @@ def test_a_read_that_failed_and_was_gone_on_after_still_comes_to_facts(lab: Lab)
 
 
 @needs("bwrap")
+def test_why_says_what_the_profile_tells_operators_of_such_a_failure(lab: Lab) -> None:
+    async def go(target: str) -> tuple[str, ...]:
+        with opened(lab.folder) as instance:
+            view = await instance.plan(lab.ask("check_time_health", target=target))
+            if view.state == "approved":
+                await instance.start(view.operation_id)
+            return instance.why(view.operation_id).lines
+
+    failed, blocked = asyncio.run(go("lab-host")), asyncio.run(go("other-host"))
+
+    assert "the profile says: The connector said no." in failed
+    assert "the profile says: The policy said no." in blocked
+    assert "its runbook: `rexecop runbook show check_time_health`, of profile `seedlab`" in failed
+
+
+@needs("bwrap")
 def test_an_answer_over_http_is_what_the_shape_keeps_of_it(lab: Lab) -> None:
     state, outcomes, _, findings = lab.run(lab.ask("check_api_version"))
 

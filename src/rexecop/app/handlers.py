@@ -55,10 +55,9 @@ def handlers_called(name: str) -> EntryPoint | None:
 
 def handlers_beside(folder: Path) -> EntryPoint | None:
     """Return the installed handlers in whose package `folder` is."""
-    there = folder.resolve()
     for point in _installed().values():
         package = package_folder(point)
-        if package is not None and there.is_relative_to(package.resolve()):
+        if package is not None and folder.resolve().is_relative_to(package.resolve()):
             return point
     return None
 

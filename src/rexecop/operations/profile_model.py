@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rexecop.operations.handlers import HandlersRef
 from rexecop.operations.normalizer_spec import Normalizer
@@ -199,7 +199,8 @@ class IntentSpec:
 class Profile:
     """A whole profile. `digest` names the snapshot of its files; workflows and scripts are keyed by path.
 
-    `handlers` compute internal steps for which there is no normalizer.
+    `handlers` compute internal steps for which there is no normalizer. `words` are for operators,
+    by intent and class of failure.
     """
 
     name: str
@@ -215,6 +216,7 @@ class Profile:
     scripts: Mapping[str, str]
     redactions: Mapping[str, tuple[RedactionRule, ...]]
     handlers: HandlersRef | None = None
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def interpreters(self) -> tuple[str, ...]:
