@@ -19,7 +19,7 @@ from rexecop.app.offline import lint_profile
 from rexecop.app.planner import PlanInput
 from rexecop.app.profiles import find_profile
 from rexecop.execution.worker import answer
-from rexecop.operations.handlers import result_of
+from rexecop.operations.handlers import failures_of, result_of
 from rexecop.operations.profile import load_profile
 from rexecop.operations.step_output import StepOutput
 from rexecop.proof.call import ExchangeRequest, Request, ScriptedRequest
@@ -302,6 +302,19 @@ def test_the_snapshot_of_a_profile_names_the_code_of_its_handlers(lab: Lab) -> N
     assert profile.digest != load_profile(read_folder(found.folder)).digest
     assert find_profile(str(found.folder)).files == found.files
     assert named_in_files(None) == {}
+
+
+def test_what_was_left_out_as_planned_is_no_failure() -> None:
+    outputs = {
+        str(end): StepOutput(ended=end) for end in (Ended.OK, Ended.SKIPPED, Ended.FAILED, Ended.REFUSED)
+    }
+
+    found = failures_of(outputs, {"failed": ("timeout", "no answer in 10 s")})
+
+    assert found == {
+        "failed": {"error_class": "timeout", "error": "no answer in 10 s"},
+        "refused": {"error_class": "refused", "error": "refused"},
+    }
 
 
 def asked(entry: str, *actions: str) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from rexecop.operations.reading import Node
 from rexecop.operations.step_output import StepOutput
 from rexecop.proof.call import ExchangeRequest, Request, ScriptedRequest
 from rexecop.proof.canonical import Digest, Json
-from rexecop.proof.vocabulary import CONFINING, GOOD_ENDS, Isolation
+from rexecop.proof.vocabulary import CONFINING, GOOD_ENDS, Ended, Isolation
 
 FILE: Final = "handlers.yaml"
 """Where a snapshot names the handlers: written when the profile is read, never by its author."""
@@ -94,7 +94,8 @@ def result_of(output: StepOutput, request: Request) -> Json:
 
 def failures_of(outputs: Mapping[str, StepOutput], said: Mapping[str, tuple[str, str]]) -> dict[str, Json]:
     """Return the calls that failed; `said` has their error class and message, where one was kept."""
-    failed: Iterable[str] = (step for step, output in outputs.items() if output.ended not in GOOD_ENDS)
+    well = (*GOOD_ENDS, Ended.SKIPPED)  # What was left out as planned did not fail.
+    failed: Iterable[str] = (step for step, output in outputs.items() if output.ended not in well)
     return {
         step: {"error_class": said[step][0], "error": said[step][1]}
         if step in said
