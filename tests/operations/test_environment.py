@@ -107,7 +107,7 @@ def test_rules_that_cannot_be_enforced_are_refused_not_ignored() -> None:
     rule = "{rule_id: a, effect: allow, conditions: [{path: action.mode, operator: like, value: read}]}"
     pack = f"  policy_pack:\n    policy_id: x\n    version: '1'\n    rules:\n      - {rule}\n"
 
-    with pytest.raises(PolicyPackUnsupported, match="`like` cannot be said of `action.mode`") as refused:
+    with pytest.raises(PolicyPackUnsupported, match=r"`like` cannot be said of `action.mode`") as refused:
         environment(SEED_ENVIRONMENT + pack)
     assert refused.value.facts["line"] == (SEED_ENVIRONMENT + pack).count("\n")
 
