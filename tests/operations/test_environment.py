@@ -104,8 +104,15 @@ def test_what_is_wrong_is_named_by_its_field(old: str, new: str, field: str, nam
 
 
 def test_rules_that_cannot_be_enforced_are_refused_not_ignored() -> None:
-    with pytest.raises(PolicyPackUnsupported):
-        environment(SEED_ENVIRONMENT + "  policy_pack: {policy_id: x, rules: []}\n")
+    rule = "{rule_id: a, effect: allow, conditions: [{path: action.mode, operator: like, value: read}]}"
+    pack = f"  policy_pack:\n    policy_id: x\n    version: '1'\n    rules:\n      - {rule}\n"
+
+    with pytest.raises(PolicyPackUnsupported, match=r"`like` cannot be said of `action.mode`") as refused:
+        environment(SEED_ENVIRONMENT + pack)
+    assert refused.value.facts["line"] == (SEED_ENVIRONMENT + pack).count("\n")
+
+    assert environment(SEED_ENVIRONMENT + pack.replace("like", "eq")).rules is not None
+    assert environment(SEED_ENVIRONMENT).rules is None
 
 
 GROUPS = """

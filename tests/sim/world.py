@@ -293,7 +293,7 @@ class FakeAuthority:
         self._keyring = keyring
         self.standing: Callable[[], tuple[Halt, ...]] = lambda: ()
 
-    def policy(self, profile: Digest | None = None) -> Policy:
+    def policy(self, profile: Digest | None = None, environment: Digest | None = None) -> Policy:
         return _policy(self.packs)
 
     def enrolments(self) -> tuple[Enrolment, ...]:

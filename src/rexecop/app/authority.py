@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from rexecop.app.files import FolderWatch, read_file, read_folder, require_private
 from rexecop.app.root import Root
@@ -27,12 +27,18 @@ from rexecop.proof.records.instance import Halt
 from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.vocabulary import Role
 
+POLICIES_MAX: Final = 256  # Profiles times environments; a site has a handful of each.
+
 
 class ProfilePacks(Protocol):
     """The policy a profile proposes."""
 
     def proposed_files(self, profile: Digest) -> Mapping[str, bytes]:
         """Return the files below `policy/` of a pinned profile; usually none."""
+        ...
+
+    def narrowing_files(self, environment: Digest, profile: Digest) -> Mapping[str, bytes]:
+        """Return the policy files that the rules of a pinned environment come to; usually none."""
         ...
 
     def redactions(self, profile: Digest) -> frozenset[str]:
@@ -55,7 +61,7 @@ class RootAuthority:
         self._packs: tuple[Pack, ...] = ()
         self._folders: dict[str, Path] = {}
         self._unreadable: tuple[str, ...] = ()
-        self._policies: dict[Digest | None, Policy] = {}
+        self._policies: dict[tuple[Digest | None, Digest | None], Policy] = {}
         self._signing = False
         self._signed_size = 0
         self._trust_size = -1
@@ -64,16 +70,19 @@ class RootAuthority:
         self._halts: tuple[Halt, ...] = ()
         self._trusting: tuple[Sealed, ...] = ()
 
-    def policy(self, profile: Digest | None = None) -> Policy:
-        """Return the packs in force for operations of `profile`.
+    def policy(self, profile: Digest | None = None, environment: Digest | None = None) -> Policy:
+        """Return the packs in force for operations of `profile` in `environment`, whose rules only narrow.
 
         A pack that cannot be read, or that others could write, makes the policy answer no to
         everything: it might have held the forbid that matters.
         """
         self._refresh()
-        found = self._policies.get(profile)
+        key = (profile, environment)
+        found = self._policies.get(key)
         if found is None:
-            found = self._policies[profile] = self._policy(self._packs, profile)
+            if len(self._policies) >= POLICIES_MAX:
+                self._policies.clear()
+            found = self._policies[key] = self._policy(self._packs, profile, environment)
         return found
 
     def policy_under(self, candidate: Pack, profile: Digest | None = None) -> Policy:
@@ -105,10 +114,10 @@ class RootAuthority:
     def policy_with(self, built_in: Pack) -> Policy:
         """Return the operator's packs in force, and beside them one that comes with the program."""
         self._refresh()
-        found = self._policies.get(built_in.ref.digest)
+        key = (built_in.ref.digest, None)
+        found = self._policies.get(key)
         if found is None:
-            found = Policy((*self._packs, built_in), (), self._unreadable)
-            self._policies[built_in.ref.digest] = found
+            found = self._policies[key] = Policy((*self._packs, built_in), (), self._unreadable)
         return found
 
     def _refresh(self) -> None:
@@ -127,8 +136,10 @@ class RootAuthority:
             except (RexecopError, OSError) as error:
                 self._unreadable = (str(error),)
 
-    def _policy(self, operator: tuple[Pack, ...], profile: Digest | None) -> Policy:
-        proposed, unreadable = self._proposed(profile)
+    def _policy(
+        self, operator: tuple[Pack, ...], profile: Digest | None, environment: Digest | None = None
+    ) -> Policy:
+        proposed, unreadable = self._proposed(profile, environment)
         # An adopted pack stands in the place of the one the profile proposes under its name.
         adopted = {pack.ref.id for pack in operator}
         proposed = tuple(pack for pack in proposed if pack.ref.id not in adopted)
@@ -136,14 +147,23 @@ class RootAuthority:
         able = Able(redactions=rules, tells=self._tells)
         return Policy(operator, proposed, (*self._unreadable, *unreadable), able)
 
-    def _proposed(self, profile: Digest | None) -> tuple[tuple[Pack, ...], tuple[str, ...]]:
-        files = {} if profile is None else self._profiles.proposed_files(profile)
-        if not files:
-            return (), ()
+    def _proposed(
+        self, profile: Digest | None, environment: Digest | None
+    ) -> tuple[tuple[Pack, ...], tuple[str, ...]]:
+        found: list[Pack] = []
+        unreadable: list[str] = []
         try:
-            return (Pack.parse(files),), ()
+            files = {} if profile is None else self._profiles.proposed_files(profile)
+            found += [Pack.parse(files)] if files else []
         except RexecopError as error:
-            return (), (f"the profile's own: {error.message}",)
+            unreadable.append(f"the profile's own: {error.message}")
+        try:
+            if profile is not None and environment is not None:
+                files = self._profiles.narrowing_files(environment, profile)
+                found += [Pack.parse(files)] if files else []
+        except RexecopError as error:
+            unreadable.append(f"the environment's own: {error.message}")
+        return tuple(found), tuple(unreadable)
 
     def pinned_packs(self) -> tuple[PinnedInput, ...]:
         """Return the operator's packs as inputs to pin beside the decisions made under them."""

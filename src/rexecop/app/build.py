@@ -20,6 +20,7 @@ from rexecop.app.errors import RootUnwritable
 from rexecop.app.evidence import Evidence
 from rexecop.app.files import read_file, reason_of, require_private, write_new
 from rexecop.app.halting import Halting
+from rexecop.app.handlers import InstalledHandlers
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import Identity, identify, os_user
 from rexecop.app.instance import Instance, Parts
@@ -310,8 +311,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     isolations, locator = Isolations(root.path / "isolation.json"), Locator(root, environ)
     secrets = Secrets(locator)
     lanes = _lanes(root, key, isolations, secrets, (*locator.files(), *place.openers()), environ)
-    contents = PinnedContents(store)
-    instance = store.instance_id
+    contents, instance = PinnedContents(store), store.instance_id
     key.follow(store, instance)
     notices = RootNotices(root, secrets, SystemClock(), SystemIds(), environ)
     authority = RootAuthority(root, store, instance, contents, notices.tells)
@@ -340,6 +340,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         opinions=Outside(root, secrets),
         observe=observing.again,
         notices=notices,
+        handlers=InstalledHandlers(lanes, isolations.reached),
         capacity=settings.capacity,
     )
     return Instance(

@@ -151,7 +151,7 @@ def _by_target(plan: Planned, steps: tuple[PlannedStep, ...]) -> dict[str, dict[
 def _policy(instance: Instance, op: Operation) -> DiffLine:
     """Return which packs are others now, and what they would answer."""
     world, decision, plan = instance.parts.world, op.the_decision, op.the_plan
-    policy, request = world.authority.policy(plan.profile), decision.request
+    policy, request = world.authority.policy(plan.profile, plan.environment), decision.request
     old, new = {p.id: p for p in decision.packs}, {p.id: p for p in policy.packs}
     lines = [
         f"pack `{name}` is {'gone' if name not in new else 'new' if name not in old else 'another'}"

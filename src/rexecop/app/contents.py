@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rexecop.governance.windows import Schedule
-from rexecop.operations.environment import Environment, load_environment
+from rexecop.operations.environment import Environment, load_environment, pack_of
 from rexecop.operations.gathering import Site
 from rexecop.operations.pinned_files import files_of_snapshot
 from rexecop.operations.ports import Store
@@ -42,6 +42,14 @@ class PinnedContents:
         if profile not in self._proposed:
             self.profile(profile)
         return self._proposed[profile]
+
+    def narrowing_files(self, environment: Digest, profile: Digest) -> Mapping[str, bytes]:
+        """Return the policy files that the rules of a pinned environment come to; usually none.
+
+        Raises:
+            PackRefused: they say what cannot be said here.
+        """
+        return pack_of(self._environment(environment), self.profile(profile))
 
     def redactions(self, profile: Digest) -> frozenset[str]:
         """Return the names of the redaction rules of a pinned profile."""

@@ -32,7 +32,7 @@ class DemoAuthority:
         self._policy: Policy | None = None
         self._looked_ms = 0
 
-    def policy(self, profile: Digest | None = None) -> Policy:
+    def policy(self, profile: Digest | None = None, environment: Digest | None = None) -> Policy:
         """Return the packs in force; none of a profile counts here."""
         now = self._clock.boot_ms()
         if self._policy is None or now - self._looked_ms >= FRESH_MS:

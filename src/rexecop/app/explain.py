@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -14,14 +14,16 @@ from rexecop.app.views import OperationView, WhyView
 from rexecop.engines.budgets import in_words
 from rexecop.engines.stepwise import count
 from rexecop.engines.telling import TOPIC
-from rexecop.engines.world import World
+from rexecop.engines.world import Contents, World
 from rexecop.governance.replay import otherwise
 from rexecop.governance.why import of_answer, of_decision, of_tally
 from rexecop.lanes.failures import Failure, describe
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import awaited_call
+from rexecop.operations.operator_words import CONNECTOR, POLICY, RUNTIME, said_of
 from rexecop.operations.recover import settle_after
 from rexecop.proof.canonical import Json, canonical_bytes
+from rexecop.proof.errors import RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import tally
 from rexecop.proof.records.instance import Note
@@ -50,7 +52,9 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
     left = left_text(op)
     lines += [left] if left else []
     if op.plan is not None and op.decision is not None and op.terms.verdict is Verdict.BLOCKED:
-        lines += otherwise(world.authority.policy(op.the_plan.profile), op.the_decision.request)
+        lines += otherwise(
+            world.authority.policy(op.the_plan.profile, op.the_plan.environment), op.the_decision.request
+        )
     if op.plan is not None and op.decision is not None and (op.terms.approvals or op.approvals):
         lines += of_tally(
             tally(
@@ -81,6 +85,8 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
                 f"{f' ({step.message})' if step.message else ''}"
             )
     lines += _rules(op) if op.state is State.FAILED else ()
+    if op.plan is not None and op.state in (State.FAILED, State.BLOCKED):
+        lines += _told(op, world.contents, [step.error_class for step in view.steps])
     notes = (sealed.record for sealed in world.store.journal(op.id).records)
     told = [note.text for note in notes if isinstance(note, Note) and note.topic == TOPIC]
     lines += [f"notice: {text}" for text in told[-NOTICES_SHOWN_MAX:]]
@@ -103,6 +109,21 @@ def _rules(op: Operation) -> Iterator[str]:
 
 def _shown(value: Json) -> str:
     return "nothing" if value is None else canonical_bytes(value).decode()[:VALUE_LENGTH_MAX]
+
+
+def _told(op: Operation, contents: Contents, errors: Sequence[str | None]) -> list[str]:
+    """Return what the profile tells operators of an intent that came to this; nothing where it is lost."""
+    try:
+        profile = contents.profile(op.the_plan.profile)
+    except RexecopError:
+        return []
+    intent = profile.intents.get(op.the_intent.intent)
+    kind = POLICY if op.state is State.BLOCKED else CONNECTOR if any(errors) else RUNTIME
+    said = said_of(profile.words.get(op.the_intent.intent, {}), kind)
+    found = [f"the profile says: {said}"] if said else []
+    if intent is not None and intent.runbook:
+        found.append(f"its runbook: `rexecop runbook show {intent.id}`, of profile `{profile.name}`")
+    return found
 
 
 def explain_before(asked: PlanInput, planner: Planner, identity: Identity) -> WhyView:

@@ -50,7 +50,8 @@ class Observing:
         request = policy_request(
             session.op.the_intent, session.op.the_plan, gate=Gate.PLAN, now=session.judged_now()
         )
-        policy = world.authority.policy(session.op.the_plan.profile)
+        plan = session.op.the_plan
+        policy = world.authority.policy(plan.profile, plan.environment)
         request = counted(policy, world.store, session.id, request)
         answer = await consult(world.opinions, ask(policy, request, session.op.the_plan), request)
         record_decision(session, request, answer)

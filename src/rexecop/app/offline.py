@@ -6,16 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
-from rexecop.app.files import read_file, read_folder, write_new
-from rexecop.app.profiles import find_profile, installed_profiles
+from rexecop.app.errors import FileMissing
+from rexecop.app.files import read_file, read_folder, write_folder, write_new
+from rexecop.app.handlers import handler_names
+from rexecop.app.profiles import built_in_folder, find_profile, installed_profiles
 from rexecop.operations import lint
 from rexecop.operations.catalogs import effect_of
+from rexecop.operations.errors import IntentUnknown, ProfileRefused
 from rexecop.operations.golden import golden_cases, run_case
+from rexecop.operations.handlers import FILE as HANDLERS
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
-from rexecop.operations.reading import Finding
+from rexecop.operations.reading import Finding, unknown
 from rexecop.proof.canonical import Json
+
+SCAFFOLD: Final = "scaffold"
+RUNBOOK_MAX: Final = 64 * 1024  # Characters a person in a hurry could still look through.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +117,46 @@ def _parameters(schema: Mapping[str, Json]) -> dict[str, str]:
 
 def lint_profile(name: str) -> tuple[Finding, ...]:
     """Return every finding of the profile `name`, or at that path."""
-    return lint.lint_profile(find_profile(name).files)
+    found = find_profile(name)
+    files = found.files
+    actions = None if found.handlers is None else handler_names(found.handlers)
+    if isinstance(actions, str):
+        said = Finding(
+            severity="error", code=ProfileRefused.code, file=HANDLERS, line=1, field="", message=actions
+        )
+        return (said, *lint.lint_profile(files))
+    return lint.lint_profile(files, actions)
+
+
+def new_profile(folder: Path) -> ProfileView:
+    """Write a profile that works into the new or empty `folder`, whose name is the profile's; return it.
+
+    Raises:
+        FileRefused: the folder holds something. ProfileRefused: its name cannot name a profile.
+    """
+    name = folder.resolve().name.encode()
+    files = {
+        path: data.replace(b"@NAME@", name) for path, data in read_folder(built_in_folder(SCAFFOLD)).items()
+    }
+    load_profile(files)
+    write_folder(folder, files)
+    return show_profile(str(folder / "profile.yaml"))
+
+
+def runbook(profile: str, intent: str) -> str:
+    """Return what to do about `intent` of the profile `profile`, or at that path.
+
+    Raises:
+        IntentUnknown: there is no such intent. FileMissing: it has no runbook.
+    """
+    files = find_profile(profile).files
+    intents = load_profile(files).intents
+    if intent not in intents:
+        raise unknown(IntentUnknown, f"profile `{profile}` has no intent `{intent:.60}`", intent, intents)
+    path = intents[intent].runbook
+    if path not in files:
+        raise FileMissing(f"intent `{intent}` of `{profile}` has no runbook in the profile", path=path)
+    return files[path].decode("utf-8", "replace")[:RUNBOOK_MAX]
 
 
 def test_profile(name: str) -> tuple[CaseLine, ...]:

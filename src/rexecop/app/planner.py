@@ -11,7 +11,7 @@ from rexecop.app.authority import RootAuthority
 from rexecop.app.configuration import OutsideConfiguration
 from rexecop.app.contents import PinnedContents
 from rexecop.app.errors import RequestConflict
-from rexecop.app.files import FolderWatch, read_file, read_folder
+from rexecop.app.files import FolderWatch, read_file
 from rexecop.app.identity import Identity
 from rexecop.app.profiles import find_profile
 from rexecop.app.reviewing import overdue_of
@@ -96,7 +96,7 @@ class Planner:
         self._contents = contents
         self._isolation = isolation
         self._secrets = secrets
-        self._watches: dict[Path, FolderWatch] = {}
+        self._watches: dict[Path, tuple[FolderWatch, ...]] = {}
         self._profiles: dict[Path, tuple[Profile, bytes]] = {}
         self._environments: dict[Path, tuple[bytes, Environment, bytes]] = {}
         self._drafts: dict[tuple[object, ...], PlanDraft] = {}
@@ -148,11 +148,13 @@ class Planner:
 
     def _profile(self, name: str) -> tuple[Profile, bytes]:
         """Return a profile and its snapshot, parsed again only when a file changed."""
-        folder = find_profile(name).folder
-        watch = self._watches.setdefault(folder, FolderWatch(folder))
-        if watch.changed() or folder not in self._profiles:
+        found = find_profile(name)
+        folder = found.folder
+        watches = self._watches.setdefault(folder, found.watches())
+        changed = [watch.changed() for watch in watches]  # Each says what it saw since it was asked last.
+        if any(changed) or folder not in self._profiles:
             self._profiles.pop(folder, None)
-            files = read_folder(folder)
+            files = found.files
             profile, pinned = load_profile(files), profile_snapshot(files)
             self._contents.remember(profile.digest, profile, files)
             self._profiles[folder] = (profile, pinned)
@@ -214,7 +216,8 @@ class Planner:
         prepared = self.prepare(asked)
         session = Session(self._world.store, self._world.clock, self._world.ids.operation())
         self.draft_records(session, asked, prepared.draft, identity)
-        return *self.decide(session, prepared.draft), self._authority.policy(prepared.draft.profile.digest)
+        profile, environment = prepared.draft.profile.digest, prepared.draft.environment.digest
+        return *self.decide(session, prepared.draft), self._authority.policy(profile, environment)
 
     async def plan(self, asked: PlanInput, identity: Identity, pinned: Pinned | None = None) -> Session:
         """Store intent, plan and decision; a blocked one with its receipt.
@@ -289,7 +292,8 @@ class Planner:
 
     def decide(self, session: Session, draft: PlanDraft) -> tuple[Answer, PolicyRequest]:
         """Return the policy's answer to the plan in `session`, and what it was asked."""
-        op, store, policy = session.op, self._world.store, self._authority.policy(draft.profile.digest)
+        op, store = session.op, self._world.store
+        policy = self._authority.policy(draft.profile.digest, draft.environment.digest)
         request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
         request = counted(policy, store, session.id, request)
         schedule = self._contents.schedule(draft.environment.digest) if is_held(request) else None

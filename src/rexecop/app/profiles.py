@@ -9,7 +9,8 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
 
-from rexecop.app.files import read_folder
+from rexecop.app.files import FolderWatch, read_folder
+from rexecop.app.handlers import handlers_beside, handlers_called, named_in_files, package_folder
 from rexecop.operations.errors import ProfileUnknown
 
 GROUP = "rexecop.profiles"
@@ -19,11 +20,12 @@ BUILT_IN = ("adhoc", HELLO)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundProfile:
-    """The folder of a profile and where it came from."""
+    """The folder of a profile and where it came from; `handlers` come with an installed one."""
 
     name: str
     source: str
     folder: Path
+    handlers: EntryPoint | None = None
 
     @property
     def files(self) -> Mapping[str, bytes]:
@@ -32,7 +34,12 @@ class FoundProfile:
         Raises:
             FileMissing, FileRefused: they cannot be read.
         """
-        return read_folder(self.folder)
+        return {**read_folder(self.folder), **named_in_files(self.handlers)}
+
+    def watches(self) -> tuple[FolderWatch, ...]:
+        """Return what tells when something of it changed."""
+        code = None if self.handlers is None else package_folder(self.handlers)
+        return tuple(FolderWatch(folder) for folder in (self.folder, code) if folder is not None)
 
 
 def find_profile(name: str) -> FoundProfile:
@@ -45,12 +52,16 @@ def find_profile(name: str) -> FoundProfile:
         return FoundProfile(name=name, source="built in", folder=built_in_folder(name))
     installed = _installed()
     if name in installed:
-        point = installed[name]
-        return FoundProfile(name=name, source=_source(point), folder=profile_folder(point))
+        point, folder = installed[name], profile_folder(installed[name])
+        handlers = handlers_called(name) or handlers_beside(folder)
+        return FoundProfile(name=name, source=_source(point), folder=folder, handlers=handlers)
     path = Path(name)
     folder = path.parent if path.name == "profile.yaml" else path
     if (folder / "profile.yaml").is_file():
-        return FoundProfile(name=folder.name, source=str(folder), folder=folder)
+        # The same profile by its path has the same handlers.
+        return FoundProfile(
+            name=folder.name, source=str(folder), folder=folder, handlers=handlers_beside(folder)
+        )
     known = ", ".join(sorted({*BUILT_IN, *installed}))
     raise ProfileUnknown(
         f"no profile `{name}`; installed: {known}, or give a path to a folder with `profile.yaml`",
@@ -72,8 +83,22 @@ def _installed() -> Mapping[str, EntryPoint]:
 
 
 def profile_folder(point: EntryPoint) -> Path:
-    """Return the folder an installed profile names."""
-    root = point.load()
+    """Return the folder an installed profile names.
+
+    A package that wants what is not installed here cannot say: then it is where packages have it.
+
+    Raises:
+        ProfileUnknown: it cannot be imported, and has no such folder.
+    """
+    try:
+        root = point.load()
+    except ImportError as error:
+        package = package_folder(point)
+        if package is None or not (package / "profile" / "profile.yaml").is_file():
+            raise ProfileUnknown(
+                f"profile `{point.name}` cannot be loaded: {error}", profile=point.name
+            ) from error
+        return package / "profile"
     return Path(root() if callable(root) else root)
 
 

@@ -1,4 +1,4 @@
-"""What a lint finds, printed the same for profiles and environments."""
+"""What a lint or a test finds, printed the same for profiles and environments."""
 
 from __future__ import annotations
 
@@ -23,6 +23,31 @@ class Found(Protocol):
     def line(self) -> int: ...
     @property
     def message(self) -> str: ...
+
+
+class Tested(Protocol):
+    """A case, and where it came out otherwise."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def differences(self) -> Sequence[str]: ...
+
+
+def answer_cases(session: Session, what: str, cases: Sequence[Tested]) -> int:
+    """Print cases; end with 1 if one failed, or if there is none: nothing was tested."""
+    failed = sum(1 for case in cases if case.differences)
+    good = bool(cases) and not failed
+
+    def draw(page: Page) -> None:
+        for case in cases:
+            page.row("failed" if case.differences else "passed", case.name)
+            for difference in case.differences:
+                page.row("", difference)
+        page.verdict(f"{what}: {len(cases)} cases, {failed} failed", good=good)
+
+    session.answer({"profile": what, "cases": cases, "failed": failed}, draw)
+    return Exit.DONE if good else Exit.FAILED
 
 
 def answer_findings(session: Session, what: str, findings: Sequence[Found]) -> int:

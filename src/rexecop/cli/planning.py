@@ -67,7 +67,7 @@ def request(
     settings, emergency = session.settings, asked["break_glass"]
     if emergency is not None and not emergency.strip():
         raise Usage("`--break-glass` needs a reason: why can it not wait", missing="break-glass")
-    wanted, target = _named("intent", intent), _named("target", target or settings.target)
+    wanted, target = named("intent", intent), named("target", target or settings.target)
     profile, env, through = asked["profile"] or settings.profile, asked["env"] or settings.env, None
     if asked["catalog"] is not None:
         from rexecop.app.catalogs import base_of, route
@@ -78,8 +78,8 @@ def request(
         through = route(Path(asked["catalog"]), target, wanted, base, asked["profile"])
         profile, env, target = through.profile, through.env, through.target
     return PlanInput(
-        profile=_named("profile", profile),
-        env=_named("env", env),
+        profile=named("profile", profile),
+        env=named("env", env),
         intent=wanted,
         target=target,
         mode=asked["mode"] or settings.mode or Mode.DRY_RUN.value,
@@ -94,7 +94,12 @@ def request(
     )
 
 
-def _named(what: str, value: str | None) -> str:
+def named(what: str, value: str | None) -> str:
+    """Return `value`, what the option `what` or its setting says.
+
+    Raises:
+        Usage: neither says anything.
+    """
     if value:
         return value
     where = "" if what == "intent" else f", set `{what}` in `rexecop.toml`, or `REXECOP_{what.upper()}`"

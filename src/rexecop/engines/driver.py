@@ -19,6 +19,7 @@ from rexecop.engines.caller import Caller
 from rexecop.engines.closing import changed_targets, stored_output, validate
 from rexecop.engines.errors import BudgetSpent, InstanceKeyExpired, RunnerBusy
 from rexecop.engines.flight import Flight
+from rexecop.engines.handling import handler_request
 from rexecop.engines.minting import ticket_of
 from rexecop.engines.outputs import Outputs
 from rexecop.engines.recent import counted
@@ -44,6 +45,7 @@ from rexecop.governance.windows import is_held
 from rexecop.lanes.failures import Failure
 from rexecop.operations.errors import ClaimTaken, LeaseHeld, LockHeld, StoreUnavailable, StoreUncertain
 from rexecop.operations.fold import Operation
+from rexecop.operations.handlers import Handled
 from rexecop.operations.machine import Event, allows
 from rexecop.operations.next import (
     Close,
@@ -72,7 +74,7 @@ from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import PolicyRequest
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.outcome import Outcome
-from rexecop.proof.records.plan import Pinned
+from rexecop.proof.records.plan import DeriveStep, Pinned
 from rexecop.proof.records.validation import Validation
 from rexecop.proof.request import intents_within, request_of_call, request_target, requested
 from rexecop.proof.steps import is_asking
@@ -327,7 +329,7 @@ class _Drive:
                 self._require_key()
             await self._mint()
         elif isinstance(effect, Derive):
-            self._derive(effect)
+            await self._derive(effect)
         elif isinstance(effect, Decline):
             self._caller.decline(effect.step.id, effect.failure, effect.message, effect.ended)
         elif isinstance(effect, UndoWave):
@@ -402,7 +404,7 @@ class _Drive:
     async def _ask(self, gate: GateName, make: Make | None = None) -> tuple[Answer, PolicyRequest]:
         """Return what policy and whoever is outside answer at `gate`, and what they were asked."""
         op, now = self._session.op, self._session.judged_now()
-        policy = self._world.authority.policy(op.the_plan.profile)
+        policy = self._world.authority.policy(op.the_plan.profile, op.the_plan.environment)
         request = replace(op.the_admission.request, gate=gate, now=now)
         if make is not None:
             within = intents_within(request, op.the_plan, (make.step,))
@@ -508,15 +510,40 @@ class _Drive:
 
     # --- what needs no call ---
 
-    def _derive(self, effect: Derive) -> None:
+    async def _derive(self, effect: Derive) -> None:
         step = effect.step
         inputs = {name: self._output(name) for name in step.needs}
         # Calls that were only shown put nothing out, so there is nothing to conclude from.
         shown = any(output.ended is Ended.PREVIEWED for output in inputs.values())
+        if not shown and step.normalizer not in self._profile().normalizers:
+            await self._handle(step, inputs)
+            return
         facts = {} if shown else self._normalize(step.normalizer, inputs, step.target)
         ended = Ended.PREVIEWED if shown else Ended.OK
         self._session.add(
             Outcome, step=step.id, attempt=None, ended=ended, duration_ms=0, facts=facts or None
+        )
+
+    async def _handle(self, step: DeriveStep, inputs: Mapping[str, StepOutput]) -> None:
+        """Record what a handler of the profile's package computes from `inputs`.
+
+        Whatever it says, the lease is kept meanwhile and nothing else is done.
+        """
+        handlers, profile = self._world.handlers, self._profile()
+        said = Handled(facts=None, error_class=Failure.UNSUPPORTED, message="no handlers in Python run here")
+        if handlers is not None and profile.handlers is not None:
+            with self._caller.keeping_lease():
+                asked = handler_request(self._session.op, step, inputs, profile, profile.handlers)
+                said = await handlers.run(asked)
+        self._session.add(
+            Outcome,
+            step=step.id,
+            attempt=None,
+            ended=Ended.FAILED if said.facts is None else Ended.OK,
+            duration_ms=0,
+            facts=said.facts,
+            error_class=said.error_class,
+            message=said.message,
         )
 
     def _output(self, step: str) -> StepOutput:

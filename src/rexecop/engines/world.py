@@ -14,6 +14,7 @@ from rexecop.governance.windows import Schedule
 from rexecop.lanes.port import Lane
 from rexecop.lanes.targets import Quota
 from rexecop.operations.gathering import Site
+from rexecop.operations.handlers import Handlers
 from rexecop.operations.ports import Clock, Ids, Store
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Digest
@@ -28,8 +29,8 @@ class Authority(Protocol):
 
     instance: str
 
-    def policy(self, profile: Digest | None = None) -> Policy:
-        """Return the policy packs in force now for operations of `profile`."""
+    def policy(self, profile: Digest | None = None, environment: Digest | None = None) -> Policy:
+        """Return the policy packs in force now for operations of `profile` in `environment`."""
         ...
 
     def enrolments(self) -> tuple[Enrolment, ...]:
@@ -83,6 +84,7 @@ class World:
     opinions: Opinions | None = None  # None: nobody outside is asked.
     notices: Notices | None = None  # None: nobody is told anything.
     observe: Observe | None = None  # Without it no change that rests on pinned facts is made.
+    handlers: Handlers | None = None  # None: no handler in Python is run.
     capacity: int | None = None  # How many operations run at one time; None for any number.
 
     @property

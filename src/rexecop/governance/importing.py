@@ -9,10 +9,10 @@ controls of all matching rules hold, so they are not needed. What cannot be said
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 from rexecop.execution.strict_yaml import Document, Path, Yaml, load_yaml
 from rexecop.governance.errors import ImportRefused
@@ -26,7 +26,7 @@ CONTROLS_MAX: Final = 64
 LIMIT_MAX: Final = 10**8  # Seconds, steps or bytes: what is more limits nothing.
 VALUE_LENGTH_MAX: Final = 256  # A name or a word; what is longer is no fact policy sees.
 
-_PACK: Final = frozenset(
+PACK_FIELDS: Final = frozenset(
     [
         "policy_id",
         "version",
@@ -39,7 +39,7 @@ _PACK: Final = frozenset(
         "supersedes",
     ]
 )
-_RULE: Final = frozenset(
+RULE_FIELDS: Final = frozenset(
     [
         "rule_id",
         "effect",
@@ -54,7 +54,7 @@ _RULE: Final = frozenset(
 )
 _CONDITION: Final = frozenset({"path", "operator", "value"})
 _CONTROL: Final = frozenset({"id", "kind", "value", "metadata"})
-_EFFECTS: Final = {"allow": "permit", "allow_with_obligations": "permit", "approval_required": "permit"} | {
+EFFECTS: Final = {"allow": "permit", "allow_with_obligations": "permit", "approval_required": "permit"} | {
     "deny": "forbid"
 }
 _NEGATED: Final = {"neq": "eq", "not_in": "in"}
@@ -94,14 +94,14 @@ _CONTROLS: Final[Mapping[str, str]] = {
     "max_steps": "steps<={}",
     "output_limit": "output_bytes<={}",
 }
-_INVARIANTS: Final = """\
+INVARIANTS: Final = """\
 // What the engine this was imported from did before it looked at any rule.
 
 @id("imported-never-destroys")
 @reason("the pack was imported from an engine that refuses to destroy")
 forbid (principal, action in Action::"destroy", resource);
 """
-_ASKED: Final = """\
+ASKED: Final = """\
 // What the engine this was imported from asked for before it looked at any rule.
 
 @id("imported-critical-needs-approval")
@@ -111,8 +111,12 @@ when {{ ["high", "critical"].contains(resource.criticality) }};
 """
 
 
+Condition: TypeAlias = tuple[Path, str, str, Yaml]
+"""Where it stands, the path it is about, the operator, the value."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Operand:
+class Operand:
     """What a path stands for: how it is compared, as what Cedar, and what has to hold for it to be there."""
 
     kind: str
@@ -120,25 +124,25 @@ class _Operand:
     guard: str | None = None
 
 
-_NAMED: Final[Mapping[str, _Operand]] = {
+_NAMED: Final[Mapping[str, Operand]] = {
     **dict.fromkeys(
-        ("principal.id", "principal.name", "principal.ref"), _Operand(kind="person", text="principal")
+        ("principal.id", "principal.name", "principal.ref"), Operand(kind="person", text="principal")
     ),
     **dict.fromkeys(
         ("principal.role", "principal.roles", "principal.group", "principal.groups"),
-        _Operand(kind="group", text="principal"),
+        Operand(kind="group", text="principal"),
     ),
-    **dict.fromkeys(("principal.type", "principal.kind"), _Operand(kind="type", text="principal")),
+    **dict.fromkeys(("principal.type", "principal.kind"), Operand(kind="type", text="principal")),
     **dict.fromkeys(
-        ("action.mode", "action.effect", "action.side_effect_class"), _Operand(kind="effect", text="action")
+        ("action.mode", "action.effect", "action.side_effect_class"), Operand(kind="effect", text="action")
     ),
-    "action.destructive": _Operand(kind="flag", text='(action in Action::"destroy")'),
-    "action.intent": _Operand(kind="intent", text="context.intent"),
-    "action.risk": _Operand(kind="text", text="context.risk"),
-    **dict.fromkeys(("resource.target_ref", "resource.id"), _Operand(kind="target", text="resource")),
-    **dict.fromkeys(("resource.group", "resource.groups"), _Operand(kind="target group", text="resource")),
-    "resource.criticality": _Operand(kind="text", text="resource.criticality"),
-    **dict.fromkeys(("resource.type", "resource.kind"), _Operand(kind="text", text="resource.kind")),
+    "action.destructive": Operand(kind="flag", text='(action in Action::"destroy")'),
+    "action.intent": Operand(kind="intent", text="context.intent"),
+    "action.risk": Operand(kind="text", text="context.risk"),
+    **dict.fromkeys(("resource.target_ref", "resource.id"), Operand(kind="target", text="resource")),
+    **dict.fromkeys(("resource.group", "resource.groups"), Operand(kind="target group", text="resource")),
+    "resource.criticality": Operand(kind="text", text="resource.criticality"),
+    **dict.fromkeys(("resource.type", "resource.kind"), Operand(kind="text", text="resource.kind")),
 }
 _KINDS: Final = {"String": "text", "Bool": "flag", "Long": "number", "datetime": "time", "Set<String>": "set"}
 # Every target is asked about by itself and all must be allowed: a subset is each of them in the list.
@@ -158,12 +162,12 @@ _OPERATORS: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-class _Import:
+class Import:
     """One pack being read; `names` gathers who it names, by their type."""
 
     def __init__(self, document: Document, approvers: str) -> None:
         self._document = document
-        self._asked = f'@approvals("1 of {approvers}")'
+        self.asked = f'@approvals("1 of {approvers}")'
         self.names: dict[str, set[str]] = {"User": set(), "Group": {approvers}, "TargetGroup": set()}
         self._ids: set[str] = set()
         self.rules: list[str] = []
@@ -195,7 +199,7 @@ class _Import:
         value = self._at(place)
         text = str(value) if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else ""
         if not form.fullmatch(text):
-            self.refuse(place, f"`{place[-1]}` is {_shown(value)}, not a short word like `{form.pattern}`")
+            self.refuse(place, f"`{place[-1]}` is {shown(value)}, not a short word like `{form.pattern}`")
         return text
 
     def _at(self, place: Path) -> Yaml:
@@ -209,46 +213,47 @@ class _Import:
 
     def rule(self, place: Path) -> None:
         """Add what the rule at `place` becomes."""
-        fields = self.fields(place, _RULE)
-        name, effect = self.word((*place, "rule_id")), str(fields.get("effect"))
-        if name in self._ids:
-            self.refuse((*place, "rule_id"), f"`rule_id` `{name}` is used already")
-        self._ids |= {name, f"{name}-changes"}
-        if effect not in _EFFECTS:
-            here = (*place, "effect")
-            self.refuse(here, f"`effect` is {_shown(effect)}, not one of {', '.join(sorted(_EFFECTS))}")
-        clauses, absent = self._conditions((*place, "conditions"))
-        obligations, kinds = self._controls(place)
+        fields, name, effect = self.headed(place)
+        clauses, absent = self.conditions((*place, "conditions"))
+        obligations, kinds = self.controls(place)
         if effect == "deny" and (obligations or kinds):
             self.refuse(place, f"`{name}` denies, so nothing can be asked on top of it")
         reads = ['action in Action::"read"'] if "read_only_required" in kinds else []
         reason = fields.get("reason_code")
         notes = (
-            [f"@reason({_text(reason[:REASON_LENGTH_MAX])})"] if isinstance(reason, str) and reason else []
+            [f"@reason({quoted(reason[:REASON_LENGTH_MAX])})"] if isinstance(reason, str) and reason else []
         )
-        notes += [self._asked] if effect == "approval_required" else []
+        notes += [self.asked] if effect == "approval_required" else []
         notes += [f'@obligations("{", ".join(obligations)}")'] if obligations else []
         # There, too, a rule about something did not match where it was absent.
         silent = ['@absent("permits")'] if absent else []
         notes += silent if effect == "deny" else []
-        self.rules.append(_policy(name, notes, _EFFECTS[effect], "action", [*clauses, *reads]))
+        self.rules.append(cedar_policy(name, notes, EFFECTS[effect], "action", [*clauses, *reads]))
         if "mutation_requires_approval" in kinds:
             self.requirements.append(
-                _policy(f"{name}-changes", [self._asked, *silent], "permit", _CHANGES, clauses)
+                cedar_policy(f"{name}-changes", [self.asked, *silent], "permit", _CHANGES, clauses)
             )
 
-    def _conditions(self, place: Path) -> tuple[list[str], bool]:
+    def headed(self, place: Path) -> tuple[Mapping[str, Yaml], str, str]:
+        """Return the rule at `place`, its name, which no other rule has, and its effect."""
+        fields = self.fields(place, RULE_FIELDS)
+        name, effect = self.word((*place, "rule_id")), str(fields.get("effect"))
+        if name in self._ids:
+            self.refuse((*place, "rule_id"), f"`rule_id` `{name}` is used already")
+        self._ids |= {name, f"{name}-changes"}
+        if effect not in EFFECTS:
+            here = (*place, "effect")
+            self.refuse(here, f"`effect` is {shown(effect)}, not one of {', '.join(sorted(EFFECTS))}")
+        return fields, name, effect
+
+    def conditions(self, place: Path) -> tuple[list[str], bool]:
         """Return one expression for each condition, and whether one is false where a thing is absent."""
-        found = self._at(place)
-        if isinstance(found, dict):
-            listed = [((*place, path), path, "eq", value) for path, value in found.items()]
-        else:
-            listed = []
-            for here in self.entries(place, CONDITIONS_MAX):
-                said = self.fields(here, _CONDITION)
-                listed.append((here, str(said.get("path")), str(said.get("operator")), said.get("value")))
+        return self.clauses(self.listed(place))
+
+    def clauses(self, listed: Iterable[Condition]) -> tuple[list[str], bool]:
+        """Return what `conditions` does, of those in `listed`."""
         clauses, absent = [], False
-        for here, path, operator, value in listed[:CONDITIONS_MAX]:
+        for here, path, operator, value in listed:
             operand, base = self._operand(here, path), _NEGATED.get(operator, operator)
             if base not in _OPERATORS[operand.kind]:
                 known = ", ".join(sorted(_OPERATORS[operand.kind]))
@@ -258,37 +263,49 @@ class _Import:
             held = " && ".join(part for part in (operand.guard, holds) if part) or "true"
             clauses.append(f"!({held})" if negative else f"({held})")
             absent = absent or (operand.guard is not None and not negative)
-        if len(listed) > CONDITIONS_MAX:
-            self.refuse(place, f"{len(listed)} conditions, at most {CONDITIONS_MAX} are read")
         return clauses, absent
 
-    def _operand(self, here: Path, path: str) -> _Operand:
+    def listed(self, place: Path) -> list[Condition]:
+        """Return the conditions at `place`, each with its own place."""
+        found = self._at(place)
+        if isinstance(found, dict):
+            listed = [((*place, path), path, "eq", value) for path, value in found.items()]
+        else:
+            listed = []
+            for here in self.entries(place, CONDITIONS_MAX):
+                said = self.fields(here, _CONDITION)
+                listed.append((here, str(said.get("path")), str(said.get("operator")), said.get("value")))
+        if len(listed) > CONDITIONS_MAX:
+            self.refuse(place, f"{len(listed)} conditions, at most {CONDITIONS_MAX} are read")
+        return listed
+
+    def _operand(self, here: Path, path: str) -> Operand:
         if path in _NAMED:
             return _NAMED[path]
         owner, _, name = path.partition(".")
         if owner in ("context", "request_context"):
             if name.startswith("parameters.") and len(name) > len("parameters."):
-                tag = _text(name.removeprefix("parameters."))
+                tag = quoted(name.removeprefix("parameters."))
                 guard = f"context.parameters.hasTag({tag})"
-                return _Operand(kind="text", text=f"context.parameters.getTag({tag})", guard=guard)
+                return Operand(kind="text", text=f"context.parameters.getTag({tag})", guard=guard)
             kind, optional = _CONTEXT.get(name, ("", False))
             if kind in _KINDS:
                 guarded = f"context has {name}" if optional else None
-                return _Operand(kind=_KINDS[kind], text=f"context.{name}", guard=guarded)
+                return Operand(kind=_KINDS[kind], text=f"context.{name}", guard=guarded)
         known = ", ".join((*sorted(_NAMED), *(f"context.{name}" for name in sorted(_CONTEXT))))
         self.refuse(here, f"`{path:.60}` is nothing policy knows here; known are {known}.NAME")
 
-    def _compared(self, here: Path, operand: _Operand, operator: str, value: Yaml) -> str:
+    def _compared(self, here: Path, operand: Operand, operator: str, value: Yaml) -> str:
         """Return the comparison; empty for `exists`, which the guard alone answers."""
         if operator == "exists":
             if not isinstance(value, bool):
-                self.refuse(here, f"`exists` takes true or false, not {_shown(value)}")
+                self.refuse(here, f"`exists` takes true or false, not {shown(value)}")
             return ""
         if operator in ("in", "subset_of"):
             if not isinstance(value, list) or len(value) > VALUES_MAX:
-                self.refuse(here, f"`{operator}` takes a list of at most {VALUES_MAX}, not {_shown(value)}")
+                self.refuse(here, f"`{operator}` takes a list of at most {VALUES_MAX}, not {shown(value)}")
             if operand.kind == "set":
-                words = ", ".join(_text(self._str(here, one)) for one in value)
+                words = ", ".join(quoted(self._str(here, one)) for one in value)
                 return f"[{words}].containsAll({operand.text})" if value else f"{operand.text}.isEmpty()"
             return "(" + (" || ".join(self._is(here, operand, one) for one in value) or "false") + ")"
         if operator in _ORDER:
@@ -298,45 +315,45 @@ class _Import:
             word = _pattern(self._str(here, value))
             return f'({operand.text} like "{lead}{word}" || {operand.text} like "{lead}{word}.*")'
         if operand.kind == "set":
-            return f"{operand.text}.contains({_text(self._str(here, value))})"
+            return f"{operand.text}.contains({quoted(self._str(here, value))})"
         return self._is(here, operand, value)
 
-    def _is(self, here: Path, operand: _Operand, value: Yaml) -> str:
+    def _is(self, here: Path, operand: Operand, value: Yaml) -> str:
         """Return that `operand` is `value`, or for groups is in it."""
         text, kind = operand.text, operand.kind
         if kind in ("flag", "number"):
             if type(value) is not (bool if kind == "flag" else int):
-                self.refuse(here, f"{_shown(value)} is no {kind}")
+                self.refuse(here, f"{shown(value)} is no {kind}")
             return f"{text} == {str(value).lower()}"
         if kind == "text" and operand.guard is not None and type(value) in (bool, int):
             return f'{text} == "{str(value).lower()}"'  # Parameters are compared as canonical text.
         word = self._str(here, value)
         if kind == "time" and not _TIME.fullmatch(word):
-            self.refuse(here, f"{_shown(word)} is no UTC time like `2026-01-31T09:30:00Z`")
+            self.refuse(here, f"{shown(word)} is no UTC time like `2026-01-31T09:30:00Z`")
         if kind in ("group", "target group") and not GROUP.fullmatch(word):
-            self.refuse(here, f"{_shown(word)} cannot be a group's name: {GROUP.pattern}")
+            self.refuse(here, f"{shown(word)} cannot be a group's name: {GROUP.pattern}")
         if kind == "time":
-            return f"{text} == datetime({_text(word)})"
+            return f"{text} == datetime({quoted(word)})"
         if kind in _ENTITIES:
             entity, relation = _ENTITIES[kind]
             if entity in self.names:
                 self.names[entity].add(word)
-            return f"{text} {relation} {entity}::{_text(word)}"
+            return f"{text} {relation} {entity}::{quoted(word)}"
         table = _TYPES.keys() if kind == "type" else _MODES.keys()
         if kind in ("type", "effect") and word not in table:
-            self.refuse(here, f"{_shown(word)} is no {kind} known here; known are {', '.join(sorted(table))}")
+            self.refuse(here, f"{shown(word)} is no {kind} known here; known are {', '.join(sorted(table))}")
         if kind == "type":
             return f"{text} is {_TYPES[word]}"
         if kind == "effect":
             return f"{text} in [" + ", ".join(f'Action::"{effect}"' for effect in _MODES[word]) + "]"
-        return f'{text} like "*/{_pattern(word)}"' if kind == "intent" else f"{text} == {_text(word)}"
+        return f'{text} like "*/{_pattern(word)}"' if kind == "intent" else f"{text} == {quoted(word)}"
 
     def _str(self, here: Path, value: Yaml) -> str:
         if not isinstance(value, str) or not 0 < len(value) <= VALUE_LENGTH_MAX or not value.isprintable():
-            self.refuse(here, f"{_shown(value)} is not text of up to {VALUE_LENGTH_MAX} printable characters")
+            self.refuse(here, f"{shown(value)} is not text of up to {VALUE_LENGTH_MAX} printable characters")
         return value
 
-    def _controls(self, place: Path) -> tuple[list[str], set[str]]:
+    def controls(self, place: Path) -> tuple[list[str], set[str]]:
         """Return the obligations that the controls of the rule become, and those that shape rules instead."""
         obligations: list[str] = []
         shaping: set[str] = set()
@@ -350,9 +367,9 @@ class _Import:
                     obligations.append("no_network")
                 elif kind not in _CONTROLS:
                     known = ", ".join(sorted((*_CONTROLS, *_SHAPING)))
-                    self.refuse(here, f"control {_shown(kind)} cannot be kept here; what can: {known}")
+                    self.refuse(here, f"control {shown(kind)} cannot be kept here; what can: {known}")
                 elif "{}" in _CONTROLS[kind] and (type(value) is not int or not 0 < value <= LIMIT_MAX):
-                    self.refuse(here, f"`{kind}` is from 1 to {LIMIT_MAX}, not {_shown(value)}")
+                    self.refuse(here, f"`{kind}` is from 1 to {LIMIT_MAX}, not {shown(value)}")
                 else:
                     obligations.append(_CONTROLS[kind].format(value))
         return sorted({one for one in obligations if one}), shaping
@@ -369,65 +386,71 @@ def convert(data: bytes, *, source: str, approvers: str) -> dict[str, bytes]:
     document = load_yaml(data, source=source)
     whole = document.value
     root: Path = ("policy_pack",) if isinstance(whole, dict) and "policy_pack" in whole else ()
-    found = _Import(document, approvers)
-    fields = found.fields(root, _PACK)
+    found = Import(document, approvers)
     if not GROUP.fullmatch(approvers):
-        found.refuse((), f"{_shown(approvers)} cannot be a group's name")
-    name, version = (found.word((*root, word)) for word in ("policy_id", "version"))
+        found.refuse((), f"{shown(approvers)} cannot be a group's name")
+    manifest = manifest_of(found, root, f"imported from {source}")
     places = found.entries((*root, "rules"), RULES_MAX)
     if not places:
         found.refuse((*root, "rules"), "`rules` is a list of rules, and there is none")
     for place in places:
         found.rule(place)
-    manifest = [
-        f"id: {_yaml(name)}",
-        f"version: {_yaml(version)}",
-        f"description: imported from {_yaml(source)[1:-1]}",
-    ]
-    if isinstance(issuer := fields.get("issuer_ref"), str):
-        manifest.append(f"issuer: {_yaml(issuer)}")
-    if fields.get("validity") is not None:
-        said = found.fields((*root, "validity"), frozenset({"not_before", "expires_at"}))
-        bounds = {"not_before": said.get("not_before"), "not_after": said.get("expires_at")}
-        told = ", ".join(f"{word}: {_yaml(str(moment))}" for word, moment in bounds.items() if moment)
-        manifest.append(f"validity: {{{told}}}")
-    people = "".join(f"  {_yaml(person)}: {{}}\n" for person in sorted(found.names["User"]))
+    people = "".join(f"  {yaml_word(person)}: {{}}\n" for person in sorted(found.names["User"]))
     entities = (
         "# Who is in which group is not in what was imported: put people in.\n"
-        f"groups: [{', '.join(map(_yaml, sorted(found.names['Group'])))}]\n"
-        f"target_groups: [{', '.join(map(_yaml, sorted(found.names['TargetGroup'])))}]\n"
+        f"groups: [{', '.join(map(yaml_word, sorted(found.names['Group'])))}]\n"
+        f"target_groups: [{', '.join(map(yaml_word, sorted(found.names['TargetGroup'])))}]\n"
         f"people:{' {}' if not people else ''}\n{people}"
     )
     texts = {
-        "pack.yaml": "\n".join((*manifest, "")),
+        "pack.yaml": manifest,
         "entities.yaml": entities,
-        "rules.cedar": "\n".join((_INVARIANTS, *found.rules)),
-        "requirements/approvals.cedar": "\n".join((_ASKED.format(approvers), *found.requirements)),
+        "rules.cedar": "\n".join((INVARIANTS, *found.rules)),
+        "requirements/approvals.cedar": "\n".join((ASKED.format(approvers), *found.requirements)),
     }
     return {path: text.encode() for path, text in texts.items()}
 
 
-def _policy(name: str, notes: list[str], effect: str, action: str, clauses: list[str]) -> str:
+def manifest_of(found: Import, root: Path, description: str) -> str:
+    """Return the `pack.yaml` of the pack at `root`."""
+    fields = found.fields(root, PACK_FIELDS)
+    name, version = (found.word((*root, word)) for word in ("policy_id", "version"))
+    manifest = [
+        f"id: {yaml_word(name)}",
+        f"version: {yaml_word(version)}",
+        f"description: {yaml_word(description)}",
+    ]
+    if isinstance(issuer := fields.get("issuer_ref"), str):
+        manifest.append(f"issuer: {yaml_word(issuer)}")
+    if fields.get("validity") is not None:
+        said = found.fields((*root, "validity"), frozenset({"not_before", "expires_at"}))
+        bounds = {"not_before": said.get("not_before"), "not_after": said.get("expires_at")}
+        told = ", ".join(f"{word}: {yaml_word(str(moment))}" for word, moment in bounds.items() if moment)
+        manifest.append(f"validity: {{{told}}}")
+    return "\n".join((*manifest, ""))
+
+
+def cedar_policy(name: str, notes: list[str], effect: str, action: str, clauses: list[str]) -> str:
     lines = [f'@id("{name}")', *notes, f"{effect} (principal, {action}, resource)"]
     if clauses:
         lines.append("when {\n    " + " &&\n    ".join(clauses) + "\n}")
     return "\n".join(lines) + ";\n"
 
 
-def _text(word: str) -> str:
+def quoted(word: str) -> str:
     """Return `word` as a string of Cedar."""
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _pattern(word: str) -> str:
     """Return `word` as part of a pattern of Cedar that matches it alone."""
-    return _text(word)[1:-1].replace("*", "\\*")
+    return quoted(word)[1:-1].replace("*", "\\*")
 
 
-def _yaml(word: str) -> str:
+def yaml_word(word: str) -> str:
     return "'" + word.replace("'", "''") + "'"
 
 
-def _shown(value: Yaml) -> str:
+def shown(value: Yaml) -> str:
     text = str(value)[:60]
     return f"`{text}`" if text.isprintable() else f"`{text!a}`"

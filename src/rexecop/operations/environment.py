@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from rexecop.governance.errors import PackRefused
+from rexecop.governance.narrowing import narrow
 from rexecop.governance.schedules import ENTRIES_MAX, names, read_entry
 from rexecop.governance.windows import Entry, Schedule
 from rexecop.lanes.failures import Failure
@@ -15,7 +17,7 @@ from rexecop.operations.errors import EnvironmentRefused, PolicyPackUnsupported,
 from rexecop.operations.gathering import ANYWHERE, Site
 from rexecop.operations.inline_secrets import refuse_inline_secrets
 from rexecop.operations.pinned_files import ENVIRONMENT_FILE, environment_snapshot
-from rexecop.operations.profile_model import CommandShape, RetrySpec
+from rexecop.operations.profile_model import CommandShape, Profile, RetrySpec
 from rexecop.operations.reading import WORD, Fields, Node, Place, Problems
 from rexecop.operations.scripted import ScriptedAction, read_scripted_action
 from rexecop.proof.canonical import INTEGER_MAX, Digest, Json, digest_of
@@ -162,7 +164,7 @@ class Safety:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """A whole environment. `digest` names the snapshot of its file."""
+    """A whole environment. `digest` names the snapshot of its file; `rules` is the file if it has some."""
 
     id: str
     profile: str | None
@@ -172,6 +174,7 @@ class Environment:
     values: Mapping[str, Scalar]
     safety: Safety
     everywhere: Site = ANYWHERE
+    rules: bytes | None = None
 
     def site(self, target: str) -> Site:
         """Return the limits and expected names of `target`: its own before those of all."""
@@ -245,10 +248,7 @@ def read_environment(files: Mapping[str, bytes], problems: Problems) -> Environm
     )
     pack = fields.get("policy_pack")
     if pack is not None:
-        pack.refuse(
-            "rules under `policy_pack` cannot be enforced; write them as Cedar in the root's folder `policy`",
-            code=PolicyPackUnsupported.code,
-        )
+        _check_pack(pack, data)
     named = fields.get("policy")
     if named is not None:
         # A pack that is named and not in force would be authority somebody relies on.
@@ -269,7 +269,36 @@ def read_environment(files: Mapping[str, bytes], problems: Problems) -> Environm
         values={name: node.scalar() for name, node in fields.entries("values", WORD)},
         safety=_safety(fields.part("safety"), fields.token("id")),
         everywhere=_site(fields),
+        rules=data if pack is not None else None,
     )
+
+
+def _check_pack(pack: Node, data: bytes) -> None:
+    """Refuse rules that cannot be said here, where they stand; which calls they are about is known later."""
+    try:
+        narrow(data, source=pack.place.file, profile="any", calls={})
+    except PackRefused as refused:
+        line = refused.facts.get("line")
+        place = replace(pack.place, line=line if isinstance(line, int) else pack.place.line)
+        words = refused.message.removeprefix(f"{place.file}:{place.line}: ")
+        pack.problems.add(words, place, field=pack.name, code=PolicyPackUnsupported.code)
+
+
+def pack_of(environment: Environment, profile: Profile) -> Mapping[str, bytes]:
+    """Return the files of the pack that the rules of `environment` come to for `profile`; none without rules.
+
+    Raises:
+        PackRefused: they say what cannot be said here.
+    """
+    if environment.rules is None:
+        return {}
+    calls = {
+        (name, action): environment.connectors[name].declared
+        for name, spec in profile.connectors.items()
+        if name in environment.connectors
+        for action in spec.actions
+    }
+    return narrow(environment.rules, source=ENVIRONMENT_FILE, profile=profile.name, calls=calls)
 
 
 def _target(name: str, node: Node) -> TargetSpec:

@@ -154,6 +154,9 @@ def _found(
     for step in draft.steps:
         if step.normalizer is None:
             continue
+        if step.normalizer not in profile.normalizers:
+            what = f"case `{case.name}`: `{step.normalizer}` is a handler in Python; cases are about data"
+            raise ProfileRefused(what, file=FOLDER + case.name)
         names = step.needs if isinstance(step, DeriveStep) else (step.id,)
         inputs = {name: outputs[name] for name in names if name in outputs}
         facts = run_normalizer(profile.normalizers[step.normalizer], inputs, environment.site(step.target))

@@ -7,7 +7,7 @@ the request says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -31,7 +31,7 @@ from rexecop.operations.planning import (
     check_profile_of,
     effect_of_steps,
 )
-from rexecop.operations.planning_steps import Context
+from rexecop.operations.planning_steps import MARKERS, Context
 from rexecop.operations.planning_suboperations import WORD, Nesting, on_their_targets, stand_ins
 from rexecop.operations.profile import read_profile
 from rexecop.operations.profile_model import (
@@ -57,8 +57,11 @@ NOWHERE: Final = Digest("sha256:" + "0" * 64)
 FOLDER: Final = "/srv/lint"  # Stands for every value of an environment; as a path it may be written to.
 
 
-def lint_profile(files: Mapping[str, bytes]) -> tuple[Finding, ...]:
-    """Return every finding of the profile in `files`, errors first, each with file, line and field."""
+def lint_profile(files: Mapping[str, bytes], handlers: Collection[str] | None = None) -> tuple[Finding, ...]:
+    """Return every finding of the profile in `files`, errors first, each with file, line and field.
+
+    `handlers` are those its package has, None where nobody looked.
+    """
     problems = Problems(ProfileRefused.code)
     try:
         profile = read_profile(files, problems)
@@ -78,6 +81,7 @@ def lint_profile(files: Mapping[str, bytes]) -> tuple[Finding, ...]:
                 _warn(problems, action.place, message)
             if action.command is None and action.http is None and connector.backends:
                 _warn(problems, action.place, f"`{action.name}` leaves its command to the environment")
+    _lint_handlers(profile, handlers, problems)
     used = {intent.workflow for intent in profile.intents.values()}
     for path, workflow in profile.workflows.items():
         if path not in used:
@@ -86,6 +90,17 @@ def lint_profile(files: Mapping[str, bytes]) -> tuple[Finding, ...]:
         if name not in profile.intents:
             _warn(problems, Place(f"validation_rules/{name}.yaml"), f"rules for `{name}`, which is no intent")
     return _sorted(problems)
+
+
+def _lint_handlers(profile: Profile, handlers: Collection[str] | None, problems: Problems) -> None:
+    for workflow in profile.workflows.values():
+        for step in workflow.steps if handlers is not None else ():
+            computed = step.type == "internal" and step.action not in MARKERS and step.normalizer is None
+            if computed and step.action not in (*profile.normalizers, *(handlers or ())):
+                message = f"step `{step.id}` names `{step.action}`, which is neither normalizer nor handler"
+                problems.add(
+                    message, step.place, field="action", found=step.action, allowed=listed(handlers or ())
+                )
 
 
 def lint_environment(files: Mapping[str, bytes], profile: Profile | None) -> tuple[Finding, ...]:

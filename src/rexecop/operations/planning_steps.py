@@ -15,6 +15,7 @@ from rexecop.operations.errors import (
     ParameterRefused,
     ProfileRefused,
 )
+from rexecop.operations.handlers import CLASSES as OF_HANDLERS
 from rexecop.operations.normalizer_spec import THIS, Normalizer
 from rexecop.operations.placeholders import Values, literal_scalar
 from rexecop.operations.planning_calls import build_call, effect_of, grade_of_exchange, runs_program
@@ -214,6 +215,8 @@ class Compiler:
     def _derive_step(self, spec: StepSpec) -> DeriveStep:
         name = spec.normalizer or spec.action
         normalizers = self.context.profile.normalizers
+        if name not in normalizers and spec.normalizer is None and self.context.profile.handlers is not None:
+            return self._handled_step(spec)
         if name not in normalizers:
             where = f"step `{spec.id}` ({spec.place.file}:{spec.place.line})"
             message = f"{where} names `{name}`, which is no normalizer of the profile"
@@ -226,6 +229,21 @@ class Compiler:
                 raise refused(spec, f"normalizer `{name}` reads `{source}`, which is no step above", source)
         needs = tuple(self.id(step) for step in self.steps if step in sources)
         return DeriveStep(id=self.id(spec.id), target=self.target.id, normalizer=name, needs=needs)
+
+    def _handled_step(self, spec: StepSpec) -> DeriveStep:
+        """Return a step that a handler of the profile's package computes, from everything above it.
+
+        Raises:
+            IsolationUnavailable: nothing here holds such code.
+        """
+        if not any(self.context.isolation.get(item) for item in OF_HANDLERS):
+            raise IsolationUnavailable(
+                f"step `{spec.id}` runs a handler in Python, and no isolation class that holds one was "
+                f"reached here; run `rexecop doctor`",
+                allowed=listed(OF_HANDLERS),
+            )
+        needs = tuple(self.id(step) for step in self.steps)
+        return DeriveStep(id=self.id(spec.id), target=self.target.id, normalizer=spec.action, needs=needs)
 
     def _call_step(self, spec: StepSpec, needs: tuple[str, ...]) -> CallStep:
         bound = self.context.connector(spec.connector)
@@ -417,7 +435,10 @@ class Compiler:
         self._check_yields(spec, above.normalizer, fact)
 
     def _check_yields(self, spec: StepSpec, normalizer: str, fact: str) -> None:
-        facts = self.context.profile.normalizers[normalizer].yields()
+        known = self.context.profile.normalizers.get(normalizer)
+        if known is None:
+            raise refused(spec, f"only rules may look at facts of the handler `{normalizer}`", normalizer)
+        facts = known.yields()
         if fact not in facts:
             raise refused(spec, f"normalizer `{normalizer}` yields no `{fact}`{close_to(fact, facts)}", fact)
 

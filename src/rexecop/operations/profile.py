@@ -6,7 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from rexecop.operations.errors import ProfileRefused, SecretInline
+from rexecop.operations.handlers import FILE as HANDLERS_FILE
+from rexecop.operations.handlers import read_handlers
 from rexecop.operations.normalizer_spec import read_normalizer
+from rexecop.operations.operator_words import FILE as WORDS_FILE
+from rexecop.operations.operator_words import read_words
 from rexecop.operations.pinned_files import profile_snapshot
 from rexecop.operations.process_spec import SCRIPTS
 from rexecop.operations.profile_model import Profile
@@ -23,7 +27,7 @@ SECTIONS: Final = (
     "intents workflows connector_requirements risk_classes evidence_requirements governance_expectations "
     "validation_rules escalation_rules"
 )
-OPAQUE: Final = ("reactions/", "triggers/", "operator_metadata.yaml")
+OPAQUE: Final = ("reactions/", "triggers/")
 
 T = TypeVar("T")
 
@@ -56,6 +60,10 @@ def read_profile(files: Mapping[str, bytes], problems: Problems) -> Profile:
         fixtures=_folder(files, "fixtures", _read_fixture, problems),
         scripts=_scripts(files, problems),
         redactions=_folder(files, "redactions", read_redaction, problems),
+        words=next((read_words(root) for _, root in _below(files, WORDS_FILE, problems)), {}),
+        handlers=next(
+            (read_handlers(root, path) for path, root in _below(files, HANDLERS_FILE, problems)), None
+        ),
     )
     _below(files, OPAQUE, problems)  # Other parts read these; here they only have to be strict YAML.
     _check_names(profile, problems)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from rexecop.operations.handlers import HandlersRef
 from rexecop.operations.normalizer_spec import Normalizer
 from rexecop.operations.parameters import ParameterSchema
 from rexecop.operations.process_spec import PLAIN, ProcessSpec
@@ -216,7 +217,11 @@ class IntentSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A whole profile. `digest` names the snapshot of its files; workflows and scripts are keyed by path."""
+    """A whole profile. `digest` names the snapshot of its files; workflows and scripts are keyed by path.
+
+    `handlers` compute internal steps for which there is no normalizer. `words` are for operators,
+    by intent and class of failure.
+    """
 
     name: str
     version: str
@@ -230,6 +235,8 @@ class Profile:
     fixtures: Mapping[str, Mapping[str, ScriptedAction]]
     scripts: Mapping[str, str]
     redactions: Mapping[str, tuple[RedactionRule, ...]]
+    handlers: HandlersRef | None = None
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def interpreters(self) -> tuple[str, ...]:

@@ -139,10 +139,13 @@ def _gathered(
         values = found.get(step.id)
         if step.normalizer is None or values is None:
             continue
-        normalizer = normalizers.get(step.normalizer)
-        stored = normalizer.store_as if normalizer is not None else None
+        normalizer, of_target = normalizers.get(step.normalizer), facts.setdefault(step.target, {})
         caller, within, own = step.id.partition("@")[0].removeprefix(prefix).rpartition(WITHIN)
-        place(facts.setdefault(step.target, {}), f"{caller}{within}{stored or own}", values)
+        if normalizer is None:
+            # A handler says itself what its facts are called.
+            of_target.update({f"{caller}{within}{name}": value for name, value in values.items()})
+        else:
+            place(of_target, f"{caller}{within}{normalizer.store_as or own}", values)
     return facts
 
 

@@ -22,6 +22,7 @@ from rexecop.app.replay.tape import (
     TapeAuthority,
     TapeCaller,
     TapeClock,
+    TapeHandlers,
     TapeLanes,
     TapeOpinions,
     require_outputs,
@@ -267,6 +268,7 @@ class _Again:
             sound=lambda: None,
             opinions=TapeOpinions(clock=self.clock),
             observe=self._observe,
+            handlers=TapeHandlers(clock=self.clock),
         )
         self.lifecycle = Lifecycle(world, Driver(world, TapeCaller), margin)
 

@@ -25,8 +25,10 @@ from rexecop.lanes.port import Asks, Capabilities, Clearance, Lane, LaneEvent, L
 from rexecop.lanes.simulated import SimulatedLane
 from rexecop.lanes.targets import Attestation, Seen, Unattested
 from rexecop.operations.fold import Operation
+from rexecop.operations.handlers import Handled, Handling
 from rexecop.operations.next import Make, slot_values
 from rexecop.operations.ports import Ledger
+from rexecop.operations.validation import own_id
 from rexecop.proof.call import Call, Limits, ScriptedRequest, call_digest, fill
 from rexecop.proof.canonical import Digest, parse_json
 from rexecop.proof.chain import Sealed
@@ -201,6 +203,20 @@ class TapeClock:
         return int(self.now().timestamp() * 1000)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapeHandlers:
+    """What handlers in Python said then: their code may be another by now."""
+
+    clock: TapeClock
+
+    async def run(self, request: Handling) -> Handled:
+        """Return what the next record says of the step asked for."""
+        record = self.clock.record
+        if not isinstance(record, Outcome) or own_id(record.step) != list(request.actions)[-1]:
+            return Handled(facts=None, message="there is no such answer on record")
+        return Handled(facts=record.facts, error_class=record.error_class, message=record.message)
+
+
 @dataclass(slots=True, kw_only=True)
 class TapeAuthority:
     """The authority of the time: pinned packs, and the instance's own records written by then."""
@@ -211,7 +227,7 @@ class TapeAuthority:
     instance: str
     _parsed: dict[tuple[Digest, ...], Policy] = field(default_factory=dict)
 
-    def policy(self, profile: Digest | None = None) -> Policy:
+    def policy(self, profile: Digest | None = None, environment: Digest | None = None) -> Policy:
         """Return the packs that were in force.
 
         Raises:
@@ -220,7 +236,10 @@ class TapeAuthority:
         names = self.tape.packs_from(self.clock.next)
         if names not in self._parsed:
             files = self.contents.proposed_files(profile) if profile is not None else {}
-            proposed = [Pack.parse(files)] if files else []
+            more: Mapping[str, bytes] = {}
+            if profile is not None and environment is not None:
+                more = self.contents.narrowing_files(environment, profile)
+            proposed = [Pack.parse(one) for one in (files, more) if one]
             theirs = {pack.ref.digest for pack in proposed}
             operator = [self._pack(name) for name in names if name not in theirs]
             self._parsed[names] = Policy(operator, [p for p in proposed if p.ref.digest in names])

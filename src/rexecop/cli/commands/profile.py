@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from rexecop.cli.exits import Exit
-from rexecop.cli.linting import answer_findings
+from rexecop.cli.linting import answer_cases, answer_findings
 from rexecop.cli.pages import profile_page
 from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.render import Page
@@ -50,6 +51,18 @@ def show(session: Session, profile: str) -> None:
     )
 
 
+@command.command(name="new", epilog="rexecop profile new site")
+@click.argument("folder", metavar="DIR")
+@click.pass_obj
+def new(session: Session, folder: str) -> None:
+    """Write a profile that works into the new folder DIR; its name is the profile's."""
+    from rexecop.app.offline import new_profile
+
+    found = new_profile(Path(folder))
+
+    session.answer(found, lambda page: profile_page(page, found), quiet=folder)
+
+
 @command.command(name="lint", epilog="rexecop profile lint hello")
 @click.argument("profile")
 @click.pass_obj
@@ -73,16 +86,4 @@ def test(session: Session, profile: str) -> int:
     """
     from rexecop.app.offline import test_profile
 
-    cases = test_profile(profile)
-    failed = sum(1 for case in cases if case.differences)
-    good = bool(cases) and not failed
-
-    def draw(page: Page) -> None:
-        for case in cases:
-            page.row("failed" if case.differences else "passed", case.name)
-            for difference in case.differences:
-                page.row("", difference)
-        page.verdict(f"{profile}: {len(cases)} cases, {failed} failed", good=good)
-
-    session.answer({"profile": profile, "cases": cases, "failed": failed}, draw)
-    return Exit.DONE if good else Exit.FAILED
+    return answer_cases(session, profile, test_profile(profile))
