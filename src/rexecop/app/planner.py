@@ -47,10 +47,19 @@ DRAFTS_MAX = 256  # Plans kept in memory, a few kilobytes each; a busy instance 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """What a request follows from: its origin, what that names, and what may follow from it only once."""
+
+    origin: Origin
+    inputs: tuple[PinnedInput, ...]
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInput:
     """What somebody asks for, by names and paths. `channel` is the door it came through, with its `event`.
 
-    `break_glass` is why it cannot wait for what policy usually asks.
+    `break_glass` is why it cannot wait for what policy usually asks. Where nobody asked, `cause` is why.
     """
 
     profile: str
@@ -68,6 +77,7 @@ class PlanInput:
     catalog: str | None = None
     break_glass: str | None = None
     event: Digest | None = None
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +242,9 @@ class Planner:
         if session.op.receipt_due:
             close(session, self._world.signer)
         session.attached.inputs.extend((*prepared.inputs, *self._authority.pinned_packs()))
+        if asked.cause is not None:
+            session.attached.inputs.extend(asked.cause.inputs)
+            session.attached.claims.extend(asked.cause.claims)
         try:
             await session.flush()
         except ClaimTaken:
@@ -303,7 +316,7 @@ class Planner:
             intent=draft.intent,
             target=draft.target,
             mode=draft.mode,
-            origin=Origin(channel=asked.channel, event=asked.event),
+            origin=asked.cause.origin if asked.cause else Origin(channel=asked.channel, event=asked.event),
             parameters=draft.parameters,
             sponsor=asked.sponsor or self._sponsor(identity),
             reason=asked.reason or asked.break_glass,

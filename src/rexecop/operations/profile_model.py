@@ -15,6 +15,7 @@ from rexecop.operations.validation import Rule
 from rexecop.proof.call import Slot
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.message import Scalar
+from rexecop.proof.reaction import ReactionRule
 from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.plan import Expectation, Guard
 from rexecop.proof.vocabulary import Effect, Isolation, Mode
@@ -177,7 +178,10 @@ class WorkflowSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntentSpec:
-    """What can be asked. `modes` binds only where `enforce_modes` holds."""
+    """What can be asked. `modes` binds only where `enforce_modes` holds.
+
+    `observed_by` is the step whose facts reactions may rest on.
+    """
 
     id: str
     place: Place
@@ -192,6 +196,28 @@ class IntentSpec:
     parameters: ParameterSchema | None = None
     observe: str | None = None
     observe_max_age_ms: int | None = None
+    observed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReactionBudgets:
+    """How deep reactions may follow from one another, how many, and how far one rule's are apart."""
+
+    depth: int
+    reactions: int
+    cooldown_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReactionPack:
+    """Rules in the order they decide in; `fallback` where none of them holds."""
+
+    id: str
+    version: str
+    place: Place
+    budgets: ReactionBudgets
+    rules: tuple[ReactionRule, ...]
+    fallback: ReactionRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +236,7 @@ class Profile:
     fixtures: Mapping[str, Mapping[str, ScriptedAction]]
     scripts: Mapping[str, str]
     redactions: Mapping[str, tuple[RedactionRule, ...]]
+    reactions: ReactionPack | None = None
 
     @property
     def interpreters(self) -> tuple[str, ...]:
