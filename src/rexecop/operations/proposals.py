@@ -124,7 +124,7 @@ def _require(holds: bool, field: str, found: str, allowed: str) -> None:
 def propose(
     observation: Observation, reaction: Reaction, outcome: str | None, intent: str | None, profile: Profile
 ) -> Proposal:
-    """Return the proposal that `outcome` follows from `observation`, or what the rules say where none is named.
+    """Return the proposal that `outcome` follows from `observation`; where none is named, what the rules say.
 
     Raises:
         ProposalRefused: `outcome` and `intent` are none that may be proposed.
@@ -155,7 +155,7 @@ def propose(
 def _in_words(facts: Mapping[str, Json], reaction: Reaction) -> str:
     health = facts.get("observed_health", facts.get("status"))
     coverage = facts.get("coverage_status", "complete" if facts.get("complete") is True else "partial")
-    kinds = [f"{rule.finding.kind} ({rule.finding.severity})" for rule in reaction.held]
+    kinds = [f"{rule.id} ({rule.finding.severity})" for rule in reaction.held]
     failures = facts.get("continued_failures", facts.get("missing"))
     lost = failures if isinstance(failures, list) else []
     steps = [_word(item.get("step_id") if isinstance(item, dict) else item) for item in lost]

@@ -159,7 +159,7 @@ def _at(facts: Mapping[str, Json], path: str) -> tuple[bool, Json]:
 
 
 def _same(one: Json, other: Json) -> bool:
-    return type(one) is type(other) and one == other  # `true` is no 1.
+    return type(one) is type(other) and isinstance(one, str | int) and one == other  # `true` is no 1.
 
 
 def _number(value: Json) -> Decimal | None:

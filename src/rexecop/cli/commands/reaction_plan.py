@@ -15,7 +15,7 @@ MODES = sorted(mode.value for mode in READ_MODES)
 
 @click.command(cls=VerbCommand, name="reaction-plan")
 @takes_observation
-@click.option("--profile", help="Where the profile is; by its name where it is installed.")
+@click.option("--profile", help="Where the profile is, where it is not installed by its name.")
 @click.option("--env", help="The environment of the operation: a path to its file.")
 @click.option("--mode", type=click.Choice(MODES), default=Mode.READ_ONLY.value, help="read_only.")
 @click.pass_obj
@@ -35,13 +35,12 @@ def command(
     """
     from rexecop.app.reacting import Reacting, ReactionView
 
-    settings = session.settings
-    where = env or settings.env
+    where = env or session.settings.env
     if where is None:
         raise Usage("no env is named; give `--env`, the environment of the operation", missing="env")
 
     async def work(reacting: Reacting) -> ReactionView:
         found = observed(reacting, operation, observation, target)
-        return await reacting.plan(found, profile or settings.profile, where, mode)
+        return await reacting.plan(found, profile, where, mode)
 
     return answer_reaction(session, session.drive(lambda instance: work(Reacting(instance))))
