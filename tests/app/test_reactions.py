@@ -89,11 +89,16 @@ def instance(folder: Path) -> Iterator[Instance]:
 
 
 async def looked(
-    instance: Instance, target: str, intent: str = "diagnose_monitoring_host", **more: str
+    instance: Instance,
+    target: str,
+    intent: str = "diagnose_monitoring_host",
+    *,
+    profile: str = "tecrax",
+    env: str = SITE,
+    mode: str = "read_only",
 ) -> str:
-    """Run a diagnosis to its end and return its id."""
-    asked = PlanInput(profile="tecrax", env=SITE, intent=intent, target=target, mode="read_only")
-    view = await instance.plan(replace(asked, **more))
+    """Run a read to its end and return its id."""
+    view = await instance.plan(PlanInput(profile=profile, env=env, intent=intent, target=target, mode=mode))
     return (await instance.start(view.operation_id)).operation_id
 
 

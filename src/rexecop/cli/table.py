@@ -114,7 +114,7 @@ ENTRIES: Final = (
         "reaction-plan",
         MORE,
         "plan what follows from what an operation observed",
-        "rexecop reaction-plan --operation @ --env environment.yaml",
+        "rexecop reaction-plan --operation @ --env here/examples/environments/monitoring-site.example.yaml",
     ),
     _entry("reaction-start", MORE, "run what a reaction planned", "rexecop reaction-start --reaction @"),
     _entry(
