@@ -76,3 +76,18 @@ def reaction_page(page: Page, view: ReactionView) -> None:
         page.row("operation", f"#{view.child.number}  {view.child.operation_id}  {view.child.state}{again}")
     if view.child is not None and view.child.state == "approved":
         page.row("next", f"rexecop reaction-start --reaction {view.reaction_id}", whole=True)
+
+
+def proposal_of(session: Session, profile: str | None, path: str) -> tuple[bytes, str]:
+    """Return what is in the file of a proposal, and the profile it is about.
+
+    Raises:
+        Usage: no profile is named. FileMissing, FileRefused: there is no such file.
+    """
+    from rexecop.app.files import read_file
+    from rexecop.app.proposing import FILE_BYTES_MAX
+
+    found = profile or session.settings.profile
+    if found is None:
+        raise Usage("no profile is named; give `--profile`", missing="profile")
+    return read_file(Path(path), bytes_max=FILE_BYTES_MAX), found

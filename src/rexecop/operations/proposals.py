@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from rexecop.operations.errors import ProposalRefused
+from rexecop.operations.guards import CONTAINER_ENDINGS
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.reactions import ASKING, Reaction, only_reads, reaction_id
 from rexecop.operations.reading import FOUND_MAX, NAME, listed
@@ -29,8 +30,9 @@ REFERENCES_MAX: Final = 16
 SHOWN_MAX: Final = 8  # Findings and failures in words; the evidence has all.
 # What stands in a command, an address or a credential, and not in a sentence about health.
 MARKERS: Final = (
-    *("-----begin", "bearer ", "://", "sudo", "password", "token", "secret", "docker exec", "docker restart"),
-    *("docker compose", "systemctl restart", "systemctl reload"),
+    *("-----begin", "bearer ", "://", "sudo", "password", "token", "secret"),
+    *("systemctl restart", "systemctl reload"),
+    *(f"{ending} {verb}" for ending in CONTAINER_ENDINGS for verb in ("exec", "restart", "compose")),
 )
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*(/[A-Za-z0-9_][A-Za-z0-9_.@-]*){0,15}")
 _WORD: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")

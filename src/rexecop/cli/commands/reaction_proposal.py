@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import click
 
 from rexecop.cli.errors import Usage
 from rexecop.cli.parsing import VerbGroup
+from rexecop.cli.reacting import proposal_of
 from rexecop.cli.render import Page
 from rexecop.cli.session import Session
 
 F = TypeVar("F", bound=Callable[..., int | None])
+EXAMPLE = "rexecop reaction-proposal submit --proposal p.json --decision reject --reviewer bob --reason seen"
 DECISIONS = ("accept_for_planning", "reject")
 
 
@@ -27,29 +28,27 @@ def _takes_proposal(function: F) -> F:
     return profile(click.option("--proposal", metavar="PATH", required=True, help="A JSON object.")(function))
 
 
-@command.command(
-    name="validate", epilog="rexecop reaction-proposal validate --profile tecrax --proposal p.json"
-)
+@command.command(name="validate", epilog="rexecop reaction-proposal validate --proposal p.json")
 @_takes_proposal
 @click.pass_obj
 def validate(session: Session, profile: str | None, proposal: str) -> None:
     """Check that a proposal is one, and that it asks for nothing but an intent that reads."""
     from rexecop.app.proposing import validate as work
 
-    view = work(_data(proposal), _named(session, profile))
+    view = work(*proposal_of(session, profile, proposal))
     session.answer(
         view, lambda page: page.title(view.proposal_digest, view.status), quiet=view.proposal_digest
     )
 
 
-@command.command(name="review", epilog="rexecop reaction-proposal review --profile tecrax --proposal p.json")
+@command.command(name="review", epilog="rexecop reaction-proposal review --proposal p.json")
 @_takes_proposal
 @click.pass_obj
 def review(session: Session, profile: str | None, proposal: str) -> None:
     """Show what a proposal suggests and rests on, without the words of whoever wrote it."""
     from rexecop.app.proposing import validate as work
 
-    view = work(_data(proposal), _named(session, profile))
+    view = work(*proposal_of(session, profile, proposal))
 
     def draw(page: Page) -> None:
         page.title(view.proposal_id, view.status)
@@ -62,11 +61,7 @@ def review(session: Session, profile: str | None, proposal: str) -> None:
     session.answer(view, draw, quiet=view.proposal_digest)
 
 
-@command.command(
-    name="submit",
-    epilog="rexecop reaction-proposal submit --profile tecrax --proposal p.json --decision reject "
-    "--reviewer bob --reason 'seen already'",
-)
+@command.command(name="submit", epilog=EXAMPLE)
 @_takes_proposal
 @click.option("--decision", type=click.Choice(DECISIONS), required=True, help="What you decided.")
 @click.option("--reviewer", required=True, help="Who looked at it.")
@@ -82,21 +77,7 @@ def submit(
     for name, text in (("reviewer", reviewer), ("reason", reason)):
         if not text.strip() or len(text) > REASON_MAX:
             raise Usage(f"`--{name}` has 1 to {REASON_MAX} characters", missing=name)
-    data, named = _data(proposal), _named(session, profile)
+    data, named = proposal_of(session, profile, proposal)
     with session.instance() as instance:
         said = work(instance, data, named, decision, reviewer, reason)
     session.answer(said, lambda page: page.title(said.proposal, said.decision), quiet=said.decision)
-
-
-def _data(path: str) -> bytes:
-    from rexecop.app.files import read_file
-    from rexecop.app.proposing import FILE_BYTES_MAX
-
-    return read_file(Path(path), bytes_max=FILE_BYTES_MAX)
-
-
-def _named(session: Session, profile: str | None) -> str:
-    found = profile or session.settings.profile
-    if found is None:
-        raise Usage("no profile is named; give `--profile`", missing="profile")
-    return found
