@@ -20,6 +20,7 @@ from rexecop.operations.errors import ObservationRefused, OperationUnknown
 from rexecop.proof.canonical import Json
 from rexecop.proof.records.intent import Intent
 from tests.app.support import made, opened, records, scratch, verified
+from tests.app.test_notices import by_command, configure, told
 from tests.operations.folders import ENVIRONMENTS
 
 SITE = str(ENVIRONMENTS / "monitoring-site.example.yaml")
@@ -347,3 +348,18 @@ def test_what_a_person_decided_about_a_proposal_stands_and_runs_nothing(
     assert "proposal-decided" in capsys.readouterr().err
     with opened(folder, None) as instance:
         assert len(instance.list()) == before
+
+
+def test_people_are_told_once_of_what_needs_them(folder: Path) -> None:
+    configure(folder, by_command(folder))
+    try:
+        with opened(folder, None) as instance:
+            parent = asyncio.run(looked(instance, "mon-2"))
+            for _ in range(2):
+                asyncio.run(planned(instance, parent))
+    finally:
+        (folder / "root" / "notify.yaml").unlink()
+
+    [notice] = told(folder)
+    assert (notice["event"], notice["operation"]) == ("reaction-escalated", parent)
+    assert "monitoring.component_unavailable" in str(notice["text"])
