@@ -167,6 +167,23 @@ def test_a_rule_reacts_on_a_target_again_only_after_its_cooldown(
     assert first.child and third.child and first.child.operation_id != third.child.operation_id
 
 
+def test_each_target_of_one_operation_is_an_observation_with_a_chain_of_its_own(
+    folder: Path, instance: Instance
+) -> None:
+    async def story() -> None:
+        profile, env = looping(folder, 9, 1)
+        both = await looked(instance, "both", intent="first", profile=profile, env=level(env, 9))
+        reacting = Reacting(instance)
+        with pytest.raises(ObservationRefused, match="several targets"):
+            reacting.observation(both)
+        views = [
+            await reacting.plan(reacting.observation(both, name), profile, str(env)) for name in ("a", "b")
+        ]
+        assert [(view.outcome, view.target) for view in views] == [("run_intent", "a"), ("run_intent", "b")]
+
+    asyncio.run(story())
+
+
 def test_what_is_not_known_plans_nothing(instance: Instance) -> None:
     before = instance.list()
 
@@ -234,10 +251,9 @@ def looping(folder: Path, depth: int, count: int) -> tuple[str, Path]:
 
 def level(env: Path, value: int, name: str = "here") -> str:
     """Let every target be at `value` from now on."""
+    targets = "{a: {}, b: {}, both: {type: group, members: [a, b]}}"
     script = f"{{host: {{backend: mock, actions: {{see: {{data: {{level: {value}}}}}}}}}}}"
-    env.write_text(
-        f"environment: {{id: {name}, profile: looping, targets: {{a: {{}}}}, connectors: {script}}}"
-    )
+    env.write_text(f"environment: {{id: {name}, profile: looping, targets: {targets}, connectors: {script}}}")
     return str(env)
 
 

@@ -271,7 +271,7 @@ class Reacting:
         turn = digest_of(
             canonical_bytes([rule_digest(first), op.the_intent.environment.id, observation.source.target_id])
         )
-        root, chain = self._chain(op)
+        root, chain = self._chain(op, observation.source.target_id)
         turns = self._uses("reaction-turn", turn) if pack.budgets.cooldown_ms else 0
         if turns and self._recent(Claim(space="reaction-turn", key=f"{turn}/{turns}"), pack):
             chain = replace(chain, cooling=frozenset({rule_digest(first)}))
@@ -291,8 +291,8 @@ class Reacting:
             claims=tuple(claims),
         )
 
-    def _chain(self, op: Operation) -> tuple[str, Chain]:
-        """Return the operation that a chain began with, and what happened in it up to `op`."""
+    def _chain(self, op: Operation, target: str) -> tuple[str, Chain]:
+        """Return what a chain on `target` is counted under, and what happened in it up to `op`."""
         rules: list[Digest] = []
         while op.the_intent.origin.channel == REACTION and len(rules) <= DEPTH_MAX:
             origin = op.the_intent.origin
@@ -300,8 +300,9 @@ class Reacting:
                 break
             rules.append(origin.rule)
             op = self._instance.operation(origin.parent)
-        reactions = self._uses("reaction-chain", op.id)
-        return op.id, Chain(depth=len(rules), rules=frozenset(rules), reactions=reactions)
+        root = f"{op.id}/{target}"
+        reactions = self._uses("reaction-chain", root)
+        return root, Chain(depth=len(rules), rules=frozenset(rules), reactions=reactions)
 
     def _uses(self, space: str, stem: str) -> int:
         """Return how many were claimed; they are claimed one after the other, from 1."""

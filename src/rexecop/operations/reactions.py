@@ -215,9 +215,11 @@ def observe(op: Operation, target: str | None, profile: Profile) -> Observation:
     made = [item for item in op.steps.values() if item.step.id.split("@", 1)[0] == spec.observed_by]
     targets = sorted(item.step.target for item in made)
     wanted = target or (targets[0] if len(targets) == 1 else None)
+    if wanted is None and targets:
+        raise _refused(op, f"operation {op.id} looked at several targets; name one with `--target`", targets)
     found = next((item for item in made if item.step.target == wanted), None)
     if found is None or found.outcome is None:
-        raise _refused(op, f"operation {op.id} has no facts of `{wanted or 'several targets'}`", targets)
+        raise _refused(op, f"operation {op.id} has no facts of `{wanted or intent.target}`", targets)
     outcome = typed(found.outcome, Outcome)
     facts = outcome.facts or {}
     inner = facts.get("facts")
