@@ -77,53 +77,53 @@ def reaction_without_what_it_rests_on() -> Case:
     return reaction(observed(), ruled(), left_out=True)
 
 
-@earns("E07ag")
+@earns("E07ah")
 def a_reaction_that_names_no_rule() -> Case:
     return reaction(observed(), ruled(), left_out=True, rule=None)
 
 
-@earns("E07ag")
+@earns("E07ah")
 def a_reaction_that_names_no_parent() -> Case:
     return reaction(observed(), ruled(), parent=None)
 
 
-@earns("E07ag")
+@earns("E07ah")
 def a_parent_of_what_is_no_reaction() -> Case:
     return reaction(observed(), ruled(), left_out=True, channel="cli")
 
 
-@earns("E07ag")
+@earns("E07ah")
 def a_reaction_to_what_another_operation_observed() -> Case:
     return reaction(observed(), ruled(), parent="op_other")
 
 
-@earns("E07ag")
+@earns("E07ah")
 def a_reaction_to_what_was_observed_elsewhere() -> Case:
     source: Json = {"operation_id": PARENT, "intent_id": "look", "target_id": "db-2"}
     return reaction(observed(source=source), ruled())
 
 
-@earns("E07ag")
+@earns("E07ah")
 def a_reaction_by_a_rule_for_something_else() -> Case:
     return reaction(observed(), ruled(intent_ref="look"))
 
 
-@earns("E07ag")
+@earns("E07ah")
 def a_reaction_by_a_rule_that_does_not_hold() -> Case:
     return reaction(observed(facts={"components": {"ntp": {"status": "healthy"}}}), ruled(WHEN[0]))
 
 
-@earns("E07ag")
+@earns("E07ah")
 def a_reaction_by_a_condition_on_what_is_not_there() -> Case:
     return reaction(observed(), ruled({"path": "facts.disk", "operator": "not_equals", "value": "full"}))
 
 
-@earns("E07ag")
+@earns("E07ah")
 def a_reaction_where_true_stands_for_one() -> Case:
     return reaction(observed(facts={"n": 1}), ruled({"path": "facts.n", "operator": "equals", "value": True}))
 
 
-@earns("E07ag")
+@earns("E07ah")
 def a_reaction_to_no_observation_at_all() -> Case:
     return reaction(BundleInput(role="observation", data=b"the clock is wrong"), ruled())
 

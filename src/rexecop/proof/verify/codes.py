@@ -101,7 +101,7 @@ CODES: Final[Mapping[str, str]] = {
     "E07ad": "a wave began before the one before it had ended",
     "E07ae": "work went on after it had to stop",
     "E07af": "what was undone is not the wave that stopped",
-    "E07ag": "a reaction does not follow from what it names",
+    "E07ah": "a reaction does not follow from what it names",
     "E08a": "the requester approved",
     "E08b": "an approver's key was not enrolled in time",
     "E08c": "approvals required are missing",

@@ -12,7 +12,7 @@ from rexecop.proof.reaction import OBSERVATION_ROLE, REACTION, RULE_ROLE, Condit
 from rexecop.proof.records import Intent
 from rexecop.proof.verify.evidence import Evidence, Notes
 
-CODE: Final = "E07ag"
+CODE: Final = "E07ah"
 
 
 def check(evidence: Evidence, notes: Notes) -> None:
