@@ -430,10 +430,10 @@ ONE_OF_OPS: Final = ApprovalRule(count=1, group="ops")
 # --- operations ---
 
 
-def a_read() -> Book:
+def a_read(**asked: Any) -> Book:
     book = Book("op_read")
     look = read_step()
-    book.intent(mode=Mode.READ_ONLY)
+    book.intent(mode=Mode.READ_ONLY, **asked)
     book.plan((look, DERIVE), Effect.READ)
     book.decision(Verdict.ALLOWED)
     book.ticket()

@@ -41,7 +41,7 @@ def everything_said() -> Book:
         reason="asked",
         idempotency_key="once",
         parameters={"a": 1},
-        origin=Origin(channel="api", event=digest_of(b"event")),
+        origin=Origin(channel="api", event=digest_of(b"event"), rule=digest_of(b"rule"), parent="op_1"),
     )
     book.plan((read_step(),), Effect.READ)
     book.decision(Verdict.ALLOWED, obligations=Obligations(receipt=True), not_before=book.at)

@@ -18,14 +18,20 @@ import pytest
 from rexecop.cli.exits import Exit
 from rexecop.cli.main import run
 from rexecop.cli.table import ENTRIES
+from rexecop.proof.canonical import canonical_bytes
 from tests.cli.conftest import Ended, Rexecop
 from tests.needs import needs
+from tests.operations.test_proposals import GOOD
 from tests.proof.processes import make_key
 from tests.proof.processes import run as run_tool
 
 READ = "plan --intent host_facts --mode read_only"
 FAILS = ("plan --intent show_greeting --mode read_only", "start @")
 CHANGE = "plan --intent set_greeting --mode apply --param greeting=hello --identity me.key"
+DIAGNOSIS = (
+    "run diagnose_monitoring_host mon-1 --profile tecrax --mode read_only --yes "
+    "--env here/examples/environments/monitoring-site.example.yaml"
+)
 YES = "approve @ --key approver.key --yes"
 
 # What has to be there before an example makes sense.
@@ -48,11 +54,21 @@ BEFORE: Mapping[str, tuple[str, ...]] = {
     "guest": ("guest grant ops --grants grants.json",),
     "resume": (READ, "start @"),
     "pause": (READ, "start @"),
+    "reaction-plan": ("examples copy here", DIAGNOSIS),
+    "reaction-explain": ("examples copy here", DIAGNOSIS),
+    "reaction-start": (READ,),
+    "reaction-replay": (READ,),
 }
 # What would be in the way of the next one.
 AFTER: Mapping[str, tuple[str, ...]] = {"halt": ("halt --lift --scope target:db-1 --reason seen",)}
 # Examples about a state that takes a race to reach: they are understood and refused for the state alone.
-REFUSED = {"pause": "illegal-move", "resume": "illegal-move", "reconcile": "nothing-to-settle"}
+REFUSED = {
+    "pause": "illegal-move",
+    "resume": "illegal-move",
+    "reconcile": "nothing-to-settle",
+    "reaction-start": "operation-unknown",
+    "reaction-replay": "operation-unknown",
+}
 FAILING = {"retry", "escalate"}  # What they read is taken away first.
 CODES = {"retry": Exit.FAILED}
 # These wait for requests, or for somebody at a terminal; tests of their own run them.
@@ -80,6 +96,7 @@ def root() -> Iterator[Path]:
             "environment_ref: environment.yaml, environment_target: localhost, capabilities: [], "
             "connector_refs: [local]}]}\n"
         )
+        Path("proposal.json").write_bytes(canonical_bytes(GOOD))
         yield Path(folder)
         os.chdir(before)
 

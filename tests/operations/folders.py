@@ -126,7 +126,41 @@ normalizer:
     name: {from: read_name, regex: '^(?P<value>\\S+)$'}
     code: {from: fetch_status, text: true, type: integer, required: false}
 """,
-    "reactions/reaction_pack.yaml": "id: pack\nversion: 1\nbudgets: {max_depth: 1}\nrules: []\n",
+    "reactions/reaction_pack.yaml": """
+id: seedlike.readonly
+version: v0.1
+budgets: {max_depth: 3, max_reactions: 5}
+rules:
+  - id: clock
+    priority: 20
+    when:
+      - {path: facts.components.clock.status, operator: equals, value: unhealthy}
+      - {path: facts.offset_ms, operator: gte, value: 100}
+    finding: {kind: site.clock_unhealthy, severity: medium, summary: The clock is off.}
+    outcome: run_intent
+    intent_ref: look
+  - id: clock_unavailable
+    priority: 21
+    when:
+      - {path: facts.components.clock.status, operator: in, value: [unavailable, unknown]}
+    finding: {kind: site.component_unavailable, severity: low, summary: The clock cannot be read.}
+    outcome: escalate
+  - id: disk
+    when:
+      - {path: facts.disk, operator: exists, value: true}
+      - {path: facts.disk.state, operator: not_equals, value: ok}
+    finding: {kind: site.disk, severity: critical, summary: A disk is not well.}
+    outcome: retry_intent
+    intent_ref: look
+  - id: well
+    priority: 100
+    when: [{path: facts.observed_health, operator: equals, value: healthy}]
+    finding: {kind: site.well, severity: info, summary: All is well.}
+    outcome: no_op
+fallback:
+  finding: {kind: site.unclassified, severity: low, summary: Nobody knows this.}
+  outcome: escalate
+""",
     "triggers/trigger_rules.yaml": "id: rules\nversion: 1\nrules: []\n",
     "operator_metadata.yaml": "schema_version: 0.1\nprofile: {label: Seedlike}\nintents: {}\n",
     "docs/look.md": "# Look\n",

@@ -27,10 +27,12 @@ from rexecop.proof.heads import (
     whole_map,
 )
 from rexecop.proof.merkle import consistency_proof, inclusion_proof
+from rexecop.proof.reaction import OBSERVATION_ROLE, REACTION, RULE_ROLE
 from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.instance import Heads
+from rexecop.proof.records.intent import Intent
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.receipt import Receipt
@@ -199,6 +201,9 @@ class Cutter:
             record = sealed.record
             if isinstance(record, Plan):
                 wanted |= {record.profile: "profile", record.environment: "environment"}
+            elif isinstance(record, Intent) and record.origin.channel == REACTION:
+                named = ((record.origin.event, OBSERVATION_ROLE), (record.origin.rule, RULE_ROLE))
+                wanted |= {digest: role for digest, role in named if digest is not None}
             elif isinstance(record, Decision):
                 wanted |= {pack.digest: "policy-pack" for pack in record.packs}
         return tuple(

@@ -37,6 +37,7 @@ RexecopError
     ├── SessionUnknown     no terminal with a person at it
     ├── TriggerRefused     what came is no request for a plan
     ├── DeadLetterUnknown  no one dead letter has that name
+    ├── ProposalDecided    a person decided otherwise about a proposal
     ├── ReplayImpossible   an operation whose inputs or outputs are not all kept is not driven again
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
@@ -279,6 +280,12 @@ class DeadLetterUnknown(AppError):
     """No one dead letter has that name."""
 
     code = "dead-letter-unknown"
+
+
+class ProposalDecided(AppError):
+    """A person decided otherwise about a proposal."""
+
+    code = "proposal-decided"
 
 
 class RequestConflict(AppError):

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from rexecop.app.errors import FileMissing
 from rexecop.app.files import read_file, read_folder, write_folder, write_new
 from rexecop.app.handlers import handler_names
 from rexecop.app.profiles import built_in_folder, find_profile, installed_profiles
-from rexecop.operations import lint
+from rexecop.operations import days, lint
 from rexecop.operations.catalogs import effect_of
+from rexecop.operations.days import Followed
 from rexecop.operations.errors import IntentUnknown, ProfileRefused
-from rexecop.operations.golden import golden_cases, run_case
+from rexecop.operations.golden import FOLDER, golden_cases, run_case
 from rexecop.operations.handlers import FILE as HANDLERS
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
@@ -24,6 +25,11 @@ from rexecop.proof.canonical import Json
 
 SCAFFOLD: Final = "scaffold"
 RUNBOOK_MAX: Final = 64 * 1024  # Characters a person in a hurry could still look through.
+
+DAY_BYTES_MAX: Final = 4 * 1024 * 1024  # Some thousands of observations.
+
+DayLine: TypeAlias = Followed
+"""One observation of a day, and what follows from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,16 +166,39 @@ def runbook(profile: str, intent: str) -> str:
 
 
 def test_profile(name: str) -> tuple[CaseLine, ...]:
-    """Run the golden cases of the profile `name`, or at that path; no target is touched.
+    """Run the golden cases and the days of the profile `name`, or at that path; no target is touched.
 
     Raises:
         ProfileUnknown, ProfileRefused: there is no such profile, or a case is malformed.
     """
     files = find_profile(name).files
     profile = load_profile(files)
-    return tuple(
+    cases = (
         CaseLine(name=case.name, differences=run_case(case, profile, files)) for case in golden_cases(files)
     )
+    paths = [path for path in sorted(files) if path.startswith(FOLDER) and path.endswith(".day.yaml")]
+    return (*cases, *(_day_line(path, _followed(files[path], path, profile)) for path in paths))
+
+
+def replay_day(name: str, path: Path) -> tuple[Followed, ...]:
+    """Return what follows from each observation of the day at `path` by the rules of the profile `name`.
+
+    Raises:
+        ProfileUnknown, ProfileRefused: there is no such profile or it has no rules, or the day is malformed.
+    """
+    profile = load_profile(find_profile(name).files)
+    return _followed(read_file(path, bytes_max=DAY_BYTES_MAX), path.name, profile)
+
+
+def _followed(data: bytes, file: str, profile: Profile) -> tuple[Followed, ...]:
+    if profile.reactions is None:
+        raise ProfileRefused(f"{file}: profile `{profile.name}` has no reactions", file=file)
+    return days.replay_day(days.read_day(data, file), profile.reactions)
+
+
+def _day_line(path: str, followed: tuple[Followed, ...]) -> CaseLine:
+    name = path.removeprefix(FOLDER).removesuffix(".day.yaml")
+    return CaseLine(name=name, differences=tuple(f"{o.name}: {d}" for o in followed for d in o.differences))
 
 
 def lint_environment(path: Path) -> tuple[Finding, ...]:

@@ -49,10 +49,20 @@ KEPT_STEPS_MAX = 64  # Of a plan that is kept; a larger one is compiled anew, wh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """What a request follows from: its origin, what that names, and what may follow from it only once."""
+
+    origin: Origin
+    inputs: tuple[PinnedInput, ...]
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInput:
     """What somebody asks for, by names and paths. `channel` is the door it came through, with its `event`.
 
     `break_glass` is why it cannot wait for what policy usually asks; `catalog` is where names came from.
+    Where nobody asked, `cause` is why.
     """
 
     profile: str
@@ -70,6 +80,7 @@ class PlanInput:
     catalog: Through | None = None
     break_glass: str | None = None
     event: Digest | None = None
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +251,9 @@ class Planner:
         if session.op.receipt_due:
             close(session, self._world.signer)
         session.attached.inputs.extend((*prepared.inputs, *self._authority.pinned_packs()))
+        if asked.cause is not None:
+            session.attached.inputs.extend(asked.cause.inputs)
+            session.attached.claims.extend(asked.cause.claims)
         try:
             await session.flush()
         except ClaimTaken:
@@ -313,7 +327,7 @@ class Planner:
             intent=draft.intent,
             target=draft.target,
             mode=draft.mode,
-            origin=Origin(channel=asked.channel, event=asked.event),
+            origin=asked.cause.origin if asked.cause else Origin(channel=asked.channel, event=asked.event),
             parameters=draft.parameters,
             sponsor=asked.sponsor or self._sponsor(identity),
             reason=asked.reason or asked.break_glass,

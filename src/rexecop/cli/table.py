@@ -110,6 +110,28 @@ ENTRIES: Final = (
         "ask for a plan from a script, by flags or as JSON",
         "rexecop trigger --intent show_greeting --target localhost",
     ),
+    _entry(
+        "reaction-plan",
+        MORE,
+        "plan what follows from what an operation observed",
+        "rexecop reaction-plan --operation @ --env here/examples/environments/monitoring-site.example.yaml",
+    ),
+    _entry("reaction-start", MORE, "run what a reaction planned", "rexecop reaction-start --reaction @"),
+    _entry(
+        "reaction-explain", MORE, "what follows, and by which rules", "rexecop reaction-explain --operation @"
+    ),
+    _entry(
+        "reaction-replay",
+        MORE,
+        "ask the rules again: of a reaction, or of a day",
+        "rexecop reaction-replay --reaction @",
+    ),
+    _entry(
+        "reaction-proposal",
+        MORE,
+        "what a program suggests: checked, shown, never run",
+        "rexecop reaction-proposal validate --profile tecrax --proposal proposal.json",
+    ),
     _entry("dead-letter", MORE, "triggers that could not be planned", "rexecop dead-letter list"),
     _entry("windows", MORE, "when changes may run, now and this week", "rexecop windows"),
     _entry("pause", MORE, "stop before the next step", "rexecop pause @ --reason 'wait for the day shift'"),

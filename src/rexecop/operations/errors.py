@@ -8,7 +8,9 @@ RexecopError
     │   │   ├── SecretInline             a secret written out instead of referred to
     │   │   └── PolicyPackUnsupported
     │   ├── CatalogRefused
-    │   └── ParameterRefused
+    │   ├── ParameterRefused
+    │   ├── ObservationRefused           nothing was observed that a reaction could rest on
+    │   └── ProposalRefused              what is proposed is not what a proposal may be
     ├── PlanRefused                  the request cannot become a plan
     │   ├── ProfileUnknown  IntentUnknown  TargetUnknown  ModeRefused
     │   ├── ConnectorRefused             not configured, disabled, or another shape than declared
@@ -74,6 +76,18 @@ class EnvironmentRefused(InputRefused):
     """An environment file breaks its format."""
 
     code = "environment-refused"
+
+
+class ObservationRefused(InputRefused):
+    """Nothing was observed that a reaction could rest on, or something else than is said."""
+
+    code = "observation-refused"
+
+
+class ProposalRefused(InputRefused):
+    """What is proposed is not what a proposal may be."""
+
+    code = "proposal-refused"
 
 
 class SecretInline(EnvironmentRefused):

@@ -15,6 +15,7 @@ from rexecop.operations.pinned_files import profile_snapshot
 from rexecop.operations.process_spec import SCRIPTS
 from rexecop.operations.profile_model import Profile
 from rexecop.operations.profile_parts import read_connector, read_intent
+from rexecop.operations.reactions import PACK_FILE, check_names, read_pack
 from rexecop.operations.reading import Node, Place, Problems, listed
 from rexecop.operations.redaction import read_redaction
 from rexecop.operations.scripted import ScriptedAction, read_scripted_action
@@ -64,9 +65,12 @@ def read_profile(files: Mapping[str, bytes], problems: Problems) -> Profile:
         handlers=next(
             (read_handlers(root, path) for path, root in _below(files, HANDLERS_FILE, problems)), None
         ),
+        reactions=read_pack(files, problems),
     )
-    _below(files, OPAQUE, problems)  # Other parts read these; here they only have to be strict YAML.
+    # Other parts read these; here they only have to be strict YAML.
+    _below({path: data for path, data in files.items() if path != PACK_FILE}, OPAQUE, problems)
     _check_names(profile, problems)
+    check_names(profile, problems)
     return profile
 
 

@@ -16,6 +16,7 @@ from rexecop.operations.validation import Rule
 from rexecop.proof.call import Slot
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.message import Scalar
+from rexecop.proof.reaction import ReactionRule
 from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.plan import Expectation, Guard
 from rexecop.proof.vocabulary import Effect, Isolation, Mode
@@ -194,6 +195,7 @@ class IntentSpec:
     """What can be asked. `modes` binds only where `enforce_modes` holds.
 
     `target_kinds` and `capabilities` are what a target in a catalog has to be and have; no kinds are any.
+    `observed_by` is the step whose facts reactions may rest on.
     """
 
     id: str
@@ -213,6 +215,28 @@ class IntentSpec:
     capabilities: tuple[str, ...] = ()
     side_effect: str = ""
     validation_ref: str = ""
+    observed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReactionBudgets:
+    """How deep reactions may follow from one another, how many, and how far one rule's are apart."""
+
+    depth: int
+    reactions: int
+    cooldown_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReactionPack:
+    """Rules in the order they decide in; `fallback` where none of them holds."""
+
+    id: str
+    version: str
+    place: Place
+    budgets: ReactionBudgets
+    rules: tuple[ReactionRule, ...]
+    fallback: ReactionRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +261,7 @@ class Profile:
     redactions: Mapping[str, tuple[RedactionRule, ...]]
     handlers: HandlersRef | None = None
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    reactions: ReactionPack | None = None
 
     @property
     def interpreters(self) -> tuple[str, ...]:

@@ -73,7 +73,21 @@ def read_intent(root: Node, stem: str) -> IntentSpec:
         capabilities=catalog.tokens("required_capabilities", 256),
         side_effect=catalog.token("side_effect_class"),
         validation_ref=catalog.text("validation_ref", most=256),
+        observed_by=fields.maybe("reaction_observation", lambda node: _observed_by(node, stem)),
     )
+
+
+def _observed_by(node: Node, intent: str) -> str:
+    """Return the step whose facts reactions may rest on."""
+    needed = "shared_state_key schema_ref source_intent producer_step requires_completed_operation"
+    fields = node.fields(needed, "producer_step")
+    for key, only in (("shared_state_key", "reaction_observation"), ("source_intent", intent)):
+        found = fields.text(key, only)
+        if found != only:
+            node.refuse(f"`{key}` is `{only}` or left out", found=found, allowed=only)
+    if not fields.boolean("requires_completed_operation", True):
+        node.refuse("reactions rest on completed operations only", allowed="true")
+    return fields.token("producer_step")
 
 
 def read_connector(root: Node, stem: str) -> ConnectorSpec:

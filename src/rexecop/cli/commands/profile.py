@@ -80,7 +80,7 @@ def lint(session: Session, profile: str) -> int:
 @click.argument("profile")
 @click.pass_obj
 def test(session: Session, profile: str) -> int:
-    """Run a profile's golden cases: given these replies, this plan, these facts, this verdict.
+    """Run a profile's golden cases: given these replies, this plan, these facts, this verdict; and its days.
 
     PROFILE is a name or a path. A profile without cases fails: nothing was tested.
     """

@@ -33,10 +33,16 @@ class EnvironmentRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The door a request came through; `event` is the digest of what triggered it."""
+    """The door a request came through; `event` is the digest of what triggered it.
+
+    A reaction names the observation as its event, the `rule` that the observation met, and the operation
+    `parent` that yielded it.
+    """
 
     channel: str
     event: Digest | None = None
+    rule: Digest | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,6 +102,7 @@ CODES: Final[Mapping[str, str]] = {
     "E07ae": "work went on after it had to stop",
     "E07af": "what was undone is not the wave that stopped",
     "E07ag": "an intent that the plan calls does not fit its steps",
+    "E07ah": "a reaction does not follow from what it names",
     "E08a": "the requester approved",
     "E08b": "an approver's key was not enrolled in time",
     "E08c": "approvals required are missing",
