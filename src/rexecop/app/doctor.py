@@ -6,11 +6,13 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 
 from rexecop.app.access import described
 from rexecop.app.authority import RootAuthority
 from rexecop.app.files import require_private
 from rexecop.app.root import Root
+from rexecop.app.unattended import check_unattended
 from rexecop.app.views import CheckView, DoctorView
 from rexecop.engines.world import World
 from rexecop.governance.lint import lint
@@ -71,6 +73,11 @@ class Doctor:
             self._guard("halts", self._halts),
             *([self._guard("authzen", self._access)] if self._root.authzen.exists() else []),
             *([self._guard("notify", self._notices)] if self._root.notify.exists() else []),
+            *(
+                self._guard(path.stem, partial(check_unattended, self._root, path))
+                for path in (self._root.schedules, self._root.webhooks)
+                if path.exists()
+            ),
             self._guard("clock", self._clock),
             self._guard("disk", self._disk),
             *self._isolation(),

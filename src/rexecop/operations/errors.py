@@ -7,7 +7,8 @@ RexecopError
     │   ├── EnvironmentRefused
     │   │   ├── SecretInline             a secret written out instead of referred to
     │   │   └── PolicyPackUnsupported
-    │   └── ParameterRefused
+    │   ├── ParameterRefused
+    │   └── EventRefused
     ├── PlanRefused                  the request cannot become a plan
     │   ├── ProfileUnknown  IntentUnknown  TargetUnknown  ModeRefused
     │   ├── ConnectorRefused             not configured, disabled, or another shape than declared
@@ -89,6 +90,12 @@ class ParameterRefused(InputRefused):
     """A parameter is missing, unknown, or outside what the intent allows."""
 
     code = "parameter-refused"
+
+
+class EventRefused(InputRefused):
+    """What came is no event, or one of another time, or says too little."""
+
+    code = "event-refused"
 
 
 class PlanRefused(OperationsError):

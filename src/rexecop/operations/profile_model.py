@@ -11,6 +11,7 @@ from rexecop.operations.process_spec import PLAIN, ProcessSpec
 from rexecop.operations.reading import Place
 from rexecop.operations.redaction import RedactionRule
 from rexecop.operations.scripted import ScriptedAction
+from rexecop.operations.trigger_rules import TriggerRules
 from rexecop.operations.validation import Rule
 from rexecop.proof.call import Slot
 from rexecop.proof.canonical import Digest, Json
@@ -210,6 +211,7 @@ class Profile:
     fixtures: Mapping[str, Mapping[str, ScriptedAction]]
     scripts: Mapping[str, str]
     redactions: Mapping[str, tuple[RedactionRule, ...]]
+    triggers: TriggerRules | None = None
 
     @property
     def interpreters(self) -> tuple[str, ...]:
