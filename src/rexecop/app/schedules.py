@@ -134,7 +134,9 @@ class Schedules:
 
     async def _judge(self, one: Scheduled, known: Progress | None, now: datetime) -> None:
         # One that nobody saw before has missed nothing.
-        moments, came = judge(one, known or Progress(seen=now), now, lambda: self._busy(one))
+        moments, came = judge(
+            one, self._caught_up(one, known or Progress(seen=now)), now, lambda: self._busy(one)
+        )
         for moment in moments:
             operation = await self._plan(one, moment)
             if operation is None:
@@ -146,6 +148,22 @@ class Schedules:
         following = next(one.recurrence.after(came.seen), None)
         coming = NEVER if following is None else one.due_at(following)
         self._wake[one.name] = now + AGAIN if came.waits else coming
+
+    def _caught_up(self, one: Scheduled, known: Progress) -> Progress:
+        """Return how far the schedule came, also where whoever planned last died before it said so."""
+        _, last = last_turn(self.instance.parts.world.store, one.chain)
+        if last is None:
+            return known
+        moment = one.moment_of(self.instance.operation(last).the_intent.idempotency_key or "")
+        if moment is None or (moment <= known.seen and moment not in known.waits):
+            return known
+        self._enqueue(one, last)
+        waits = tuple(each for each in known.waits if each > moment)
+        return replace(known, seen=max(known.seen, moment), waits=waits, operation=last)
+
+    def _enqueue(self, one: Scheduled, operation: str) -> None:
+        if one.request.start and self.instance.parts.world.store.row(operation)[1].state in WAITS:
+            self.instance.enqueue(operation)
 
     def _busy(self, one: Scheduled) -> bool:
         """Return whether the operation planned last may go on, or start by itself."""
@@ -173,9 +191,8 @@ class Schedules:
                 Inbox(self.instance).bury(one.key(moment), encode(asked), error)
                 return ""
         operation = store.claimed(claim)
-        # Whoever planned it may have died before it stood in the queue.
-        if operation is not None and asked.start and store.row(operation)[1].state in WAITS:
-            self.instance.enqueue(operation)
+        if operation is not None:
+            self._enqueue(one, operation)
         return operation or ""
 
     def request(self, one: Scheduled, moment: datetime) -> Request:

@@ -83,5 +83,5 @@ def require_signed(headers: Mapping[str, str], body: bytes, keys: Iterable[bytes
     # Told only to who knows the secret.
     at = datetime.fromtimestamp(int(moment), UTC) if int(moment) < 4e9 else datetime.max.replace(tzinfo=UTC)
     if not now - TOLERANCE <= at <= now + TOLERANCE:
-        words = f"`webhook-timestamp` is {at:%Y-%m-%dT%H:%M:%SZ}, more than {TOLERANCE} from the clock here"
+        words = f"`webhook-timestamp` is {at:%Y-%m-%dT%H:%M:%SZ}, over {TOLERANCE.seconds} s off the clock"
         raise WebhookRefused(words, status=401)

@@ -128,7 +128,9 @@ def _same(one: Mapping[str, str], subject: str) -> str:
 
 
 def _text(value: Mapping[str, Value], key: str, default: str | None = None) -> str:
-    found = value.get(key, default)
+    if key not in value and default is not None:
+        return default
+    found = value.get(key)
     if not isinstance(found, str) or not found.isprintable() or len(found) > TEXT_MAX:
         words = "missing" if key not in value else f"no line of up to {TEXT_MAX} characters"
         raise EventRefused(f"`{key}` is {words}", field=key, allowed="text")

@@ -32,7 +32,8 @@ from rexecop.operations.ports import Claim
 from rexecop.operations.reading import Fields, Node, Problems
 from rexecop.operations.requests import Request
 from rexecop.proof.canonical import digest_of
-from rexecop.proof.times import format_time
+from rexecop.proof.errors import ProofError
+from rexecop.proof.times import format_time, parse_time
 from rexecop.proof.vocabulary import Mode
 
 SCHEDULES_MAX: Final = 1000  # They are looked at every second.
@@ -86,6 +87,13 @@ class Scheduled:
     def key(self, moment: datetime) -> str:
         """Return the idempotency key of `moment`."""
         return f"{self.chain}@{format_time(moment)}"
+
+    def moment_of(self, key: str) -> datetime | None:
+        """Return the moment that `key` is of, None where it is of none of this schedule."""
+        try:
+            return parse_time(key.removeprefix(f"{self.chain}@"))
+        except ProofError:
+            return None
 
     def claim(self, moment: datetime) -> Claim:
         """Return the claim to be the plan of `moment`."""

@@ -66,14 +66,16 @@ def _from_json(
     from rexecop.app.files import read_file
     from rexecop.app.triggering import BYTES_MAX, read_request, trigger
 
+    if more or flags.keys() - {"profile", "env"}:
+        raise Usage("a request comes from flags or as JSON, not from both")
     stdin = source is None or source == "-"
     data = (
         sys.stdin.buffer.read(BYTES_MAX + 1) if stdin else read_file(Path(str(source)), bytes_max=BYTES_MAX)
     )
     places = (flags.get("profile", session.settings.profile), flags.get("env", session.settings.env))
     told = read_told(data, *places, start=start)
-    if more or flags.keys() - ({"profile", "env"} if told else set()) or (start and not told):
-        raise Usage("a request comes from flags or as JSON, not from both")
+    if told is None and (flags or start):
+        raise Usage("only an event takes `--profile`, `--env` and `--start` beside it; a request says them")
     if told is None:
         asked = read_request(data)
         return _answer(session, session.drive(lambda instance: trigger(instance, asked)))
