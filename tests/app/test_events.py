@@ -330,7 +330,8 @@ def test_a_webhook_that_nobody_wrote_down_and_a_body_that_is_no_event_are_refuse
         send(instance, "other", {}, {})
     assert refused.value.facts["status"] == 404
     elsewhere: dict[str, Value] = {"event": cloud("w5"), "env": "/etc/other.yaml"}
-    for body in ({"intent": "host_facts"}, elsewhere):
+    asks: dict[str, Value] = {"intent": "host_facts"}
+    for body in (asks, elsewhere):
         headers = signed("msg_5", SystemClock().now(), payload_text(body).encode(), SECRET)
         with pytest.raises(EventRefused, match="takes one CloudEvent"):
-            send(instance, "scan", dict(body), headers)
+            send(instance, "scan", body, headers)

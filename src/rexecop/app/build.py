@@ -304,8 +304,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     isolations, locator = Isolations(root.path / "isolation.json"), Locator(root, environ)
     secrets = Secrets(locator)
     lanes = _lanes(root, key, isolations, secrets, (*locator.files(), *place.openers()), environ)
-    contents = PinnedContents(store)
-    instance = store.instance_id
+    contents, instance = PinnedContents(store), store.instance_id
     key.follow(store, instance)
     notices = RootNotices(root, secrets, SystemClock(), SystemIds(), environ)
     authority = RootAuthority(root, store, instance, contents, notices.tells)

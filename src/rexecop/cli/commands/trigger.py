@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from rexecop.cli.errors import Usage
 from rexecop.cli.exits import Exit
-from rexecop.cli.operands import parameters
+from rexecop.cli.operands import given, parameters
 from rexecop.cli.pages import operation_page
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.session import Session
@@ -46,7 +45,9 @@ def command(
     # A script's stdin may be anything: it is read only where no flag says what is asked for.
     as_json = source is not None or not (flags or start or param or sys.stdin.isatty())
     if as_json:
-        return _from_json(session, source, flags, start=start, more=bool(param))
+        if param or flags.keys() - {"profile", "env"}:
+            raise Usage("a request comes from flags or as JSON, not from both")
+        return _from_json(session, source or "-", flags, start=start)
 
     from rexecop.app.triggering import trigger
 
@@ -59,19 +60,11 @@ def _answer(session: Session, view: OperationView) -> int:
     return Exit.DENIED if view.state == "blocked" else Exit.DONE
 
 
-def _from_json(
-    session: Session, source: str | None, flags: dict[str, str], *, start: bool, more: bool
-) -> int:
+def _from_json(session: Session, source: str, flags: dict[str, str], *, start: bool) -> int:
     from rexecop.app.events import read_told, take_event
-    from rexecop.app.files import read_file
     from rexecop.app.triggering import BYTES_MAX, read_request, trigger
 
-    if more or flags.keys() - {"profile", "env"}:
-        raise Usage("a request comes from flags or as JSON, not from both")
-    stdin = source is None or source == "-"
-    data = (
-        sys.stdin.buffer.read(BYTES_MAX + 1) if stdin else read_file(Path(str(source)), bytes_max=BYTES_MAX)
-    )
+    data = given(source, BYTES_MAX)
     places = (flags.get("profile", session.settings.profile), flags.get("env", session.settings.env))
     told = read_told(data, *places, start=start)
     if told is None and (flags or start):
@@ -90,8 +83,8 @@ def _from_flags(session: Session, flags: dict[str, str], param: tuple[str, ...],
     from rexecop.app.triggering import Request
 
     usual = {name: getattr(session.settings, name) for name in ("profile", "env", "target", "mode")}
-    given = {name: str(value) for name, value in usual.items() if value is not None} | flags
+    named = {name: str(value) for name, value in usual.items() if value is not None} | flags
     for name in ("profile", "env", "intent", "target"):
-        if name not in given:
+        if name not in named:
             raise Usage(f"no {name} is named; give `--{name}`, or the request as JSON", missing=name)
-    return Request(parameters=parameters(param) or None, start=start, **given)
+    return Request(parameters=parameters(param) or None, start=start, **named)
