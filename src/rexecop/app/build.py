@@ -364,6 +364,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             doctor=Doctor(root, store, world, authority, isolations.probes, sinks.check, notices.check),
             halting=Halting(world, store),
             telling=Telling(world, notices),
+            secrets=secrets,
             ledger=store,
             closing=(lanes, sinks, store),
         )

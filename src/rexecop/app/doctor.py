@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from rexecop.app.access import described
@@ -13,6 +14,7 @@ from rexecop.app.authority import RootAuthority
 from rexecop.app.catalogs import catalog_check
 from rexecop.app.files import require_private
 from rexecop.app.root import Root
+from rexecop.app.unattended import check_unattended
 from rexecop.app.views import CheckView, DoctorView
 from rexecop.engines.world import World
 from rexecop.governance.lint import lint
@@ -74,6 +76,11 @@ class Doctor:
             *([self._guard("authzen", self._access)] if self._root.authzen.exists() else []),
             *([self._guard("notify", self._notices)] if self._root.notify.exists() else []),
             *([self._guard("catalog", lambda: catalog_check(catalog))] if catalog is not None else []),
+            *(
+                self._guard(path.stem, partial(check_unattended, self._root, path))
+                for path in (self._root.schedules, self._root.webhooks)
+                if path.exists()
+            ),
             self._guard("clock", self._clock),
             self._guard("disk", self._disk),
             *self._isolation(),

@@ -276,6 +276,36 @@ class TriggerRefused(AppError):
     code = "trigger-refused"
 
 
+class EventEscalated(AppError):
+    """A rule of the profile hands the event to people."""
+
+    code = "event-escalated"
+
+
+class SchedulesRefused(AppError):
+    """`schedules.yaml` of the root does not say what is planned when."""
+
+    code = "schedules-refused"
+
+
+class ScheduleUnknown(AppError):
+    """The root has no schedule of that name."""
+
+    code = "schedule-unknown"
+
+
+class WebhooksRefused(AppError):
+    """`webhooks.yaml` of the root does not say who may send events."""
+
+    code = "webhooks-refused"
+
+
+class WebhookRefused(AppError):
+    """What came to a webhook is not signed, late, or was here before."""
+
+    code = "webhook-refused"
+
+
 class DeadLetterUnknown(AppError):
     """No one dead letter has that name."""
 

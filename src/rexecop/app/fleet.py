@@ -51,7 +51,7 @@ class FleetWorker(Worker):
     async def _look(self) -> int:
         from rexecop.engines.dbos import Job
 
-        self._look_into_inbox()
+        self._look_for_requests()
         self._read_left()
         begun, ready = self._found()
         jobs = [Job(operation=row.operation, records=row.records, turn=None) for row in begun]

@@ -59,6 +59,7 @@ from rexecop.engines.session import Session
 from rexecop.engines.world import World
 from rexecop.governance.requests import read_answer, terms_in_words
 from rexecop.governance.standing import coverage_in_words
+from rexecop.lanes.secrets import Secrets
 from rexecop.operations.queue import Priority
 from rexecop.proof.canonical import Json
 from rexecop.proof.codec import encode
@@ -102,6 +103,7 @@ class Parts:
     doctor: Doctor
     halting: Halting
     telling: Telling
+    secrets: Secrets
     ledger: LedgerStore
     closing: tuple[Closing, ...]
 

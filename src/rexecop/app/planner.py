@@ -62,7 +62,7 @@ class PlanInput:
     """What somebody asks for, by names and paths. `channel` is the door it came through, with its `event`.
 
     `break_glass` is why it cannot wait for what policy usually asks; `catalog` is where names came from.
-    Where nobody asked, `cause` is why.
+    Where nobody asked, `cause` is why. `claims` are used up by the plan.
     """
 
     profile: str
@@ -81,6 +81,7 @@ class PlanInput:
     break_glass: str | None = None
     event: Digest | None = None
     cause: Cause | None = None
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +182,14 @@ class Planner:
             self._contents.remember_environment(kept[1])
         return kept[1], kept[2]
 
+    def profile(self, name: str) -> Profile:
+        """Return the profile `name`, or at that path.
+
+        Raises:
+            OperationsError: there is none, or it is malformed.
+        """
+        return self._profile(name)[0]
+
     def environment(self, path: Path) -> Environment:
         """Return the environment in the file at `path`.
 
@@ -213,6 +222,7 @@ class Planner:
             observe=False,
             break_glass=None,
             event=None,
+            claims=(),
         )
         return read, timedelta(milliseconds=intent.observe_max_age_ms or 0)
 
@@ -336,6 +346,7 @@ class Planner:
             override_window=asked.override_window,
         )
         sign_intent(session, sealed, identity)
+        session.attached.claims.extend(asked.claims)
         if asked.idempotency_key is not None:
             session.attached.claims.append(_key_claim(asked.idempotency_key, identity))
 

@@ -76,6 +76,16 @@ class Root:
         return self.path / "secrets.yaml"
 
     @property
+    def schedules(self) -> Path:
+        """What is planned by the clock; without the file nothing is."""
+        return self.path / "schedules.yaml"
+
+    @property
+    def webhooks(self) -> Path:
+        """Who may send events over HTTP; without the file nobody."""
+        return self.path / "webhooks.yaml"
+
+    @property
     def environment(self) -> Path:
         """The environment of the built-in `hello` profile."""
         return self.path / "hello.environment.yaml"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Final
@@ -11,11 +11,13 @@ from rexecop import __version__
 from rexecop.app.access import AccessPoint
 from rexecop.app.build import open_instance
 from rexecop.app.demo_authority import DemoAuthority
+from rexecop.app.events import EventView
 from rexecop.app.execute import Answer, Executor
 from rexecop.app.instance import Instance
 from rexecop.app.nodes import hub_of
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
+from rexecop.app.webhooks import take_webhook
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import Batch, Lock
 from rexecop.proof.call import HandlerRequest
@@ -59,6 +61,10 @@ class Serving:
     async def execute(self, action: str, payload: Value, nonce: str) -> Answer:
         """Carry out a request of the `/execute` contract; see `Executor.execute`."""
         return await self._executor.execute(action, payload, nonce)
+
+    async def webhook(self, name: str, headers: Mapping[str, str], body: bytes) -> EventView:
+        """Take an event that came to the webhook `name`; see `app.webhooks.take_webhook`."""
+        return await take_webhook(self._instance, name, headers, body)
 
     async def problems(self) -> tuple[str, ...]:
         """Return in words what keeps requests from being carried out now; nothing if they can be.

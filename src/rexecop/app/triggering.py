@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -23,31 +23,18 @@ from rexecop.app.planner import PlanInput
 from rexecop.app.queueing import WAITS
 from rexecop.app.views import OperationView
 from rexecop.operations.errors import StoreUnavailable, StoreUncertain
-from rexecop.proof.canonical import Digest, Json, digest_of, parse_json
+from rexecop.operations.ports import Claim
+from rexecop.operations.requests import Request
+from rexecop.proof.canonical import Digest, digest_of, parse_json
 from rexecop.proof.codec import decode, encode, from_json
 from rexecop.proof.errors import ProofError, RexecopError
-from rexecop.proof.vocabulary import Mode
+
+__all__ = ["DeadLetter", "Inbox", "Request", "event_of", "read_request", "trigger"]
 
 CHANNEL: Final = "trigger"
 BYTES_MAX: Final = 256 * 1024  # As much as a record holds; a request names things, it does not carry them.
 FILES_MAX: Final = 1000  # Taken from the inbox at one look; the others have their turn at the next.
 SEEDS: Final = {"environment": "env", "auto_start": "start", "params": "parameters"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A plan that is asked for; with `start` it is run when it may. `source` only says where it is from."""
-
-    profile: str
-    env: str
-    intent: str
-    target: str
-    mode: str = Mode.DRY_RUN.value
-    parameters: Mapping[str, Json] | None = None
-    reason: str | None = None
-    idempotency_key: str | None = None
-    start: bool = False
-    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +69,23 @@ def read_request(data: bytes) -> Request:
         ) from error
 
 
-async def trigger(instance: Instance, asked: Request, key: str | None = None) -> OperationView:
+async def trigger(
+    instance: Instance,
+    asked: Request,
+    key: str | None = None,
+    *,
+    channel: str = CHANNEL,
+    event: Digest | None = None,
+    claims: Sequence[Claim] = (),
+) -> OperationView:
     """Plan what `asked` asks for, and let it be started when it may where it asks that.
 
-    The intent names the digest of the request; `key` makes it one operation where it names no key itself.
+    The intent names the digest of the request, or of the `event` behind it; `key` makes it one operation
+    where it names no key itself, and `claims` are used up by the plan.
 
     Raises:
         OperationsError: it is no plan. RequestConflict: its key stands for another request.
+        ClaimTaken: somebody else used one of `claims`; nothing was stored.
     """
     view = await instance.plan(
         PlanInput(
@@ -100,8 +97,9 @@ async def trigger(instance: Instance, asked: Request, key: str | None = None) ->
             parameters=asked.parameters,
             reason=asked.reason,
             idempotency_key=asked.idempotency_key or key,
-            channel=CHANNEL,
-            event=event_of(asked),
+            channel=channel,
+            event=event or event_of(asked),
+            claims=tuple(claims),
         )
     )
     return instance.enqueue(view.operation_id) if asked.start and view.state in WAITS else view
@@ -145,16 +143,41 @@ class Inbox:
         key, _, name = path.name.partition(".")
         try:
             require_private(path)
-            await trigger(self._instance, read_request(read_file(path, bytes_max=BYTES_MAX)), f"inbox:{key}")
+            await self._take(read_file(path, bytes_max=BYTES_MAX), f"inbox:{key}")
         except (StoreUnavailable, StoreUncertain):
             raise
         except RexecopError as error:
-            now = self._instance.parts.world.clock.now()
-            letter = DeadLetter(name=name, at=now, code=error.code, message=error.message)
-            write_new(self._dead / f"{key}.reason", encode(letter))
+            self._explain(key, name, error)
             path.rename(self._dead / f"{key}.json")
             return
         path.unlink()
+
+    async def _take(self, data: bytes, delivery: str) -> None:
+        from rexecop.app.events import read_told, take_event  # It plans by what is here.
+
+        settings = self._instance.settings
+        told = read_told(data, settings.profile, settings.env)
+        if told is None:
+            await trigger(self._instance, read_request(data), delivery)
+        else:
+            await take_event(self._instance, replace(told, delivery=delivery))
+
+    def _explain(self, key: str, name: str, error: RexecopError) -> None:
+        now = self._instance.parts.world.clock.now()
+        letter = DeadLetter(name=name, at=now, code=error.code, message=error.message)
+        write_new(self._dead / f"{key}.reason", encode(letter))
+
+    def bury(self, name: str, data: bytes, error: RexecopError) -> str:
+        """Keep `data`, which came otherwise than through the inbox, as a dead letter; return its name.
+
+        The same is kept once, however often it comes.
+        """
+        self._dead.mkdir(mode=0o700, exist_ok=True)
+        require_private(self._dead)
+        key = digest_of(name.encode() + b"\n" + data)[-32:]
+        self._explain(key, name, error)
+        write_new(self._dead / f"{key}.json", data)
+        return key
 
     @staticmethod
     def _files(folder: Path) -> Iterator[Path]:

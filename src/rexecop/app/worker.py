@@ -18,6 +18,7 @@ from typing import Final
 
 from rexecop.app.instance import Instance
 from rexecop.app.queueing import AGAIN, AGAIN_MAX
+from rexecop.app.schedules import CHANNEL, Schedules
 from rexecop.app.triggering import Inbox
 from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.runner import is_alive
@@ -60,6 +61,10 @@ class Worker:
     _beats: tuple[datetime, datetime] | None = None
     _broken: BaseException | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _schedules: Schedules = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._schedules = Schedules(self.instance)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop`, or with `once` until nothing may go on; what runs then ends or parks.
@@ -125,7 +130,7 @@ class Worker:
     async def _look(self) -> int:
         """Begin everything that may go on now; return how much of it others may have in hand."""
         capacity = self.instance.parts.world.capacity or len(self._tasks) + 1
-        self._look_into_inbox()
+        self._look_for_requests()
         begun, ready = self._found()
         for row in begun:
             if len(self._tasks) < capacity:
@@ -135,9 +140,11 @@ class Worker:
                 self._spawn(waiting.operation, self._start(waiting.operation))
         return 0
 
-    def _look_into_inbox(self) -> None:
+    def _look_for_requests(self) -> None:
         if self.watches_inbox and "" not in self._tasks and (inbox := Inbox(self.instance)).has_news():
             self._spawn("", inbox.take())
+        if CHANNEL not in self._tasks and self._schedules.due():
+            self._spawn(CHANNEL, self._schedules.take())
 
     def _found(self) -> tuple[list[Row], list[Waiting]]:
         """Return what has begun, is driven by nobody and is worth a look, and what may start, in its order.

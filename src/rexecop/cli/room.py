@@ -9,6 +9,7 @@ from rexecop.cli.render import Page, short
 
 if TYPE_CHECKING:
     from rexecop.app.room import LockLine, QueueView, RuntimeView
+    from rexecop.app.schedules import Coming, ScheduleView
     from rexecop.app.triggering import DeadLetter
     from rexecop.app.views import OperationLine
 
@@ -70,3 +71,35 @@ def letters_page(page: Page, letters: Mapping[str, DeadLetter]) -> None:
         return
     rows = [(name[:8], one.name, short(one.at), one.message) for name, one in letters.items()]
     page.table(("name", "file", "since", "why"), rows, whole=("name", "since"), wrap=True)
+
+
+def schedules_page(page: Page, schedules: Sequence[ScheduleView]) -> None:
+    """Draw the schedules."""
+    if not schedules:
+        page.line("`schedules.yaml` of the root asks for nothing")
+        return
+    rows = [
+        (one.name, one.recurrence, one.zone, f"{one.intent} {one.target}", _next_words(one), _last_words(one))
+        for one in schedules
+    ]
+    page.table(("name", "when", "zone", "what", "next", "last"), rows, whole=("name", "next"), wrap=True)
+
+
+def _next_words(one: ScheduleView) -> str:
+    return "disabled" if not one.enabled else short(one.next) if one.next is not None else "never again"
+
+
+def _last_words(one: ScheduleView) -> str:
+    words = [f"#{one.number}"] if one.number is not None else []
+    words += [f"{len(one.waits)} wait"] if one.waits else []
+    words += [f"not {short(one.passed.moment)}: {one.passed.why}"] if one.passed else []
+    return "; ".join(words)
+
+
+def coming_page(page: Page, coming: Sequence[Coming]) -> None:
+    """Draw the moments that come next."""
+    if not coming:
+        page.line("nothing comes")
+        return
+    rows = [(f"{one.due:%Y-%m-%d %H:%M:%S}Z", one.local, one.name) for one in coming]
+    page.table(("due", "for", "name"), rows, whole=("due", "for"))

@@ -132,6 +132,7 @@ ENTRIES: Final = (
         "what a program suggests: checked, shown, never run",
         "rexecop reaction-proposal validate --profile tecrax --proposal proposal.json",
     ),
+    _entry("schedule", MORE, "what is planned by the clock, and when next", "rexecop schedule list"),
     _entry("dead-letter", MORE, "triggers that could not be planned", "rexecop dead-letter list"),
     _entry("windows", MORE, "when changes may run, now and this week", "rexecop windows"),
     _entry("pause", MORE, "stop before the next step", "rexecop pause @ --reason 'wait for the day shift'"),

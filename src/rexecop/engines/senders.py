@@ -130,21 +130,35 @@ def signed(name: str, now: datetime, body: bytes, secret: bytes) -> dict[str, st
     Raises:
         NotDelivered: the secret is too short, or `whsec_` is not followed by base64.
     """
+    key, moment = webhook_key(secret), str(int(now.timestamp()))
+    return {
+        "webhook-id": name,
+        "webhook-timestamp": moment,
+        "webhook-signature": signature(name, moment, body, key),
+    }
+
+
+def webhook_key(secret: bytes) -> bytes:
+    """Return the key that a secret of Standard Webhooks stands for.
+
+    Raises:
+        NotDelivered: the secret is too short, or `whsec_` is not followed by base64.
+    """
+    text = secret.strip()
     try:
-        text = secret.strip()
-        key = (
-            base64.b64decode(text.removeprefix(_SECRET_START), validate=True)
-            if (text.startswith(_SECRET_START))
-            else text
-        )
+        start = text.startswith(_SECRET_START)
+        key = base64.b64decode(text.removeprefix(_SECRET_START), validate=True) if start else text
     except ValueError as error:
         raise NotDelivered("the secret is not `whsec_` and base64") from error
     if len(key) < KEY_BYTES_MIN:
         raise NotDelivered(f"the secret is shorter than {KEY_BYTES_MIN} bytes")
-    moment = str(int(now.timestamp()))
+    return key
+
+
+def signature(name: str, moment: str, body: bytes, key: bytes) -> str:
+    """Return the signature of Standard Webhooks over `body`, sent under `name` at `moment`."""
     mac = commit(key, f"{name}.{moment}.".encode() + body).removeprefix("sha256:")
-    value = base64.b64encode(bytes.fromhex(mac)).decode()
-    return {"webhook-id": name, "webhook-timestamp": moment, "webhook-signature": f"v1,{value}"}
+    return f"v1,{base64.b64encode(bytes.fromhex(mac)).decode()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

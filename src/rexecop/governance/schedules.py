@@ -61,7 +61,7 @@ def read_entry(value: Yaml, default_zone: str | None = None) -> Entry:
     if place is None:
         raise ValueError("key `timezone` is missing, like `Europe/Berlin`")
     zone(place)
-    first, last = _moment(value, "from"), _moment(value, "until", day_after=True)
+    first, last = moment(value, "from"), moment(value, "until", day_after=True)
     if first is not None and last is not None and first >= last:
         raise ValueError("`until` is not after `from`")
     rule, lasts = _text(value, "rrule"), _lasts(value, "duration", LASTS_MAX)
@@ -79,7 +79,7 @@ def read_entry(value: Yaml, default_zone: str | None = None) -> Entry:
         zone=place,
         first=first,
         last=last,
-        rule=None if rule is None or first is None else _rule(rule, first, zone(place)),
+        rule=None if rule is None or first is None else recurrence_rule(rule, first, zone(place)),
         lasts=lasts,
         finish=_lasts(value, "let_finish", FINISH_MAX),
         recovery=_flag(value, "recovery"),
@@ -103,7 +103,7 @@ def _daily(value: dict[str, Yaml]) -> tuple[frozenset[int], int, int]:
     return frozenset(map(DAYS.index, days)), opens, closes
 
 
-def _rule(text: str, first: datetime, place: ZoneInfo) -> str:
+def recurrence_rule(text: str, first: datetime, place: ZoneInfo) -> str:
     """Return a recurrence rule in the form it is evaluated in."""
     parts = text.upper().removeprefix("RRULE:").split(";")
     names = [part.split("=", 1)[0] for part in parts]
@@ -180,7 +180,7 @@ def _minutes(value: dict[str, Yaml], key: str, default: int) -> int:
     return int(text[:2]) * 60 + int(text[3:])
 
 
-def _moment(value: dict[str, Yaml], key: str, *, day_after: bool = False) -> datetime | None:
+def moment(value: dict[str, Yaml], key: str, *, day_after: bool = False) -> datetime | None:
     text = _text(value, key)
     if text is None:
         return None

@@ -9,6 +9,7 @@ RexecopError
     │   │   └── PolicyPackUnsupported
     │   ├── CatalogRefused
     │   ├── ParameterRefused
+    │   ├── EventRefused
     │   ├── ObservationRefused           nothing was observed that a reaction could rest on
     │   └── ProposalRefused              what is proposed is not what a proposal may be
     ├── PlanRefused                  the request cannot become a plan
@@ -112,6 +113,12 @@ class ParameterRefused(InputRefused):
     """A parameter is missing, unknown, or outside what the intent allows."""
 
     code = "parameter-refused"
+
+
+class EventRefused(InputRefused):
+    """What came is no event, or one of another time, or says too little."""
+
+    code = "event-refused"
 
 
 class PlanRefused(OperationsError):

@@ -19,6 +19,8 @@ from rexecop.operations.reactions import PACK_FILE, check_names, read_pack
 from rexecop.operations.reading import Node, Place, Problems, listed
 from rexecop.operations.redaction import read_redaction
 from rexecop.operations.scripted import ScriptedAction, read_scripted_action
+from rexecop.operations.trigger_rules import FILE as TRIGGERS
+from rexecop.operations.trigger_rules import read_trigger_rules
 from rexecop.operations.validation import read_rules
 from rexecop.operations.workflow_parts import read_workflow
 from rexecop.proof.canonical import digest_of
@@ -28,7 +30,7 @@ SECTIONS: Final = (
     "intents workflows connector_requirements risk_classes evidence_requirements governance_expectations "
     "validation_rules escalation_rules"
 )
-OPAQUE: Final = ("reactions/", "triggers/")
+OPAQUE: Final = ("reactions/",)
 
 T = TypeVar("T")
 
@@ -66,6 +68,7 @@ def read_profile(files: Mapping[str, bytes], problems: Problems) -> Profile:
             (read_handlers(root, path) for path, root in _below(files, HANDLERS_FILE, problems)), None
         ),
         reactions=read_pack(files, problems),
+        triggers=next((read_trigger_rules(root) for _, root in _below(files, TRIGGERS, problems)), None),
     )
     # Other parts read these; here they only have to be strict YAML.
     _below({path: data for path, data in files.items() if path != PACK_FILE}, OPAQUE, problems)
@@ -131,6 +134,15 @@ def _read_fixture(root: Node, stem: str) -> dict[str, ScriptedAction]:
 
 
 def _check_names(profile: Profile, problems: Problems) -> None:
+    for rule in () if profile.triggers is None else profile.triggers.rules:
+        if rule.operation is not None and rule.operation.intent not in profile.intents:
+            problems.add(
+                f"trigger rule `{rule.id}` plans `{rule.operation.intent}`, which is no intent",
+                rule.place,
+                field="operation.intent",
+                found=rule.operation.intent,
+                allowed=listed(sorted(profile.intents)[:32]),
+            )
     for intent in profile.intents.values():
         if intent.workflow and intent.workflow not in profile.workflows:
             problems.add(

@@ -12,6 +12,7 @@ from rexecop.operations.process_spec import PLAIN, ProcessSpec
 from rexecop.operations.reading import Place
 from rexecop.operations.redaction import RedactionRule
 from rexecop.operations.scripted import ScriptedAction
+from rexecop.operations.trigger_rules import TriggerRules
 from rexecop.operations.validation import Rule
 from rexecop.proof.call import Slot
 from rexecop.proof.canonical import Digest, Json
@@ -262,6 +263,7 @@ class Profile:
     handlers: HandlersRef | None = None
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reactions: ReactionPack | None = None
+    triggers: TriggerRules | None = None
 
     @property
     def interpreters(self) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from rexecop.app.errors import CallerUnknown
+from rexecop.app.errors import CallerUnknown, WebhookRefused
+from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
 from rexecop.app.nodes import BridgeLost
 from rexecop.app.serving import Serving
@@ -30,6 +31,8 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 SERVICE: Final = "OpenExec"  # The contract spoken here, by the name its clients know.
 RETRY_SECONDS: Final = "1"
 REQUEST_ID_MAX: Final = 128  # Names people give to their requests; more is not given back.
+EVENT_TYPE: Final = "application/cloudevents+json"
+WEBHOOK_REFUSED: Final = "webhook-refused"
 EVALUATION_REFUSED: Final = "evaluation-refused"
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -138,6 +141,24 @@ class Contract:
             asked = isinstance(error, NotCanonical) or error.code == EVALUATION_REFUSED
             return _problem(400 if asked else 503, error.message, error.code, echoed)
 
+    async def webhook(self, request: Request) -> Response:
+        """Take a signed event; what it led to is answered, and refusals say why."""
+        refused = self._foreign(request)
+        if refused is not None:
+            return refused
+        try:
+            body = await read_body(request, EVENT_TYPE)
+            name, headers = request.path_params["name"], request.headers
+            return _json(202, _event(await self._serving.webhook(name, headers, body)))
+        except BodyRefused as error:
+            return _problem(error.status, error.detail, WEBHOOK_REFUSED, {})
+        except WebhookRefused as error:
+            return _problem(int(error.facts["status"]), error.message, error.code, {})
+        except RexecopError as error:
+            # What cannot be planned as it is, or the ledger, a secret or a file of the root.
+            later = {} if is_asked_wrongly(error) else {"retry-after": RETRY_SECONDS}
+            return _problem(503 if later else 422, error.message, error.code, later)
+
     async def node(self, socket: WebSocket) -> None:
         """Let a node in; it proves itself by its key, and no page of a browser may speak for one."""
         host = socket.headers.get("host", "")
@@ -196,6 +217,7 @@ def create_app(serving: Serving, hosts: Collection[str] | None) -> Starlette:
             Route("/execute", _guarded(contract.execute), methods=["POST"]),
             Route("/access/v1/evaluation", _guarded(contract.evaluation), methods=["POST"]),
             Route("/access/v1/evaluations", _guarded(contract.evaluations), methods=["POST"]),
+            Route("/webhooks/{name}", _guarded(contract.webhook), methods=["POST"]),
             WebSocketRoute("/v1/nodes", contract.node),
         ],
         exception_handlers={HTTPException: _http_error},
@@ -245,6 +267,14 @@ def not_executed(answer: NotExecuted) -> Response:
     return _json(
         STATUS[answer.reason], body, {"retry-after": RETRY_SECONDS} if answer.reason is Reason.BUSY else None
     )
+
+
+def _event(view: EventView) -> dict[str, object]:
+    """Return the answer for an event that was taken."""
+    found: dict[str, object] = {"outcome": view.outcome, "rule": view.rule, "reason": view.reason}
+    if view.operation is not None:
+        found |= {"operation_id": view.operation.operation_id, "state": view.operation.state}
+    return found if view.letter is None else {**found, "dead_letter": view.letter}
 
 
 def _json(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:

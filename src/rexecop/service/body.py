@@ -48,15 +48,15 @@ async def read_request(request: Request) -> ExecuteRequest:
     return parse_request(await read_body(request))
 
 
-async def read_body(request: Request) -> bytes:
-    """Return the body of `request`.
+async def read_body(request: Request, *types: str) -> bytes:
+    """Return the body of `request`, which is JSON by its type, or one of `types`.
 
     Raises:
         BodyRefused: another content type (415), too long (413), too slow (408) or cut short (400).
     """
     given = request.headers.get("content-type", "")
-    if given.split(";", 1)[0].strip().lower() != CONTENT_TYPE:
-        raise BodyRefused(415, f"Content-Type must be {CONTENT_TYPE}")
+    if given.split(";", 1)[0].strip().lower() not in (CONTENT_TYPE, *types):
+        raise BodyRefused(415, f"Content-Type must be {' or '.join((CONTENT_TYPE, *types))}")
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
             return await _read(request)

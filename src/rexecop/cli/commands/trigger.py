@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from rexecop.cli.errors import Usage
 from rexecop.cli.exits import Exit
-from rexecop.cli.operands import parameters
+from rexecop.cli.operands import given, parameters
 from rexecop.cli.pages import operation_page
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.session import Session
@@ -18,6 +17,7 @@ from rexecop.proof.vocabulary import Mode
 
 if TYPE_CHECKING:
     from rexecop.app.triggering import Request
+    from rexecop.app.views import OperationView
 
 
 @click.command(cls=VerbCommand, name="trigger")
@@ -37,38 +37,54 @@ def command(
 ) -> int:
     """Plan what a script or another program asks for; nobody is asked, and nothing is approved.
 
-    The request comes from flags, or as one JSON object. Who asks is the user of the system who runs
-    this. A plan that policy refuses is recorded, and ends with 3.
+    The request comes from flags, or as one JSON object: what to plan, or an event (a CloudEvent, with
+    `--profile` and `--env`) about which the trigger rules of the profile decide. Who asks is the user of
+    the system who runs this. A plan that policy refuses is recorded, and ends with 3.
     """
     flags = {name: value for name, value in typed.items() if value}
     # A script's stdin may be anything: it is read only where no flag says what is asked for.
     as_json = source is not None or not (flags or start or param or sys.stdin.isatty())
-    if source is not None and (flags or start or param):
-        raise Usage("a request comes from flags or as JSON, not from both")
-    asked = _from_json(source) if as_json else _from_flags(session, flags, param, start=start)
+    if as_json:
+        if param or flags.keys() - {"profile", "env"}:
+            raise Usage("a request comes from flags or as JSON, not from both")
+        return _from_json(session, source or "-", flags, start=start)
 
     from rexecop.app.triggering import trigger
 
-    view = session.drive(lambda instance: trigger(instance, asked))
+    asked = _from_flags(session, flags, param, start=start)
+    return _answer(session, session.drive(lambda instance: trigger(instance, asked)))
+
+
+def _answer(session: Session, view: OperationView) -> int:
     session.answer(view, lambda page: operation_page(page, view), quiet=view.operation_id)
     return Exit.DENIED if view.state == "blocked" else Exit.DONE
 
 
-def _from_json(source: str | None) -> Request:
-    from rexecop.app.files import read_file
-    from rexecop.app.triggering import BYTES_MAX, read_request
+def _from_json(session: Session, source: str, flags: dict[str, str], *, start: bool) -> int:
+    from rexecop.app.events import read_told, take_event
+    from rexecop.app.triggering import BYTES_MAX, read_request, trigger
 
-    if source is None or source == "-":
-        return read_request(sys.stdin.buffer.read(BYTES_MAX + 1))
-    return read_request(read_file(Path(source), bytes_max=BYTES_MAX))
+    data = given(source, BYTES_MAX)
+    places = (flags.get("profile", session.settings.profile), flags.get("env", session.settings.env))
+    told = read_told(data, *places, start=start)
+    if told is None and (flags or start):
+        raise Usage("only an event takes `--profile`, `--env` and `--start` beside it; a request says them")
+    if told is None:
+        asked = read_request(data)
+        return _answer(session, session.drive(lambda instance: trigger(instance, asked)))
+    found = session.drive(lambda instance: take_event(instance, told))
+    if found.operation is not None and found.outcome == "planned":
+        return _answer(session, found.operation)
+    session.answer(found, lambda page: page.line(f"{found.outcome}: {found.reason}"), quiet=found.outcome)
+    return Exit.DONE
 
 
 def _from_flags(session: Session, flags: dict[str, str], param: tuple[str, ...], *, start: bool) -> Request:
     from rexecop.app.triggering import Request
 
     usual = {name: getattr(session.settings, name) for name in ("profile", "env", "target", "mode")}
-    given = {name: str(value) for name, value in usual.items() if value is not None} | flags
+    named = {name: str(value) for name, value in usual.items() if value is not None} | flags
     for name in ("profile", "env", "intent", "target"):
-        if name not in given:
+        if name not in named:
             raise Usage(f"no {name} is named; give `--{name}`, or the request as JSON", missing=name)
-    return Request(parameters=parameters(param) or None, start=start, **given)
+    return Request(parameters=parameters(param) or None, start=start, **named)

@@ -1,0 +1,242 @@
+"""Events at a root: what the trigger rules of a profile make of them, each once, with its cooldown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from rexecop.app.errors import EventEscalated
+from rexecop.app.instance import Instance
+from rexecop.app.queueing import WAITS
+from rexecop.app.triggering import BYTES_MAX, CHANNEL, Inbox, trigger
+from rexecop.app.views import OperationView
+from rexecop.operations.errors import AppendConflict, ClaimTaken, EventRefused, OperationsError, StoreError
+from rexecop.operations.events import Event, is_event, read_event
+from rexecop.operations.ports import Batch, Claim
+from rexecop.operations.requests import Request
+from rexecop.operations.trigger_rules import Decision, TriggerRule
+from rexecop.operations.turns import last_turn, turn
+from rexecop.proof.canonical import digest_of
+from rexecop.proof.errors import ProofError, RexecopError
+from rexecop.proof.payload import Value, parse_payload, payload_text
+from rexecop.proof.times import format_time, parse_time
+from rexecop.proof.vocabulary import READ_MODES, Verdict
+
+TRIES: Final = 5  # Two events at one time are rare; being overtaken so often is no accident.
+COOLING: Final = "cooldown"  # The kind of the rows that say when something was last escalated.
+_KEYS: Final = frozenset({"profile", "env", "environment", "source", "start", "event", "trigger_event"})
+
+
+class Outcome(StrEnum):
+    """What became of an event."""
+
+    PLANNED = "planned"
+    IGNORED = "ignored"
+    ESCALATED = "escalated"
+    DUPLICATE = "drop_duplicate"
+    COOLING = "cooldown_blocked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An event that was told here: whose rules decide, where, and whether what they plan is started.
+
+    `delivery` names the way it came, so that the same delivery begun twice is ended once.
+    """
+
+    event: Event
+    value: Value
+    profile: str
+    env: str
+    start: bool = False
+    delivery: str | None = None
+
+    @property
+    def letter(self) -> bytes:
+        """What the inbox takes it by."""
+        place: dict[str, Value] = {"profile": self.profile, "env": self.env, "start": self.start}
+        return payload_text({**place, "event": self.value}).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventView:
+    """What became of an event, by which rule and why; `letter` is where it lies for people."""
+
+    outcome: Outcome
+    rule: str | None
+    reason: str
+    operation: OperationView | None = None
+    letter: str | None = None
+
+
+def read_told(data: bytes, profile: str | None, env: str | None, *, start: bool = False) -> Told | None:
+    """Return the event that `data` tells, None where it is a request: a CloudEvent, or one with its place.
+
+    Raises:
+        EventRefused: it is an event that cannot be read, or nobody says whose rules decide, or where.
+    """
+    try:
+        value = parse_payload(data, bytes_max=BYTES_MAX)
+    except ProofError:
+        return None  # Whoever reads requests says what is wrong.
+    if not isinstance(value, dict) or not (is_event(value) or {"event", "trigger_event"} & value.keys()):
+        return None
+    within: dict[str, Value] = {"event": value} if is_event(value) else value
+    for key in within.keys() - _KEYS:
+        allowed = ", ".join(sorted(_KEYS))
+        raise EventRefused(f"unknown key `{key:.60}`; allowed: {allowed}", field=key, allowed=allowed)
+    starts = within.get("start", start)
+    if not isinstance(starts, bool):
+        raise EventRefused("`start` is not true or false", field="start", allowed="true, false")
+    inner = within.get("event", within.get("trigger_event"))
+    return Told(
+        event=read_event(inner, digest_of(data)),
+        value=inner,
+        profile=_named(within.get("profile", profile), "profile"),
+        env=_named(within.get("env", within.get("environment", env)), "env"),
+        start=starts,
+    )
+
+
+def is_asked_wrongly(error: RexecopError) -> bool:
+    """Return whether `error` is about what was asked, and not about the ledger or this root."""
+    return isinstance(error, OperationsError) and not isinstance(error, StoreError)
+
+
+def _named(value: Value, key: str) -> str:
+    if not isinstance(value, str) or not value:
+        words = f"nobody says the `{key}` of the event; give it beside it, or `--{key}`"
+        raise EventRefused(words, field=key, allowed="text")
+    return value
+
+
+async def take_event(instance: Instance, told: Told, claims: Sequence[Claim] = ()) -> EventView:
+    """Let the rules of the profile decide about an event, once; `claims` are used up by that.
+
+    Raises:
+        EventRefused: it is too old, or names no target. OperationsError: it cannot be planned.
+        ClaimTaken: one of `claims` was used already.
+    """
+    world, event = instance.parts.world, told.event
+    event.require_recent(world.clock.now())
+    profile = instance.parts.planner.profile(told.profile)
+    once = Claim(space="event", key=digest_of(f"{profile.name}\n{event.dedupe_key}".encode()))
+    rules = profile.triggers
+    rule = None if rules is None else rules.rule_for(event)
+    for _ in range(TRIES):
+        known = world.store.claimed(once)
+        if known is not None:
+            return again(instance, told, known)
+        try:
+            if rule is None or rule.decision is not Decision.PLAN:
+                return await _set_aside(instance, told, rule, (once, *claims))
+            return await _plan(instance, told, rule, f"event:{profile.name}:{rule.id}", (once, *claims))
+        except (ClaimTaken, AppendConflict):
+            # Another event took this one's place, or this very event came twice at once.
+            if any(world.store.claimed(claim) is not None for claim in claims):
+                raise
+    raise EventRefused("too many events come at one time; tell it again", field="event")
+
+
+async def _plan(
+    instance: Instance, told: Told, rule: TriggerRule, chain: str, claims: Sequence[Claim]
+) -> EventView:
+    """Plan what `rule` says, unless it did within its cooldown; the plan itself takes the next turn."""
+    assert rule.operation is not None
+    store, event = instance.parts.world.store, told.event
+    chain = f"{chain}:{event.cooldown_key}"
+    place, last = last_turn(store, chain)
+    if last is not None:
+        until = store.row(last)[1].created + timedelta(seconds=rule.cooldown_seconds)
+        if instance.parts.world.clock.now() < until:
+            words = f"operation {store.number(last)} was planned; not again before {format_time(until)}"
+            await _use(instance, claims)
+            return EventView(outcome=Outcome.COOLING, rule=rule.id, reason=words)
+    asked = Request(
+        profile=told.profile,
+        env=told.env,
+        intent=rule.operation.intent,
+        target=rule.target_of(event),
+        mode=rule.operation.mode,
+        reason=f"rule {rule.id}: {event.type} {event.subject}".strip(),
+        idempotency_key=told.delivery,
+        source=event.source,
+    )
+    taken = (*claims, turn(chain, place + 1))
+    view = await trigger(instance, asked, channel=CHANNEL, event=event.digest, claims=taken)
+    view = _started(instance, told, view)
+    return EventView(outcome=Outcome.PLANNED, rule=rule.id, reason=asked.reason or "", operation=view)
+
+
+def _started(instance: Instance, told: Told, view: OperationView) -> OperationView:
+    """Let it be started when it may. A change that nobody needs to approve waits for a person to start it."""
+    if not told.start or view.state not in WAITS:
+        return view
+    free = instance.operation(view.operation_id).terms.verdict is Verdict.ALLOWED
+    if view.mode not in READ_MODES and free:
+        return view
+    return instance.enqueue(view.operation_id)
+
+
+def again(instance: Instance, told: Told, operation: str) -> EventView:
+    """Return that the event was here; where this very delivery planned, end what it may have begun."""
+    reason = "the event was here already"
+    if operation == instance.parts.ledger.instance_id:
+        return EventView(outcome=Outcome.DUPLICATE, rule=None, reason=reason)
+    view, intent = instance.status(operation), instance.operation(operation).the_intent
+    if told.delivery is not None and intent.idempotency_key == told.delivery:
+        view = _started(instance, told, view)
+    return EventView(outcome=Outcome.DUPLICATE, rule=None, reason=reason, operation=view)
+
+
+async def _set_aside(
+    instance: Instance, told: Told, rule: TriggerRule | None, claims: Sequence[Claim]
+) -> EventView:
+    """Ignore an event, or hand it to people: it lies among the dead letters until one looks."""
+    event, now = told.event, instance.parts.world.clock.now()
+    if rule is None:
+        await _use(instance, claims)
+        words = f"no rule of the profile is for this `{event.type:.80}`"
+        return EventView(outcome=Outcome.IGNORED, rule=None, reason=words)
+    words = f"rule {rule.id}: {event.type} {event.subject}".strip()
+    if rule.decision is Decision.IGNORE:
+        await _use(instance, claims)
+        return EventView(outcome=Outcome.IGNORED, rule=rule.id, reason=words)
+    name = digest_of(f"{told.profile}\n{rule.id}\n{event.cooldown_key}".encode())
+    until = _cooling(instance, name)
+    if until is not None:
+        await _use(instance, claims)
+        words = f"it was escalated; not again before {format_time(until)}"
+        return EventView(outcome=Outcome.COOLING, rule=rule.id, reason=words)
+    letter = Inbox(instance).bury(f"event:{event.type}", told.letter, EventEscalated(words))
+    again = now + timedelta(seconds=rule.cooldown_seconds)
+    instance.parts.world.store.post(COOLING, name, format_time(again).encode())
+    await _use(instance, claims)
+    return EventView(outcome=Outcome.ESCALATED, rule=rule.id, reason=words, letter=letter)
+
+
+def _cooling(instance: Instance, name: str) -> datetime | None:
+    """Return until when what `name` stands for is not escalated again; forget what is over."""
+    store, now, found = instance.parts.world.store, instance.parts.world.clock.now(), None
+    for other, body in store.posted(COOLING):
+        until = parse_time(body.decode())
+        if until <= now:
+            store.post(COOLING, other, None)
+        elif other == name:
+            found = until
+    return found
+
+
+async def _use(instance: Instance, claims: Sequence[Claim]) -> None:
+    """Use up `claims` where no plan does.
+
+    Raises:
+        ClaimTaken: one was used already. AppendConflict: the instance wrote a record meanwhile.
+    """
+    store, chain = instance.parts.world.store, instance.parts.ledger.instance_id
+    await store.append(
+        Batch(operation=chain, expected=store.records_of(chain), records=(), claims=tuple(claims))
+    )

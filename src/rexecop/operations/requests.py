@@ -1,0 +1,25 @@
+"""Requests for plans that nobody types: from scripts, schedules and events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rexecop.proof.canonical import Json
+from rexecop.proof.vocabulary import Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A plan that is asked for; with `start` it is run when it may. `source` only says where it is from."""
+
+    profile: str
+    env: str
+    intent: str
+    target: str
+    mode: str = Mode.DRY_RUN.value
+    parameters: Mapping[str, Json] | None = None
+    reason: str | None = None
+    idempotency_key: str | None = None
+    start: bool = False
+    source: str | None = None
