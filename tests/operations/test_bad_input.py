@@ -11,10 +11,10 @@ from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import Mode
 from tests.operations.folders import (
     ENVIRONMENTS,
+    FIXTURE,
     HELLO,
     HELLO_ENVIRONMENT,
     SEED_ENVIRONMENT,
-    TECRAX,
     environment_file,
     folder,
     plan,
@@ -53,7 +53,7 @@ def broken(data: st.DataObject, text: str) -> str:
 @settings(max_examples=24)
 @given(data=st.data())
 def test_a_broken_profile_is_refused_or_planned_and_lint_says_so_first(data: st.DataObject) -> None:
-    base = data.draw(st.sampled_from([seed(), folder(HELLO), folder(TECRAX)]))
+    base = data.draw(st.sampled_from([seed(), folder(HELLO), folder(FIXTURE)]))
     path = data.draw(st.sampled_from(sorted(path for path in base if path.endswith(".yaml"))))
     files = {**base, path: broken(data, base[path].decode()).encode()}
 
@@ -85,7 +85,7 @@ def test_a_broken_environment_is_refused_or_planned(data: st.DataObject) -> None
 @settings(max_examples=16)
 @given(data=st.data())
 def test_a_profile_that_lints_without_errors_plans_every_intent(data: st.DataObject) -> None:
-    base = folder(data.draw(st.sampled_from([HELLO, TECRAX])))
+    base = folder(data.draw(st.sampled_from([HELLO, FIXTURE])))
     path = data.draw(
         st.sampled_from(sorted(path for path in base if path.startswith(("work", "norm", "conn"))))
     )
@@ -98,8 +98,6 @@ def test_a_profile_that_lints_without_errors_plans_every_intent(data: st.DataObj
         here = environment_file(ENVIRONMENTS / "small-public-unit-proxmox.example.yaml")
 
     for name, intent in profile.intents.items():
-        if name == "collect_basic_host_inventory":
-            continue  # That environment has no connector for it.
         parameters = {"greeting": "x"} if intent.parameters is not None else {}
         target = "localhost" if profile.name == "hello" else "vm-pbs-01"
         plan(profile, here, name, target, Mode.DRY_RUN, parameters)

@@ -61,7 +61,7 @@ def lint_profile(files: Mapping[str, bytes]) -> tuple[Finding, ...]:
             if action.effect is Effect.CHANGE and action.probe is None:
                 message = f"change `{action.name}` has no `probe`: a lost answer needs a person"
                 _warn(problems, action.place, message)
-            if action.command is None and action.http is None and connector.backends:
+            if not (action.command or action.http or action.transfer) and connector.backends:
                 _warn(problems, action.place, f"`{action.name}` leaves its command to the environment")
     used = {intent.workflow for intent in profile.intents.values()}
     for path, workflow in profile.workflows.items():
