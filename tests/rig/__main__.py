@@ -34,6 +34,15 @@ The site is as one line says, which names folders of {scenarios}:
     echo ntp-down zabbix-500 > {scenario}
     rexecop run diagnose_monitoring_host --yes
 
+A change waits for its yes:
+
+    rexecop keys new {folder}/me.key --person me --role requester
+    export REXECOP_IDENTITY={folder}/me.key
+    rexecop plan --intent restart_service --mode apply -p unit=nginx.service
+    rexecop approve @ --key {folder}/root/keys/approver
+    rexecop start @
+    rexecop rollback @
+
 What its host was asked is in {asked}. Ctrl-C ends it and takes everything away.
 """
 
@@ -70,6 +79,7 @@ def main() -> None:
             scenarios=running.folder / "scenarios",
             scenario=running.folder / "scenario",
             asked=running.folder / "asked",
+            folder=running.folder,
         )
         print(told, flush=True)
         stop.wait()
