@@ -39,7 +39,7 @@ A change waits for its yes:
     rexecop keys new {folder}/me.key --person me --role requester
     export REXECOP_IDENTITY={folder}/me.key
     rexecop plan --intent restart_service --mode apply -p unit=nginx.service
-    rexecop approve @ --key {folder}/root/keys/approver
+    rexecop approve @ --key $REXECOP_ROOT/keys/approver
     rexecop start @
     rexecop rollback @
 
