@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench dist verifier corpus soak fuzz docs clean .venv
+.PHONY: help demo test check rig bench dist verifier corpus soak fuzz docs clean .venv
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ check: $(STAMP)  ## everything a change must pass: format, lint, types, layers, 
 	@echo "layers"; $(BIN)/lint-imports --no-logo > $(VENV)/layers.txt || { cat $(VENV)/layers.txt; exit 1; }
 	@echo "size     $$($(BIN)/python -m tests.house.source) (53,000 of code is the wall)"
 	@echo "tests";  $(BIN)/pytest -q -n $(JOBS) --dist worksteal
+
+rig: $(STAMP)  ## a site on loopback to try the tecrax profile on, until Ctrl-C (docs/rig.md)
+	@$(BIN)/python -m tests.rig
 
 bench: $(STAMP)  ## the figures of docs/architecture.md, as ratios beside a floor measured in the same run
 	@$(BIN)/python bench

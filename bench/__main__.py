@@ -23,6 +23,7 @@ NAMES: Final = (
     "process",
     "http",
     "ssh",
+    "tecrax",
     "guest",
     "node",
     "streams",

@@ -41,6 +41,12 @@ def test_every_shipped_environment_fits_its_profile(path: Path) -> None:
     assert errors(lint_environment({path.name: path.read_bytes()}, profile)) == []
 
 
+def test_a_file_to_put_needs_no_command() -> None:
+    left = [item.message for item in lint_profile(folder(TECRAX)) if "leaves its command" in item.message]
+
+    assert left == []
+
+
 def test_a_seed_profile_is_without_errors() -> None:
     profile = load_profile(seed())
 

@@ -264,6 +264,10 @@ def test_what_the_target_says_of_itself_goes_first() -> None:
             "{secret_ref: token, header: Authorization, prefix: Token}",
             ("header", "Authorization", "Token <token>"),
         ),
+        (
+            "{secret_ref: token, scheme: header, header: Authorization, prefix: PVEAPIToken=}",
+            ("header", "Authorization", "PVEAPIToken=<token>"),
+        ),
         ("{secret_ref: token, header: X-Key}", ("header", "X-Key", "<token>")),
         ("{scheme: basic, user: me, secret_ref: word}", ("basic", "me", "<word>")),
     ],

@@ -46,7 +46,8 @@ validation_rule:
 connector:
   name: host
   backends: [ssh, ssh_readonly, process]
-  capabilities: [show, send, put, put_file, put_any, put_near, get, on_terminal, attended, held, guarded]
+  capabilities:
+    [show, send, put, put_file, put_any, put_near, get, on_terminal, attended, held, loose, guarded]
   actions:
     show: {effect: read, command: systemctl, args: [show, "{unit}"]}
     send: {effect: change, command: tee, args: [/tmp/x], stdin: "{unit}", cwd: /srv/app, env: {LANG: C}}
@@ -57,7 +58,8 @@ connector:
     get: {effect: read, transfer: {operation: get, path: /etc/hostname}}
     on_terminal: {effect: read, command: stty, args: [size], tty: {columns: 80, rows: 24}}
     attended: {effect: destroy, command: bash, args: ["-l"], tty: {attended: true}, isolation: none}
-    held: {effect: read, command: id, args: [], isolation: rlimits}
+    held: {effect: read, command: id, args: [], isolation: bubblewrap}
+    loose: {effect: read, command: id, args: [], isolation: rlimits}
     guarded: {effect: read, command: sudo, args: [id]}
 """,
 }
@@ -159,6 +161,10 @@ def test_a_person_may_have_the_keys_of_a_terminal_which_the_plan_says() -> None:
 def test_nothing_is_held_on_another_host_that_only_this_one_can_hold() -> None:
     with pytest.raises(ConnectorRefused, match="isolation"):
         planned("held")
+
+
+def test_what_bears_no_confinement_here_asks_for_none_on_another_host() -> None:
+    assert planned("loose").isolation is Isolation.NOT_APPLICABLE
 
 
 def test_a_transfer_is_a_change_where_it_puts() -> None:

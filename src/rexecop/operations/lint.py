@@ -79,7 +79,7 @@ def lint_profile(files: Mapping[str, bytes], handlers: Collection[str] | None = 
             if action.effect is Effect.CHANGE and action.probe is None:
                 message = f"change `{action.name}` has no `probe`: a lost answer needs a person"
                 _warn(problems, action.place, message)
-            if action.command is None and action.http is None and connector.backends:
+            if not (action.command or action.http or action.transfer) and connector.backends:
                 _warn(problems, action.place, f"`{action.name}` leaves its command to the environment")
     _lint_handlers(profile, handlers, problems)
     used = {intent.workflow for intent in profile.intents.values()}

@@ -254,7 +254,8 @@ def _auth(keys: Keys) -> Json:
         return {"scheme": scheme, "name": part.text("user"), "value": secret}
     if scheme == "bearer":
         return {"scheme": scheme, "value": secret}
-    return {"scheme": scheme, "name": header, "value": {"text": [f"{prefix} ", secret]} if prefix else secret}
+    before = prefix if prefix.endswith("=") else f"{prefix} "  # As in `PVEAPIToken=USER@REALM!ID=SECRET`.
+    return {"scheme": scheme, "name": header, "value": {"text": [before, secret]} if prefix else secret}
 
 
 # --- what it says ---

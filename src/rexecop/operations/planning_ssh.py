@@ -32,8 +32,10 @@ _HOST: Final = (
     "host user port identity_file_secret_ref certificate_secret_ref agent known_hosts_policy "
     "known_hosts_file host_keys"
 )
-_STAND_IN: Final = "x"  # For a secret or a slot, to see whether the message is whole.
+_STAND_IN: Final = "0" * 64  # For a secret or a slot, to see whether the message is whole.
 _LOCAL: Final = ("writable", "umask", "user", "rlimits", "egress", "script")  # Held by the process lane only.
+# What says this bears no confinement on this machine, and asks for none elsewhere.
+_UNCONFINED: Final = (Isolation.NONE, Isolation.RLIMITS)
 _POSIX: Final = "posix"
 _PLAIN: Final = "plain"
 
@@ -111,7 +113,7 @@ def _named(known: KnownKeys) -> Mapping[str, list[str]]:
 
 def _command(making: Making, process: ProcessRequest, remote: str) -> Json:
     action, where = making.action, making.where
-    held = None if action.isolation is Isolation.NONE else action.isolation
+    held = None if action.isolation in _UNCONFINED else action.isolation
     asked = {name: getattr(process, name) for name in _LOCAL} | {"isolation": held}
     key = next((name for name, value in asked.items() if value not in (None, ())), None)
     if key is not None:

@@ -1,0 +1,379 @@
+"""What tecrax reads and changes over real SSH, HTTP and processes: when all is well, and when it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from rexecop.app.instance import Instance
+from rexecop.app.planner import PlanInput
+from rexecop.lanes import sandbox
+from rexecop.proof.canonical import Json
+from rexecop.proof.records.outcome import Outcome
+from tecrax import profile_root
+from tests.app.support import bob, made, opened, records, verified
+from tests.needs import needs
+from tests.rig.rig import BEFORE, NEW_IMAGE, OLD_IMAGE, Rig, rig
+from tests.rig.systems import NODE
+
+pytestmark = needs("sshd", "ssh-keygen")
+
+HOST: Final = "monitoring-01"
+GONE: Final = "standby-01"
+SWITCH: Final = "switch-01"
+
+INTENTS: Final[Mapping[str, str]] = {
+    "collect_basic_host_inventory": HOST,
+    "check_ntp_health": HOST,
+    "check_ntp_server_health": HOST,
+    "check_docker_services_health": HOST,
+    "collect_host_security_posture_readonly": HOST,
+    "check_zabbix_container_health": HOST,
+    "collect_zabbix_problem_summary_readonly": HOST,
+    "collect_zabbix_host_availability_summary_readonly": HOST,
+    "check_adguard_health": HOST,
+    "check_portainer_health": HOST,
+    "collect_network_device_inventory_readonly": SWITCH,
+    "assess_network_device_management_posture_readonly": SWITCH,
+    "diagnose_monitoring_host": HOST,
+}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How an operation ended; `facts` are those that the last of its derivations came to."""
+
+    state: str
+    facts: Mapping[str, Json]
+
+    @property
+    def findings(self) -> set[str]:
+        found = self.facts["findings"]
+        assert isinstance(found, list)
+        return {str(one["reason"]) for one in found if isinstance(one, dict)}
+
+
+@dataclass(frozen=True)
+class Site:
+    """The rig, and a root beside it."""
+
+    folder: Path
+    rig: Rig
+    instance: Instance
+    runner: asyncio.Runner
+
+    def asks(self, intent: str, target: str = HOST, mode: str = "read_only", **parameters: Json) -> PlanInput:
+        return PlanInput(
+            profile=str(profile_root()),
+            env=str(self.rig.environment),
+            intent=intent,
+            target=target,
+            mode=mode,
+            parameters=parameters,
+        )
+
+    def run(self, intent: str, target: str = HOST, mode: str = "read_only") -> Ran:
+        """Plan, start and verify."""
+        planned = self.runner.run(self.instance.plan(self.asks(intent, target, mode)))
+        self.runner.run(self.instance.start(planned.operation_id))
+        return self.seen(planned.operation_id)
+
+    def seen(self, operation: str) -> Ran:
+        """Verify what is recorded of `operation`, and return how it ended."""
+        kept = [sealed.record for sealed in records(self.instance, operation)]
+        facts = [one.facts for one in kept if isinstance(one, Outcome) and "findings" in (one.facts or {})]
+        report = verified(self.instance, operation)
+        assert report.rungs and not report.findings
+        return Ran(self.instance.status(operation).state, (facts[-1] or {}) if facts else {})
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("rig")
+    asyncio.run(made(folder))
+    with ExitStack() as stack:
+        running = stack.enter_context(rig(folder / "site"))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in running.secrets.items():
+            patch.setenv(name, value)
+        patch.setitem(sandbox.BASE_ENVIRONMENT, "PATH", f"{running.programs}:{sandbox.SAFE_PATH}")
+        runner = stack.enter_context(asyncio.Runner())
+        instance = stack.enter_context(opened(folder))
+        yield Site(folder, running, instance, runner)
+
+
+@pytest.fixture
+def site(standing: Site) -> Site:
+    standing.rig.scenario()
+    return standing
+
+
+@pytest.mark.parametrize(("intent", "target"), INTENTS.items(), ids=INTENTS)
+def test_every_read_intent_is_green_on_a_healthy_site(site: Site, intent: str, target: str) -> None:
+    ran = site.run(intent, target)
+
+    assert (ran.state, ran.facts["status"], ran.findings) == ("completed", "healthy", set())
+
+
+def test_a_dry_run_of_every_read_intent_asks_nobody(site: Site) -> None:
+    before = site.rig.asked()
+
+    assert {site.run(intent, target, "dry_run").state for intent, target in INTENTS.items()} == {"completed"}
+    assert site.rig.asked() == before
+    site.run("check_ntp_health")
+    assert site.rig.asked() == before + 2
+
+
+# Scenario, intent, state of the operation, status, what is found.
+FAULTS: Final[Sequence[tuple[str, str, str, str, str]]] = (
+    ("ntp-down", "check_ntp_health", "failed", "unhealthy", "no_time_daemon not_synchronized"),
+    ("ntp-not-synchronized", "check_ntp_health", "failed", "unhealthy", "not_synchronized"),
+    ("timesyncd", "check_ntp_health", "completed", "healthy", ""),
+    ("docker-absent", "check_docker_services_health", "completed", "not_applicable", "docker_not_installed"),
+    ("docker-stopped", "check_docker_services_health", "failed", "unhealthy", "docker_not_running"),
+    ("upgrades-off", "collect_host_security_posture_readonly", "completed", "degraded",
+     "updates_not_automatic"),
+    ("updates-and-reboot", "collect_host_security_posture_readonly", "completed", "degraded",
+     "reboot_required security_updates_pending"),
+    ("disk-full", "collect_basic_host_inventory", "completed", "unhealthy", "root_filling root_full"),
+    ("overloaded", "collect_basic_host_inventory", "completed", "unhealthy",
+     "load_high memory_low memory_out"),
+    ("zabbix-500", "check_zabbix_container_health", "failed", "unhealthy",
+     "zabbix_http_error zabbix_no_version"),
+    ("zabbix-slow", "check_zabbix_container_health", "failed", "unknown", ""),
+    ("zabbix-wrong-token", "collect_zabbix_problem_summary_readonly", "failed", "unknown", ""),
+    ("portainer-404", "check_portainer_health", "failed", "unhealthy",
+     "portainer_http_error portainer_no_version"),
+    ("portainer-wrong-certificate", "check_portainer_health", "failed", "unknown", ""),
+    ("adguard-redirect", "check_adguard_health", "failed", "degraded", "web_login_redirects"),
+    ("dns-blocks", "check_adguard_health", "failed", "unhealthy", "dns_blocks_what_must_resolve"),
+    ("dns-timeout", "check_adguard_health", "failed", "unhealthy", "dns_no_answer"),
+    ("switch-unknown", "collect_network_device_inventory_readonly", "failed", "unknown", ""),
+    ("stratum-16", "check_ntp_server_health", "completed", "unhealthy",
+     "clock_alarm not_synchronized stratum_far"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scenario", "intent", "state", "status", "found"), FAULTS, ids=[row[0] for row in FAULTS]
+)
+def test_what_goes_wrong_is_a_finding(
+    site: Site, scenario: str, intent: str, state: str, status: str, found: str
+) -> None:
+    site.rig.scenario(scenario)
+
+    ran = site.run(intent, INTENTS[intent])
+
+    assert (ran.state, ran.facts["status"], ran.findings) == (state, status, set(found.split()))
+
+
+def test_a_diagnosis_tells_all_that_is_wrong_at_once(site: Site) -> None:
+    site.rig.scenario(
+        "ntp-down",
+        "docker-stopped",
+        "upgrades-off",
+        "disk-full",
+        "zabbix-500",
+        "portainer-404",
+        "dns-timeout",
+    )
+
+    ran = site.run("diagnose_monitoring_host")
+
+    assert ran.state == "completed"
+    assert ran.findings == {
+        "host_inventory_unhealthy",
+        "ntp_unhealthy",
+        "ntp_server_unavailable",
+        "docker_unhealthy",
+        "host_security_degraded",
+        "zabbix_unhealthy",
+        "adguard_unhealthy",
+        "portainer_unhealthy",
+    }
+
+
+def test_a_host_that_cannot_be_reached_is_unknown_and_the_rest_is_told(site: Site) -> None:
+    alone = site.run("check_ntp_health", GONE)
+    whole = site.run("diagnose_monitoring_host", GONE)
+
+    assert (alone.state, alone.facts["status"]) == ("failed", "unknown")
+    assert whole.findings == {
+        f"{part}_unavailable" for part in ("host_inventory", "ntp", "ntp_server", "docker", "host_security")
+    }
+    assert whole.state == "completed"
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A change that was asked for, approved by bob and started."""
+
+    operation: str
+    state: str
+    steps: Mapping[str, str]
+
+
+def change(site: Site, intent: str, target: str = HOST, /, **parameters: Json) -> Changed:
+    """Plan a change, see that it waits for its yes and asks nobody before, and make it."""
+    planned = site.runner.run(site.instance.plan(site.asks(intent, target, "apply", **parameters)))
+    assert planned.state == "waiting_for_approval", planned
+    site.runner.run(site.instance.approve(planned.operation_id, key=bob(site.folder)))
+    ran = site.runner.run(site.instance.start(planned.operation_id))
+    site.seen(planned.operation_id)
+    steps = {step.id: f"{step.state} {step.error_class or ''} {step.message or ''}" for step in ran.steps}
+    return Changed(planned.operation_id, ran.state, steps)
+
+
+def undone(site: Site, changed: Changed) -> bool:
+    state = site.runner.run(site.instance.rollback(changed.operation)).state
+    site.seen(changed.operation)
+    return state == "undone"
+
+
+def test_a_service_is_restarted_and_seen_to_run(site: Site) -> None:
+    changed = change(site, "restart_service", unit="nginx.service")
+
+    assert changed.state == "completed", changed
+    asked = "\n".join(site.instance.why(changed.operation).lines)
+    assert "tecrax/a-change-needs-somebody-else" in asked, asked
+
+
+def test_a_service_that_does_not_come_back_stops_the_wave_and_is_started_again(site: Site) -> None:
+    site.rig.scenario("restart-fails")
+
+    changed = change(site, "restart_service", "monitored", unit="nginx.service")
+
+    assert changed.state == "failed" and "postcondition" in changed.steps["verify@monitoring-01"], changed
+    assert changed.steps["restart@standby-01"].split()[0] == "pending"
+    assert (site.rig.folder / "units/nginx.service").read_text() == "active\n"
+
+
+NEW: Final = "server 192.0.2.7 iburst\n"
+CHRONY: Final[Mapping[str, Json]] = {"name": "site.conf", "unit": "chrony.service"}
+
+
+@pytest.fixture
+def file(site: Site) -> Path:
+    path = site.rig.folder / "files/site.conf"
+    path.write_text(BEFORE)
+    return path
+
+
+def test_time_is_configured_with_before_and_after_and_given_back(site: Site, file: Path) -> None:
+    changed = change(site, "configure_time_sync", content=NEW, **CHRONY)
+
+    assert (changed.state, file.read_text()) == ("completed", NEW), changed
+    assert (site.rig.folder / "loaded").read_text() == NEW
+    assert undone(site, changed)
+    assert (file.read_text(), (site.rig.folder / "loaded").read_text()) == (BEFORE, BEFORE)
+
+
+def test_a_file_that_its_parser_refuses_is_not_put(site: Site, file: Path) -> None:
+    changed = change(site, "configure_time_sync", content="serve 192.0.2.7\n", **CHRONY)
+
+    assert (changed.state, file.read_text()) == ("failed", BEFORE), changed
+    assert "nonzero_exit" in changed.steps["check"]
+
+
+def test_a_clock_that_does_not_synchronize_gets_its_file_back(site: Site, file: Path) -> None:
+    site.rig.scenario("never-synchronizes")
+
+    changed = change(site, "configure_time_sync", content=NEW, **CHRONY)
+
+    assert (changed.state, file.read_text()) == ("failed", NEW), changed
+    assert undone(site, changed) and file.read_text() == BEFORE
+    assert (site.rig.folder / "loaded").read_text() == BEFORE
+
+
+def test_a_managed_file_is_put_after_the_parser_of_its_kind_took_it(site: Site, file: Path) -> None:
+    changed = change(site, "configure_file", content=NEW, format="chrony", **CHRONY)
+
+    assert (changed.state, file.read_text()) == ("completed", NEW), changed
+    assert "check_nginx" not in changed.steps
+    assert undone(site, changed) and file.read_text() == BEFORE
+
+
+def test_a_maintenance_window_ends_by_itself_and_can_be_undone(site: Site) -> None:
+    zabbix = site.rig.zabbix
+    changed = change(
+        site, "start_zabbix_maintenance", name="patching", host_id="10084", since=1764250000, until=1764257200
+    )
+
+    assert changed.state == "completed", changed
+    assert [one["active_till"] for one in zabbix.maintenance.values()] == [1764257200]
+    assert undone(site, changed) and not zabbix.maintenance
+
+
+def test_protection_is_paused_for_a_time_and_resumed(site: Site) -> None:
+    changed = change(site, "pause_adguard_protection", duration_ms=600_000)
+
+    assert changed.state == "completed", changed
+    assert (site.rig.adguard.protection, site.rig.adguard.paused_ms) == (False, 600_000)
+    assert undone(site, changed) and site.rig.adguard.protection
+
+
+def test_a_guest_is_shut_down_when_its_task_says_so_and_started_again(site: Site) -> None:
+    changed = change(site, "shutdown_guest", node=NODE, guest=101)
+
+    assert (changed.state, site.rig.proxmox.power["101"]) == ("completed", "stopped"), changed
+    assert undone(site, changed) and site.rig.proxmox.power["101"] == "running"
+
+
+def test_a_guest_whose_task_fails_is_no_success(site: Site) -> None:
+    site.rig.scenario("pve-task-fails")
+
+    changed = change(site, "start_guest", node=NODE, guest=102)
+
+    assert changed.state == "failed" and "got timeout" in changed.steps["await_task"], changed
+
+
+PATCH: Final[Mapping[str, Json]] = {"node": NODE, "guest": 101, "snapshot": "before_patch"}
+
+
+def test_a_patch_window_takes_a_snapshot_and_drops_it_where_asked(site: Site) -> None:
+    kept = change(site, "patch_host", **PATCH, drop_snapshot=False)
+    assert (kept.state, site.rig.proxmox.snapshots["101"]) == ("completed", ["before_patch"]), kept
+    site.rig.proxmox.snapshots["101"].clear()
+
+    dropped = change(site, "patch_host", **PATCH, drop_snapshot=True)
+    assert (dropped.state, site.rig.proxmox.snapshots["101"]) == ("completed", []), dropped
+
+
+def test_an_upgrade_that_breaks_is_rolled_back_to_the_snapshot(site: Site) -> None:
+    site.rig.scenario("upgrade-breaks", "updates-and-reboot")
+
+    changed = change(site, "patch_host", **PATCH, drop_snapshot=True)
+
+    assert changed.state == "failed" and "nonzero_exit" in changed.steps["upgrade"], changed
+    assert undone(site, changed)
+    assert "qmrollback:101" in site.rig.proxmox.tasks[-1]
+
+
+STACK: Final[Mapping[str, Json]] = {
+    "project": "wiki", "service": "app", "container": "wiki-app-1", "image": "ghcr.io/example/wiki:1"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("scenario", "state"), [("healthy", "completed"), ("unhealthy-image", "failed")])
+def test_a_redeployed_service_can_have_its_image_back(site: Site, scenario: str, state: str) -> None:
+    running = site.rig.folder / "images/running"
+    site.rig.scenario(scenario)
+
+    changed = change(site, "redeploy_stack", **STACK)
+
+    assert (changed.state, running.read_text().strip()) == (state, NEW_IMAGE), changed
+    assert undone(site, changed) and running.read_text().strip() == OLD_IMAGE
+
+
+def test_a_backup_and_a_verification_are_waited_for(site: Site) -> None:
+    backup = change(site, "backup_guest_now", node=NODE, guest=101, storage="pbs")
+    verification = change(site, "verify_datastore_now", store="main")
+
+    assert (backup.state, verification.state) == ("completed", "completed"), (backup, verification)
+    assert "vzdump:101" in site.rig.proxmox.tasks[-1] and site.rig.backups.verified == 1

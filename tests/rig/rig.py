@@ -1,0 +1,215 @@
+"""A site on loopback that profiles are tried on: one host behind a real sshd, and the services beside it.
+
+The host answers every command from the folders of `scenarios/`; which of them is a word in the file
+`scenario`, read at each command. Its environment is the shipped example with the addresses of the rig.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.lanes.sshd import Sshd, free_port, sshd
+from tests.lanes.web import Asked, Route, Web, authority, issue, server_context, serving
+from tests.rig.systems import (
+    TOKEN,
+    AdGuard,
+    BackupServer,
+    Portainer,
+    Proxmox,
+    System,
+    Zabbix,
+    answering,
+)
+
+HERE: Final = Path(__file__).parent
+EXAMPLE: Final = HERE.parents[1] / "examples/environments/monitoring-host.example.yaml"
+HEALTHY: Final = "healthy"
+NAMES: Final = ("zabbix", "adguard", "portainer", "pve", "pbs")
+BEFORE: Final = "server 192.0.2.1 iburst\n"
+"""What stands in the one managed file of the host, `site.conf`."""
+OLD_IMAGE: Final = f"sha256:{'a' * 64}"
+NEW_IMAGE: Final = f"sha256:{'b' * 64}"
+PROGRAMS: Final = (
+    *("apt-get", "cat", "chronyc", "chronyd", "df", "dig", "find", "hostname", "ntpq", "sha256sum", "sudo"),
+    *("systemctl", "tecrax-network-cli-readonly", "timedatectl", "uname"),
+)
+"""What is installed on the host; each is the same script under another name."""
+
+# A session of the rig sees its own programs first. The shell that runs a call is the real one.
+_FORCED: Final = '#!/bin/sh\nPATH={folder}/bin:/usr/bin:/bin exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n'
+_SFTP: Final = (
+    "/usr/lib/openssh/sftp-server",
+    "/usr/libexec/openssh/sftp-server",
+    "/usr/lib/ssh/sftp-server",
+)
+
+
+@dataclass
+class Rig:
+    """What stands, and where. `secrets` are the variables an environment reads them from."""
+
+    folder: Path
+    host: Sshd
+    zabbix: Zabbix
+    adguard: AdGuard
+    portainer: Portainer
+    proxmox: Proxmox
+    backups: BackupServer
+    webs: Mapping[str, Web]
+    secrets: Mapping[str, str]
+
+    @property
+    def environment(self) -> Path:
+        return self.folder / "environment.yaml"
+
+    @property
+    def programs(self) -> Path:
+        """The folder with what stands in for programs of this machine: `dig`, the wrapper for switches."""
+        return self.folder / "bin"
+
+    def scenario(self, *names: str) -> None:
+        """From now on the site is as `names` say; the first that knows an answer gives it."""
+        for name in names:
+            assert (self.folder / "scenarios" / name).is_dir(), name
+        (self.folder / "scenario").write_text(" ".join(names or (HEALTHY,)) + "\n")
+
+    def asked(self) -> int:
+        """How many commands and requests there were."""
+        asked = self.folder / "asked"
+        commands = asked.read_text().count("\n") if asked.exists() else 0
+        return commands + sum(len(web.asked) for web in self.webs.values())
+
+
+def fault_of(folder: Path, system: str) -> str:
+    """Return the word that the scenarios in force have for `system`."""
+    for name in (folder / "scenario").read_text().split():
+        path = folder / "scenarios" / name / system
+        if path.is_file():
+            return path.read_text().strip()
+    return ""
+
+
+@contextmanager
+def rig(folder: Path) -> Iterator[Rig]:
+    """A site in `folder`, gone afterwards."""
+    _host_files(folder)
+    with ExitStack() as stack:
+        ca = authority("rig CA")
+        (folder / "ca.pem").write_text(ca.pem)
+        trusted = issue(ca, "127.0.0.1")
+        other = server_context(folder, issue(authority("another CA"), "127.0.0.1"))
+        zabbix, adguard, portainer, proxmox, backups = (
+            Zabbix(),
+            AdGuard(),
+            Portainer(),
+            Proxmox(),
+            BackupServer(),
+        )
+        systems: tuple[System, ...] = (zabbix, adguard, portainer, proxmox, backups)
+        webs = {}
+        for name, system in zip(NAMES, systems, strict=True):
+            context = None if name == "adguard" else server_context(folder, trusted)
+            if context is not None:
+                _wrong_certificate(context, other, folder, name)
+            webs[name] = stack.enter_context(serving(context))
+            webs[name].routes["*"] = _route(folder, name, system)
+        sftp = next((path for path in _SFTP if Path(path).exists()), _SFTP[0])
+        options = (f"ForceCommand {folder / 'forced'}", "LogLevel VERBOSE")
+        host = stack.enter_context(sshd(folder / "host", *options, sftp=sftp))
+        made = Rig(
+            folder=folder,
+            host=host,
+            zabbix=zabbix,
+            adguard=adguard,
+            portainer=portainer,
+            proxmox=proxmox,
+            backups=backups,
+            webs=webs,
+            secrets=_secrets(folder, host, webs),
+        )
+        gone = free_port()
+        known = host.known_hosts()
+        known.write_text(f"{known.read_text()}[127.0.0.1]:{gone} {host.host_key}\n")
+        made.environment.write_text(environment_of(made, gone))
+        yield made
+
+
+def _route(folder: Path, name: str, system: System) -> Route:
+    answer = answering(system, lambda: fault_of(folder, name))
+
+    async def route(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if fault_of(folder, name) == "slow":
+            await asyncio.sleep(600)  # Whoever asked is gone long before.
+        writer.write(answer(asked))
+        await writer.drain()
+
+    return route
+
+
+def _wrong_certificate(context: ssl.SSLContext, other: ssl.SSLContext, folder: Path, name: str) -> None:
+    def choose(shown: ssl.SSLObject, server_name: str | None, _: ssl.SSLContext) -> None:
+        if fault_of(folder, name) == "wrong-certificate":
+            shown.context = other
+
+    context.sni_callback = choose
+
+
+def _host_files(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(HERE / "scenarios", folder / "scenarios")
+    (folder / "scenario").write_text(HEALTHY + "\n")
+    (folder / "units").mkdir()
+    for unit in ("chrony.service", "nginx.service"):
+        (folder / "units" / unit).write_text("active\n")
+    (folder / "images").mkdir()
+    for name, image in (("running", OLD_IMAGE), ("tagged", OLD_IMAGE), ("newest", NEW_IMAGE)):
+        (folder / "images" / name).write_text(image + "\n")
+    (folder / "files").mkdir()
+    (folder / "files/site.conf").write_text(BEFORE)
+    (folder / "bin").mkdir()
+    shutil.copy(HERE / "replay", folder / "bin/replay")
+    for program in PROGRAMS:
+        (folder / "bin" / program).symlink_to("replay")
+    (folder / "forced").write_text(_FORCED.format(folder=folder))
+    (folder / "forced").chmod(0o755)
+
+
+def _secrets(folder: Path, host: Sshd, webs: Mapping[str, Web]) -> dict[str, str]:
+    of = {
+        "monitoring_identity": str(host.key),
+        "operations_identity": str(host.key),
+        "site_ca": str(folder / "ca.pem"),
+        "zabbix_token": TOKEN,
+        "zabbix_maintenance_token": TOKEN,
+        "adguard_password": TOKEN,
+        "portainer_key": TOKEN,
+        "pve_token": f"tecrax@pve!rig={TOKEN}",
+        "pbs_token": f"tecrax@pbs!rig:{TOKEN}",
+    }
+    for name, web in webs.items():
+        of[f"{name}_base_url"] = f"{'http' if name == 'adguard' else 'https'}://127.0.0.1:{web.port}"
+    return {f"REXECOP_SECRET_{name.upper()}": value for name, value in of.items()}
+
+
+def environment_of(made: Rig, gone: int) -> str:
+    """Return the shipped example with the addresses of the rig in it; at port `gone` nobody listens."""
+    text = EXAMPLE.read_text()
+    for old, new in (
+        ("{host: 192.0.2.10, port: 22}", f"{{host: 127.0.0.1, port: {made.host.port}}}"),
+        ("{host: 192.0.2.11, port: 22}", f"{{host: 127.0.0.1, port: {gone}}}"),
+        ("first_byte_timeout: 5\n", "first_byte_timeout: 1\n"),
+        ("user: tecrax\n", f"user: {made.host.user}\n"),
+        ("user: tecrax-ops\n", f"user: {made.host.user}\n"),
+        ("/etc/chrony/conf.d", str(made.folder / "files")),
+        ("/etc/rexecop/known_hosts", str(made.host.folder / "known_hosts")),
+    ):
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
