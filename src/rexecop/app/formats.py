@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from rexecop.proof.bundle import BundleContents
     from rexecop.proof.signer import Signer
+    from rexecop.store.ledger import LedgerStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
     """A bundle just cut: what it holds, its bytes, its name without an ending, and who may sign for it.
 
-    `guard_key` is the setting of that name.
+    `guard_key` is the setting of that name, `log` the ledger it was cut from.
     """
 
     contents: BundleContents
@@ -27,6 +28,7 @@ class Cut:
     name: str
     signer: Signer
     guard_key: str | None
+    log: LedgerStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,30 @@ def _controls(cut: Cut, target: Path) -> Mapping[Path, bytes]:
     return {target: rows, target.with_suffix(".html"): page, beside: cut.data}
 
 
+def _check(cut: Cut, target: Path) -> Mapping[Path, bytes]:
+    """Return what a check found and the sheet for anybody, as pages and as JSON, and the bundle."""
+    from rexecop.app.checks import check_of
+    from rexecop.app.offline import packaged
+    from rexecop.app.report import check, signoff
+    from rexecop.proof.canonical import canonical_bytes
+    from rexecop.proof.codec import to_json
+
+    found, style = check_of(cut), packaged("report.css")
+    sheet = signoff.sheet_of(found, cut.contents)
+    beside = target.with_name(f"{cut.name}.rxb")
+    html, rows = check.page(found, style, beside.name), canonical_bytes(to_json(found)) + b"\n"
+    two = {".html": html, ".json": rows}
+    main = target.suffix if target.suffix in two else ".html"
+    other = next(one for one in two if one != main)
+    return {
+        target: two[main],
+        target.with_suffix(other): two[other],
+        target.with_suffix(".sign-off.html"): signoff.page(sheet, style),
+        target.with_suffix(".sign-off.json"): canonical_bytes(to_json(sheet)) + b"\n",
+        beside: cut.data,
+    }
+
+
 def _cose(cut: Cut, target: Path) -> Mapping[Path, bytes]:
     from rexecop.app.cose_export import transparent_statements
 
@@ -112,6 +138,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "bundle": Format(ending=".rxb", files=_bundle, of_windows=True),
     "report": Format(ending=".html", files=_report, of_windows=True),
     "controls": Format(ending=".controls.json", files=_controls, of_operations=False, of_windows=True),
+    "check": Format(ending=".check.html", files=_check),
     "sclite": Format(ending=".sclite", files=_sclite, folder=True),
     "cose": Format(ending=".cose", files=_cose, outputs=False),
 }
