@@ -84,15 +84,16 @@ def written() -> Iterator[Written]:
                 await instance.start(other.operation_id)
                 elsewhere = await instance.plan(of_day(folder, 7, "elsewhere"))
                 await instance.start(elsewhere.operation_id)
+                operation = ""
                 for n, used in enumerate(USED):
                     day["back"] = len(USED) - 1 - n
-                    view = await instance.plan(of_day(folder, used))
-                    view = await instance.start(view.operation_id)
+                    operation = (await instance.plan(of_day(folder, used))).operation_id
+                    await instance.start(operation)
                 with pytest.raises(FormatRefused, match="assessed no component"):
                     instance.export(other.operation_id, Asked(form="check", path=folder / "no.html"))
             with open_instance(root_settings(folder, bob(folder))) as instance:
-                await instance.review(view.operation_id, "alpha.example is fine, says bob")
-                instance.export(view.operation_id, Asked(form="check", path=folder / "day.html"))
+                await instance.review(operation, "alpha.example is fine, says bob")
+                instance.export(operation, Asked(form="check", path=folder / "day.html"))
 
         asyncio.run(story())
         yield Written(
