@@ -17,6 +17,7 @@ from rexecop.app.contents import PinnedContents
 from rexecop.app.errors import FormatRefused, NotYet
 from rexecop.app.formats import Cut
 from rexecop.app.verifying import verify_own
+from rexecop.engines.world import Contents
 from rexecop.operations.normalizer_spec import STATUSES, Normalizer
 from rexecop.operations.ports import Row
 from rexecop.operations.validation import own_id, value_at
@@ -175,7 +176,19 @@ def check_of(cut: Cut) -> CheckReport:
     )
 
 
-def _checked(records: Sequence[Sealed], contents: PinnedContents) -> _Checked:
+def assessed(records: Sequence[Sealed], contents: Contents) -> tuple[TargetView, ...]:
+    """Return what the operation of `records` found of each target that it assessed something of.
+
+    Raises:
+        NotYet: there is no request. InputMissing, ProfileRefused: its profile cannot be read.
+    """
+    found = _checked(records, contents).by_target
+    return tuple(
+        _target(name, steps) for name, steps in found.items() if any(one.normalizer.rules for one in steps)
+    )
+
+
+def _checked(records: Sequence[Sealed], contents: Contents) -> _Checked:
     intent = next((one.record for one in records if isinstance(one.record, Intent)), None)
     if intent is None:
         raise NotYet("it has no readable request")
@@ -237,7 +250,7 @@ def _findings(seen: _Seen) -> Iterator[Finding]:
         )
 
 
-def _earlier(log: LedgerStore, contents: PinnedContents, intent: Intent) -> Iterator[_Checked]:
+def _earlier(log: LedgerStore, contents: Contents, intent: Intent) -> Iterator[_Checked]:
     """Yield checks by the same intent in the same environment, newest first."""
     count = read = 0
     for row in _rows(log, intent):
