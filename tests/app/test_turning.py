@@ -66,7 +66,7 @@ def test_what_a_check_did_not_look_at_stays_as_it_was_told_and_groups_know_nothi
 
 def test_a_notice_of_many_names_the_first_and_counts_the_rest() -> None:
     many = {f"c{n}": "unhealthy" for n in range(NAMED_MAX + 5)}
-    found = Turned(unwell=unwell(WATCH, **many), well=())
+    found = Turned(unwell(WATCH, **many), ())
 
     assert found.words.startswith("web c0 is unhealthy, ") and found.words.endswith(", and 5 more")
 

@@ -175,7 +175,7 @@ def test_what_tells_of_a_site_is_found_in_whatever_file_it_stands(line: str, kin
         "192.0.2.7 198.51.100.1 203.0.113.255 127.0.0.1 0.0.0.0 255.255.255.0 224.0.0.1",
         "2001:db8::1 ::1 :: ff02::1 items[::2] std::vector 12:30:45 a::b",
         "version 1.2.3.4, section 2.1.3.2, object 2.5.29.15",
-        "ether 00:00:5e:00:53:01 ff:ff:ff:ff:ff:ff, cd /home/user/work",
+        "ether 00:00:5e:00:53:01 ff:ff:ff:ff:ff:ff, cd /home" + "/user/work",
         "password: mail-password-reference, token_length_max = 128, secret = aaaaaaaaaaaaaaaaaaaa1",
         "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "-----BEGIN PUBLIC KEY-----",

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import ClassVar, Final, cast
+from typing import ClassVar, Final, TypeAlias, cast
 
 from rexecop.app.contents import PinnedContents
 from rexecop.app.errors import FormatRefused, NotYet
@@ -19,12 +19,10 @@ from rexecop.app.formats import Cut
 from rexecop.app.verifying import verify_own
 from rexecop.engines.world import Contents
 from rexecop.operations.normalizer_spec import STATUSES, Normalizer
-from rexecop.operations.ports import Row
 from rexecop.operations.validation import own_id, value_at
 from rexecop.proof.canonical import Digest, Json, digest_of
 from rexecop.proof.chain import Sealed, unseal
 from rexecop.proof.errors import RexecopError
-from rexecop.proof.principal import Principal
 from rexecop.proof.records import Intent, Outcome, Plan, Receipt
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.verify import Rung
@@ -38,7 +36,7 @@ PAGE: Final = 500  # Rows of the index read at one time.
 DAY: Final = timedelta(days=1)
 YESTERDAY: Final = timedelta(hours=20)  # A check of this morning may come earlier than that of yesterday.
 FOLLOWED: Final = timedelta(days=92)
-UNKNOWN: Final = "unknown"
+_SAID: Final = {"state": "status", "reason": "reason", "fact": "fact"}
 FINE: Final = ("healthy", "not_applicable")
 
 
@@ -64,7 +62,7 @@ class TargetView:
     findings: tuple[Finding, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Point:
     """What a figure was at a moment."""
 
@@ -76,14 +74,14 @@ class Point:
 class Trend:
     """How a figure of a target moved, oldest first.
 
-    `change` is that since the check `since`, yesterday's or the one before. By a straight line through all
-    points it reaches `full` in so many days; None where the line does not rise, or there are too few points.
+    `change` is that since the check `since`, yesterday's or the one before; without one it is 0. By a
+    straight line through all points it reaches `full` in so many days; None where that does not rise.
     """
 
     target: str
     fact: str
     points: tuple[Point, ...]
-    change: int | None
+    change: int
     since: datetime | None
     full: int | None
     days_to_full: int | None
@@ -106,7 +104,6 @@ class CheckReport:
 
     operation: str
     instance: str
-    profile: str
     intent: str
     target: str
     began: datetime
@@ -131,12 +128,7 @@ class _Seen:
     at: datetime | None = None
 
 
-@dataclass(slots=True)
-class _Checked:
-    """The records of one check, by what they say."""
-
-    intent: Intent
-    by_target: Mapping[str, list[_Seen]]
+_Checked: TypeAlias = Mapping[str, Sequence[_Seen]]  # By target.
 
 
 def check_of(cut: Cut) -> CheckReport:
@@ -147,29 +139,27 @@ def check_of(cut: Cut) -> CheckReport:
     """
     records = tuple(map(unseal, cut.contents.records))
     contents = PinnedContents(cut.log)
-    checked = _checked(records, contents)
-    if not any(any(seen.normalizer.rules for seen in steps) for steps in checked.by_target.values()):
+    intent, checked = _checked(records, contents)
+    if not checked:
         raise FormatRefused(
             "the operation assessed no component, so there is no check to tell of",
             next_steps=("rexecop export @ --format report",),
         )
-    instance = tuple(map(unseal, cut.contents.instance_records))
-    report = verify_own(cut.data, instance)
-    earlier = list(_earlier(cut.log, contents, checked.intent))
-    receipt = next((one.record for one in reversed(records) if isinstance(one.record, Receipt)), None)
+    report = verify_own(cut.data, tuple(map(unseal, cut.contents.instance_records)))
+    earlier = list(_earlier(cut.log, contents, intent))
+    last = next((one.record for one in reversed(records) if isinstance(one.record, Receipt)), None)
     return CheckReport(
-        operation=checked.intent.operation,
+        operation=intent.operation,
         instance=cut.contents.instance,
-        profile=checked.intent.profile.name,
-        intent=checked.intent.intent,
-        target=checked.intent.target,
-        began=checked.intent.at,
-        ended=records[-1].record.at if receipt is None else receipt.at,
-        state="under_way" if receipt is None else receipt.state,
+        intent=f"{intent.profile.name}/{intent.intent}",
+        target=intent.target,
+        began=intent.at,
+        ended=records[-1].record.at if last is None else last.at,
+        state="under_way" if last is None else last.state,
         holds=report.holds(Rung.LOGGED),
         answer=report.answer(),
         bundle=digest_of(cut.data),
-        targets=tuple(_target(name, steps) for name, steps in checked.by_target.items()),
+        targets=tuple(_target(name, steps) for name, steps in checked.items()),
         trends=tuple(_trends(checked, earlier)),
         earlier=len(earlier),
         signed_off=tuple(_signed_off(records)),
@@ -182,119 +172,89 @@ def assessed(records: Sequence[Sealed], contents: Contents) -> tuple[TargetView,
     Raises:
         NotYet: there is no request. InputMissing, ProfileRefused: its profile cannot be read.
     """
-    found = _checked(records, contents).by_target
-    return tuple(
-        _target(name, steps) for name, steps in found.items() if any(one.normalizer.rules for one in steps)
-    )
+    return tuple(_target(name, steps) for name, steps in _checked(records, contents)[1].items())
 
 
-def _checked(records: Sequence[Sealed], contents: Contents) -> _Checked:
+def _checked(records: Sequence[Sealed], contents: Contents) -> tuple[Intent, _Checked]:
+    """Return what was asked, and of each target the steps that say how well something is."""
     intent = next((one.record for one in records if isinstance(one.record, Intent)), None)
-    if intent is None:
-        raise NotYet("it has no readable request")
     plan = next((one.record for one in records if isinstance(one.record, Plan)), None)
-    if plan is None:
-        return _Checked(intent=intent, by_target={})
+    if intent is None or plan is None:
+        raise NotYet("it has no readable request and plan")
     normalizers = contents.profile(plan.profile).normalizers
-    found: dict[str, list[_Seen]] = {target.id: [] for target in plan.targets}
+    found: dict[str, list[_Seen]] = {}
     by_step: dict[str, _Seen] = {}
     for step in plan.steps:
-        normalizer = normalizers.get(step.normalizer) if step.normalizer is not None else None
-        if normalizer is not None:
-            seen = _Seen(normalizer.store_as or own_id(step.id), normalizer)
+        normalizer = normalizers.get(step.normalizer or "")
+        if normalizer is not None and normalizer.rules:
+            by_step[step.id] = seen = _Seen(normalizer.store_as or own_id(step.id), normalizer)
             found.setdefault(step.target, []).append(seen)
-            by_step[step.id] = seen
-    for sealed in records:
-        record = sealed.record
+    for record in (one.record for one in records):
         if isinstance(record, Outcome) and record.step in by_step and record.facts is not None:
             by_step[record.step].facts, by_step[record.step].at = record.facts, record.at
-    return _Checked(intent=intent, by_target={name: steps for name, steps in found.items() if steps})
+    return intent, found
 
 
 def _target(name: str, steps: Sequence[_Seen]) -> TargetView:
-    *parts, conclusion = _assessing(steps)
+    parts = steps[:-1] or steps  # The last concludes from the others.
     return TargetView(
         target=name,
-        state=_state(conclusion),
-        components={one.name: _state(one) for one in parts or [conclusion]},
-        findings=tuple(found for one in parts or [conclusion] for found in _findings(one)),
+        state=_state(steps[-1]),
+        components={one.name: _state(one) for one in parts},
+        findings=tuple(found for one in parts for found in _findings(one)),
     )
-
-
-def _assessing(steps: Sequence[_Seen]) -> Sequence[_Seen]:
-    """Return the steps that say how well something is; the last of them concludes."""
-    return [one for one in steps if one.normalizer.rules] or steps
 
 
 def _state(seen: _Seen) -> str:
     status = seen.facts.get("status")
-    return status if isinstance(status, str) and status in STATUSES else UNKNOWN
+    return status if isinstance(status, str) and status in STATUSES else "unknown"
 
 
 def _findings(seen: _Seen) -> Iterator[Finding]:
-    found = seen.facts.get("findings")
-    told = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
-    for one in told:
-        yield Finding(
-            component=seen.name,
-            state=str(one.get("status")),
-            reason=str(one.get("reason")),
-            fact=str(one.get("fact")),
-            value=one.get("value"),
-            limit=one.get("limit"),
-        )
+    told = cast("list[Mapping[str, Json]]", seen.facts.get("findings") or [])
     if not told and _state(seen) not in FINE:
         missing = seen.facts.get("missing")
-        yield Finding(
-            component=seen.name, state=_state(seen), reason="not_observed", fact="missing", value=missing
-        )
+        told = [{"status": _state(seen), "reason": "not_observed", "fact": "missing", "value": missing}]
+    for one in told:
+        said = {key: str(one.get(of)) for key, of in _SAID.items()}
+        yield Finding(component=seen.name, value=one.get("value"), limit=one.get("limit"), **said)
 
 
 def _earlier(log: LedgerStore, contents: Contents, intent: Intent) -> Iterator[_Checked]:
-    """Yield checks by the same intent in the same environment, newest first."""
-    count = read = 0
-    for row in _rows(log, intent):
-        read += row.records
-        if count and (count == POINTS_MAX - 1 or read > RECORDS_MAX):
-            return
-        found = None
-        with suppress(RexecopError):  # One that is damaged, or whose profile is gone, says nothing.
-            found = _checked(log.journal(row.operation).records, contents)
-        if found is not None:
-            count += 1
-            yield found
-
-
-def _rows(log: LedgerStore, intent: Intent) -> Iterator[Row]:
+    """Yield checks by the same intent in the same environment and mode, newest first."""
     wanted = (intent.profile.name, intent.intent, intent.environment.id, str(intent.mode))
+    count = read = 0
     after = log.number(intent.operation)
     while rows := log.rows(after=after, limit=PAGE):
-        for after, row in rows:  # noqa: B007
-            if row.created < intent.at - FOLLOWED:
+        after = rows[-1][0]
+        for row in (row for _, row in rows):
+            if count == POINTS_MAX - 1 or row.created < intent.at - FOLLOWED:
                 return
-            if (row.profile, row.intent, row.environment, row.mode) == wanted:
-                yield row
+            if (row.profile, row.intent, row.environment, row.mode) != wanted:
+                continue
+            read += row.records
+            if count and read > RECORDS_MAX:
+                return
+            with suppress(RexecopError):  # One that is damaged, or whose profile is gone, says nothing.
+                found = _checked(log.journal(row.operation).records, contents)[1]
+                count += 1
+                yield found
 
 
 def _trends(now: _Checked, earlier: Sequence[_Checked]) -> Iterator[Trend]:
-    for target, steps in now.by_target.items():
-        conclusion = _assessing(steps)[-1]
-        for spec in conclusion.normalizer.facts:
-            newest = _point(conclusion, spec.name)
-            if spec.type == "integer" and newest is not None:
-                before = [
-                    point
-                    for one in earlier
-                    if (of := one.by_target.get(target)) and (point := _point(_assessing(of)[-1], spec.name))
-                ]
-                points = (*reversed(before[: POINTS_MAX - 1]), newest)
+    for target, steps in now.items():
+        for spec in steps[-1].normalizer.facts:
+            if spec.type == "integer" and (newest := _point(steps, spec.name)) is not None:
+                before = (_point(one.get(target, ()), spec.name) for one in reversed(earlier))
+                points = (*(point for point in before if point is not None), newest)
                 yield trend(target, spec.name, points, spec.full)
 
 
-def _point(seen: _Seen, fact: str) -> Point | None:
-    value = value_at(seen.facts, fact)
-    whole = isinstance(value, int) and not isinstance(value, bool) and seen.at is not None
-    return Point(at=cast("datetime", seen.at), value=cast("int", value)) if whole else None
+def _point(steps: Sequence[_Seen], fact: str) -> Point | None:
+    """Return what the conclusion of `steps` says of `fact`, if that is a whole number."""
+    value = value_at(steps[-1].facts, fact) if steps else None
+    is_whole = steps and isinstance(value, int) and not isinstance(value, bool)
+    return Point(cast("datetime", steps[-1].at), cast("int", value)) if is_whole else None
 
 
 def trend(target: str, fact: str, points: tuple[Point, ...], full: int | None) -> Trend:
@@ -305,7 +265,7 @@ def trend(target: str, fact: str, points: tuple[Point, ...], full: int | None) -
         target=target,
         fact=fact,
         points=points,
-        change=None if before is None else newest.value - before.value,
+        change=0 if before is None else newest.value - before.value,
         since=None if before is None else before.at,
         full=full,
         days_to_full=None if full is None else days_until(points, full),
@@ -326,16 +286,11 @@ def days_until(points: Sequence[Point], full: int) -> int | None:
     mean, level = sum(days) / len(days), Fraction(sum(one.value for one in points), len(points))
     rise = sum((day - mean) * (one.value - level) for day, one in zip(days, points, strict=True))
     slope = rise / sum((day - mean) ** 2 for day in days)
-    if slope <= 0:
-        return None
-    return max(0, int((full - level) / slope + mean - days[-1]))
+    return max(0, int((full - level) / slope + mean - days[-1])) if slope > 0 else None
 
 
 def _signed_off(records: Sequence[Sealed]) -> Iterator[SignedOff]:
-    for sealed in records:
-        if isinstance(sealed.record, Command) and sealed.record.verb is Verb.REVIEW:
-            yield SignedOff(at=sealed.record.at, key=_key(sealed.record.by), record=sealed.digest)
-
-
-def _key(by: Principal) -> str | None:
-    return by.credential if by.established is Established.KEY else None
+    for record, digest in ((one.record, one.digest) for one in records):
+        if isinstance(record, Command) and record.verb is Verb.REVIEW:
+            key = record.by.credential if record.by.established is Established.KEY else None
+            yield SignedOff(at=record.at, key=key, record=digest)

@@ -91,9 +91,7 @@ def _controls(cut: Cut, target: Path) -> Mapping[Path, bytes]:
     beside = target.with_name(f"{cut.name}.rxb")
     page = page_of(found, packaged("report.css"), beside.name)
     rows = canonical_bytes(to_json(found)) + b"\n"
-    if target.suffix == ".html":
-        return {target: page, target.with_suffix(".json"): rows, beside: cut.data}
-    return {target: rows, target.with_suffix(".html"): page, beside: cut.data}
+    return {**_both(target, page, rows), beside: cut.data}
 
 
 def _check(cut: Cut, target: Path) -> Mapping[Path, bytes]:
@@ -105,19 +103,18 @@ def _check(cut: Cut, target: Path) -> Mapping[Path, bytes]:
     from rexecop.proof.codec import to_json
 
     found, style = check_of(cut), packaged("report.css")
-    sheet = signoff.sheet_of(found, cut.contents)
-    beside = target.with_name(f"{cut.name}.rxb")
+    sheet, beside = signoff.sheet_of(found, cut.contents), target.with_name(f"{cut.name}.rxb")
     html, rows = check.page(found, style, beside.name), canonical_bytes(to_json(found)) + b"\n"
-    two = {".html": html, ".json": rows}
-    main = target.suffix if target.suffix in two else ".html"
-    other = next(one for one in two if one != main)
-    return {
-        target: two[main],
-        target.with_suffix(other): two[other],
-        target.with_suffix(".sign-off.html"): signoff.page(sheet, style),
-        target.with_suffix(".sign-off.json"): canonical_bytes(to_json(sheet)) + b"\n",
-        beside: cut.data,
-    }
+    of_sheet, public = canonical_bytes(to_json(sheet)) + b"\n", target.with_suffix(".sign-off.html")
+    both = {**_both(target, html, rows), **_both(public, signoff.page(sheet, style), of_sheet)}
+    return {**both, beside: cut.data}
+
+
+def _both(target: Path, page: bytes, rows: bytes) -> Mapping[Path, bytes]:
+    """Return a page and what it was made from under the same name, the one that `target` ends like first."""
+    if target.suffix == ".html":
+        return {target: page, target.with_suffix(".json"): rows}
+    return {target: rows, target.with_suffix(".html"): page}
 
 
 def _cose(cut: Cut, target: Path) -> Mapping[Path, bytes]:

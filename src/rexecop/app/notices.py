@@ -49,11 +49,7 @@ REASON_LENGTH_MAX: Final = 200
 EVERYBODY: Final = "*"
 
 INTENTS_MAX: Final = 256  # As many as a large profile has.
-NOT_WELL: Final = (
-    "unknown",
-    "degraded",
-    "unhealthy",
-)  # What a component may be that is not well, worst last.
+NOT_WELL: Final = ("unknown", "degraded", "unhealthy")  # Of a component, the worst last.
 
 _INTENT: Final = re.compile(rf"{NAME.pattern}/{NAME.pattern}|\*")
 _GROUP: Final = re.compile(rf"{NAME.pattern}|\*")

@@ -54,12 +54,11 @@ class Telling:
 
     async def assessed(self, op: Operation) -> None:
         """Tell whom `notify.yaml` names of components that `op` found to have turned, once each way."""
-        asked = op.intent and op.the_intent
-        if not asked or asked.mode is Mode.DRY_RUN or op.state not in _OVER:
+        if op.state not in _OVER or op.the_intent.mode is Mode.DRY_RUN:
             return
-        intent, world = f"{asked.profile.name}/{asked.intent}", self._world
-        watches = self.notices.watches(intent)
-        if not watches:
+        asked, world = op.the_intent, self._world
+        intent = f"{asked.profile.name}/{asked.intent}"
+        if not (watches := self.notices.watches(intent)):
             return
         from rexecop.app.checks import assessed
         from rexecop.app.turning import is_newest, standing, turned
@@ -71,7 +70,7 @@ class Telling:
         for watch in watches:
             found = turned(watch, (asked.environment.id, intent, op.id), at, targets, told)
             if found.unwell or found.well:
-                await self.tell(op, TURNED, [watch.group], about=found.about, text=found.words)
+                await self.tell(op, TURNED, [watch.group], about=found.words, text=found.words)
                 found.post(world.store)
 
     async def tell(

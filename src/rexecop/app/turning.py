@@ -6,16 +6,19 @@ written after the telling: a crash between the two tells twice rather than never
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 from rexecop.app.checks import FINE, TargetView
 from rexecop.app.notices import Watch
 from rexecop.operations.ports import Ledger, Store
 from rexecop.proof.canonical import canonical_bytes, digest_of
 from rexecop.proof.codec import decode, encode
+
+Where: TypeAlias = tuple[str, str, str]
+"""An environment, an intent and an operation."""
 
 BOARD: Final = "unwell"
 NEWEST: Final = "unwell-newest"
@@ -38,11 +41,10 @@ class Unwell:
     @property
     def name(self) -> str:
         """The name it goes by on the board."""
-        key = [self.group, self.environment, self.intent, self.target, self.component]
-        return digest_of(canonical_bytes(key)).removeprefix("sha256:")
+        return _name(self.group, self.environment, self.intent, self.target, self.component)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Turned:
     """What one check changed of what stands told."""
 
@@ -57,11 +59,6 @@ class Turned:
         more = f", and {len(told) - NAMED_MAX} more" if len(told) > NAMED_MAX else ""
         return ", ".join(told[:NAMED_MAX]) + more
 
-    @property
-    def about(self) -> str:
-        """Return what makes a notice of it another one."""
-        return ",".join(sorted(one.name for one in (*self.unwell, *self.well)))
-
     def post(self, store: Store) -> None:
         """Write on the board what now stands told."""
         for one in self.unwell:
@@ -70,15 +67,18 @@ class Turned:
             store.post(BOARD, one.name, None)
 
 
+def _name(*key: str) -> str:
+    return digest_of(canonical_bytes(list(key))).removeprefix("sha256:")
+
+
 def is_newest(store: Store, environment: str, intent: str, number: int) -> bool:
     """Return whether no newer operation told of these components, and note that this one does.
 
     What an older one found is history, whenever somebody looks at it.
     """
-    name = digest_of(canonical_bytes([environment, intent])).removeprefix("sha256:")
-    newest = max((int(body) for found, body in store.posted(NEWEST) if found == name), default=0)
-    if number > newest:
-        store.post(NEWEST, name, str(number).encode())
+    name = _name(environment, intent)
+    newest = int(dict(store.posted(NEWEST)).get(name, b"0"))
+    store.post(NEWEST, name, str(max(number, newest)).encode())
     return number >= newest
 
 
@@ -89,37 +89,22 @@ def standing(ledger: Ledger) -> tuple[Unwell, ...]:
 
 
 def turned(
-    watch: Watch,
-    where: tuple[str, str, str],
-    at: datetime,
-    targets: Iterable[TargetView],
-    told: Sequence[Unwell],
+    watch: Watch, where: Where, at: datetime, targets: Iterable[TargetView], told: Sequence[Unwell]
 ) -> Turned:
-    """Return what turned for `watch`; `where` is environment, intent and operation of what found `targets`.
+    """Return what turned for `watch` in `targets`, as they were found `where`, beside what it was `told`.
 
     What was told stays told while it is anything but well: a state that gets better, or worse, is no turn.
     """
     before = {one.name: one for one in told}
-    now = list(_components(watch, where, at, targets))
-    return Turned(
-        unwell=tuple(one for one in now if one.name not in before and watch.concerns(one.state)),
-        well=tuple(before[one.name] for one in now if one.name in before and one.state in FINE),
-    )
-
-
-def _components(
-    watch: Watch, where: tuple[str, str, str], at: datetime, targets: Iterable[TargetView]
-) -> Iterator[Unwell]:
-    environment, intent, operation = where
-    for target in targets:
-        for component, state in target.components.items():
-            yield Unwell(
-                group=watch.group,
-                environment=environment,
-                intent=intent,
-                target=target.target,
-                component=component,
-                state=state,
-                since=at,
-                operation=operation,
-            )
+    now = {
+        _name(watch.group, *where[:2], one.target, component): (one.target, component, state)
+        for one in targets
+        for component, state in one.components.items()
+    }
+    new = (found for name, found in now.items() if name not in before and watch.concerns(found[2]))
+    unwell = (
+        Unwell(group=watch.group, environment=where[0], intent=where[1], operation=where[2], since=at,
+               target=target, component=component, state=state)
+        for target, component, state in new
+    )  # fmt: skip
+    return Turned(tuple(unwell), tuple(before[n] for n in now if n in before and now[n][2] in FINE))

@@ -4,8 +4,8 @@ Every tracked file is read, whatever its name ends in. Names and addresses that 
 aside for documentation tell nothing, and neither do those of every machine.
 """
 
+import os
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address, ip_network
@@ -13,7 +13,11 @@ from math import log2
 from pathlib import Path
 from typing import Final
 
+from rexecop.lanes.errors import ProgramFailed
+from rexecop.lanes.program import run
+
 BYTES_MAX: Final = 16 << 20  # Of one file; a larger one is named, for nobody looked into it.
+LISTED_BYTES_MAX: Final = 64 << 20  # Of the names of all tracked files.
 ENTROPY_LEAST: Final = 3.5  # Bits for a character: words have less, keys have more.
 
 _KEYS: Final = {
@@ -67,10 +71,12 @@ class Leak:
 
 def tracked(root: Path) -> list[Path]:
     """Return every file below `root` that Git tracks; all of them where it is no checkout."""
-    asked = subprocess.run(
-        ["git", "-C", str(root), "ls-files", "-z"], capture_output=True, check=False, timeout=60
-    )
-    if asked.returncode == 0:
+    argv = ("git", "-C", str(root), "ls-files", "-z")
+    try:
+        asked = run(argv, stdin=b"", environ={"PATH": os.defpath}, output_bytes=LISTED_BYTES_MAX)
+    except ProgramFailed:  # There is no Git.
+        asked = None
+    if asked is not None and not asked.returncode:
         found = [root / name for name in asked.stdout.decode("utf-8", "surrogateescape").split("\0") if name]
     else:
         found = sorted(root.rglob("*"))

@@ -38,10 +38,9 @@ def listed(session: Session) -> None:
             page.row("not sent", f"{one.failed} ({one.tries} tries)")
         if not left:
             page.line("every notice was taken")
-        heads = ("not well", "component", "since (UTC)", "was", "told", "found by")
         rows = [(t.target, t.component, minute(t.since), t.state, t.group, t.intent) for t in told]
         if rows:
-            page.table(heads, rows, indent=0)
+            page.table(("not well", "component", "since (UTC)", "was", "told", "found by"), rows, indent=0)
 
     session.answer({"undelivered": left, "told": told}, draw, quiet="\n".join(one.notice.id for one in left))
 
