@@ -108,9 +108,9 @@ def page(found: Sheet, style: str) -> bytes:
     main = tag(
         "main",
         tag("h1", f"Sign-off: {found.intent}"),
-        tag("p", "No host, address or person is named here. All times are UTC.", class_="of"),
+        tag("p", "Names no host, address or person. UTC. Checked by the instance's own keys.", class_="of"),
         tag("p", strong(f"{counted(found.targets, 'target')}: {in_words(found.states)}."), class_="sentence"),
-        verdict(found.holds, "The evidence holds." if found.holds else "The evidence does NOT hold."),
+        verdict(found.holds, "Its evidence holds." if found.holds else "Its evidence does NOT hold."),
         terms(
             ("Ran", f"{when(found.began)} to {when(found.ended)}, {plain(found.state)}"),
             (f"Full within {SOON_DAYS} days", counted(found.soon_full, "figure")),
