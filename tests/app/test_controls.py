@@ -135,7 +135,14 @@ def test_rows_and_page_lie_beside_the_bundle_they_were_read_from(
 ) -> None:
     world, start, end = a_week()
     made = world.cut(start, end)
-    cut = Cut(contents=made.contents, data=made.bundle(), name="all", signer=INSTANCE_KEY, guard_key=None)
+    cut = Cut(
+        contents=made.contents,
+        data=made.bundle(),
+        name="all",
+        signer=INSTANCE_KEY,
+        guard_key=None,
+        log=None,  # type: ignore[arg-type] # These rows rest on the bundle alone.
+    )
 
     written = FORMATS["controls"].files(cut, tmp_path / name)
 

@@ -246,6 +246,8 @@ def test_a_test_says_that_it_is_one_and_nothing_of_it_is_kept() -> None:
         ("{smtp: mail.example, from: 'a@b.example>', to: [c@d.example]}", "is not like"),
         ("{smtp: mail.example, from: a@b.example, to: []}", "names nobody"),
         ("{smtp: mail.example, from: a@b.example, to: [c@d.example], user: u}", "one of `user`"),
+        ("{ntfy: 'http://ntfy.example/ops'}", "`senders.a.ntfy` is no address"),
+        ("{ntfy: 'https://ntfy.example/ops', secret: s}", "unknown key `secret`"),
         ("{shell: 'true'}", "unknown key `shell`"),
     ],
 )

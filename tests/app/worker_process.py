@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from rexecop.app.clock import SystemClock, SystemIds
 from rexecop.app.lifecycle import Lifecycle
+from rexecop.app.telling import Telling
 from rexecop.app.worker import Worker, serve
 from rexecop.engines import caller, driver
 from rexecop.engines.driver import Driver
@@ -92,7 +93,9 @@ def in_hand(store: LedgerStore, folder: Path, authority: Authority | None = None
         sound=lambda: None,
         capacity=capacity,
     )
-    parts = SimpleNamespace(world=world, lifecycle=Lifecycle(world, Driver(world), MARGIN), ledger=store)
+    telling = Telling(world, SimpleNamespace(watches=lambda intent: ()))  # type: ignore[arg-type]
+    lifecycle = Lifecycle(world, Driver(world), MARGIN)
+    parts = SimpleNamespace(world=world, lifecycle=lifecycle, ledger=store, telling=telling)
     return SimpleNamespace(parts=parts, operation=lambda name: fold(store.journal(name).records))
 
 

@@ -19,7 +19,7 @@ from typing import Final
 import pytest
 
 from rexecop.engines.errors import NotDelivered
-from rexecop.engines.senders import CommandSender, Given, MailSender, Sender, WebhookSender
+from rexecop.engines.senders import CommandSender, Given, MailSender, NtfySender, Sender, WebhookSender
 from rexecop.engines.telling import Notice
 from tests.engines.smtp import mail_server
 from tests.lanes.web import Authority, Web, authority, issue, reply, server_context, serving
@@ -82,6 +82,24 @@ def test_a_command_that_fails_hangs_or_floods_did_not_take_it(script: str, words
 def test_a_command_that_is_not_there_did_not_take_it() -> None:
     found = sent(CommandSender(argv=("/no/such/program",), environ={}))
     assert found is not None and "does not start" in found
+
+
+# --- ntfy ---
+
+
+def test_ntfy_gets_the_line_under_a_title_with_the_token(web: Web) -> None:
+    host = f"127.0.0.1:{web.port}"
+    sender = NtfySender(url=f"http://{host}/ops", host=host, token="mail", ca_file=None)
+    web.routes["/ops"] = reply(status=200)
+    assert sent(sender) is None
+    assert sent(replace(sender, token="")) is None
+    with_token, without = web.asked
+    assert (with_token.method, with_token.body) == ("POST", NOTICE.text.encode())
+    assert with_token.headers["title"] == "rexecop: operation-ended"
+    assert with_token.headers["authorization"] == "Bearer open sesame"
+    assert "authorization" not in without.headers
+    web.routes["/ops"] = reply(status=403)
+    assert sent(sender) == f"{host} answered with status 403"
 
 
 # --- a webhook ---

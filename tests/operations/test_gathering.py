@@ -144,6 +144,8 @@ def test_odd_text_is_no_moment_and_never_an_error(text: str) -> None:
         "{items: /a, of: /n, having: {at: /s, matching: '(a+)+'}}",
         "{regex: '(?P<value>x)', age: hours, left: hours}",
         "{regex: '(?P<value>x)', age: years}",
+        "{regex: '(?P<value>x)', full: 100}",
+        "{regex: '(?P<value>x)', type: integer, full: 0}",
     ],
 )
 def test_a_fact_that_says_too_little_or_too_much_is_refused(spec: str) -> None:

@@ -41,7 +41,7 @@ class Typed(Session):
             evidence=SimpleNamespace(log=house.store),
             observing=SimpleNamespace(identity=lambda: Identity(principal=by, signer=cast(Signer, None))),
             heads=SimpleNamespace(record_daily=_nothing),
-            telling=SimpleNamespace(waits=_nothing),
+            telling=SimpleNamespace(waits=_nothing, assessed=_nothing),
         )
 
     @contextmanager

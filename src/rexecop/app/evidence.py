@@ -141,7 +141,8 @@ class Evidence:
             raise FormatRefused(f"`{asked.form}` holds published records and no outputs")
         safe = name.replace("/", "_")
         target = asked.path or Path(f"{safe}{form.ending}")
-        cut = Cut(contents=contents, data=data, name=safe, signer=self._signing(), guard_key=self._guard_key)
+        signer, key = self._signing(), self._guard_key
+        cut = Cut(contents=contents, data=data, name=safe, signer=signer, guard_key=key, log=self._store)
         files = form.files(cut, target)
         main = files.get(target, data)
         digest = digest_of(main)

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from rexecop.proof.bundle import BundleContents
     from rexecop.proof.signer import Signer
+    from rexecop.store.ledger import LedgerStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
     """A bundle just cut: what it holds, its bytes, its name without an ending, and who may sign for it.
 
-    `guard_key` is the setting of that name.
+    `guard_key` is the setting of that name, `log` the ledger it was cut from.
     """
 
     contents: BundleContents
@@ -27,6 +28,7 @@ class Cut:
     name: str
     signer: Signer
     guard_key: str | None
+    log: LedgerStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +91,30 @@ def _controls(cut: Cut, target: Path) -> Mapping[Path, bytes]:
     beside = target.with_name(f"{cut.name}.rxb")
     page = page_of(found, packaged("report.css"), beside.name)
     rows = canonical_bytes(to_json(found)) + b"\n"
+    return {**_both(target, page, rows), beside: cut.data}
+
+
+def _check(cut: Cut, target: Path) -> Mapping[Path, bytes]:
+    """Return what a check found and the sheet for anybody, as pages and as JSON, and the bundle."""
+    from rexecop.app.checks import check_of
+    from rexecop.app.offline import packaged
+    from rexecop.app.report import check, signoff
+    from rexecop.proof.canonical import canonical_bytes
+    from rexecop.proof.codec import to_json
+
+    found, style = check_of(cut), packaged("report.css")
+    sheet, beside = signoff.sheet_of(found, cut.contents), target.with_name(f"{cut.name}.rxb")
+    html, rows = check.page(found, style, beside.name), canonical_bytes(to_json(found)) + b"\n"
+    of_sheet, public = canonical_bytes(to_json(sheet)) + b"\n", target.with_suffix(".sign-off.html")
+    both = {**_both(target, html, rows), **_both(public, signoff.page(sheet, style), of_sheet)}
+    return {**both, beside: cut.data}
+
+
+def _both(target: Path, page: bytes, rows: bytes) -> Mapping[Path, bytes]:
+    """Return a page and what it was made from under the same name, the one that `target` ends like first."""
     if target.suffix == ".html":
-        return {target: page, target.with_suffix(".json"): rows, beside: cut.data}
-    return {target: rows, target.with_suffix(".html"): page, beside: cut.data}
+        return {target: page, target.with_suffix(".json"): rows}
+    return {target: rows, target.with_suffix(".html"): page}
 
 
 def _cose(cut: Cut, target: Path) -> Mapping[Path, bytes]:
@@ -112,6 +135,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "bundle": Format(ending=".rxb", files=_bundle, of_windows=True),
     "report": Format(ending=".html", files=_report, of_windows=True),
     "controls": Format(ending=".controls.json", files=_controls, of_operations=False, of_windows=True),
+    "check": Format(ending=".check.html", files=_check),
     "sclite": Format(ending=".sclite", files=_sclite, folder=True),
     "cose": Format(ending=".cose", files=_cose, outputs=False),
 }

@@ -258,6 +258,7 @@ class Instance(Reading):
     async def _seen(self, driven: Driven) -> OperationView:
         await self._parts.heads.record_daily()
         await self._parts.telling.waits(driven.session.op)
+        await self._parts.telling.assessed(driven.session.op)
         self._parts.lifecycle.keep(driven.session)
         view = self._view(driven.session)
         if driven.queued is None:

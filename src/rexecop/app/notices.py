@@ -4,10 +4,13 @@
     senders:
       pager: {command: [/usr/local/bin/page, --quiet]}
       chat: {webhook: https://chat.example/hooks/ops, secret: chat-signing}
+      phone: {ntfy: https://ntfy.example/ops, token: ntfy-token}
       mail: {smtp: mail.example:587, from: rexecop@example, to: [sre@example], user: ops, password: mail}
     groups:
       oncall: [pager, chat]
       "*": [mail]                    # every group without a line of its own
+    components:                      # who is told when a component turns
+      oncall: {intents: [tecrax/daily_check], from: degraded}
 
 Like the packs it is read from the root only, and by nobody who could not write it. A notice that a
 sender does not take is kept in `notices/` until `rexecop notify retry` gets it through.
@@ -26,7 +29,7 @@ from rexecop.app.errors import NotifyRefused
 from rexecop.app.files import read_file, replace_file, require_private
 from rexecop.app.root import Root
 from rexecop.app.views import CheckView
-from rexecop.engines.senders import CommandSender, Given, MailSender, Sender, WebhookSender
+from rexecop.engines.senders import CommandSender, Given, MailSender, NtfySender, Sender, WebhookSender
 from rexecop.engines.telling import TEST, Delivery, Notice
 from rexecop.lanes.addresses import is_address
 from rexecop.lanes.secrets import Secrets
@@ -45,11 +48,28 @@ UNDELIVERED_MAX: Final = 1000  # Files of a kilobyte; whoever lets more of them 
 REASON_LENGTH_MAX: Final = 200
 EVERYBODY: Final = "*"
 
+INTENTS_MAX: Final = 256  # As many as a large profile has.
+NOT_WELL: Final = ("unknown", "degraded", "unhealthy")  # Of a component, the worst last.
+
+_INTENT: Final = re.compile(rf"{NAME.pattern}/{NAME.pattern}|\*")
 _GROUP: Final = re.compile(rf"{NAME.pattern}|\*")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}")
 _PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
 _USER: Final = re.compile(r"[!-~]{1,128}")
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """`group` is told of components of `intents` (`profile/intent`, or all) that are `least` or worse."""
+
+    group: str
+    intents: tuple[str, ...]
+    least: str
+
+    def concerns(self, state: str) -> bool:
+        """Return whether a component that is `state` is told of."""
+        return state in NOT_WELL and NOT_WELL.index(state) >= NOT_WELL.index(self.least)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +79,7 @@ class Routes:
     senders: Mapping[str, Sender]
     groups: Mapping[str, tuple[str, ...]]
     seconds: float
+    watches: tuple[Watch, ...] = ()
 
     def of(self, group: str) -> tuple[str, ...]:
         """Return the senders of `group`."""
@@ -114,6 +135,14 @@ class RootNotices:
             return bool(self.routes().of(group))
         except RexecopError:
             return False
+
+    def watches(self, intent: str) -> tuple[Watch, ...]:
+        """Return who is told of components of `intent`; a file that cannot be followed names nobody."""
+        try:
+            found = self.routes().watches
+        except RexecopError:
+            return ()
+        return tuple(one for one in found if {intent, EVERYBODY} & {*one.intents} and self.tells(one.group))
 
     async def tell(self, notice: Notice) -> tuple[Delivery, ...]:
         """See `Notices.tell`."""
@@ -212,7 +241,7 @@ def _line(error: Exception) -> str:
 
 
 def _routes(top: Node, environ: Mapping[str, str]) -> Routes:
-    fields = top.fields("timeout senders groups", "senders groups")
+    fields = top.fields("timeout senders groups components", "senders groups")
     wait = fields.maybe("timeout", Node.duration) or TIMEOUT_MS
     if wait > TIMEOUT_MS_MAX:
         top.refuse(f"`timeout` is more than {TIMEOUT_MS_MAX // 1000} s", allowed=f"{TIMEOUT_MS_MAX // 1000}s")
@@ -224,7 +253,17 @@ def _routes(top: Node, environ: Mapping[str, str]) -> Routes:
                 known = ", ".join(senders) or "none"
                 words = f"`groups.{group}` names `{name}`, which is not under `senders`; known: {known}"
                 top.refuse(words, found=name, allowed=known)
-    return Routes(senders=senders, groups=groups, seconds=wait / 1000)
+    watches = tuple(_watch(group, node) for group, node in fields.entries("components", _GROUP))
+    return Routes(senders=senders, groups=groups, seconds=wait / 1000, watches=watches)
+
+
+def _watch(group: str, node: Node) -> Watch:
+    fields = node.fields("intents from", "intents")
+    intents = fields.texts("intents", INTENTS_MAX)
+    for intent in intents:
+        if not _INTENT.fullmatch(intent):
+            node.refuse(f"`{intent:.60}` is no intent", found=intent, allowed="PROFILE/INTENT, *")
+    return Watch(group=group, intents=intents, least=fields.one_of("from", NOT_WELL, NOT_WELL[0]))
 
 
 def _sender(node: Node, environ: Mapping[str, str]) -> Sender:
@@ -239,6 +278,10 @@ def _sender(node: Node, environ: Mapping[str, str]) -> Sender:
         url = fields.text("webhook")
         secret = _matching(node, fields.text("secret"), _REFERENCE)
         return WebhookSender(url=url, host=_host(node, url), secret=secret, ca_file=_file(fields))
+    if "ntfy" in value:
+        fields = node.fields("ntfy token ca_file", "ntfy")
+        url, token = fields.text("ntfy"), _matching(node, fields.text("token"), _REFERENCE)
+        return NtfySender(url=url, host=_host(node, url, "ntfy"), token=token, ca_file=_file(fields))
     fields = node.fields("smtp tls from to user password ca_file", "smtp from to")
     tls = fields.one_of("tls", _PORTS, "starttls")
     host, _, port = fields.text("smtp").partition(":")
@@ -279,10 +322,10 @@ def _file(fields: Fields) -> str | None:
     return path or None
 
 
-def _host(node: Node, url: str) -> str:
+def _host(node: Node, url: str, key: str = "webhook") -> str:
     """Return the host of `url`, for messages: a path may be what nobody else should know."""
     server = re.match(r"(https?://([^/?#]+))(?=[/?]|$)[!-~]*$", url)
     if server is None or "#" in url or not is_address(server[1]):
-        node.refuse(f"`{node.name}.webhook` is no address", allowed="https://…, and http:// on this machine")
+        node.refuse(f"`{node.name}.{key}` is no address", allowed="https://…, and http:// on this machine")
         return ""
     return server[2]

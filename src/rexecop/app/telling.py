@@ -10,7 +10,7 @@ from typing import Final
 
 from rexecop.app.notices import EVERYBODY, RootNotices
 from rexecop.engines.session import Session
-from rexecop.engines.telling import GLASS, TOPIC, WANTED, Delivery, note_delivery, notice_of
+from rexecop.engines.telling import GLASS, TOPIC, TURNED, WANTED, Delivery, note_delivery, notice_of
 from rexecop.engines.world import World
 from rexecop.governance.obligations import approvals_in_words
 from rexecop.operations.errors import AppendConflict
@@ -19,8 +19,9 @@ from rexecop.operations.next import awaited_call
 from rexecop.proof.call import call_digest
 from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.instance import Note
-from rexecop.proof.vocabulary import State, Verdict
+from rexecop.proof.vocabulary import Mode, State, Verdict
 
+_OVER: Final = (State.COMPLETED, State.FAILED)  # What was cut off found nothing of what it did not reach.
 TRIES_MAX: Final = 4  # To note it: whoever is told may act before the note is written.
 
 
@@ -50,6 +51,27 @@ class Telling:
         if missing:
             text = f"waits for approval by {approvals_in_words(missing)}"
             await self.tell(op, WANTED, [rule.group for rule in missing], about=about, text=text)
+
+    async def assessed(self, op: Operation) -> None:
+        """Tell whom `notify.yaml` names of components that `op` found to have turned, once each way."""
+        if op.state not in _OVER or op.the_intent.mode is Mode.DRY_RUN:
+            return
+        asked, world = op.the_intent, self._world
+        intent = f"{asked.profile.name}/{asked.intent}"
+        if not (watches := self.notices.watches(intent)):
+            return
+        from rexecop.app.checks import assessed
+        from rexecop.app.turning import is_newest, standing, turned
+
+        if not is_newest(world.store, asked.environment.id, intent, world.store.number(op.id)):
+            return
+        targets = assessed(world.store.journal(op.id).records, world.contents)
+        told, at = standing(world.store), world.clock.now()
+        for watch in watches:
+            found = turned(watch, (asked.environment.id, intent, op.id), at, targets, told)
+            if found.unwell or found.well:
+                await self.tell(op, TURNED, [watch.group], about=found.words, text=found.words)
+                found.post(world.store)
 
     async def tell(
         self,

@@ -188,6 +188,7 @@ class Worker:
         try:
             driven = await lifecycle.start(operation, judged=judged)
             self._driven += driven.queued is None
+            await self.instance.parts.telling.assessed(driven.session.op)
         except RunnerBusy:
             return
         except RexecopError as error:
@@ -203,6 +204,7 @@ class Worker:
             driven = await (lifecycle.start if paused else lifecycle.take_over)(row.operation)
             if driven.session.op.count != row.records or driven.queued is not None:
                 self._driven += driven.queued is None
+                await self.instance.parts.telling.assessed(driven.session.op)
                 return
         except RunnerBusy:
             until = now + AGAIN

@@ -1,4 +1,4 @@
-"""Senders of notices: a command, a webhook, a mail. Each is bounded by whoever calls it.
+"""Senders of notices: a command, a webhook, ntfy, a mail. Each is bounded by whoever calls it.
 
 A sender accepts a notice or says in a line why not; that line never repeats what the other side
 said, which may hold what it was given.
@@ -98,30 +98,58 @@ class WebhookSender:
 
     async def send(self, notice: Notice, given: Given) -> None:
         """See `Sender.send`: it was accepted where the answer is a status of 200 to 299."""
-        import aiohttp  # Whoever tells nobody by it need not wait for it.
-
         body = encode(notice)
         headers = {
             "content-type": "application/json",
             **signed(notice.id, given.now, body, given.values[self.secret]),
         }
-        tls = ssl.create_default_context(cafile=self.ca_file) if self.url.startswith("https:") else True
-        words = ""
-        async with aiohttp.ClientSession() as client:
-            for n in range(TRIES):
-                await asyncio.sleep(WAIT_SECONDS * n)
-                try:
-                    async with client.post(
-                        self.url, data=body, headers=headers, ssl=tls, allow_redirects=False
-                    ) as answer:
-                        if 200 <= answer.status < 300:
-                            return
-                        words = f"{self.host} answered with status {answer.status}"
-                        if answer.status not in _LATER:
-                            break
-                except aiohttp.ClientError as error:
-                    words = f"{self.host} does not answer ({type(error).__name__})"
-        raise NotDelivered(words)
+        await _post(self.url, self.host, self.ca_file, body, headers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NtfySender:
+    """Publishes the line of a notice to the topic `url` of an ntfy server, with the access token `token`."""
+
+    url: str
+    host: str
+    token: str
+    ca_file: str | None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return (self.token,) if self.token else ()
+
+    async def send(self, notice: Notice, given: Given) -> None:
+        """See `Sender.send`: it was accepted where the answer is a status of 200 to 299."""
+        headers = {"content-type": "text/plain; charset=utf-8", "title": f"rexecop: {notice.event}"}
+        if self.token:
+            token = given.values[self.token].strip().decode("ascii", "replace")
+            if not token.isprintable():
+                raise NotDelivered("the token holds what no header can")
+            headers["authorization"] = f"Bearer {token}"
+        await _post(self.url, self.host, self.ca_file, notice.text.encode(), headers)
+
+
+async def _post(url: str, host: str, ca_file: str | None, body: bytes, headers: Mapping[str, str]) -> None:
+    import aiohttp  # Whoever tells nobody by it need not wait for it.
+
+    tls = ssl.create_default_context(cafile=ca_file) if url.startswith("https:") else True
+    words = ""
+    async with aiohttp.ClientSession() as client:
+        for n in range(TRIES):
+            await asyncio.sleep(WAIT_SECONDS * n)
+            try:
+                async with client.post(
+                    url, data=body, headers=headers, ssl=tls, allow_redirects=False
+                ) as answer:
+                    if 200 <= answer.status < 300:
+                        return
+                    words = f"{host} answered with status {answer.status}"
+                    if answer.status not in _LATER:
+                        break
+            except aiohttp.ClientError as error:
+                words = f"{host} does not answer ({type(error).__name__})"
+    raise NotDelivered(words)
 
 
 def signed(name: str, now: datetime, body: bytes, secret: bytes) -> dict[str, str]:

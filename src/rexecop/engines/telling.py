@@ -26,6 +26,7 @@ REMINDED: Final = "approval-reminder"
 ESCALATED: Final = "approval-escalation"
 GLASS: Final = "break-glass"
 ENDED: Final = "operation-ended"
+TURNED: Final = "components-turned"
 TEST: Final = "test"
 
 

@@ -134,7 +134,8 @@ def _call_differences(case: Case, draft: PlanDraft) -> Iterator[str]:
 def _result_differences(
     case: Case, draft: PlanDraft, profile: Profile, environment: Environment
 ) -> Iterator[str]:
-    outcomes = _found(case, draft, profile, environment)
+    replies = {name: replace(reply, at=case.at) for name, reply in case.replies.items()}
+    outcomes = facts_of_replies(draft, profile, environment, replies)
     intent, given = case.request.intent, draft.parameters
     verdict, _, facts = judge(draft, intent, profile, outcomes, given, evaluated=True)
     for path, expected in case.facts.items():
@@ -146,17 +147,17 @@ def _result_differences(
         yield f"verdict is `{verdict}`, not `{case.verdict}`"
 
 
-def _found(
-    case: Case, draft: PlanDraft, profile: Profile, environment: Environment
+def facts_of_replies(
+    draft: PlanDraft, profile: Profile, environment: Environment, replies: Mapping[str, StepOutput]
 ) -> Mapping[str, Mapping[str, Json] | None]:
+    """Return the facts of every step of `draft` that has some, where its calls are answered by `replies`."""
     found: dict[str, Mapping[str, Json] | None] = {}
-    outputs = {name: replace(reply, at=case.at) for name, reply in case.replies.items()}
+    outputs = dict(replies)
     for step in draft.steps:
         if step.normalizer is None:
             continue
         if step.normalizer not in profile.normalizers:
-            what = f"case `{case.name}`: `{step.normalizer}` is a handler in Python; cases are about data"
-            raise ProfileRefused(what, file=FOLDER + case.name)
+            raise ProfileRefused(f"`{step.normalizer}` is a handler in Python; cases are about data")
         names = step.needs if isinstance(step, DeriveStep) else (step.id,)
         inputs = {name: outputs[name] for name in names if name in outputs}
         facts = run_normalizer(profile.normalizers[step.normalizer], inputs, environment.site(step.target))

@@ -27,7 +27,7 @@ STREAMS: Final = ("stdout", "stderr", "data")
 TESTS: Final = ("equals", "not_equals", "in", "at_least", "at_most", "missing")
 _FACT_KEYS: Final = (
     "from stream type required exact max_length values map minimum maximum multiply divide whole separator "
-    f"row where equals take but of having lacking expected age left {' '.join(WAYS)}"
+    f"row where equals take but of having lacking expected age left full {' '.join(WAYS)}"
 )
 _MAPPED: Final = re.compile(r".{0,128}", re.DOTALL)
 
@@ -37,6 +37,7 @@ class FactSpec:
     """One fact: where it comes from and the closed domain it lies in.
 
     With a `clock` (`age` or `left`) it is how many of `unit` ago or ahead the moment found is.
+    `full` is the value at which nothing more fits: reports say in how many days that will be.
     """
 
     name: str
@@ -55,6 +56,7 @@ class FactSpec:
     divide: int
     clock: str = ""
     unit: str = ""
+    full: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,9 @@ def _fact(name: str, fields: Fields, extractor: Extractor | Gathered | Computed)
     kind = fields.one_of("type", TYPES, "enum" if words else ("integer" if counted else "string"))
     if (kind == "enum") != bool(words):
         fields.node.refuse(f"fact `{name}`: `values` and type `enum` go together")
+    full = fields.maybe("full", lambda node: node.integer(1, INTEGER_MAX))
+    if full is not None and kind != "integer":
+        fields.node.refuse(f"fact `{name}`: `full` goes with type `integer`", found=kind, allowed="integer")
     return FactSpec(
         name=name,
         source="" if isinstance(extractor, Computed) else fields.token("from", THIS),
@@ -164,6 +169,7 @@ def _fact(name: str, fields: Fields, extractor: Extractor | Gathered | Computed)
         divide=fields.integer("divide", 1, 1, 10**9),
         clock=clocks[0] if clocks else "",
         unit=fields.one_of(clocks[0], tuple(UNITS), "days") if clocks else "",
+        full=full,
     )
 
 

@@ -1,124 +1,114 @@
-"""The command `tecrax`: what this profile offers. Operations are run by `rexecop`."""
-
-from __future__ import annotations
+"""The command `tecrax`: what this profile offers, and whether it does that. `rexecop` runs operations."""
 
 import argparse
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
 
-from tecrax import __version__, profile_root
+from tecrax import __version__, observing, profile_root
 
-if TYPE_CHECKING:
-    from rexecop.app.reacting import Reacting
-
-USAGE: Final = (
-    "usage: tecrax [status | path | --version | reaction-observation --operation ID [--target ID] "
-    "[--input FILE] | escalation-proposal --operation ID [--target ID] [--outcome WORD --intent ID]]"
-)
 EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
-DIAGNOSIS: Final = "diagnose_monitoring_host"
+COMMANDS: Final = ("status", "path", "fixture-review", *observing.COMMANDS, "version", "help")
+WITHOUT_RUNNER: Final = "the runner `rexecop` is not installed beside it"
 
 
 def main() -> None:
     """Run the command line; without arguments it answers `status`."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # Whoever read it has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_OK
+    sys.exit(code)
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
     """Answer one command and return its exit code."""
-    match arguments or ["status"]:
-        case ["status"]:
-            print(status())
-        case ["path"]:
-            print(profile_root())
-        case ["--version" | "version"]:
-            print(f"tecrax {__version__}")
-        case ["--help" | "-h" | "help"]:
-            print(USAGE)
-        case [("reaction-observation" | "escalation-proposal") as command, *rest]:
-            return _say(command, rest)
-        case [first, *_]:
-            return _refuse(f"unknown command `{first:.60}`; {USAGE}")
-        case _:
-            return EXIT_USAGE
+    if arguments and arguments[0] in observing.COMMANDS:
+        code, said = observing.say(arguments[0], arguments[1:])
+        print(said, file=sys.stderr if code else sys.stdout)
+        return code
+    parser = _parser()
+    try:
+        asked = parser.parse_args(arguments)
+    except SystemExit as error:
+        return EXIT_USAGE if error.code else EXIT_OK
+    command = "version" if asked.version else asked.command
+    try:
+        match command:
+            case "status":
+                return _status(as_json=asked.json)
+            case "fixture-review":
+                return _fixture_review(asked.service)
+            case "path":
+                _print({"path": str(profile_root())}, str(profile_root()), as_json=asked.json)
+            case "version":
+                _print(
+                    {"name": "tecrax", "version": __version__}, f"tecrax {__version__}", as_json=asked.json
+                )
+            case _:
+                parser.print_help()
+    except ModuleNotFoundError as error:
+        print(f"tecrax: {WITHOUT_RUNNER}, and `{command}` needs it: {error}", file=sys.stderr)
+        return EXIT_FAILED
     return EXIT_OK
 
 
-def status() -> str:
-    """Return name, version and the intents that are installed."""
-    names = sorted(file.stem for file in (profile_root() / "intents").glob("*.yaml"))
-    lines = [f"tecrax {__version__}: the infrastructure profile, {len(names)} intents", ""]
-    lines += [f"  {name}" for name in names]
-    return "\n".join([*lines, "", f"run them with `rexecop plan --profile tecrax --intent {names[0]} ...`"])
-
-
-class _Words(argparse.ArgumentParser):
-    """Options that say what is wrong with them in one line."""
+class _Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one line."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+        print(f"tecrax: {' '.join(message.split())[:300]}; try `tecrax --help`", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
 
 
-def _say(command: str, words: list[str]) -> int:
-    """Print an observation, or a proposal about one, as JSON. Both read the ledger, and change nothing."""
-    parser = _Words(prog=f"tecrax {command}", add_help=False, allow_abbrev=False)
-    parser.add_argument("--operation", required=True)
-    options = ("--target", "--root") + (
-        ("--input",) if command == "reaction-observation" else ("--outcome", "--intent")
-    )
-    for name in options:
-        parser.add_argument(name)
-    try:
-        asked = parser.parse_args(words)
-        from rexecop.proof.errors import RexecopError
-    except ValueError as error:
-        return _refuse(f"{error}; {USAGE}")
-    except ImportError:
-        return _refuse("this needs the runner `rexecop`, from the same release")
-    try:
-        print(_observation(asked) if command == "reaction-observation" else _proposal(asked))
-    except RexecopError as error:
-        return _refuse(f"error[{error.code}]: {error.message}")
-    return EXIT_OK
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="tecrax", description="The infrastructure profile. Run its intents with `rexecop`.")
+    parser.add_argument("command", nargs="?", choices=COMMANDS, default="status", help="what to do (status)")
+    parser.add_argument("--json", action="store_true", help="answer as JSON; fixture-review always does")
+    parser.add_argument("--service", default="demo-web", metavar="NAME", help="the label of fixture-review")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    return parser
 
 
-def _observation(asked: argparse.Namespace) -> str:
-    from rexecop.app.files import read_file
-    from rexecop.app.reacting import BYTES_MAX, as_text, envelope
+def _status(*, as_json: bool) -> int:
+    """Print name, version, the intents that are installed, and what lint finds in them."""
+    names = sorted(file.stem for file in (profile_root() / "intents").glob("*.yaml"))
+    from tecrax.reviewing import lint_errors
 
-    if asked.input is not None:
-        data = read_file(Path(asked.input), bytes_max=BYTES_MAX)
-        return as_text(envelope("tecrax", data, asked.operation, DIAGNOSIS, asked.target or ""))
-    with _reacting(asked.root) as reacting:
-        return as_text(reacting.observation(asked.operation, asked.target))
-
-
-def _proposal(asked: argparse.Namespace) -> str:
-    from rexecop.app.reacting import as_text
-
-    with _reacting(asked.root) as reacting:
-        seen = reacting.observation(asked.operation, asked.target)
-        return as_text(reacting.proposal(seen, asked.outcome, asked.intent))
-
-
-@contextmanager
-def _reacting(root: str | None) -> Iterator[Reacting]:
-    """Open the ledger of `root`, or of the root that `rexecop` would use here."""
-    from rexecop.app.build import open_instance
-    from rexecop.app.reacting import Reacting
-    from rexecop.app.settings import load_settings
-
-    flags = {} if root is None else {"root": root}
-    settings = load_settings(flags, os.environ, Path.cwd(), Path(os.path.expanduser("~")))
-    with open_instance(settings) as instance:
-        yield Reacting(instance)
+    problems = lint_errors()
+    checked = f"{len(problems)} errors" if problems else "no errors"
+    found = {
+        "name": "tecrax",
+        "version": __version__,
+        "path": str(profile_root()),
+        "intents": names,
+        "lint": checked,
+        "problems": list(problems),
+    }
+    lines = [f"tecrax {__version__}: the infrastructure profile, {len(names)} intents; lint: {checked}", ""]
+    lines += [f"  {name}" for name in names]
+    lines += ["", *problems] if problems else []
+    lines += ["", f"run them with `rexecop plan --profile tecrax --intent {names[0]} ...`"]
+    _print(found, "\n".join(lines), as_json=as_json)
+    return EXIT_FAILED if problems else EXIT_OK
 
 
-def _refuse(message: str) -> int:
-    print(f"tecrax: {message}", file=sys.stderr)
-    return EXIT_USAGE
+def _fixture_review(service: str) -> int:
+    from tecrax.reviewing import fixture_review
+
+    found = fixture_review(service)
+    _print(found.document, "", as_json=True)
+    return EXIT_FAILED if found.problems else EXIT_OK
+
+
+def _print(document: Mapping[str, object], text: str, *, as_json: bool) -> None:
+    if as_json:
+        from rexecop.cli.render import as_json as in_json
+
+        text = in_json(document).removesuffix("\n")
+    print(text)

@@ -9,7 +9,7 @@ import click
 
 from rexecop.cli.exits import Exit
 from rexecop.cli.parsing import VerbGroup
-from rexecop.cli.render import Page
+from rexecop.cli.render import Page, minute
 from rexecop.cli.session import Session
 
 if TYPE_CHECKING:
@@ -24,9 +24,12 @@ def command() -> None:
 @command.command(name="list", epilog="rexecop notify list")
 @click.pass_obj
 def listed(session: Session) -> None:
-    """Print every notice that a sender did not take yet."""
+    """Print every notice that a sender did not take yet, and every component that stands told as not well."""
+    from rexecop.app.turning import standing
+
     with session.instance() as instance:
         left = instance.parts.telling.notices.undelivered()
+        told = standing(instance.parts.world.store)
 
     def draw(page: Page) -> None:
         for one in left:
@@ -35,8 +38,11 @@ def listed(session: Session) -> None:
             page.row("not sent", f"{one.failed} ({one.tries} tries)")
         if not left:
             page.line("every notice was taken")
+        rows = [(t.target, t.component, minute(t.since), t.state, t.group, t.intent) for t in told]
+        if rows:
+            page.table(("not well", "component", "since (UTC)", "was", "told", "found by"), rows, indent=0)
 
-    session.answer({"undelivered": left}, draw, quiet="\n".join(one.notice.id for one in left))
+    session.answer({"undelivered": left, "told": told}, draw, quiet="\n".join(one.notice.id for one in left))
 
 
 @command.command(name="test", epilog="rexecop notify test --sender pager")
