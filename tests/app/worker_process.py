@@ -96,7 +96,11 @@ def in_hand(store: LedgerStore, folder: Path, authority: Authority | None = None
     telling = Telling(world, SimpleNamespace(watches=lambda intent: ()))  # type: ignore[arg-type]
     lifecycle = Lifecycle(world, Driver(world), MARGIN)
     parts = SimpleNamespace(world=world, lifecycle=lifecycle, ledger=store, telling=telling)
-    return SimpleNamespace(parts=parts, operation=lambda name: fold(store.journal(name).records))
+    return SimpleNamespace(
+        parts=parts,
+        settings=SimpleNamespace(root=folder / "root"),  # Where no schedules are.
+        operation=lambda name: fold(store.journal(name).records),
+    )
 
 
 def opened(folder: Path, storage: str) -> LedgerStore:

@@ -87,6 +87,7 @@ def root() -> Iterator[Path]:
             "keys new me.key --person me --role requester -q",
             # Whichever test comes first here, there is an operation to look at.
             "run host_facts --mode read_only --yes -q",
+            "profile new site -q",
         ):
             assert run(shlex.split(line)) == 0
         shutil.copy(".rexecop/keys/approver", "approver.key")

@@ -163,7 +163,7 @@ def test_policy_is_asked_about_it_and_the_step_is_stopped_in_its_own_turn(
         lane.wants = {"one": call_of(house, operation, "two")}
         policy = house.authority.policy
 
-        def changing(profile: object = None) -> object:
+        def changing(*about: object) -> object:
             if len(of_kind(house, operation, Attempt)) == 2:  # The first change is under way.
                 house.authority.packs = (packs,)
             return policy()

@@ -11,7 +11,8 @@ from rexecop.operations.machine import DRIVABLE, TERMINAL, TRANSITIONS, Event, a
 from rexecop.proof.vocabulary import State
 
 STATES, EVENTS = st.sampled_from(State), st.sampled_from(Event)
-FOLD = Path(__file__).parents[2] / "src/rexecop/operations/fold.py"
+OPERATIONS = Path(__file__).parents[2] / "src/rexecop/operations"
+FOLD = "".join((OPERATIONS / name).read_text() for name in ("fold.py", "commands.py"))
 
 
 def reached_from(start: State) -> set[State]:
@@ -98,4 +99,4 @@ def test_only_what_is_approved_begins_or_goes_back_to_undoing(state: State) -> N
 
 @pytest.mark.parametrize("event", list(Event))
 def test_every_event_is_one_that_records_can_say(event: Event) -> None:
-    assert f"Event.{event.name}" in FOLD.read_text()
+    assert f"Event.{event.name}" in FOLD

@@ -10,7 +10,7 @@ from tests.soak.round import ENGINES
 SECONDS_MAX = 600  # The machine decides when faults strike, and how long what they left takes.
 
 
-@pytest.mark.parametrize(("seed", "engine"), zip((3, 1), ENGINES, strict=False))
+@pytest.mark.parametrize(("seed", "engine"), list(zip((3, 1), ENGINES, strict=False)))
 def test_whatever_strikes_real_processes_everything_still_holds(seed: int, engine: str) -> None:
     told = ["--seed", str(seed), "--rounds", "1", "--seconds", "1.5", "--engine", engine]
     ran = subprocess.run(

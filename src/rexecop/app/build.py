@@ -307,9 +307,8 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     root = Root(settings.root)
     root.require()
     key, place = InstanceKey(root), ledger_of(root, settings.storage, environ=environ)
-    store = open_ledger(root, key, place)
-    isolations, locator = Isolations(root.path / "isolation.json"), Locator(root, environ)
-    secrets = Secrets(locator)
+    store, isolations = open_ledger(root, key, place), Isolations(root.path / "isolation.json")
+    secrets = Secrets(locator := Locator(root, environ))
     lanes = _lanes(root, key, isolations, secrets, (*locator.files(), *place.openers()), environ)
     contents, instance = PinnedContents(store), store.instance_id
     key.follow(store, instance)

@@ -43,6 +43,10 @@ DEPTH_MAX: Final = 32
 REACTIONS_MAX: Final = 1024
 PRIORITY_MAX: Final = 1_000_000
 SUMMARY_MAX: Final = 512
+# Of a fallback that says nothing of its own.
+UNCLASSIFIED: Final = RuleFinding(
+    kind="unclassified", severity=Severity.LOW, summary="No rule knows what was observed."
+)
 LAST: Final = 1000  # The priority of the fallback.
 SCHEMA: Final = "schemas/observation_envelope.v0.1.json"
 VERSION: Final = "v0.1"
@@ -102,7 +106,7 @@ def _rule(node: Node, pack: str, version: str) -> ReactionRule:
 
 
 def _fallback(node: Node, pack: str, version: str) -> ReactionRule:
-    fields = node.fields("id priority finding outcome intent_ref", "finding outcome")
+    fields = node.fields("id priority finding outcome intent_ref", "outcome")
     return _made(fields, pack, version, (), "fallback", LAST)
 
 
@@ -114,20 +118,24 @@ def _made(
     if (outcome in ASKING) is (intent is None):
         word = "names the intent it asks for" if outcome in ASKING else "asks for no intent"
         fields.node.refuse(f"a rule with `outcome: {outcome}` {word}: `intent_ref`", found=intent)
-    finding = fields.part("finding").fields("kind severity summary", "kind severity summary")
     return ReactionRule(
         pack=pack,
         version=version,
         id=fields.token("id", name),
         priority=fields.integer("priority", priority, 0, PRIORITY_MAX),
         when=when,
-        finding=RuleFinding(
-            kind=finding.token("kind"),
-            severity=finding.one_of("severity", Severity, Severity.INFO),
-            summary=finding.text("summary", most=SUMMARY_MAX),
-        ),
+        finding=fields.maybe("finding", _finding) or UNCLASSIFIED,
         outcome=outcome,
         intent_ref=intent,
+    )
+
+
+def _finding(node: Node) -> RuleFinding:
+    finding = node.fields("kind severity summary", "kind severity summary")
+    return RuleFinding(
+        kind=finding.token("kind"),
+        severity=finding.one_of("severity", Severity, Severity.INFO),
+        summary=finding.text("summary", most=SUMMARY_MAX),
     )
 
 
