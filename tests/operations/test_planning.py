@@ -312,7 +312,8 @@ class TestRefusals:
         old, new = "command: hostname, args: []", "command: hostname, args: ['{name}']"
         files = {
             **edited("connectors/shell.yaml", old, new),
-            "intents/look.yaml": b"intent: {workflow: workflows/look.yaml, parameters: {name: {}}}",
+            "intents/look.yaml": b"intent: {workflow: workflows/look.yaml, modes: [read_only], "
+            b"parameters: {name: {}}}",
         }
         where = environment(SEED_ENVIRONMENT.replace(old, new))
 

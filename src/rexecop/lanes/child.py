@@ -22,9 +22,10 @@ from rexecop.lanes import kernel, landlock, seccomp, wire
 from rexecop.lanes.wire import GIVEN_FD, REPORT_FD, Launch
 
 GO_BYTES: Final = 8
-# What Python and the spawner ignore or handle; a program expects the defaults.
+# What Python, the spawner or who started the runner ignores or handles; a program expects the defaults.
 DEFAULT_SIGNALS: Final = (
-    signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
+    signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM,
+    signal.SIGHUP,
 )  # fmt: skip
 LANDLOCK_VERSION_MIN: Final = 1
 BUBBLEWRAP: Final = "bubblewrap"
