@@ -92,7 +92,7 @@ def _decision(
     if step is not None and request.gate is Gate.CALL:
         within, own = intents_within(whole, index.plan, steps), None
         if request.targets_planned is not None and len(request.targets) == 1:
-            # Of its own target alone. That it was asked about all is what records from before that say.
+            # Of its own target alone; without that number it was asked about all.
             own = index.targets.get(request.targets[0].id)
             own = own if own is not None and own.id in {one.target for one in steps} else None
         meant = request_of_call(whole, own, step, call, request.now, within)
