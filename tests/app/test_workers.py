@@ -18,7 +18,9 @@ import pytest
 from rexecop.app.clock import SystemClock
 from rexecop.app.worker import Worker, workers_alive
 from rexecop.engines.runner import boot_id
-from rexecop.operations.errors import StoreUnavailable, StoreUncertain
+from rexecop.operations.errors import AppendConflict, LeaseHeld, StoreUnavailable, StoreUncertain
+from rexecop.operations.ports import Appended, Batch
+from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.vocabulary import State
 from tests.app.worker_process import in_hand
@@ -200,6 +202,47 @@ def test_a_worker_drives_several_abreast_and_keeps_a_call_that_outlives_its_leas
 
     with housed(tmp_path) as house:
         asyncio.run(asyncio.wait_for(story(house), SECONDS_MAX))
+
+
+@pytest.mark.parametrize("error", [AppendConflict, LeaseHeld])
+def test_what_somebody_else_went_on_with_at_the_same_moment_is_looked_at_again_soon(
+    tmp_path: Path, error: type[RexecopError]
+) -> None:
+    """Who came first may have died before anything of it was seen, and left nothing to wait for."""
+
+    async def story(house: House, *operations: str) -> None:
+        append, outpaced = house.store.append, set(operations)
+
+        async def appending(batch: Batch) -> Appended:
+            if batch.operation in outpaced:
+                outpaced.remove(batch.operation)
+                raise error("somebody else was first")
+            return await append(batch)
+
+        house.store.append = appending  # type: ignore[method-assign]
+        enter(house, operations[1])
+        stop = asyncio.Event()
+        worker = Worker(in_hand(house.store, tmp_path), poll_seconds=0.05)
+        working = asyncio.ensure_future(worker.run(stop))
+        while not all(op_of(house, one).state is State.COMPLETED for one in operations):
+            waiting = worker.instance.parts.lifecycle.queue.waiting().values()
+            assert not any(one.reason for one in waiting)
+            await asyncio.sleep(0.01)
+        stop.set()
+        await working
+        assert not outpaced
+
+    with workers(tmp_path, "embedded", "sqlite", "first"), housed(tmp_path) as house:
+        begun, waits = [asyncio.run(planned(house, change(name, target=name))) for name in ("one", "two")]
+        enter(house, begun)
+        (tmp_path / "hold-one").touch()
+        (tmp_path / "first").touch()
+        until((tmp_path / "waits-one").exists)
+        send(tmp_path, "first", signal.SIGKILL)
+        until((tmp_path / "first.status").exists)
+        (tmp_path / "hold-one").unlink()
+        asyncio.run(asyncio.wait_for(story(house, begun, waits), SECONDS_MAX))
+        assert sorted(effects(tmp_path)) == sorted([f"{begun} one", f"{waits} two"])
 
 
 def test_once_a_flush_failed_a_worker_changes_nothing_more(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from rexecop.app.schedules import CHANNEL, Schedules
 from rexecop.app.triggering import Inbox
 from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.runner import is_alive
-from rexecop.operations.errors import StoreUnavailable, StoreUncertain
+from rexecop.operations.errors import AppendConflict, LeaseHeld, StoreUnavailable, StoreUncertain
 from rexecop.operations.ports import Row
 from rexecop.operations.queue import Waiting
 from rexecop.proof.canonical import Digest
@@ -35,6 +35,7 @@ from rexecop.store.errors import RootIdentityDoubtful, StoreDamaged
 WORKERS: Final = "worker"
 BEAT: Final = timedelta(seconds=10)
 SILENT_MAX: Final = timedelta(seconds=30)  # Who was not heard of for so long does not work.
+OUTPACED: Final = (RunnerBusy, AppendConflict, LeaseHeld)  # Somebody else went on with it just then.
 BETWEEN_SECONDS: Final = 0.02  # Looks are this far apart however fast operations end.
 
 
@@ -189,7 +190,7 @@ class Worker:
             driven = await lifecycle.start(operation, judged=judged)
             self._driven += driven.queued is None
             await self.instance.parts.telling.assessed(driven.session.op)
-        except RunnerBusy:
+        except OUTPACED:
             return
         except RexecopError as error:
             _require_one_to_blame(error)
@@ -206,8 +207,8 @@ class Worker:
                 self._driven += driven.queued is None
                 await self.instance.parts.telling.assessed(driven.session.op)
                 return
-        except RunnerBusy:
-            until = now + AGAIN
+        except OUTPACED:
+            until = now + AGAIN  # Who came first may die before it writes anything that is seen.
         except RexecopError as error:
             _require_one_to_blame(error)
             found = error.facts.get("until")
