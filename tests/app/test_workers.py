@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,10 @@ from rexecop.operations.ports import Appended, Batch
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.vocabulary import State
+from rexecop.store.postgres_connection import open_connection
 from tests.app.worker_process import in_hand
 from tests.engines.support import approve, live, op_of
-from tests.sim.plans import change, planned
+from tests.sim.plans import change, planned, read
 from tests.sim.world import ALICE, NEEDS_ONE, STARTER, Flaky, House
 from tests.store import servers
 
@@ -202,6 +203,71 @@ def test_a_worker_drives_several_abreast_and_keeps_a_call_that_outlives_its_leas
 
     with housed(tmp_path) as house:
         asyncio.run(asyncio.wait_for(story(house), SECONDS_MAX))
+
+
+@pytest.mark.parametrize("kind", ["embedded on postgres", "dbos on postgres"], indirect=True)
+def test_what_workers_of_other_machines_had_in_hand_is_done_once_long_before_their_leases_end(
+    tmp_path: Path, kind: tuple[str, str]
+) -> None:
+    """One is killed and one stands still; the next hears that neither says anything."""
+    killed, still = f"{kind[0]}@elsewhere=killed", f"{kind[0]}@elsewhere=still"
+
+    async def plan(house: House) -> list[str]:
+        names = (("one", "two"), ("frozen", "last"))
+        return [await planned(house, *(change(name, target=pair[0]) for name in pair)) for pair in names]
+
+    with workers(tmp_path, *kind, killed, still, "next"), housed(tmp_path, kind[1]) as house:
+        one, frozen = asyncio.run(plan(house))
+        for operation, name, step in ((one, "killed", "one"), (frozen, "still", "frozen")):
+            enter(house, operation)
+            (tmp_path / f"hold-{step}").touch()
+            (tmp_path / name).touch()
+            until((tmp_path / f"waits-{step}").exists)
+        until(lambda: len(presence(kind[1])) == 2)
+        assert house.store.lease(one).runner.startswith("elsewhere-killed")  # type: ignore[union-attr]
+        send(tmp_path, "killed", signal.SIGKILL)
+        send(tmp_path, "still", signal.SIGSTOP)
+        for step in ("one", "frozen"):
+            (tmp_path / f"hold-{step}").unlink()
+        (tmp_path / "next").touch()
+        until(lambda: all(op_of(house, operation).state is State.COMPLETED for operation in (one, frozen)))
+        send(tmp_path, "still", signal.SIGCONT)
+        for name in ("still", "next"):
+            send(tmp_path, name, signal.SIGTERM)
+            until((tmp_path / f"{name}.status").exists)
+            # A server hangs up on who stands still in a transaction.
+            assert (tmp_path / f"{name}.status").read_text() in ("0", *(("256",) if name == "still" else ()))
+
+        done = [f"{one} one", f"{one} two", f"{frozen} frozen", f"{frozen} last"]
+        assert sorted(effects(tmp_path)) == sorted(done)
+        assert presence(kind[1]).isdisjoint({house.store.lease(one).runner})  # type: ignore[union-attr]
+
+
+def presence(storage: str) -> set[str]:
+    """Return the runners of which the server heard and that did not take leave."""
+    with closing(open_connection(servers.server(storage), writing=False)) as connection:
+        return {str(row[0]) for row in connection.execute("SELECT runner FROM presence")}
+
+
+def test_what_was_begun_by_another_that_died_since_one_looked_goes_on(tmp_path: Path) -> None:
+    """Who looked before saw that it waits to be started; only a read of it was under way."""
+
+    async def story(house: House, operation: str) -> None:
+        worker = Worker(in_hand(house.store, tmp_path))
+        await worker._start(operation)
+        assert op_of(house, operation).state is State.COMPLETED
+
+    with workers(tmp_path, "embedded", "sqlite", "first"), housed(tmp_path) as house:
+        operation = asyncio.run(planned(house, read("look"), change("one")))
+        enter(house, operation)
+        (tmp_path / "hold-look").touch()
+        (tmp_path / "first").touch()
+        until((tmp_path / "waits-look").exists)
+        send(tmp_path, "first", signal.SIGKILL)
+        until((tmp_path / "first.status").exists)
+        (tmp_path / "hold-look").unlink()
+        asyncio.run(asyncio.wait_for(story(house, operation), SECONDS_MAX))
+        assert effects(tmp_path) == [f"{operation} one"]
 
 
 @pytest.mark.parametrize("error", [AppendConflict, LeaseHeld])

@@ -1,7 +1,8 @@
 """Workers in processes of their own, on a ledger of `tests.sim`, whose leases and permits are short.
 
 `python -m tests.app.worker_process FOLDER ENGINE STORAGE NAME...` makes one for each name, of the engine
-`embedded`, or `dbos` of version 1 or `dbos:VERSION`. It says which process it is in NAME.pid, works from
+`embedded`, or `dbos` of version 1 or `dbos:VERSION`; with `@elsewhere` after it, it is one of a machine of
+its own, with leases of an hour. It says which process it is in NAME.pid, works from
 when the file NAME is there until SIGTERM, and how it ended lies in NAME.status. One whose file says a
 number kills itself just before its so-manieth append.
 
@@ -27,7 +28,7 @@ from rexecop.app.clock import SystemClock, SystemIds
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.telling import Telling
 from rexecop.app.worker import Worker, serve
-from rexecop.engines import caller, driver
+from rexecop.engines import caller, driver, runner
 from rexecop.engines.driver import Driver
 from rexecop.engines.runner import runner_id
 from rexecop.engines.world import Authority, World
@@ -139,7 +140,10 @@ def work(folder: Path, engine: str, storage: str, name: str) -> None:
     """Be a worker once the file `name` is there."""
     while not (folder / name).exists():
         time.sleep(0.01)
-    driver.LEASE = timedelta(seconds=0.6)  # type: ignore[misc]
+    engine, _, elsewhere = engine.partition("@")
+    if elsewhere:
+        runner.boot_id = lambda: f"{elsewhere}-{name}"
+    driver.LEASE = timedelta(hours=1) if elsewhere else timedelta(seconds=0.6)  # type: ignore[misc]
     caller.RENEW_SECONDS = 0.2  # type: ignore[misc]
     with opened(folder, storage) as store:
         if told := (folder / name).read_text():

@@ -20,13 +20,17 @@ from tests.sim.plans import change, planned, read
 from tests.sim.world import ALICE, Crash, dead_runner
 
 
-def test_a_process_knows_the_living_from_the_dead_and_from_a_reused_pid() -> None:
-    assert is_alive(runner_id())
-    assert not is_alive(dead_runner(1))
-    boot, pid, started = runner_id().split(":", 2)
-    assert not is_alive(f"{boot}:{pid}:{int(started) - 1}")
-    assert is_alive(f"another-machine:{pid}:{started}")
-    assert boot == boot_id()
+def test_a_process_knows_the_living_from_the_dead_and_from_a_reused_pid(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            assert is_alive(runner_id(), house.store)
+            assert not is_alive(dead_runner(1), house.store)
+            boot, pid, started = runner_id().split(":", 2)
+            assert not is_alive(f"{boot}:{pid}:{int(started) - 1}", house.store)
+            assert is_alive(f"another-machine:{pid}:{started}", house.store)
+            assert boot == boot_id()
+
+    asyncio.run(story())
 
 
 def test_a_dead_runner_is_taken_over_before_its_lease_ran_out(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def main(words: list[str]) -> int:
     told = _told(words)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     _load(told.engine)
-    install()
+    install(elsewhere=told.elsewhere)
     whole, failed, began, played = Tally(), 0, time.monotonic(), 0
     if any("postgres" in engine for engine in told.engine):
         servers.url()  # Before anything is forked: it is of this process.
@@ -45,6 +45,7 @@ def _told(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--engine", action="append", choices=ENGINES)
+    parser.add_argument("--elsewhere", action="store_true", help="every process on a machine of its own")
     told = parser.parse_args(words)
     told.engine = told.engine or [*ENGINES]
     return told

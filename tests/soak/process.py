@@ -26,7 +26,7 @@ import rexecop.app.queueing
 import rexecop.app.worker
 from rexecop.app.clock import SystemClock
 from rexecop.cli.main import run
-from rexecop.engines import caller, driver
+from rexecop.engines import caller, driver, runner
 from rexecop.lanes.port import Clearance, LaneEvent
 from rexecop.lanes.process import ProcessLane
 from rexecop.operations.errors import StoreError
@@ -105,12 +105,20 @@ def write_line(path: Path, line: str) -> None:
         os.close(handle)
 
 
-def install() -> None:
-    """Make everything short, and let what happens be seen; the processes that are forked inherit it."""
+def install(*, elsewhere: bool = False) -> None:
+    """Make everything short, and let what happens be seen; the processes that are forked inherit it.
+
+    With `elsewhere` each of them is on a machine of its own as the others see it, with leases as they are.
+    """
     again = timedelta(seconds=0.3)
-    changes: tuple[tuple[Any, str, object], ...] = (
+    owns: tuple[tuple[Any, str, object], ...] = (
         (driver, "LEASE", timedelta(seconds=LEASE_SECONDS)),
         (caller, "RENEW_SECONDS", LEASE_SECONDS / 3),
+    )
+    if elsewhere:
+        owns = ((runner, "boot_id", lambda: f"machine-{os.getpid()}"),)
+    changes: tuple[tuple[Any, str, object], ...] = (
+        *owns,
         (rexecop.app.queueing, "AGAIN", again),
         (rexecop.app.queueing, "AGAIN_MAX", 4 * again),
         (rexecop.app.worker, "AGAIN", again),

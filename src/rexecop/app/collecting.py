@@ -184,5 +184,5 @@ class Collector:
         begun = {row.operation for _, row, _ in store.under_way()}
         yield from ((LEFT, name) for name, _ in store.posted(LEFT) if name not in begun)
         for runner, body in store.posted(WORKERS):
-            if not is_alive(runner) or decode(Beat, body).seen < now - SILENT_FOR:
+            if not is_alive(runner, store) or decode(Beat, body).seen < now - SILENT_FOR:
                 yield WORKERS, runner

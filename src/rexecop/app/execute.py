@@ -19,7 +19,7 @@ from rexecop.app.execute_plan import DemoPlans
 from rexecop.engines.asking import ask, block, consult, record_decision
 from rexecop.engines.driver import Driver
 from rexecop.engines.recent import counted
-from rexecop.engines.runner import is_alive
+from rexecop.engines.runner import is_driven
 from rexecop.engines.session import Session
 from rexecop.engines.world import World
 from rexecop.governance import demo_pack
@@ -245,8 +245,8 @@ class Executor:
 
     def _alive(self, operation: str) -> bool:
         """Return whether a runner that may still act holds the operation."""
-        lease = self._world.store.lease(operation)
-        return lease is not None and lease.expires > self._world.clock.now() and is_alive(lease.runner)
+        store, now = self._world.store, self._world.clock.now()
+        return is_driven(store.lease(operation), store, now)
 
     def _read_back(self, op: Operation) -> _Kept:
         """Return what the ledger keeps beside the records of `op`."""

@@ -63,7 +63,7 @@ class FleetWorker(Worker):
         heard, now = self._heard(), self.instance.parts.world.clock.now()
 
         def is_gone(executor: str) -> bool:
-            return executor not in heard or not is_alive(executor)
+            return executor not in heard or not is_alive(executor, store)
 
         return await asyncio.to_thread(self.dispatcher.hand_over, jobs, is_gone, now)
 

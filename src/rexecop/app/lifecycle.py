@@ -11,7 +11,7 @@ from rexecop.app.catalogs import require_unchanged
 from rexecop.app.queueing import Queue
 from rexecop.engines.driver import Driven, Driver
 from rexecop.engines.errors import NothingToSettle, TooEarly
-from rexecop.engines.runner import is_alive
+from rexecop.engines.runner import is_driven
 from rexecop.engines.session import Session
 from rexecop.engines.telling import conclude
 from rexecop.engines.world import World
@@ -71,8 +71,8 @@ class Lifecycle:
 
     def alive(self, operation: str) -> bool:
         """Return whether a runner that may still act holds the operation."""
-        lease = self._world.store.lease(operation)
-        return lease is not None and lease.expires > self._world.clock.now() and is_alive(lease.runner)
+        store, now = self._world.store, self._world.clock.now()
+        return is_driven(store.lease(operation), store, now)
 
     @property
     def driver(self) -> Driver:
@@ -80,11 +80,17 @@ class Lifecycle:
         return self._driver
 
     async def start(
-        self, operation: str, priority: Priority | None = None, *, judged: bool = False
+        self,
+        operation: str,
+        priority: Priority | None = None,
+        *,
+        judged: bool = False,
+        goes_on: bool = False,
     ) -> Driven:
         """Drive an operation as far as it goes, or let it wait in the queue; a lost attempt is noted first.
 
-        With `judged` the queue said just now that it may start; only a drain is looked for again.
+        With `judged` the queue said just now that it may start; only a drain is looked for again. With
+        `goes_on` one that somebody else began meanwhile, and died, goes on where only reads were lost.
         One that was stopped for the approvals of a step goes on where they are given.
 
         Raises:
@@ -92,7 +98,7 @@ class Lifecycle:
             CatalogDrifted: what it was planned from, as a catalog named it, is another now.
         """
         session = self.session(operation)
-        await self._note_lost(session)
+        await self._note_lost(session, goes_on=goes_on)
         if self._base is not None and session.op.ticket is None:
             require_unchanged(session.op, self._base, self._world.store.pinned)
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from rexecop.engines.errors import NotWaiting
-from rexecop.engines.runner import is_alive
+from rexecop.engines.runner import is_driven
 from rexecop.operations.errors import IllegalMove
 from rexecop.operations.fold import Operation
 from rexecop.operations.machine import Event, allows
@@ -114,9 +114,9 @@ class Board:
 
     def is_driven(self, lease: Lease | None) -> bool:
         """Return whether who holds `lease` may still act."""
-        if lease is None or lease.expires <= self._clock.now():
-            return False
-        return lease.runner == self._runner or is_alive(lease.runner)
+        now = self._clock.now()
+        own = lease is not None and lease.runner == self._runner and lease.expires > now
+        return own or is_driven(lease, self._ledger, now)
 
 
 class Queue(Board):

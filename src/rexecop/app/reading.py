@@ -25,7 +25,7 @@ from rexecop.app.views import (
     RecordView,
 )
 from rexecop.engines.errors import JournalDamaged
-from rexecop.engines.runner import is_alive
+from rexecop.engines.runner import is_driven
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.next import RUNNING
@@ -92,8 +92,7 @@ class Reading:
 
     def alive(self, operation: str) -> bool:
         """Return whether a runner that may still act holds the operation."""
-        lease = self._store.lease(operation)
-        return lease is not None and lease.expires > self._clock.now() and is_alive(lease.runner)
+        return is_driven(self._store.lease(operation), self._store, self._clock.now())
 
     def operation(self, name: str) -> Operation:
         """Return an operation as its readable records say."""

@@ -79,6 +79,7 @@ class Worker:
         stopping = asyncio.ensure_future(stop.wait())
         stopping.add_done_callback(lambda _: self._news.set())
         try:
+            world.store.be_heard(world.runner)
             self._beat()
             await self._open()
             while not stop.is_set() and self._broken is None:
@@ -125,7 +126,7 @@ class Worker:
         beat = Beat(pid=os.getpid(), since=began, seen=now)
         world.store.post(WORKERS, world.runner, encode(beat))
         for runner, _ in world.store.posted(WORKERS):
-            if not is_alive(runner):
+            if not is_alive(runner, world.store):
                 world.store.post(WORKERS, runner, None)
 
     async def _look(self) -> int:
@@ -187,7 +188,7 @@ class Worker:
     async def _start(self, operation: str, *, judged: bool = False) -> None:
         lifecycle = self.instance.parts.lifecycle
         try:
-            driven = await lifecycle.start(operation, judged=judged)
+            driven = await lifecycle.start(operation, judged=judged, goes_on=True)
             self._driven += driven.queued is None
             await self.instance.parts.telling.assessed(driven.session.op)
         except OUTPACED:
@@ -233,7 +234,7 @@ def workers_alive(instance: Instance) -> tuple[Beat, ...]:
     world = instance.parts.world
     found = [(runner, decode(Beat, body)) for runner, body in world.store.posted(WORKERS)]
     heard = world.clock.now() - SILENT_MAX
-    return tuple(beat for runner, beat in found if is_alive(runner) and beat.seen >= heard)
+    return tuple(beat for runner, beat in found if is_alive(runner, world.store) and beat.seen >= heard)
 
 
 async def serve(worker: Worker) -> int:

@@ -214,10 +214,11 @@ class _Drive:
         # What was never stored, nobody drives.
         old = self._world.store.lease(session.id) if session.stored else None
         if old is not None and old.expires > now:
-            if old.runner != self._world.runner and is_alive(old.runner):
+            if old.runner != self._world.runner and is_alive(old.runner, self._world.store):
                 raise RunnerBusy(f"operation `{session.id}` is being driven by another process")
             # Its runner is provably gone, or is this one: nobody else acts under that fence.
             self._world.store.release(old)
+        self._world.store.be_heard(self._world.runner)
         fence = 1 if old is None else old.fence + 1
         lease = Lease(operation=session.id, runner=self._world.runner, fence=fence, expires=now + LEASE)
         slots = slots_of(session.op, self._world.capacity, self._world.contents.concurrent_max)
@@ -237,12 +238,14 @@ class _Drive:
         self._world.store.acquire(self._session.id, self._world.runner, now + LEASE, now)
 
     def _fence(self) -> int:
-        """Return the fence held; nobody can take a lease before it expires, so until then ours is true."""
+        """Return the fence held; nobody takes the unexpired lease of who is heard, so that one is true."""
         held = self._session.lease
-        if held is not None and self._world.clock.now() < held.expires:
+        if held is not None and self._world.clock.now() < held.expires and self._world.store.is_heard():
             return held.fence
         lease = self._world.store.lease(self._session.id)
-        return lease.fence if lease is not None and lease.runner == self._world.runner else -1
+        if lease is None or lease.is_released or lease.runner != self._world.runner:
+            return -1
+        return lease.fence
 
     # --- the loop ---
 

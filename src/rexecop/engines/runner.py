@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
+
+from rexecop.operations.ports import Lease, Ledger
 
 UNKNOWN_BOOT = "unknown-boot"
 
@@ -14,12 +17,17 @@ def runner_id() -> str:
     return f"{boot_id()}:{pid}:{_started(pid)}"
 
 
-def is_alive(runner: str) -> bool:
-    """Return whether `runner` may still act; another machine's runner always may."""
+def is_alive(runner: str, ledger: Ledger) -> bool:
+    """Return whether `runner` may still act; one of another machine may until it is silent in `ledger`."""
     boot, pid, started = runner.split(":", 2)
     if boot == UNKNOWN_BOOT or boot != boot_id():
-        return True
+        return runner not in ledger.silent()
     return _started(int(pid)) == started
+
+
+def is_driven(lease: Lease | None, ledger: Ledger, now: datetime) -> bool:
+    """Return whether who holds `lease` may still act under it."""
+    return lease is not None and lease.expires > now and is_alive(lease.runner, ledger)
 
 
 def boot_id() -> str:

@@ -274,11 +274,7 @@ class Session:
         if held is None or self._new_lease is not None:
             return
         stored = self.store.lease(self.id)
-        if (
-            stored is None
-            or (stored.runner, stored.fence) != (held.runner, held.fence)
-            or is_released(stored)
-        ):
+        if stored is None or (stored.runner, stored.fence) != (held.runner, held.fence) or stored.is_released:
             self.lease = None
             raise LeaseHeld(f"operation `{self.id}` is driven by another runner") from conflict
 
@@ -291,11 +287,6 @@ async def _whole(append: Coroutine[object, object, object]) -> None:
     except asyncio.CancelledError:
         await asyncio.gather(writing, return_exceptions=True)
         raise
-
-
-def is_released(lease: Lease) -> bool:
-    """Return whether `lease` was given back."""
-    return lease.expires.timestamp() == 0
 
 
 def _folded(store: Store, operation: str) -> Operation:

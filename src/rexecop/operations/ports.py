@@ -147,6 +147,11 @@ class Lease:
     fence: int
     expires: datetime
 
+    @property
+    def is_released(self) -> bool:
+        """Whether it was given back: such a one expires in 1970."""
+        return self.expires.timestamp() == 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
@@ -331,6 +336,10 @@ class Ledger(Protocol):
         """Return number, row and lease of every operation that began and has not ended, oldest first."""
         ...
 
+    def silent(self) -> frozenset[str]:
+        """Return the runners that were not heard of for a while, in which this process was."""
+        ...
+
     def posted(self, kind: str) -> Sequence[tuple[str, bytes]]:
         """Return (name, body) of all that stands on the board under `kind`, by name."""
         ...
@@ -368,6 +377,14 @@ class Store(Ledger, Protocol):
 
     def acquire(self, operation: str, runner: str, until: datetime, now: datetime) -> Lease | None:
         """Take or renew the lease of `operation`; None while another live runner holds it."""
+        ...
+
+    def be_heard(self, runner: str) -> None:
+        """Let every machine hear from now on that `runner`, this process, lives."""
+        ...
+
+    def is_heard(self) -> bool:
+        """Return whether nobody can take this process for gone now."""
         ...
 
     def release(self, lease: Lease) -> None:

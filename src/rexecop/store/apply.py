@@ -243,7 +243,7 @@ class Applier(ABC):
         if batch.fence is None and batch.lease is None and not batch.release:
             return
         stored = lease_in(self.connection, batch.operation, number)
-        if batch.fence is not None and (stored is None or is_released(stored) or stored.fence != batch.fence):
+        if batch.fence is not None and (stored is None or stored.is_released or stored.fence != batch.fence):
             what = f"fence {batch.fence} of `{batch.operation}` is not in force any more"
             raise AppendConflict(what, operation=batch.operation, fence=batch.fence)
         if batch.lease is not None:
@@ -255,7 +255,7 @@ class Applier(ABC):
             self.connection.execute("UPDATE leases SET expires=? WHERE op=?", (RELEASED, number))
 
     def _take(self, number: int, stored: Lease | None, lease: Lease, at: datetime | None) -> None:
-        live = None if stored is None or is_released(stored) else stored
+        live = None if stored is None or stored.is_released else stored
         renewal = live is not None and (live.runner, live.fence) == (lease.runner, lease.fence)
         free = live is None or (at is not None and live.expires <= at)
         if not renewal and (not free or lease.fence != (stored.fence if stored else 0) + 1):
@@ -379,8 +379,3 @@ class Applier(ABC):
         places = (row[0] * CHUNKS_MAX, (row[0] + 1) * CHUNKS_MAX)
         self.connection.execute("DELETE FROM chunks WHERE place>=? AND place<?", places)
         self.connection.execute("DELETE FROM blobs WHERE number=?", (row[0],))
-
-
-def is_released(lease: Lease) -> bool:
-    """Return whether `lease` was given back."""
-    return pack_time(lease.expires) == RELEASED

@@ -18,7 +18,7 @@ from rexecop.proof.errors import ProofError
 from rexecop.proof.logcheck import LogReport
 from rexecop.proof.note import NoteSignature
 from rexecop.store import index, repair, retention
-from rexecop.store.apply import RELEASED, Applier, is_released
+from rexecop.store.apply import RELEASED, Applier
 from rexecop.store.checkpoints import Checkpointer, Sign, give
 from rexecop.store.database import Connection, Readers
 from rexecop.store.errors import LogBehind, RootIdentityDoubtful, StoreReadOnly
@@ -203,8 +203,8 @@ class LedgerStore(Reading):
                 raise OperationUnknown(f"no operation `{operation}`", operation=operation)
             stored, fence = lease_in(applier.connection, operation, number), 1
             if stored is not None:
-                ours = stored.runner == runner and not is_released(stored)
-                if not ours and not is_released(stored) and stored.expires > now:
+                ours = stored.runner == runner and not stored.is_released
+                if not ours and not stored.is_released and stored.expires > now:
                     return None
                 fence = stored.fence if ours else stored.fence + 1
             lease = Lease(operation=operation, runner=runner, fence=fence, expires=until)
@@ -212,6 +212,13 @@ class LedgerStore(Reading):
             return lease
 
         return self._writing.run(work, durable=self.leases_are_durable)
+
+    def be_heard(self, runner: str) -> None:
+        """Do nothing: a file is used by the processes of one machine, which see one another."""
+
+    def is_heard(self) -> bool:
+        """Return True: nobody is taken for gone who is there."""
+        return True
 
     def release(self, lease: Lease) -> None:
         """Give `lease` back; one that was lost already is left alone."""

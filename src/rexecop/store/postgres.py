@@ -27,6 +27,7 @@ from rexecop.store.postgres_connection import (
     translated,
 )
 from rexecop.store.postgres_log import STAND_SECONDS, Integrator
+from rexecop.store.postgres_presence import Presence
 from rexecop.store.postgres_transactions import BEHIND_SECONDS_MAX, ServerTransactions
 from rexecop.store.writer import Writer
 
@@ -63,6 +64,7 @@ class PostgresStore(LedgerStore):
         super().__init__(server.place, readers, writer, doubt)
         self.server = server
         self._integrator = Integrator(server)
+        self._presence: Presence | None = None
 
     @classmethod
     def create(cls, server: Server, instance_id: str) -> None:
@@ -122,6 +124,8 @@ class PostgresStore(LedgerStore):
 
     def close(self) -> None:
         """Finish what was begun, and let somebody else be the integrator."""
+        if self._presence is not None:
+            self._presence.close()
         super().close()
         self._integrator.close()
 
@@ -145,6 +149,19 @@ class PostgresStore(LedgerStore):
         """Return only if nothing is appended or this is the root that was last written."""
         if batch.records:
             self.require_sure()
+
+    def be_heard(self, runner: str) -> None:
+        """Let every machine hear from now on that `runner`, this process, lives."""
+        if self._presence is None and self._writer is not None:
+            self._presence = Presence(self.server, self._readers, runner)
+
+    def is_heard(self) -> bool:
+        """Return whether nobody can take this process for gone now."""
+        return self._presence is None or self._presence.is_heard()
+
+    def silent(self) -> frozenset[str]:
+        """Return the runners that were silent while this process was heard; none where it is not."""
+        return frozenset() if self._presence is None else self._presence.silent()
 
     def settle(self) -> None:
         """Give every record its place, or wait until the elected process has; see `LedgerStore`."""

@@ -306,6 +306,10 @@ class Reading(Log):
         with self._readers.borrow() as connection:
             return under_way_in(connection)
 
+    def silent(self) -> frozenset[str]:
+        """Return no runner: a file has those of one machine, who see one another."""
+        return frozenset()
+
     def posted(self, kind: str) -> Sequence[tuple[str, bytes]]:
         """Return (name, body) of all that stands on the board under `kind`, by name."""
         with self._readers.borrow() as connection:
