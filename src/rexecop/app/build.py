@@ -16,6 +16,7 @@ from rexecop.app.clock import SystemClock, SystemIds, uuid7_hex
 from rexecop.app.contents import PinnedContents
 from rexecop.app.cutting import Cutter
 from rexecop.app.doctor import Doctor
+from rexecop.app.drifting import Drift
 from rexecop.app.errors import RootUnwritable
 from rexecop.app.evidence import Evidence
 from rexecop.app.files import read_file, reason_of, require_private, write_new
@@ -293,9 +294,9 @@ def _lanes(
     return LazyLanes(isolations, secrets, hidden, _nodes(root, key))
 
 
-def _lifecycle(world: World, settings: Settings) -> Lifecycle:
+def _lifecycle(world: World, settings: Settings, drift: Drift) -> Lifecycle:
     margin = timedelta(milliseconds=settings.reconcile_margin_ms)
-    return Lifecycle(world, Driver(world), margin, base_of(settings.root))
+    return Lifecycle(world, Driver(world), margin, drift)
 
 
 def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -> Instance:
@@ -350,9 +351,10 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             authority=authority,
             keyring=Keyring(store, world.clock, instance),
             key=key,
-            planner=Planner(world, authority, contents, isolations.reached, secrets),
+            planner=(planner := Planner(world, authority, contents, isolations.reached, secrets)),
+            drift=(drift := Drift(planner, contents, store, base_of(settings.root))),
             observing=observing,
-            lifecycle=_lifecycle(world, settings),
+            lifecycle=_lifecycle(world, settings, drift),
             approving=Approving(world, authority, environ),
             standing=StandingApprovals(world, authority, environ),
             evidence=Evidence(store, cutter, heads, key.signer, settings.kernel_guard_key),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rexecop.app.fleet import LEFT
 from rexecop.app.own_chain import next_records
+from rexecop.app.planner import PLANNED
 from rexecop.app.queueing import QUEUE, WAITS
 from rexecop.app.worker import WORKERS, Beat
 from rexecop.engines.runner import is_alive
@@ -181,6 +182,10 @@ class Collector:
             with suppress(RexecopError):
                 if store.row(name)[1].state not in WAITS:
                     yield QUEUE, name
+        for name, _ in store.posted(PLANNED):
+            with suppress(RexecopError):
+                if store.row(name)[1].state not in WAITS:
+                    yield PLANNED, name
         begun = {row.operation for _, row, _ in store.under_way()}
         yield from ((LEFT, name) for name, _ in store.posted(LEFT) if name not in begun)
         for runner, body in store.posted(WORKERS):

@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from rexecop.app.catalogs import again, base_of, drift
-from rexecop.app.planner import PlanInput, Prepared
+from rexecop.app.drifting import asked_again, compared_targets
+from rexecop.app.planner import PlanInput, Prepared, Source
 from rexecop.engines.asking import ask
 from rexecop.engines.closing import facts_of
 from rexecop.engines.rereading import differences
@@ -17,14 +18,10 @@ from rexecop.governance.windows import is_held
 from rexecop.operations.catalogs import binding_of
 from rexecop.operations.fold import Operation
 from rexecop.operations.pinned_files import files_of_snapshot
-from rexecop.operations.planning_http import keyed
-from rexecop.proof.called import Planned
 from rexecop.proof.canonical import Digest, Json
-from rexecop.proof.codec import to_json
 from rexecop.proof.course import fact_in
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.plan import CallStep
-from rexecop.proof.records.plan import Step as PlannedStep
 
 if TYPE_CHECKING:
     from rexecop.app.instance import Instance
@@ -75,7 +72,8 @@ async def compare(
     except RexecopError as error:
         lines = [DiffLine("files", CHANGED, (f"it cannot be planned from them any more: {error.message}",))]
     if prepared is not None:
-        lines = [*_files(instance, op, prepared), *_targets(op, prepared)]
+        targets = (_line(f"target {name}", found) for name, found in compared_targets(op, prepared))
+        lines = [*_files(instance, op, prepared), *targets]
     if binding_of(op.the_plan) is not None:
         drifted = drift(op, base_of(instance.settings.root), instance.parts.world.store.pinned)
         lines.insert(0, _line("catalog", tuple(drifted)))
@@ -93,24 +91,18 @@ async def compare(
 
 
 def _asked_again(instance: Instance, op: Operation, profile: str | None, env: str | None) -> PlanInput | None:
-    """Return what was asked for, of the files named, else of those of its catalog, else of the settings."""
+    """Return what was asked for, of the files named, of those it was planned from, or of the settings."""
     if env is None:
         try:
             now = again(op, base_of(instance.settings.root))
         except RexecopError:
             return None  # That a catalog is gone, or broken, is a line of what is compared.
-        profile, env = (profile or now[0], now[1]) if now is not None else (profile, instance.settings.env)
+        source = instance.parts.drift.source(op.id)
+        known = now or ((source.profile, source.env) if source is not None else None)
+        profile, env = (profile or known[0], known[1]) if known else (profile, instance.settings.env)
     if env is None:
         return None
-    intent = op.the_intent
-    return PlanInput(
-        profile=profile or intent.profile.name,
-        env=env,
-        intent=intent.intent,
-        target=intent.target,
-        mode=intent.mode.value,
-        parameters=intent.parameters,
-    )
+    return asked_again(op, Source(profile=profile or op.the_intent.profile.name, env=env))
 
 
 def _line(what: str, lines: tuple[str, ...]) -> DiffLine:
@@ -127,25 +119,6 @@ def _files(instance: Instance, op: Operation, prepared: Prepared) -> Iterator[Di
         new = files_of_snapshot(now.data, kind)
         changed = [path for path in sorted(old.keys() | new.keys()) if old.get(path) != new.get(path)]
         yield _line(now.role, tuple(f"`{path}` {words[path in old, path in new]}" for path in changed))
-
-
-def _targets(op: Operation, prepared: Prepared) -> Iterator[DiffLine]:
-    """Yield for each target how it stands, and what would be done to it."""
-    draft = prepared.draft
-    there = _by_target(op.the_plan, op.the_plan.steps)
-    here = _by_target(draft, keyed(draft.steps, op.id))
-    for name in sorted(there.keys() | here.keys()):
-        yield _line(f"target {name}", differences(there.get(name), here.get(name)))
-
-
-def _by_target(plan: Planned, steps: tuple[PlannedStep, ...]) -> dict[str, dict[str, Json]]:
-    found = {target.id: dict(to_json(target)) for target in plan.targets}
-    for one in plan.called:
-        for name in one.targets:
-            found[name][f"calls {one.prefix}"] = {**to_json(one), "targets": name}
-    for step in steps:
-        found[step.target][f"step {step.id}"] = to_json(step)
-    return found
 
 
 def _policy(instance: Instance, op: Operation) -> DiffLine:

@@ -49,7 +49,7 @@ class PinnedContents:
         Raises:
             PackRefused: they say what cannot be said here.
         """
-        return pack_of(self._environment(environment), self.profile(profile))
+        return pack_of(self.environment(environment), self.profile(profile))
 
     def redactions(self, profile: Digest) -> frozenset[str]:
         """Return the names of the redaction rules of a pinned profile."""
@@ -61,17 +61,18 @@ class PinnedContents:
         Raises:
             InputMissing: it is not stored. EnvironmentRefused: its bytes are no environment.
         """
-        return self._environment(environment).safety.schedule
+        return self.environment(environment).safety.schedule
 
     def concurrent_max(self, environment: Digest) -> int | None:
         """Return how many changing operations that environment lets run at one time; raises as `schedule`."""
-        return self._environment(environment).safety.concurrent_max
+        return self.environment(environment).safety.concurrent_max
 
     def site(self, environment: Digest, target: str) -> Site:
         """Return what that environment says of `target`: its limits and expected names."""
-        return self._environment(environment).site(target)
+        return self.environment(environment).site(target)
 
-    def _environment(self, digest: Digest) -> Environment:
+    def environment(self, digest: Digest) -> Environment:
+        """Return the environment pinned as `digest`; raises as `schedule`."""
         if digest not in self._environments:
             files = files_of_snapshot(self._store.pinned(digest), "environment-snapshot/1")
             self.remember_environment(load_environment(files))

@@ -13,9 +13,9 @@ from rexecop.app import waiting
 from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
-from rexecop.app.catalogs import base_of
 from rexecop.app.describe import awaited_text, left_text, operation_view
 from rexecop.app.doctor import Doctor
+from rexecop.app.drifting import Drift
 from rexecop.app.erasing import ErasureView, erase_outputs
 from rexecop.app.evidence import Asked, Evidence
 from rexecop.app.explain import explain, explain_before
@@ -91,6 +91,7 @@ class Parts:
     keyring: Keyring
     key: InstanceKey
     planner: Planner
+    drift: Drift
     observing: Observing
     lifecycle: Lifecycle
     approving: Approving
@@ -130,8 +131,8 @@ class Instance(Reading):
 
     def driven_by(self, driver: Callable[[World], Driver]) -> Instance:
         """Return this instance with its operations driven by another driver."""
-        base = base_of(self._parts.settings.root)
-        lifecycle = Lifecycle(self._parts.world, driver(self._parts.world), self.margin, base)
+        parts = self._parts
+        lifecycle = Lifecycle(parts.world, driver(parts.world), self.margin, parts.drift)
         return Instance(replace(self._parts, lifecycle=lifecycle))
 
     @property
@@ -169,7 +170,7 @@ class Instance(Reading):
 
     async def observe(self, look: PlanInput) -> Session:
         """Run the read that a change rests on, as an operation of its own."""
-        session = await self._parts.planner.plan(look, self.identity())
+        session = await self._parts.planner.plan(look, self.identity(), at_once=True)
         # It waits for nobody's turn. A change that runs there keeps it out, and later is too late.
         driven = await self._parts.lifecycle.driver.drive(session)
         if driven.queued is not None:
@@ -180,28 +181,44 @@ class Instance(Reading):
         return driven.session
 
     async def start(
-        self, operation: str, *, timeout: float | None = None, wait: bool = False, priority: str | None = None
+        self,
+        operation: str,
+        *,
+        timeout: float | None = None,
+        wait: bool = False,
+        priority: str | None = None,
+        as_planned: bool = False,
     ) -> OperationView:
         """Drive an operation until it ends or parks; what may not start yet waits in the queue.
 
         With `wait` this call waits too, for its turn, for approval, and for whoever drives it meanwhile.
         After `timeout` seconds it goes on elsewhere or later. Cancelled, what only this call put into
-        the queue is taken out again: nobody waits for it any more.
+        the queue is taken out again: nobody waits for it any more. With `as_planned` the files that it was
+        planned from are not looked at again, now or later.
 
         Raises:
+            PlanDrifted, CatalogDrifted: the same plan would not come of them now.
             TimeoutError: `timeout` passed; the call in flight was ended, its record says how.
         """
         name, wanted = self.resolve(operation), None if priority is None else Priority(priority)
+        if as_planned:
+            self._parts.drift.forget(name)
         waits = Waits(timeout=timeout, wait=wait)
         return await self._seen(await waiting.start(self._parts.lifecycle, name, wanted, waits))
 
-    def enqueue(self, operation: str, priority: str | None = None) -> OperationView:
+    def enqueue(
+        self, operation: str, priority: str | None = None, *, as_planned: bool = False
+    ) -> OperationView:
         """Let an operation be started when it may, by whoever works on this root; return where it stands.
+
+        `as_planned` as for `start`.
 
         Raises:
             IllegalMove: it has started already, or never will.
         """
         op = self.operation(operation)
+        if as_planned:
+            self._parts.drift.forget(op.id)
         self._parts.lifecycle.queue.enter(op, None if priority is None else Priority(priority))
         return self.status(op.id)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
-from rexecop.app.catalogs import require_unchanged
+from rexecop.app.drifting import Drift
 from rexecop.app.queueing import Queue
 from rexecop.engines.driver import Driven, Driver
 from rexecop.engines.errors import NothingToSettle, TooEarly
@@ -37,12 +36,18 @@ KEPT_RECORDS_MAX: Final = 64
 class Lifecycle:
     """Commands on the operations of one instance."""
 
-    def __init__(self, world: World, driver: Driver, margin: timedelta, base: Path | None = None) -> None:
-        """Begin; paths of catalogs that plans name begin at `base`, and are not looked at without one."""
+    def __init__(
+        self,
+        world: World,
+        driver: Driver,
+        margin: timedelta,
+        drift: Drift | None = None,
+    ) -> None:
+        """Begin; with `drift` nothing is started whose files would make another plan now."""
         self._world = world
         self._driver = driver
         self._margin = margin
-        self._base = base
+        self._drift = drift
         self.queue = Queue(world)
         self._kept: dict[str, Operation] = {}
 
@@ -95,12 +100,12 @@ class Lifecycle:
 
         Raises:
             ApprovalDenied, ApprovalsMissing: they are not.
-            CatalogDrifted: what it was planned from, as a catalog named it, is another now.
+            PlanDrifted, CatalogDrifted: what it was planned from is another now.
         """
         session = self.session(operation)
         await self._note_lost(session, goes_on=goes_on)
-        if self._base is not None and session.op.ticket is None:
-            require_unchanged(session.op, self._base, self._world.store.pinned)
+        if self._drift is not None and session.op.ticket is None:
+            session.attached.notes.extend(self._drift.require_unchanged(session.op))
 
         def order() -> None:
             if session.op.state is State.PAUSED and session.op.paused_by == ENGINE and session.op.awaited:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from rexecop.app.authority import RootAuthority
 from rexecop.app.configuration import OutsideConfiguration
@@ -30,11 +32,12 @@ from rexecop.operations.errors import ClaimTaken, ModeRefused
 from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
 from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
 from rexecop.operations.planning_http import keyed
-from rexecop.operations.ports import Claim, PinnedInput, Signature
+from rexecop.operations.ports import Claim, Note, PinnedInput, Signature
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.chain import Sealed
+from rexecop.proof.codec import encode
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import PolicyRequest
 from rexecop.proof.records.intent import INTENT_NAMESPACE, Intent, Origin
@@ -90,6 +93,25 @@ class Prepared:
 
     draft: PlanDraft
     inputs: tuple[PinnedInput, ...]
+
+
+PLANNED: Final = "planned"  # On the board: what was planned and did not begin, and from which files.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where profile and environment were: names, or absolute paths on the machine that planned."""
+
+    profile: str
+    env: str
+
+
+def noted(asked: PlanInput, operation: str) -> Note:
+    """Return what stands on the board until `operation`, planned from the files of `asked`, begins."""
+    found = find_profile(asked.profile)
+    profile = os.path.abspath(found.folder) if found.source == str(found.folder) else asked.profile
+    source = Source(profile=profile, env=os.path.abspath(asked.env))
+    return Note(kind=PLANNED, name=operation, body=encode(source))
 
 
 class Planner:
@@ -240,10 +262,13 @@ class Planner:
         profile, environment = prepared.draft.profile.digest, prepared.draft.environment.digest
         return *self.decide(session, prepared.draft), self._authority.policy(profile, environment)
 
-    async def plan(self, asked: PlanInput, identity: Identity, pinned: Pinned | None = None) -> Session:
+    async def plan(
+        self, asked: PlanInput, identity: Identity, pinned: Pinned | None = None, *, at_once: bool = False
+    ) -> Session:
         """Store intent, plan and decision; a blocked one with its receipt.
 
-        `pinned` are the facts of an observation the plan rests on.
+        `pinned` are the facts of an observation the plan rests on. Where it is not carried out `at_once`,
+        it stands on the board what files it was planned from.
 
         Raises:
             OperationsError: the request is no plan; nothing was stored.
@@ -260,6 +285,8 @@ class Planner:
         record_decision(session, request, answer)
         if session.op.receipt_due:
             close(session, self._world.signer)
+        elif not at_once and asked.catalog is None:
+            session.attached.notes.append(noted(asked, session.id))
         session.attached.inputs.extend((*prepared.inputs, *self._authority.pinned_packs()))
         if asked.cause is not None:
             session.attached.inputs.extend(asked.cause.inputs)

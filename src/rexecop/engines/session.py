@@ -22,6 +22,7 @@ from rexecop.operations.ports import (
     Clock,
     Lease,
     Lock,
+    Note,
     PinnedInput,
     Signature,
     Slot,
@@ -46,12 +47,13 @@ class _Attached:
     inputs: list[PinnedInput] = field(default_factory=list)
     locks: list[Lock] = field(default_factory=list)
     heads: list[TargetHead] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     after_change: int | None = None
     beside: tuple[str, int] | None = None
 
     def join(self, later: _Attached) -> None:
         """Take in what was attached later; where others must not have written since, the first stands."""
-        for name in ("blobs", "claims", "signatures", "inputs", "locks", "heads"):
+        for name in ("blobs", "claims", "signatures", "inputs", "locks", "heads", "notes"):
             getattr(self, name).extend(getattr(later, name))
         self.after_change = later.after_change if self.after_change is None else self.after_change
         self.beside = self.beside or later.beside
@@ -224,6 +226,7 @@ class Session:
             release=release,
             after_change=self.attached.after_change,
             beside=self.attached.beside,
+            notes=tuple(self.attached.notes),
         )
 
     def reload(self) -> None:

@@ -21,7 +21,8 @@ RexecopError
     │   ├── InternalActionUnknown
     │   ├── NotApplicable                a catalog says that it is not for this target
     │   └── PlanTooLarge
-    ├── CatalogDrifted               what it was planned from is another now
+    ├── PlanDrifted                  another plan would come of what it was planned from
+    │   └── CatalogDrifted               the same, as a catalog named it
     ├── OperationUnknown
     ├── IllegalMove                  an event that has no place in the state's table
     └── StoreError                   the only errors that cross the store's port
@@ -193,7 +194,13 @@ class NotApplicable(PlanRefused):
     code = "not-applicable"
 
 
-class CatalogDrifted(OperationsError):
+class PlanDrifted(OperationsError):
+    """Another plan would come of what the operation was planned from; it is not started."""
+
+    code = "plan-drifted"
+
+
+class CatalogDrifted(PlanDrifted):
     """What the operation was planned from, as a catalog named it, is another now; it is not started."""
 
     code = "catalog-drifted"

@@ -184,6 +184,15 @@ class TargetHead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What is to be all that stands on the board under `kind` and `name`: nothing where `body` is None."""
+
+    kind: str
+    name: str
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Records of one operation to append together with everything that depends on them.
 
@@ -199,6 +208,7 @@ class Batch:
     the newest change (-1 for none). `beside` is another chain that what the records rest on
     was read from, and how many records it must still have.
     `erased` outputs are gone with their keys once the batch is durable; others are left alone.
+    `notes` stand on the board from then on.
     """
 
     operation: str
@@ -218,6 +228,7 @@ class Batch:
     after_change: int | None = None
     beside: tuple[str, int] | None = None
     erased: tuple[Digest, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,8 +351,8 @@ class Ledger(Protocol):
         """Return the runners that were not heard of for a while, in which this process was."""
         ...
 
-    def posted(self, kind: str) -> Sequence[tuple[str, bytes]]:
-        """Return (name, body) of all that stands on the board under `kind`, by name."""
+    def posted(self, kind: str, name: str | None = None) -> Sequence[tuple[str, bytes]]:
+        """Return (name, body) of all that stands on the board under `kind`, or of `name` alone, by name."""
         ...
 
     def verify_log(self, *, held: Sequence[Checkpoint] = (), log_keys: LogKeys | None = None) -> LogReport:

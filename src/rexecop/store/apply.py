@@ -16,7 +16,7 @@ from rexecop.operations.errors import (
     LockHeld,
     StoreError,
 )
-from rexecop.operations.ports import Appended, Batch, Blob, Claim, Lease, Lock, Slot, TargetHead
+from rexecop.operations.ports import Appended, Batch, Blob, Claim, Lease, Lock, Note, Slot, TargetHead
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import CLOCK_TOLERANCE, unseal
 from rexecop.proof.errors import ProofError
@@ -311,6 +311,19 @@ class Applier(ABC):
             self._keep_blob(number, blob)
         for commitment in batch.erased:
             self.erase(commitment)
+        for note in batch.notes:
+            self.post(note)
+
+    def post(self, note: Note) -> None:
+        """Put `note` up, or take it down."""
+        if note.body is None:
+            self.connection.execute("DELETE FROM board WHERE kind=? AND name=?", (note.kind, note.name))
+            return
+        self.connection.execute(
+            "INSERT INTO board(kind, name, body) VALUES(?,?,?)"
+            " ON CONFLICT(kind, name) DO UPDATE SET body=excluded.body",
+            (note.kind, note.name, note.body),
+        )
 
     def _claim(self, number: int, claim: Claim) -> None:
         try:

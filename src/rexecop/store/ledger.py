@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Self
 
 from rexecop.operations.errors import AppendConflict, OperationUnknown
-from rexecop.operations.ports import Appended, Batch, Lease
+from rexecop.operations.ports import Appended, Batch, Lease, Note
 from rexecop.proof.canonical import Digest
 from rexecop.proof.checkpoint import Checkpoint, LogKeys
 from rexecop.proof.errors import ProofError
@@ -236,18 +236,7 @@ class LedgerStore(Reading):
 
     def post(self, kind: str, name: str, body: bytes | None) -> None:
         """Let `body` be all that stands on the board under `kind` and `name`; None takes it down."""
-
-        def work(applier: Applier) -> None:
-            if body is None:
-                applier.connection.execute("DELETE FROM board WHERE kind=? AND name=?", (kind, name))
-            else:
-                applier.connection.execute(
-                    "INSERT INTO board(kind, name, body) VALUES(?,?,?)"
-                    " ON CONFLICT(kind, name) DO UPDATE SET body=excluded.body",
-                    (kind, name, body),
-                )
-
-        self._writing.run(work)
+        self._writing.run(lambda applier: applier.post(Note(kind=kind, name=name, body=body)))
 
     @property
     def _writing(self) -> Writer:

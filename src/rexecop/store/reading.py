@@ -310,12 +310,13 @@ class Reading(Log):
         """Return no runner: a file has those of one machine, who see one another."""
         return frozenset()
 
-    def posted(self, kind: str) -> Sequence[tuple[str, bytes]]:
-        """Return (name, body) of all that stands on the board under `kind`, by name."""
+    def posted(self, kind: str, name: str | None = None) -> Sequence[tuple[str, bytes]]:
+        """Return (name, body) of all that stands on the board under `kind`, or of `name` alone, by name."""
+        board = "SELECT name, body FROM board WHERE kind=?"
         with self._readers.borrow() as connection:
-            return list(
-                connection.execute("SELECT name, body FROM board WHERE kind=? ORDER BY name", (kind,))
-            )
+            if name is not None:
+                return list(connection.execute(f"{board} AND name=?", (kind, name)))
+            return list(connection.execute(f"{board} ORDER BY name", (kind,)))
 
     @property
     def instance_id(self) -> str:
