@@ -11,24 +11,31 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from rexecop.app import handlers, profiles
 from rexecop.app.files import read_folder
 from rexecop.app.handlers import named_in_files
 from rexecop.app.offline import lint_profile
+from rexecop.app.packs import import_pack
 from rexecop.app.planner import PlanInput
 from rexecop.app.profiles import find_profile
 from rexecop.execution.worker import answer
+from rexecop.governance.admission import Policy, decide
+from rexecop.governance.errors import ImportRefused
+from rexecop.governance.lint import lint
+from rexecop.governance.pack import Pack
 from rexecop.operations.handlers import failures_of, result_of
 from rexecop.operations.profile import load_profile
 from rexecop.operations.step_output import StepOutput
 from rexecop.proof.call import ExchangeRequest, Request, ScriptedRequest
 from rexecop.proof.canonical import Json
-from rexecop.proof.records.decision import Decision
+from rexecop.proof.records.decision import Decision, RequestCall, RequestTarget, Terms
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.validation import Validation
-from rexecop.proof.vocabulary import Ended
+from rexecop.proof.vocabulary import Effect, Ended, Gate, Verdict
 from tests.app.support import made, opened, records, scratch, verified
+from tests.governance.cases import request
 from tests.lanes.web import Web, authority, json_reply, serving
 from tests.needs import needs
 
@@ -268,6 +275,52 @@ def test_rules_of_an_environment_grant_nothing_that_the_operator_does_not(lab: L
         starter.write_text(whole)
 
     assert state == "blocked"
+
+
+def imported(lab: Lab, folder: str) -> Policy:
+    """Return the rules of the environment as the one pack in force; `alice` asks."""
+    pack = import_pack(lab.environment, lab.folder / folder, "approvers")
+    assert [finding for finding in lint(pack) if finding.severity == "error"] == []
+    files = read_folder(lab.folder / folder)
+    people = files["entities.yaml"].replace(b"people: {}", b"people: {alice: {}}")
+    return Policy((Pack.parse({**files, "entities.yaml": people}),))
+
+
+def test_rules_of_an_environment_become_a_pack_that_grants_what_they_did(lab: Lab) -> None:
+    policy = imported(lab, "imported")
+
+    def terms(intent: str = INVENTORY, target: str = "lab-host", **more: object) -> Terms:
+        targets = (RequestTarget(id=target, type="host", criticality="medium"),)
+        usual: dict[str, object] = {"effect": Effect.READ, "profile": "seedlab", "intent": intent}
+        return decide(policy, request(targets=targets, **{**usual, **more})).terms
+
+    def call(connector: str, action: str) -> str:
+        one = RequestCall(connector=connector, action=action, effect=Effect.READ)
+        return str(terms(gate=Gate.CALL, call=one).verdict)
+
+    assert (terms().verdict, terms().obligations.steps_max) == (Verdict.ALLOWED, 9)
+    for other in (terms(target="other-host"), terms("diagnose_monitoring"), terms(effect=Effect.CHANGE)):
+        assert other.verdict is Verdict.BLOCKED
+    assert call("lab_host", "read_load_average") == call("lab_api", "read_api_version") == "allowed"
+    assert call("lab_host", "read_nothing") == call("zabbix_api", "read_disaster") == "blocked"
+
+
+def test_rules_about_calls_are_imported_with_their_environment_or_named(lab: Lab) -> None:
+    alone, nobody = lab.folder / "alone.yaml", lab.folder / "nobody.yaml"
+    alone.write_text(
+        yaml.safe_dump(yaml.safe_load(lab.environment.read_text())["environment"]["policy_pack"])
+    )
+    nobody.write_text(lab.environment.read_text().replace("  profile: seedlab\n", ""))
+
+    for source, profile, said in (
+        (alone, None, r"alone.yaml:\d+: `action.backend` is about single calls"),
+        (alone, "seedlab", "leave `--profile` out"),
+        (nobody, None, "give `--profile`"),
+    ):
+        with pytest.raises(ImportRefused, match=said):
+            import_pack(source, lab.folder / "never", "approvers", profile)
+    assert not (lab.folder / "never").exists()
+    assert import_pack(nobody, lab.folder / "named", "approvers", "seedlab").ref.id == "seedlab-readonly"
 
 
 @needs("bwrap")
