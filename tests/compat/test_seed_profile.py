@@ -6,17 +6,20 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from socketserver import StreamRequestHandler, TCPServer
+from threading import Thread
 from typing import Any, Final
 
 import pytest
 import yaml
 
-from rexecop.app import handlers, profiles
+from rexecop.app import backends, handlers, profiles
 from rexecop.app.files import read_folder
 from rexecop.app.handlers import named_in_files
-from rexecop.app.offline import lint_profile
+from rexecop.app.offline import lint_environment, lint_profile, show_profile
 from rexecop.app.packs import import_pack
 from rexecop.app.planner import PlanInput
 from rexecop.app.profiles import find_profile
@@ -25,6 +28,7 @@ from rexecop.governance.admission import Policy, decide
 from rexecop.governance.errors import ImportRefused
 from rexecop.governance.lint import lint
 from rexecop.governance.pack import Pack
+from rexecop.operations.errors import BackendRefused, LaneUnavailable
 from rexecop.operations.handlers import failures_of, result_of
 from rexecop.operations.profile import load_profile
 from rexecop.operations.step_output import StepOutput
@@ -46,6 +50,18 @@ seedlab = seedlab:profile_root
 
 [rexecop.internal_actions]
 seedlab = seedlab.internal_actions:register_handlers
+
+[rexecop.connector_backends]
+seedlab_device = seedlab.connectors:build_device_backend
+http_api = seedlab.connectors:build_device_backend
+"""
+DEVICE: Final = """    lab_device:
+      backend: {backend}
+      host: 127.0.0.1
+      port: {port}
+      mark: {mark}
+      password_secret_ref: device_password
+  safety:
 """
 INVENTORY: Final = "collect_basic_host_inventory"
 HOST_KEY: Final = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIDXhGC6PjYyYQXbgSf5lkLjxQYGUKPDqoyVFFJwrSMY"
@@ -86,6 +102,7 @@ class Lab:
 def forget_what_is_installed() -> None:
     profiles._installed.cache_clear()
     handlers._installed.cache_clear()
+    backends._installed.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -321,6 +338,98 @@ def test_rules_about_calls_are_imported_with_their_environment_or_named(lab: Lab
             import_pack(source, lab.folder / "never", "approvers", profile)
     assert not (lab.folder / "never").exists()
     assert import_pack(nobody, lab.folder / "named", "approvers", "seedlab").ref.id == "seedlab-readonly"
+
+
+@contextmanager
+def with_device(lab: Lab, backend: str = "seedlab_device") -> Iterator[tuple[Lab, Path, list[bytes]]]:
+    """Give an environment with the device in it, a file its backend would write, and what it was sent."""
+    mark, said = lab.folder / "mark", list[bytes]()
+
+    class Device(StreamRequestHandler):
+        def handle(self) -> None:
+            said.append(self.rfile.readline())
+            self.wfile.write(b"fine\n")
+
+    with TCPServer(("127.0.0.1", 0), Device) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        device = DEVICE.format(backend=backend, port=server.server_address[1], mark=mark)
+        text = lab.environment.read_text().replace("  safety:\n", device, 1)
+        path = lab.folder / "device.yaml"
+        path.write_text(text)
+        try:
+            yield replace(lab, environment=path), mark, said
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("mode", ["read_only", "dry_run"])
+def test_a_backend_that_makes_calls_of_its_own_is_refused_and_never_imported(lab: Lab, mode: str) -> None:
+    with with_device(lab) as (site, mark, said), pytest.raises(BackendRefused) as caught:
+        site.run(site.ask("probe_device", mode=mode))
+
+    error = caught.value
+    assert (error.code, error.facts["found"], error.facts["connector"]) == (
+        "backend-refused",
+        "seedlab_device",
+        "lab_device",
+    )
+    assert "`seedlab`" in error.message and "say the call as data" in error.message
+    assert "connectors/lab_device.yaml" in error.message and error.next_steps
+    assert not mark.exists() and said == [] and "seedlab.connectors" not in sys.modules
+    with opened(lab.folder) as instance:
+        assert all(row.intent != "probe_device" for row in instance.list(limit=1000))
+
+
+def test_a_backend_that_no_package_has_is_another_error_and_says_what_is_meant(lab: Lab) -> None:
+    connector = lab.package / "profile" / "connectors" / "lab_device.yaml"
+    whole = connector.read_text()
+    connector.write_text(whole.replace("seedlab_device", "static_fixtur"))
+    try:
+        with with_device(lab, "static_fixtur") as (site, _, _), pytest.raises(LaneUnavailable) as caught:
+            site.run(site.ask("probe_device"))
+    finally:
+        connector.write_text(whole)
+
+    assert caught.value.code == "lane-unavailable" and "did you mean `static_fixture`" in caught.value.message
+
+
+@needs("bwrap")
+def test_other_intents_of_such_a_package_and_environment_run(lab: Lab) -> None:
+    with with_device(lab) as (site, mark, said):
+        state, _, _, findings = site.run(site.ask("check_api_version"))
+
+    assert (state, findings, mark.exists(), said) == ("completed", [], False, [])
+
+
+def test_the_call_said_as_data_is_planned(lab: Lab) -> None:
+    answers = "      actions: {read_device: {data: {line: fine}}}\n"
+    fixture = f"    lab_device:\n      backend: static_fixture\n{answers}"
+    path = lab.folder / "fixture.yaml"
+    rule = "      - rule_id: deny-mutation\n"
+    allow = (
+        "      - {rule_id: device, effect: allow, conditions: {action.intent: probe_device}}\n"
+        "      - {rule_id: device-call, effect: allow, conditions: {action.connector: lab_device}}\n"
+    )
+    text = lab.environment.read_text().replace("  safety:\n", f"{fixture}  safety:\n", 1)
+    path.write_text(text.replace(rule, allow + rule))
+    site = replace(lab, environment=path)
+
+    with opened(lab.folder) as instance:
+        view = asyncio.run(instance.plan(site.ask("probe_device")))
+        assert view.state == "approved" and '"line":"fine"' in instance.preview(view.operation_id)
+
+
+def test_backends_of_packages_are_listed_where_people_look(lab: Lab) -> None:
+    assert show_profile("seedlab").backends == ("http_api", "seedlab_device")
+    assert show_profile("hello").backends == ()
+    warnings = [one.message for one in lint_profile("seedlab") if "seedlab_device" in one.message]
+    assert len(warnings) == 1 and "`lab_device`: nothing here makes calls by" in warnings[0]
+    with with_device(lab) as (site, _, _):
+        (found,) = lint_environment(site.environment)
+    assert found.severity == "warning" and "`seedlab_device`" in found.message
+    with opened(lab.folder) as instance:
+        (line,) = [one for one in instance.check().checks if one.name == "backends"]
+    assert line.status == "warning" and "`seedlab_device` of package `seedlab`" in line.message
 
 
 @needs("bwrap")

@@ -30,7 +30,7 @@ from rexecop.proof.canonical import Digest, digest_of, parse_json
 from rexecop.proof.codec import decode, encode, from_json
 from rexecop.proof.errors import ProofError, RexecopError
 
-__all__ = ["DeadLetter", "Inbox", "Request", "event_of", "read_request", "trigger"]
+__all__ = ["DeadLetter", "Inbox", "Request", "Through", "event_of", "read_request", "trigger"]
 
 CHANNEL: Final = "trigger"
 BYTES_MAX: Final = 256 * 1024  # As much as a record holds; a request names things, it does not carry them.

@@ -17,9 +17,8 @@ from rexecop.cli.session import Session
 from rexecop.proof.vocabulary import Mode
 
 if TYPE_CHECKING:
-    from rexecop.app.triggering import Request
+    from rexecop.app.triggering import Request, Through
     from rexecop.app.views import OperationView
-    from rexecop.operations.catalogs import Through
 
 
 @click.command(cls=VerbCommand, name="trigger")
