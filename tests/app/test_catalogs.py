@@ -432,18 +432,20 @@ def told(
 
 
 def test_a_rule_that_names_an_entry_plans_through_the_catalog_and_is_held_to_it(ruled: Path) -> None:
+    name = ""
     with opened(ruled) as instance:
         for kind, subject in (("backup.finished", "critical-vms"), ("backup.due", "elsewhere")):
-            view = asyncio.run(take_event(instance, told(ruled, kind, kind, subject))).operation
-            assert view is not None
-            op = instance.operation(view.operation_id)
+            view = asyncio.run(take_event(instance, told(ruled, kind, kind, subject)))
+            assert view.operation is not None
+            name = view.operation.operation_id
+            op = instance.operation(name)
             binding = binding_of(op.the_plan)
             assert binding is not None and (binding.file, binding.target) == (CATALOG, "critical-vms")
             assert op.the_intent.target == "all_critical_vms"
         old = edited(ruled / CATALOG, swapped("lifecycle: example", "lifecycle: old"))
         with old, pytest.raises(CatalogDrifted):
-            asyncio.run(instance.start(view.operation_id))
-        assert asyncio.run(instance.start(view.operation_id)).state == "completed"
+            asyncio.run(instance.start(name))
+        assert asyncio.run(instance.start(name)).state == "completed"
 
 
 def test_the_status_in_the_catalog_is_why_an_event_is_not_planned(ruled: Path) -> None:

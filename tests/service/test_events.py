@@ -375,4 +375,11 @@ def test_a_file_of_the_root_that_cannot_be_followed_lets_nobody_in(service: Runn
         answer = tell(service, cloud("closed"))
         hooks.write_text(HOOKS)
         assert is_problem(answer, 503, "webhooks-refused") and answer.headers["retry-after"] == "1"
+    rules = service.root / "greeter" / "triggers" / "trigger_rules.yaml"
+    rules.write_text("rules: 3")
+    broken = tell(service, cloud("closed"))
+    rules.write_text(RULES)
+    assert is_problem(broken, 503, "webhooks-refused") and "trigger_rules.yaml:1: key `id` is missing" in str(
+        broken.json["detail"]
+    )
     assert tell(service, cloud("closed")).json["outcome"] == "planned"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from rexecop.app.errors import WebhookRefused
+from rexecop.app.errors import WebhookRefused, WebhooksRefused
 from rexecop.app.events import SPACE, EventView, Told, claim_of, read_told, take_event
 from rexecop.app.instance import Instance
 from rexecop.app.root import Root
@@ -68,6 +68,7 @@ async def tell_events(instance: Instance, caller: str, bodies: Sequence[bytes]) 
 
     Raises:
         WebhookRefused: the caller may tell none. EventRefused: one of them is no event; none was taken.
+        WebhooksRefused: whose rules decide cannot be read.
         StoreError: the ledger cannot be written; those before it were taken and are dropped when told again.
     """
     hook = hook_of(instance, caller)
@@ -95,7 +96,10 @@ def _read(instance: Instance, hook: Webhook, body: bytes, n: int, of: int) -> To
 
 
 async def _take(instance: Instance, caller: str, told: Told) -> Taken:
-    key = claim_of(instance, told).key
+    try:
+        key = claim_of(instance, told).key
+    except RexecopError as error:  # Nobody can decide about it now; it may be told again.
+        raise WebhooksRefused(f"the webhook of `{caller:.60}`: {error.message}") from error
     told = replace(told, delivery=_delivery(caller, key))
     try:
         return Taken(id=key, view=await take_event(instance, told))

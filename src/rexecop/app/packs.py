@@ -138,21 +138,27 @@ def import_pack(source: Path, folder: Path, approvers: str, profile: str | None 
         ImportRefused, YamlRefused: it says what cannot be said here, with the place. FileRefused.
         EnvironmentRefused, ProfileUnknown: what the calls are looked up in cannot be read.
     """
-    data, whole = read_file(source), {"source": source.name, "approvers": approvers}
+    data = read_file(source)
     said = load_yaml(data, source=source.name).value
     if not isinstance(said, dict) or "environment" not in said:
         if profile is not None:
             words = "this is no environment, and without one nobody knows which calls there are"
             raise ImportRefused(f"{words}; leave `--profile` out", source=source.name)
-        return _written(folder, convert(data, **whole))
+        return _written(folder, convert(data, source=source.name, approvers=approvers))
     environment = load_environment({source.name: data})
     if profile is None and environment.profile is None:
         words = f"environment `{environment.id}` names no `profile` whose calls its rules are about"
         raise ImportRefused(f"{words}; give `--profile`", source=source.name)
     found = load_profile(find_profile(profile or environment.profile or "").files)
     check_profile_of(environment, found)
-    calls = calls_of(environment, found)
-    return _written(folder, convert(data, **whole, profile=found.name, calls=calls))
+    files = convert(
+        data,
+        source=source.name,
+        approvers=approvers,
+        profile=found.name,
+        calls=calls_of(environment, found),
+    )
+    return _written(folder, files)
 
 
 def _written(folder: Path, files: Mapping[str, bytes]) -> Pack:

@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Final
 
 from rexecop.governance.errors import PackRefused
-from rexecop.governance.narrowing import Calls, narrow
+from rexecop.governance.importing import Calls
+from rexecop.governance.narrowing import narrow
 from rexecop.governance.schedules import ENTRIES_MAX, names, read_entry
 from rexecop.governance.windows import Entry, Schedule
 from rexecop.lanes.failures import Failure

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from rexecop.cli.errors import Usage
 from rexecop.cli.exits import Exit
-from rexecop.cli.operands import given, parameters
+from rexecop.cli.operands import given
 from rexecop.cli.pages import operation_page
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.session import Session
+from rexecop.cli.triggering import asked_by_flags
 from rexecop.proof.vocabulary import Mode
 
 if TYPE_CHECKING:
-    from rexecop.app.triggering import Request, Through
     from rexecop.app.views import OperationView
 
 
@@ -53,22 +52,8 @@ def command(
 
     from rexecop.app.triggering import trigger
 
-    through = _through(session, flags) if "catalog" in flags else None
-    asked = _from_flags(session, flags, param, start=start)
+    asked, through = asked_by_flags(session, flags, param, start=start)
     return _answer(session, session.drive(lambda instance: trigger(instance, asked, catalog=through)))
-
-
-def _through(session: Session, flags: dict[str, str]) -> Through:
-    """Return what the catalog says of the target, and put what it names in the place of `flags`."""
-    from rexecop.app.catalogs import base_of, route
-
-    if "env" in flags:
-        raise Usage("`--catalog` names the environment; give it or `--env`")
-    intent, target = (_named(name, flags.get(name)) for name in ("intent", "target"))
-    base = base_of(session.settings.root)
-    found = route(Path(flags.pop("catalog")), target, intent, base, flags.get("profile"))
-    flags |= {"profile": found.profile, "env": found.env, "target": found.target}
-    return found
 
 
 def _answer(session: Session, view: OperationView) -> int:
@@ -94,19 +79,3 @@ def _from_json(session: Session, source: str, flags: dict[str, str], *, start: b
         return _answer(session, found.operation)
     session.answer(found, lambda page: page.line(f"{found.outcome}: {found.reason}"), quiet=found.outcome)
     return Exit.DONE
-
-
-def _from_flags(session: Session, flags: dict[str, str], param: tuple[str, ...], *, start: bool) -> Request:
-    from rexecop.app.triggering import Request
-
-    usual = {name: getattr(session.settings, name) for name in ("profile", "env", "target", "mode")}
-    named = {name: str(value) for name, value in usual.items() if value is not None} | flags
-    for name in ("profile", "env", "intent", "target"):
-        _named(name, named.get(name))
-    return Request(parameters=parameters(param) or None, start=start, **named)
-
-
-def _named(name: str, value: str | None) -> str:
-    if not value:
-        raise Usage(f"no {name} is named; give `--{name}`, or the request as JSON", missing=name)
-    return value
