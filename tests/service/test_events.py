@@ -379,7 +379,6 @@ def test_a_file_of_the_root_that_cannot_be_followed_lets_nobody_in(service: Runn
     rules.write_text("rules: 3")
     broken = tell(service, cloud("closed"))
     rules.write_text(RULES)
-    assert is_problem(broken, 503, "webhooks-refused") and "trigger_rules.yaml:1: key `id` is missing" in str(
-        broken.json["detail"]
-    )
+    assert is_problem(broken, 503, "webhooks-refused")
+    assert "trigger_rules.yaml:1: key `id` is missing" in str(broken.json["detail"])
     assert tell(service, cloud("closed")).json["outcome"] == "planned"
