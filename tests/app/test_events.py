@@ -291,7 +291,7 @@ def test_a_page_looks_through_so_many_operations_and_says_where_to_go_on(
     for n in range(3):
         taken(instance, folder, cloud(f"between-{n}"))
 
-    pages, before = [], 0
+    pages, before = list[list[str]](), 0
     while not pages or (pages[-1] == [] and before):
         found, after = callers.events_of(instance, "gateway", before, 10)
         pages.append([planned.id for planned in found])
