@@ -7,19 +7,30 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rexecop.app.catalogs import base_of, catalog_check, lint_catalog, offered, references_of, route
+from rexecop.app.clock import SystemClock
+from rexecop.app.events import Told, read_told, take_event
 from rexecop.app.instance import Instance
 from rexecop.app.offline import copy_examples
 from rexecop.app.planner import PlanInput
 from rexecop.app.views import OperationView
 from rexecop.app.worker import Worker
 from rexecop.operations.catalogs import Through, binding_of
-from rexecop.operations.errors import CatalogDrifted, CatalogRefused, NotApplicable, ProfileUnknown
+from rexecop.operations.errors import (
+    CatalogDrifted,
+    CatalogRefused,
+    EventRefused,
+    NotApplicable,
+    ProfileUnknown,
+    TargetUnknown,
+)
 from rexecop.proof.canonical import digest_of
+from rexecop.proof.payload import Value, payload_text
 from tests.app.support import made, opened, verified
 from tests.cli.conftest import Rexecop, alone, rexecop
 
@@ -372,3 +383,115 @@ def test_operations_without_any_profile_ask_for_one(rexecop: Rexecop) -> None:
     ended = rexecop("operations", "list")
 
     assert ended.code == 2 and "name a profile, or a catalog and a target" in ended.err
+
+
+# --- events ---
+
+RULES = """
+id: nights
+rules:
+  - id: backups
+    event_type: backup.finished
+    decision: plan_operation
+    operation: {intent: check_backup_status, catalog_target_from: subject, mode: read_only}
+  - id: fixed
+    event_type: backup.due
+    decision: plan_operation
+    operation: {intent: check_backup_status, catalog_target: critical-vms, mode: read_only}
+  - id: plain
+    event_type: backup.seen
+    decision: plan_operation
+    operation: {intent: check_backup_status, target: all_critical_vms, mode: read_only}
+"""
+
+
+@pytest.fixture
+def ruled(site: Path) -> Iterator[Path]:
+    rules = site / PROFILE / "triggers" / "trigger_rules.yaml"
+    rules.parent.mkdir(exist_ok=True)
+    rules.write_text(RULES)
+    yield site
+    rules.unlink()
+
+
+def told(
+    site: Path, name: str, kind: str = "backup.finished", subject: str = "critical-vms", **where: str
+) -> Told:
+    event: dict[str, Value] = {
+        "specversion": "1.0", "id": name, "source": "/pbs", "type": kind, "subject": subject,
+        "time": SystemClock().now().isoformat(), "cooldownkey": name,
+    }  # fmt: skip
+    found = read_told(
+        payload_text(event).encode(),
+        str(site / PROFILE),
+        where.get("env"),
+        catalog=where.get("catalog", str(site / CATALOG)),
+    )
+    assert found is not None
+    return found
+
+
+def test_a_rule_that_names_an_entry_plans_through_the_catalog_and_is_held_to_it(ruled: Path) -> None:
+    name = ""
+    with opened(ruled) as instance:
+        for kind, subject in (("backup.finished", "critical-vms"), ("backup.due", "elsewhere")):
+            view = asyncio.run(take_event(instance, told(ruled, kind, kind, subject)))
+            assert view.operation is not None
+            name = view.operation.operation_id
+            op = instance.operation(name)
+            binding = binding_of(op.the_plan)
+            assert binding is not None and (binding.file, binding.target) == (CATALOG, "critical-vms")
+            assert op.the_intent.target == "all_critical_vms"
+        old = edited(ruled / CATALOG, swapped("lifecycle: example", "lifecycle: old"))
+        with old, pytest.raises(CatalogDrifted):
+            asyncio.run(instance.start(name))
+        assert asyncio.run(instance.start(name)).state == "completed"
+
+
+def test_the_status_in_the_catalog_is_why_an_event_is_not_planned(ruled: Path) -> None:
+    with opened(ruled) as instance:
+        before = len(instance.list(limit=1000))
+        with (
+            edited(ruled / CATALOG, swapped("[backup_server]", "[]")),
+            pytest.raises(NotApplicable) as caught,
+        ):
+            asyncio.run(take_event(instance, told(ruled, "lacking")))
+        assert caught.value.facts["status"] == "missing_connector"
+        with pytest.raises(TargetUnknown, match="has no target `mars`"):
+            asyncio.run(take_event(instance, told(ruled, "mars", subject="mars")))
+        assert len(instance.list(limit=1000)) == before
+        # What was refused was not used up: the same event is planned once the catalog has it.
+        assert asyncio.run(take_event(instance, told(ruled, "lacking"))).outcome == "planned"
+
+
+def test_a_rule_needs_what_it_looks_its_target_up_in(ruled: Path) -> None:
+    alone = replace(told(ruled, "no-catalog"), catalog=None, env=str(ruled / ENVIRONMENT))
+    with opened(ruled) as instance:
+        with pytest.raises(EventRefused, match="looks its target up in `catalog`") as caught:
+            asyncio.run(take_event(instance, alone))
+        assert caught.value.facts["field"] == "catalog"
+        with pytest.raises(EventRefused, match="looks its target up in `env`"):
+            asyncio.run(take_event(instance, told(ruled, "no-env", "backup.seen")))
+        both = told(ruled, "both", "backup.seen", env=str(ruled / ENVIRONMENT))
+        view = asyncio.run(take_event(instance, both)).operation
+        assert view is not None and binding_of(instance.operation(view.operation_id).the_plan) is None
+
+
+def test_a_trigger_of_flags_or_of_an_event_takes_a_catalog(
+    rexecop: Rexecop, ruled: Path, tmp_path: Path
+) -> None:
+    words = ("--root", str(ruled / "root"), "trigger", "--catalog", str(ruled / CATALOG))
+    asked = ("--intent", "check_backup_status", "--mode", "read_only")
+    flags = rexecop(*words, "--target", "critical-vms", *asked, "--json")
+    event = tmp_path / "event.json"
+    event.write_bytes(payload_text(told(ruled, "cli").value).encode())
+    file = rexecop(*words, "--profile", str(ruled / PROFILE), "--file", str(event), "--json")
+    wrong = rexecop(*words, "--target", "this-host", *asked, "--profile", str(ruled / PROFILE))
+    both = rexecop(*words, "--target", "critical-vms", *asked, "--env", "x")
+
+    with opened(ruled) as instance:
+        for one in (flags, file):
+            assert one.code == 0, one.err
+            assert binding_of(instance.operation(str(one.found["operation_id"])).the_plan) is not None
+    assert (wrong.code, "unsupported_profile" in wrong.err) == (2, True), wrong.err
+    assert both.code == 2 and "give it or `--env`" in both.err

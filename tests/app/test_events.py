@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from rexecop.app import callers
 from rexecop.app.clock import SystemClock
 from rexecop.app.errors import WebhookRefused
 from rexecop.app.events import EventView, Outcome, Told, read_told, take_event
@@ -65,6 +66,7 @@ def folder() -> Iterator[Path]:
         webhooks.write_text(
             "webhooks:\n"
             "  scan: {secret: [hook], profile: ./greeter, env: hello.environment.yaml, start: true}\n"
+            "  gate: {caller: gateway, profile: ./greeter, env: hello.environment.yaml, start: true}\n"
         )
         webhooks.chmod(0o600)
         yield folder
@@ -278,6 +280,42 @@ def test_what_is_signed_and_cannot_be_planned_lies_among_the_dead_and_may_come_a
     [(name, letter)] = Inbox(instance).dead().items()
     assert (letter.name, letter.code) == ("webhook:scan", "target-unknown")
     Inbox(instance).drop(name)
+
+
+def test_a_page_looks_through_so_many_operations_and_says_where_to_go_on(
+    folder: Path, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "LOOKED_AT_MAX", 2)
+    body = payload_text(cloud("gate-1")).encode()
+    (one,) = asyncio.run(callers.tell_events(instance, "gateway", [body]))
+    for n in range(3):
+        taken(instance, folder, cloud(f"between-{n}"))
+
+    pages, before = list[list[str]](), 0
+    while not pages or (pages[-1] == [] and before):
+        found, after = callers.events_of(instance, "gateway", before, 10)
+        pages.append([planned.id for planned in found])
+        before = after or 0
+
+    assert pages == [[], [one.id]]
+
+
+def test_an_event_of_a_caller_that_died_before_it_stood_in_the_queue_is_started_when_it_is_told_again(
+    folder: Path, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = payload_text(cloud("gate-2")).encode()
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Instance, "enqueue", die)
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(callers.tell_events(instance, "gateway", [body]))
+    assert instance.status("@").place is None
+    (again,) = asyncio.run(callers.tell_events(instance, "gateway", [body]))
+    assert again.view is not None and again.view.outcome is Outcome.DUPLICATE
+    assert instance.status("@").place is not None
 
 
 NOW: Final = datetime(2027, 1, 31, 9, tzinfo=UTC)

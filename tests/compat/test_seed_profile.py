@@ -6,29 +6,40 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from socketserver import StreamRequestHandler, TCPServer
+from threading import Thread
 from typing import Any, Final
 
 import pytest
+import yaml
 
-from rexecop.app import handlers, profiles
+from rexecop.app import backends, handlers, profiles
 from rexecop.app.files import read_folder
 from rexecop.app.handlers import named_in_files
-from rexecop.app.offline import lint_profile
+from rexecop.app.offline import lint_environment, lint_profile, show_profile
+from rexecop.app.packs import import_pack
 from rexecop.app.planner import PlanInput
 from rexecop.app.profiles import find_profile
 from rexecop.execution.worker import answer
+from rexecop.governance.admission import Policy, decide
+from rexecop.governance.errors import ImportRefused
+from rexecop.governance.lint import lint
+from rexecop.governance.pack import Pack
+from rexecop.operations.errors import BackendRefused, LaneUnavailable
 from rexecop.operations.handlers import failures_of, result_of
 from rexecop.operations.profile import load_profile
 from rexecop.operations.step_output import StepOutput
 from rexecop.proof.call import ExchangeRequest, Request, ScriptedRequest
 from rexecop.proof.canonical import Json
-from rexecop.proof.records.decision import Decision
+from rexecop.proof.records.decision import Decision, RequestCall, RequestTarget, Terms
 from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.records.validation import Validation
-from rexecop.proof.vocabulary import Ended
+from rexecop.proof.vocabulary import Effect, Ended, Gate, Verdict
 from tests.app.support import made, opened, records, scratch, verified
+from tests.governance.cases import request
 from tests.lanes.web import Web, authority, json_reply, serving
 from tests.needs import needs
 
@@ -39,6 +50,18 @@ seedlab = seedlab:profile_root
 
 [rexecop.internal_actions]
 seedlab = seedlab.internal_actions:register_handlers
+
+[rexecop.connector_backends]
+seedlab_device = seedlab.connectors:build_device_backend
+http_api = seedlab.connectors:build_device_backend
+"""
+DEVICE: Final = """    lab_device:
+      backend: {backend}
+      host: 127.0.0.1
+      port: {port}
+      mark: {mark}
+      password_secret_ref: device_password
+  safety:
 """
 INVENTORY: Final = "collect_basic_host_inventory"
 HOST_KEY: Final = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIDXhGC6PjYyYQXbgSf5lkLjxQYGUKPDqoyVFFJwrSMY"
@@ -79,6 +102,7 @@ class Lab:
 def forget_what_is_installed() -> None:
     profiles._installed.cache_clear()
     handlers._installed.cache_clear()
+    backends._installed.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +292,144 @@ def test_rules_of_an_environment_grant_nothing_that_the_operator_does_not(lab: L
         starter.write_text(whole)
 
     assert state == "blocked"
+
+
+def imported(lab: Lab, folder: str) -> Policy:
+    """Return the rules of the environment as the one pack in force; `alice` asks."""
+    pack = import_pack(lab.environment, lab.folder / folder, "approvers")
+    assert [finding for finding in lint(pack) if finding.severity == "error"] == []
+    files = read_folder(lab.folder / folder)
+    people = files["entities.yaml"].replace(b"people: {}", b"people: {alice: {}}")
+    return Policy((Pack.parse({**files, "entities.yaml": people}),))
+
+
+def test_rules_of_an_environment_become_a_pack_that_grants_what_they_did(lab: Lab) -> None:
+    policy = imported(lab, "imported")
+
+    def terms(intent: str = INVENTORY, target: str = "lab-host", **more: object) -> Terms:
+        targets = (RequestTarget(id=target, type="host", criticality="medium"),)
+        usual: dict[str, object] = {"effect": Effect.READ, "profile": "seedlab", "intent": intent}
+        return decide(policy, request(targets=targets, **{**usual, **more})).terms
+
+    def call(connector: str, action: str) -> str:
+        one = RequestCall(connector=connector, action=action, effect=Effect.READ)
+        return str(terms(gate=Gate.CALL, call=one).verdict)
+
+    assert (terms().verdict, terms().obligations.steps_max) == (Verdict.ALLOWED, 9)
+    for other in (terms(target="other-host"), terms("diagnose_monitoring"), terms(effect=Effect.CHANGE)):
+        assert other.verdict is Verdict.BLOCKED
+    assert call("lab_host", "read_load_average") == call("lab_api", "read_api_version") == "allowed"
+    assert call("lab_host", "read_nothing") == call("zabbix_api", "read_disaster") == "blocked"
+
+
+def test_rules_about_calls_are_imported_with_their_environment_or_named(lab: Lab) -> None:
+    alone, nobody = lab.folder / "alone.yaml", lab.folder / "nobody.yaml"
+    alone.write_text(
+        yaml.safe_dump(yaml.safe_load(lab.environment.read_text())["environment"]["policy_pack"])
+    )
+    nobody.write_text(lab.environment.read_text().replace("  profile: seedlab\n", ""))
+
+    for source, profile, said in (
+        (alone, None, r"alone.yaml:\d+: `action.backend` is about single calls"),
+        (alone, "seedlab", "leave `--profile` out"),
+        (nobody, None, "give `--profile`"),
+    ):
+        with pytest.raises(ImportRefused, match=said):
+            import_pack(source, lab.folder / "never", "approvers", profile)
+    assert not (lab.folder / "never").exists()
+    assert import_pack(nobody, lab.folder / "named", "approvers", "seedlab").ref.id == "seedlab-readonly"
+
+
+@contextmanager
+def with_device(lab: Lab, backend: str = "seedlab_device") -> Iterator[tuple[Lab, Path, list[bytes]]]:
+    """Give an environment with the device in it, a file its backend would write, and what it was sent."""
+    mark, said = lab.folder / "mark", list[bytes]()
+
+    class Device(StreamRequestHandler):
+        def handle(self) -> None:
+            said.append(self.rfile.readline())
+            self.wfile.write(b"fine\n")
+
+    with TCPServer(("127.0.0.1", 0), Device) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        device = DEVICE.format(backend=backend, port=server.server_address[1], mark=mark)
+        text = lab.environment.read_text().replace("  safety:\n", device, 1)
+        path = lab.folder / "device.yaml"
+        path.write_text(text)
+        try:
+            yield replace(lab, environment=path), mark, said
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("mode", ["read_only", "dry_run"])
+def test_a_backend_that_makes_calls_of_its_own_is_refused_and_never_imported(lab: Lab, mode: str) -> None:
+    with with_device(lab) as (site, mark, said), pytest.raises(BackendRefused) as caught:
+        site.run(site.ask("probe_device", mode=mode))
+
+    error = caught.value
+    assert (error.code, error.facts["found"], error.facts["connector"]) == (
+        "backend-refused",
+        "seedlab_device",
+        "lab_device",
+    )
+    assert "`seedlab`" in error.message and "say the call as data" in error.message
+    assert "connectors/lab_device.yaml" in error.message and error.next_steps
+    assert not mark.exists() and said == [] and "seedlab.connectors" not in sys.modules
+    with opened(lab.folder) as instance:
+        assert all(row.intent != "probe_device" for row in instance.list(limit=1000))
+
+
+def test_a_backend_that_no_package_has_is_another_error_and_says_what_is_meant(lab: Lab) -> None:
+    connector = lab.package / "profile" / "connectors" / "lab_device.yaml"
+    whole = connector.read_text()
+    connector.write_text(whole.replace("seedlab_device", "static_fixtur"))
+    try:
+        with with_device(lab, "static_fixtur") as (site, _, _), pytest.raises(LaneUnavailable) as caught:
+            site.run(site.ask("probe_device"))
+    finally:
+        connector.write_text(whole)
+
+    assert caught.value.code == "lane-unavailable" and "did you mean `static_fixture`" in caught.value.message
+
+
+@needs("bwrap")
+def test_other_intents_of_such_a_package_and_environment_run(lab: Lab) -> None:
+    with with_device(lab) as (site, mark, said):
+        state, _, _, findings = site.run(site.ask("check_api_version"))
+
+    assert (state, findings, mark.exists(), said) == ("completed", [], False, [])
+
+
+def test_the_call_said_as_data_is_planned(lab: Lab) -> None:
+    answers = "      actions: {read_device: {data: {line: fine}}}\n"
+    fixture = f"    lab_device:\n      backend: static_fixture\n{answers}"
+    path = lab.folder / "fixture.yaml"
+    rule = "      - rule_id: deny-mutation\n"
+    allow = (
+        "      - {rule_id: device, effect: allow, conditions: {action.intent: probe_device}}\n"
+        "      - {rule_id: device-call, effect: allow, conditions: {action.connector: lab_device}}\n"
+    )
+    text = lab.environment.read_text().replace("  safety:\n", f"{fixture}  safety:\n", 1)
+    path.write_text(text.replace(rule, allow + rule))
+    site = replace(lab, environment=path)
+
+    with opened(lab.folder) as instance:
+        view = asyncio.run(instance.plan(site.ask("probe_device")))
+        assert view.state == "approved" and '"line":"fine"' in instance.preview(view.operation_id)
+
+
+def test_backends_of_packages_are_listed_where_people_look(lab: Lab) -> None:
+    assert show_profile("seedlab").backends == ("http_api", "seedlab_device")
+    assert show_profile("hello").backends == ()
+    warnings = [one.message for one in lint_profile("seedlab") if "seedlab_device" in one.message]
+    assert len(warnings) == 1 and "`lab_device`: nothing here makes calls by" in warnings[0]
+    with with_device(lab) as (site, _, _):
+        (found,) = lint_environment(site.environment)
+    assert found.severity == "warning" and "`seedlab_device`" in found.message
+    with opened(lab.folder) as instance:
+        (line,) = [one for one in instance.check().checks if one.name == "backends"]
+    assert line.status == "warning" and "`seedlab_device` of package `seedlab`" in line.message
 
 
 @needs("bwrap")

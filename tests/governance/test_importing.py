@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Final
 
 import pytest
 
 from rexecop.governance.admission import Policy, decide
 from rexecop.governance.errors import ImportRefused
-from rexecop.governance.importing import convert
+from rexecop.governance.importing import Calls, convert
 from rexecop.governance.lint import lint
 from rexecop.governance.pack import Pack
-from rexecop.proof.records.decision import ApprovalRule, Obligations, Recent, RequestTarget
-from rexecop.proof.vocabulary import Effect, Mode
+from rexecop.proof.records.decision import ApprovalRule, Obligations, Recent, RequestCall, RequestTarget
+from rexecop.proof.vocabulary import Effect, Gate, Mode
 from tests.governance.cases import NOW, request
 
 ALLOW = "{rule_id: all, effect: allow, conditions: {}}"
@@ -225,3 +226,121 @@ def test_text_that_is_a_quote_or_a_pattern_stays_text() -> None:
 
     assert denied(condition, parameters={"zone": odd})
     assert not denied(condition, parameters={"zone": "x"})
+
+
+# --- operations and calls, as the seed's rules tell them apart ---
+
+CALLS: Final[Calls] = {
+    ("host", "read"): "ssh_readonly",
+    ("host", "write"): "ssh_readonly",
+    ("api", "get"): "http_api",
+}
+OPERATIONS: Final = "{rule_id: operations, effect: allow, conditions: {action.category: operation}}"
+
+
+def within(*rules: str, calls: Calls | None = CALLS) -> Policy:
+    """Return the policy in force with the rules of an environment imported; `alice` asks."""
+    text = "environment:\n  id: lab\n  policy_pack:\n    policy_id: seed\n    version: '1'\n    rules:\n"
+    text += "".join(f"      - {rule}\n" for rule in rules)
+    files = convert(text.encode(), source="env.yaml", approvers="approvers", profile="lab", calls=calls)
+    entities = files["entities.yaml"].replace(b"people: {}", b"people: {alice: {}}")
+    pack = Pack.parse(files | {"entities.yaml": entities})
+    assert [found for found in lint(pack) if found.severity == "error"] == []
+    return Policy((pack,))
+
+
+def called(connector: str, action: str, effect: Effect = Effect.READ) -> dict[str, object]:
+    one = RequestCall(connector=connector, action=action, effect=effect)
+    return {"profile": "lab", "gate": Gate.CALL, "call": one}
+
+
+def allowed(condition: str, *more: str, calls: Calls | None = CALLS) -> set[str]:
+    """Return what a rule with this one condition allows: `operation`, and calls by their action."""
+    policy = within(f"{{rule_id: some, effect: allow, conditions: [{condition}]}}", *more, calls=calls)
+    found = {
+        action for connector, action in CALLS if verdict(policy, **called(connector, action)) == "allowed"
+    }
+    return found | ({"operation"} if verdict(policy, profile="lab") == "allowed" else set())
+
+
+@pytest.mark.parametrize(
+    ("condition", "about"),
+    [
+        ("{path: action.category, operator: eq, value: operation}", {"operation"}),
+        ("{path: action.category, operator: neq, value: connector}", {"operation"}),
+        ("{path: action.category, operator: eq, value: connector}", {"read", "write", "get"}),
+        (
+            "{path: action.category, operator: in, value: [connector, operation]}",
+            {"operation", "read", "write", "get"},
+        ),
+        ("{path: action.connector, operator: eq, value: host}", {"read", "write"}),
+        ("{path: action.name, operator: in, value: [read, get]}", {"read", "get"}),
+        ("{path: action.backend, operator: eq, value: http_api}", {"get"}),
+        ("{path: action.backend, operator: matches_namespace, value: ssh_readonly}", {"read", "write"}),
+        ("{path: action.connector, operator: exists, value: true}", {"read", "write", "get"}),
+        ("{path: action.connector, operator: exists, value: false}", {"operation"}),
+        # An operation has no connector, and so not that one either.
+        ("{path: action.connector, operator: neq, value: host}", {"operation", "get"}),
+        ("{path: action.name, operator: not_in, value: [read, get]}", {"operation", "write"}),
+    ],
+)
+def test_a_rule_is_about_the_operation_or_the_calls_it_was_about(condition: str, about: set[str]) -> None:
+    assert allowed(condition) == about
+
+
+def test_what_nothing_allows_is_denied_for_each_call_as_it_was() -> None:
+    conditions = "{action.category: connector, action.connector: host, action.name: read}"
+    read = f"{{rule_id: r, effect: allow, conditions: {conditions}}}"
+    policy = within(OPERATIONS, read)
+
+    assert verdict(policy, profile="lab") == "allowed"
+    assert verdict(policy, **called("host", "read")) == "allowed"
+    assert verdict(policy, **called("host", "write")) == verdict(policy, **called("api", "get")) == "blocked"
+    assert verdict(policy, **called("new", "one")) == "blocked"
+    denied = within(OPERATIONS, read, "{rule_id: no, effect: deny, conditions: {action.name: read}}")
+    assert verdict(denied, **called("host", "read")) == "blocked"
+    asks = within(OPERATIONS, read.replace("effect: allow", "effect: approval_required"))
+    assert verdict(asks, **called("host", "read")) == "approval_required"
+    assert verdict(asks, profile="lab") == "allowed"
+
+
+def test_without_its_environment_a_pack_tells_operations_and_calls_apart_and_no_more() -> None:
+    every = "{path: action.category, operator: eq, value: connector}"
+
+    assert allowed(every, calls=None) == {"read", "write", "get"}
+    assert allowed("{path: action.category, operator: eq, value: operation}", calls=None) == {"operation"}
+    for path in ("action.connector", "action.name", "action.backend"):
+        with pytest.raises(ImportRefused, match=f"env.yaml:7: `{path}` is about single calls"):
+            within(f"{{rule_id: a, effect: allow, conditions: {{{path}: x}}}}", calls=None)
+
+
+def test_a_rule_about_a_call_that_is_not_there_says_so_and_matches_nothing() -> None:
+    rule = "{rule_id: gone, effect: deny, conditions: {action.category: connector, action.name: gone}}"
+    pack = f"{{policy_id: seed, version: '1', rules: [{OPERATIONS}, {rule}]}}"
+    text = f"environment: {{id: lab, policy_pack: {pack}}}"
+    files = convert(text.encode(), source="env.yaml", approvers="approvers", profile="lab", calls=CALLS)
+
+    assert b"// gone is about no operation and no call there is." in files["rules.cedar"]
+    assert verdict(within(OPERATIONS, rule), profile="lab") == "allowed"
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("conditions: [{path: action.name, operator: contains, value: x}]", "`contains` of `action.name`"),
+        (
+            "conditions: [{path: action.category, operator: eq, value: 3}]",
+            "`eq` of `action.category` with `3`",
+        ),
+        (
+            "conditions: {action.name: read}, constraints: [{id: t, kind: timeout, value: 3}]",
+            "is about calls",
+        ),
+        ("conditions: {request_context.operation_id: x}", "`request_context.operation_id` is nothing policy"),
+        ("conditions: {action.mode: dance}", "`action.mode`: `dance` is no effect"),
+        ("conditions: {resource.criticality: [x]}", "`resource.criticality`: "),
+    ],
+)
+def test_what_cannot_be_said_of_operations_and_calls_names_field_and_line(rule: str, words: str) -> None:
+    with pytest.raises(ImportRefused, match=f"env.yaml:7: .*{words}"):
+        within(f"{{rule_id: a, effect: allow, {rule}}}")

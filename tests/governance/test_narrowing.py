@@ -8,8 +8,9 @@ import pytest
 
 from rexecop.governance.admission import Policy, decide
 from rexecop.governance.errors import ImportRefused
+from rexecop.governance.importing import Calls
 from rexecop.governance.lint import lint
-from rexecop.governance.narrowing import Calls, narrow
+from rexecop.governance.narrowing import narrow
 from rexecop.governance.pack import Pack
 from rexecop.proof.records.decision import RequestCall, RequestTarget
 from rexecop.proof.vocabulary import Effect, Gate, Mode

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rexecop.app.access import described
 from rexecop.app.authority import RootAuthority
+from rexecop.app.backends import backends_check
 from rexecop.app.catalogs import catalog_check
 from rexecop.app.files import require_private
 from rexecop.app.root import Root
@@ -81,6 +82,7 @@ class Doctor:
                 for path in (self._root.schedules, self._root.webhooks)
                 if path.exists()
             ),
+            *backends_check(),
             self._guard("clock", self._clock),
             self._guard("disk", self._disk),
             *self._isolation(),

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
+from rexecop.app.catalogs import base_of, route
 from rexecop.app.errors import EventEscalated
 from rexecop.app.instance import Instance
 from rexecop.app.queueing import WAITS
 from rexecop.app.triggering import BYTES_MAX, CHANNEL, Inbox, trigger
 from rexecop.app.views import OperationView
+from rexecop.operations.catalogs import Through
 from rexecop.operations.errors import AppendConflict, ClaimTaken, EventRefused, OperationsError, StoreError
 from rexecop.operations.events import Event, is_event, read_event
 from rexecop.operations.ports import Batch, Claim
 from rexecop.operations.requests import Request
-from rexecop.operations.trigger_rules import Decision, TriggerRule
+from rexecop.operations.trigger_rules import Decision, Planned, TriggerRule
 from rexecop.operations.turns import last_turn, turn
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.errors import ProofError, RexecopError
@@ -26,8 +29,11 @@ from rexecop.proof.times import format_time, parse_time
 from rexecop.proof.vocabulary import READ_MODES, Verdict
 
 TRIES: Final = 5  # Two events at one time are rare; being overtaken so often is no accident.
+SPACE: Final = "event"  # Of the claims that events use up.
 COOLING: Final = "cooldown"  # The kind of the rows that say when something was last escalated.
-_KEYS: Final = frozenset({"profile", "env", "environment", "source", "start", "event", "trigger_event"})
+_KEYS: Final = frozenset(
+    {"profile", "env", "environment", "catalog", "source", "start", "event", "trigger_event"}
+)
 
 
 class Outcome(StrEnum):
@@ -44,21 +50,25 @@ class Outcome(StrEnum):
 class Told:
     """An event that was told here: whose rules decide, where, and whether what they plan is started.
 
+    Rules that name a target need `env`, those that name an entry of a catalog `catalog`; both are paths.
     `delivery` names the way it came, so that the same delivery begun twice is ended once.
     """
 
     event: Event
     value: Value
     profile: str
-    env: str
+    env: str | None
+    catalog: str | None = None
     start: bool = False
     delivery: str | None = None
 
     @property
     def letter(self) -> bytes:
         """What the inbox takes it by."""
-        place: dict[str, Value] = {"profile": self.profile, "env": self.env, "start": self.start}
-        return payload_text({**place, "event": self.value}).encode()
+        where: dict[str, Value] = {"env": self.env, "catalog": self.catalog}
+        given = {key: value for key, value in where.items() if value is not None}
+        said: dict[str, Value] = {"profile": self.profile, **given, "start": self.start, "event": self.value}
+        return payload_text(said).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +82,9 @@ class EventView:
     letter: str | None = None
 
 
-def read_told(data: bytes, profile: str | None, env: str | None, *, start: bool = False) -> Told | None:
+def read_told(
+    data: bytes, profile: str | None, env: str | None, *, catalog: str | None = None, start: bool = False
+) -> Told | None:
     """Return the event that `data` tells, None where it is a request: a CloudEvent, or one with its place.
 
     Raises:
@@ -92,11 +104,13 @@ def read_told(data: bytes, profile: str | None, env: str | None, *, start: bool 
     if not isinstance(starts, bool):
         raise EventRefused("`start` is not true or false", field="start", allowed="true, false")
     inner = within.get("event", within.get("trigger_event"))
+    env_said, entry_said = within.get("env", within.get("environment", env)), within.get("catalog", catalog)
     return Told(
         event=read_event(inner, digest_of(data)),
         value=inner,
         profile=_named(within.get("profile", profile), "profile"),
-        env=_named(within.get("env", within.get("environment", env)), "env"),
+        env=None if env_said is None and entry_said is not None else _named(env_said, "env"),
+        catalog=None if entry_said is None else _named(entry_said, "catalog"),
         start=starts,
     )
 
@@ -122,8 +136,7 @@ async def take_event(instance: Instance, told: Told, claims: Sequence[Claim] = (
     """
     world, event = instance.parts.world, told.event
     event.require_recent(world.clock.now())
-    profile = instance.parts.planner.profile(told.profile)
-    once = Claim(space="event", key=digest_of(f"{profile.name}\n{event.dedupe_key}".encode()))
+    profile, once = instance.parts.planner.profile(told.profile), claim_of(instance, told)
     rules = profile.triggers
     rule = None if rules is None else rules.rule_for(event)
     for _ in range(TRIES):
@@ -141,6 +154,16 @@ async def take_event(instance: Instance, told: Told, claims: Sequence[Claim] = (
     raise EventRefused("too many events come at one time; tell it again", field="event")
 
 
+def claim_of(instance: Instance, told: Told) -> Claim:
+    """Return what an event uses up, whatever is made of it: the same one for the same event of a profile.
+
+    Raises:
+        OperationsError: the profile cannot be read.
+    """
+    name = instance.parts.planner.profile(told.profile).name
+    return Claim(space=SPACE, key=digest_of(f"{name}\n{told.event.dedupe_key}".encode()))
+
+
 async def _plan(
     instance: Instance, told: Told, rule: TriggerRule, chain: str, claims: Sequence[Claim]
 ) -> EventView:
@@ -155,20 +178,42 @@ async def _plan(
             words = f"operation {store.number(last)} was planned; not again before {format_time(until)}"
             await _use(instance, claims)
             return EventView(outcome=Outcome.COOLING, rule=rule.id, reason=words)
+    profile, env, target, through = _place(instance, told, rule, rule.operation)
     asked = Request(
-        profile=told.profile,
-        env=told.env,
+        profile=profile,
+        env=env,
         intent=rule.operation.intent,
-        target=rule.target_of(event),
+        target=target,
         mode=rule.operation.mode,
         reason=f"rule {rule.id}: {event.type} {event.subject}".strip(),
         idempotency_key=told.delivery,
         source=event.source,
     )
     taken = (*claims, turn(chain, place + 1))
-    view = await trigger(instance, asked, channel=CHANNEL, event=event.digest, claims=taken)
+    view = await trigger(instance, asked, channel=CHANNEL, event=event.digest, claims=taken, catalog=through)
     view = _started(instance, told, view)
     return EventView(outcome=Outcome.PLANNED, rule=rule.id, reason=asked.reason or "", operation=view)
+
+
+def _place(
+    instance: Instance, told: Told, rule: TriggerRule, planned: Planned
+) -> tuple[str, str, str, Through | None]:
+    """Return profile, environment and target that `rule` means, and the catalog they were found in.
+
+    Raises:
+        EventRefused: the event names no target, or nobody says what the rule looks it up in.
+        NotApplicable: the catalog says that the intent is not for that target. Else as `catalogs.route`.
+    """
+    key, where = ("catalog", told.catalog) if planned.catalog else ("env", told.env)
+    target = rule.target_of(told.event)
+    if where is None:
+        words = f"rule `{rule.id}` looks its target up in `{key}`, and nobody says that of the event"
+        raise EventRefused(f"{words}; give it beside it, or `--{key}`", field=key, allowed="a path")
+    if not planned.catalog:
+        return told.profile, where, target, None
+    base = base_of(instance.settings.root)
+    through = route(Path(where), target, planned.intent, base, told.profile)
+    return through.profile, through.env, through.target, through
 
 
 def _started(instance: Instance, told: Told, view: OperationView) -> OperationView:

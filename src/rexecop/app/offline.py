@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from rexecop.app.backends import backends_of
 from rexecop.app.errors import FileMissing
 from rexecop.app.files import read_file, read_folder, write_folder, write_new
 from rexecop.app.handlers import handler_names
@@ -58,7 +59,7 @@ class IntentLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileView:
-    """A profile and what it offers."""
+    """A profile and what it offers; `backends` are code of its package that is not run."""
 
     name: str
     version: str
@@ -66,6 +67,7 @@ class ProfileView:
     description: str
     digest: str
     intents: tuple[IntentLine, ...]
+    backends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,9 @@ def show_profile(name: str) -> ProfileView:
         description=profile.description,
         digest=profile.digest,
         intents=tuple(_intent_line(intent, profile) for intent in profile.intents.values()),
+        backends=backends_of(
+            found.folder, (name for spec in profile.connectors.values() for name in spec.backends)
+        ),
     )
 
 

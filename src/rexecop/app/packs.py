@@ -8,14 +8,19 @@ from pathlib import Path
 
 from rexecop.app.errors import FileRefused
 from rexecop.app.files import read_file, read_folder, reason_of, replace_file, write_folder
+from rexecop.app.profiles import find_profile
 from rexecop.app.root import Root
-from rexecop.governance.errors import CasesFailed, LintFailed
+from rexecop.execution.strict_yaml import load_yaml
+from rexecop.governance.errors import CasesFailed, ImportRefused, LintFailed
 from rexecop.governance.golden import Result, read_cases, run_cases
 from rexecop.governance.importing import convert
 from rexecop.governance.lint import Finding, lint
 from rexecop.governance.pack import POLICY_NAMESPACE, SIGNATURE, Pack
 from rexecop.governance.starter import commented_files
 from rexecop.keys import load_ssh_signer
+from rexecop.operations.environment import calls_of, load_environment
+from rexecop.operations.planning import check_profile_of
+from rexecop.operations.profile import load_profile
 from rexecop.proof import sshsig
 from rexecop.proof.errors import RexecopError
 
@@ -124,13 +129,36 @@ def new_pack(folder: Path, person: str) -> Pack:
     return _written(folder, commented_files(folder.resolve().name, person))
 
 
-def import_pack(source: Path, folder: Path, approvers: str) -> Pack:
+def import_pack(source: Path, folder: Path, approvers: str, profile: str | None = None) -> Pack:
     """Write the pack that means what the pack of GovEngine in the file `source` says.
+
+    Rules about single calls are about those of `profile`, else of the one that the environment names.
 
     Raises:
         ImportRefused, YamlRefused: it says what cannot be said here, with the place. FileRefused.
+        EnvironmentRefused, ProfileUnknown: what the calls are looked up in cannot be read.
     """
-    return _written(folder, convert(read_file(source), source=source.name, approvers=approvers))
+    data = read_file(source)
+    said = load_yaml(data, source=source.name).value
+    if not isinstance(said, dict) or "environment" not in said:
+        if profile is not None:
+            words = "this is no environment, and without one nobody knows which calls there are"
+            raise ImportRefused(f"{words}; leave `--profile` out", source=source.name)
+        return _written(folder, convert(data, source=source.name, approvers=approvers))
+    environment = load_environment({source.name: data})
+    if profile is None and environment.profile is None:
+        words = f"environment `{environment.id}` names no `profile` whose calls its rules are about"
+        raise ImportRefused(f"{words}; give `--profile`", source=source.name)
+    found = load_profile(find_profile(profile or environment.profile or "").files)
+    check_profile_of(environment, found)
+    files = convert(
+        data,
+        source=source.name,
+        approvers=approvers,
+        profile=found.name,
+        calls=calls_of(environment, found),
+    )
+    return _written(folder, files)
 
 
 def _written(folder: Path, files: Mapping[str, bytes]) -> Pack:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from rexecop.app.authority import RootAuthority
+from rexecop.app.backends import refusal
 from rexecop.app.configuration import OutsideConfiguration
 from rexecop.app.contents import PinnedContents
 from rexecop.app.errors import RequestConflict
@@ -28,7 +29,7 @@ from rexecop.lanes.script import file_digest
 from rexecop.lanes.secrets import Secrets
 from rexecop.operations.catalogs import NOTE, Through
 from rexecop.operations.environment import Environment, load_environment
-from rexecop.operations.errors import ClaimTaken, ModeRefused
+from rexecop.operations.errors import ClaimTaken, LaneUnavailable, ModeRefused
 from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
 from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
 from rexecop.operations.planning_http import keyed
@@ -149,7 +150,10 @@ class Planner:
             mode=_mode(asked.mode),
             parameters=asked.parameters or {},
         )
-        draft = self._draft(request, profile, environment)
+        try:
+            draft = self._draft(request, profile, environment)
+        except LaneUnavailable as error:
+            raise refusal(error) or error from None
         inputs: tuple[PinnedInput, ...] = (
             PinnedInput(digest=profile.digest, role="profile", data=pinned_profile),
             PinnedInput(digest=environment.digest, role="environment", data=pinned_environment),

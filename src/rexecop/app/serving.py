@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Final
@@ -10,6 +10,7 @@ from typing import Final
 from rexecop import __version__
 from rexecop.app.access import AccessPoint
 from rexecop.app.build import open_instance
+from rexecop.app.callers import Planned, Taken, event_called, events_of, tell_events
 from rexecop.app.demo_authority import DemoAuthority
 from rexecop.app.events import EventView
 from rexecop.app.execute import Answer, Executor
@@ -65,6 +66,18 @@ class Serving:
     async def webhook(self, name: str, headers: Mapping[str, str], body: bytes) -> EventView:
         """Take an event that came to the webhook `name`; see `app.webhooks.take_webhook`."""
         return await take_webhook(self._instance, name, headers, body)
+
+    async def tell_events(self, caller: str, bodies: Sequence[bytes]) -> tuple[Taken, ...]:
+        """Take the events that `caller` tells; see `app.callers.tell_events`."""
+        return await tell_events(self._instance, caller, bodies)
+
+    def events_of(self, caller: str, before: int, limit: int) -> tuple[list[Planned], int | None]:
+        """Return events of `caller` that led to plans; see `app.callers.events_of`."""
+        return events_of(self._instance, caller, before, limit)
+
+    def event_called(self, caller: str, key: str) -> Planned | str | None:
+        """Return one event; see `app.callers.event_called`."""
+        return event_called(self._instance, caller, key)
 
     async def problems(self) -> tuple[str, ...]:
         """Return in words what keeps requests from being carried out now; nothing if they can be.

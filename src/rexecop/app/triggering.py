@@ -22,6 +22,7 @@ from rexecop.app.instance import Instance
 from rexecop.app.planner import PlanInput
 from rexecop.app.queueing import WAITS
 from rexecop.app.views import OperationView
+from rexecop.operations.catalogs import Through
 from rexecop.operations.errors import StoreUnavailable, StoreUncertain
 from rexecop.operations.ports import Claim
 from rexecop.operations.requests import Request
@@ -29,7 +30,7 @@ from rexecop.proof.canonical import Digest, digest_of, parse_json
 from rexecop.proof.codec import decode, encode, from_json
 from rexecop.proof.errors import ProofError, RexecopError
 
-__all__ = ["DeadLetter", "Inbox", "Request", "event_of", "read_request", "trigger"]
+__all__ = ["DeadLetter", "Inbox", "Request", "Through", "event_of", "read_request", "trigger"]
 
 CHANNEL: Final = "trigger"
 BYTES_MAX: Final = 256 * 1024  # As much as a record holds; a request names things, it does not carry them.
@@ -77,11 +78,13 @@ async def trigger(
     channel: str = CHANNEL,
     event: Digest | None = None,
     claims: Sequence[Claim] = (),
+    catalog: Through | None = None,
 ) -> OperationView:
     """Plan what `asked` asks for, and let it be started when it may where it asks that.
 
     The intent names the digest of the request, or of the `event` behind it; `key` makes it one operation
-    where it names no key itself, and `claims` are used up by the plan.
+    where it names no key itself, `claims` are used up by the plan, and it notes the `catalog` that
+    profile, env and target are from.
 
     Raises:
         OperationsError: it is no plan. RequestConflict: its key stands for another request.
@@ -100,6 +103,7 @@ async def trigger(
             channel=channel,
             event=event or event_of(asked),
             claims=tuple(claims),
+            catalog=catalog,
         )
     )
     return instance.enqueue(view.operation_id) if asked.start and view.state in WAITS else view

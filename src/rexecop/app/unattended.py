@@ -4,8 +4,12 @@
       monitoring:
         secret: [monitoring-hook]      # references; several while one is exchanged for another
         profile: tecrax                # whose trigger rules decide
-        env: site.environment.yaml     # paths are from the root
+        env: site.environment.yaml     # paths are from the root; or `catalog`, for rules that name entries
         start: true                    # what a rule plans is started when it may
+      inventory:
+        caller: gateway                # of `authzen.yaml`, instead of a secret: tells events by its token
+        profile: tecrax
+        catalog: targets.yaml
 
 Both are the operator's, and are read from the root only, where nobody else can write them.
 """
@@ -32,12 +36,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """One sender of events: the references of its secrets, and what its events are judged by."""
+    """One sender of events: who proves himself by secrets or as a caller, and what judges his events."""
 
     name: str
     secrets: tuple[str, ...]
+    caller: str | None
     profile: str
-    env: str
+    env: str | None
+    catalog: str | None
     start: bool
 
 
@@ -49,6 +55,12 @@ def from_root(root: Path, path: str) -> str:
 def profile_from_root(root: Path, name: str) -> str:
     """Return the name of a profile, or the path to one, as a file of the root means it."""
     return from_root(root, name) if "/" in name else name
+
+
+def judged_by(root: Path, hook: Webhook) -> tuple[str, str | None, str | None]:
+    """Return profile, environment and catalog by which events of `hook` are judged, as paths."""
+    env, catalog = (None if path is None else from_root(root, path) for path in (hook.env, hook.catalog))
+    return profile_from_root(root, hook.profile), env, catalog
 
 
 def root_schedules(root: Root) -> dict[str, Scheduled]:
@@ -93,20 +105,29 @@ def _webhooks(data: bytes, file: str, problems: Problems) -> dict[str, Webhook]:
     if root is None:
         return {}
     found = {name: _webhook(name, node) for name, node in root.section("webhooks").entries()}
+    callers = [hook.caller for hook in found.values() if hook.caller]
+    for caller in {caller for caller in callers if callers.count(caller) > 1}:
+        root.refuse(f"two webhooks are of the caller `{caller:.60}`", found=caller[:60])
     if len(found) > WEBHOOKS_MAX:
         root.refuse(f"{len(found)} webhooks, at most {WEBHOOKS_MAX} are read", allowed=str(WEBHOOKS_MAX))
     return found
 
 
 def _webhook(name: str, node: Node) -> Webhook:
-    fields = node.fields("secret profile env start", "secret profile env")
-    secrets = fields.tokens("secret", SECRETS_MAX)
-    if not secrets:
-        node.refuse(f"`{node.name}.secret` names no secret", allowed="[REFERENCE, …]")
+    fields = node.fields("secret caller profile env catalog start", "profile")
+    secrets, caller = fields.tokens("secret", SECRETS_MAX), fields.text("caller") or None
+    if bool(secrets) == bool(caller):
+        words = f"`{node.name}` says one of `secret` and `caller`: who proves himself how"
+        node.refuse(words, allowed="secret: [REFERENCE, …], or caller: NAME")
+    env, catalog = (fields.text(key) or None for key in ("env", "catalog"))
+    if env is None and catalog is None:
+        node.refuse(f"`{node.name}` says neither `env` nor `catalog`", allowed="a path from the root")
     return Webhook(
         name=name,
         secrets=secrets,
+        caller=caller,
         profile=fields.text("profile"),
-        env=fields.text("env"),
+        env=env,
+        catalog=catalog,
         start=fields.boolean("start"),
     )

@@ -12,7 +12,7 @@ from rexecop.app.events import EventView, again, read_told, take_event
 from rexecop.app.instance import Instance
 from rexecop.app.root import Root
 from rexecop.app.triggering import Inbox
-from rexecop.app.unattended import from_root, profile_from_root, root_webhooks
+from rexecop.app.unattended import judged_by, root_webhooks
 from rexecop.engines.senders import signature, webhook_key
 from rexecop.operations.errors import ClaimTaken, EventRefused, StoreError
 from rexecop.operations.ports import Claim
@@ -36,7 +36,7 @@ async def take_webhook(instance: Instance, name: str, headers: Mapping[str, str]
     """
     root = instance.settings.root
     hook = root_webhooks(Root(root)).get(name)
-    if hook is None:
+    if hook is None or not hook.secrets:
         raise WebhookRefused(f"no webhook is called `{name:.60}` here", status=404)
     message = headers.get("webhook-id", "")
     async with instance.parts.secrets.lease(hook.secrets) as values:
@@ -44,9 +44,14 @@ async def take_webhook(instance: Instance, name: str, headers: Mapping[str, str]
         require_signed(headers, body, keys, instance.parts.world.clock.now())
     delivery = f"webhook:{name}:{message}"
     once = Claim(space="webhook", key=digest_of(delivery.encode()))
-    place = profile_from_root(root, hook.profile), from_root(root, hook.env)
-    told = read_told(body, *place, start=hook.start)
-    if told is None or (told.profile, told.env, told.start) != (*place, hook.start):
+    profile, env, catalog = judged_by(root, hook)
+    told = read_told(body, profile, env, catalog=catalog, start=hook.start)
+    if told is None or (told.profile, told.env, told.catalog, told.start) != (
+        profile,
+        env,
+        catalog,
+        hook.start,
+    ):
         raise EventRefused("a webhook takes one CloudEvent, as structured JSON", field="specversion")
     told, store = replace(told, delivery=delivery), instance.parts.world.store
     try:

@@ -319,6 +319,8 @@ def profile_page(page: Page, view: ProfileView) -> None:
     """Draw what a profile offers."""
     page.title(f"{view.name} {view.version}")
     page.row("from", view.source)
+    if view.backends:
+        page.row("backends", f"{', '.join(view.backends)}: code that makes calls of its own is not run")
     for intent in view.intents:
         page.line()
         page.title(intent.name, intent.effect)

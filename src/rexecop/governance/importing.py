@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Final, NoReturn, TypeAlias
 
 from rexecop.execution.strict_yaml import Document, Path, Yaml, load_yaml
+from rexecop.governance.actions import CALL
 from rexecop.governance.errors import ImportRefused
 from rexecop.governance.grammar import GROUP, ID, REASON_LENGTH_MAX
 from rexecop.governance.schema import SCHEMA
@@ -61,6 +62,11 @@ _NEGATED: Final = {"neq": "eq", "not_in": "in"}
 _TIME: Final = re.compile(
     r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(T([01]\d|2[0-3]):[0-5]\d:[0-5]\dZ)?", re.ASCII
 )
+CALLS: Final = 'action in [Action::"call:read", Action::"call:change", Action::"call:destroy"]'
+# What a rule there said of an operation or a call by itself, and is settled before policy is asked.
+_SETTLED: Final = ("action.category", "action.backend", "action.connector", "action.name")
+_OPERATION: Final = {"action.category": "operation"}
+_ANY_CALL: Final = {"action.category": "connector"}
 _SHAPING: Final = ("read_only_required", "mutation_requires_approval")
 _CHANGES: Final = 'action in [Action::"change", Action::"destroy"]'
 _ENTITIES: Final = {
@@ -114,6 +120,23 @@ when {{ ["high", "critical"].contains(resource.criticality) }};
 Condition: TypeAlias = tuple[Path, str, str, Yaml]
 """Where it stands, the path it is about, the operator, the value."""
 
+Calls: TypeAlias = Mapping[tuple[str, str], str]
+"""The backend of every call there is, by connector and action."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a rule is about: operations, calls by their names, under `clauses`, one of which may need a thing.
+
+    `everything` is that it does not tell operations and calls apart.
+    """
+
+    operations: bool
+    calls: tuple[str, ...]
+    everything: bool
+    clauses: list[str]
+    absent: bool
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand:
@@ -163,10 +186,28 @@ _OPERATORS: Final[Mapping[str, frozenset[str]]] = {
 
 
 class Import:
-    """One pack being read; `names` gathers who it names, by their type."""
+    """One pack being read; `names` gathers who it names, by their type.
 
-    def __init__(self, document: Document, approvers: str) -> None:
+    `calls` are those of `profile`, where they are known.
+    """
+
+    def __init__(self, document: Document, approvers: str, profile: str, calls: Calls | None) -> None:
         self._document = document
+        self._field: str | None = None
+        self._single = calls is not None
+        self._calls: Mapping[str, Mapping[str, str]] = {CALL: _ANY_CALL}
+        if calls is not None:
+            self._calls = {
+                f"{CALL}{profile}/{connector}/{name}": {
+                    **_ANY_CALL,
+                    "action.backend": backend,
+                    "action.connector": connector,
+                    "action.name": name,
+                }
+                for (connector, name), backend in calls.items()
+            }
+        # Every call is listed, and whatever else there is: a listing that has some knows no others.
+        self.known = (*self._calls, f"{CALL}{profile}/*") if calls else ()
         self.asked = f'@approvals("1 of {approvers}")'
         self.names: dict[str, set[str]] = {"User": set(), "Group": {approvers}, "TargetGroup": set()}
         self._ids: set[str] = set()
@@ -174,7 +215,15 @@ class Import:
         self.requirements: list[str] = []
 
     def refuse(self, place: Path, what: str) -> NoReturn:
+        if self._field is not None and f"`{self._field}`" not in what:
+            what = f"`{self._field:.60}`: {what}"
         raise ImportRefused(what, source=self._document.source, line=self._document.line(place))
+
+    @property
+    def listing(self) -> str:
+        """The section of `entities.yaml` that lists the calls there are; nothing where they are not known."""
+        listed = "".join(f"  {yaml_word(call)}: destroy\n" for call in self.known)
+        return f"actions:\n{listed}" if listed else ""
 
     def fields(self, place: Path, allowed: frozenset[str] | None) -> Mapping[str, Yaml]:
         """Return the mapping at `place`, which may lie in a list."""
@@ -214,10 +263,14 @@ class Import:
     def rule(self, place: Path) -> None:
         """Add what the rule at `place` becomes."""
         fields, name, effect = self.headed(place)
-        clauses, absent = self.conditions((*place, "conditions"))
+        about = self.about((*place, "conditions"))
+        clauses, absent = [*self._scope(about), *about.clauses], about.absent
         obligations, kinds = self.controls(place)
-        if effect == "deny" and (obligations or kinds):
-            self.refuse(place, f"`{name}` denies, so nothing can be asked on top of it")
+        if (obligations or kinds) and (effect == "deny" or not about.operations):
+            self.refuse(place, f"`{name}` denies or is about calls, so nothing can be asked on top of it")
+        if not about.operations and not about.calls:
+            self.rules.append(f"// {name} is about no operation and no call there is.\n")
+            return
         reads = ['action in Action::"read"'] if "read_only_required" in kinds else []
         reason = fields.get("reason_code")
         notes = (
@@ -246,14 +299,57 @@ class Import:
             self.refuse(here, f"`effect` is {shown(effect)}, not one of {', '.join(sorted(EFFECTS))}")
         return fields, name, effect
 
-    def conditions(self, place: Path) -> tuple[list[str], bool]:
-        """Return one expression for each condition, and whether one is false where a thing is absent."""
-        return self.clauses(self.listed(place))
+    def about(self, place: Path) -> About:
+        """Return what a rule with the conditions at `place` is about."""
+        listed = self._listed(place)
+        settled = [one for one in listed if one[1] in _SETTLED]
+        clauses, absent = self._clauses(one for one in listed if one[1] not in _SETTLED)
+        return About(
+            operations=self._hold(settled, _OPERATION),
+            calls=tuple(call for call, facts in self._calls.items() if self._hold(settled, facts)),
+            everything=not settled,
+            clauses=clauses,
+            absent=absent,
+        )
 
-    def clauses(self, listed: Iterable[Condition]) -> tuple[list[str], bool]:
-        """Return what `conditions` does, of those in `listed`."""
+    def _hold(self, conditions: list[Condition], facts: Mapping[str, str]) -> bool:
+        """Return whether what is known beforehand passes `conditions`."""
+        for here, path, operator, value in conditions:
+            self._field = path
+            found, negated = facts.get(path), operator in _NEGATED
+            if path != "action.category" and not self._single:
+                words = "which calls there are is not in a pack; import the environment that carries it"
+                self.refuse(here, f"`{path}` is about single calls, and {words}")
+            match _NEGATED.get(operator, operator), value:
+                case "eq", str():
+                    same = found == value
+                case "in", list():
+                    same = found in value
+                case "exists", bool():
+                    same = (found is not None) is value
+                case "matches_namespace", str():
+                    same = found is not None and (found == value or found.startswith(f"{value}."))
+                case _:
+                    self.refuse(here, f"`{operator:.40}` of `{path}` with {shown(value)} cannot be said here")
+            self._field = None
+            if same == negated:
+                return False
+        return True
+
+    def _scope(self, about: About) -> list[str]:
+        """Return the clause by which a rule about some of it tells operations and calls apart."""
+        if about.everything or (about.operations and about.calls and about.calls == tuple(self._calls)):
+            return []
+        calls = among(about.calls) if self._single else CALLS
+        if not about.calls:
+            return [f"!({CALLS})"]
+        return [f"(!({CALLS}) || {calls})"] if about.operations else [f"({calls})"]
+
+    def _clauses(self, listed: Iterable[Condition]) -> tuple[list[str], bool]:
+        """Return one expression for each condition, and whether one is false where a thing is absent."""
         clauses, absent = [], False
         for here, path, operator, value in listed:
+            self._field = path
             operand, base = self._operand(here, path), _NEGATED.get(operator, operator)
             if base not in _OPERATORS[operand.kind]:
                 known = ", ".join(sorted(_OPERATORS[operand.kind]))
@@ -263,9 +359,10 @@ class Import:
             held = " && ".join(part for part in (operand.guard, holds) if part) or "true"
             clauses.append(f"!({held})" if negative else f"({held})")
             absent = absent or (operand.guard is not None and not negative)
+            self._field = None
         return clauses, absent
 
-    def listed(self, place: Path) -> list[Condition]:
+    def _listed(self, place: Path) -> list[Condition]:
         """Return the conditions at `place`, each with its own place."""
         found = self._at(place)
         if isinstance(found, dict):
@@ -375,10 +472,13 @@ class Import:
         return sorted({one for one in obligations if one}), shaping
 
 
-def convert(data: bytes, *, source: str, approvers: str) -> dict[str, bytes]:
-    """Return the files of the pack that means what the pack in `data` says.
+def convert(
+    data: bytes, *, source: str, approvers: str, profile: str = "any", calls: Calls | None = None
+) -> dict[str, bytes]:
+    """Return the files of the pack that means what the pack in `data`, alone or in an environment, says.
 
-    `approvers` is the group whose approval stands for "approval required".
+    `approvers` is the group whose approval stands for "approval required"; `calls` of `profile` are
+    those there are in that environment.
 
     Raises:
         ImportRefused: it says what cannot be said here, with the line. YamlRefused: it is no strict YAML.
@@ -386,7 +486,8 @@ def convert(data: bytes, *, source: str, approvers: str) -> dict[str, bytes]:
     document = load_yaml(data, source=source)
     whole = document.value
     root: Path = ("policy_pack",) if isinstance(whole, dict) and "policy_pack" in whole else ()
-    found = Import(document, approvers)
+    root = ("environment", "policy_pack") if isinstance(whole, dict) and "environment" in whole else root
+    found = Import(document, approvers, profile, calls)
     if not GROUP.fullmatch(approvers):
         found.refuse((), f"{shown(approvers)} cannot be a group's name")
     manifest = manifest_of(found, root, f"imported from {source}")
@@ -400,7 +501,7 @@ def convert(data: bytes, *, source: str, approvers: str) -> dict[str, bytes]:
         "# Who is in which group is not in what was imported: put people in.\n"
         f"groups: [{', '.join(map(yaml_word, sorted(found.names['Group'])))}]\n"
         f"target_groups: [{', '.join(map(yaml_word, sorted(found.names['TargetGroup'])))}]\n"
-        f"people:{' {}' if not people else ''}\n{people}"
+        f"people:{' {}' if not people else ''}\n{people}{found.listing}"
     )
     texts = {
         "pack.yaml": manifest,
@@ -435,6 +536,11 @@ def cedar_policy(name: str, notes: list[str], effect: str, action: str, clauses:
     if clauses:
         lines.append("when {\n    " + " &&\n    ".join(clauses) + "\n}")
     return "\n".join(lines) + ";\n"
+
+
+def among(calls: Iterable[str]) -> str:
+    """Return that an action is one of `calls`."""
+    return "action in [" + ", ".join(f"Action::{quoted(call)}" for call in calls) + "]"
 
 
 def quoted(word: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rexecop.operations.environment import Backend, ConnectorConfig, Environment, keys_of
-from rexecop.operations.errors import ConnectorRefused
+from rexecop.operations.environment import BACKENDS, Backend, ConnectorConfig, Environment, keys_of
+from rexecop.operations.errors import ConnectorRefused, LaneUnavailable
 from rexecop.operations.placeholders import Values
 from rexecop.operations.ports import Configuration
 from rexecop.operations.process_spec import Observed
 from rexecop.operations.profile_model import ActionSpec, ConnectorSpec, Profile
-from rexecop.operations.reading import listed, unknown
+from rexecop.operations.reading import close_to, listed, unknown
 from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import Effect
 
@@ -73,6 +73,7 @@ def bind(profile: Profile, environment: Environment, name: str) -> Bound:
 
     Raises:
         ConnectorRefused: not declared, not configured, switched off, or another backend than declared.
+        LaneUnavailable: nothing here makes the calls of its backend.
     """
     spec, config = profile.connectors.get(name), environment.connectors.get(name)
     if spec is None:
@@ -86,7 +87,20 @@ def bind(profile: Profile, environment: Environment, name: str) -> Bound:
             f"connector `{name}` is switched off in environment `{environment.id}`", found=name
         )
     check_backend(spec, config)
+    if config.backend is Backend.OTHER:
+        raise no_lane(config)
     return Bound(spec=spec, config=config)
+
+
+def no_lane(config: ConnectorConfig) -> LaneUnavailable:
+    """Return that nothing here makes the calls of a connector."""
+    return LaneUnavailable(
+        f"connector `{config.name}` needs a lane for `{config.declared:.60}`, and there is none here"
+        f"{close_to(config.declared, BACKENDS)}",
+        connector=config.name,
+        found=config.declared[:60],
+        allowed=listed(BACKENDS),
+    )
 
 
 def check_backend(spec: ConnectorSpec, config: ConnectorConfig) -> None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from rexecop.governance.errors import PackRefused
+from rexecop.governance.importing import Calls
 from rexecop.governance.narrowing import narrow
 from rexecop.governance.schedules import ENTRIES_MAX, names, read_entry
 from rexecop.governance.windows import Entry, Schedule
@@ -292,13 +293,18 @@ def pack_of(environment: Environment, profile: Profile) -> Mapping[str, bytes]:
     """
     if environment.rules is None:
         return {}
-    calls = {
+    calls = calls_of(environment, profile)
+    return narrow(environment.rules, source=ENVIRONMENT_FILE, profile=profile.name, calls=calls)
+
+
+def calls_of(environment: Environment, profile: Profile) -> Calls:
+    """Return the calls of `profile` that `environment` configures, each with its backend as written."""
+    return {
         (name, action): environment.connectors[name].declared
         for name, spec in profile.connectors.items()
         if name in environment.connectors
         for action in spec.actions
     }
-    return narrow(environment.rules, source=ENVIRONMENT_FILE, profile=profile.name, calls=calls)
 
 
 def _target(name: str, node: Node) -> TargetSpec:

@@ -17,6 +17,7 @@ RexecopError
     │   ├── ConnectorRefused             not configured, disabled, or another shape than declared
     │   ├── CommandGuarded               a command no read may be
     │   ├── LaneUnavailable              nothing here can make the call
+    │   ├── BackendRefused               an installed package would make the call, unseen
     │   ├── IsolationUnavailable         the isolation asked for was not reached here
     │   ├── InternalActionUnknown
     │   ├── NotApplicable                a catalog says that it is not for this target
@@ -168,6 +169,12 @@ class LaneUnavailable(PlanRefused):
     """No lane here can make the calls of a connector."""
 
     code = "lane-unavailable"
+
+
+class BackendRefused(PlanRefused):
+    """A connector is reached by code of an installed package, which makes calls that no permit names."""
+
+    code = "backend-refused"
 
 
 class IsolationUnavailable(PlanRefused):

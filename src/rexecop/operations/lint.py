@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from rexecop.governance.windows import Schedule
-from rexecop.operations.binding import check_backend
+from rexecop.operations.binding import check_backend, no_lane
 from rexecop.operations.environment import (
     BACKENDS,
     Backend,
@@ -75,6 +75,9 @@ def lint_profile(files: Mapping[str, bytes], handlers: Collection[str] | None = 
     for intent in profile.intents.values():
         _lint_intent(intent, profile, files, problems)
     for connector in profile.connectors.values():
+        if connector.backends and not BACKENDS.keys() & set(connector.backends):
+            words = f"nothing here makes calls by {listed(connector.backends)}, so it is only scripted"
+            _warn(problems, connector.place, f"connector `{connector.name}`: {words}")
         for action in connector.actions.values():
             if action.effect is Effect.CHANGE and action.probe is None:
                 message = f"change `{action.name}` has no `probe`: a lost answer needs a person"
@@ -115,6 +118,9 @@ def lint_environment(files: Mapping[str, bytes], profile: Profile | None) -> tup
             resolve_targets(environment, name)
         except RexecopError as error:
             _keep(problems, error, top)
+    for config in environment.connectors.values():
+        if config.backend is Backend.OTHER:
+            _warn(problems, config.place, no_lane(config).message)
     if profile is not None:
         _lint_fit(environment, profile, top, problems)
     return _sorted(problems)

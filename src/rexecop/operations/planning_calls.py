@@ -10,15 +10,15 @@ from rexecop.lanes.messages.http import READ_METHODS
 from rexecop.lanes.messages.jsonrpc import JsonRpcMessage
 from rexecop.lanes.messages.ssh import PUT
 from rexecop.operations.binding import Bound, Making
-from rexecop.operations.environment import BACKENDS, READONLY_BACKENDS, Backend
-from rexecop.operations.errors import ConnectorRefused, LaneUnavailable, ParameterRefused
+from rexecop.operations.environment import READONLY_BACKENDS, Backend
+from rexecop.operations.errors import ConnectorRefused, ParameterRefused
 from rexecop.operations.guards import check_command
 from rexecop.operations.placeholders import expand, expand_words, is_spread, literal, names_in
 from rexecop.operations.planning_exchanges import EXCHANGES
 from rexecop.operations.planning_ssh import ssh_request
 from rexecop.operations.process_spec import ScriptSpec, hosts, pinned_script
 from rexecop.operations.profile_model import ActionSpec, CommandShape, Profile
-from rexecop.operations.reading import listed, unknown
+from rexecop.operations.reading import unknown
 from rexecop.operations.scripted import ScriptedAction
 from rexecop.proof.call import Call, ExchangeRequest, ProcessRequest, Request, Script, ScriptedRequest, Text
 from rexecop.proof.canonical import Json
@@ -88,7 +88,6 @@ def build_call(making: Making) -> Call:
 
     Raises:
         ConnectorRefused, CommandGuarded, ProfileRefused, ParameterRefused: it cannot be written down.
-        LaneUnavailable: nothing here makes the calls of its backend.
     """
     request: Request
     bound = making.bound
@@ -98,16 +97,8 @@ def build_call(making: Making) -> Call:
         request = process_request(making)
     elif bound.config.backend is Backend.SSH:
         request = ssh_request(making, None if making.action.transfer else process_request(making))
-    elif bound.config.backend in EXCHANGES:
-        request = EXCHANGES[bound.config.backend](making)
     else:
-        found = bound.config.declared
-        raise LaneUnavailable(
-            f"connector `{bound.spec.name}` needs a lane for `{found}`, and there is none here",
-            connector=bound.spec.name,
-            found=found,
-            allowed=listed(BACKENDS),
-        )
+        request = EXCHANGES[bound.config.backend](making)
     return Call(
         target=making.values.target,
         connector=bound.spec.name,

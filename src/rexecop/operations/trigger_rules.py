@@ -74,11 +74,15 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What a rule plans: on `target`, or with `taken` on the one that the event names at that path."""
+    """What a rule plans: on `target`, or with `taken` on the one that the event names at that path.
+
+    With `catalog` that is an entry of a catalog, else a target of an environment.
+    """
 
     intent: str
     target: str
     taken: bool
+    catalog: bool
     mode: Mode
 
 
@@ -191,6 +195,7 @@ def _operation(node: Node) -> Planned:
         intent=fields.token("intent"),
         target=_path(fields, where) if taken else fields.text(where),
         taken=taken,
+        catalog=where.startswith("catalog_"),
         mode=fields.one_of("mode", Mode, Mode.DRY_RUN),
     )
 

@@ -16,14 +16,17 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from rexecop.app.callers import LISTED_MAX, Planned, Taken
 from rexecop.app.errors import CallerUnknown, WebhookRefused
 from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
 from rexecop.app.nodes import BridgeLost
 from rexecop.app.serving import Serving
+from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload
 from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, read_body, read_request
+from rexecop.service.cloudevents import STRUCTURED, read_events
 
 Decide: TypeAlias = Callable[[Mapping[str, Value], str], Mapping[str, Value]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -31,9 +34,9 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 SERVICE: Final = "OpenExec"  # The contract spoken here, by the name its clients know.
 RETRY_SECONDS: Final = "1"
 REQUEST_ID_MAX: Final = 128  # Names people give to their requests; more is not given back.
-EVENT_TYPE: Final = "application/cloudevents+json"
 WEBHOOK_REFUSED: Final = "webhook-refused"
 EVALUATION_REFUSED: Final = "evaluation-refused"
+EVENT_REFUSED: Final = "event-refused"
 
 HEADERS: Final[Mapping[str, str]] = {
     "content-type": "application/json",
@@ -125,9 +128,8 @@ class Contract:
             return refused
         named = request.headers.get("x-request-id", "")
         echoed = {"x-request-id": named} if named.isprintable() and 0 < len(named) <= REQUEST_ID_MAX else {}
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         try:
-            caller = self._serving.access.caller(token.strip() if scheme.lower() == "bearer" else None)
+            caller = self._serving.access.caller(_token(request))
             body = parse_payload(await read_body(request), bytes_max=BODY_BYTES_MAX)
             if not isinstance(body, dict):
                 raise NotCanonical("an evaluation is an object")
@@ -147,7 +149,7 @@ class Contract:
         if refused is not None:
             return refused
         try:
-            body = await read_body(request, EVENT_TYPE)
+            body = await read_body(request, STRUCTURED)
             name, headers = request.path_params["name"], request.headers
             return _json(202, _event(await self._serving.webhook(name, headers, body)))
         except BodyRefused as error:
@@ -155,9 +157,67 @@ class Contract:
         except WebhookRefused as error:
             return _problem(int(error.facts["status"]), error.message, error.code, {})
         except RexecopError as error:
-            # What cannot be planned as it is, or the ledger, a secret or a file of the root.
-            later = {} if is_asked_wrongly(error) else {"retry-after": RETRY_SECONDS}
-            return _problem(503 if later else 422, error.message, error.code, later)
+            return _untaken(error)
+
+    async def tell(self, request: Request) -> Response:
+        """Take events of a caller with a token; what each led to is answered, and refusals say why."""
+        return await self._by_caller(request, self._tell)
+
+    async def told(self, request: Request) -> Response:
+        """List events of a caller that led to plans."""
+        return await self._by_caller(request, self._told)
+
+    async def told_one(self, request: Request) -> Response:
+        """Say what one event led to."""
+        return await self._by_caller(request, self._told_one)
+
+    async def _tell(self, request: Request, caller: str) -> Response:
+        bodies, batch = await read_events(request)
+        found = await self._serving.tell_events(caller, bodies)
+        if batch:
+            return _json(202, {"events": [*map(_taken, found)]})
+        (one,) = found
+        if one.refused is not None:
+            raise one.refused
+        return _json(202, _taken(one), {"location": f"/v1/events/{one.id}"})
+
+    async def _told(self, request: Request, caller: str) -> Response:
+        given = {name: request.query_params.get(name, "") for name in request.query_params}
+        bounds = {"cursor": (0, INTEGER_MAX), "limit": (LISTED_MAX, LISTED_MAX)}
+        asked = {name: default for name, (default, _) in bounds.items()}
+        for name, value in given.items():
+            most = bounds.get(name, (0, 0))[1]
+            if not (value.isascii() and value.isdigit() and len(value) <= 16 and 0 < int(value) <= most):
+                allowed = f"`cursor`, and `limit` up to {LISTED_MAX}"
+                raise BodyRefused(400, f"`{name:.40}` is not what can be asked for: {allowed}")
+            asked[name] = int(value)
+        found, after = self._serving.events_of(caller, asked["cursor"], asked["limit"])
+        return _json(200, {"events": [*map(_planned, found)], "next": None if after is None else str(after)})
+
+    async def _told_one(self, request: Request, caller: str) -> Response:
+        found = self._serving.event_called(caller, request.path_params["id"])
+        if found is None:
+            return _problem(404, "no event of that id was taken", EVENT_REFUSED, {})
+        return _json(200, {"id": found, "operation_id": None} if isinstance(found, str) else _planned(found))
+
+    async def _by_caller(
+        self, request: Request, answer: Callable[[Request, str], Awaitable[Response]]
+    ) -> Response:
+        """Answer for a caller who holds a token by `answer`."""
+        refused = self._foreign(request)
+        if refused is not None:
+            words = "a page of another site asks: a foreign Host, or a foreign Origin"
+            return _problem(refused.status_code, words, EVENT_REFUSED, {})
+        try:
+            return await answer(request, self._serving.access.caller(_token(request)))
+        except CallerUnknown as error:
+            return _problem(401, error.message, error.code, {"www-authenticate": "Bearer"})
+        except BodyRefused as error:
+            return _problem(error.status, error.detail, EVENT_REFUSED, {})
+        except WebhookRefused as error:
+            return _problem(int(error.facts["status"]), error.message, error.code, {})
+        except RexecopError as error:
+            return _untaken(error)
 
     async def node(self, socket: WebSocket) -> None:
         """Let a node in; it proves itself by its key, and no page of a browser may speak for one."""
@@ -218,6 +278,9 @@ def create_app(serving: Serving, hosts: Collection[str] | None) -> Starlette:
             Route("/access/v1/evaluation", _guarded(contract.evaluation), methods=["POST"]),
             Route("/access/v1/evaluations", _guarded(contract.evaluations), methods=["POST"]),
             Route("/webhooks/{name}", _guarded(contract.webhook), methods=["POST"]),
+            Route("/v1/events", _guarded(contract.tell), methods=["POST"]),
+            Route("/v1/events", _guarded(contract.told), methods=["GET"]),
+            Route("/v1/events/{id}", _guarded(contract.told_one), methods=["GET"]),
             WebSocketRoute("/v1/nodes", contract.node),
         ],
         exception_handlers={HTTPException: _http_error},
@@ -277,6 +340,32 @@ def _event(view: EventView) -> dict[str, object]:
     return found if view.letter is None else {**found, "dead_letter": view.letter}
 
 
+def _taken(one: Taken) -> dict[str, object]:
+    """Return the answer for an event of a caller: what became of it, or why nothing did."""
+    if one.view is not None:
+        return {"id": one.id, **_event(one.view)}
+    assert one.refused is not None
+    return {"id": one.id, "outcome": "refused", "code": one.refused.code, "detail": one.refused.message}
+
+
+def _planned(one: Planned) -> dict[str, object]:
+    row = one.operation
+    said = {"intent": row.intent, "target": row.target, "mode": row.mode, "state": row.state}
+    known: dict[str, object] = {"id": one.id, "event": one.event, "at": one.at}
+    return {**known, "operation_id": row.operation, "number": one.number, **said}
+
+
+def _token(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _untaken(error: RexecopError) -> Response:
+    """Answer for what cannot be planned, or the ledger, a secret or a file of the root in the way."""
+    later = {} if is_asked_wrongly(error) else {"retry-after": RETRY_SECONDS}
+    return _problem(503 if later else 422, error.message, error.code, later)
+
+
 def _json(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
     return Response(_encode(body), status, {**HEADERS, **(headers or {})})
 
@@ -296,4 +385,6 @@ def _name(host: str) -> str:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if request.url.path.startswith("/v1/"):
+        return _problem(error.status_code, error.detail, EVENT_REFUSED, error.headers or {})
     return _json(error.status_code, {"detail": error.detail}, error.headers)

@@ -30,15 +30,16 @@ def new(session: Session, folder: str) -> None:
 @click.option(
     "--approvers", metavar="GROUP", default="approvers", help="Whose approval is asked for (approvers)."
 )
+@click.option("--profile", help="The profile whose calls are meant: the one that the environment names.")
 @click.pass_obj
-def import_(session: Session, file: str, folder: str, approvers: str) -> None:
+def import_(session: Session, file: str, folder: str, approvers: str, profile: str | None) -> None:
     """Write the pack that means what a GovEngine policy pack says, into the new folder DIR.
 
-    FILE is YAML or JSON; a `policy_pack` inside an environment is found. What cannot be said is refused.
+    FILE is YAML or JSON, or an environment with a `policy_pack`. What cannot be said is refused.
     """
     from rexecop.app.packs import check_pack, import_pack
 
-    import_pack(Path(file), Path(folder), approvers)
+    import_pack(Path(file), Path(folder), approvers, profile)
     view = check_pack(Path(folder))
     session.answer(view, lambda page: pack_page(page, view), quiet=view.digest or "")
 
