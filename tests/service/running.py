@@ -69,10 +69,12 @@ class Running:
 
 
 @contextmanager
-def running(root: Path, main: Callable[..., int | None] | None = None, *words: str) -> Iterator[Running]:
+def running(
+    root: Path, main: Callable[..., int | None] | None = None, *words: str, **variables: str
+) -> Iterator[Running]:
     """Start a service over `root`; `main` with the root and `words` instead of `rexecop serve`."""
     serve = ("--root", str(root), "serve", "--port", "0")
-    process = Forked(main, str(root), *words) if main else Forked(rexecop, serve)
+    process = Forked(main, str(root), *words) if main else Forked(rexecop, serve, **variables)
     try:
         line = process.stderr.readline()
         assert " on http://" in line, line + process.stderr.read()

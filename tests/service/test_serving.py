@@ -134,7 +134,7 @@ def test_a_defect_is_answered_in_one_line_and_the_connection_goes_on(
 ) -> None:
     with open_serving(settings) as serving, TestClient(create_app(serving, None)) as client:
 
-        async def broken(action: str, payload: object, nonce: str) -> None:
+        async def broken(action: str, payload: object, nonce: str, artifact: object) -> None:
             raise RuntimeError("secret-detail")
 
         serving.execute = broken  # type: ignore[method-assign,assignment]

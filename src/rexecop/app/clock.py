@@ -53,6 +53,11 @@ def uuid7_hex() -> str:
     return f"{high:016x}{low:016x}"
 
 
+def hyphened(digits: str) -> str:
+    """Return 32 hex digits as a UUID is written, with hyphens."""
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
 def after(moment: datetime, seconds: float) -> datetime:
     """Return the moment `seconds` later."""
     return moment + timedelta(seconds=seconds)

@@ -27,6 +27,7 @@ from rexecop.proof.heads import (
     whole_map,
 )
 from rexecop.proof.merkle import consistency_proof, inclusion_proof
+from rexecop.proof.origins import ARTIFACT_ROLE, EXECUTE
 from rexecop.proof.reaction import OBSERVATION_ROLE, REACTION, RULE_ROLE
 from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records.approval import Approval
@@ -204,6 +205,8 @@ class Cutter:
             elif isinstance(record, Intent) and record.origin.channel == REACTION:
                 named = ((record.origin.event, OBSERVATION_ROLE), (record.origin.rule, RULE_ROLE))
                 wanted |= {digest: role for digest, role in named if digest is not None}
+            elif isinstance(record, Intent) and record.origin.channel == EXECUTE and record.origin.event:
+                wanted[record.origin.event] = ARTIFACT_ROLE
             elif isinstance(record, Decision):
                 wanted |= {pack.digest: "policy-pack" for pack in record.packs}
         return tuple(

@@ -39,6 +39,7 @@ RexecopError
     ├── DeadLetterUnknown  no one dead letter has that name
     ├── ProposalDecided    a person decided otherwise about a proposal
     ├── ReplayImpossible   an operation whose inputs or outputs are not all kept is not driven again
+    ├── ModeUnsupported    the environment asks for a mode of `/execute` that is not served
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
@@ -316,6 +317,12 @@ class ProposalDecided(AppError):
     """A person decided otherwise about a proposal."""
 
     code = "proposal-decided"
+
+
+class ModeUnsupported(AppError):
+    """The environment asks for a mode or limit of `/execute` that is not served here."""
+
+    code = "mode-unsupported"
 
 
 class RequestConflict(AppError):

@@ -1,19 +1,22 @@
-"""`POST /execute` in demo mode: every request is an operation like any other.
+"""`POST /execute`: every request is an operation like any other.
 
 Intent, plan, decision, ticket and attempt become durable in one append that also claims
 the nonce; only then the handler runs; outcome, validation and receipt are the second.
-A nonce answers for one request: repeated, it is answered from the ledger.
+A nonce answers for one request of one tenant: repeated, it is answered from the ledger, to whoever
+brings the approval again that it was carried out under. An approval is used once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
+from rexecop.app.clock import hyphened
+from rexecop.app.contract import ARTIFACTS, Contract, Judged
 from rexecop.app.demo_authority import DemoAuthority
 from rexecop.app.execute_plan import DemoPlans
 from rexecop.engines.asking import ask, block, consult, record_decision
@@ -24,11 +27,12 @@ from rexecop.engines.session import Session
 from rexecop.engines.world import World
 from rexecop.governance import demo_pack
 from rexecop.lanes.failures import Failure
-from rexecop.operations.errors import ClaimTaken
+from rexecop.operations.errors import ClaimTaken, OperationUnknown
 from rexecop.operations.fold import Operation, fold
 from rexecop.operations.ports import Claim, Clock, Store
-from rexecop.proof.canonical import digest_of, sha256
+from rexecop.proof.canonical import canonical_bytes, digest_of, same, sha256
 from rexecop.proof.halts import stopping, words
+from rexecop.proof.origins import EXECUTE
 from rexecop.proof.payload import Value, parse_payload, payload_text, spaced_text
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.intent import Intent, Origin
@@ -37,7 +41,6 @@ from rexecop.proof.records.plan import Plan
 from rexecop.proof.request import policy_request
 from rexecop.proof.vocabulary import Ended, Established, Gate, State
 
-CHANNEL: Final = "execute"
 NONCES: Final = "execute-nonce"
 PAYLOAD_TEXT_MAX: Final = 60 * 1024  # Twice that, escaped, still fits into the call the gate lets through.
 OUTPUT_BYTES_MAX: Final = 64 * 1024
@@ -79,14 +82,36 @@ class Executed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotExecuted:
-    """A request without result. `operation` names what was recorded about it, if anything was."""
+    """A request without result. `operation` names what was recorded about it, if anything was.
+
+    `envelope` is its receipt, signed by the instance, where it has one.
+    """
 
     reason: Reason
     detail: str
     operation: str | None = None
+    envelope: bytes | None = None
 
 
 Answer = Executed | NotExecuted
+DEMO_MODE: Final = Contract()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A request as it was asked, the claim on its nonce, and what became of what it brought."""
+
+    action: str
+    text: str
+    nonce: str
+    claim: Claim
+    judged: Judged
+
+    @property
+    def origin(self) -> Origin:
+        """Return the door it came through, with the approval it brought."""
+        artifact = self.judged.artifact
+        return Origin(channel=EXECUTE, event=None if artifact is None else artifact.digest)
 
 
 @dataclass(slots=True)
@@ -125,15 +150,20 @@ class _Session(Session):
 class Executor:
     """Carries out requests of the `/execute` contract in one instance."""
 
-    def __init__(self, world: World, authority: DemoAuthority) -> None:
+    def __init__(self, world: World, authority: DemoAuthority, contract: Contract = DEMO_MODE) -> None:
         self._world = replace(world, authority=authority)
+        self._contract = contract
         self._authority = authority
         self._plans = DemoPlans()
         self._driver = Driver(self._world)
         self._turns: dict[str, _Turn] = {}
 
-    async def execute(self, action: str, payload: Value, nonce: str) -> Answer:
+    async def execute(
+        self, action: str, payload: Value, nonce: str, artifact: Mapping[str, Value] | None = None
+    ) -> Answer:
         """Run `action` on `payload` unless `nonce` was used; then answer what was recorded.
+
+        `artifact` is the approval it came with, where the mode asks for one.
 
         Raises:
             NotCanonical: the payload is nested too deep to be written down.
@@ -144,9 +174,13 @@ class Executor:
             return NotExecuted(
                 reason=Reason.TOO_LARGE, detail=f"payload takes more than {PAYLOAD_TEXT_MAX} bytes as text"
             )
-        claim = Claim(space=NONCES, key=digest_of(nonce.encode("utf-8")))
+        tenant = self._contract.tenant
+        name = canonical_bytes([tenant, nonce]) if tenant else nonce.encode("utf-8")
+        claim = Claim(space=NONCES, key=digest_of(name))
+        judged = self._contract.judge(action, payload, artifact, self._world.clock.now())
+        asked = _Asked(action=action, text=text, nonce=nonce, claim=claim, judged=judged)
         async with self._alone(claim.key):
-            return await self._once(claim, action, text, nonce)
+            return await self._once(asked)
 
     @asynccontextmanager
     async def _alone(self, key: str) -> AsyncIterator[None]:
@@ -161,26 +195,32 @@ class Executor:
             if not turn.requests:
                 del self._turns[key]
 
-    async def _once(self, claim: Claim, action: str, text: str, nonce: str) -> Answer:
-        session = await self._begin(claim, action, text, nonce)
-        # A blocked request claims nothing, so only it has to be looked up first.
-        used = None if session.attached.claims else self._world.store.claimed(claim)
+    async def _once(self, asked: _Asked) -> Answer:
+        session = await self._begin(asked)
+        # A blocked request claims nothing, so only it has to be looked up first; to who brought nothing
+        # that counts the ledger answers nothing.
+        looks = not session.attached.claims and asked.judged.authentic
+        used = self._world.store.claimed(asked.claim) if looks else None
         if used is None:
             inputs = tuple(session.attached.inputs)
             try:
                 await self._driver.drive(session)
-            except ClaimTaken:
-                used = self._world.store.claimed(claim)
+            except ClaimTaken as taken:
+                if taken.facts.get("space") == ARTIFACTS:
+                    words = "Approval artifact was used already"
+                    spent = replace(asked.judged, refusal=words, authentic=False)
+                    return await self._once(replace(asked, judged=spent))
+                used = self._world.store.claimed(asked.claim)
             else:
                 self._plans.keep(inputs)
-                return self._answer(session.op, session.kept)
+                return self._told(session.op, session.kept)
         if used is None:
             return NotExecuted(reason=Reason.BUSY, detail="the nonce is being used")
-        return await self._recorded(used, action, text)
+        return await self._recorded(used, asked)
 
     # --- a new request ---
 
-    async def _begin(self, claim: Claim, action: str, text: str, nonce: str) -> _Session:
+    async def _begin(self, asked: _Asked) -> _Session:
         """Return a session that holds intent, plan and decision, not yet stored."""
         world, plans = self._world, self._plans
         session = _Session(world.store, world.clock, world.ids.operation())
@@ -189,12 +229,12 @@ class Executor:
             CALLER,
             profile=plans.profile,
             environment=plans.environment,
-            intent=action,
+            intent=asked.action,
             target=plans.target.id,
             mode=plans.mode,
-            origin=Origin(channel=CHANNEL),
-            parameters={"payload": text},
-            idempotency_key=nonce,
+            origin=asked.origin,
+            parameters={"payload": asked.text},
+            idempotency_key=asked.nonce,
         )
         session.add(
             Plan,
@@ -204,15 +244,20 @@ class Executor:
             effect=plans.effect,
             risk=plans.risk,
             targets=(plans.target,),
-            steps=plans.steps(action, text),
+            steps=plans.steps(asked.action, asked.text),
         )
-        await self._decide(session, action)
+        judged = asked.judged
+        await self._decide(session, judged.refusal)
         session.attached.inputs.extend(plans.inputs(self._authority.pinned_packs()))
+        if judged.artifact is not None:
+            session.attached.inputs.append(judged.artifact)
         if session.op.state is not State.BLOCKED:
-            session.attached.claims.append(claim)
+            session.attached.claims.append(asked.claim)
+            if judged.claim is not None:
+                session.attached.claims.append(judged.claim)
         return session
 
-    async def _decide(self, session: Session, action: str) -> None:
+    async def _decide(self, session: Session, refusal: str | None) -> None:
         plan = session.op.the_plan
         request = policy_request(session.op.the_intent, plan, gate=Gate.PLAN, now=session.judged_now())
         policy = self._authority.policy(plan.profile)
@@ -220,6 +265,8 @@ class Executor:
         answer = ask(policy, request, plan)
         if not plan.steps:
             answer = block(answer, "there is no handler for this action")
+        if refusal is not None:
+            answer = block(answer, refusal)
         if (halt := stopping(self._authority.halts(), session.op.the_intent, plan)) is not None:
             answer = block(answer, words(halt))
         answer = await consult(self._world.opinions, answer, request)
@@ -227,17 +274,18 @@ class Executor:
 
     # --- answers ---
 
-    async def _recorded(self, operation: str, action: str, text: str) -> Answer:
+    async def _recorded(self, operation: str, asked: _Asked) -> Answer:
         """Return the answer of `operation` if it was asked the same, waiting while it is under way."""
         for _ in range(POLLS_MAX):
             op = fold(self._world.store.journal(operation).records)
             intent = op.the_intent
-            if (intent.intent, intent.parameters) != (action, {"payload": text}):
+            was = (intent.intent, intent.parameters, intent.origin)
+            if was != (asked.action, {"payload": asked.text}, asked.origin):
                 return NotExecuted(
                     reason=Reason.CONFLICT, detail="nonce was used for another request", operation=operation
                 )
             if (op.receipts and not op.receipt_due) or not self._alive(operation):
-                return self._answer(op, self._read_back(op))
+                return self._told(op, self._read_back(op))
             await asyncio.sleep(POLL_SECONDS)
         return NotExecuted(
             reason=Reason.BUSY, detail="the request is still being carried out", operation=operation
@@ -258,6 +306,23 @@ class Executor:
             found = store.signatures(op.receipts[-1].digest)
             kept.envelope = next((item.data for item in found if item.form == "dsse"), None)
         return kept
+
+    def _told(self, op: Operation, kept: _Kept) -> Answer:
+        """Return the answer of `op`; a refusal and a failure have their receipt with them, too."""
+        answer = self._answer(op, kept)
+        return answer if isinstance(answer, Executed) else replace(answer, envelope=kept.envelope)
+
+    def holds(self, name: str, result: str, receipt: str) -> bool:
+        """Return whether the ledger holds that `name` answered `result`, and `receipt` is that of both."""
+        operation = f"op_{name.replace('-', '')}"
+        if execution_id(operation) != name or not same(receipt_hash(name, result), receipt):
+            return False
+        try:
+            op = fold(self._world.store.journal(operation).records)
+        except OperationUnknown:
+            return False
+        kept = self._read_back(op) if op.the_intent.origin.channel == EXECUTE else _Kept()
+        return kept.result is not None and result_text(kept.result.decode("ascii")) == result
 
     def _answer(self, op: Operation, kept: _Kept) -> Answer:
         """Return what the records of `op` say to who asked."""
@@ -321,8 +386,7 @@ def _blocked(op: Operation) -> NotExecuted:
 
 def execution_id(operation: str) -> str:
     """Return the id of `operation` as the contract writes ids: a UUID with hyphens."""
-    digits = operation.removeprefix("op_")
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    return hyphened(operation.removeprefix("op_"))
 
 
 def result_text(result: str) -> str:

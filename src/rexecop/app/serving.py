@@ -11,9 +11,10 @@ from rexecop import __version__
 from rexecop.app.access import AccessPoint
 from rexecop.app.build import open_instance
 from rexecop.app.callers import Planned, Taken, event_called, events_of, tell_events
+from rexecop.app.contract import Contract
 from rexecop.app.demo_authority import DemoAuthority
 from rexecop.app.events import EventView
-from rexecop.app.execute import Answer, Executor
+from rexecop.app.execute import DEMO_MODE, Answer, Executor
 from rexecop.app.instance import Instance
 from rexecop.app.nodes import hub_of
 from rexecop.app.root import Root
@@ -31,17 +32,17 @@ PROBE_TRIES: Final = 3  # Records of the instance itself are rare; being overtak
 
 
 class Serving:
-    """One runtime root behind the service. Demo mode: two harmless actions, one built-in pack."""
+    """One runtime root behind the service: two harmless actions, one built-in pack, in one mode."""
 
-    mode: Final = "demo"
     version: Final = __version__
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, contract: Contract = DEMO_MODE) -> None:
+        self.contract: Final = contract
         self._instance = instance
         self._world = instance.parts.world
         self._chain = instance.parts.ledger.instance_id
         self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
-        self._executor = Executor(self._world, self._authority)
+        self._executor = Executor(self._world, self._authority, contract)
         self.nodes: Final = hub_of(instance)
         self.access: Final = AccessPoint(
             Root(instance.parts.settings.root), instance.parts.authority, self._world.clock.now
@@ -59,9 +60,15 @@ class Serving:
         """Return the time, UTC."""
         return self._world.clock.now()
 
-    async def execute(self, action: str, payload: Value, nonce: str) -> Answer:
+    async def execute(
+        self, action: str, payload: Value, nonce: str, artifact: Mapping[str, Value] | None = None
+    ) -> Answer:
         """Carry out a request of the `/execute` contract; see `Executor.execute`."""
-        return await self._executor.execute(action, payload, nonce)
+        return await self._executor.execute(action, payload, nonce, artifact)
+
+    def holds(self, name: str, result: str, receipt: str) -> bool:
+        """Return whether the ledger holds that execution; see `Executor.holds`."""
+        return self._executor.holds(name, result, receipt)
 
     async def webhook(self, name: str, headers: Mapping[str, str], body: bytes) -> EventView:
         """Take an event that came to the webhook `name`; see `app.webhooks.take_webhook`."""
@@ -92,6 +99,7 @@ class Serving:
         return tuple(found)
 
     def _engine_problems(self) -> Iterator[str]:
+        yield from (f"approvals: {problem}" for problem in self.contract.problems)
         problem = self._authority.policy().problem_at(self._world.clock.now())
         if problem is not None:
             yield f"policy: {problem}"
@@ -125,10 +133,10 @@ class Serving:
                 return
 
 
-def open_serving(settings: Settings) -> Serving:
-    """Open the root of `settings` for the service.
+def open_serving(settings: Settings, contract: Contract = DEMO_MODE) -> Serving:
+    """Open the root of `settings` for the service in the mode that `contract` is.
 
     Raises:
         RootMissing, RootUnsafe: there is no usable root. StoreError: the ledger cannot be opened.
     """
-    return Serving(open_instance(settings))
+    return Serving(open_instance(settings), contract)

@@ -146,6 +146,12 @@ ENTRIES: Final = (
         "settle an unknown outcome, by looking or by a statement",
         "rexecop reconcile @ --outcome happened --reason 'saw it on the console'",
     ),
+    _entry(
+        "artifact",
+        MORE,
+        "approvals of requests to `rexecop serve`, for tests and issuers",
+        "rexecop artifact mint --action echo --tenant t1 --key issuer.key",
+    ),
     _entry("notify", MORE, "who is told how, and what was not taken", "rexecop notify list"),
     _entry("replay", MORE, "drive a recorded operation again, touching nothing", "rexecop replay @"),
     _entry("review", MORE, "what a person must look at afterwards", "rexecop review list"),

@@ -19,6 +19,7 @@ RexecopError
     │   ├── DecisionBlocked  ApprovalDenied  ApprovalsMissing
     │   └── TermsStricter  ObligationUnmet  TicketUnfit
     ├── EvaluationRefused
+    ├── ArtifactRefused
     └── PermitRefused
         └── PermitOutsideScope  PermitModeMismatch  PermitTooLong  TicketNotYetValid  TicketExpired
 """
@@ -302,6 +303,12 @@ class TicketUnfit(TicketRefused):
     """Intent, plan, decision and ticket do not belong together."""
 
     code = "ticket-unfit"
+
+
+class ArtifactRefused(GovernanceError):
+    """An approval artifact is malformed, not by its issuer, or not for this request, tenant or time."""
+
+    code = "artifact-refused"
 
 
 class EvaluationRefused(GovernanceError):

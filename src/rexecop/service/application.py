@@ -14,9 +14,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import Lifespan
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rexecop.app.callers import LISTED_MAX, Planned, Taken
+from rexecop.app.contract import DEMO
 from rexecop.app.errors import CallerUnknown, WebhookRefused
 from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
@@ -25,7 +27,7 @@ from rexecop.app.serving import Serving
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload
-from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, read_body, read_request
+from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
 
 Decide: TypeAlias = Callable[[Mapping[str, Value], str], Mapping[str, Value]]
@@ -56,6 +58,7 @@ STATUS: Final[Mapping[Reason, int]] = {
 OPEN_WARNING: Final = (
     "Demo mode: whoever reaches this address may run every registered action without an approval."
 )
+APPROVED_WARNING: Final = "No allow-list: every action may run that policy allows and an approval is for."
 
 _encode = msgspec.json.encode
 
@@ -73,16 +76,18 @@ class Contract:
 
     async def health(self, request: Request) -> Response:
         """Say how requests are authorised; that the process answers is all it proves."""
-        return _json(
-            200,
-            {
-                "status": "healthy",
-                "exec_mode": self._serving.mode,
-                "signature_verification": "disabled",
-                "restriction": "open",
-                "warning": OPEN_WARNING,
-            },
-        )
+        contract = self._serving.contract
+        found: dict[str, object] = {
+            "status": "healthy",
+            "exec_mode": contract.mode,
+            "signature_verification": "disabled" if contract.mode == DEMO else "enabled",
+            "restriction": "open" if contract.allowed is None else "restricted",
+        }
+        if contract.allowed is not None:
+            found["allow_list"] = sorted(contract.allowed)
+        else:
+            found["warning"] = OPEN_WARNING if contract.mode == DEMO else APPROVED_WARNING
+        return _json(200, found)
 
     async def version(self, request: Request) -> Response:
         """Say which version answers, and what time it is."""
@@ -103,7 +108,7 @@ class Contract:
             return refused
         try:
             asked = await read_request(request)
-            answer = await self._serving.execute(asked.action, asked.payload, asked.nonce)
+            answer = await self._serving.execute(asked.action, asked.payload, asked.nonce, asked.artifact)
         except BodyRefused as error:
             return _json(error.status, {"detail": error.detail})
         except NotCanonical as error:
@@ -112,6 +117,19 @@ class Contract:
             # The ledger, the key or the clock: nothing ran that was not recorded before.
             return _json(503, {"detail": error.message, "code": error.code}, {"retry-after": RETRY_SECONDS})
         return executed(answer) if isinstance(answer, Executed) else not_executed(answer)
+
+    async def receipt(self, request: Request) -> Response:
+        """Say whether the ledger holds an execution with that result, and the receipt is theirs."""
+        refused = self._foreign(request)
+        if refused is not None:
+            return refused
+        try:
+            name, result, receipt = parse_receipt(await read_body(request))
+            return _json(200, {"valid": self._serving.holds(name, result, receipt)})
+        except BodyRefused as error:
+            return _json(error.status, {"detail": error.detail})
+        except RexecopError as error:
+            return _json(503, {"detail": error.message, "code": error.code}, {"retry-after": RETRY_SECONDS})
 
     async def evaluation(self, request: Request) -> Response:
         """Answer one AuthZEN evaluation."""
@@ -265,8 +283,10 @@ class NodeLink:
             raise BridgeLost("the node closed the connection") from error
 
 
-def create_app(serving: Serving, hosts: Collection[str] | None) -> Starlette:
-    """Return the application over `serving`; it neither opens nor closes it."""
+def create_app(
+    serving: Serving, hosts: Collection[str] | None, lifespan: Lifespan[Starlette] | None = None
+) -> Starlette:
+    """Return the application over `serving`; it neither opens nor closes it, unless `lifespan` does."""
     contract = Contract(serving, hosts)
     return Starlette(
         routes=[
@@ -275,6 +295,7 @@ def create_app(serving: Serving, hosts: Collection[str] | None) -> Starlette:
             Route("/ready", _guarded(contract.ready), methods=["GET"]),
             Route("/version", _guarded(contract.version), methods=["GET"]),
             Route("/execute", _guarded(contract.execute), methods=["POST"]),
+            Route("/receipts/verify", _guarded(contract.receipt), methods=["POST"]),
             Route("/access/v1/evaluation", _guarded(contract.evaluation), methods=["POST"]),
             Route("/access/v1/evaluations", _guarded(contract.evaluations), methods=["POST"]),
             Route("/webhooks/{name}", _guarded(contract.webhook), methods=["POST"]),
@@ -284,6 +305,7 @@ def create_app(serving: Serving, hosts: Collection[str] | None) -> Starlette:
             WebSocketRoute("/v1/nodes", contract.node),
         ],
         exception_handlers={HTTPException: _http_error},
+        lifespan=lifespan,
     )
 
 
@@ -327,6 +349,8 @@ def not_executed(answer: NotExecuted) -> Response:
     body: dict[str, object] = {"detail": answer.detail}
     if answer.operation is not None:
         body["operation_id"] = answer.operation
+    if answer.envelope is not None:
+        body["signed_receipt"] = msgspec.Raw(answer.envelope)
     return _json(
         STATUS[answer.reason], body, {"retry-after": RETRY_SECONDS} if answer.reason is Reason.BUSY else None
     )

@@ -28,6 +28,7 @@ class ExecuteRequest:
     action: str
     payload: dict[str, Value]
     nonce: str
+    artifact: dict[str, Value] | None = None
 
 
 class BodyRefused(Exception):
@@ -89,18 +90,51 @@ def parse_request(body: bytes) -> ExecuteRequest:
     Raises:
         BodyRefused: with 422 and every fault.
     """
+    fields = _object(body)
+    faults = list(_faults(fields))
+    if faults:
+        raise BodyRefused(422, faults)
+    action, nonce, payload = fields["action"], fields["nonce"], fields.get("payload")
+    assert isinstance(action, str) and isinstance(nonce, str)
+    brought = fields.get("approval_artifact")
+    return ExecuteRequest(
+        action=action,
+        payload=payload if isinstance(payload, dict) else {},
+        nonce=nonce,
+        artifact=brought if isinstance(brought, dict) else None,
+    )
+
+
+def parse_receipt(body: bytes) -> tuple[str, str, str]:
+    """Return execution, result and receipt that `body` asks about.
+
+    Raises:
+        BodyRefused: with 422 and every fault.
+    """
+    fields, names = _object(body), ("exec_id", "result", "receipt")
+    faults = [
+        _fault(
+            "missing" if name not in fields else "string_type",
+            "Field required" if name not in fields else "Input should be a valid string",
+            name,
+        )
+        for name in names
+        if not isinstance(fields.get(name), str)
+    ]
+    if faults:
+        raise BodyRefused(422, faults)
+    found = [str(fields[name]) for name in names]
+    return found[0], found[1], found[2]
+
+
+def _object(body: bytes) -> dict[str, Value]:
     try:
         fields = parse_payload(body, bytes_max=BODY_BYTES_MAX)
     except NotCanonical as error:
         raise BodyRefused(422, [_fault("json_invalid", error.message)]) from error
     if not isinstance(fields, dict):
         raise BodyRefused(422, [_fault("dict_type", "Input should be a valid dictionary")])
-    faults = list(_faults(fields))
-    if faults:
-        raise BodyRefused(422, faults)
-    action, nonce, payload = fields["action"], fields["nonce"], fields.get("payload")
-    assert isinstance(action, str) and isinstance(nonce, str)
-    return ExecuteRequest(action=action, payload=payload if isinstance(payload, dict) else {}, nonce=nonce)
+    return fields
 
 
 def _faults(fields: dict[str, Value]) -> Iterator[Fault]:

@@ -3,7 +3,6 @@
 RexecopError
 └── ServiceError
     ├── DemoExposed          demo mode asks nobody who they are, and would listen beyond this machine
-    ├── ModeUnsupported      the environment asks for a mode or limit that is not served
     └── AddressUnavailable   the address cannot be listened on
 """
 
@@ -22,12 +21,6 @@ class DemoExposed(ServiceError):
     """Demo mode would answer on an address that others can reach."""
 
     code = "demo-exposed"
-
-
-class ModeUnsupported(ServiceError):
-    """The environment asks for a mode or limit that is not served here."""
-
-    code = "mode-unsupported"
 
 
 class AddressUnavailable(ServiceError):

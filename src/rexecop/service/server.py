@@ -11,39 +11,24 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
 
+from rexecop.app.contract import DEMO, contract_of
 from rexecop.app.nodes import MESSAGE_BYTES_MAX
 from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings
 from rexecop.service.application import create_app
-from rexecop.service.errors import AddressUnavailable, DemoExposed, ModeUnsupported
+from rexecop.service.errors import AddressUnavailable, DemoExposed
 
 BACKLOG: Final = 512
 CONNECTIONS_MAX: Final = 1_024  # Below the usual limit of open files, with room for the ledger.
 GRACE_SECONDS: Final = 15  # Longer than a handler may take, so a request in flight ends by itself.
 COLLECT_EVERY: Final = (20_000, 20, 20)  # A request makes some thousand objects, none of them in a ring.
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
-
-
-def require_demo(environ: Mapping[str, str]) -> None:
-    """Return only if the environment asks for nothing but demo mode with every action.
-
-    Serving less strictly than somebody asked for would be an answer nobody notices.
-
-    Raises:
-        ModeUnsupported: it asks for more.
-    """
-    mode = environ.get("OPENEXEC_MODE", "demo")
-    if mode != "demo":
-        raise ModeUnsupported(f"`OPENEXEC_MODE` is `{mode:.40}`; only `demo` is served", found=mode[:40])
-    for name in ("OPENEXEC_ALLOWED_ACTIONS", "OPENEXEC_DB_URL"):
-        if environ.get(name):
-            raise ModeUnsupported(f"`{name}` is set, and it is not honoured here", found=name)
 
 
 def serve(
@@ -65,9 +50,9 @@ def serve(
         AddressUnavailable: the address cannot be listened on.
         RootMissing, RootUnsafe, StoreError: as `open_serving`.
     """
-    require_demo(os.environ)
+    contract = contract_of(os.environ)
     local = is_loopback(host)
-    if not local and not allow_remote_demo:
+    if not local and not allow_remote_demo and contract.mode == DEMO:
         raise DemoExposed(
             f"demo mode asks nobody who they are, so it does not listen on `{host:.80}`",
             next_steps=("rexecop serve --host 127.0.0.1",),
@@ -75,9 +60,11 @@ def serve(
         )
     listening = listen(host, port)
     try:
-        with open_serving(settings) as serving:
+        with open_serving(settings, contract) as serving:
             name = f"http://{shown_address(listening)}"
-            (report or _say)(f"rexecop: serving {settings.root} on {name} in {serving.mode} mode")
+            (report or _say)(f"rexecop: serving {settings.root} on {name} in {contract.mode} mode")
+            for problem in contract.problems:
+                (report or _say)(f"rexecop: every request is refused: {problem}")
             run(serving, listening, hosts={*LOCAL_NAMES, host.lower()} if local else None)
     finally:
         listening.close()
