@@ -23,6 +23,7 @@ from typing import Final
 from rexecop.operations.errors import EventRefused
 from rexecop.operations.events import Event
 from rexecop.operations.reading import NAME, Fields, Node, Place, unknown
+from rexecop.operations.requests import AutoReact
 from rexecop.proof.message import Scalar
 from rexecop.proof.payload import Value
 from rexecop.proof.vocabulary import Mode
@@ -74,12 +75,16 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What a rule plans: on `target`, or with `taken` on the one that the event names at that path."""
+    """What a rule plans: on `target`, or with `taken` on the one that the event names at that path.
+
+    With `auto_react` the reaction to what that observes is planned, too.
+    """
 
     intent: str
     target: str
     taken: bool
     mode: Mode
+    auto_react: AutoReact | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,12 +191,12 @@ def _operation(node: Node) -> Planned:
         node.refuse(f"`{node.name}` names its target in one way", allowed=", ".join(_WHERE))
     where = named[0] if named else _WHERE[0]
     taken = where.endswith("_from")
-    fields.one_of("auto_react", ("plan_only",), "plan_only")  # Reactions have rules of their own.
     return Planned(
         intent=fields.token("intent"),
         target=_path(fields, where) if taken else fields.text(where),
         taken=taken,
         mode=fields.one_of("mode", Mode, Mode.DRY_RUN),
+        auto_react=fields.maybe("auto_react", lambda node: node.one_of(AutoReact)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -25,17 +26,24 @@ def command() -> None:
 
 def _takes_proposal(function: F) -> F:
     profile = click.option("--profile", help="The profile it is about.")
-    return profile(click.option("--proposal", metavar="PATH", required=True, help="A JSON object.")(function))
+    named = click.option(
+        "--proposal", metavar="PATH", required=True, help="A JSON file, or a digest in `ops`."
+    )
+    return profile(named(function))
 
 
 @command.command(name="validate", epilog="rexecop reaction-proposal validate --proposal p.json")
 @_takes_proposal
+@click.option("--observation", metavar="PATH", help="What it must be about, as JSON.")
 @click.pass_obj
-def validate(session: Session, profile: str | None, proposal: str) -> None:
+def validate(session: Session, profile: str | None, proposal: str, observation: str | None) -> None:
     """Check that a proposal is one, and that it asks for nothing but an intent that reads."""
+    from rexecop.app.files import read_file
     from rexecop.app.proposing import validate as work
+    from rexecop.app.reacting import BYTES_MAX
 
-    view = work(*proposal_of(session, profile, proposal))
+    seen = None if observation is None else read_file(Path(observation), bytes_max=BYTES_MAX)
+    view = work(*proposal_of(session, profile, proposal), seen)
     session.answer(
         view, lambda page: page.title(view.proposal_digest, view.status), quiet=view.proposal_digest
     )
@@ -63,21 +71,35 @@ def review(session: Session, profile: str | None, proposal: str) -> None:
 
 @command.command(name="submit", epilog=EXAMPLE)
 @_takes_proposal
-@click.option("--decision", type=click.Choice(DECISIONS), required=True, help="What you decided.")
-@click.option("--reviewer", required=True, help="Who looked at it.")
-@click.option("--reason", required=True, help="Why; at most 160 characters.")
+@click.option("--decision", type=click.Choice(DECISIONS), help="What you decided; else people are asked.")
+@click.option("--reviewer", help="Who looked at it.")
+@click.option("--reason", help="Why; at most 160 characters.")
 @click.pass_obj
 def submit(
-    session: Session, profile: str | None, proposal: str, decision: str, reviewer: str, reason: str
+    session: Session,
+    profile: str | None,
+    proposal: str,
+    decision: str | None,
+    reviewer: str | None,
+    reason: str | None,
 ) -> None:
-    """Keep what a person decided about a proposal. Nothing is planned by it, also where it is accepted."""
-    from rexecop.app.proposing import REASON_MAX
+    """Lay a proposal before people, or keep what one of them decided about it.
+
+    Without `--decision` it waits in `rexecop ops`. Nothing is planned by it, also where it is accepted.
+    """
+    from rexecop.app.proposing import REASON_MAX, hand_in
     from rexecop.app.proposing import submit as work
 
     for name, text in (("reviewer", reviewer), ("reason", reason)):
-        if not text.strip() or len(text) > REASON_MAX:
+        if (decision is None) is not (text is None):
+            raise Usage(f"`--decision` and `--{name}` stand together, or neither does", missing=name)
+        if text is not None and (not text.strip() or len(text) > REASON_MAX):
             raise Usage(f"`--{name}` has 1 to {REASON_MAX} characters", missing=name)
     data, named = proposal_of(session, profile, proposal)
     with session.instance() as instance:
-        said = work(instance, data, named, decision, reviewer, reason)
-    session.answer(said, lambda page: page.title(said.proposal, said.decision), quiet=said.decision)
+        if decision is None:
+            said = hand_in(instance, data, named)
+        else:
+            said = work(instance, data, named, decision, reviewer or "", reason or "")
+    word = getattr(said, "decision", "waits for a person; next: rexecop ops")
+    session.answer(said, lambda page: page.title(said.proposal, word), quiet=said.proposal)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rexecop.app.views import OperationView
 
 
+REACTS = ("plan_only",)
+
+
 @click.command(cls=VerbCommand, name="trigger")
 @click.option("--file", "source", metavar="PATH", help="A JSON object; `-` is stdin, also without a flag.")
 @click.option("--profile", help="The profile: a name, or a path to its `profile.yaml`.")
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 @click.option("--param", "-p", multiple=True, metavar="K=V", help="`name=text`, or `name:=json`.")
 @click.option("--reason", help="Why; recorded.")
 @click.option("--idempotency-key", help="The same key and request give the same operation.")
-@click.option("--start", is_flag=True, help="Let it be started when it may; a worker does.")
+@click.option("--start", "--auto-start", is_flag=True, help="Let it be started when it may; a worker does.")
+@click.option("--auto-react", type=click.Choice(REACTS), help="Plan what follows when it ended, too.")
 @click.pass_obj
 def command(
     session: Session, /, source: str | None, start: bool, param: tuple[str, ...], **typed: str | None
@@ -80,11 +84,13 @@ def _from_json(session: Session, source: str, flags: dict[str, str], *, start: b
 
 
 def _from_flags(session: Session, flags: dict[str, str], param: tuple[str, ...], *, start: bool) -> Request:
-    from rexecop.app.triggering import Request
+    from rexecop.app.triggering import AutoReact, Request
 
+    follows = flags.pop("auto_react", None)
     usual = {name: getattr(session.settings, name) for name in ("profile", "env", "target", "mode")}
     named = {name: str(value) for name, value in usual.items() if value is not None} | flags
     for name in ("profile", "env", "intent", "target"):
         if name not in named:
             raise Usage(f"no {name} is named; give `--{name}`, or the request as JSON", missing=name)
-    return Request(parameters=parameters(param) or None, start=start, **named)
+    reacts = None if follows is None else AutoReact(follows)
+    return Request(parameters=parameters(param) or None, start=start, auto_react=reacts, **named)
