@@ -63,6 +63,11 @@ def standing(ledger: Ledger) -> Iterator[Escalation]:
     return (one for _, one in _posted(ledger) if not one.reviewed)
 
 
+def left_by(ledger: Ledger, reaction: str) -> Escalation | None:
+    """Return what `reaction` left to people, reviewed or not; None where a newer look took its place."""
+    return next((one for _, one in _posted(ledger) if one.reaction == reaction), None)
+
+
 def settle(store: Store, op: Operation, found: Escalation, *, over: bool = False) -> None:
     """Let `found` be what is left to people of what `op` observed; with `over` nothing is, any more.
 

@@ -69,8 +69,7 @@ def _left_to_people(log: LedgerReading) -> Iterator[NeedView]:
     found = sorted(standing(log), key=lambda one: one.since)
     for one in found[:EACH_MAX]:
         number, row = log.row(one.operation)
-        which = f" --target {one.target}" if one.target != row.target else ""
-        ask = f"reaction-explain --operation {number}{which}" if one.reaction else f"why {number}"
+        ask = f"reaction-explain --reaction {one.reaction}" if one.reaction else f"why {number}"
         what = f"{row.profile}/{row.intent} on {one.target}"
         yield NeedView(
             ESCALATED, one.operation, number, what, row.requester, one.since, one.text, f"rexecop {ask}"

@@ -13,7 +13,7 @@ from typing import Final
 
 from rexecop.app.clock import SystemClock
 from rexecop.app.contents import PinnedContents
-from rexecop.app.escalations import Escalation, settle, standing
+from rexecop.app.escalations import Escalation, left_by, settle, standing
 from rexecop.app.instance import Instance
 from rexecop.app.notices import EVERYBODY
 from rexecop.app.planner import Cause, PlanInput
@@ -396,9 +396,14 @@ class Reacting:
     def explain(self, name: str, target: str | None = None) -> ReactionView:
         """Return why there is the reaction `name`, or what follows from the operation so called.
 
+        A reaction planned something, or left it to people.
+
         Raises:
             OperationUnknown: there is no reaction of that name, or no such operation.
         """
+        left = left_by(self._store, name)
+        if left is not None:
+            return self._view(self._judge(self.observation(left.operation, left.target)))
         child = self.child(name) if name.startswith(f"{REACTION}-") else self._instance.operation(name)
         origin = child.the_intent.origin
         if origin.channel != REACTION or origin.parent is None:

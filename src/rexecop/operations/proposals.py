@@ -28,6 +28,7 @@ VERSION: Final = "v0.1"
 BYTES_MAX: Final = 16 * 1024
 EXPLANATION_MAX: Final = 768
 REFERENCES_MAX: Final = 16
+REFERENCE_MAX: Final = 256
 SHOWN_MAX: Final = 8  # Findings and failures in words; the evidence has all.
 # What stands in a command, an address or a credential, and not in a sentence about health.
 MARKERS: Final = (
@@ -99,7 +100,9 @@ def read_proposal(data: bytes, profile: Profile) -> Proposal:
     if len(data) > BYTES_MAX:
         raise _refused(Why.TOO_LARGE, f"it has more than {BYTES_MAX} bytes", "")
     try:
-        found = from_json(Proposal, parse_json(data, bytes_max=BYTES_MAX))
+        value = parse_json(data, bytes_max=BYTES_MAX)
+        canonical_bytes(value)  # Half a character in a text is found here, and by everybody.
+        found = from_json(Proposal, value)
     except ProofError as error:
         why = Why.NOT_JSON if isinstance(error, NotCanonical) else Why.FIELDS
         raise _refused(why, error.message, str(error.facts.get("field", ""))) from error
@@ -114,6 +117,8 @@ def check(found: Proposal, profile: Profile) -> None:
         ("schema_version", found.schema_version, VERSION),
     ):
         _require(value == only, Why.FORMAT, field, value, only)
+    fits = len(found.schema_ref) <= REFERENCE_MAX and _REFERENCE.fullmatch(found.schema_ref) is not None
+    _require(fits, Why.FORMAT, "schema_ref", found.schema_ref, SCHEMA)
     for field, name in (("proposal_id", found.proposal_id), ("reaction_id", found.reaction_id)):
         _require(NAME.fullmatch(name) is not None, Why.NAMES, field, name, NAME.pattern)
     nothing = "trusted and may_execute false, the rest true"
@@ -131,7 +136,7 @@ def check(found: Proposal, profile: Profile) -> None:
     allowed, shown = f"1 to {REFERENCES_MAX} relative paths", f"{len(references)} entries"
     _require(0 < len(references) <= REFERENCES_MAX, Why.REFERENCES, "evidence_refs", shown, allowed)
     for one in references:
-        fits = len(one) <= 256 and _REFERENCE.fullmatch(one) is not None
+        fits = len(one) <= REFERENCE_MAX and _REFERENCE.fullmatch(one) is not None
         _require(fits, Why.REFERENCES, "evidence_refs", one, allowed)
 
 
