@@ -301,7 +301,7 @@ def test_what_is_for_people_stands_in_ops_until_it_is_reviewed_or_well(
     assert run(["ops", "--root", root, "--json"]) == 0
     assert [one["kind"] for one in json.loads(capsys.readouterr().out)["needs"]] == ["escalated"]
     assert run([*need.next.split()[1:], "--root", root]) == 0
-    assert f"rexecop review done {number} --reason TEXT" in capsys.readouterr().out
+    assert f"rexecop review done {first} --reason TEXT" in capsys.readouterr().out
 
     assert run(["review", "done", str(number), "--reason", "known, will be replaced", "--root", root]) == 0
     assert instance.needs() == () and notes(instance, first) == ["reviewed: known, will be replaced"]

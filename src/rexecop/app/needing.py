@@ -72,7 +72,14 @@ def _left_to_people(log: LedgerReading) -> Iterator[NeedView]:
         ask = f"reaction-explain --reaction {one.reaction}" if one.reaction else f"why {number}"
         what = f"{row.profile}/{row.intent} on {one.target}"
         yield NeedView(
-            ESCALATED, one.operation, number, what, row.requester, one.since, one.text, f"rexecop {ask}"
+            ESCALATED,
+            one.operation,
+            number,
+            what,
+            row.requester,
+            one.since,
+            one.text.rstrip("."),
+            f"rexecop {ask}",
         )
     for proposal in proposals_open(log):
         words = f"it suggests {proposal.suggests}, and nobody decided about it"

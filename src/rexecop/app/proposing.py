@@ -27,7 +27,7 @@ BOARD: Final = "proposal"
 VALID: Final = "valid_untrusted_proposal"
 REASON_MAX: Final = 160
 OPEN_MAX: Final = 200  # As many as people are shown; programs can hand in more than anybody reads.
-FILE_BYTES_MAX: Final = BYTES_MAX
+FILE_BYTES_MAX: Final = BYTES_MAX + 1  # Of a larger file; that it is one can be said then.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

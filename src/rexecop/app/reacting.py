@@ -142,8 +142,9 @@ def said_before(depth: int, reactions: int, rules: Sequence[str]) -> Chain:
     """
     for rule in rules:
         if not is_digest(rule):
-            words = f"`{rule:.80}` is no digest of a rule"
-            raise ObservationRefused(words, found=rule[:80], allowed="sha256: and 64 hex digits")
+            allowed = "`sha256:` and 64 hex digits"
+            words = f"`{rule:.80}` is no digest of a rule, which is {allowed}"
+            raise ObservationRefused(words, field="rule", found=rule[:80], allowed=allowed)
     return Chain(depth=depth, reactions=reactions, rules=frozenset(map(Digest, rules)))
 
 
