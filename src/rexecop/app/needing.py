@@ -70,16 +70,9 @@ def _left_to_people(log: LedgerReading) -> Iterator[NeedView]:
     for one in found[:EACH_MAX]:
         number, row = log.row(one.operation)
         ask = f"reaction-explain --reaction {one.reaction}" if one.reaction else f"why {number}"
-        what = f"{row.profile}/{row.intent} on {one.target}"
+        what, why = f"{row.profile}/{row.intent} on {one.target}", one.text.rstrip(".")
         yield NeedView(
-            ESCALATED,
-            one.operation,
-            number,
-            what,
-            row.requester,
-            one.since,
-            one.text.rstrip("."),
-            f"rexecop {ask}",
+            ESCALATED, one.operation, number, what, row.requester, one.since, why, f"rexecop {ask}"
         )
     for proposal in proposals_open(log):
         words = f"it suggests {proposal.suggests}, and nobody decided about it"
