@@ -35,14 +35,15 @@ def difference(command: Sequence[str], folder: Path, name: str, wanted: dict[str
     said = ended.stderr if ended.returncode else ended.stdout
     try:
         answer = json.loads(said)
+        found: list[object] = [ended.returncode]
         if "code" in wanted:
-            found, expected = (ended.returncode, answer["facts"]["why"]), (2, wanted["code"])
+            found.append(answer["facts"]["why"])
         else:
-            found = (ended.returncode, answer["proposal_digest"], answer["may_execute"])
-            expected = (0, wanted["digest"], False)
+            found += [answer["proposal_digest"], answer["may_execute"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         shown = said[:200].decode("utf-8", "replace")
         return f"exit {ended.returncode}, and no answer ({error!r}): {shown!a}"
+    expected = [2, wanted["code"]] if "code" in wanted else [0, wanted["digest"], False]
     return "" if found == expected else f"{found}, expected {expected}"
 
 

@@ -21,7 +21,7 @@ from rexecop.app.worker import Worker
 from rexecop.cli.main import run
 from rexecop.engines.session import Session
 from rexecop.operations.errors import AppendConflict, StoreUnavailable, TargetUnknown
-from rexecop.proof.payload import payload_text
+from rexecop.proof.payload import Value, payload_text
 from rexecop.proof.records.instance import Note
 from rexecop.proof.records.intent import Intent
 from tests.app.support import made, opened, records, scratch, verified
@@ -55,7 +55,7 @@ class Site:
     ) -> EventView:
         """Tell an event of a host that was seen."""
         now = SystemClock().now()
-        event = {
+        event: dict[str, Value] = {
             "specversion": "1.0", "id": f"{self.profile.name}-{name}", "source": "/t", "type": "host.seen",
             "subject": target, "time": now.isoformat(), "cooldownkey": name,
         }  # fmt: skip
