@@ -24,6 +24,7 @@ from rexecop.operations.errors import AppendConflict, StoreUnavailable, TargetUn
 from rexecop.proof.payload import Value, payload_text
 from rexecop.proof.records.instance import Note
 from rexecop.proof.records.intent import Intent
+from rexecop.proof.vocabulary import State
 from tests.app.support import made, opened, records, scratch, verified
 from tests.app.test_reactions import LOOPING, level, looking_up
 
@@ -124,6 +125,7 @@ def test_what_follows_from_a_triggered_look_is_planned_when_it_ended_and_not_sta
         assert any(said.splitlines()[0] in line for line in instance.why(parent).lines)
         assert promised(instance) == []
         assert verified(instance, parent).findings == () == verified(instance, child).findings
+        assert verified(instance, parent).state is State.COMPLETED
         # What a reaction planned is nobody's trigger: nothing follows from it by itself.
         await instance.start(child)
         assert children(instance, child) == []
@@ -325,6 +327,7 @@ def test_what_is_for_people_stands_in_ops_until_it_is_reviewed_or_well(
     assert instance.needs() == ()
     # And what was seen before that brings it back no more.
     asyncio.run(reacting.plan(reacting.observation(second), str(site.profile), str(site.env)))
+    assert instance.needs() == ()
     capsys.readouterr()
 
 

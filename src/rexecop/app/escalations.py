@@ -29,7 +29,7 @@ PROPOSED: Final = "proposal-open"
 class Escalation:
     """What `operation` observed of `target` at `observed` needs a person, since `since`; `text` says why.
 
-    Without `reaction` a reaction should have been planned, and could not be.
+    Without `reaction` a reaction should have been planned, and could not be. Once `closed` it needs nobody.
     """
 
     kind: ClassVar[str] = "escalation/1"
@@ -40,7 +40,7 @@ class Escalation:
     since: datetime
     text: str
     reaction: str | None = None
-    reviewed: bool = False
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +60,11 @@ class OpenProposal:
 
 def standing(ledger: Ledger) -> Iterator[Escalation]:
     """Yield what waits for a person."""
-    return (one for _, one in _posted(ledger) if not one.reviewed)
+    return (one for _, one in _posted(ledger) if not one.closed)
 
 
 def left_by(ledger: Ledger, reaction: str) -> Escalation | None:
-    """Return what `reaction` left to people, reviewed or not; None where a newer look took its place."""
+    """Return what `reaction` left to people, closed or not; None where a newer look took its place."""
     return next((one for _, one in _posted(ledger) if one.reaction == reaction), None)
 
 
@@ -84,15 +84,16 @@ def settle(store: Store, op: Operation, found: Escalation, *, over: bool = False
     same = (known.operation, known.reaction) == (found.operation, found.reaction)
     if known.observed > found.observed or (same and not over):
         return
-    since = found.since if known.reviewed else known.since
-    store.post(BOARD, name, None if over else encode(replace(found, since=since)))
+    since = found.since if known.closed else known.since
+    # What is over stays there, closed: an older look that is asked about later must not bring it back.
+    store.post(BOARD, name, encode(replace(found, since=since, closed=over)))
 
 
 def close(store: Store, meant: Callable[[Escalation], bool]) -> bool:
     """Take down what is `meant` and return whether there was any; the same does not come up again."""
-    found = [(name, one) for name, one in _posted(store) if meant(one) and not one.reviewed]
+    found = [(name, one) for name, one in _posted(store) if meant(one) and not one.closed]
     for name, one in found:
-        store.post(BOARD, name, encode(replace(one, reviewed=True)))
+        store.post(BOARD, name, encode(replace(one, closed=True)))
     return bool(found)
 
 
