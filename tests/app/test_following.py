@@ -199,6 +199,37 @@ def test_several_that_follow_at_once_plan_and_note_it_once(
     assert promised(instance) == []
 
 
+def test_who_was_slow_does_not_note_what_another_noted_meanwhile(
+    folder: Path, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, real = Site(folder, "slow"), Reacting.plan
+
+    async def story() -> str:
+        over, held = asyncio.Event(), asyncio.Event()
+
+        async def slow(self: Reacting, *asked: object) -> object:
+            view = await real(self, *asked)  # type: ignore[arg-type]
+            if not held.is_set():
+                held.set()
+                await over.wait()
+            return view
+
+        view = (await site.told(instance, "1")).operation
+        assert view is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(Reacting, "plan", slow)
+            first = asyncio.ensure_future(instance.start(view.operation_id))
+            await held.wait()
+            await follow(instance, view.operation_id)
+            over.set()
+            await first
+        return view.operation_id
+
+    parent = asyncio.run(story())
+    assert len(children(instance, parent)) == len(notes(instance, parent)) == 1
+    assert promised(instance) == []
+
+
 def test_a_promise_of_what_was_never_stored_is_forgotten_after_a_while(
     folder: Path, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,12 +95,12 @@ async def follow(instance: Instance, operation: str) -> None:
     op = None if body is None else instance.operation(operation)
     if body is None or op is None or op.state not in TERMINAL or op.receipt_due:
         return
-    said = None
+    said = None if _is_noted(store, operation) else await _said(instance, op, decode(Promise, body))
     for _ in range(TRIES_MAX):
-        if _is_noted(store, operation):
-            break
-        said = said or await _said(instance, op, decode(Promise, body))
+        # Loaded before it is looked for: who notes it after that makes the append a conflict.
         session = Session.load(store, instance.parts.world.clock, operation)
+        if said is None or _is_noted(store, operation):
+            break
         session.add(Note, topic=NOTED, text=said)
         try:
             await session.flush()

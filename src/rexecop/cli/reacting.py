@@ -29,6 +29,15 @@ def takes_observation(function: F) -> F:
     return named(file(target(function)))
 
 
+def takes_proposal(function: F) -> F:
+    """Give a command `profile` and `proposal`."""
+    profile = click.option("--profile", help="The profile it is about.")
+    named = click.option(
+        "--proposal", metavar="PATH", required=True, help="A JSON file, or a digest in `ops`."
+    )
+    return profile(named(function))
+
+
 def observed(
     reacting: Reacting, operation: str | None, observation: str | None, target: str | None
 ) -> Observation:

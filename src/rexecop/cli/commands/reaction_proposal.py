@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
 from rexecop.cli.errors import Usage
 from rexecop.cli.parsing import VerbGroup
-from rexecop.cli.reacting import proposal_of
+from rexecop.cli.reacting import proposal_of, takes_proposal
 from rexecop.cli.render import Page
 from rexecop.cli.session import Session
 
-F = TypeVar("F", bound=Callable[..., int | None])
 EXAMPLE = "rexecop reaction-proposal submit --proposal p.json --decision reject --reviewer bob --reason seen"
 DECISIONS = ("accept_for_planning", "reject")
 
@@ -24,16 +21,8 @@ def command() -> None:
     """Proposals by programs that nobody trusts; none of these commands plans or runs anything."""
 
 
-def _takes_proposal(function: F) -> F:
-    profile = click.option("--profile", help="The profile it is about.")
-    named = click.option(
-        "--proposal", metavar="PATH", required=True, help="A JSON file, or a digest in `ops`."
-    )
-    return profile(named(function))
-
-
 @command.command(name="validate", epilog="rexecop reaction-proposal validate --proposal p.json")
-@_takes_proposal
+@takes_proposal
 @click.option("--observation", metavar="PATH", help="What it must be about, as JSON.")
 @click.pass_obj
 def validate(session: Session, profile: str | None, proposal: str, observation: str | None) -> None:
@@ -50,7 +39,7 @@ def validate(session: Session, profile: str | None, proposal: str, observation: 
 
 
 @command.command(name="review", epilog="rexecop reaction-proposal review --proposal p.json")
-@_takes_proposal
+@takes_proposal
 @click.pass_obj
 def review(session: Session, profile: str | None, proposal: str) -> None:
     """Show what a proposal suggests and rests on, without the words of whoever wrote it."""
@@ -70,18 +59,13 @@ def review(session: Session, profile: str | None, proposal: str) -> None:
 
 
 @command.command(name="submit", epilog=EXAMPLE)
-@_takes_proposal
+@takes_proposal
 @click.option("--decision", type=click.Choice(DECISIONS), help="What you decided; else people are asked.")
 @click.option("--reviewer", help="Who looked at it.")
 @click.option("--reason", help="Why; at most 160 characters.")
 @click.pass_obj
 def submit(
-    session: Session,
-    profile: str | None,
-    proposal: str,
-    decision: str | None,
-    reviewer: str | None,
-    reason: str | None,
+    session: Session, /, profile: str | None, proposal: str, decision: str | None, **words: str | None
 ) -> None:
     """Lay a proposal before people, or keep what one of them decided about it.
 
@@ -90,7 +74,7 @@ def submit(
     from rexecop.app.proposing import REASON_MAX, hand_in
     from rexecop.app.proposing import submit as work
 
-    for name, text in (("reviewer", reviewer), ("reason", reason)):
+    for name, text in words.items():
         if (decision is None) is not (text is None):
             raise Usage(f"`--decision` and `--{name}` stand together, or neither does", missing=name)
         if text is not None and (not text.strip() or len(text) > REASON_MAX):
@@ -100,6 +84,6 @@ def submit(
         if decision is None:
             said = hand_in(instance, data, named)
         else:
-            said = work(instance, data, named, decision, reviewer or "", reason or "")
+            said = work(instance, data, named, decision, words["reviewer"] or "", words["reason"] or "")
     word = getattr(said, "decision", "waits for a person; next: rexecop ops")
     session.answer(said, lambda page: page.title(said.proposal, word), quiet=said.proposal)

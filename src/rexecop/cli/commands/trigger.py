@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from rexecop.app.views import OperationView
 
 
-REACTS = ("plan_only",)
-
-
 @click.command(cls=VerbCommand, name="trigger")
 @click.option("--file", "source", metavar="PATH", help="A JSON object; `-` is stdin, also without a flag.")
 @click.option("--profile", help="The profile: a name, or a path to its `profile.yaml`.")
@@ -34,7 +31,7 @@ REACTS = ("plan_only",)
 @click.option("--reason", help="Why; recorded.")
 @click.option("--idempotency-key", help="The same key and request give the same operation.")
 @click.option("--start", "--auto-start", is_flag=True, help="Let it be started when it may; a worker does.")
-@click.option("--auto-react", type=click.Choice(REACTS), help="Plan what follows when it ended, too.")
+@click.option("--auto-react", type=click.Choice(["plan_only"]), help="Plan what follows when it ended, too.")
 @click.pass_obj
 def command(
     session: Session, /, source: str | None, start: bool, param: tuple[str, ...], **typed: str | None
@@ -47,12 +44,10 @@ def command(
     """
     flags = {name: value for name, value in typed.items() if value}
     # A script's stdin may be anything: it is read only where no flag says what is asked for.
-    as_json = source is not None or not (flags or start or param or sys.stdin.isatty())
-    if as_json:
+    if source is not None or not (flags or start or param or sys.stdin.isatty()):
         if param or flags.keys() - {"profile", "env"}:
             raise Usage("a request comes from flags or as JSON, not from both")
         return _from_json(session, source or "-", flags, start=start)
-
     from rexecop.app.triggering import trigger
 
     asked = _from_flags(session, flags, param, start=start)
@@ -86,11 +81,10 @@ def _from_json(session: Session, source: str, flags: dict[str, str], *, start: b
 def _from_flags(session: Session, flags: dict[str, str], param: tuple[str, ...], *, start: bool) -> Request:
     from rexecop.app.triggering import AutoReact, Request
 
-    follows = flags.pop("auto_react", None)
+    reacts = AutoReact(flags.pop("auto_react")) if "auto_react" in flags else None
     usual = {name: getattr(session.settings, name) for name in ("profile", "env", "target", "mode")}
     named = {name: str(value) for name, value in usual.items() if value is not None} | flags
     for name in ("profile", "env", "intent", "target"):
         if name not in named:
             raise Usage(f"no {name} is named; give `--{name}`, or the request as JSON", missing=name)
-    reacts = None if follows is None else AutoReact(follows)
     return Request(parameters=parameters(param) or None, start=start, auto_react=reacts, **named)
