@@ -1,7 +1,8 @@
 """Write the conformance cases anew: `python conformance/generate.py [FOLDER]`; `make corpus`.
 
 Keys, ids and times are fixed, so the same sources write the same bytes. A case is a folder whose
-name is the verdict and what was done; `PROTOCOL.md` says what is in it. The expected answers are
+name is the verdict and what was done; `PROTOCOL.md` says what is in it. Proposals, which no bundle
+holds, are written beside the cases. The expected answers are
 this project's own; each refusal must at least hold the code its story earns, and each honest story
 must reach its rung.
 """
@@ -24,6 +25,7 @@ import conformance.called
 import conformance.delegations
 import conformance.reactions
 import conformance.windows  # noqa: F401
+from conformance import proposal_vectors
 from conformance.honest import STORIES
 from conformance.tamperings import TABLE, Case
 from rexecop.app.verifying import Packs
@@ -168,6 +170,8 @@ def main(argv: list[str]) -> int:
         print(f"{folder} holds something else than cases; it is left alone", file=sys.stderr)
         return 2
     print(f"{write(folder)} cases in {folder}")
+    if not argv:
+        print(f"{proposal_vectors.write()} proposals in {proposal_vectors.FOLDER}")
     return 0
 
 

@@ -267,6 +267,16 @@ async def chain(instance: Instance, profile: str, env: Path, levels: list[int]) 
     return await planned(instance, operation, str(env), profile)
 
 
+async def looking_up(instance: Instance, profile: Path, env: Path) -> str:
+    """Look in a chain that goes round, plan what follows from its end, and return the last operation."""
+    operation = await looked(instance, "a", intent="first", profile=str(profile), env=level(env, 9))
+    view = await planned(instance, operation, str(env), str(profile))
+    assert view.child is not None
+    operation = (await instance.start(view.child.operation_id)).operation_id
+    assert (await planned(instance, operation, str(env), str(profile))).outcome == "escalate"
+    return operation
+
+
 def test_chains_end_where_they_go_round_or_too_deep_or_on_for_too_long(
     folder: Path, instance: Instance
 ) -> None:

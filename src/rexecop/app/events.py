@@ -188,6 +188,7 @@ async def _plan(
         reason=f"rule {rule.id}: {event.type} {event.subject}".strip(),
         idempotency_key=told.delivery,
         source=event.source,
+        auto_react=rule.operation.auto_react,
     )
     taken = (*claims, turn(chain, place + 1))
     view = await trigger(instance, asked, channel=CHANNEL, event=event.digest, claims=taken, catalog=through)

@@ -21,6 +21,7 @@ from rexecop.lanes.failures import Failure, describe
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import awaited_call
 from rexecop.operations.operator_words import CONNECTOR, POLICY, RUNTIME, said_of
+from rexecop.operations.reactions import NOTED
 from rexecop.operations.recover import settle_after
 from rexecop.proof.canonical import Json, canonical_bytes
 from rexecop.proof.errors import RexecopError
@@ -87,15 +88,24 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
     lines += _rules(op) if op.state is State.FAILED else ()
     if op.plan is not None and op.state in (State.FAILED, State.BLOCKED):
         lines += _told(op, world.contents, [step.error_class for step in view.steps])
-    notes = (sealed.record for sealed in world.store.journal(op.id).records)
-    told = [note.text for note in notes if isinstance(note, Note) and note.topic == TOPIC]
-    lines += [f"notice: {text}" for text in told[-NOTICES_SHOWN_MAX:]]
+    lines += _noted(world, op)
     if view.state == State.INDETERMINATE:
         moment = settle_after(op, timedelta(milliseconds=settings.reconcile_margin_ms))
         if moment is not None:
             lines.append(f"it can be settled from {format_time(moment)} on: nothing of it can still run then")
     further = tuple(command for command in view.next if not command.startswith("rexecop why "))
     return WhyView(operation_id=op.id, state=view.state, lines=tuple(lines), next=further)
+
+
+def _noted(world: World, op: Operation) -> Iterator[str]:
+    """Yield what followed by itself, what people found in it, and the newest notices."""
+    records = (sealed.record for sealed in world.store.journal(op.id).records)
+    notes = [one for one in records if isinstance(one, Note)]
+    for note in notes:
+        if note.topic == NOTED:
+            yield from (f"{NOTED}: {line}" for line in note.text.splitlines())
+    told = [note.text for note in notes if note.topic == TOPIC]
+    yield from (f"notice: {text}" for text in told[-NOTICES_SHOWN_MAX:])
 
 
 def _rules(op: Operation) -> Iterator[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from rexecop.app import waiting
+from rexecop.app import escalations, waiting
 from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
@@ -20,6 +21,7 @@ from rexecop.app.erasing import ErasureView, erase_outputs
 from rexecop.app.evidence import Asked, Evidence
 from rexecop.app.explain import explain, explain_before
 from rexecop.app.files import read_file
+from rexecop.app.following import follow
 from rexecop.app.halting import Halting
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.identity import Identity, os_user, supposed
@@ -60,6 +62,7 @@ from rexecop.engines.world import World
 from rexecop.governance.requests import read_answer, terms_in_words
 from rexecop.governance.standing import coverage_in_words
 from rexecop.lanes.secrets import Secrets
+from rexecop.operations.errors import StoreError
 from rexecop.operations.queue import Priority
 from rexecop.proof.canonical import Json
 from rexecop.proof.codec import encode
@@ -276,6 +279,9 @@ class Instance(Reading):
         await self._parts.heads.record_daily()
         await self._parts.telling.waits(driven.session.op)
         await self._parts.telling.assessed(driven.session.op)
+        if driven.session.op.the_intent.origin.channel == "trigger":
+            with suppress(StoreError):  # What is promised is kept by the next worker that looks.
+                await follow(self, driven.session.id)
         self._parts.lifecycle.keep(driven.session)
         view = self._view(driven.session)
         if driven.queued is None:
@@ -416,11 +422,12 @@ class Instance(Reading):
         return found
 
     async def review(self, operation: str, reason: str) -> OperationView:
-        """Record the caller's review of what was done, and what they found."""
-        parts, by = self._parts, self.identity().principal
-        return self._view(
-            await record_review(parts.world, parts.authority, self.resolve(operation), by, reason)
-        )
+        """Record the caller's review of what was done or observed, and what they found."""
+        parts, by, name = self._parts, self.identity().principal, self.resolve(operation)
+        found = None
+        if self.operation(name).review_by is None:
+            found = await escalations.review(parts.world, name, by, reason)
+        return self._view(found or await record_review(parts.world, parts.authority, name, by, reason))
 
     # --- looking ---
 

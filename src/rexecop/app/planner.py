@@ -66,7 +66,8 @@ class PlanInput:
     """What somebody asks for, by names and paths. `channel` is the door it came through, with its `event`.
 
     `break_glass` is why it cannot wait for what policy usually asks; `catalog` is where names came from.
-    Where nobody asked, `cause` is why. `claims` are used up by the plan.
+    Where nobody asked, `cause` is why. `claims` are used up by the plan. `operation` is the id that a new
+    operation gets, where something has to know it before.
     """
 
     profile: str
@@ -86,6 +87,7 @@ class PlanInput:
     event: Digest | None = None
     cause: Cause | None = None
     claims: tuple[Claim, ...] = ()
+    operation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +251,7 @@ class Planner:
             break_glass=None,
             event=None,
             claims=(),
+            operation=None,
         )
         return read, timedelta(milliseconds=intent.observe_max_age_ms or 0)
 
@@ -282,7 +285,8 @@ class Planner:
         earlier = self._earlier(asked, prepared.draft, identity)
         if earlier is not None:
             return earlier
-        session = Session(self._world.store, self._world.clock, self._world.ids.operation())
+        name = asked.operation or self._world.ids.operation()
+        session = Session(self._world.store, self._world.clock, name)
         self.draft_records(session, asked, prepared.draft, identity, pinned)
         answer, request = self.decide(session, prepared.draft)
         answer = await consult(self._world.opinions, answer, request)

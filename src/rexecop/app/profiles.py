@@ -70,6 +70,12 @@ def find_profile(name: str) -> FoundProfile:
     )
 
 
+def lasting_name(name: str) -> str:
+    """Return what `find_profile` finds the profile `name` by from any folder; raises as it does."""
+    found = find_profile(name)
+    return str(found.folder.absolute()) if found.source == str(found.folder) else name
+
+
 def installed_profiles() -> tuple[FoundProfile, ...]:
     """Return every profile that goes by a name."""
     names = sorted({*BUILT_IN, *_installed()})

@@ -6,12 +6,14 @@ one transaction with the claims that make it the only one; anything else follows
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
 from rexecop.app.clock import SystemClock
 from rexecop.app.contents import PinnedContents
+from rexecop.app.escalations import Escalation, left_by, settle, standing
 from rexecop.app.instance import Instance
 from rexecop.app.notices import EVERYBODY
 from rexecop.app.planner import Cause, PlanInput
@@ -35,7 +37,7 @@ from rexecop.operations.reactions import (
     rule_digest,
 )
 from rexecop.operations.reading import NAME
-from rexecop.proof.canonical import Digest, canonical_bytes, digest_of, parse_json
+from rexecop.proof.canonical import Digest, canonical_bytes, digest_of, is_digest, parse_json
 from rexecop.proof.codec import encode, from_json
 from rexecop.proof.errors import ProofError
 from rexecop.proof.reaction import (
@@ -56,6 +58,7 @@ FACTS_BYTES_MAX: Final = 16 * 1024  # What a diagnosis may say.
 TRIES_MAX: Final = 8  # Each time somebody else's reaction was stored first, so they are no more than these.
 STORED: Final = "reaction"  # The space of claims to be the one reaction of an id.
 TOLD: Final = "reaction-escalated"
+NOTHING: Final = Chain()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,8 @@ class FindingView:
 class ReactionView:
     """What follows from an observation. `why` is why the outcome is another than the rule's.
 
-    `child` is the operation that was planned, and `repeated` that it had been before.
+    `child` is the operation that was planned, and `repeated` that it had been before. `waits` is whether it
+    is left to a person who has not reviewed it.
     """
 
     reaction_id: str
@@ -92,6 +96,7 @@ class ReactionView:
     findings: tuple[FindingView, ...]
     child: OperationView | None = None
     repeated: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +132,20 @@ def read_observation(data: bytes) -> Observation:
     except ProofError as error:
         field = str(error.facts.get("field", ""))
         raise ObservationRefused(f"no observation: {error.message}", field=field) from error
+
+
+def said_before(depth: int, reactions: int, rules: Sequence[str]) -> Chain:
+    """Return what a caller says happened before a reaction.
+
+    Raises:
+        ObservationRefused: one of `rules` is no digest.
+    """
+    for rule in rules:
+        if not is_digest(rule):
+            allowed = "`sha256:` and 64 hex digits"
+            words = f"`{rule:.80}` is no digest of a rule, which is {allowed}"
+            raise ObservationRefused(words, field="rule", found=rule[:80], allowed=allowed)
+    return Chain(depth=depth, reactions=reactions, rules=frozenset(map(Digest, rules)))
 
 
 def envelope(profile: str, data: bytes, operation: str, intent: str, target: str) -> Observation:
@@ -195,9 +214,16 @@ class Reacting:
     # --- planning ---
 
     async def plan(
-        self, observation: Observation, profile: str | None, env: str, mode: str = Mode.READ_ONLY
+        self,
+        observation: Observation,
+        profile: str | None,
+        env: str,
+        mode: str = Mode.READ_ONLY,
+        said: Chain = NOTHING,
     ) -> ReactionView:
         """Plan what follows from a recorded observation, once; where people are needed, tell them.
+
+        What the caller `said` happened before counts beside what is recorded, and never instead of it.
 
         Raises:
             ObservationRefused: the profile or the environment is another than the observation's.
@@ -206,16 +232,19 @@ class Reacting:
         if mode not in READ_MODES:
             allowed = ", ".join(sorted(READ_MODES))
             raise ObservationRefused(f"a reaction only reads, not `{mode:.40}`", allowed=allowed)
-        judged, tries = self._judge(observation), 1
+        judged, tries = self._judge(observation, said), 1
         while judged.child is None and judged.reaction.intent is not None:
             try:
                 child = await self._instance.plan(self._asked(judged, profile, env, mode))
+                self._settle(judged, over=True)
                 return replace(self._view(judged), child=child)
             except ClaimTaken:
                 if tries >= TRIES_MAX:
                     raise
-            judged, tries = self._judge(observation), tries + 1
-        if judged.child is None and judged.reaction.outcome is Reacts.ESCALATE:
+            judged, tries = self._judge(observation, said), tries + 1
+        escalates = judged.child is None and judged.reaction.outcome is Reacts.ESCALATE
+        self._settle(judged, over=not escalates)
+        if escalates:
             await self._tell(judged)
         return self._view(judged)
 
@@ -258,27 +287,46 @@ class Reacting:
                 raise ObservationRefused(message, field=what, found=one, allowed=other)
         return asked
 
+    def _settle(self, judged: _Judged, *, over: bool) -> None:
+        """Leave to people what only they can decide, until all is well or one of them reviewed it."""
+        source, world = judged.observation.source, self._instance.parts.world
+        found = Escalation(
+            operation=source.operation_id,
+            target=source.target_id,
+            observed=judged.observation.observed_at,
+            since=world.clock.now(),
+            text=_needs(judged.reaction),
+            reaction=judged.id,
+        )
+        settle(self._store, self._instance.operation(source.operation_id), found, over=over)
+
     async def _tell(self, judged: _Judged) -> None:
-        rule, parent = judged.reaction.rule, self._instance.operation(judged.observation.source.operation_id)
-        text = f"{rule.finding.kind} needs a person: {judged.reaction.why or rule.finding.summary}"
+        parent = self._instance.operation(judged.observation.source.operation_id)
+        text = _needs(judged.reaction)
         await self._instance.parts.telling.tell(parent, TOLD, [EVERYBODY], about=judged.id, text=text)
 
     # --- judging ---
 
-    def _judge(self, observation: Observation) -> _Judged:
-        pack, op = self._pack(observation), self._instance.operation(observation.source.operation_id)
+    def _judge(self, observation: Observation, said: Chain = NOTHING) -> _Judged:
+        pack, op = self.pack(observation), self._instance.operation(observation.source.operation_id)
         first = react(pack, observation.facts, Chain()).rule
         turn = digest_of(
             canonical_bytes([rule_digest(first), op.the_intent.environment.id, observation.source.target_id])
         )
         root, chain = self._chain(op, observation.source.target_id)
+        number = chain.reactions + 1
+        chain = Chain(
+            depth=max(chain.depth, said.depth),
+            rules=chain.rules | said.rules,
+            reactions=max(chain.reactions, said.reactions),
+        )
         turns = self._uses("reaction-turn", turn) if pack.budgets.cooldown_ms else 0
         if turns and self._recent(Claim(space="reaction-turn", key=f"{turn}/{turns}"), pack):
             chain = replace(chain, cooling=frozenset({rule_digest(first)}))
         name = reaction_id(observation, first)
         stored = Claim(space=STORED, key=name)
         child = self._store.claimed(stored)
-        claims = [stored, Claim(space="reaction-chain", key=f"{root}/{chain.reactions + 1}")]
+        claims = [stored, Claim(space="reaction-chain", key=f"{root}/{number}")]
         if pack.budgets.cooldown_ms:
             claims.append(Claim(space="reaction-turn", key=f"{turn}/{turns + 1}"))
         return _Judged(
@@ -324,7 +372,12 @@ class Reacting:
         apart = timedelta(milliseconds=pack.budgets.cooldown_ms)
         return self._instance.parts.world.clock.now() - self._store.row(operation)[1].created < apart
 
-    def _pack(self, observation: Observation) -> ReactionPack:
+    def pack(self, observation: Observation) -> ReactionPack:
+        """Return the rules of the profile that the observation was made by.
+
+        Raises:
+            ObservationRefused: it has none.
+        """
         profile = self.profile(observation)
         if profile.reactions is None:
             raise ObservationRefused(f"profile `{profile.name}` has no reactions")
@@ -344,9 +397,14 @@ class Reacting:
     def explain(self, name: str, target: str | None = None) -> ReactionView:
         """Return why there is the reaction `name`, or what follows from the operation so called.
 
+        A reaction planned something, or left it to people.
+
         Raises:
             OperationUnknown: there is no reaction of that name, or no such operation.
         """
+        left = left_by(self._store, name)
+        if left is not None:
+            return self._view(self._judge(self.observation(left.operation, left.target)))
         child = self.child(name) if name.startswith(f"{REACTION}-") else self._instance.operation(name)
         origin = child.the_intent.origin
         if origin.channel != REACTION or origin.parent is None:
@@ -415,6 +473,7 @@ class Reacting:
             findings=findings(reaction),
             child=None if judged.child is None else self._instance.status(judged.child),
             repeated=judged.child is not None,
+            waits=any(one.reaction == judged.id for one in standing(self._store)),
         )
 
 
@@ -433,6 +492,11 @@ def findings(reaction: Reaction) -> tuple[FindingView, ...]:
         )
         for rule in reaction.held
     )
+
+
+def _needs(reaction: Reaction) -> str:
+    finding = reaction.rule.finding
+    return f"{finding.kind} needs a person: {reaction.why or finding.summary}"
 
 
 def _pinned(role: str, data: bytes) -> PinnedInput:

@@ -18,6 +18,7 @@ from typing import Final
 
 from rexecop.app.errors import DeadLetterUnknown, TriggerRefused
 from rexecop.app.files import read_file, require_private, write_new
+from rexecop.app.following import promise, withdraw
 from rexecop.app.instance import Instance
 from rexecop.app.planner import PlanInput
 from rexecop.app.queueing import WAITS
@@ -25,12 +26,12 @@ from rexecop.app.views import OperationView
 from rexecop.operations.catalogs import Through
 from rexecop.operations.errors import StoreUnavailable, StoreUncertain
 from rexecop.operations.ports import Claim
-from rexecop.operations.requests import Request
+from rexecop.operations.requests import AutoReact, Request
 from rexecop.proof.canonical import Digest, digest_of, parse_json
 from rexecop.proof.codec import decode, encode, from_json
 from rexecop.proof.errors import ProofError, RexecopError
 
-__all__ = ["DeadLetter", "Inbox", "Request", "Through", "event_of", "read_request", "trigger"]
+__all__ = ["AutoReact", "DeadLetter", "Inbox", "Request", "Through", "event_of", "read_request", "trigger"]
 
 CHANNEL: Final = "trigger"
 BYTES_MAX: Final = 256 * 1024  # As much as a record holds; a request names things, it does not carry them.
@@ -90,23 +91,38 @@ async def trigger(
         OperationsError: it is no plan. RequestConflict: its key stands for another request.
         ClaimTaken: somebody else used one of `claims`; nothing was stored.
     """
-    view = await instance.plan(
-        PlanInput(
-            profile=asked.profile,
-            env=asked.env,
-            intent=asked.intent,
-            target=asked.target,
-            mode=asked.mode,
-            parameters=asked.parameters,
-            reason=asked.reason,
-            idempotency_key=asked.idempotency_key or key,
-            channel=channel,
-            event=event or event_of(asked),
-            claims=tuple(claims),
-            catalog=catalog,
-        )
+    request = PlanInput(
+        profile=asked.profile,
+        env=asked.env,
+        intent=asked.intent,
+        target=asked.target,
+        mode=asked.mode,
+        parameters=asked.parameters,
+        reason=asked.reason,
+        idempotency_key=asked.idempotency_key or key,
+        channel=channel,
+        event=event or event_of(asked),
+        claims=tuple(claims),
+        catalog=catalog,
     )
+    view = await (instance.plan(request) if asked.auto_react is None else _followed(instance, request))
     return instance.enqueue(view.operation_id) if asked.start and view.state in WAITS else view
+
+
+async def _followed(instance: Instance, request: PlanInput) -> OperationView:
+    """Plan `request`, and let what follows from what it observes be planned; raises as `Instance.plan`."""
+    name = instance.parts.world.ids.operation()
+    promise(instance, name, request.profile, request.env)
+    try:
+        view = await instance.plan(replace(request, operation=name))
+    except (StoreUnavailable, StoreUncertain):
+        raise  # It may have been stored.
+    except RexecopError:
+        withdraw(instance, name)
+        raise
+    if view.operation_id != name or view.state == "blocked":
+        withdraw(instance, name)
+    return view
 
 
 def event_of(asked: Request) -> Digest:

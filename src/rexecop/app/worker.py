@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from rexecop.app.following import KIND, due, follow
 from rexecop.app.instance import Instance
 from rexecop.app.queueing import AGAIN, AGAIN_MAX
 from rexecop.app.schedules import CHANNEL, Schedules
+from rexecop.app.triggering import CHANNEL as TRIGGER
 from rexecop.app.triggering import Inbox
+from rexecop.engines.driver import Driven
 from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.runner import is_alive
 from rexecop.operations.errors import AppendConflict, LeaseHeld, StoreUnavailable, StoreUncertain
@@ -35,6 +38,7 @@ from rexecop.store.errors import RootIdentityDoubtful, StoreDamaged
 WORKERS: Final = "worker"
 BEAT: Final = timedelta(seconds=10)
 SILENT_MAX: Final = timedelta(seconds=30)  # Who was not heard of for so long does not work.
+SWEEP: Final = timedelta(minutes=1)  # Who drives an operation keeps its promises; dying in between is rare.
 OUTPACED: Final = (RunnerBusy, AppendConflict, LeaseHeld)  # Somebody else went on with it just then.
 BETWEEN_SECONDS: Final = 0.02  # Looks are this far apart however fast operations end.
 
@@ -63,6 +67,7 @@ class Worker:
     _broken: BaseException | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _schedules: Schedules = field(init=False)
+    _swept: datetime | None = None
 
     def __post_init__(self) -> None:
         self._schedules = Schedules(self.instance)
@@ -147,6 +152,11 @@ class Worker:
             self._spawn("", inbox.take())
         if CHANNEL not in self._tasks and self._schedules.due():
             self._spawn(CHANNEL, self._schedules.take())
+        now = self.instance.parts.world.clock.now()
+        if KIND not in self._tasks and (self._swept is None or now >= self._swept + SWEEP):
+            self._swept = now
+            if found := due(self.instance):
+                self._spawn(KIND, self._follow(found))
 
     def _found(self) -> tuple[list[Row], list[Waiting]]:
         """Return what has begun, is driven by nobody and is worth a look, and what may start, in its order.
@@ -190,7 +200,7 @@ class Worker:
         try:
             driven = await lifecycle.start(operation, judged=judged, goes_on=True)
             self._driven += driven.queued is None
-            await self.instance.parts.telling.assessed(driven.session.op)
+            await self._ended(driven)
         except OUTPACED:
             return
         except RexecopError as error:
@@ -206,7 +216,7 @@ class Worker:
             driven = await (lifecycle.start if paused else lifecycle.take_over)(row.operation)
             if driven.session.op.count != row.records or driven.queued is not None:
                 self._driven += driven.queued is None
-                await self.instance.parts.telling.assessed(driven.session.op)
+                await self._ended(driven)
                 return
         except OUTPACED:
             until = now + AGAIN  # Who came first may die before it writes anything that is seen.
@@ -216,6 +226,20 @@ class Worker:
             until = parse_time(found) if isinstance(found, str) else now + AGAIN_MAX
         with suppress(RexecopError):
             self._leave(row.operation, self.instance.parts.world.store.row(row.operation)[1].head, until)
+
+    async def _ended(self, driven: Driven) -> None:
+        """Do what follows where an operation went as far as it goes."""
+        await self.instance.parts.telling.assessed(driven.session.op)
+        if driven.session.op.the_intent.origin.channel == TRIGGER:
+            await follow(self.instance, driven.session.id)
+
+    async def _follow(self, operations: Sequence[str]) -> None:
+        """Keep what was promised of operations whose driver died before it did."""
+        for operation in operations:
+            try:
+                await follow(self.instance, operation)
+            except RexecopError as error:
+                _require_one_to_blame(error)
 
     def _leave(self, operation: str, head: Digest, until: datetime | None) -> None:
         """Look at `operation` again only at `until`, or when it has another `head`."""

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from rexecop.cli.errors import VerbUnknown
 from rexecop.cli.session import Session
-from rexecop.cli.table import ALIASES, BY_NAME, ENTRIES, GROUPS, Entry
+from rexecop.cli.table import ALIASES, BY_NAME, ENTRIES, GROUPS, SPELLINGS, Entry
 
 WORD_SHOWN_MAX: Final = 40  # A mistyped word is repeated in one line; a pasted file is not.
 
@@ -122,6 +122,15 @@ class LazyGroup(VerbGroup):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [entry.name for entry in ENTRIES]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        for count in (1, 2):
+            ours = SPELLINGS.get(" ".join(args[:count]))
+            if ours is not None:
+                return super().resolve_command(ctx, [*ours.split(), *args[count:]])
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = BY_NAME.get(ALIASES.get(cmd_name, cmd_name))

@@ -29,6 +29,15 @@ def takes_observation(function: F) -> F:
     return named(file(target(function)))
 
 
+def takes_proposal(function: F) -> F:
+    """Give a command `profile` and `proposal`."""
+    profile = click.option("--profile", help="The profile it is about.")
+    named = click.option(
+        "--proposal", metavar="PATH", required=True, help="A JSON file, or a digest in `ops`."
+    )
+    return profile(named(function))
+
+
 def observed(
     reacting: Reacting, operation: str | None, observation: str | None, target: str | None
 ) -> Observation:
@@ -74,20 +83,28 @@ def reaction_page(page: Page, view: ReactionView) -> None:
     if view.child is not None:
         again = ", planned before" if view.repeated else ""
         page.row("operation", f"#{view.child.number}  {view.child.operation_id}  {view.child.state}{again}")
+    if view.waits:
+        page.row("waits", "for a person: `rexecop ops` shows it until it is reviewed, or all is well")
+        page.row("next", f"rexecop review done {view.parent} --reason TEXT", whole=True)
     if view.child is not None and view.child.state == "approved":
         page.row("next", f"rexecop reaction-start --reaction {view.reaction_id}", whole=True)
 
 
-def proposal_of(session: Session, profile: str | None, path: str) -> tuple[bytes, str]:
-    """Return what is in the file of a proposal, and the profile it is about.
+def proposal_of(session: Session, profile: str | None, named: str) -> tuple[bytes, str]:
+    """Return the proposal that is `named`, by its file or by the digest it waits under, and its profile.
 
     Raises:
-        Usage: no profile is named. FileMissing, FileRefused: there is no such file.
+        Usage: no profile is named. ProposalRefused: none waits. FileMissing, FileRefused: no such file.
     """
     from rexecop.app.files import read_file
-    from rexecop.app.proposing import FILE_BYTES_MAX
+    from rexecop.app.proposing import FILE_BYTES_MAX, handed_in
 
+    if named.startswith("sha256:"):
+        with session.instance() as instance:
+            kept = handed_in(instance, named)
+        return kept.text.encode(), profile or kept.profile
     found = profile or session.settings.profile
     if found is None:
         raise Usage("no profile is named; give `--profile`", missing="profile")
-    return read_file(Path(path), bytes_max=FILE_BYTES_MAX), found
+    # A proposal that is too large is refused as one, not as a file.
+    return read_file(Path(named), bytes_max=FILE_BYTES_MAX, whole=False), found

@@ -15,7 +15,7 @@ from rexecop.app.settings import SETTINGS, Kind
 from rexecop.cli.exits import MEANINGS, STATE_EXITS, Exit
 from rexecop.cli.failures import exit_of
 from rexecop.cli.parsing import VerbWithMore, global_options, program
-from rexecop.cli.table import ALIASES, ENTRIES, GROUPS, MORE, Entry
+from rexecop.cli.table import ALIASES, ENTRIES, GROUPS, MORE, SPELLINGS, Entry
 from rexecop.proof.errors import RexecopError
 
 _GROUP_TITLES: Final = {**{name: name.capitalize() for name in GROUPS}, MORE: "More"}
@@ -69,7 +69,7 @@ def verbs_page() -> str:
             if entry.group == group:
                 lines += _entry_lines(ctx, entry)
     lines += ["", "## Other names", ""]
-    lines += [f"- `{name}` is `{meant}`" for name, meant in ALIASES.items()]
+    lines += [f"- `{name}` is `{meant}`" for name, meant in {**ALIASES, **SPELLINGS}.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -190,3 +190,14 @@ BY_NAME: Final = {entry.name: entry for entry in ENTRIES}
 
 # Names that people bring from the tools this one unites.
 ALIASES: Final = {"explain": "why", "explain-error": "why"}
+
+# The same commands as others spell them, in one word or in two.
+SPELLINGS: Final = {
+    "reaction explain": "reaction-explain",
+    "reaction plan": "reaction-plan",
+    "reaction start": "reaction-start",
+    "reaction replay": "reaction-replay",
+    "reaction-proposal-validate": "reaction-proposal validate",
+    "reaction-proposal-review": "reaction-proposal review",
+    "reaction-proposal-submit": "reaction-proposal submit",
+}

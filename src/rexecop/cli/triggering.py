@@ -21,8 +21,9 @@ def asked_by_flags(
     Raises:
         Usage: something is named nowhere, or twice. NotApplicable: a catalog says it is not for that target.
     """
-    from rexecop.app.triggering import Request
+    from rexecop.app.triggering import AutoReact, Request
 
+    reacts = AutoReact(flags.pop("auto_react")) if "auto_react" in flags else None
     usual = {name: getattr(session.settings, name) for name in ("profile", "env", "target", "mode")}
     named = {name: str(value) for name, value in usual.items() if value is not None} | flags
     catalog, through = named.pop("catalog", None), None
@@ -30,7 +31,7 @@ def asked_by_flags(
         through = _through(session, catalog, flags, named)
         named |= {"profile": through.profile, "env": through.env, "target": through.target}
     _require(named, "profile", "env", "intent", "target")
-    return Request(parameters=parameters(param) or None, start=start, **named), through
+    return Request(parameters=parameters(param) or None, start=start, auto_react=reacts, **named), through
 
 
 def _through(session: Session, catalog: str, flags: dict[str, str], named: dict[str, str]) -> Through:

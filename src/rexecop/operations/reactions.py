@@ -52,6 +52,7 @@ SCHEMA: Final = "schemas/observation_envelope.v0.1.json"
 VERSION: Final = "v0.1"
 PATH: Final = re.compile(r"facts(\.[A-Za-z0-9_-]{1,64}){1,16}")
 ID_DIGITS: Final = 24
+NOTED: Final = "reaction"  # The topic of notes about what followed from an operation.
 ASKING: Final = (Reacts.RUN, Reacts.RETRY)
 _COMPARING: Final = (Operator.GT, Operator.GTE, Operator.LT, Operator.LTE)
 
@@ -245,6 +246,14 @@ def observe(op: Operation, target: str | None, profile: Profile) -> Observation:
         source=Source(operation_id=op.id, intent_id=intent.intent, target_id=found.step.target),
         facts=facts,
     )
+
+
+def observed_targets(op: Operation, profile: Profile) -> tuple[str, ...]:
+    """Return the targets of which `op` recorded something that its intent observes."""
+    spec = profile.intents.get(op.the_intent.intent)
+    by = None if spec is None else spec.observed_by
+    steps = (item.step for item in op.steps.values())
+    return tuple(sorted({step.target for step in steps if step.id.split("@", 1)[0] == by}))
 
 
 def _refused(op: Operation, message: str, allowed: list[str] | None = None) -> ObservationRefused:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from rexecop.proof.canonical import Json
 from rexecop.proof.vocabulary import Mode
 
 
+class AutoReact(StrEnum):
+    """What is made by itself of what an operation observed: the plan of the reaction, never its start."""
+
+    PLAN_ONLY = "plan_only"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A plan that is asked for; with `start` it is run when it may. `source` only says where it is from."""
+    """A plan that is asked for; with `start` it is run when it may. `source` only says where it is from.
+
+    With `auto_react` what follows from what it observed is planned as soon as it ended.
+    """
 
     profile: str
     env: str
@@ -23,3 +33,4 @@ class Request:
     idempotency_key: str | None = None
     start: bool = False
     source: str | None = None
+    auto_react: AutoReact | None = None

@@ -23,6 +23,7 @@ from typing import Final
 from rexecop.operations.errors import EventRefused
 from rexecop.operations.events import Event
 from rexecop.operations.reading import NAME, Fields, Node, Place, unknown
+from rexecop.operations.requests import AutoReact
 from rexecop.proof.message import Scalar
 from rexecop.proof.payload import Value
 from rexecop.proof.vocabulary import Mode
@@ -77,6 +78,7 @@ class Planned:
     """What a rule plans: on `target`, or with `taken` on the one that the event names at that path.
 
     With `catalog` that is an entry of a catalog, else a target of an environment.
+    With `auto_react` the reaction to what that observes is planned, too.
     """
 
     intent: str
@@ -84,6 +86,7 @@ class Planned:
     taken: bool
     catalog: bool
     mode: Mode
+    auto_react: AutoReact | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,13 +193,13 @@ def _operation(node: Node) -> Planned:
         node.refuse(f"`{node.name}` names its target in one way", allowed=", ".join(_WHERE))
     where = named[0] if named else _WHERE[0]
     taken = where.endswith("_from")
-    fields.one_of("auto_react", ("plan_only",), "plan_only")  # Reactions have rules of their own.
     return Planned(
         intent=fields.token("intent"),
         target=_path(fields, where) if taken else fields.text(where),
         taken=taken,
         catalog=where.startswith("catalog_"),
         mode=fields.one_of("mode", Mode, Mode.DRY_RUN),
+        auto_react=fields.maybe("auto_react", lambda node: node.one_of(AutoReact)),
     )
 
 

@@ -21,7 +21,6 @@ from rexecop.proof.codec import encode
 from rexecop.proof.errors import HeadsProofWrong, ProofError
 from rexecop.proof.merkle import Frontier, inclusion_proof, leaf_hash, node_reader, root_of, verify_inclusion
 from rexecop.proof.receipts import closing
-from rexecop.proof.records.instance import Note
 
 TARGETS_MAX: Final = 100_000  # Entries of one map or list that are read; ten times the largest fan-out.
 
@@ -146,7 +145,7 @@ def check_target(proofs: Sequence[HeadProof], target: str, targets: int, root: D
 
 def has_ended(records: Sequence[Sealed]) -> bool:
     """Return whether these first records of an operation end it: a receipt, and at most notes and reviews."""
-    return closing([one for one in records if not isinstance(one.record, Note)]) is not None
+    return closing(records) is not None
 
 
 def unfinished_root(entries: Iterable[Unfinished]) -> Digest:

@@ -15,7 +15,7 @@ from rexecop.proof.canonical import trusted_bytes
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import to_json
 from rexecop.proof.errors import RecordMalformed
-from rexecop.proof.records import Approval, Attempt, Command, Outcome, Plan, Receipt, Record, Verb
+from rexecop.proof.records import Approval, Attempt, Command, Note, Outcome, Plan, Receipt, Record, Verb
 from rexecop.proof.signer import Signer
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -61,8 +61,9 @@ def is_review(record: Record) -> bool:
 
 
 def closing(records: Sequence[Sealed]) -> Receipt | None:
-    """Return the receipt that ends `records`, reviews after it aside; None where they go on or are open."""
-    last = next((one.record for one in reversed(records) if not is_review(one.record)), None)
+    """Return the receipt that ends `records`, reviews and notes after it aside; None where they go on."""
+    beside = (one.record for one in reversed(records))
+    last = next((one for one in beside if not is_review(one) and not isinstance(one, Note)), None)
     return last if isinstance(last, Receipt) else None
 
 

@@ -6,6 +6,7 @@ from typing import Unpack
 
 import click
 
+from rexecop.cli.errors import Usage
 from rexecop.cli.exits import Exit
 from rexecop.cli.pages import operation_page
 from rexecop.cli.parsing import VerbCommand
@@ -13,10 +14,18 @@ from rexecop.cli.planning import Asked, request, takes_request
 from rexecop.cli.session import Session
 
 
+def _elsewhere(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    """Say where what the seed's `plan` was told is told here."""
+    if value is not None:
+        nexts = ("rexecop trigger --auto-react plan_only", "rexecop reaction-plan --operation ID")
+        raise Usage("`plan` plans no reaction; a trigger does, or you, once it ended", next_steps=nexts)
+
+
 @click.command(cls=VerbCommand, name="plan")
 @click.option("--intent", help="What should be done.")
 @click.option("--target", help="What it should be done to.")
 @click.option("--reason", help="Why; recorded, and shown to approvers.")
+@click.option("--auto-react", hidden=True, expose_value=False, callback=_elsewhere)
 @takes_request
 @click.pass_obj
 def command(

@@ -12,7 +12,7 @@ from rexecop.cli.session import Session
 
 
 @click.command(cls=VerbCommand, name="reaction-explain")
-@click.option("--reaction", metavar="ID", help="A reaction that planned something.")
+@click.option("--reaction", metavar="ID", help="A reaction that planned something, or is in `ops`.")
 @click.option("--operation", metavar="ID", help="An operation that looked, or that a reaction planned.")
 @click.option("--target", help="Whose facts, where the operation has several targets.")
 @click.pass_obj

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 @click.option("--param", "-p", multiple=True, metavar="K=V", help="`name=text`, or `name:=json`.")
 @click.option("--reason", help="Why; recorded.")
 @click.option("--idempotency-key", help="The same key and request give the same operation.")
-@click.option("--start", is_flag=True, help="Let it be started when it may; a worker does.")
+@click.option("--start", "--auto-start", is_flag=True, help="Let it be started when it may; a worker does.")
+@click.option("--auto-react", type=click.Choice(["plan_only"]), help="Plan what follows when it ended, too.")
 @click.pass_obj
 def command(
     session: Session, /, source: str | None, start: bool, param: tuple[str, ...], **typed: str | None
@@ -49,7 +50,6 @@ def command(
         if param or flags.keys() - {"profile", "env", "catalog"}:
             raise Usage("a request comes from flags or as JSON, not from both")
         return _from_json(session, source or "-", flags, start=start)
-
     from rexecop.app.triggering import trigger
 
     asked, through = asked_by_flags(session, flags, param, start=start)
