@@ -7,7 +7,7 @@ the request says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -48,7 +48,7 @@ from rexecop.operations.scripted import ScriptedAction
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
 from rexecop.operations.workflow_parts import OPERATION
 from rexecop.proof.call import ScriptedReply
-from rexecop.proof.canonical import Digest
+from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.plan import CallStep
 from rexecop.proof.vocabulary import Effect, Ended, Isolation, Mode
@@ -342,7 +342,7 @@ def _names(
         name
         for connector in profile.connectors.values()
         for action in connector.actions.values()
-        for text in (texts or _texts_of)(action)
+        for text in (texts or _written)(action)
         for found, name in names_in(text)
         if found == space and name is not None
     }
@@ -350,6 +350,20 @@ def _names(
 
 def _hosts_of(action: ActionSpec) -> tuple[str, ...]:
     return action.process.egress or ()
+
+
+def _written(action: ActionSpec) -> tuple[str, ...]:
+    """Return every text of an action, those of what it sends too."""
+    sent = (action.http, action.transfer, *(action.talks or {}).values())
+    return (*_texts_of(action), *(text for part in sent if part for text in _texts_in(dict(part))))
+
+
+def _texts_in(value: Json) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(item)
 
 
 def _texts_of(action: ActionSpec) -> tuple[str, ...]:
