@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +18,12 @@ from rexecop.app.planner import PlanInput
 from rexecop.lanes import sandbox
 from rexecop.operations.errors import NothingToUndo
 from rexecop.proof.canonical import Json
+from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.outcome import Outcome
 from tecrax import profile_root
 from tests.app.support import bob, made, opened, records, verified
 from tests.needs import needs
-from tests.rig.rig import BEFORE, NEW_IMAGE, OLD_IMAGE, Rig, rig
+from tests.rig.rig import BEFORE, NEW_IMAGE, OLD_IMAGE, Rig, rig, without_rule
 
 pytestmark = needs("sshd", "ssh-keygen")
 
@@ -133,6 +134,40 @@ def test_a_dry_run_of_every_read_intent_asks_nobody(site: Site) -> None:
     assert site.rig.asked() == before
     site.run("check_ntp_health")
     assert site.rig.asked() == before + 2
+
+
+# Rules of the environment that are taken out, what is asked then, and what says no.
+RULES: Final[Sequence[tuple[str, str, str, str]]] = (
+    ("allow-time", "check_ntp_health", "read_only", "no-rule-allows-it"),
+    ("call-host-ntp-sync", "check_ntp_health", "read_only", "no-rule-allows-the-call"),
+    ("ask-power", "reboot_guest", "apply", "no-rule-allows-it"),
+    ("calls-pve-guests", "reboot_guest", "apply", "no-rule-allows-the-call"),
+)
+
+
+@pytest.mark.parametrize(("rule", "intent", "mode", "says_no"), RULES, ids=[row[0] for row in RULES])
+def test_the_rules_of_its_environment_are_in_force(
+    site: Site, rule: str, intent: str, mode: str, says_no: str
+) -> None:
+    narrower = site.folder / "narrower.yaml"
+    narrower.write_text(without_rule(site.rig.environment.read_text(), rule))
+    asked = site.asks(intent, mode=mode)
+
+    allowed = site.runner.run(site.instance.plan(asked))
+    denied = site.runner.run(site.instance.plan(replace(asked, env=str(narrower))))
+
+    assert (allowed.state != "blocked", denied.state) == (True, "blocked")
+    assert f"monitoring-host/{says_no}" in "\n".join(site.instance.why(denied.operation_id).lines)
+
+
+def test_an_inventory_of_the_rig_is_held_to_the_bounds_of_its_rule(site: Site) -> None:
+    planned = site.runner.run(site.instance.plan(site.asks("collect_basic_host_inventory")))
+    several = site.runner.run(site.instance.plan(site.asks("collect_basic_host_inventory", "monitored")))
+    terms = [one.record.terms for one in records(site.instance, planned.operation_id)
+             if isinstance(one.record, Decision)][-1]  # fmt: skip
+
+    assert (terms.obligations.steps_max, terms.obligations.output_bytes) == (9, 8192)
+    assert several.state == "blocked" and "steps" in "\n".join(site.instance.why(several.operation_id).lines)
 
 
 # Scenario, intent, state of the operation, status, what is found.

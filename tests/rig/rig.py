@@ -7,6 +7,7 @@ The host answers every command from the folders of `scenarios/`; which of them i
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import ssl
 import threading
@@ -269,3 +270,10 @@ def environment_of(made: Rig, gone: int) -> str:
         assert old in text, old
         text = text.replace(old, new)
     return text
+
+
+def without_rule(text: str, rule: str) -> str:
+    """Return the environment in `text` with one rule of its pack taken out."""
+    left, taken = re.subn(rf"      - rule_id: {rule}\n(?:(?! +- rule_id| +#).*\n)*", "", text)
+    assert taken == 1, rule
+    return left
