@@ -72,7 +72,13 @@ class Site:
     runner: asyncio.Runner
 
     def asks(
-        self, intent: str, target: str = HOST, mode: str = "read_only", profile: str = "", **parameters: Json
+        self,
+        intent: str,
+        target: str = HOST,
+        mode: str = "read_only",
+        profile: str = "",
+        /,
+        **parameters: Json,
     ) -> PlanInput:
         return PlanInput(
             profile=profile or str(profile_root()),
@@ -151,7 +157,7 @@ def test_the_rules_of_its_environment_are_in_force(
 ) -> None:
     narrower = site.folder / "narrower.yaml"
     narrower.write_text(without_rule(site.rig.environment.read_text(), rule))
-    asked = site.asks(intent, mode=mode)
+    asked = site.asks(intent, HOST, mode)
 
     allowed = site.runner.run(site.instance.plan(asked))
     denied = site.runner.run(site.instance.plan(replace(asked, env=str(narrower))))
@@ -259,9 +265,7 @@ class Changed:
     steps: Mapping[str, str]
 
 
-def change(
-    site: Site, intent: str, target: str = HOST, /, *, profile: str = "", **parameters: Json
-) -> Changed:
+def change(site: Site, intent: str, target: str = HOST, profile: str = "", /, **parameters: Json) -> Changed:
     """Plan a change, see that it waits for its yes and asks nobody before, and make it."""
     asked = site.asks(intent, target, "apply", profile, **parameters)
     planned = site.runner.run(site.instance.plan(asked))
@@ -404,7 +408,7 @@ def test_a_task_that_takes_its_time_is_waited_for_and_a_container_is_a_guest_too
 def test_a_task_that_does_not_end_is_given_up_after_its_time(site: Site, quick: str) -> None:
     site.rig.scenario("pve-task-hangs")
 
-    changed = change(site, "shutdown_guest", "wiki-01", profile=quick)
+    changed = change(site, "shutdown_guest", "wiki-01", quick)
 
     assert changed.state == "failed", changed
     assert "not_yet postcondition: `state` is `running`" in changed.steps["await_task"]
@@ -493,7 +497,7 @@ def test_a_host_that_does_not_go_down_is_not_taken_for_one_that_is_back(site: Si
     site.rig.scenario("kernel-update")
     site.rig.proxmox.moved = lambda guest, move: None
 
-    changed = change(site, "patch_host", profile=quick, **PATCH, drop_snapshot=True)
+    changed = change(site, "patch_host", HOST, quick, **PATCH, drop_snapshot=True)
 
     assert changed.state == "failed" and "`boot` is `same`" in changed.steps["back"], changed
     assert site.rig.proxmox.snapshots["101"] == ["before_patch"]
@@ -502,7 +506,7 @@ def test_a_host_that_does_not_go_down_is_not_taken_for_one_that_is_back(site: Si
 def test_a_host_that_never_comes_back_can_be_rolled_back(site: Site, quick: str) -> None:
     site.rig.scenario("kernel-update", "host-stays-down")
 
-    changed = change(site, "patch_host", profile=quick, **PATCH, drop_snapshot=True)
+    changed = change(site, "patch_host", HOST, quick, **PATCH, drop_snapshot=True)
 
     assert changed.state == "failed" and "transient_connector_error" in changed.steps["back"], changed
     assert [changed.steps[step].split()[0] for step in ("started", "units_after", "drop")] == ["pending"] * 3
