@@ -72,8 +72,9 @@ def lint_profile(files: Mapping[str, bytes], handlers: Collection[str] | None = 
         root = Problems(ProfileRefused.code).parse(data, path) if path.endswith((".yaml", ".yml")) else None
         if root is not None:
             refuse_inline_secrets(replace(root, problems=problems), values_only=True)
+    place = _place(profile)
     for intent in profile.intents.values():
-        _lint_intent(intent, profile, files, problems)
+        _lint_intent(intent, profile, place, files, problems)
     for connector in profile.connectors.values():
         for action in connector.actions.values():
             if action.effect is Effect.CHANGE and action.probe is None:
@@ -126,7 +127,11 @@ def _sorted(problems: Problems) -> tuple[Finding, ...]:
 
 
 def _lint_intent(
-    intent: IntentSpec, profile: Profile, files: Mapping[str, bytes], problems: Problems
+    intent: IntentSpec,
+    profile: Profile,
+    place: tuple[Environment, ResolvedTarget],
+    files: Mapping[str, bytes],
+    problems: Problems,
 ) -> None:
     if not profile.rules.get(intent.id):
         allowed = f"validation_rules/{intent.id}.yaml"
@@ -156,7 +161,7 @@ def _lint_intent(
         _warn(problems, workflow.place, f"workflow says it is for `{workflow.intent}`")
     if not any(step.type in ("connector", OPERATION) for step in workflow.steps):
         problems.add(f"workflow of `{intent.id}` calls nothing", workflow.place, found=workflow.id)
-    _lint_plan(_compiler(intent, profile), problems)
+    _lint_plan(_compiler(intent, profile, *place), problems)
 
 
 def _lint_plan(compiler: Nesting, problems: Problems) -> None:
@@ -271,9 +276,13 @@ def _warn(problems: Problems, place: Place, message: str) -> None:
     problems.add(message, place, severity="warning")
 
 
-def _compiler(intent: IntentSpec, profile: Profile) -> Nesting:
-    """Return a compiler for a place that has everything the profile may ask for."""
+def _place(profile: Profile) -> tuple[Environment, ResolvedTarget]:
+    """Return a place that has everything the profile may ask for."""
     secrets = {name: name for name in _names(profile, "secret")}
+    attributes = dict.fromkeys(_names(profile, "target"), WORD)
+    target = ResolvedTarget(
+        id=WORD, type="host", criticality="low", groups=(), attributes=attributes, connection={}
+    )
     environment = Environment(
         id=WORD,
         profile=profile.name,
@@ -284,6 +293,12 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Nesting:
         | dict.fromkeys(_names(profile, "env", _hosts_of), WORD),
         safety=Safety(concurrent_max=None, default_mode=Mode.DRY_RUN, schedule=Schedule(source="")),
     )
+    return environment, target
+
+
+def _compiler(
+    intent: IntentSpec, profile: Profile, environment: Environment, target: ResolvedTarget
+) -> Nesting:
     context = Context(
         mode=Mode.DRY_RUN,
         profile=profile,
@@ -296,10 +311,6 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Nesting:
         observed=lambda path: NOWHERE,
         configuration=NoConfiguration(),
         whole=True,
-    )
-    attributes = dict.fromkeys(_names(profile, "target"), WORD)
-    target = ResolvedTarget(
-        id=WORD, type="host", criticality="low", groups=(), attributes=attributes, connection={}
     )
     return Nesting(context, target)
 
