@@ -470,6 +470,21 @@ def read_that_worked_the_second_time() -> Case:
     return bundled(book)
 
 
+@logged("A step looked again until the answer was what it waited for.")
+def read_that_waited() -> Case:
+    book = Book("op_waits")
+    look = read_step(retry=Retry(attempts=3, on=("not_yet", "validation_failed")))
+    book.intent(mode=Mode.READ_ONLY)
+    book.plan((look,), Effect.READ)
+    book.decision(Verdict.ALLOWED)
+    book.ticket()
+    book.outcome("look", book.attempt(look), Ended.FAILED, error_class="not_yet")
+    book.outcome("look", book.attempt(look, number=2), facts=PATHS)
+    book.validation()
+    book.receipt(State.COMPLETED)
+    return bundled(book)
+
+
 @logged("A step failed for good, and the receipt says so.")
 def failed() -> Case:
     book, look, _ = approved_change()

@@ -60,6 +60,11 @@ class Sshd:
         self.process.terminate()
         self.process.wait(60)
 
+    def start(self) -> None:
+        """Run it again where it was, as a host that comes back; what it had was lost with it."""
+        self.process = _launched(self.folder)
+        _await(self)
+
 
 def children(pid: int) -> list[int]:
     try:
@@ -129,16 +134,19 @@ def sshd(
             )
         )
     )
-    program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/sbin") or "sshd"
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "-D", "-e", "-f", str(folder / "config")], stderr=log)
-    server = Sshd(folder=folder, port=port, user=getpass.getuser(), process=process)
+    server = Sshd(folder=folder, port=port, user=getpass.getuser(), process=_launched(folder))
     try:
         _await(server)
         yield server
     finally:
         server.drop_connections()
         server.stop()
+
+
+def _launched(folder: Path) -> subprocess.Popen[bytes]:
+    program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/sbin") or "sshd"
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen([program, "-D", "-e", "-f", str(folder / "config")], stderr=log)
 
 
 def _await(server: Sshd) -> None:

@@ -377,6 +377,19 @@ class TestRetries:
 
         assert calls(draft)["restart_agent"].retry is None
 
+    def test_a_read_looks_again_where_its_answer_does_not_hold_and_a_change_does_not(self) -> None:
+        files = folder(TECRAX)
+        path = "workflows/restart_zabbix_agent.yaml"
+        files[path] = files[path].replace(b"[transient_connector_error]", b"[validation_failed]")
+
+        made = calls(plan(files, environment_file(SITE), "restart_zabbix_agent", "vm-pbs-01", Mode.APPLY))
+
+        rules = {name: made[name].retry for name in ("read_agent_before", "restart_agent")}
+        assert {name: rule.on if rule else () for name, rule in rules.items()} == {
+            "read_agent_before": ("not_yet", "validation_failed"),
+            "restart_agent": ("validation_failed",),
+        }
+
 
 GUARDED = [
     *("flock /tmp/x sudo id", "flock /tmp/x -c id"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,13 +16,14 @@ import pytest
 from rexecop.app.instance import Instance
 from rexecop.app.planner import PlanInput
 from rexecop.lanes import sandbox
+from rexecop.operations.errors import NothingToUndo
 from rexecop.proof.canonical import Json
+from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.outcome import Outcome
 from tecrax import profile_root
 from tests.app.support import bob, made, opened, records, verified
 from tests.needs import needs
-from tests.rig.rig import BEFORE, NEW_IMAGE, OLD_IMAGE, Rig, rig
-from tests.rig.systems import NODE
+from tests.rig.rig import BEFORE, NEW_IMAGE, OLD_IMAGE, Rig, rig, without_rule
 
 pytestmark = needs("sshd", "ssh-keygen")
 
@@ -68,9 +71,17 @@ class Site:
     instance: Instance
     runner: asyncio.Runner
 
-    def asks(self, intent: str, target: str = HOST, mode: str = "read_only", **parameters: Json) -> PlanInput:
+    def asks(
+        self,
+        intent: str,
+        target: str = HOST,
+        mode: str = "read_only",
+        profile: str = "",
+        /,
+        **parameters: Json,
+    ) -> PlanInput:
         return PlanInput(
-            profile=str(profile_root()),
+            profile=profile or str(profile_root()),
             env=str(self.rig.environment),
             intent=intent,
             target=target,
@@ -111,6 +122,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def site(standing: Site) -> Site:
     standing.rig.scenario()
+    standing.rig.as_new()
     return standing
 
 
@@ -128,6 +140,40 @@ def test_a_dry_run_of_every_read_intent_asks_nobody(site: Site) -> None:
     assert site.rig.asked() == before
     site.run("check_ntp_health")
     assert site.rig.asked() == before + 2
+
+
+# Rules of the environment that are taken out, what is asked then, and what says no.
+RULES: Final[Sequence[tuple[str, str, str, str]]] = (
+    ("allow-time", "check_ntp_health", "read_only", "no-rule-allows-it"),
+    ("call-host-ntp-sync", "check_ntp_health", "read_only", "no-rule-allows-the-call"),
+    ("ask-power", "reboot_guest", "apply", "no-rule-allows-it"),
+    ("calls-pve-guests", "reboot_guest", "apply", "no-rule-allows-the-call"),
+)
+
+
+@pytest.mark.parametrize(("rule", "intent", "mode", "says_no"), RULES, ids=[row[0] for row in RULES])
+def test_the_rules_of_its_environment_are_in_force(
+    site: Site, rule: str, intent: str, mode: str, says_no: str
+) -> None:
+    narrower = site.folder / "narrower.yaml"
+    narrower.write_text(without_rule(site.rig.environment.read_text(), rule))
+    asked = site.asks(intent, HOST, mode)
+
+    allowed = site.runner.run(site.instance.plan(asked))
+    denied = site.runner.run(site.instance.plan(replace(asked, env=str(narrower))))
+
+    assert (allowed.state != "blocked", denied.state) == (True, "blocked")
+    assert f"monitoring-host/{says_no}" in "\n".join(site.instance.why(denied.operation_id).lines)
+
+
+def test_an_inventory_of_the_rig_is_held_to_the_bounds_of_its_rule(site: Site) -> None:
+    planned = site.runner.run(site.instance.plan(site.asks("collect_basic_host_inventory")))
+    several = site.runner.run(site.instance.plan(site.asks("collect_basic_host_inventory", "monitored")))
+    terms = [one.record.terms for one in records(site.instance, planned.operation_id)
+             if isinstance(one.record, Decision)][-1]  # fmt: skip
+
+    assert (terms.obligations.steps_max, terms.obligations.output_bytes) == (9, 8192)
+    assert several.state == "blocked" and "steps" in "\n".join(site.instance.why(several.operation_id).lines)
 
 
 # Scenario, intent, state of the operation, status, what is found.
@@ -219,15 +265,32 @@ class Changed:
     steps: Mapping[str, str]
 
 
-def change(site: Site, intent: str, target: str = HOST, /, **parameters: Json) -> Changed:
+def change(site: Site, intent: str, target: str = HOST, profile: str = "", /, **parameters: Json) -> Changed:
     """Plan a change, see that it waits for its yes and asks nobody before, and make it."""
-    planned = site.runner.run(site.instance.plan(site.asks(intent, target, "apply", **parameters)))
+    asked = site.asks(intent, target, "apply", profile, **parameters)
+    planned = site.runner.run(site.instance.plan(asked))
     assert planned.state == "waiting_for_approval", planned
     site.runner.run(site.instance.approve(planned.operation_id, key=bob(site.folder)))
     ran = site.runner.run(site.instance.start(planned.operation_id))
     site.seen(planned.operation_id)
     steps = {step.id: f"{step.state} {step.error_class or ''} {step.message or ''}" for step in ran.steps}
     return Changed(planned.operation_id, ran.state, steps)
+
+
+def outcomes(site: Site, changed: Changed, step: str) -> list[Outcome]:
+    """Return how each try of `step` ended."""
+    kept = [sealed.record for sealed in records(site.instance, changed.operation)]
+    return [one for one in kept if isinstance(one, Outcome) and one.step == step]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The profile with milliseconds where it waits for seconds between two tries, and as many tries."""
+    folder = tmp_path_factory.mktemp("quick") / "profile"
+    shutil.copytree(profile_root(), folder)
+    for path in (folder / "workflows").iterdir():
+        path.write_text(re.sub(r"delay: (\d+)[sm]\b", r"delay: \1ms", path.read_text()))
+    return str(folder)
 
 
 def undone(site: Site, changed: Changed) -> bool:
@@ -319,7 +382,7 @@ def test_protection_is_paused_for_a_time_and_resumed(site: Site) -> None:
 
 
 def test_a_guest_is_shut_down_when_its_task_says_so_and_started_again(site: Site) -> None:
-    changed = change(site, "shutdown_guest", node=NODE, guest=101)
+    changed = change(site, "shutdown_guest")
 
     assert (changed.state, site.rig.proxmox.power["101"]) == ("completed", "stopped"), changed
     assert undone(site, changed) and site.rig.proxmox.power["101"] == "running"
@@ -328,17 +391,78 @@ def test_a_guest_is_shut_down_when_its_task_says_so_and_started_again(site: Site
 def test_a_guest_whose_task_fails_is_no_success(site: Site) -> None:
     site.rig.scenario("pve-task-fails")
 
-    changed = change(site, "start_guest", node=NODE, guest=102)
+    changed = change(site, "start_guest", GONE)
 
-    assert changed.state == "failed" and "got timeout" in changed.steps["await_task"], changed
+    assert changed.state == "failed" and "got timeout" in changed.steps["task_ok"], changed
 
 
-PATCH: Final[Mapping[str, Json]] = {"node": NODE, "guest": 101, "snapshot": "before_patch"}
+def test_a_task_that_takes_its_time_is_waited_for_and_a_container_is_a_guest_too(site: Site) -> None:
+    site.rig.proxmox.task_looks = 1
+
+    changed = change(site, "start_guest", "print-01")
+
+    assert (changed.state, site.rig.proxmox.power["203"]) == ("completed", "running"), changed
+    assert undone(site, changed) and site.rig.proxmox.power["203"] == "stopped"
+
+
+def test_a_task_that_does_not_end_is_given_up_after_its_time(site: Site, quick: str) -> None:
+    site.rig.scenario("pve-task-hangs")
+
+    changed = change(site, "shutdown_guest", "wiki-01", quick)
+
+    assert changed.state == "failed", changed
+    assert "not_yet postcondition: `state` is `running`" in changed.steps["await_task"]
+    assert site.rig.proxmox.looks == 11
+
+
+def test_a_guest_that_is_as_it_shall_be_is_left_alone(site: Site) -> None:
+    before = len(site.rig.proxmox.tasks)
+
+    started = change(site, "start_guest", "wiki-01")
+    stopped = change(site, "shutdown_guest", "print-01")
+
+    assert (started.state, stopped.state) == ("completed", "completed"), (started, stopped)
+    assert started.steps["move"].split()[0] == "skipped" and len(site.rig.proxmox.tasks) == before
+    with pytest.raises(NothingToUndo):
+        undone(site, started)
+
+
+def test_a_guest_is_rebooted_and_one_that_does_not_run_is_not(site: Site) -> None:
+    changed, refused = change(site, "reboot_guest", "wiki-01"), change(site, "reboot_guest", "print-01")
+
+    assert (changed.state, site.rig.proxmox.uptime["201"]) == ("completed", 12), changed
+    assert refused.state == "failed" and "`power` is `stopped`" in refused.steps["read_before"], refused
+    with pytest.raises(NothingToUndo):
+        undone(site, changed)
+
+
+def test_guests_are_stopped_in_waves_and_started_again(site: Site) -> None:
+    proxmox = site.rig.proxmox
+
+    changed = change(site, "shutdown_guest", "office")
+
+    moves = [task.split(":")[5:7] for task in proxmox.tasks[-2:]]
+    assert (changed.state, moves) == ("completed", [["qmshutdown", "201"], ["qmshutdown", "202"]]), changed
+    assert undone(site, changed)
+    assert [proxmox.power[guest] for guest in ("201", "202", "203")] == ["running", "running", "stopped"]
+
+
+def test_a_guest_of_the_first_wave_that_fails_spares_the_others(site: Site) -> None:
+    site.rig.scenario("pve-task-fails")
+
+    changed = change(site, "reboot_guest", "files-01,wiki-01")
+
+    assert changed.state == "failed" and "got timeout" in changed.steps["task_ok@files-01"], changed
+    assert changed.steps["move@wiki-01"].split()[0] == "pending"
+
+
+PATCH: Final[Mapping[str, Json]] = {"snapshot": "before_patch"}
 
 
 def test_a_patch_window_takes_a_snapshot_and_drops_it_where_asked(site: Site) -> None:
     kept = change(site, "patch_host", **PATCH, drop_snapshot=False)
     assert (kept.state, site.rig.proxmox.snapshots["101"]) == ("completed", ["before_patch"]), kept
+    assert kept.steps["reboot/move"].split()[0] == "skipped"
     site.rig.proxmox.snapshots["101"].clear()
 
     dropped = change(site, "patch_host", **PATCH, drop_snapshot=True)
@@ -353,6 +477,44 @@ def test_an_upgrade_that_breaks_is_rolled_back_to_the_snapshot(site: Site) -> No
     assert changed.state == "failed" and "nonzero_exit" in changed.steps["upgrade"], changed
     assert undone(site, changed)
     assert "qmrollback:101" in site.rig.proxmox.tasks[-1]
+
+
+def test_a_host_whose_packages_ask_for_it_is_rebooted_and_seen_to_be_back(site: Site) -> None:
+    site.rig.scenario("kernel-update")
+    boot, server = (site.rig.folder / "boot-id").read_text(), site.rig.host.process.pid
+
+    changed = change(site, "patch_host", **PATCH, drop_snapshot=True)
+
+    assert (changed.state, site.rig.proxmox.snapshots["101"]) == ("completed", []), changed
+    assert (site.rig.folder / "boot-id").read_text() != boot and site.rig.host.process.pid != server
+    kinds = [task.split(":")[5] for task in site.rig.proxmox.tasks[-3:]]
+    assert kinds == ["qmsnapshot", "qmreboot", "qmdelsnapshot"]
+    tried = [one.error_class for one in outcomes(site, changed, "back")]
+    assert set(tried[:-1]) == {"transient_connector_error"} and tried[-1] is None
+
+
+def test_a_host_that_does_not_go_down_is_not_taken_for_one_that_is_back(site: Site, quick: str) -> None:
+    site.rig.scenario("kernel-update")
+    site.rig.proxmox.moved = lambda guest, move: None
+
+    changed = change(site, "patch_host", HOST, quick, **PATCH, drop_snapshot=True)
+
+    assert changed.state == "failed" and "`boot` is `same`" in changed.steps["back"], changed
+    assert site.rig.proxmox.snapshots["101"] == ["before_patch"]
+
+
+def test_a_host_that_never_comes_back_can_be_rolled_back(site: Site, quick: str) -> None:
+    site.rig.scenario("kernel-update", "host-stays-down")
+
+    changed = change(site, "patch_host", HOST, quick, **PATCH, drop_snapshot=True)
+
+    assert changed.state == "failed" and "transient_connector_error" in changed.steps["back"], changed
+    assert [changed.steps[step].split()[0] for step in ("started", "units_after", "drop")] == ["pending"] * 3
+    assert site.rig.proxmox.snapshots["101"] == ["before_patch"]
+    assert undone(site, changed)
+    site.rig.settle()
+    assert site.rig.host.process.poll() is None and not (site.rig.folder / "upgraded").exists()
+    assert site.run("collect_basic_host_inventory").state == "completed"
 
 
 STACK: Final[Mapping[str, Json]] = {
@@ -372,7 +534,7 @@ def test_a_redeployed_service_can_have_its_image_back(site: Site, scenario: str,
 
 
 def test_a_backup_and_a_verification_are_waited_for(site: Site) -> None:
-    backup = change(site, "backup_guest_now", node=NODE, guest=101, storage="pbs")
+    backup = change(site, "backup_guest_now", storage="pbs")
     verification = change(site, "verify_datastore_now", store="main")
 
     assert (backup.state, verification.state) == ("completed", "completed"), (backup, verification)

@@ -7,8 +7,11 @@ The host answers every command from the folders of `scenarios/`; which of them i
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import ssl
+import threading
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -34,10 +37,26 @@ HEALTHY: Final = "healthy"
 NAMES: Final = ("zabbix", "adguard", "portainer", "pve", "pbs")
 BEFORE: Final = "server 192.0.2.1 iburst\n"
 """What stands in the one managed file of the host, `site.conf`."""
+HOST_GUEST: Final = "101"
+"""The guest of Proxmox that the host is: where it is rebooted, sshd goes away."""
+BOOT_SECONDS: Final = 1.0
 OLD_IMAGE: Final = f"sha256:{'a' * 64}"
 NEW_IMAGE: Final = f"sha256:{'b' * 64}"
 PROGRAMS: Final = (
-    *("apt-get", "cat", "chronyc", "chronyd", "df", "dig", "find", "hostname", "ntpq", "sha256sum", "sudo"),
+    *(
+        "apt-get",
+        "awk",
+        "cat",
+        "chronyc",
+        "chronyd",
+        "df",
+        "dig",
+        "find",
+        "hostname",
+        "ntpq",
+        "sha256sum",
+        "sudo",
+    ),
     *("systemctl", "tecrax-network-cli-readonly", "timedatectl", "uname"),
 )
 """What is installed on the host; each is the same script under another name."""
@@ -64,6 +83,39 @@ class Rig:
     backups: BackupServer
     webs: Mapping[str, Web]
     secrets: Mapping[str, str]
+    coming_back: threading.Timer | None = None
+
+    def moved(self, guest: str, move: str) -> None:
+        """Let the host go away and come back with the guest it is, as the scenarios in force say."""
+        if guest != HOST_GUEST:
+            return
+        self.settle()
+        if self.host.process.poll() is None:
+            self.host.drop_connections()
+            self.host.stop()
+        if move == "shutdown" or (move == "reboot" and fault_of(self.folder, "pve") == "stays-down"):
+            return
+        (self.folder / "reboot-required").unlink(missing_ok=True)
+        if move == "rollback":
+            (self.folder / "upgraded").unlink(missing_ok=True)
+        (self.folder / "boot-id").write_text(f"{uuid.uuid4()}\n")
+        self.coming_back = threading.Timer(BOOT_SECONDS, self.host.start)
+        self.coming_back.start()
+
+    def settle(self) -> None:
+        """Wait for a host that is on its way back."""
+        if self.coming_back is not None:
+            self.coming_back.join()
+
+    def as_new(self) -> None:
+        """Let the host be there, and Proxmox stand as at the beginning."""
+        self.settle()
+        if self.host.process.poll() is not None:
+            self.host.start()
+        for name in ("upgraded", "reboot-required"):
+            (self.folder / name).unlink(missing_ok=True)
+        self.proxmox.reset()
+        self.proxmox.moved = self.moved
 
     @property
     def environment(self) -> Path:
@@ -138,7 +190,11 @@ def rig(folder: Path) -> Iterator[Rig]:
         known = host.known_hosts()
         known.write_text(f"{known.read_text()}[127.0.0.1]:{gone} {host.host_key}\n")
         made.environment.write_text(environment_of(made, gone))
-        yield made
+        proxmox.moved = made.moved
+        try:
+            yield made
+        finally:
+            made.settle()
 
 
 def _route(folder: Path, name: str, system: System) -> Route:
@@ -165,6 +221,7 @@ def _host_files(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(HERE / "scenarios", folder / "scenarios")
     (folder / "scenario").write_text(HEALTHY + "\n")
+    (folder / "boot-id").write_text(f"{uuid.uuid4()}\n")
     (folder / "units").mkdir()
     for unit in ("chrony.service", "nginx.service"):
         (folder / "units" / unit).write_text("active\n")
@@ -213,3 +270,10 @@ def environment_of(made: Rig, gone: int) -> str:
         assert old in text, old
         text = text.replace(old, new)
     return text
+
+
+def without_rule(text: str, rule: str) -> str:
+    """Return the environment in `text` with one rule of its pack taken out."""
+    left, taken = re.subn(rf"      - rule_id: {rule}\n(?:(?! +- rule_id| +#).*\n)*", "", text)
+    assert taken == 1, rule
+    return left

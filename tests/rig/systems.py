@@ -18,6 +18,8 @@ from tests.lanes.web import Asked, json_reply, reply
 TOKEN: Final = "rig-token-that-opens-nothing"  # Of every system here.
 BASIC: Final = base64.b64encode(f"tecrax:{TOKEN}".encode()).decode()
 NODE: Final = "pve-01"
+POWER: Final = {"101": "running", "102": "stopped", "201": "running", "202": "running", "203": "stopped"}
+KINDS: Final = {"101": "qemu", "102": "qemu", "201": "qemu", "202": "qemu", "203": "lxc"}
 PBS_TASK: Final = "UPID:pbs-01:000001F4:00001A2B:00000000:673F2A1C:verificationjob:main:tecrax@pbs!rig:"
 
 Answer = tuple[int, object]
@@ -136,51 +138,80 @@ class Portainer:
 
 @dataclass
 class Proxmox:
-    """Guests of one node of Proxmox VE: power, snapshots, and a task for each change."""
+    """Guests of one node of Proxmox VE: power, snapshots, and a task for each change.
 
-    power: dict[str, str] = field(default_factory=lambda: {"101": "running", "102": "stopped"})
-    snapshots: dict[str, list[str]] = field(default_factory=lambda: {"101": [], "102": []})
+    A task is seen to run `task_looks` times before it ended. `moved` hears of guests that start or stop.
+    """
+
+    power: dict[str, str] = field(default_factory=lambda: dict(POWER))
+    uptime: dict[str, int] = field(default_factory=dict)
+    snapshots: dict[str, list[str]] = field(default_factory=lambda: {guest: [] for guest in POWER})
     tasks: list[str] = field(default_factory=list)
-    failing: bool = False
+    task_looks: int = 0
+    looks: int = 0
+    fault: str = ""
+    moved: Callable[[str, str], None] = lambda guest, move: None
+
+    def reset(self) -> None:
+        """Stand as at the beginning, but for the tasks that were."""
+        self.power, self.uptime, self.task_looks = dict(POWER), {}, 0
+        self.snapshots = {guest: [] for guest in POWER}
 
     def answer(self, asked: Request) -> Answer:
         if asked.headers.get("authorization") != f"PVEAPIToken=tecrax@pve!rig={TOKEN}":
             return DENIED
         parts = asked.path.removeprefix(f"/api2/json/nodes/{NODE}/").split("/")
         match asked.method, parts:
-            case "GET", ["tasks", task, "status"]:
-                return 200, {"data": {"status": "stopped", "exitstatus": self._end(), "upid": task}}
-            case "GET", ["qemu", guest, "status", "current"] if guest in self.power:
-                return 200, {"data": {"vmid": int(guest), "status": self.power[guest], "name": f"vm-{guest}"}}
-            case "POST", ["qemu", guest, "status", "start" | "shutdown" | "reboot" as move] if (
-                guest in self.power
-            ):
-                if not self.failing:
-                    self.power[guest] = "stopped" if move == "shutdown" else "running"
-                return self._task(f"qm{move}", guest)
-            case "GET", ["qemu", guest, "snapshot"] if guest in self.snapshots:
-                return 200, {"data": [{"name": name} for name in [*self.snapshots[guest], "current"]]}
-            case "POST", ["qemu", guest, "snapshot"] if guest in self.snapshots:
-                self.snapshots[guest].append(asked.form.get("snapname") or str(asked.json["snapname"]))
-                return self._task("qmsnapshot", guest)
-            case "GET", ["qemu", guest, "snapshot", name, "config"] if name in self.snapshots.get(guest, ()):
-                return 200, {"data": {"snapname": name}}
+            case "GET", ["tasks", task, "status"] if task in self.tasks:
+                return 200, {"data": {"upid": task, **self._end()}}
             case "POST", ["vzdump"]:
                 return self._task("vzdump", str(asked.json["vmid"]))
-            case "POST", ["qemu", guest, "snapshot", name, "rollback"] if name in self.snapshots.get(
-                guest, ()
-            ):
+            case method, [kind, guest, *rest] if kind == KINDS.get(guest):
+                return self._guest(method, guest, rest, asked)
+        return NOT_FOUND
+
+    def _guest(self, method: str, guest: str, rest: list[str], asked: Request) -> Answer:
+        names = self.snapshots[guest]
+        match method, rest:
+            case "GET", ["status", "current"]:
+                up = self.uptime.get(guest, 864_000) if self.power[guest] == "running" else 0
+                told = {"vmid": int(guest), "status": self.power[guest], "name": f"vm-{guest}", "uptime": up}
+                return 200, {"data": told}
+            case "POST", ["status", "start" | "shutdown" | "reboot" as move]:
+                if not self.fault.startswith("task-"):
+                    self._move(guest, move)
+                return self._task(f"qm{move}", guest)
+            case "GET", ["snapshot"]:
+                return 200, {"data": [{"name": name} for name in [*names, "current"]]}
+            case "POST", ["snapshot"]:
+                names.append(asked.form.get("snapname") or str(asked.json["snapname"]))
+                return self._task("qmsnapshot", guest)
+            case "GET", ["snapshot", name, "config"] if name in names:
+                return 200, {"data": {"snapname": name}}
+            case "POST", ["snapshot", name, "rollback"] if name in names:
+                self._move(guest, "rollback")
                 return self._task("qmrollback", guest)
-            case "DELETE", ["qemu", guest, "snapshot", name] if name in self.snapshots.get(guest, ()):
-                self.snapshots[guest].remove(name)
+            case "DELETE", ["snapshot", name] if name in names:
+                names.remove(name)
                 return self._task("qmdelsnapshot", guest)
         return NOT_FOUND
 
-    def _end(self) -> str:
-        return "can't lock file - got timeout" if self.failing else "OK"
+    def _move(self, guest: str, move: str) -> None:
+        self.power[guest] = "stopped" if move == "shutdown" else "running"
+        self.uptime[guest] = 12
+        self.moved(guest, move)
+
+    def _end(self) -> dict[str, str]:
+        if self.fault == "task-hangs" or self.looks < self.task_looks:
+            self.looks += 1
+            return {"status": "running"}
+        failed = "can't lock file - got timeout" if self.fault == "task-fails" else "OK"
+        return {"status": "stopped", "exitstatus": failed}
 
     def _task(self, kind: str, guest: str) -> Answer:
-        self.tasks.append(f"UPID:{NODE}:000C8A1F:0A1B2C3D:673F2A1C:{kind}:{guest}:tecrax@pve!rig:")
+        self.looks = 0
+        number = f"{len(self.tasks):08X}"
+        self.tasks.append(f"UPID:{NODE}:{number}:0A1B2C3D:673F2A1C:{kind}:{guest}:tecrax@pve!rig:")
         return 200, {"data": self.tasks[-1]}
 
 
@@ -227,7 +258,7 @@ def answering(system: System, fault: Callable[[], str]) -> Callable[[Asked], byt
         if isinstance(system, Zabbix):
             system.wrong_token = word == "wrong-token"
         if isinstance(system, Proxmox):
-            system.failing = word == "task-fails"
+            system.fault = word
         status, body = system.answer(taken_apart(asked))
         if isinstance(body, str):
             return reply(body.encode(), status, Content_Type="text/html", Connection="close")

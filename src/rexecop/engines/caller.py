@@ -32,7 +32,7 @@ from rexecop.proof.permit import Permit
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.instance import Halt, Note
 from rexecop.proof.records.outcome import Outcome
-from rexecop.proof.records.plan import Expectation, Pinned
+from rexecop.proof.records.plan import CallStep, Pinned
 from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
 
@@ -307,7 +307,7 @@ class Caller:
         output = output_of(result, tried)
         facts = self._facts(make, output)
         if make.phase is Phase.DO and result.ended is Ended.OK:
-            result = _held_to(make.step.postcondition, facts, result)
+            result = _held_to(make.step, facts, result)
         if streaming is not None:
             streaming.hold()
         kept = keep_output(result, self.ids, streaming.keys if streaming is not None else None, cut)
@@ -347,14 +347,16 @@ class Caller:
         return self.normalize(name, {make.step.id: output}, make.step.target)
 
 
-def _held_to(expected: Expectation | None, facts: Mapping[str, Json], result: LaneResult) -> LaneResult:
-    """Return `result`, failed where the postcondition does not hold."""
+def _held_to(step: CallStep, facts: Mapping[str, Json], result: LaneResult) -> LaneResult:
+    """Return `result`, failed where the postcondition of `step` does not hold."""
+    expected = step.postcondition
+    waits = step.retry is not None and Failure.NOT_YET in step.retry.on
     found = None if expected is None else fact_in(facts, expected.fact)
     if expected is None or found == expected.equals:
         return result
     return replace(
         result,
         ended=Ended.FAILED,
-        failure=Failure.VALIDATION_FAILED,
+        failure=Failure.NOT_YET if waits else Failure.VALIDATION_FAILED,
         message=f"postcondition: `{expected.fact}` is `{found}`, not `{expected.equals}`",
     )

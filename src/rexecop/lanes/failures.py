@@ -31,6 +31,7 @@ class Failure(StrEnum):
     AUTH_FAILED = "auth_failed", "the other side did not accept the credentials"
     DRIFTED = "drifted", "the facts it rests on are not what they were when it was planned"
     VALIDATION_FAILED = "validation_failed", "the answer is not what the profile expects"
+    NOT_YET = "not_yet", "the answer is not yet what the step waits for", True
     CONNECTOR_DISABLED = "connector_disabled", "the connector is switched off in the environment"
     UNSUPPORTED = "unsupported", "the other side or the lane cannot do this"
     HOST_KEY_MISMATCH = "host_key_mismatch", "the host shows another key than the one pinned"

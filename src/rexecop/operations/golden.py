@@ -137,7 +137,10 @@ def _result_differences(
     replies = {name: replace(reply, at=case.at) for name, reply in case.replies.items()}
     outcomes = facts_of_replies(draft, profile, environment, replies)
     intent, given = case.request.intent, draft.parameters
-    verdict, _, facts = judge(draft, intent, profile, outcomes, given, evaluated=True)
+    skipped = [
+        step.id for step in draft.steps if step.id not in replies
+    ]  # What answers nothing was not called.
+    verdict, _, facts = judge(draft, intent, profile, outcomes, given, evaluated=True, skipped=skipped)
     for path, expected in case.facts.items():
         target = next((name for name in facts if path.startswith(f"{name}.")), "")
         found = value_at(facts.get(target, {}), path.removeprefix(f"{target}."))

@@ -7,7 +7,7 @@ the request says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -48,7 +48,7 @@ from rexecop.operations.scripted import ScriptedAction
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
 from rexecop.operations.workflow_parts import OPERATION
 from rexecop.proof.call import ScriptedReply
-from rexecop.proof.canonical import Digest
+from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.plan import CallStep
 from rexecop.proof.vocabulary import Effect, Ended, Isolation, Mode
@@ -72,8 +72,9 @@ def lint_profile(files: Mapping[str, bytes], handlers: Collection[str] | None = 
         root = Problems(ProfileRefused.code).parse(data, path) if path.endswith((".yaml", ".yml")) else None
         if root is not None:
             refuse_inline_secrets(replace(root, problems=problems), values_only=True)
+    place = _place(profile)
     for intent in profile.intents.values():
-        _lint_intent(intent, profile, files, problems)
+        _lint_intent(intent, profile, place, files, problems)
     for connector in profile.connectors.values():
         if connector.backends and not BACKENDS.keys() & set(connector.backends):
             words = f"nothing here makes calls by {listed(connector.backends)}, so it is only scripted"
@@ -132,7 +133,11 @@ def _sorted(problems: Problems) -> tuple[Finding, ...]:
 
 
 def _lint_intent(
-    intent: IntentSpec, profile: Profile, files: Mapping[str, bytes], problems: Problems
+    intent: IntentSpec,
+    profile: Profile,
+    place: tuple[Environment, ResolvedTarget],
+    files: Mapping[str, bytes],
+    problems: Problems,
 ) -> None:
     if not profile.rules.get(intent.id):
         allowed = f"validation_rules/{intent.id}.yaml"
@@ -162,7 +167,7 @@ def _lint_intent(
         _warn(problems, workflow.place, f"workflow says it is for `{workflow.intent}`")
     if not any(step.type in ("connector", OPERATION) for step in workflow.steps):
         problems.add(f"workflow of `{intent.id}` calls nothing", workflow.place, found=workflow.id)
-    _lint_plan(_compiler(intent, profile), problems)
+    _lint_plan(_compiler(intent, profile, *place), problems)
 
 
 def _lint_plan(compiler: Nesting, problems: Problems) -> None:
@@ -277,9 +282,13 @@ def _warn(problems: Problems, place: Place, message: str) -> None:
     problems.add(message, place, severity="warning")
 
 
-def _compiler(intent: IntentSpec, profile: Profile) -> Nesting:
-    """Return a compiler for a place that has everything the profile may ask for."""
+def _place(profile: Profile) -> tuple[Environment, ResolvedTarget]:
+    """Return a place that has everything the profile may ask for."""
     secrets = {name: name for name in _names(profile, "secret")}
+    attributes = dict.fromkeys(_names(profile, "target"), WORD)
+    target = ResolvedTarget(
+        id=WORD, type="host", criticality="low", groups=(), attributes=attributes, connection={}
+    )
     environment = Environment(
         id=WORD,
         profile=profile.name,
@@ -290,6 +299,12 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Nesting:
         | dict.fromkeys(_names(profile, "env", _hosts_of), WORD),
         safety=Safety(concurrent_max=None, default_mode=Mode.DRY_RUN, schedule=Schedule(source="")),
     )
+    return environment, target
+
+
+def _compiler(
+    intent: IntentSpec, profile: Profile, environment: Environment, target: ResolvedTarget
+) -> Nesting:
     context = Context(
         mode=Mode.DRY_RUN,
         profile=profile,
@@ -302,10 +317,6 @@ def _compiler(intent: IntentSpec, profile: Profile) -> Nesting:
         observed=lambda path: NOWHERE,
         configuration=NoConfiguration(),
         whole=True,
-    )
-    attributes = dict.fromkeys(_names(profile, "target"), WORD)
-    target = ResolvedTarget(
-        id=WORD, type="host", criticality="low", groups=(), attributes=attributes, connection={}
     )
     return Nesting(context, target)
 
@@ -348,7 +359,7 @@ def _names(
         name
         for connector in profile.connectors.values()
         for action in connector.actions.values()
-        for text in (texts or _texts_of)(action)
+        for text in (texts or _written)(action)
         for found, name in names_in(text)
         if found == space and name is not None
     }
@@ -356,6 +367,20 @@ def _names(
 
 def _hosts_of(action: ActionSpec) -> tuple[str, ...]:
     return action.process.egress or ()
+
+
+def _written(action: ActionSpec) -> tuple[str, ...]:
+    """Return every text of an action, those of what it sends too."""
+    sent = (action.http, action.transfer, *(action.talks or {}).values())
+    return (*_texts_of(action), *(text for part in sent if part for text in _texts_in(dict(part))))
+
+
+def _texts_in(value: Json) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(item)
 
 
 def _texts_of(action: ActionSpec) -> tuple[str, ...]:

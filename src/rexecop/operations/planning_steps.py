@@ -401,6 +401,8 @@ class Compiler:
         classes = set(spec.on if spec.on is not None else RETRIED) - set(spec.never)
         if not safe:
             classes -= NOT_FOR_CHANGES
+        if effect is Effect.READ and "validation_failed" in classes:
+            classes.add("not_yet")  # Looking again is how a read waits; a change is not made again to look.
         if not classes:
             return None
         return Retry(

@@ -14,7 +14,7 @@ from rexecop.proof.records.plan import Guard, Plan, Rollout, Step
 
 RETRYABLE: Final = frozenset(
     {
-        *("name_unresolved", "permit_expired", "quota_exceeded", "secret_source_down"),
+        *("name_unresolved", "not_yet", "permit_expired", "quota_exceeded", "secret_source_down"),
         *("stream_ended", "timeout", "transient_connector_error"),
     }
 )
