@@ -39,6 +39,8 @@ NEW_IMAGE: Final = f"sha256:{'b' * 64}"
 PROGRAMS: Final = (
     *("apt-get", "cat", "chronyc", "chronyd", "df", "dig", "find", "hostname", "ntpq", "sha256sum", "sudo"),
     *("systemctl", "tecrax-network-cli-readonly", "timedatectl", "uname"),
+    *("borg", "restic", "mkdir", "rm", "prlimit", "grep", "tail"),
+    *("pg_dump", "pg_restore", "createdb", "dropdb", "psql", "mariadb", "mariadb-admin", "mariadb-dump"),
 )
 """What is installed on the host; each is the same script under another name."""
 
@@ -171,7 +173,9 @@ def _host_files(folder: Path) -> None:
     (folder / "images").mkdir()
     for name, image in (("running", OLD_IMAGE), ("tagged", OLD_IMAGE), ("newest", NEW_IMAGE)):
         (folder / "images" / name).write_text(image + "\n")
-    (folder / "files").mkdir()
+    for name in ("files", "proofs", "dumps", "databases"):
+        (folder / name).mkdir()
+    (folder / "databases/shop").write_text("".join(f"row {number}\n" for number in range(120)))
     (folder / "files/site.conf").write_text(BEFORE)
     (folder / "bin").mkdir()
     shutil.copy(HERE / "replay", folder / "bin/replay")
@@ -191,6 +195,9 @@ def _secrets(folder: Path, host: Sshd, webs: Mapping[str, Web]) -> dict[str, str
         "adguard_password": TOKEN,
         "portainer_key": TOKEN,
         "pve_token": f"tecrax@pve!rig={TOKEN}",
+        "pve_restore_token": f"tecrax@pve!rig={TOKEN}",
+        "restic_password": TOKEN,
+        "borg_passphrase": TOKEN,
         "pbs_token": f"tecrax@pbs!rig:{TOKEN}",
     }
     for name, web in webs.items():
@@ -208,6 +215,9 @@ def environment_of(made: Rig, gone: int) -> str:
         ("user: tecrax\n", f"user: {made.host.user}\n"),
         ("user: tecrax-ops\n", f"user: {made.host.user}\n"),
         ("/etc/chrony/conf.d", str(made.folder / "files")),
+        ("/var/lib/tecrax/proofs", str(made.folder / "proofs")),
+        ("/var/lib/tecrax/dumps", str(made.folder / "dumps")),
+        ("dump_bytes: 10737418240", "dump_bytes: 10485760"),
         ("/etc/rexecop/known_hosts", str(made.host.folder / "known_hosts")),
     ):
         assert old in text, old

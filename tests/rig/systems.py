@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +19,8 @@ from tests.lanes.web import Asked, json_reply, reply
 TOKEN: Final = "rig-token-that-opens-nothing"  # Of every system here.
 BASIC: Final = base64.b64encode(f"tecrax:{TOKEN}".encode()).decode()
 NODE: Final = "pve-01"
+NEWEST: Final = "pbs:backup/vm/101/2026-11-27T01:00:00Z"
+"""The newest backup of guest 101."""
 PBS_TASK: Final = "UPID:pbs-01:000001F4:00001A2B:00000000:673F2A1C:verificationjob:main:tecrax@pbs!rig:"
 
 Answer = tuple[int, object]
@@ -136,22 +139,43 @@ class Portainer:
 
 @dataclass
 class Proxmox:
-    """Guests of one node of Proxmox VE: power, snapshots, and a task for each change."""
+    """Guests of one node of Proxmox VE: power, snapshots, backups, and a task for each change.
+
+    `restored` has the configuration of every guest that was made from a backup. `fault` is a word: `task-fails`,
+    or of a restored guest `restore-fails`, `keeps-card`, `start-refused`, `other-file`, `destroy-refused-once`.
+    """
 
     power: dict[str, str] = field(default_factory=lambda: {"101": "running", "102": "stopped"})
     snapshots: dict[str, list[str]] = field(default_factory=lambda: {"101": [], "102": []})
+    restored: dict[str, dict[str, str]] = field(default_factory=dict)
     tasks: list[str] = field(default_factory=list)
-    failing: bool = False
+    fault: str = ""
+    refused: int = 0
+
+    @property
+    def failing(self) -> bool:
+        return self.fault == "task-fails"
 
     def answer(self, asked: Request) -> Answer:
         if asked.headers.get("authorization") != f"PVEAPIToken=tecrax@pve!rig={TOKEN}":
             return DENIED
+        if (asked.method, asked.path) == ("GET", "/api2/json/cluster/nextid"):
+            number = asked.query["vmid"]
+            taken = {"data": None, "errors": {"vmid": f"VM {number} already exists"}}
+            return (400, taken) if number in self.power else (200, {"data": number})
         parts = asked.path.removeprefix(f"/api2/json/nodes/{NODE}/").split("/")
         match asked.method, parts:
+            case "POST", ["qemu"]:
+                return self._restore(asked.json)
+            case "GET", ["storage", "pbs", "content"]:
+                return 200, {"data": _backups_of(asked.query["vmid"])}
+            case _, ["qemu", guest, *rest] if guest in self.restored:
+                return self._of_restored(asked, guest, rest)
             case "GET", ["tasks", task, "status"]:
-                return 200, {"data": {"status": "stopped", "exitstatus": self._end(), "upid": task}}
+                return 200, {"data": {"status": "stopped", "exitstatus": self._end(task), "upid": task}}
             case "GET", ["qemu", guest, "status", "current"] if guest in self.power:
-                return 200, {"data": {"vmid": int(guest), "status": self.power[guest], "name": f"vm-{guest}"}}
+                told = {"vmid": int(guest), "status": self.power[guest], "name": f"vm-{guest}"}
+                return 200, {"data": {**told, "uptime": 86400 if self.power[guest] == "running" else 0}}
             case "POST", ["qemu", guest, "status", "start" | "shutdown" | "reboot" as move] if (
                 guest in self.power
             ):
@@ -176,12 +200,86 @@ class Proxmox:
                 return self._task("qmdelsnapshot", guest)
         return NOT_FOUND
 
-    def _end(self) -> str:
+    def _restore(self, body: dict[str, object]) -> Answer:
+        number, archive = str(body["vmid"]), str(body["archive"])
+        if number in self.power:
+            return _died(f"unable to restore VM {number} - VM {number} already exists on node '{NODE}'")
+        assert (archive, body["storage"], body["unique"]) == (NEWEST, "scratch", 1), body
+        if self.fault != "restore-fails":
+            self.power[number] = "stopped"
+            self.restored[number] = {
+                "name": "db-01",
+                "onboot": "1",
+                "net0": "virtio=BC:24:11:5F:00:01,bridge=vmbr0",
+                "net1": "virtio=BC:24:11:5F:00:02,bridge=vmbr1",
+            }
+        return self._task("qmrestore", number)
+
+    def _of_restored(self, asked: Request, guest: str, rest: list[str]) -> Answer:
+        running = self.power[guest] == "running"
+        match asked.method, rest:
+            case "PUT", ["config"]:
+                body, config = asked.json, self.restored[guest]
+                for name in str(body["delete"]).split(","):
+                    if self.fault != "keeps-card":
+                        config.pop(name, None)
+                model, _, more = str(body["net0"]).partition(",")
+                config |= {"net0": f"{model}=BC:24:11:2E:C4:07,{more}", "onboot": str(body["onboot"])}
+                return 200, {"data": None}
+            case "GET", ["config"]:
+                return 200, {"data": {**self.restored[guest], "digest": "d" * 40}}
+            case "GET", ["status", "current"]:
+                return 200, {"data": {"vmid": int(guest), "status": self.power[guest], "uptime": 0}}
+            case "POST", ["status", "start"]:
+                if self.fault == "start-refused":
+                    return _died("bridge 'vmbr9' does not exist")
+                assert self.restored[guest]["net0"].endswith(",bridge=vmbr9") and "net1" not in self.restored[guest]
+                self.power[guest] = "running"
+                return self._task("qmstart", guest)
+            case "POST", ["agent", "ping"] if running:
+                return 200, {"data": {"result": {}}}
+            case "GET", ["agent", "file-read"] if running and asked.query["file"] == "/etc/hostname":
+                text = "localhost\n" if self.fault == "other-file" else "db-01\n"
+                return 200, {"data": {"content": text, "bytes-read": len(text)}}
+            case "POST", ["status", "stop"]:
+                self.power[guest] = "stopped"
+                return self._task("qmstop", guest)
+            case "DELETE", [] if running:
+                return _died(f"VM {guest} is running - destroy failed")
+            case "DELETE", []:
+                if self.fault == "destroy-refused-once" and not self.refused:
+                    self.refused += 1
+                    return _died(f"can't lock file '/var/lock/qemu-server/lock-{guest}.conf' - got timeout")
+                assert asked.query == {"purge": "1", "destroy-unreferenced-disks": "1"}
+                del self.power[guest], self.restored[guest]
+                return self._task("qmdestroy", guest)
+        return NOT_FOUND
+
+    def _end(self, task: str) -> str:
+        if self.fault == "restore-fails" and ":qmrestore:" in task:
+            return "unable to restore - no space left on device"
         return "can't lock file - got timeout" if self.failing else "OK"
 
     def _task(self, kind: str, guest: str) -> Answer:
         self.tasks.append(f"UPID:{NODE}:000C8A1F:0A1B2C3D:673F2A1C:{kind}:{guest}:tecrax@pve!rig:")
         return 200, {"data": self.tasks[-1]}
+
+
+def _died(message: str) -> Answer:
+    """Return how Proxmox VE says that it did not begin."""
+    return 500, {"data": None, "message": f"{message}\n"}
+
+
+def _backups_of(guest: str) -> list[dict[str, object]]:
+    """Return two backups of one guest, the newest of them first in time and last in name."""
+    if guest != "101":
+        return []
+    now = int(time.time())
+    kept = {"format": "pbs-vm", "content": "backup", "vmid": 101, "size": 4294967296}
+    return [
+        {**kept, "volid": NEWEST, "ctime": now - 5 * 3600},
+        {**kept, "volid": "pbs:backup/vm/101/a-day-before", "ctime": now - 29 * 3600},
+    ]
 
 
 @dataclass
@@ -227,7 +325,7 @@ def answering(system: System, fault: Callable[[], str]) -> Callable[[Asked], byt
         if isinstance(system, Zabbix):
             system.wrong_token = word == "wrong-token"
         if isinstance(system, Proxmox):
-            system.failing = word == "task-fails"
+            system.fault = word
         status, body = system.answer(taken_apart(asked))
         if isinstance(body, str):
             return reply(body.encode(), status, Content_Type="text/html", Connection="close")
