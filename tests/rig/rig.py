@@ -32,6 +32,8 @@ HERE: Final = Path(__file__).parent
 EXAMPLE: Final = HERE.parents[1] / "examples/environments/monitoring-host.example.yaml"
 HEALTHY: Final = "healthy"
 NAMES: Final = ("zabbix", "adguard", "portainer", "pve", "pbs")
+TEMPORARY: Final = "9007"
+"""The guest that backups are restored to."""
 BEFORE: Final = "server 192.0.2.1 iburst\n"
 """What stands in the one managed file of the host, `site.conf`."""
 OLD_IMAGE: Final = f"sha256:{'a' * 64}"
@@ -39,7 +41,7 @@ NEW_IMAGE: Final = f"sha256:{'b' * 64}"
 PROGRAMS: Final = (
     *("apt-get", "cat", "chronyc", "chronyd", "df", "dig", "find", "hostname", "ntpq", "sha256sum", "sudo"),
     *("systemctl", "tecrax-network-cli-readonly", "timedatectl", "uname"),
-    *("borg", "restic", "mkdir", "rm", "prlimit", "grep", "tail"),
+    *("borg", "restic"),
     *("pg_dump", "pg_restore", "createdb", "dropdb", "psql", "mariadb", "mariadb-admin", "mariadb-dump"),
 )
 """What is installed on the host; each is the same script under another name."""

@@ -141,8 +141,8 @@ class Portainer:
 class Proxmox:
     """Guests of one node of Proxmox VE: power, snapshots, backups, and a task for each change.
 
-    `restored` has the configuration of every guest that was made from a backup. `fault` is a word: `task-fails`,
-    or of a restored guest `restore-fails`, `keeps-card`, `start-refused`, `other-file`, `destroy-refused-once`.
+    `restored` has the configuration of every guest that was made from a backup. `fault` is `task-fails`, or
+    of such a guest `restore-fails`, `keeps-card`, `start-refused`, `other-file`, `destroy-refused-once`.
     """
 
     power: dict[str, str] = field(default_factory=lambda: {"101": "running", "102": "stopped"})
@@ -233,7 +233,10 @@ class Proxmox:
             case "POST", ["status", "start"]:
                 if self.fault == "start-refused":
                     return _died("bridge 'vmbr9' does not exist")
-                assert self.restored[guest]["net0"].endswith(",bridge=vmbr9") and "net1" not in self.restored[guest]
+                assert (
+                    self.restored[guest]["net0"].endswith(",bridge=vmbr9")
+                    and "net1" not in self.restored[guest]
+                )
                 self.power[guest] = "running"
                 return self._task("qmstart", guest)
             case "POST", ["agent", "ping"] if running:

@@ -179,9 +179,7 @@ def read_items(fields: Fields) -> Gathered | None:
     if by and fields.text("take") not in ("newest", "oldest"):
         fields.node.refuse("`by` goes with `take: newest` and `take: oldest`", allowed="newest, oldest")
         return None
-    items = Items(
-        pointer=_pointer(fields, "items"), of=_pointer(fields, "of"), choices=tuple(choices), by=by
-    )
+    items = Items(pointer=_pointer(fields, "items"), of=_pointer(fields, "of"), choices=tuple(choices), by=by)
     return _gathered(fields, items)
 
 
