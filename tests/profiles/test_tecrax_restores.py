@@ -34,6 +34,7 @@ def stands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def site(stands: Site) -> Site:
     stands.rig.scenario()
+    stands.rig.proxmox.tasks.clear()
     return stands
 
 
@@ -60,11 +61,9 @@ GUEST: Final[Mapping[str, Json]] = {
 
 
 def kinds(site: Site) -> list[str]:
-    """Return the tasks Proxmox VE had for the temporary guest, and forget them."""
-    tasks = site.rig.proxmox.tasks
-    found = [task.split(":")[5] for task in tasks if task.split(":")[6] == TEMPORARY]
-    tasks.clear()
-    return found
+    """Return the tasks Proxmox VE had for the temporary guest."""
+    tasks = [task.split(":") for task in site.rig.proxmox.tasks]
+    return [task[5] for task in tasks if task[6] == TEMPORARY]
 
 
 def test_a_restored_guest_runs_apart_is_asked_and_is_gone_afterwards(site: Site) -> None:
@@ -72,7 +71,8 @@ def test_a_restored_guest_runs_apart_is_asked_and_is_gone_afterwards(site: Site)
 
     assert (changed.state, failed_rules(site, changed)) == ("completed", set()), changed
     assert kinds(site) == ["qmrestore", "qmstart", "qmstop", "qmdestroy"]
-    assert facts(site, changed, "read_isolation")["network"] == "vmbr9"
+    card = facts(site, changed, "read_isolation")
+    assert (card["cards"], card["bridge"], card["mac"]) == (1, "vmbr9", "BC:24:11:2E:C4:07")
     assert facts(site, changed, "find")["archive"] == "pbs:backup/vm/101/2026-11-27T01:00:00Z"
     assert site.rig.proxmox.power == {"101": "running", "102": "stopped"}
 
