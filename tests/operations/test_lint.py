@@ -52,7 +52,7 @@ def test_a_file_to_put_needs_no_command() -> None:
 def test_values_of_an_environment_may_stand_in_what_goes_over_http_or_sftp() -> None:
     path = "connectors/managed_file.yaml"
     files = folder(TECRAX)
-    only = files[path].replace(b"path: \"{env.managed_folder}", b"path: \"{env.a_folder_of_its_own}")
+    only = files[path].replace(b'path: "{env.managed_folder}', b'path: "{env.a_folder_of_its_own}')
 
     found = [item.message for item in errors(lint_profile({**files, path: only}))]
 
