@@ -72,10 +72,28 @@ def test_lines_give_a_count_or_names(rest: str, expected: Json) -> None:
         ("of: /gone, take: count", 0),
         ("of: /t, take: newest, age: minutes", 90),
         ("of: /t, take: oldest, age: days", 30),
+        ("of: /n, by: /t, take: newest", "a"),
+        ("of: /n, by: /t, take: oldest", "b"),
+        ("of: /n, by: /t, having: {at: /s, in: [off]}, take: newest", "b"),
+        ("of: /n, by: /gone, take: newest", None),
+        ("of: /n, by: /s, take: newest", None),
     ],
 )
 def test_entries_give_what_is_taken_of_them(rest: str, expected: Json) -> None:
     assert fact(f'{{items: "", {rest}}}', LIST) == expected
+
+
+def test_two_of_one_name_are_told_apart_by_their_moments() -> None:
+    answer = '[{"n":"a","t":3},{"n":"b","t":2},{"n":"a","t":1}]'
+
+    assert fact('{items: "", of: /n, by: /t, take: newest}', answer) == "a"
+    assert fact('{items: "", of: /n, by: /t, take: oldest}', answer) == "a"
+    assert fact('{items: "", of: /n, by: /t, take: newest}', '[{"n":"a","t":1},{"n":"b"}]') is None
+
+
+def test_what_is_dated_is_the_newest_or_the_oldest() -> None:
+    with pytest.raises(ProfileRefused, match="`by` goes with"):
+        normalizer('{items: "", of: /n, by: /t, take: count}')
 
 
 @pytest.mark.parametrize("answer", ["", "{", '{"a": {"n": 1}}', "7"])

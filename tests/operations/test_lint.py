@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from rexecop.execution.strict_yaml import Document, load_yaml
+from rexecop.operations import reading
 from rexecop.operations.lint import lint_environment, lint_profile
 from rexecop.operations.profile import load_profile
 from rexecop.operations.reading import Finding
@@ -45,6 +47,29 @@ def test_a_file_to_put_needs_no_command() -> None:
     left = [item.message for item in lint_profile(folder(TECRAX)) if "leaves its command" in item.message]
 
     assert left == []
+
+
+def test_values_of_an_environment_may_stand_in_what_goes_over_http_or_sftp() -> None:
+    path = "connectors/managed_file.yaml"
+    files = folder(TECRAX)
+    only = files[path].replace(b'path: "{env.managed_folder}', b'path: "{env.a_folder_of_its_own}')
+
+    found = [item.message for item in errors(lint_profile({**files, path: only}))]
+
+    assert only != files[path] and found == []
+
+
+def test_a_file_is_read_once_however_often_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = list[str]()
+
+    def counted(data: bytes | str, *, source: str) -> Document:
+        read.append(source)
+        return load_yaml(data, source=source)
+
+    monkeypatch.setattr(reading, "load_yaml", counted)
+    lint_profile(folder(TECRAX))
+
+    assert read and len(read) == len(set(read))
 
 
 def test_a_seed_profile_is_without_errors() -> None:

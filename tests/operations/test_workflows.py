@@ -241,6 +241,17 @@ def test_a_change_that_a_stopped_wave_would_leave_is_warned_of() -> None:
     assert not [one for one in quiet if "on_stop" in one.message]
 
 
+def test_one_target_is_a_wave_that_is_undone_where_the_workflow_says_always() -> None:
+    always = edited("on_stop: undo", "on_stop: undo_always")
+
+    assert planned().rollout is None
+    assert planned(always).rollout == Rollout(
+        waves=(1,), targets_max=2, stop_after=1, canary=True, check=None, undo=True
+    )
+    assert planned(always, "web").rollout == planned(target="web").rollout
+    assert [one.id for one in planned(always).steps] == [one.id for one in planned().steps]
+
+
 def test_the_example_has_no_error_and_its_environment_is_read() -> None:
     assert [one for one in lint_profile(folder(FLEET)) if one.severity == "error"] == []
     assert load_environment({"fleet.yaml": SITE.read_bytes()}).id == "fleet"

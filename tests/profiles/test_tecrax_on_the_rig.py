@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from rexecop.app.instance import Instance
-from rexecop.app.planner import PlanInput
-from rexecop.lanes import sandbox
 from rexecop.operations.errors import NothingToUndo
-from rexecop.proof.canonical import Json
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.outcome import Outcome
 from tecrax import profile_root
-from tests.app.support import bob, made, opened, records, verified
+from tests.app.support import records
 from tests.needs import needs
-from tests.rig.rig import BEFORE, NEW_IMAGE, OLD_IMAGE, Rig, rig, without_rule
+from tests.profiles.rigged import HOST, Changed, Site, change, standing, undone
+from tests.rig.rig import BEFORE, NEW_IMAGE, OLD_IMAGE, without_rule
 
 pytestmark = needs("sshd", "ssh-keygen")
 
-HOST: Final = "monitoring-01"
 GONE: Final = "standby-01"
 SWITCH: Final = "switch-01"
 
@@ -48,82 +42,17 @@ INTENTS: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Ran:
-    """How an operation ended; `facts` are those that the last of its derivations came to."""
-
-    state: str
-    facts: Mapping[str, Json]
-
-    @property
-    def findings(self) -> set[str]:
-        found = self.facts["findings"]
-        assert isinstance(found, list)
-        return {str(one["reason"]) for one in found if isinstance(one, dict)}
-
-
-@dataclass(frozen=True)
-class Site:
-    """The rig, and a root beside it."""
-
-    folder: Path
-    rig: Rig
-    instance: Instance
-    runner: asyncio.Runner
-
-    def asks(
-        self,
-        intent: str,
-        target: str = HOST,
-        mode: str = "read_only",
-        profile: str = "",
-        /,
-        **parameters: Json,
-    ) -> PlanInput:
-        return PlanInput(
-            profile=profile or str(profile_root()),
-            env=str(self.rig.environment),
-            intent=intent,
-            target=target,
-            mode=mode,
-            parameters=parameters,
-        )
-
-    def run(self, intent: str, target: str = HOST, mode: str = "read_only") -> Ran:
-        """Plan, start and verify."""
-        planned = self.runner.run(self.instance.plan(self.asks(intent, target, mode)))
-        self.runner.run(self.instance.start(planned.operation_id))
-        return self.seen(planned.operation_id)
-
-    def seen(self, operation: str) -> Ran:
-        """Verify what is recorded of `operation`, and return how it ended."""
-        kept = [sealed.record for sealed in records(self.instance, operation)]
-        facts = [one.facts for one in kept if isinstance(one, Outcome) and "findings" in (one.facts or {})]
-        report = verified(self.instance, operation)
-        assert report.rungs and not report.findings
-        return Ran(self.instance.status(operation).state, (facts[-1] or {}) if facts else {})
-
-
 @pytest.fixture(scope="module")
-def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("rig")
-    asyncio.run(made(folder))
-    with ExitStack() as stack:
-        running = stack.enter_context(rig(folder / "site"))
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in running.secrets.items():
-            patch.setenv(name, value)
-        patch.setitem(sandbox.BASE_ENVIRONMENT, "PATH", f"{running.programs}:{sandbox.SAFE_PATH}")
-        runner = stack.enter_context(asyncio.Runner())
-        instance = stack.enter_context(opened(folder))
-        yield Site(folder, running, instance, runner)
+def stands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with standing(tmp_path_factory.mktemp("rig")) as found:
+        yield found
 
 
 @pytest.fixture
-def site(standing: Site) -> Site:
-    standing.rig.scenario()
-    standing.rig.as_new()
-    return standing
+def site(stands: Site) -> Site:
+    stands.rig.scenario()
+    stands.rig.as_new()
+    return stands
 
 
 @pytest.mark.parametrize(("intent", "target"), INTENTS.items(), ids=INTENTS)
@@ -256,27 +185,6 @@ def test_a_host_that_cannot_be_reached_is_unknown_and_the_rest_is_told(site: Sit
     assert whole.state == "completed"
 
 
-@dataclass(frozen=True)
-class Changed:
-    """A change that was asked for, approved by bob and started."""
-
-    operation: str
-    state: str
-    steps: Mapping[str, str]
-
-
-def change(site: Site, intent: str, target: str = HOST, profile: str = "", /, **parameters: Json) -> Changed:
-    """Plan a change, see that it waits for its yes and asks nobody before, and make it."""
-    asked = site.asks(intent, target, "apply", profile, **parameters)
-    planned = site.runner.run(site.instance.plan(asked))
-    assert planned.state == "waiting_for_approval", planned
-    site.runner.run(site.instance.approve(planned.operation_id, key=bob(site.folder)))
-    ran = site.runner.run(site.instance.start(planned.operation_id))
-    site.seen(planned.operation_id)
-    steps = {step.id: f"{step.state} {step.error_class or ''} {step.message or ''}" for step in ran.steps}
-    return Changed(planned.operation_id, ran.state, steps)
-
-
 def outcomes(site: Site, changed: Changed, step: str) -> list[Outcome]:
     """Return how each try of `step` ended."""
     kept = [sealed.record for sealed in records(site.instance, changed.operation)]
@@ -291,12 +199,6 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> str:
     for path in (folder / "workflows").iterdir():
         path.write_text(re.sub(r"delay: (\d+)[sm]\b", r"delay: \1ms", path.read_text()))
     return str(folder)
-
-
-def undone(site: Site, changed: Changed) -> bool:
-    state = site.runner.run(site.instance.rollback(changed.operation)).state
-    site.seen(changed.operation)
-    return state == "undone"
 
 
 def test_a_service_is_restarted_and_seen_to_run(site: Site) -> None:

@@ -35,6 +35,8 @@ HERE: Final = Path(__file__).parent
 EXAMPLE: Final = HERE.parents[1] / "examples/environments/monitoring-host.example.yaml"
 HEALTHY: Final = "healthy"
 NAMES: Final = ("zabbix", "adguard", "portainer", "pve", "pbs")
+TEMPORARY: Final = "9007"
+"""The guest that backups are restored to."""
 BEFORE: Final = "server 192.0.2.1 iburst\n"
 """What stands in the one managed file of the host, `site.conf`."""
 HOST_GUEST: Final = "101"
@@ -58,6 +60,8 @@ PROGRAMS: Final = (
         "sudo",
     ),
     *("systemctl", "tecrax-network-cli-readonly", "timedatectl", "uname"),
+    *("borg", "restic"),
+    *("pg_dump", "pg_restore", "createdb", "dropdb", "psql", "mariadb", "mariadb-admin", "mariadb-dump"),
 )
 """What is installed on the host; each is the same script under another name."""
 
@@ -228,7 +232,9 @@ def _host_files(folder: Path) -> None:
     (folder / "images").mkdir()
     for name, image in (("running", OLD_IMAGE), ("tagged", OLD_IMAGE), ("newest", NEW_IMAGE)):
         (folder / "images" / name).write_text(image + "\n")
-    (folder / "files").mkdir()
+    for name in ("files", "proofs", "dumps", "databases"):
+        (folder / name).mkdir()
+    (folder / "databases/shop").write_text("".join(f"row {number}\n" for number in range(120)))
     (folder / "files/site.conf").write_text(BEFORE)
     (folder / "bin").mkdir()
     shutil.copy(HERE / "replay", folder / "bin/replay")
@@ -248,6 +254,9 @@ def _secrets(folder: Path, host: Sshd, webs: Mapping[str, Web]) -> dict[str, str
         "adguard_password": TOKEN,
         "portainer_key": TOKEN,
         "pve_token": f"tecrax@pve!rig={TOKEN}",
+        "pve_restore_token": f"tecrax@pve!rig={TOKEN}",
+        "restic_password": TOKEN,
+        "borg_passphrase": TOKEN,
         "pbs_token": f"tecrax@pbs!rig:{TOKEN}",
     }
     for name, web in webs.items():
@@ -265,6 +274,9 @@ def environment_of(made: Rig, gone: int) -> str:
         ("user: tecrax\n", f"user: {made.host.user}\n"),
         ("user: tecrax-ops\n", f"user: {made.host.user}\n"),
         ("/etc/chrony/conf.d", str(made.folder / "files")),
+        ("/var/lib/tecrax/proofs", str(made.folder / "proofs")),
+        ("/var/lib/tecrax/dumps", str(made.folder / "dumps")),
+        ("dump_bytes: 10737418240", "dump_bytes: 10485760"),
         ("/etc/rexecop/known_hosts", str(made.host.folder / "known_hosts")),
     ):
         assert old in text, old

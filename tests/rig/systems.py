@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,6 +21,8 @@ BASIC: Final = base64.b64encode(f"tecrax:{TOKEN}".encode()).decode()
 NODE: Final = "pve-01"
 POWER: Final = {"101": "running", "102": "stopped", "201": "running", "202": "running", "203": "stopped"}
 KINDS: Final = {"101": "qemu", "102": "qemu", "201": "qemu", "202": "qemu", "203": "lxc"}
+NEWEST: Final = "pbs:backup/vm/101/2026-11-27T01:00:00Z"
+"""The newest backup of guest 101."""
 PBS_TASK: Final = "UPID:pbs-01:000001F4:00001A2B:00000000:673F2A1C:verificationjob:main:tecrax@pbs!rig:"
 
 Answer = tuple[int, object]
@@ -138,17 +141,22 @@ class Portainer:
 
 @dataclass
 class Proxmox:
-    """Guests of one node of Proxmox VE: power, snapshots, and a task for each change.
+    """Guests of one node of Proxmox VE: power, snapshots, backups, and a task for each change.
 
     A task is seen to run `task_looks` times before it ended. `moved` hears of guests that start or stop.
+    `restored` has the configuration of every guest that was made from a backup. `fault` is `task-fails`,
+    `task-hangs`, or of such a guest `restore-fails`, `keeps-card`, `start-refused`, `other-file`,
+    `destroy-refused-once`.
     """
 
     power: dict[str, str] = field(default_factory=lambda: dict(POWER))
     uptime: dict[str, int] = field(default_factory=dict)
     snapshots: dict[str, list[str]] = field(default_factory=lambda: {guest: [] for guest in POWER})
+    restored: dict[str, dict[str, str]] = field(default_factory=dict)
     tasks: list[str] = field(default_factory=list)
     task_looks: int = 0
     looks: int = 0
+    refused: int = 0
     fault: str = ""
     moved: Callable[[str, str], None] = lambda guest, move: None
 
@@ -156,14 +164,25 @@ class Proxmox:
         """Stand as at the beginning, but for the tasks that were."""
         self.power, self.uptime, self.task_looks = dict(POWER), {}, 0
         self.snapshots = {guest: [] for guest in POWER}
+        self.restored, self.refused = {}, 0
 
     def answer(self, asked: Request) -> Answer:
         if asked.headers.get("authorization") != f"PVEAPIToken=tecrax@pve!rig={TOKEN}":
             return DENIED
+        if (asked.method, asked.path) == ("GET", "/api2/json/cluster/nextid"):
+            number = asked.query["vmid"]
+            taken = {"data": None, "errors": {"vmid": f"VM {number} already exists"}}
+            return (400, taken) if number in self.power else (200, {"data": number})
         parts = asked.path.removeprefix(f"/api2/json/nodes/{NODE}/").split("/")
         match asked.method, parts:
+            case "POST", ["qemu"]:
+                return self._restore(asked.json)
+            case "GET", ["storage", "pbs", "content"]:
+                return 200, {"data": _backups_of(asked.query["vmid"])}
+            case _, ["qemu", guest, *rest] if guest in self.restored:
+                return self._of_restored(asked, guest, rest)
             case "GET", ["tasks", task, "status"] if task in self.tasks:
-                return 200, {"data": {"upid": task, **self._end()}}
+                return 200, {"data": {"upid": task, **self._end(task)}}
             case "POST", ["vzdump"]:
                 return self._task("vzdump", str(asked.json["vmid"]))
             case method, [kind, guest, *rest] if kind == KINDS.get(guest):
@@ -201,18 +220,95 @@ class Proxmox:
         self.uptime[guest] = 12
         self.moved(guest, move)
 
-    def _end(self) -> dict[str, str]:
+    def _end(self, task: str) -> dict[str, str]:
         if self.fault == "task-hangs" or self.looks < self.task_looks:
             self.looks += 1
             return {"status": "running"}
+        if self.fault == "restore-fails" and ":qmrestore:" in task:
+            return {"status": "stopped", "exitstatus": "unable to restore - no space left on device"}
         failed = "can't lock file - got timeout" if self.fault == "task-fails" else "OK"
         return {"status": "stopped", "exitstatus": failed}
+
+    def _restore(self, body: dict[str, object]) -> Answer:
+        number, archive = str(body["vmid"]), str(body["archive"])
+        if number in self.power:
+            return _died(f"unable to restore VM {number} - VM {number} already exists on node '{NODE}'")
+        assert (archive, body["storage"], body["unique"]) == (NEWEST, "scratch", 1), body
+        if self.fault != "restore-fails":
+            self.power[number] = "stopped"
+            self.restored[number] = {
+                "name": "db-01",
+                "onboot": "1",
+                "net0": "virtio=BC:24:11:5F:00:01,bridge=vmbr0",
+                "net1": "virtio=BC:24:11:5F:00:02,bridge=vmbr1",
+            }
+        return self._task("qmrestore", number)
+
+    def _of_restored(self, asked: Request, guest: str, rest: list[str]) -> Answer:
+        running = self.power[guest] == "running"
+        match asked.method, rest:
+            case "PUT", ["config"]:
+                body, config = asked.json, self.restored[guest]
+                for name in str(body["delete"]).split(","):
+                    if self.fault != "keeps-card":
+                        config.pop(name, None)
+                model, _, more = str(body["net0"]).partition(",")
+                config |= {"net0": f"{model}=BC:24:11:2E:C4:07,{more}", "onboot": str(body["onboot"])}
+                return 200, {"data": None}
+            case "GET", ["config"]:
+                return 200, {"data": {**self.restored[guest], "digest": "d" * 40}}
+            case "GET", ["status", "current"]:
+                return 200, {"data": {"vmid": int(guest), "status": self.power[guest], "uptime": 0}}
+            case "POST", ["status", "start"]:
+                if self.fault == "start-refused":
+                    return _died("bridge 'vmbr9' does not exist")
+                assert (
+                    self.restored[guest]["net0"].endswith(",bridge=vmbr9")
+                    and "net1" not in self.restored[guest]
+                )
+                self.power[guest] = "running"
+                return self._task("qmstart", guest)
+            case "POST", ["agent", "ping"] if running:
+                return 200, {"data": {"result": {}}}
+            case "GET", ["agent", "file-read"] if running and asked.query["file"] == "/etc/hostname":
+                text = "localhost\n" if self.fault == "other-file" else "db-01\n"
+                return 200, {"data": {"content": text, "bytes-read": len(text)}}
+            case "POST", ["status", "stop"]:
+                self.power[guest] = "stopped"
+                return self._task("qmstop", guest)
+            case "DELETE", [] if running:
+                return _died(f"VM {guest} is running - destroy failed")
+            case "DELETE", []:
+                if self.fault == "destroy-refused-once" and not self.refused:
+                    self.refused += 1
+                    return _died(f"can't lock file '/var/lock/qemu-server/lock-{guest}.conf' - got timeout")
+                assert asked.query == {"purge": "1", "destroy-unreferenced-disks": "1"}
+                del self.power[guest], self.restored[guest]
+                return self._task("qmdestroy", guest)
+        return NOT_FOUND
 
     def _task(self, kind: str, guest: str) -> Answer:
         self.looks = 0
         number = f"{len(self.tasks):08X}"
         self.tasks.append(f"UPID:{NODE}:{number}:0A1B2C3D:673F2A1C:{kind}:{guest}:tecrax@pve!rig:")
         return 200, {"data": self.tasks[-1]}
+
+
+def _died(message: str) -> Answer:
+    """Return how Proxmox VE says that it did not begin."""
+    return 500, {"data": None, "message": f"{message}\n"}
+
+
+def _backups_of(guest: str) -> list[dict[str, object]]:
+    """Return two backups of one guest, the newest of them first in time and last in name."""
+    if guest != "101":
+        return []
+    now = int(time.time())
+    kept = {"format": "pbs-vm", "content": "backup", "vmid": 101, "size": 4294967296}
+    return [
+        {**kept, "volid": NEWEST, "ctime": now - 5 * 3600},
+        {**kept, "volid": "pbs:backup/vm/101/a-day-before", "ctime": now - 29 * 3600},
+    ]
 
 
 @dataclass

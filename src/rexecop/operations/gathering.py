@@ -6,7 +6,7 @@ An answer that is odd, or that a call did not end well with, yields None: nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Final, Protocol
@@ -43,6 +43,10 @@ class Many(Protocol):
         """Return them in their order, None where the answer is none."""
         ...
 
+    def dated(self, output: StepOutput, stream: str) -> list[tuple[str, str]] | None:
+        """Return each with what it is dated by, None where the answer is none or one has no date."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
@@ -56,6 +60,9 @@ class Lines:
         kept = lines if self.but is None else [line for line in lines if not self.but.search(line)]
         found = (self.pattern.search(line) for line in kept)
         return [str(match["value"]) for match in found if match is not None and match["value"] is not None]
+
+    def dated(self, output: StepOutput, stream: str) -> list[tuple[str, str]] | None:
+        return [(value, value) for value in self.values(output, stream) or ()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,20 +84,36 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """What `of` names in each entry of the list, or object, at `pointer`, where all `choices` hold."""
+    """What `of` names in each entry of the list, or object, at `pointer`, where all `choices` hold.
+
+    `by` names in the entry what it is dated by; that is the value itself where nothing is said.
+    """
 
     pointer: str
     of: str
     choices: tuple[Choice, ...]
+    by: str
 
     def values(self, output: StepOutput, stream: str) -> list[str] | None:
+        entries = self._chosen(output, stream)
+        return None if entries is None else [word for word, _ in self._named(entries)]
+
+    def dated(self, output: StepOutput, stream: str) -> list[tuple[str, str]] | None:
+        named = self._named(self._chosen(output, stream) or ())
+        dates = [_word(pointed(entry, self.by)) if self.by else word for word, entry in named]
+        found = [(word, date) for (word, _), date in zip(named, dates, strict=True) if date is not None]
+        return found if len(found) == len(named) else None
+
+    def _chosen(self, output: StepOutput, stream: str) -> list[Json] | None:
         entries = output.value(stream, self.pointer)
         if isinstance(entries, Mapping):
             entries = list(entries.values())
         if not isinstance(entries, list) or len(entries) > ENTRIES_MAX:
             return None
-        chosen = [entry for entry in entries if all(choice.holds(entry) for choice in self.choices)]
-        return [word for entry in chosen if (word := _word(pointed(entry, self.of))) is not None]
+        return [entry for entry in entries if all(choice.holds(entry) for choice in self.choices)]
+
+    def _named(self, entries: Iterable[Json]) -> list[tuple[str, Json]]:
+        return [(word, entry) for entry in entries if (word := _word(pointed(entry, self.of))) is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +142,8 @@ class Gathered:
             case "names":
                 return _named(set(values), length_max)
             case "newest" | "oldest":
-                times = {value: moment(value) for value in values}
-                dated = sorted((when, value) for value, when in times.items() if when is not None)
+                times = [(moment(date), value) for value, date in self.many.dated(output, stream) or ()]
+                dated = sorted((when, value) for when, value in times if when is not None)
                 if not dated or len(dated) < len(times):
                     return None
                 return dated[-1 if self.take == "newest" else 0][1]
@@ -152,7 +175,11 @@ def read_items(fields: Fields) -> Gathered | None:
         for key in ("having", "lacking")
         if fields.get(key) is not None
     ]
-    items = Items(pointer=_pointer(fields, "items"), of=_pointer(fields, "of"), choices=tuple(choices))
+    by = _pointer(fields, "by")
+    if by and fields.text("take") not in ("newest", "oldest"):
+        fields.node.refuse("`by` goes with `take: newest` and `take: oldest`", allowed="newest, oldest")
+        return None
+    items = Items(pointer=_pointer(fields, "items"), of=_pointer(fields, "of"), choices=tuple(choices), by=by)
     return _gathered(fields, items)
 
 

@@ -43,7 +43,7 @@ from rexecop.operations.profile_model import (
     StepSpec,
     WorkflowSpec,
 )
-from rexecop.operations.reading import Finding, Place, Problems, close_to, listed
+from rexecop.operations.reading import Finding, Node, Place, Problems, close_to, listed
 from rexecop.operations.scripted import ScriptedAction
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
 from rexecop.operations.workflow_parts import OPERATION
@@ -68,10 +68,12 @@ def lint_profile(files: Mapping[str, bytes], handlers: Collection[str] | None = 
     except RexecopError as error:
         _keep(problems, error, Place("profile.yaml"))
         return _sorted(problems)
+    others = Problems(ProfileRefused.code)  # What the profile does not read says only its secrets here.
     for path, data in sorted(files.items()):
-        root = Problems(ProfileRefused.code).parse(data, path) if path.endswith((".yaml", ".yml")) else None
-        if root is not None:
-            refuse_inline_secrets(replace(root, problems=problems), values_only=True)
+        if path.endswith((".yaml", ".yml")) and path not in problems.documents:
+            others.parse(data, path)
+    for _, document in sorted((problems.documents | others.documents).items()):
+        refuse_inline_secrets(Node(document, document.value, (), problems), values_only=True)
     place = _place(profile)
     for intent in profile.intents.values():
         _lint_intent(intent, profile, place, files, problems)
@@ -395,4 +397,14 @@ def _texts_of(action: ActionSpec) -> tuple[str, ...]:
         *_hosts_of(action),
         *(action.process.script.files.values() if action.process.script is not None else ()),
         *(value for value in equals if isinstance(value, str)),
+        *_texts_in(dict(action.http or {})),
+        *_texts_in(dict(action.transfer or {})),
     )
+
+
+def _texts_in(value: Json) -> Iterator[str]:
+    """Yield every text in what an action says as a structure."""
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from _texts_in(item)

@@ -27,7 +27,7 @@ STREAMS: Final = ("stdout", "stderr", "data")
 TESTS: Final = ("equals", "not_equals", "in", "at_least", "at_most", "missing")
 _FACT_KEYS: Final = (
     "from stream type required exact max_length values map minimum maximum multiply divide whole separator "
-    f"row where equals take but of having lacking expected age left full {' '.join(WAYS)}"
+    f"row where equals take but of by having lacking expected age left full {' '.join(WAYS)}"
 )
 _MAPPED: Final = re.compile(r".{0,128}", re.DOTALL)
 

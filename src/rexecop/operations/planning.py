@@ -132,6 +132,7 @@ def compile_plan(
     shapes: list[Json] = list(context.from_environment)
     left_out: dict[str, Json] = {name: f"{why} leaves it out" for name, why in context.left_out.items()}
     notes: dict[str, Json] = {"shape_from_environment": shapes, "left_out": left_out}
+    always = context.workflow.waves is not None and context.workflow.waves.always
     return PlanDraft(
         profile=ProfileRef(name=profile.name, version=profile.version, digest=profile.digest),
         environment=EnvironmentRef(id=environment.id, digest=environment.digest),
@@ -145,7 +146,7 @@ def compile_plan(
         steps=tuple(steps),
         notes={name: note for name, note in notes.items() if note} or None,
         parallel=parallel_of(context.workflow, *(workflow_of(profile, one) for one in called)),
-        rollout=_rollout(context, len(targets)) if context.several else None,
+        rollout=_rollout(context, len(targets)) if context.several or (always and not called) else None,
         called=called,
     )
 
@@ -191,7 +192,7 @@ def _rollout(context: Context, count: int) -> Rollout:
         targets_max=waves.max_parallel,
         stop_after=waves.stop_after.of(count),
         canary=bool(first),
-        check=waves.check or None,
+        check=(waves.check or None) if context.several else None,
         undo=waves.undo,
     )
 

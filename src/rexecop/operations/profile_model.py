@@ -162,7 +162,10 @@ class Amount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WavesSpec:
-    """How the work goes over several targets; `canary` is a first wave, `size` what each after it has."""
+    """How the work goes over several targets; `canary` is a first wave, `size` what each after it has.
+
+    With `always` what stopped is undone on a single target as well, which then is a wave by itself.
+    """
 
     place: Place
     max_parallel: int
@@ -171,6 +174,7 @@ class WavesSpec:
     size: Amount | None
     check: str
     undo: bool
+    always: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,10 +64,14 @@ class Place:
 
 @dataclass(slots=True)
 class Problems:
-    """Findings in the order they were met; `code` is the one of ordinary format errors."""
+    """Findings in the order they were met; `code` is the one of ordinary format errors.
+
+    `documents` are what was read, by file, for whoever goes over the same files again.
+    """
 
     code: str
     findings: list[Finding] = field(default_factory=list)
+    documents: dict[str, Document] = field(default_factory=dict)
 
     def add(
         self,
@@ -105,6 +109,7 @@ class Problems:
             message = error.message.split(": ", 1)[-1]
             self.add(message, Place(file, int(error.facts["line"])), code=error.code)
             return None
+        self.documents[file] = document
         return Node(document, document.value, (), self)
 
     def raise_first(self, *kinds: type[InputRefused]) -> None:

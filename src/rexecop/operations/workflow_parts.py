@@ -79,6 +79,7 @@ def _waves(node: Node, steps: tuple[StepSpec, ...]) -> WavesSpec:
     for step in steps:
         if check and check in (step.needs or ()):
             node.refuse(f"step `{step.id}` needs `{check}`, which comes after all other work", found=step.id)
+    on_stop = fields.one_of("on_stop", ("stop", "undo", "undo_always"), "stop")
     return WavesSpec(
         place=node.place,
         max_parallel=fields.integer("max_parallel", 1, 1, TARGETS_AT_ONCE_MAX),
@@ -86,7 +87,8 @@ def _waves(node: Node, steps: tuple[StepSpec, ...]) -> WavesSpec:
         canary=fields.maybe("canary", _amount),
         size=fields.maybe("size", _amount),
         check=check,
-        undo=fields.one_of("on_stop", ("stop", "undo"), "stop") == "undo",
+        undo=on_stop != "stop",
+        always=on_stop == "undo_always",
     )
 
 
