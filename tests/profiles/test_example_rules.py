@@ -10,8 +10,9 @@ from typing import Any, Final
 import pytest
 
 from rexecop.governance.admission import Policy, decide
+from rexecop.governance.importing import Calls
 from rexecop.governance.lint import lint
-from rexecop.governance.narrowing import Calls, narrow
+from rexecop.governance.narrowing import narrow
 from rexecop.governance.pack import Pack
 from rexecop.operations.environment import load_environment, pack_of
 from rexecop.operations.profile import load_profile

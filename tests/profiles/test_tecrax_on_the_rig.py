@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from rexecop.operations.errors import NothingToUndo
+from rexecop.proof.canonical import Json
 from rexecop.proof.records.decision import Decision
 from rexecop.proof.records.outcome import Outcome
 from tecrax import profile_root

@@ -371,24 +371,11 @@ def _hosts_of(action: ActionSpec) -> tuple[str, ...]:
     return action.process.egress or ()
 
 
-def _written(action: ActionSpec) -> tuple[str, ...]:
-    """Return every text of an action, those of what it sends too."""
-    sent = (action.http, action.transfer, *(action.talks or {}).values())
-    return (*_texts_of(action), *(text for part in sent if part for text in _texts_in(dict(part))))
-
-
-def _texts_in(value: Json) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts_in(item)
-
-
 def _texts_of(action: ActionSpec) -> tuple[str, ...]:
     """Return every text of an action that may hold placeholders."""
     expected = (action.precondition, action.postcondition, action.probe)
     equals = (item.equals for item in expected if item is not None)
+    sent = (action.http, action.transfer, *(action.talks or {}).values())
     return (
         *(action.command.args if action.command is not None else ()),
         *([action.stdin] if action.stdin is not None else ()),
@@ -397,8 +384,7 @@ def _texts_of(action: ActionSpec) -> tuple[str, ...]:
         *_hosts_of(action),
         *(action.process.script.files.values() if action.process.script is not None else ()),
         *(value for value in equals if isinstance(value, str)),
-        *_texts_in(dict(action.http or {})),
-        *_texts_in(dict(action.transfer or {})),
+        *(text for part in sent if part for text in _texts_in(dict(part))),
     )
 
 
