@@ -9,6 +9,7 @@ from itertools import zip_longest
 from rexecop.proof.called import contradictions
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
+from rexecop.proof.publishing import SIGNATURE_ROLE
 from rexecop.proof.reaction import OBSERVATION_ROLE, REACTION, RULE_ROLE
 from rexecop.proof.records import Approval, Attempt, Decision, Intent, Plan, Ticket
 from rexecop.proof.records.decision import PolicyRequest, RequestIntent, RequestTarget, terms_digest
@@ -148,7 +149,7 @@ def _ticket(
 
 def check_bundle(opened: Opened, notes: Notes) -> None:
     """Step 7: every input is named by a record; parts named and left out are said."""
-    roles = ("profile", "environment", PACK_ROLE, OBSERVATION_ROLE, RULE_ROLE)
+    roles = ("profile", "environment", PACK_ROLE, OBSERVATION_ROLE, RULE_ROLE, SIGNATURE_ROLE)
     named: dict[str, set[Digest]] = {role: set() for role in roles}
     for sealed in opened.records:
         record = sealed.record
@@ -159,6 +160,8 @@ def check_bundle(opened: Opened, notes: Notes) -> None:
             if record.origin.channel == REACTION and event is not None and rule is not None:
                 named[OBSERVATION_ROLE].add(event)
                 named[RULE_ROLE].add(rule)
+        elif isinstance(record, Plan) and record.signed is not None:
+            named[SIGNATURE_ROLE].add(record.signed.signature)
         elif isinstance(record, Decision):
             named[PACK_ROLE].update(pack.digest for pack in record.packs)
         elif isinstance(record, Ticket | Attempt):

@@ -1,0 +1,128 @@
+"""Signed profiles as folders: `profile.sig` written and read, and whose key it is by. No root is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from rexecop.app.clock import SystemClock
+from rexecop.app.errors import FileRefused
+from rexecop.app.files import read_folder, reason_of, replace_file
+from rexecop.app.offline import lint_profile
+from rexecop.app.profiles import BUILT_IN, find_profile
+from rexecop.app.root import Root
+from rexecop.app.verifying import enrolled_in
+from rexecop.app.views import SignatureView
+from rexecop.keys import load_ssh_signer
+from rexecop.operations.errors import ProfileRefused
+from rexecop.operations.pinned_files import profile_snapshot
+from rexecop.proof import sshsig
+from rexecop.proof.canonical import Digest, digest_of
+from rexecop.proof.errors import ProofError, RexecopError
+from rexecop.proof.publishing import PROFILE_NAMESPACE, publisher, signer_of, standing
+from rexecop.proof.verify import parse_trust
+from rexecop.proof.vocabulary import Role
+
+SIGNATURE: Final = "profile.sig"  # Its name is none of those that a profile's digest covers.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileSignature:
+    """What lies in `profile.sig`: the fingerprint of the `key` that signed the digest, or why none did."""
+
+    data: bytes = b""
+    key: str | None = None
+    problem: str | None = None
+
+
+def read_signature(files: Mapping[str, bytes], digest: Digest) -> ProfileSignature:
+    """Return what the signature among the `files` of the profile with that digest says, if there is one."""
+    data = files.get(SIGNATURE)
+    if data is None:
+        return ProfileSignature()
+    try:
+        return ProfileSignature(data=data, key=signer_of(data, digest).fingerprint)
+    except ProofError as error:
+        return ProfileSignature(data=data, problem=f"no signature of `{digest}`: {error.message}")
+
+
+def sign_profile(name: str, key: Path) -> None:
+    """Write `profile.sig` beside the profile `name`, or at that path: a signature over its digest.
+
+    Raises:
+        ProfileUnknown, ProfileRefused: there is none, or lint finds an error in it.
+        KeyRefused: the key cannot be used. FileRefused: it cannot be written.
+    """
+    if name in BUILT_IN:
+        raise FileRefused(f"`{name}` comes with the program and is not published", path=name)
+    found = find_profile(name)
+    for finding in lint_profile(name):
+        if finding.severity == "error":
+            step = (f"rexecop profile lint {name}",)
+            raise ProfileRefused(f"{finding.file}:{finding.line}: {finding.message}", next_steps=step)
+    digest, path = digest_of(profile_snapshot(found.files)), found.folder / SIGNATURE
+    armored = sshsig.sign(load_ssh_signer(key), PROFILE_NAMESPACE, digest.encode())
+    try:
+        replace_file(path, armored.encode(), mode=0o644)
+    except OSError as error:
+        raise FileRefused(f"`{path}` cannot be written: {reason_of(error)}", path=str(path)) from error
+
+
+def signature_of(name: str, trust: Path | None, root: Path) -> SignatureView:
+    """Return how the profile `name`, or at that path, is signed: by keys in `trust`, else those of `root`.
+
+    Raises:
+        ProfileUnknown, ProfileRefused: there is none.
+        FileMissing, FileRefused, TrustFileMalformed: `trust` is not what it should be.
+    """
+    found = find_profile(name)
+    files = found.files
+    digest = digest_of(profile_snapshot(files))
+    read = read_signature(files, digest)
+    state, says, person, since = "unsigned", "no", None, None
+    if read.problem is not None:
+        state, says = "wrong", f"by nobody; in `{SIGNATURE}` is {read.problem}"
+    elif read.key is not None:
+        state, words, person, since = _judged(read.key, trust, root)
+        says = f"by {person}, with key {read.key}" if person else f"by key {read.key}"
+        says = f"{says}, {words}"
+    signing, trusting = f"profile sign {name} --key FILE", "keys trust FILE --person NAME --role publisher"
+    steps = {"unsigned": signing, "wrong": signing, "untrusted": trusting, "unknown": trusting}
+    return SignatureView(
+        source=found.source,
+        digest=digest,
+        state=state,
+        says=says,
+        key=read.key,
+        person=person,
+        since=since,
+        next=(f"rexecop {steps[state]}",) if state in steps else (),
+    )
+
+
+def _judged(key: str, trust: Path | None, root: Path) -> tuple[str, str, str | None, datetime | None]:
+    """Return where the key stands now: state and words, whose it is, and since when it is enrolled."""
+    now = SystemClock().now()
+    if trust is not None:
+        own = [
+            one
+            for one in parse_trust(read_folder(trust)).of(Role.PUBLISHER)
+            if one.public.fingerprint == key and one.counts(PROFILE_NAMESPACE, now)
+        ]
+        if not own:
+            return "untrusted", f"which no file of a publisher in `{trust}` holds", None, None
+        return "trusted", f"trusted by `{trust}`", own[0].name, None
+    try:
+        enrolled = enrolled_in(Root(root)) if root.is_dir() else None
+    except RexecopError as error:
+        return "unknown", f"and whose that is cannot be read: {error.message}", None, None
+    if enrolled is None:
+        return "unknown", "and there is no root here that says whose that is", None, None
+    person = publisher(enrolled, key, now)
+    if person is None:
+        return "untrusted", f"which {standing(enrolled, key, now)}", None, None
+    mine = [one for one in enrolled if (one.role, one.fingerprint) == (Role.PUBLISHER, key)]
+    return "trusted", "who publishes profiles here", person, mine[-1].since

@@ -1,0 +1,67 @@
+"""Signed profiles: whose key signed the digest of a profile, and whether it publishes profiles at a moment.
+
+A signature says nothing of when it was made. What counts is that its key stands enrolled
+where it is asked for: when a plan is made, when its ticket is, and before every change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from rexecop.proof import sshsig
+from rexecop.proof.canonical import Digest
+from rexecop.proof.publickey import PublicKey
+from rexecop.proof.records.plan import Plan
+from rexecop.proof.trust import Enrolment
+from rexecop.proof.vocabulary import Role
+
+PROFILE_NAMESPACE: Final = "profile@rexecop"
+SIGNATURE_ROLE: Final = "profile-signature"
+NOTE: Final = "profile_signature"  # Where the notes of a plan say why a signature beside its profile is none.
+
+
+def signer_of(signature: bytes, digest: Digest) -> PublicKey:
+    """Return the key that signed `digest`, of a profile; whether it means anything is for the caller to say.
+
+    Raises:
+        ProofError: `signature` is no armored SSHSIG, is made for something else, or cannot be checked here.
+    """
+    armored = signature.decode("ascii", "replace")
+    return sshsig.verify(armored, digest.encode(), PROFILE_NAMESPACE).public
+
+
+def publisher(enrolled: Iterable[Enrolment], fingerprint: str, at: datetime) -> str | None:
+    """Return who publishes profiles by that key at that moment."""
+    return next((one.person for one in _of(enrolled, fingerprint) if one.valid_at(at)), None)
+
+
+def standing(enrolled: Iterable[Enrolment], fingerprint: str, at: datetime) -> str:
+    """Return in words what became of a key that does not count for profiles at that moment."""
+    mine = [one for one in _of(enrolled, fingerprint) if one.since <= at]
+    if not mine:
+        return "is enrolled for nobody who publishes profiles"
+    return "was revoked" if mine[-1].revoked is not None and mine[-1].revoked <= at else "has expired"
+
+
+def why_unsigned(plan: Plan, enrolled: Iterable[Enrolment], at: datetime) -> str | None:
+    """Return in words why no signature of the plan's profile counts at that moment, None where one does.
+
+    Only a key counts that did when it was planned, and still for the same person.
+    """
+    signed, enrolled = plan.signed, tuple(enrolled)
+    if signed is None:
+        said = (plan.notes or {}).get(NOTE)
+        return f"in its `profile.sig` is {said}" if isinstance(said, str) else "it is not"
+    key = f"it is signed by key `{signed.fingerprint}`, which"
+    now = publisher(enrolled, signed.fingerprint, at)
+    if now is None:
+        return f"{key} {standing(enrolled, signed.fingerprint, at)}"
+    if now != signed.person:
+        return f"{key} published no profiles when this was planned"
+    return None if signed.digest == plan.profile else "its signature is over another profile"
+
+
+def _of(enrolled: Iterable[Enrolment], fingerprint: str) -> Iterable[Enrolment]:
+    return (one for one in enrolled if one.role is Role.PUBLISHER and one.fingerprint == fingerprint)
