@@ -46,7 +46,7 @@ def read_signature(files: Mapping[str, bytes], digest: Digest) -> ProfileSignatu
     try:
         return ProfileSignature(data=data, key=signer_of(data, digest).fingerprint)
     except ProofError as error:
-        return ProfileSignature(data=data, problem=f"no signature of `{digest}`: {error.message}")
+        return ProfileSignature(data=data, problem=f"no signature of this profile: {error.message}")
 
 
 def sign_profile(name: str, key: Path) -> None:

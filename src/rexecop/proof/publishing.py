@@ -45,22 +45,30 @@ def standing(enrolled: Iterable[Enrolment], fingerprint: str, at: datetime) -> s
     return "was revoked" if mine[-1].revoked is not None and mine[-1].revoked <= at else "has expired"
 
 
+def counts(plan: Plan, enrolled: Iterable[Enrolment], at: datetime) -> bool:
+    """Return whether the signature that `plan` names is over its profile, by its publisher at that moment."""
+    signed = plan.signed
+    if signed is None or signed.person is None or signed.digest != plan.profile:
+        return False
+    mine = _of(enrolled, signed.fingerprint)
+    return any(one.person == signed.person and one.valid_at(at) for one in mine)
+
+
 def why_unsigned(plan: Plan, enrolled: Iterable[Enrolment], at: datetime) -> str | None:
     """Return in words why no signature of the plan's profile counts at that moment, None where one does.
 
     Only a key counts that did when it was planned, and still for the same person.
     """
     signed, enrolled = plan.signed, tuple(enrolled)
+    if counts(plan, enrolled, at):
+        return None
     if signed is None:
         said = (plan.notes or {}).get(NOTE)
         return f"in its `profile.sig` is {said}" if isinstance(said, str) else "it is not"
     key = f"it is signed by key `{signed.fingerprint}`, which"
-    now = publisher(enrolled, signed.fingerprint, at)
-    if now is None:
+    if publisher(enrolled, signed.fingerprint, at) is None:
         return f"{key} {standing(enrolled, signed.fingerprint, at)}"
-    if now != signed.person:
-        return f"{key} published no profiles when this was planned"
-    return None if signed.digest == plan.profile else "its signature is over another profile"
+    return f"{key} did not count for it when this was planned"
 
 
 def _of(enrolled: Iterable[Enrolment], fingerprint: str) -> Iterable[Enrolment]:

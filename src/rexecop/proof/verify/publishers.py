@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Final
 
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
-from rexecop.proof.errors import ProofError, SignatureUnsupported
+from rexecop.proof.errors import ProofError, SignatureUnsupported, SignatureWrong
 from rexecop.proof.publickey import PublicKey
-from rexecop.proof.publishing import PROFILE_NAMESPACE, SIGNATURE_ROLE, publisher, signer_of, why_unsigned
-from rexecop.proof.records import Attempt, Decision, Plan, Ticket
+from rexecop.proof.publishing import PROFILE_NAMESPACE, SIGNATURE_ROLE, counts, signer_of
+from rexecop.proof.records import Attempt, Decision, Intent, Plan, Ticket
 from rexecop.proof.records.plan import SignedProfile
+from rexecop.proof.sshsig import key_named
 from rexecop.proof.verify.evidence import Evidence, Notes
 from rexecop.proof.vocabulary import Role, Verdict
 
@@ -19,19 +20,21 @@ CODE: Final = "E08w"
 
 def check(evidence: Evidence, notes: Notes) -> None:
     """A signature fits the plan that names it, and where terms ask for one it counted whenever it had to."""
-    planned = evidence.first(Plan)
-    if planned is None:
+    asked, planned = evidence.first(Intent), evidence.first(Plan)
+    if asked is None or planned is None:
         return
     sealed, plan = planned
+    fits = plan.intent == asked[0].digest  # Step 8 says nothing of a plan for something else.
     if (signed := plan.signed) is not None:
         other = signed.digest != plan.profile
         notes.when(other, "E07ai", sealed, "names a signature over another profile than its own")
         public = _public(sealed, signed, evidence, notes)
         if signed.person is not None:
-            found = _at(evidence, signed, plan.at)
-            notes.when(found != signed.person, CODE, sealed, f"says that `{signed.person:.64}` publishes it")
-            _own(sealed, signed, signed.person, public, evidence, notes)
-    _terms(plan, evidence, notes)
+            foreign = fits and not _counts(plan, evidence, plan.at)
+            notes.when(foreign, CODE, sealed, f"says that `{signed.person:.64}` publishes its profile")
+            _own(sealed, signed.person, public, evidence, notes)
+    if fits:
+        _terms(plan, evidence, notes)
 
 
 def _terms(plan: Plan, evidence: Evidence, notes: Notes) -> None:
@@ -53,21 +56,14 @@ def _terms(plan: Plan, evidence: Evidence, notes: Notes) -> None:
                 pass  # Policy is asked before a change; a read goes by its ticket.
             case _:
                 continue
-        why = _unsigned(plan, evidence, moment)
-        notes.when(why, CODE, sealed, f"needs a signed profile, and {why}")
+        unsigned = not _counts(plan, evidence, moment)
+        notes.when(unsigned, CODE, sealed, "needs a profile signed by a publisher who is enrolled then")
 
 
-def _unsigned(plan: Plan, evidence: Evidence, moment: datetime) -> str | None:
-    """Return why the signature did not count; what ended just before may not have been heard of."""
-    found = why_unsigned(plan, evidence.bundle.enrolments, moment)
-    earlier = max(moment - CLOCK_TOLERANCE, plan.at)
-    return found and why_unsigned(plan, evidence.bundle.enrolments, earlier) and found
-
-
-def _at(evidence: Evidence, signed: SignedProfile, moment: datetime) -> str | None:
-    known = evidence.bundle.enrolments
-    earlier = publisher(known, signed.fingerprint, moment - CLOCK_TOLERANCE)
-    return publisher(known, signed.fingerprint, moment) or earlier
+def _counts(plan: Plan, evidence: Evidence, moment: datetime) -> bool:
+    """Return whether the signature counted; that it ended just before may not have been heard of."""
+    enrolled = evidence.bundle.enrolments
+    return counts(plan, enrolled, moment) or counts(plan, enrolled, moment - CLOCK_TOLERANCE)
 
 
 def _public(sealed: Sealed, signed: SignedProfile, evidence: Evidence, notes: Notes) -> PublicKey | None:
@@ -77,25 +73,23 @@ def _public(sealed: Sealed, signed: SignedProfile, evidence: Evidence, notes: No
         return None  # That it is not here is noted with the other inputs.
     try:
         public = signer_of(data, signed.digest)
+        if public.fingerprint != signed.fingerprint:
+            raise SignatureWrong("it is by another key than it names")
     except SignatureUnsupported as error:
-        notes.skip("the signature of the profile", error.message)
-        return None
+        # Naming what nobody can check must not take a signature away; see the signatures of approvals.
+        named = key_named(data.decode("ascii", "replace")).fingerprint
+        if "hash" not in error.facts and named == signed.fingerprint:
+            notes.skip("the signature of the profile", error.message)
+            return None
+        notes.when(True, "E07ai", sealed, f"names a wrong signature of its profile: {error.message}")
     except ProofError as error:
-        notes.when(True, "E07ai", sealed, f"names a signature that is wrong: {error.message}")
-        return None
-    other = public.fingerprint != signed.fingerprint
-    notes.when(other, "E07ai", sealed, f"says key `{signed.fingerprint:.64}`, which did not sign the profile")
-    return None if other else public
+        notes.when(True, "E07ai", sealed, f"names a wrong signature of its profile: {error.message}")
+    else:
+        return public
+    return None
 
 
-def _own(
-    sealed: Sealed,
-    signed: SignedProfile,
-    person: str,
-    public: PublicKey | None,
-    evidence: Evidence,
-    notes: Notes,
-) -> None:
+def _own(sealed: Sealed, person: str, public: PublicKey | None, evidence: Evidence, notes: Notes) -> None:
     """Whose key it is, is the instance's word unless the verifier trusts one for that person too."""
     own = [key for key in evidence.bundle.trust.of(Role.PUBLISHER) if key.speaks_for(person)]
     if not own:
