@@ -18,10 +18,10 @@ HOUR = 3_600_000
 
 def test_all_obligations_are_written_as_one_list() -> None:
     text = (
-        "receipt, output_digest, signed_profile, output_bytes<=8192, timeout<=10s, steps<=20, targets<=5, wave<=2, "
+        "receipt, output_digest, output_bytes<=8192, timeout<=10s, steps<=20, targets<=5, wave<=2, "
         "isolation>=bubblewrap, no_network, egress=mail.example:25|db.example, redaction=secrets, "
         "notify=sre, notify=oncall, review<=24h, budget(intent)<=5/1h, budget(intent)<=9/1h, "
-        "budget(principal)<=20/1d, budget(agent)<=3/90s"
+        "budget(principal)<=20/1d, budget(agent)<=3/90s, signed_profile"
     )
     found = read_obligations(text)
     assert found == Obligations(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 from rexecop.app.clock import SystemClock
 from rexecop.app.errors import FileRefused
 from rexecop.app.files import read_folder, reason_of, replace_file
-from rexecop.app.offline import lint_profile
+from rexecop.app.offline import ProfileView, lint_profile, show_profile
 from rexecop.app.profiles import BUILT_IN, find_profile
 from rexecop.app.root import Root
 from rexecop.app.verifying import enrolled_in
@@ -19,11 +19,12 @@ from rexecop.app.views import SignatureView
 from rexecop.keys import load_ssh_signer
 from rexecop.operations.errors import ProfileRefused
 from rexecop.operations.pinned_files import profile_snapshot
+from rexecop.operations.reading import Finding
 from rexecop.proof import sshsig
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.errors import ProofError, RexecopError
 from rexecop.proof.publishing import PROFILE_NAMESPACE, publisher, signer_of, standing
-from rexecop.proof.verify import parse_trust
+from rexecop.proof.verify import TrustedKeys, parse_trust
 from rexecop.proof.vocabulary import Role
 
 SIGNATURE: Final = "profile.sig"  # Its name is none of those that a profile's digest covers.
@@ -71,6 +72,18 @@ def sign_profile(name: str, key: Path) -> None:
         raise FileRefused(f"`{path}` cannot be written: {reason_of(error)}", path=str(path)) from error
 
 
+def show_signed(name: str, root: Path) -> ProfileView:
+    """Return what the profile `name`, or at that path, offers, and how it is signed."""
+    return replace(show_profile(name), signature=signature_of(name, None, root))
+
+
+def lint_signed(name: str, root: Path) -> tuple[tuple[Finding, ...], SignatureView | None]:
+    """Return every finding of that profile, and where none is an error, how it is signed."""
+    findings = lint_profile(name)
+    broken = any(finding.severity == "error" for finding in findings)
+    return findings, None if broken else signature_of(name, None, root)
+
+
 def signature_of(name: str, trust: Path | None, root: Path) -> SignatureView:
     """Return how the profile `name`, or at that path, is signed: by keys in `trust`, else those of `root`.
 
@@ -78,6 +91,7 @@ def signature_of(name: str, trust: Path | None, root: Path) -> SignatureView:
         ProfileUnknown, ProfileRefused: there is none.
         FileMissing, FileRefused, TrustFileMalformed: `trust` is not what it should be.
     """
+    own = None if trust is None else parse_trust(read_folder(trust))
     found = find_profile(name)
     files = found.files
     digest = digest_of(profile_snapshot(files))
@@ -86,7 +100,7 @@ def signature_of(name: str, trust: Path | None, root: Path) -> SignatureView:
     if read.problem is not None:
         state, says = "wrong", f"by nobody; in `{SIGNATURE}` is {read.problem}"
     elif read.key is not None:
-        state, words, person, since = _judged(read.key, trust, root)
+        state, words, person, since = _judged(read.key, own, root)
         says = f"by {person}, with key {read.key}" if person else f"by key {read.key}"
         says = f"{says}, {words}"
     signing, trusting = f"profile sign {name} --key FILE", "keys trust FILE --person NAME --role publisher"
@@ -103,18 +117,14 @@ def signature_of(name: str, trust: Path | None, root: Path) -> SignatureView:
     )
 
 
-def _judged(key: str, trust: Path | None, root: Path) -> tuple[str, str, str | None, datetime | None]:
+def _judged(key: str, own: TrustedKeys | None, root: Path) -> tuple[str, str, str | None, datetime | None]:
     """Return where the key stands now: state and words, whose it is, and since when it is enrolled."""
     now = SystemClock().now()
-    if trust is not None:
-        own = [
-            one
-            for one in parse_trust(read_folder(trust)).of(Role.PUBLISHER)
-            if one.public.fingerprint == key and one.counts(PROFILE_NAMESPACE, now)
-        ]
-        if not own:
-            return "untrusted", f"which no file of a publisher in `{trust}` holds", None, None
-        return "trusted", f"trusted by `{trust}`", own[0].name, None
+    if own is not None:
+        mine = (one for one in own.of(Role.PUBLISHER) if one.public.fingerprint == key)
+        known = next((one.name for one in mine if one.counts(PROFILE_NAMESPACE, now)), None)
+        words = "which is no publisher's that you trust" if known is None else "whom you trust"
+        return "untrusted" if known is None else "trusted", words, known, None
     try:
         enrolled = enrolled_in(Root(root)) if root.is_dir() else None
     except RexecopError as error:
@@ -124,5 +134,6 @@ def _judged(key: str, trust: Path | None, root: Path) -> tuple[str, str, str | N
     person = publisher(enrolled, key, now)
     if person is None:
         return "untrusted", f"which {standing(enrolled, key, now)}", None, None
-    mine = [one for one in enrolled if (one.role, one.fingerprint) == (Role.PUBLISHER, key)]
-    return "trusted", "who publishes profiles here", person, mine[-1].since
+    wanted = (Role.PUBLISHER, key)
+    since = next(one.since for one in enrolled if (one.role, one.fingerprint) == wanted and one.valid_at(now))
+    return "trusted", "who publishes profiles here", person, since

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from rexecop.cli.exits import Exit
 from rexecop.cli.linting import answer_cases, answer_findings
-from rexecop.cli.operands import path
-from rexecop.cli.pages import profile_page, signature_page
+from rexecop.cli.pages import profile_page
 from rexecop.cli.parsing import VerbGroup
+from rexecop.cli.publishing import sign, verify
 from rexecop.cli.render import Page
 from rexecop.cli.session import Session
 
 
-@click.group(cls=VerbGroup, name="profile")
+@click.group(cls=VerbGroup, name="profile", commands=[sign, verify])
 def command() -> None:
     """Profiles: what can be asked for, and how it is done."""
 
@@ -43,11 +41,9 @@ def show(session: Session, profile: str) -> None:
 
     PROFILE is a name or a path.
     """
-    from rexecop.app.offline import show_profile
-    from rexecop.app.publishing import signature_of
+    from rexecop.app.publishing import show_signed
 
-    signed = signature_of(profile, None, session.settings.root)
-    found = replace(show_profile(profile), signature=signed)
+    found = show_signed(profile, session.settings.root)
 
     session.answer(
         found,
@@ -76,45 +72,9 @@ def lint(session: Session, profile: str) -> int:
 
     PROFILE is a name or a path.
     """
-    from rexecop.app.offline import lint_profile
-    from rexecop.app.publishing import signature_of
+    from rexecop.app.publishing import lint_signed
 
-    findings = lint_profile(profile)
-    broken = any(finding.severity == "error" for finding in findings)
-    signed = None if broken else signature_of(profile, None, session.settings.root)
-    return answer_findings(session, profile, findings, signed)
-
-
-@command.command(name="sign", epilog="rexecop profile sign site --key publisher.key")
-@click.argument("profile")
-@click.option("--key", metavar="FILE", required=True, help="Sign with this SSH private key.")
-@click.pass_obj
-def sign(session: Session, profile: str, key: str) -> None:
-    """Sign the digest of a profile without errors; the signature is its `profile.sig`.
-
-    PROFILE is a name or a path. No root is needed.
-    """
-    from rexecop.app.publishing import sign_profile, signature_of
-
-    sign_profile(profile, Path(key))
-    view = signature_of(profile, None, session.settings.root)
-    session.answer(view, lambda page: signature_page(page, view), quiet=view.digest)
-
-
-@command.command(name="verify", epilog="rexecop profile verify site")
-@click.argument("profile")
-@click.option("--trust", metavar="DIR", help="The keys you trust; without it those of the root, if any.")
-@click.pass_obj
-def verify(session: Session, profile: str, trust: str | None) -> int:
-    """Say who signed a profile, and end with 7 unless a publisher did whose key is trusted now.
-
-    PROFILE is a name or a path.
-    """
-    from rexecop.app.publishing import signature_of
-
-    view = signature_of(profile, path(trust), session.settings.root)
-    session.answer(view, lambda page: signature_page(page, view), quiet=view.state)
-    return Exit.DONE if view.state == "trusted" else Exit.EVIDENCE
+    return answer_findings(session, profile, *lint_signed(profile, session.settings.root))
 
 
 @command.command(name="test", epilog="rexecop profile test hello")
