@@ -25,6 +25,7 @@ from rexecop.app.planner import PlanInput
 from rexecop.app.profiles import built_in_folder
 from rexecop.app.publishing import read_signature, sign_profile, signature_of
 from rexecop.app.views import OperationView
+from rexecop.governance.admission import Answer
 from rexecop.keys import create_key
 from rexecop.keys.errors import KeyFileMissing
 from rexecop.operations.errors import ProfileRefused, ProfileUnknown
@@ -32,6 +33,7 @@ from rexecop.operations.fold import Operation
 from rexecop.proof import sshsig
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.publishing import PROFILE_NAMESPACE, SIGNATURE_ROLE
+from rexecop.proof.records.decision import PolicyRequest
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.verify import parse_trust, verify
@@ -378,6 +380,69 @@ def test_a_pack_that_comes_to_ask_for_it_stops_what_was_planned_unsigned(folder:
             require(folder)
             stopped = await instance.start(view.operation_id)
             assert (stopped.state, "it is not" in str(stopped.reason)) == ("blocked", True)
+
+    asyncio.run(story())
+
+
+def test_a_pack_that_comes_to_ask_for_what_is_there_goes_on_and_the_receipt_says_so(folder: Path) -> None:
+    async def story() -> None:
+        await publisher(folder)
+        sign_profile(str(profile(folder)), folder / "ina")
+        with opened(folder) as instance:
+            view = await instance.plan(mine(folder))
+            require(
+                folder, ASKS.replace("signed_profile", "signed_profile, output_digest, redaction=secrets")
+            )
+            done = await instance.start(view.operation_id)
+            receipt = records(instance, view.operation_id)[-1].record
+            assert done.state == "completed" and isinstance(receipt, Receipt)
+            assert "signed_profile" in {one.name for one in receipt.obligations}
+            assert verified(instance, view.operation_id).findings == ()
+            asks = Asked(form="report", path=folder / "report.html")
+            instance.parts.evidence.export(view.operation_id, asks, instance.parts.world.clock.now())
+            page = (folder / "report.html").read_text()
+            assert "work by a profile that an enrolled publisher signed" in page and "redaction: " in page
+
+    asyncio.run(story())
+
+
+def test_a_key_revoked_while_somebody_outside_is_asked_gives_no_ticket(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        key = await publisher(folder)
+        sign_profile(str(profile(folder)), folder / "ina")
+        require(folder)
+        with opened(folder) as instance:
+            view = await instance.plan(mine(folder))
+
+            async def slow(opinions: object, answer: Answer, request: PolicyRequest) -> Answer:
+                await instance.key_revoke(key)
+                return answer
+
+            monkeypatch.setattr("rexecop.engines.driver.consult", slow)
+            stopped = await instance.start(view.operation_id)
+            assert (stopped.state, "was revoked" in str(stopped.reason)) == ("blocked", True)
+
+    asyncio.run(story())
+
+
+def test_undoing_by_a_profile_whose_key_was_revoked_is_denied_and_nothing_is_done(folder: Path) -> None:
+    async def story() -> None:
+        key = await publisher(folder)
+        sign_profile(str(profile(folder)), folder / "ina")
+        require(folder)
+        with opened(folder) as instance:
+            view = await instance.plan(mine(folder, change(folder)))
+            await instance.approve(view.operation_id, key=bob(folder))
+            await instance.start(view.operation_id)
+            await instance.key_revoke(key)
+            undone = await instance.rollback(view.operation_id, reason="not wanted")
+            assert greeting(folder) == "good evening\n"
+            assert undone.state == "failed" and "was revoked" in str(
+                records(instance, view.operation_id)[-2:]
+            )
+            assert verified(instance, view.operation_id).findings == ()
 
     asyncio.run(story())
 
