@@ -23,13 +23,14 @@ from rexecop.app.observing import Observing
 from rexecop.app.offline import new_profile
 from rexecop.app.planner import PlanInput
 from rexecop.app.profiles import built_in_folder
-from rexecop.app.publishing import read_signature, sign_profile, signature_of
+from rexecop.app.publishing import sign_profile, signature_of
 from rexecop.app.views import OperationView
 from rexecop.governance.admission import Answer
 from rexecop.keys import create_key
 from rexecop.keys.errors import KeyFileMissing
 from rexecop.operations.errors import ProfileRefused, ProfileUnknown
 from rexecop.operations.fold import Operation
+from rexecop.operations.pinned_files import read_signature
 from rexecop.proof import sshsig
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.publishing import PROFILE_NAMESPACE, SIGNATURE_ROLE

@@ -14,7 +14,6 @@ from rexecop.app.errors import RequestConflict
 from rexecop.app.files import FolderWatch, read_file
 from rexecop.app.identity import Identity
 from rexecop.app.profiles import find_profile
-from rexecop.app.publishing import ProfileSignature, read_signature
 from rexecop.app.reviewing import overdue_of
 from rexecop.engines.asking import ask, block, consult, record_decision
 from rexecop.engines.closing import close
@@ -28,7 +27,12 @@ from rexecop.lanes.secrets import Secrets
 from rexecop.operations.catalogs import NOTE, Through
 from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import ClaimTaken, ModeRefused
-from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
+from rexecop.operations.pinned_files import (
+    ProfileSignature,
+    environment_snapshot,
+    profile_snapshot,
+    read_signature,
+)
 from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
 from rexecop.operations.planning_http import keyed
 from rexecop.operations.ports import Claim, PinnedInput, Signature

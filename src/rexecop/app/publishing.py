@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from rexecop.app.clock import SystemClock
 from rexecop.app.errors import FileRefused
@@ -18,36 +16,14 @@ from rexecop.app.verifying import enrolled_in
 from rexecop.app.views import SignatureView
 from rexecop.keys import load_ssh_signer
 from rexecop.operations.errors import ProfileRefused
-from rexecop.operations.pinned_files import profile_snapshot
+from rexecop.operations.pinned_files import SIGNATURE, profile_snapshot, read_signature
 from rexecop.operations.reading import Finding
 from rexecop.proof import sshsig
-from rexecop.proof.canonical import Digest, digest_of
-from rexecop.proof.errors import ProofError, RexecopError
-from rexecop.proof.publishing import PROFILE_NAMESPACE, publisher, signer_of, standing
+from rexecop.proof.canonical import digest_of
+from rexecop.proof.errors import RexecopError
+from rexecop.proof.publishing import PROFILE_NAMESPACE, publisher, standing
 from rexecop.proof.verify import TrustedKeys, parse_trust
 from rexecop.proof.vocabulary import Role
-
-SIGNATURE: Final = "profile.sig"  # Its name is none of those that a profile's digest covers.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileSignature:
-    """What lies in `profile.sig`: the fingerprint of the `key` that signed the digest, or why none did."""
-
-    data: bytes = b""
-    key: str | None = None
-    problem: str | None = None
-
-
-def read_signature(files: Mapping[str, bytes], digest: Digest) -> ProfileSignature:
-    """Return what the signature among the `files` of the profile with that digest says, if there is one."""
-    data = files.get(SIGNATURE)
-    if data is None:
-        return ProfileSignature()
-    try:
-        return ProfileSignature(data=data, key=signer_of(data, digest).fingerprint)
-    except ProofError as error:
-        return ProfileSignature(data=data, problem=f"no signature of this profile: {error.message}")
 
 
 def sign_profile(name: str, key: Path) -> None:
@@ -55,7 +31,7 @@ def sign_profile(name: str, key: Path) -> None:
 
     Raises:
         ProfileUnknown, ProfileRefused: there is none, or lint finds an error in it.
-        KeyRefused: the key cannot be used. FileRefused: it cannot be written.
+        KeysError: the key cannot be used. FileRefused: it cannot be written.
     """
     if name in BUILT_IN:
         raise FileRefused(f"`{name}` comes with the program and is not published", path=name)

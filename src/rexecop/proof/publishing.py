@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from rexecop.proof import sshsig
 from rexecop.proof.canonical import Digest
-from rexecop.proof.publickey import PublicKey
 from rexecop.proof.records.plan import Plan
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Role
+
+if TYPE_CHECKING:
+    from rexecop.proof.publickey import PublicKey
 
 PROFILE_NAMESPACE: Final = "profile@rexecop"
 SIGNATURE_ROLE: Final = "profile-signature"
@@ -28,6 +29,8 @@ def signer_of(signature: bytes, digest: Digest) -> PublicKey:
     Raises:
         ProofError: `signature` is no armored SSHSIG, is made for something else, or cannot be checked here.
     """
+    from rexecop.proof import sshsig  # Who has no signed profile need not wait for it.
+
     armored = signature.decode("ascii", "replace")
     return sshsig.verify(armored, digest.encode(), PROFILE_NAMESPACE).public
 
