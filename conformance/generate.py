@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import conformance.asked_anew
 import conformance.called
 import conformance.delegations
+import conformance.publishing
 import conformance.reactions
 import conformance.windows  # noqa: F401
 from conformance import proposal_vectors

@@ -182,6 +182,13 @@ def test_a_conflict_or_a_sponsor_who_may_not_any_more_makes_terms_stricter() -> 
     assert tighter(replace(old, sponsor_may_approve=True), old)
 
 
+def test_to_ask_for_a_signed_profile_is_stricter_and_not_to_ask_any_more_is_not() -> None:
+    old = terms((1, "g"))
+    new = replace(old, obligations=replace(old.obligations, signed_profile=True))
+    assert tighter(old, new) == "a signed profile is required, it was not"
+    assert tighter(new, old) is None and tighter(new, new) is None
+
+
 def test_a_profile_makes_nobody_an_approver_and_may_not_name_unknown_groups() -> None:
     proposed = Pack.parse(
         pack_files("", "", "groups: [approvers]\npeople: {mallory: {groups: [approvers]}}")

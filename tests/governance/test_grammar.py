@@ -21,12 +21,13 @@ def test_all_obligations_are_written_as_one_list() -> None:
         "receipt, output_digest, output_bytes<=8192, timeout<=10s, steps<=20, targets<=5, wave<=2, "
         "isolation>=bubblewrap, no_network, egress=mail.example:25|db.example, redaction=secrets, "
         "notify=sre, notify=oncall, review<=24h, budget(intent)<=5/1h, budget(intent)<=9/1h, "
-        "budget(principal)<=20/1d, budget(agent)<=3/90s"
+        "budget(principal)<=20/1d, budget(agent)<=3/90s, signed_profile"
     )
     found = read_obligations(text)
     assert found == Obligations(
         receipt=True,
         output_digest=True,
+        signed_profile=True,
         output_bytes=8192,
         timeout_ms=10_000,
         steps_max=20,
@@ -44,7 +45,7 @@ def test_all_obligations_are_written_as_one_list() -> None:
             Budget(scope="principal", per_ms=24 * HOUR, count=20),
         ),
     )
-    assert len(obligations_in_words(found)) == 14
+    assert len(obligations_in_words(found)) == 15
 
 
 def test_lists_of_hosts_intersect_down_to_none() -> None:
@@ -58,7 +59,14 @@ def test_lists_of_hosts_intersect_down_to_none() -> None:
         *("egress=", "egress=a||b", "egress=-a", "egress=http://a", "egress=a:0", "egress<=a", "egress=A"),
         *("redaction=", "redaction=a b", "notify=", "notify=a|b", "wave<=0", "wave=1", "review<=0h"),
         *("review=1h", "review<=1y", "budget(intent)<=0/1h", "budget(host)<=1/1h", "budget(intent)<=1"),
-        *("budget(intent)<=1/h", "budget<=1/1h", "output_digests", "tell=sre"),
+        *(
+            "budget(intent)<=1/h",
+            "budget<=1/1h",
+            "output_digests",
+            "tell=sre",
+            "signed_profile=ina",
+            "signed",
+        ),
     ],
 )
 def test_what_is_no_obligation_is_refused_by_name(entry: str) -> None:

@@ -322,6 +322,7 @@ obligations = st.builds(
     no_network=st.booleans(),
     receipt=st.booleans(),
     output_digest=st.booleans(),
+    signed_profile=st.booleans(),
     egress=st.none() | names,
     redaction=names,
     wave_max=st.none() | st.integers(1, 5),

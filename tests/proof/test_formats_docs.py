@@ -16,6 +16,7 @@ from typing import Final, Union, get_args, get_origin, get_type_hints
 import pytest
 from scripts.vectors import FILE, page, previews
 
+from conformance.publishing import signed_profile_by_what_nobody_can_check
 from conformance.succession import AFTER, SECOND_KEY, rotated, trusting
 from conformance.tamperings import TABLE
 from conformance.windows import a_silent_window, an_open_window
@@ -87,6 +88,7 @@ from rexecop.proof.errors import ChainBroken, HeadsProofWrong, KindUnknown, LogE
 from rexecop.proof.heads import Head, HeadsProofs, Unfinished
 from rexecop.proof.logproof import ConsistencyProof, InclusionProof, read_proof
 from rexecop.proof.preview import preview, preview_digest
+from rexecop.proof.publishing import PROFILE_NAMESPACE
 from rexecop.proof.receipts import PAYLOAD_TYPE, PREDICATE_PREFIX, STATEMENT_TYPE
 from rexecop.proof.records import KINDS, Approval, Decision, Plan, read_record
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
@@ -492,6 +494,8 @@ def test_whatever_is_said_to_be_unchecked_is_on_the_page_and_nothing_else_is() -
     reports = [verify(case.bundle, case.trust, **dict(case.more or {})) for case in tampered]
     bare = [cut(make(), with_outputs=False) for make in OPERATIONS.values()]
     reports += [judged(made, trust=trusted.NO_KEYS) for made in bare]
+    signed = signed_profile_by_what_nobody_can_check()
+    reports.append(verify(signed.bundle, signed.trust))
     met: set[str] = set()
     for item in (item for report in (*reports, *incomplete()) for item in report.not_checked):
         rows = [row for row in unchecked() if row[1].fullmatch(item.what) and row[2].fullmatch(item.why)]
@@ -521,6 +525,7 @@ def test_the_suites_and_names_on_the_page_are_those_of_the_code() -> None:
         DELEGATION_NAMESPACE,
         DRILL_NAMESPACE,
         POLICY_NAMESPACE,
+        PROFILE_NAMESPACE,
         RECEIPTS,
         CHECKPOINTS,
     ]

@@ -6,6 +6,7 @@ Both are read again whenever they changed. What cannot be read grants nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -23,7 +24,9 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.halts import standing
+from rexecop.proof.publishing import publisher, why_unsigned
 from rexecop.proof.records.instance import Halt
+from rexecop.proof.records.plan import Plan
 from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.vocabulary import Role
 
@@ -144,8 +147,22 @@ class RootAuthority:
         adopted = {pack.ref.id for pack in operator}
         proposed = tuple(pack for pack in proposed if pack.ref.id not in adopted)
         rules = frozenset() if profile is None else self._profiles.redactions(profile)
-        able = Able(redactions=rules, tells=self._tells)
+        able = Able(redactions=rules, tells=self._tells, unsigned=self._unsigned)
         return Policy(operator, proposed, (*self._unreadable, *unreadable), able)
+
+    def publisher(self, fingerprint: str, at: datetime) -> str | None:
+        """Return who publishes profiles by that key at that moment; nobody while no key counts."""
+        try:
+            return publisher(self.enrolments(), fingerprint, at)
+        except JournalDamaged:
+            return None
+
+    def _unsigned(self, plan: Plan, at: datetime) -> str | None:
+        """Return why no signature of the plan's profile counts at that moment, as the ledger says now."""
+        try:
+            return why_unsigned(plan, self.enrolments(), at)
+        except RexecopError as error:
+            return f"whose key counts is not known: {error.message}"
 
     def _proposed(
         self, profile: Digest | None, environment: Digest | None

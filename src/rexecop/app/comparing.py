@@ -113,7 +113,7 @@ def _files(instance: Instance, op: Operation, prepared: Prepared) -> Iterator[Di
     """Yield how profile and environment stand, by their files."""
     words = {(True, False): "is gone", (False, True): "is new", (True, True): "has other content"}
     pinned: tuple[Digest, ...] = (op.the_plan.profile, op.the_plan.environment)
-    for digest, now in zip(pinned, prepared.inputs, strict=True):
+    for digest, now in zip(pinned, prepared.inputs, strict=False):  # Then a signature, which is in no file.
         kind = f"{now.role}-snapshot/1"
         old = files_of_snapshot(instance.parts.world.store.pinned(digest), kind)
         new = files_of_snapshot(now.data, kind)

@@ -28,6 +28,7 @@ from rexecop.proof.heads import (
 )
 from rexecop.proof.merkle import consistency_proof, inclusion_proof
 from rexecop.proof.origins import ARTIFACT_ROLE, EXECUTE
+from rexecop.proof.publishing import SIGNATURE_ROLE
 from rexecop.proof.reaction import OBSERVATION_ROLE, REACTION, RULE_ROLE
 from rexecop.proof.receipts import record_envelope
 from rexecop.proof.records.approval import Approval
@@ -202,6 +203,8 @@ class Cutter:
             record = sealed.record
             if isinstance(record, Plan):
                 wanted |= {record.profile: "profile", record.environment: "environment"}
+                if record.signed is not None:
+                    wanted[record.signed.signature] = SIGNATURE_ROLE
             elif isinstance(record, Intent) and record.origin.channel == REACTION:
                 named = ((record.origin.event, OBSERVATION_ROLE), (record.origin.rule, RULE_ROLE))
                 wanted |= {digest: role for digest, role in named if digest is not None}

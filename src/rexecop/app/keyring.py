@@ -201,7 +201,7 @@ class Keyring:
         return views[-1]
 
     def _require_free(self, public: PublicKey, person: str, role: Role) -> None:
-        if role not in (Role.APPROVER, Role.REQUESTER, Role.ISSUER):
+        if role not in (Role.APPROVER, Role.REQUESTER, Role.ISSUER, Role.PUBLISHER):
             _ = public.raw
         if role is Role.WITNESS:
             require_note_name(person)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -18,8 +18,9 @@ from rexecop.engines.session import Session
 from rexecop.engines.world import World
 from rexecop.operations.fold import Operation
 from rexecop.operations.planning import PlanDraft
+from rexecop.proof.publishing import publisher
 from rexecop.proof.records.intent import RECHECK, Intent, Origin
-from rexecop.proof.records.plan import Pinned, Plan
+from rexecop.proof.records.plan import Pinned, Plan, SignedProfile
 from rexecop.proof.request import policy_request
 from rexecop.proof.vocabulary import Gate, State
 
@@ -88,7 +89,15 @@ class Observing:
             steps=planned.steps,
             notes=planned.notes,
             called=planned.called,
+            signed=self._signed(planned.signed, session),
         )
+
+    def _signed(self, signed: SignedProfile | None, session: Session) -> SignedProfile | None:
+        """Return the signature with whoever publishes profiles by its key now."""
+        if signed is None:
+            return None
+        known = self.world().authority.enrolments()
+        return replace(signed, person=publisher(known, signed.fingerprint, session.now()))
 
     def newest(self, draft: PlanDraft, age_max: timedelta) -> Pinned | None:
         """Return the facts of the newest observation like `draft` that is no older than `age_max`."""

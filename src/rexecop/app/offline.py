@@ -13,6 +13,7 @@ from rexecop.app.errors import FileMissing
 from rexecop.app.files import read_file, read_folder, write_folder, write_new
 from rexecop.app.handlers import handler_names
 from rexecop.app.profiles import built_in_folder, find_profile, installed_profiles
+from rexecop.app.views import SignatureView
 from rexecop.operations import days, lint
 from rexecop.operations.catalogs import effect_of
 from rexecop.operations.days import Followed
@@ -59,7 +60,10 @@ class IntentLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileView:
-    """A profile and what it offers; `backends` are code of its package that is not run."""
+    """A profile, what it offers, and how it is signed, where that was looked at.
+
+    `backends` are code of its package that is not run.
+    """
 
     name: str
     version: str
@@ -68,6 +72,7 @@ class ProfileView:
     digest: str
     intents: tuple[IntentLine, ...]
     backends: tuple[str, ...] = ()
+    signature: SignatureView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

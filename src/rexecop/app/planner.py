@@ -30,19 +30,26 @@ from rexecop.lanes.secrets import Secrets
 from rexecop.operations.catalogs import NOTE, Through
 from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import ClaimTaken, LaneUnavailable, ModeRefused
-from rexecop.operations.pinned_files import environment_snapshot, profile_snapshot
+from rexecop.operations.pinned_files import (
+    ProfileSignature,
+    environment_snapshot,
+    profile_snapshot,
+    read_signature,
+)
 from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
 from rexecop.operations.planning_http import keyed
 from rexecop.operations.ports import Claim, Note, PinnedInput, Signature
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import Profile
-from rexecop.proof.canonical import Digest, Json
+from rexecop.proof.canonical import Digest, Json, digest_of
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
+from rexecop.proof.publishing import NOTE as NOTE_OF_IT
+from rexecop.proof.publishing import SIGNATURE_ROLE
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.decision import PolicyRequest
 from rexecop.proof.records.intent import INTENT_NAMESPACE, Intent, Origin
-from rexecop.proof.records.plan import Pinned, Plan
+from rexecop.proof.records.plan import Pinned, Plan, SignedProfile
 from rexecop.proof.request import policy_request
 from rexecop.proof.sshsig import sign
 from rexecop.proof.times import format_time
@@ -134,7 +141,7 @@ class Planner:
         self._isolation = isolation
         self._secrets = secrets
         self._watches: dict[Path, tuple[FolderWatch, ...]] = {}
-        self._profiles: dict[Path, tuple[Profile, bytes]] = {}
+        self._profiles: dict[Path, tuple[Profile, bytes, ProfileSignature]] = {}
         self._environments: dict[Path, tuple[bytes, Environment, bytes]] = {}
         self._drafts: dict[tuple[object, ...], PlanDraft] = {}
 
@@ -144,7 +151,7 @@ class Planner:
         Raises:
             OperationsError: as `operations.planning.compile_plan` and the loaders.
         """
-        profile, pinned_profile = self._profile(asked.profile)
+        profile, pinned_profile, signature = self._profile(asked.profile)
         environment, pinned_environment = self._environment(Path(asked.env))
         request = PlanRequest(
             intent=asked.intent,
@@ -156,9 +163,11 @@ class Planner:
             draft = self._draft(request, profile, environment)
         except LaneUnavailable as error:
             raise refusal(error) or error from None
+        draft, pinned_signature = self._signed(draft, signature)
         inputs: tuple[PinnedInput, ...] = (
             PinnedInput(digest=profile.digest, role="profile", data=pinned_profile),
             PinnedInput(digest=environment.digest, role="environment", data=pinned_environment),
+            *pinned_signature,
         )
         if (through := asked.catalog) is not None:
             draft = replace(draft, notes=through.noted(draft.notes))
@@ -186,8 +195,23 @@ class Planner:
             self._drafts[key] = draft
         return draft
 
-    def _profile(self, name: str) -> tuple[Profile, bytes]:
-        """Return a profile and its snapshot, parsed again only when a file changed."""
+    def _signed(self, draft: PlanDraft, found: ProfileSignature) -> tuple[PlanDraft, tuple[PinnedInput, ...]]:
+        """Return `draft` with what the signature beside its profile says, and the signature."""
+        if found.key is None:
+            if found.problem is None:
+                return draft, ()
+            return replace(draft, notes={**(draft.notes or {}), NOTE_OF_IT: found.problem}), ()
+        pinned = PinnedInput(digest=digest_of(found.data), role=SIGNATURE_ROLE, data=found.data)
+        signed = SignedProfile(
+            fingerprint=found.key,
+            digest=draft.profile.digest,
+            signature=pinned.digest,
+            person=self._authority.publisher(found.key, self._world.clock.now()),
+        )
+        return replace(draft, signed=signed), (pinned,)
+
+    def _profile(self, name: str) -> tuple[Profile, bytes, ProfileSignature]:
+        """Return a profile, its snapshot and its signature, parsed again only when a file changed."""
         found = find_profile(name)
         folder = found.folder
         watches = self._watches.setdefault(folder, found.watches())
@@ -197,7 +221,7 @@ class Planner:
             files = found.files
             profile, pinned = load_profile(files), profile_snapshot(files)
             self._contents.remember(profile.digest, profile, files)
-            self._profiles[folder] = (profile, pinned)
+            self._profiles[folder] = (profile, pinned, read_signature(files, profile.digest))
         return self._profiles[folder]
 
     def _environment(self, path: Path) -> tuple[Environment, bytes]:
@@ -233,7 +257,7 @@ class Planner:
         """
         if _mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY):
             return None
-        profile, _ = self._profile(asked.profile)
+        profile, _, _ = self._profile(asked.profile)
         intent = profile.intents.get(asked.intent)
         if intent is None or intent.observe is None:
             return None
@@ -345,6 +369,7 @@ class Planner:
             parallel=draft.parallel,
             rollout=draft.rollout,
             called=draft.called,
+            signed=draft.signed,
         )
         if asked.break_glass is not None:
             session.add(Command, identity.principal, verb=Verb.BREAK_GLASS, reason=asked.break_glass)

@@ -16,6 +16,7 @@ from rexecop.proof.allowed_signers import AllowedSigner, is_plain, matches, writ
 from rexecop.proof.errors import AllowedSignersMalformed
 from rexecop.proof.principal import Principal
 from rexecop.proof.publickey import PublicKey
+from rexecop.proof.publishing import PROFILE_NAMESPACE
 from rexecop.proof.records.approval import APPROVAL_NAMESPACE
 from rexecop.proof.records.intent import INTENT_NAMESPACE
 from rexecop.proof.trust import Enrolment
@@ -27,6 +28,7 @@ _NAMESPACES: Final = {
     Role.APPROVER: APPROVAL_NAMESPACE,
     Role.REQUESTER: INTENT_NAMESPACE,
     Role.ISSUER: POLICY_NAMESPACE,
+    Role.PUBLISHER: PROFILE_NAMESPACE,
 }
 
 

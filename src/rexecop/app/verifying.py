@@ -23,7 +23,7 @@ from rexecop.proof.logproof import PROOF_BYTES_MAX
 from rexecop.proof.note import NOTE_BYTES_MAX
 from rexecop.proof.quorum import Groups
 from rexecop.proof.records.decision import Decision, Terms
-from rexecop.proof.trust import enrolments
+from rexecop.proof.trust import Enrolment, enrolments
 from rexecop.proof.verify import NO_KEYS, Report, TrustedKeys, parse_trust, trust_of, verify
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def trusted_keys(trust_dir: Path | None, root: Path | None) -> TrustedKeys:
     """
     if trust_dir is not None:
         return parse_trust(read_folder(trust_dir))
-    return _root_keys(Root(root)) if root is not None else NO_KEYS
+    return NO_KEYS if root is None else trust_of(enrolled_in(Root(root)) or ())
 
 
 def verify_own(data: bytes, instance: Iterable[Sealed]) -> Report:
@@ -101,10 +101,10 @@ def verify_own(data: bytes, instance: Iterable[Sealed]) -> Report:
     return verify(data, trusted, now=now, evaluate=packs.evaluate, members=packs.members)
 
 
-def _root_keys(root: Root) -> TrustedKeys:
-    """Return the keys a root has enrolled: what its owner verifies by."""
+def enrolled_in(root: Root) -> tuple[Enrolment, ...] | None:
+    """Return the keys a root has enrolled, by which its owner verifies; None where there is no root."""
     if not root.anchor.exists():
-        return NO_KEYS
+        return None
     # A ledger that is only read: its writer's machinery takes as long to load as a signature to check.
     from rexecop.app.ledger import ledger_of
     from rexecop.store.reading import Reading
@@ -112,7 +112,7 @@ def _root_keys(root: Root) -> TrustedKeys:
     with closing(ledger_of(root).readers()) as readers:
         store = Reading(readers)
         records = store.journal(store.instance_id).records
-    return trust_of(enrolments(records))
+    return enrolments(records)
 
 
 class Packs:

@@ -11,6 +11,23 @@ from rexecop.proof.records.outcome import BlobRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureView:
+    """How a profile is signed: `state` is `unsigned`, `wrong`, `unknown`, `untrusted` or `trusted`.
+
+    `key` is the fingerprint that signed, `person` whose it is, `since` when it was enrolled.
+    """
+
+    source: str
+    digest: str
+    state: str
+    says: str
+    key: str | None = None
+    person: str | None = None
+    since: datetime | None = None
+    next: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
     """One step on one target, and how far it got."""
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rexecop.cli.exits import Exit
 from rexecop.cli.render import Page
 from rexecop.cli.session import Session
+
+if TYPE_CHECKING:
+    from rexecop.app.views import SignatureView
 
 
 class Found(Protocol):
@@ -50,8 +53,13 @@ def answer_cases(session: Session, what: str, cases: Sequence[Tested]) -> int:
     return Exit.DONE if good else Exit.FAILED
 
 
-def answer_findings(session: Session, what: str, findings: Sequence[Found]) -> int:
-    """Print findings, with the file and line an editor jumps to; end with 1 if one is an error."""
+def answer_findings(
+    session: Session, what: str, findings: Sequence[Found], signed: SignatureView | None = None
+) -> int:
+    """Print findings, with the file and line an editor jumps to; end with 1 if one is an error.
+
+    Of a profile that could be read it is said how it is `signed`.
+    """
     errors = sum(1 for finding in findings if finding.severity == "error")
     warnings = len(findings) - errors
 
@@ -60,7 +68,10 @@ def answer_findings(session: Session, what: str, findings: Sequence[Found]) -> i
             page.line(f"{finding.file}:{finding.line}: {finding.severity} {finding.code}: {finding.message}")
         said = f"{what}: {errors} errors, {warnings} warnings" if findings else f"{what}: nothing to say"
         page.verdict(said, good=errors == 0)
+        if signed is not None:
+            page.row("signed", signed.says)
 
     found = {"source": what, "errors": errors, "warnings": warnings, "findings": findings}
+    found |= {} if signed is None else {"signature": signed}
     session.answer(found, draw, quiet="\n".join(f"{f.file}:{f.line}" for f in findings))
     return Exit.FAILED if errors else Exit.DONE

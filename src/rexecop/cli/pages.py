@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ProgressView,
         RecordView,
         RuleView,
+        SignatureView,
         StepView,
         ValidationView,
         WaveView,
@@ -315,12 +316,24 @@ def _has_passed(rule: RuleView) -> bool:
     return rule.verdict == "passed"
 
 
+def signature_page(page: Page, view: SignatureView) -> None:
+    """Draw how a profile is signed."""
+    page.verdict(f"{view.source}: {view.state}", good=view.state == "trusted")
+    page.row("signed", view.says)
+    page.row("digest", view.digest, whole=True)
+    if view.since is not None:
+        page.row("enrolled", short(view.since))
+    next_rows(page, view.next)
+
+
 def profile_page(page: Page, view: ProfileView) -> None:
-    """Draw what a profile offers."""
+    """Draw what a profile offers, and how it is signed."""
     page.title(f"{view.name} {view.version}")
     page.row("from", view.source)
     if view.backends:
         page.row("backends", f"{', '.join(view.backends)}: code that makes calls of its own is not run")
+    if view.signature is not None:
+        page.row("signed", view.signature.says)
     for intent in view.intents:
         page.line()
         page.title(intent.name, intent.effect)

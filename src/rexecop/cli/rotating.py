@@ -27,7 +27,9 @@ def takes_expiry(function: F) -> F:
 @click.option("--forget", is_flag=True, help="Delete the instance's old private key.")
 @click.option("--person", help="Replace this person's key, not the instance's.")
 @click.option(
-    "--role", type=click.Choice(["approver", "requester", "witness", "node", "issuer"]), help="In this role."
+    "--role",
+    type=click.Choice(["approver", "requester", "witness", "node", "issuer", "publisher"]),
+    help="In this role.",
 )
 @click.option("--key", metavar="PUBLIC", help="The person's new public key: a file, or its line.")
 @takes_expiry

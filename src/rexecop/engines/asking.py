@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Protocol
 
 from rexecop.engines.session import Session
@@ -33,17 +34,32 @@ def ask(
     plan: Plan,
     schedule: Schedule | None = None,
     due: Step | None = None,
+    *,
+    signed: bool = False,
 ) -> Answer:
     """Return the answer of `policy`, held to the `schedule` of the environment too.
 
     A plan that cannot keep what it would be obliged to is blocked. Whether people can be told is no
     question any more once it began: a file that somebody edits must not leave work half done. Just
-    before a call only its step, `due`, is looked at; all are where that is not given.
+    before a call only its step, `due`, is looked at; all are where that is not given. `signed` says that
+    the terms in force ask for a signed profile, whatever the packs ask now.
     """
     answer = admit(policy, request, plan, *(() if schedule is None else (schedule,)))
     able = policy.able if request.gate is not Gate.CALL else None
     short = unmet(answer.terms.obligations, plan, able, None if due is None else (due,))
-    return block(answer, f"the plan cannot keep an obligation: {short[0]}") if short else answer
+    answer = block(answer, f"the plan cannot keep an obligation: {short[0]}") if short else answer
+    return require_signed(answer, policy, plan, request.now, signed=signed)
+
+
+def require_signed(
+    answer: Answer, policy: Policy, plan: Plan, now: datetime, *, signed: bool = False
+) -> Answer:
+    """Return `answer`, blocked where the profile has to be signed and no signature of it counts at `now`."""
+    if not signed and not answer.terms.obligations.signed_profile:
+        return answer
+    why = policy.able.unsigned(plan, now)
+    words = f"the profile has to be signed, and {why}: `rexecop profile verify PROFILE`"
+    return answer if why is None else block(answer, words)
 
 
 async def consult(opinions: Opinions | None, answer: Answer, request: PolicyRequest) -> Answer:

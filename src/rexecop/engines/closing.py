@@ -142,6 +142,11 @@ def _further(op: Operation, kept: Obligations, told: ObligationMet | None) -> It
         yield ObligationMet(
             name="output_digest", met=True, how=f"{len(refs)} outputs named, {cut} of them cut"
         )
+    if kept.signed_profile:
+        signed = op.the_plan.signed
+        by = None if signed is None else signed.person
+        how = "by nobody who counts" if signed is None or by is None else f"by {by}, {signed.fingerprint}"
+        yield ObligationMet(name="signed_profile", met=by is not None, how=how)
     if kept.egress is not None:
         yield _network("egress", op, kept.egress)
     if kept.redaction:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from rexecop.engines.asking import ask, consult, record_decision
+from rexecop.engines.asking import ask, consult, record_decision, require_signed
 from rexecop.engines.budgets import SPACE as BUDGETS
 from rexecop.engines.budgets import claims, next_uses
 from rexecop.engines.caller import Caller
@@ -415,8 +415,13 @@ class _Drive:
             request = request_of_call(request, target, make.step.id, requested(make.call), now, within)
         request = counted(policy, self._world.store, op.id, request)
         schedule = self._world.contents.schedule(op.the_plan.environment) if is_held(request) else None
-        answer = ask(policy, request, op.the_plan, schedule, None if make is None else make.step)
-        return await consult(self._world.opinions, answer, request), request
+        signed = op.terms_in_force.obligations.signed_profile
+        due = None if make is None else make.step
+        answer = ask(policy, request, op.the_plan, schedule, due, signed=signed)
+        answer = await consult(self._world.opinions, answer, request)
+        # Again: asking whoever is outside takes time, and a key may have been revoked meanwhile.
+        now = self._session.judged_now()
+        return require_signed(answer, policy, op.the_plan, now, signed=signed), request
 
     def require_approved(self, make: Make) -> None:
         """Return only if people approved the call, where its step asks that; raises as `Driver` does.

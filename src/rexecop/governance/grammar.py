@@ -2,7 +2,7 @@
 
 `@approvals("1 of approvers, 2 of sre, at_most 1 of payments, no_peers of payments,
 sponsor_may_approve")`, `@obligations("output_bytes<=8192, timeout<=10s,
-steps<=20, targets<=5, isolation>=bubblewrap, no_network, receipt, output_digest, wave<=2,
+steps<=20, targets<=5, isolation>=bubblewrap, no_network, receipt, output_digest, wave<=2, signed_profile,
 egress=db.example|mail.example:25, redaction=secrets, notify=oncall, review<=24h,
 budget(intent)<=5/1h")`, `@reason("...")`, `@break_glass("1 of oncall, review<=4h")`,
 `@escalate("sre-leads after 4h")` on what asks for approvals, and
@@ -172,11 +172,12 @@ def read_escalations(text: str) -> tuple[Escalation, ...]:
 
 
 def _obligation(entry: str) -> Obligations:
-    if entry in ("no_network", "receipt", "output_digest"):
+    if entry in ("no_network", "receipt", "output_digest", "signed_profile"):
         return Obligations(
             no_network=entry == "no_network",
             receipt=entry == "receipt",
             output_digest=entry == "output_digest",
+            signed_profile=entry == "signed_profile",
         )
     if (found := _TIMEOUT.fullmatch(entry)) is not None:
         return Obligations(timeout_ms=int(found[1]) * DURATIONS[found[2]])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from rexecop.proof.call import ExchangeRequest, ScriptedRequest, is_attended
 from rexecop.proof.egress import keeps_to
+from rexecop.proof.publishing import why_unsigned
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, Budget, Obligations, Terms
 from rexecop.proof.records.plan import CallStep, Plan, Step
 from rexecop.proof.steps import asked_for, merge_approvals
@@ -29,10 +31,14 @@ DURATIONS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Able:
-    """What is kept beside what a plan shows: rules of redaction by name, and groups that can be told."""
+    """What is kept beside what a plan shows: rules of redaction by name, and groups that can be told.
+
+    `unsigned` says why no signature of the profile of a plan counts at a moment, None where one does.
+    """
 
     redactions: frozenset[str] = frozenset()
     tells: Callable[[str], bool] = lambda _: True
+    unsigned: Callable[[Plan, datetime], str | None] = lambda plan, at: why_unsigned(plan, (), at)
 
 
 def merge_obligations(parts: Iterable[Obligations]) -> Obligations:
@@ -55,6 +61,7 @@ def merge_obligations(parts: Iterable[Obligations]) -> Obligations:
         notify=_union(part.notify for part in told),
         review_ms=_least(part.review_ms for part in told),
         budgets=merge_budgets(part.budgets for part in told),
+        signed_profile=any(part.signed_profile for part in told),
     )
 
 
@@ -210,6 +217,7 @@ def _tighter_obligations(old: Obligations, new: Obligations) -> str | None:
     for name, asked, was in (
         ("a receipt", new.receipt, old.receipt),
         ("a digest of every output", new.output_digest, old.output_digest),
+        ("a signed profile", new.signed_profile, old.signed_profile),
     ):
         if asked and not was:
             return f"{name} is required, it was not"

@@ -80,6 +80,7 @@ def obligations_in_words(obligations: Obligations) -> tuple[str, ...]:
         (obligations.no_network, "no network"),
         (obligations.receipt, "a receipt"),
         (obligations.output_digest, "a digest of every output"),
+        (obligations.signed_profile, "a profile signed by an enrolled publisher"),
         (obligations.egress is not None, f"no other hosts than {', '.join(obligations.egress or ('none',))}"),
         (obligations.redaction, f"redaction of {', '.join(obligations.redaction)}"),
         (obligations.wave_max, f"at most {obligations.wave_max} targets at one time"),

@@ -361,7 +361,7 @@ def _names(
         name
         for connector in profile.connectors.values()
         for action in connector.actions.values()
-        for text in (texts or _written)(action)
+        for text in (texts or _texts_of)(action)
         for found, name in names_in(text)
         if found == space and name is not None
     }

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from rexecop.operations.errors import EnvironmentRefused, InputMissing, InputRefused, ProfileRefused
+from rexecop.proof.canonical import Digest
 from rexecop.proof.codec import decode, encode
 from rexecop.proof.errors import ProofError
+from rexecop.proof.publishing import signer_of
 
 SNAPSHOT_BYTES_MAX: Final = 8 * 1024 * 1024  # A large profile takes some hundred kilobytes.
 FILES_MAX: Final = 2048  # An intent needs four files; no domain has five hundred intents.
 PATH_LENGTH_MAX: Final = 256  # What every file system and archive holds.
 ENVIRONMENT_FILE: Final = "environment.yaml"
+SIGNATURE: Final = "profile.sig"  # Its name is none of those that a profile's digest covers.
 
 FOLDERS: Final = (
     *("intents", "workflows", "connectors", "validation_rules", "normalizers", "fixtures"),
@@ -38,6 +41,15 @@ class EnvironmentSnapshot:
     kind: ClassVar[str] = "environment-snapshot/1"
 
     files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileSignature:
+    """What lies in `profile.sig`: the fingerprint of the `key` that signed the digest, or why none did."""
+
+    data: bytes = b""
+    key: str | None = None
+    problem: str | None = None
 
 
 def profile_snapshot(files: Mapping[str, bytes]) -> bytes:
@@ -69,6 +81,17 @@ def environment_snapshot(files: Mapping[str, bytes]) -> bytes:
         raise EnvironmentRefused(f"{len(files)} environment files, one is read")
     ((file, data),) = files.items()
     return encode(EnvironmentSnapshot(files={ENVIRONMENT_FILE: _text(file, data, EnvironmentRefused)}))
+
+
+def read_signature(files: Mapping[str, bytes], digest: Digest) -> ProfileSignature:
+    """Return what the signature among the `files` of the profile with that digest says, if there is one."""
+    data = files.get(SIGNATURE)
+    if data is None:
+        return ProfileSignature()
+    try:
+        return ProfileSignature(data=data, key=signer_of(data, digest).fingerprint)
+    except ProofError as error:
+        return ProfileSignature(data=data, problem=f"no signature of this profile: {error.message}")
 
 
 def files_of_snapshot(data: bytes, kind: str) -> dict[str, bytes]:

@@ -33,7 +33,7 @@ from rexecop.operations.workflow_parts import PARALLEL_MAX
 from rexecop.proof.canonical import CONTAINERS_MAX, Json, canonical_bytes, digest_of
 from rexecop.proof.codec import PLAN_RECORD_BYTES_MAX, encode
 from rexecop.proof.records.intent import EnvironmentRef, ProfileRef
-from rexecop.proof.records.plan import CalledIntent, CallStep, PlannedTarget, Rollout, Step
+from rexecop.proof.records.plan import CalledIntent, CallStep, PlannedTarget, Rollout, SignedProfile, Step
 from rexecop.proof.vocabulary import READ_MODES, Effect, Isolation, Mode, strongest
 
 PLAN_STEPS_MAX: Final = 4 * TARGETS_MAX  # Each makes two records; undone too, all fit into one bundle.
@@ -71,6 +71,7 @@ class PlanDraft:
     parallel: int = 1
     rollout: Rollout | None = None
     called: tuple[CalledIntent, ...] = ()
+    signed: SignedProfile | None = None
 
 
 class NoConfiguration:

@@ -141,6 +141,10 @@ def _scope(asked: Intent, planned: Plan, digest: Digest) -> Lines:
         yield _line("mark", "made from another profile:", planned.profile)
     if planned.environment != asked.environment.digest:
         yield _line("mark", "made from another environment:", planned.environment)
+    if (signed := planned.signed) is not None:
+        who = "nobody enrolled" if signed.person is None else quote(signed.person)
+        yield _line("signed by", who, "with key", quote(signed.fingerprint))
+        yield _line("", "over profile", signed.digest, "in", signed.signature)
     yield _line("effect", planned.effect)
     yield _line("risk", quote(planned.risk))
     if _is_large(planned):

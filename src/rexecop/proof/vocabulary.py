@@ -124,6 +124,7 @@ class Role(StrEnum):
     WITNESS = "witness"
     NODE = "node"
     ISSUER = "issuer"
+    PUBLISHER = "publisher"
 
 
 class HaltScope(StrEnum):

@@ -41,6 +41,7 @@ _OBLIGED: Final[Mapping[str, str]] = {
     "isolation": "isolate every program at least as `{}`",
     "no_network": "keep every program from the network",
     "receipt": "write a signed receipt",
+    "signed_profile": "work by a profile that an enrolled publisher signed",
 }
 
 
@@ -82,7 +83,8 @@ def _obligations(story: Story) -> Html | None:
         # A receipt names an obligation by its field without the unit.
         found = next((one for name, one in met.items() if field.startswith(name)), None)
         kept = "not said" if found is None else "yes" if found.met else strong("NO")
-        rows.append((_OBLIGED[field].format(value), kept, found.how if found else ""))
+        words = _OBLIGED.get(field, f"{plain(field)}: {{}}")
+        rows.append((words.format(value), kept, found.how if found else ""))
     return table("What policy obliged to", ("obliged to", "met", "how"), rows)
 
 

@@ -12,7 +12,7 @@ from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.rotating import rotate, takes_expiry
 from rexecop.cli.session import Session
 
-_ROLES = click.Choice(["approver", "requester", "instance", "witness", "node", "issuer"])
+_ROLES = click.Choice(["approver", "requester", "instance", "witness", "node", "issuer", "publisher"])
 
 
 @click.group(cls=VerbGroup, name="keys", commands=[rotate])

@@ -9,11 +9,12 @@ import click
 from rexecop.cli.linting import answer_cases, answer_findings
 from rexecop.cli.pages import profile_page
 from rexecop.cli.parsing import VerbGroup
+from rexecop.cli.publishing import sign, verify
 from rexecop.cli.render import Page
 from rexecop.cli.session import Session
 
 
-@click.group(cls=VerbGroup, name="profile")
+@click.group(cls=VerbGroup, name="profile", commands=[sign, verify])
 def command() -> None:
     """Profiles: what can be asked for, and how it is done."""
 
@@ -40,9 +41,9 @@ def show(session: Session, profile: str) -> None:
 
     PROFILE is a name or a path.
     """
-    from rexecop.app.offline import show_profile
+    from rexecop.app.publishing import show_signed
 
-    found = show_profile(profile)
+    found = show_signed(profile, session.settings.root)
 
     session.answer(
         found,
@@ -71,9 +72,9 @@ def lint(session: Session, profile: str) -> int:
 
     PROFILE is a name or a path.
     """
-    from rexecop.app.offline import lint_profile
+    from rexecop.app.publishing import lint_signed
 
-    return answer_findings(session, profile, lint_profile(profile))
+    return answer_findings(session, profile, *lint_signed(profile, session.settings.root))
 
 
 @command.command(name="test", epilog="rexecop profile test hello")

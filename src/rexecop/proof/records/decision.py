@@ -146,7 +146,8 @@ class Obligations:
 
     `egress` are the only hosts a call may reach, `redaction` the sets of rules that outputs
     pass, `wave_max` the targets changed at one time, `notify` the groups to tell, and
-    `review_ms` the time after the end in which a person must review.
+    `review_ms` the time after the end in which a person must review. With `signed_profile` an enrolled
+    publisher signed the profile.
     """
 
     output_bytes: int | None = None
@@ -163,6 +164,7 @@ class Obligations:
     notify: tuple[str, ...] = ()
     review_ms: int | None = None
     budgets: tuple[Budget, ...] = ()
+    signed_profile: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,10 +168,24 @@ class CalledIntent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignedProfile:
+    """That key `fingerprint` signed `digest`, that of the profile; the digest of its bytes is `signature`.
+
+    `person` published profiles by that key when it was planned; None: nobody who was enrolled.
+    """
+
+    fingerprint: str
+    digest: Digest
+    signature: Digest
+    person: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Record):
     """The ordered steps for `intent` on the resolved `targets`.
 
-    `pinned` is None when no observed fact backs the plan: *nothing pinned*. Of one target
+    `pinned` is None when no observed fact backs the plan: *nothing pinned*, `signed` where no
+    signature fits the profile. Of one target
     (without `rollout`: of all) up to `parallel` steps are under way at one time, each once
     the steps it needs have ended; with 1 they run in their order. Where it calls other intents
     without a `rollout`, it is for the first of its targets; on the others only what it calls works.
@@ -193,3 +207,4 @@ class Plan(Record):
     parallel: int = 1
     rollout: Rollout | None = None
     called: tuple[CalledIntent, ...] = ()
+    signed: SignedProfile | None = None

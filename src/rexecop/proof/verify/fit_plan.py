@@ -10,6 +10,7 @@ from rexecop.proof.called import contradictions
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import CLOCK_TOLERANCE, Sealed
 from rexecop.proof.origins import ARTIFACT_ROLE, EXECUTE
+from rexecop.proof.publishing import SIGNATURE_ROLE
 from rexecop.proof.reaction import OBSERVATION_ROLE, REACTION, RULE_ROLE
 from rexecop.proof.records import Approval, Attempt, Decision, Intent, Plan, Ticket
 from rexecop.proof.records.decision import PolicyRequest, RequestIntent, RequestTarget, terms_digest
@@ -149,7 +150,10 @@ def _ticket(
 
 def check_bundle(opened: Opened, notes: Notes) -> None:
     """Step 7: every input is named by a record; parts named and left out are said."""
-    roles = ("profile", "environment", PACK_ROLE, OBSERVATION_ROLE, RULE_ROLE, ARTIFACT_ROLE)
+    roles = (
+        *("profile", "environment", PACK_ROLE, SIGNATURE_ROLE),
+        *(OBSERVATION_ROLE, RULE_ROLE, ARTIFACT_ROLE),
+    )
     named: dict[str, set[Digest]] = {role: set() for role in roles}
     for sealed in opened.records:
         record = sealed.record
@@ -162,6 +166,8 @@ def check_bundle(opened: Opened, notes: Notes) -> None:
                 named[RULE_ROLE].add(rule)
             elif record.origin.channel == EXECUTE and event is not None:
                 named[ARTIFACT_ROLE].add(event)
+        elif isinstance(record, Plan) and record.signed is not None:
+            named[SIGNATURE_ROLE].add(record.signed.signature)
         elif isinstance(record, Decision):
             named[PACK_ROLE].update(pack.digest for pack in record.packs)
         elif isinstance(record, Ticket | Attempt):

@@ -45,6 +45,7 @@ _OBLIGATION_NAMES: Final[Mapping[str, str]] = {
     "no_network": "no_network",
     "receipt": "receipt",
     "output_digest": "output_digest",
+    "signed_profile": "signed_profile",
     "egress": "egress",
     "redaction": "redaction",
     "wave_max": "wave",
