@@ -339,6 +339,8 @@ def _connector(name: str, node: Node) -> ConnectorConfig:
     value = node.value if isinstance(node.value, dict) else {}
     written = value.get("backend", value.get("mode"))
     declared = written if isinstance(written, str) else "mock"
+    if not isinstance(written, str | None):
+        node.refuse(f"`{node.name}.backend` is no name of a backend", allowed=", ".join(BACKENDS))
     backend = BACKENDS.get(declared, Backend.OTHER)
     if backend is Backend.OTHER:
         fields = Fields(node, value)

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from rexecop.cli.errors import Usage
+from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.render import Page, as_json
 from rexecop.cli.session import Session
 
 
-@click.command(name="schema")
+@click.command(cls=VerbCommand, name="schema")
 @click.argument("name", metavar="FORMAT", required=False)
 @click.option("--all", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Write every schema.")
 @click.pass_obj
