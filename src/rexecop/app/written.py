@@ -120,7 +120,8 @@ def _setting(one: Setting) -> Schema:
     if one.choices:
         return {**said, "enum": list(one.choices)}
     if one.kind is Kind.FLAG:
-        return {**said, "type": "boolean"}
+        return {**said, "enum": [True, False, "true", "false", "1", "0", 1, 0]}
     if one.kind is Kind.INTEGER:
-        return {**said, "type": "integer", "minimum": one.low, "maximum": one.high}
+        bounds: Schema = {"minimum": one.low, "maximum": one.high, "pattern": "^[0-9]{1,9}$"}
+        return {**said, "type": ["integer", "string"], **bounds}
     return {**said, "type": "string", "minLength": 1, "maxLength": VALUE_LENGTH_MAX}
