@@ -51,7 +51,11 @@ OF_PROFILES: Final = {
     "policy_cases": "policy/tests/*.yaml",
 }
 ELSEWHERE: Final = {
-    "environment": ("examples/environments/*.yaml", "tests/compat/environment.yaml", "src/rexecop/app/data/*.environment.yaml"),
+    "environment": (
+        "examples/environments/*.yaml",
+        "tests/compat/environment.yaml",
+        "src/rexecop/app/data/*.environment.yaml",
+    ),
     "target_catalog": ("examples/catalogs/*.yaml",),
 }
 # Nothing rests on these, so nothing in them is refused: the schema is advice.
@@ -69,7 +73,12 @@ def files_of(name: str) -> Iterator[Path]:
     for profile in PROFILES if name in OF_PROFILES else ():
         yield from sorted(profile.glob(OF_PROFILES[name]))
     if name == "environment":
-        yield from (path for profile in PROFILES for path in sorted(profile.glob("tests/*.yaml")) if path.suffixes == [".yaml"])
+        yield from (
+            path
+            for profile in PROFILES
+            for path in sorted(profile.glob("tests/*.yaml"))
+            if path.suffixes == [".yaml"]
+        )
     for pattern in ELSEWHERE.get(name, ()):
         yield from sorted(ROOT.glob(pattern))
     yield from sorted([*SAMPLES.glob(f"{name}.yaml"), *SAMPLES.glob(f"{name}-*.yaml")])
@@ -111,7 +120,9 @@ def test_every_file_is_valid_and_read(name: str) -> None:
         data = content(path)
         value = load_yaml(data, source=path.name).value
 
-        found = [f"{list(one.absolute_path)}: {one.message:.300}" for one in validator(name).iter_errors(value)]
+        found = [
+            f"{list(one.absolute_path)}: {one.message:.300}" for one in validator(name).iter_errors(value)
+        ]
         assert found == [], path
         said = READERS[name](written(value) if "settings" in name else data, stem_of(path))
         assert said == [], path
@@ -135,21 +146,30 @@ FURTHER: Final[Mapping[str, tuple[str, ...]]] = {
         "compares with a number|has the same (id|conditions)",
         "two rules are called",
         "`at` is no moment",
-        "fields, not minute|in the recurrence",
+        "fields, not minute|in the recurrence|has a `from` with the time",
         "is not under `senders`",
         "`parameters` is a JSON schema of type",
         "is no time zone|it never happens|`until` is not after|are the same time|`rrule`|not a date",
     ),
-    "profile-refused": ("is no moment", "is there already", "no earlier observation", "before the observation"),
+    "profile-refused": (
+        "is no moment|is a time like",
+        "is there already",
+        "no earlier observation",
+        "before the observation",
+    ),
     "policy-pack-unsupported": (".",),
     "policy-import-refused": (".",),
     "policy-case-malformed": ("is not an|of the form|request: ",),
-    "windows-wrong": ("is no time zone|it never happens|`until` is not after|are the same time|`rrule`|not a date",),
+    "windows-wrong": (
+        "is no time zone|it never happens|`until` is not after|are the same time|`rrule`|not a date",
+    ),
     "setting-invalid": ("it takes a whole number",),
     "secret-inline": (".",),
     "secret-sources-refused": ("is not under `vaults`",),
     "access-refused": ("`pdp.url` or `pdp.ca_file`|allowed are `https",),
-    "entities-wrong": ("which `groups` does not list|is not among the people|taken for one another|reserved",),
+    "entities-wrong": (
+        "which `groups` does not list|is not among the people|taken for one another|reserved",
+    ),
 }
 
 
@@ -231,7 +251,9 @@ def differs(name: str, stem: str, value: Any) -> str | None:
     said = READERS[name](written(value), stem)
     if invalid and not said and name not in ADVICE:
         return f"only the schema refuses: {invalid}"
-    beyond = [one for one in said if not any(re.search(words, one.message) for words in FURTHER.get(one.code, ()))]
+    beyond = [
+        one for one in said if not any(re.search(words, one.message) for words in FURTHER.get(one.code, ()))
+    ]
     if beyond and not invalid:
         return f"only the reader refuses: {beyond}"
     return None
@@ -240,7 +262,11 @@ def differs(name: str, stem: str, value: Any) -> str | None:
 def changed(value: Any, draw: Any, found: Told) -> str:
     """Change one place in `value`; return how."""
     where, key = draw(st.sampled_from(list(places(value))))
-    inner = [value, *(w[k] for w, k in places(value) if isinstance(w[k], dict))] if isinstance(value, dict) else []
+    inner = (
+        [value, *(w[k] for w, k in places(value) if isinstance(w[k], dict))]
+        if isinstance(value, dict)
+        else []
+    )
     way = draw(st.sampled_from(("drop", "add", "replace", "replace")))
     if way == "drop":
         del where[key]

@@ -45,7 +45,8 @@ class ProfileLine:
 class IntentLine:
     """One thing a profile offers; `effect` is the most far-reaching of its steps.
 
-    `parameters` has for each its type and whether it is required, in words.
+    `parameters` has for each its type and whether it is required, in words. The rest is what the
+    profile tells operators; `failures` has by class what to make of one.
     """
 
     name: str
@@ -54,14 +55,20 @@ class IntentLine:
     summary: str
     modes: tuple[str, ...]
     parameters: Mapping[str, str]
+    label: str
+    owners: tuple[str, ...]
+    runbook: str
+    options: tuple[str, ...]
+    failures: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileView:
-    """A profile and what it offers."""
+    """A profile and what it offers; `label` is what operators call it, empty where that is not said."""
 
     name: str
     version: str
+    label: str
     source: str
     description: str
     digest: str
@@ -95,21 +102,28 @@ def show_profile(name: str) -> ProfileView:
     return ProfileView(
         name=profile.name,
         version=profile.version,
+        label=profile.words.label,
         source=found.source,
-        description=profile.description,
+        description=profile.description or profile.words.description,
         digest=profile.digest,
         intents=tuple(_intent_line(intent, profile) for intent in profile.intents.values()),
     )
 
 
 def _intent_line(intent: IntentSpec, profile: Profile) -> IntentLine:
+    words = profile.words.of(intent.id)
     return IntentLine(
         name=intent.id,
         effect=str(effect_of(profile, intent)),
         title=intent.title,
-        summary=intent.summary or intent.title,
+        summary=intent.summary or words.summary or intent.title,
         modes=tuple(str(mode) for mode in intent.modes),
         parameters={} if intent.parameters is None else _parameters(intent.parameters.schema),
+        label=words.label,
+        owners=words.owners,
+        runbook=intent.runbook or words.runbook,
+        options=words.options,
+        failures=words.failures,
     )
 
 

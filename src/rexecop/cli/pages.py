@@ -318,14 +318,26 @@ def _has_passed(rule: RuleView) -> bool:
 def profile_page(page: Page, view: ProfileView) -> None:
     """Draw what a profile offers."""
     page.title(f"{view.name} {view.version}")
+    _said(page, (("called", view.label), ("about", view.description)))
     page.row("from", view.source)
     for intent in view.intents:
         page.line()
         page.title(intent.name, intent.effect)
         page.row("does", intent.summary)
+        _said(page, (("called", intent.label), ("owned by", ", ".join(intent.owners))))
         page.row("modes", ", ".join(intent.modes))
         for index, (name, kind) in enumerate(intent.parameters.items()):
             page.row("takes" if index == 0 else "", f"{name}  {kind}")
+        _said(page, (("runbook", intent.runbook), ("then", ", ".join(intent.options))))
+        for index, (kind, words) in enumerate(intent.failures.items()):
+            page.row("on failure" if index == 0 else "", f"{kind}: {words}")
+
+
+def _said(page: Page, rows: Iterable[tuple[str, str]]) -> None:
+    """Draw a row for each of `rows` that says something."""
+    for label, text in rows:
+        if text:
+            page.row(label, text)
 
 
 def fields_table(page: Page, value: object) -> None:

@@ -312,12 +312,14 @@ def _target(name: str, node: Node) -> TargetSpec:
     if len(set(members)) != len(members):
         node.refuse(f"target `{name}` lists a member twice")
     fields.texts("owners", 64)
-    critical = fields.get("criticality") or fields.get("risk_class")
+    critical = [
+        fields.maybe(key, lambda item: item.one_of(CRITICALITIES)) for key in ("criticality", "risk_class")
+    ]
     return TargetSpec(
         name=name,
         type=kind,
         members=members,
-        criticality=None if critical is None else critical.one_of(CRITICALITIES),
+        criticality=next(filter(None, critical), None),
         attributes={key: item.scalar() for key, item in fields.entries("attributes", WORD)},
         connection=fields.mapping("connection"),
         site=_site(fields),
