@@ -152,9 +152,7 @@ def _request(document: Document, place: Path, usual: datetime) -> PolicyRequest:
     told: dict[str, Json] = {**_USUAL, "now": format_time(usual)}
     if "person" in said:
         if "principal" in said:
-            _wrong(
-                document, (*place, "person"), "request: `person` is short for `principal`; give one of them"
-            )
+            _wrong(document, (*place, "person"), "request: one of `person` and `principal`")
         established = said.pop("established", str(Established.OS_USER))
         who = {"person": said.pop("person"), "established": established, "credential": "test"}
         told["principal"] = cast(Json, who)
