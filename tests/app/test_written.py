@@ -171,7 +171,9 @@ FURTHER: Final[Mapping[str, tuple[str, ...]]] = {
     "secret-inline": (".",),
     "secret-sources-refused": ("is not under `vaults`",),
     "access-refused": ("`pdp.url` or `pdp.ca_file`|allowed are `https",),
-    "entities-wrong": ("which `groups` does not list|does not have|is not among the people|for one another|reserved",),
+    "entities-wrong": (
+        "which `groups` does not list|does not have|is not among the people|for one another|reserved",
+    ),
 }
 
 

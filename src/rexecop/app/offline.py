@@ -16,12 +16,13 @@ from rexecop.operations import days, lint
 from rexecop.operations.catalogs import effect_of
 from rexecop.operations.days import Followed
 from rexecop.operations.errors import IntentUnknown, ProfileRefused
-from rexecop.operations.golden import FOLDER, golden_cases, run_case
+from rexecop.operations.golden import FOLDER, Case, golden_cases, run_case
 from rexecop.operations.handlers import FILE as HANDLERS
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding, unknown
 from rexecop.proof.canonical import Json
+from rexecop.proof.errors import RexecopError
 
 SCAFFOLD: Final = "scaffold"
 RUNBOOK_MAX: Final = 64 * 1024  # Characters a person in a hurry could still look through.
@@ -188,10 +189,19 @@ def test_profile(name: str) -> tuple[CaseLine, ...]:
     files = find_profile(name).files
     profile = load_profile(files)
     cases = (
-        CaseLine(name=case.name, differences=run_case(case, profile, files)) for case in golden_cases(files)
+        CaseLine(name=case.name, differences=_differences(case, profile, files))
+        for case in golden_cases(files)
     )
     paths = [path for path in sorted(files) if path.startswith(FOLDER) and path.endswith(".day.yaml")]
     return (*cases, *(_day_line(path, _followed(files[path], path, profile)) for path in paths))
+
+
+def _differences(case: Case, profile: Profile, files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return how the case comes out otherwise; that it cannot be planned is one way."""
+    try:
+        return run_case(case, profile, files)
+    except RexecopError as error:
+        return (error.message,)
 
 
 def replay_day(name: str, path: Path) -> tuple[Followed, ...]:

@@ -129,8 +129,9 @@ def _action(
     if process.script is not None and shape is not None:
         fields.node.refuse(f"`{name}` runs a command or a script, not both")
     method = None if http is None else http.fields(_HTTP_KEYS, "method path")
-    for key in () if method is None else ("method", "path"):
-        method.text(key)
+    if method is not None:
+        for key in ("method", "path"):
+            method.text(key)
     return ActionSpec(
         name=name,
         place=(own or command or http or connector).place,
