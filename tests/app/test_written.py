@@ -383,7 +383,10 @@ def test_the_schema_knows_exactly_the_keys_that_the_reader_knows(name: str) -> N
                 set(given[0].split()) for method, place, given in asked if (method, place) == ("fields", path)
             ]
             if known:
-                assert extras(name, more, path) == pool - set.intersection(*known), path
+                unknown, found = pool - set.intersection(*known), extras(name, more, path)
+                assert unknown <= found, path
+                for key in found - unknown:  # Known, but not beside what stands there.
+                    assert differs(name, stem, put(value, (*path, key), "x")) is None, key
 
 
 def present(value: Any, path: tuple[str | int, ...]) -> bool:
