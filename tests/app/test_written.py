@@ -396,7 +396,7 @@ def present(value: Any, path: tuple[str | int, ...]) -> bool:
             isinstance(value, list) and isinstance(key, int)
         ):
             return False
-        value = value[key]
+        value = cast("Any", value)[key]
     return isinstance(value, dict)
 
 
