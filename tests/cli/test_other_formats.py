@@ -14,6 +14,7 @@ from cwt import COSE, COSEKey
 
 from rexecop.app.schemas import schemas
 from rexecop.app.sclite.folder import FILES, GUARD
+from rexecop.app.written import format_schema
 from rexecop.cli.main import run
 from rexecop.proof.publickey import PublicKey
 from tests.app.support import scratch
@@ -197,3 +198,25 @@ def test_an_export_of_nothing_is_a_mistake(do: Do) -> None:
     refused = do("export")
 
     assert refused.code == 2 and "name one operation" in refused.err and "rexecop export @" in refused.err
+
+
+def test_the_schema_of_a_format_is_printed_whole_and_all_are_written(do: Do, root: Path) -> None:
+    names = do("schema --quiet").out.split()
+    written = do("schema --all written --json").found
+
+    assert {"intent", "environment", "notify", "project_settings"} <= set(names)
+    assert written["schemas"] == [f"written/{name}.json" for name in names]
+    for name in names:
+        assert json.loads((root / "written" / f"{name}.json").read_bytes()) == format_schema(name)
+    assert json.loads(do("schema intent").out) == do("schema intent --json").found == format_schema("intent")
+    listed = do("schema --json").found["formats"]
+    assert isinstance(listed, list) and [one["name"] for one in listed] == names
+
+
+def test_a_format_that_is_not_there_and_a_folder_that_is_are_refused(do: Do, root: Path) -> None:
+    unknown = do("schema intnt")
+    assert unknown.code == 2 and "did you mean `intent`?" in unknown.err and "rexecop schema" in unknown.err
+    assert do("schema intent --all written2").code == 2 and not (root / "written2").exists()
+    (root / "mine").mkdir()
+    (root / "mine" / "file").touch()
+    assert do("schema --all mine").code == 2 and [path.name for path in (root / "mine").iterdir()] == ["file"]

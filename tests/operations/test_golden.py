@@ -52,6 +52,16 @@ def test_a_case_that_does_not_hold_says_how() -> None:
     assert len(run_case(wrong, load_profile(files), files)) == 4
 
 
+def test_a_reply_of_no_step_is_named_with_the_step_that_was_meant() -> None:
+    files = folder(HELLO)
+    case = next(case for case in golden_cases(files) if case.name == "host_facts")
+    wrong = replace(case, replies={**case.replies, "read_hostnam": case.replies["read_hostname"]})
+
+    assert run_case(wrong, load_profile(files), files) == (
+        "reply `read_hostnam` is of no step of the plan (did you mean `read_hostname`?)",
+    )
+
+
 def test_a_case_of_another_form_is_refused() -> None:
     with pytest.raises(ProfileRefused, match="unknown key `intend`"):
         golden_cases({"tests/x.case.yaml": b"case: {intend: x}"})

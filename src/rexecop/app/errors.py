@@ -295,6 +295,12 @@ class ScheduleUnknown(AppError):
     code = "schedule-unknown"
 
 
+class FormatUnknown(AppError):
+    """No format of that name has a schema."""
+
+    code = "format-unknown"
+
+
 class WebhooksRefused(AppError):
     """`webhooks.yaml` of the root does not say who may send events."""
 

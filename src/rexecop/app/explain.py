@@ -20,7 +20,7 @@ from rexecop.governance.why import of_answer, of_decision, of_tally
 from rexecop.lanes.failures import Failure, describe
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import awaited_call
-from rexecop.operations.operator_words import CONNECTOR, POLICY, RUNTIME, said_of
+from rexecop.operations.operator_words import CONNECTOR, POLICY, RUNTIME
 from rexecop.operations.reactions import NOTED
 from rexecop.operations.recover import settle_after
 from rexecop.proof.canonical import Json, canonical_bytes
@@ -129,7 +129,7 @@ def _told(op: Operation, contents: Contents, errors: Sequence[str | None]) -> li
         return []
     intent = profile.intents.get(op.the_intent.intent)
     kind = POLICY if op.state is State.BLOCKED else CONNECTOR if any(errors) else RUNTIME
-    said = said_of(profile.words.get(op.the_intent.intent, {}), kind)
+    said = profile.words.of(op.the_intent.intent).failures.get(kind)
     found = [f"the profile says: {said}"] if said else []
     if intent is not None and intent.runbook:
         found.append(f"its runbook: `rexecop runbook show {intent.id}`, of profile `{profile.name}`")

@@ -18,12 +18,13 @@ from rexecop.operations import days, lint
 from rexecop.operations.catalogs import effect_of
 from rexecop.operations.days import Followed
 from rexecop.operations.errors import IntentUnknown, ProfileRefused
-from rexecop.operations.golden import FOLDER, golden_cases, run_case
+from rexecop.operations.golden import FOLDER, Case, golden_cases, run_case
 from rexecop.operations.handlers import FILE as HANDLERS
 from rexecop.operations.profile import load_profile
 from rexecop.operations.profile_model import IntentSpec, Profile
 from rexecop.operations.reading import Finding, unknown
 from rexecop.proof.canonical import Json
+from rexecop.proof.errors import RexecopError
 
 SCAFFOLD: Final = "scaffold"
 RUNBOOK_MAX: Final = 64 * 1024  # Characters a person in a hurry could still look through.
@@ -47,7 +48,8 @@ class ProfileLine:
 class IntentLine:
     """One thing a profile offers; `effect` is the most far-reaching of its steps.
 
-    `parameters` has for each its type and whether it is required, in words.
+    `parameters` has for each its type and whether it is required, in words. The rest is what the
+    profile tells operators; `failures` has by class what to make of one.
     """
 
     name: str
@@ -56,17 +58,24 @@ class IntentLine:
     summary: str
     modes: tuple[str, ...]
     parameters: Mapping[str, str]
+    label: str
+    owners: tuple[str, ...]
+    runbook: str
+    options: tuple[str, ...]
+    failures: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileView:
     """A profile, what it offers, and how it is signed, where that was looked at.
 
-    `backends` are code of its package that is not run.
+    `backends` are code of its package that is not run; `label` is what operators call it, empty where
+    that is not said.
     """
 
     name: str
     version: str
+    label: str
     source: str
     description: str
     digest: str
@@ -102,8 +111,9 @@ def show_profile(name: str) -> ProfileView:
     return ProfileView(
         name=profile.name,
         version=profile.version,
+        label=profile.words.label,
         source=found.source,
-        description=profile.description,
+        description=profile.description or profile.words.description,
         digest=profile.digest,
         intents=tuple(_intent_line(intent, profile) for intent in profile.intents.values()),
         backends=backends_of(
@@ -113,13 +123,19 @@ def show_profile(name: str) -> ProfileView:
 
 
 def _intent_line(intent: IntentSpec, profile: Profile) -> IntentLine:
+    words = profile.words.of(intent.id)
     return IntentLine(
         name=intent.id,
         effect=str(effect_of(profile, intent)),
         title=intent.title,
-        summary=intent.summary or intent.title,
+        summary=intent.summary or words.summary or intent.title,
         modes=tuple(str(mode) for mode in intent.modes),
         parameters={} if intent.parameters is None else _parameters(intent.parameters.schema),
+        label=words.label,
+        owners=words.owners,
+        runbook=intent.runbook or words.runbook,
+        options=words.options,
+        failures=words.failures,
     )
 
 
@@ -184,10 +200,19 @@ def test_profile(name: str) -> tuple[CaseLine, ...]:
     files = find_profile(name).files
     profile = load_profile(files)
     cases = (
-        CaseLine(name=case.name, differences=run_case(case, profile, files)) for case in golden_cases(files)
+        CaseLine(name=case.name, differences=_differences(case, profile, files))
+        for case in golden_cases(files)
     )
     paths = [path for path in sorted(files) if path.startswith(FOLDER) and path.endswith(".day.yaml")]
     return (*cases, *(_day_line(path, _followed(files[path], path, profile)) for path in paths))
+
+
+def _differences(case: Case, profile: Profile, files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return how the case comes out otherwise; that it cannot be planned is one way."""
+    try:
+        return run_case(case, profile, files)
+    except RexecopError as error:
+        return (error.message,)
 
 
 def replay_day(name: str, path: Path) -> tuple[Followed, ...]:

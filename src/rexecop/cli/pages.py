@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rexecop.cli.exits import STATE_EXITS, Exit
@@ -329,6 +329,7 @@ def signature_page(page: Page, view: SignatureView) -> None:
 def profile_page(page: Page, view: ProfileView) -> None:
     """Draw what a profile offers, and how it is signed."""
     page.title(f"{view.name} {view.version}")
+    _said(page, (("called", view.label), ("about", view.description)))
     page.row("from", view.source)
     if view.backends:
         page.row("backends", f"{', '.join(view.backends)}: code that makes calls of its own is not run")
@@ -338,9 +339,20 @@ def profile_page(page: Page, view: ProfileView) -> None:
         page.line()
         page.title(intent.name, intent.effect)
         page.row("does", intent.summary)
+        _said(page, (("called", intent.label), ("owned by", ", ".join(intent.owners))))
         page.row("modes", ", ".join(intent.modes))
         for index, (name, kind) in enumerate(intent.parameters.items()):
             page.row("takes" if index == 0 else "", f"{name}  {kind}")
+        _said(page, (("runbook", intent.runbook), ("then", ", ".join(intent.options))))
+        for index, (kind, words) in enumerate(intent.failures.items()):
+            page.row("on failure" if index == 0 else "", f"{kind}: {words}")
+
+
+def _said(page: Page, rows: Iterable[tuple[str, str]]) -> None:
+    """Draw a row for each of `rows` that says something."""
+    for label, text in rows:
+        if text:
+            page.row(label, text)
 
 
 def fields_table(page: Page, value: object) -> None:

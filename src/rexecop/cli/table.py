@@ -157,6 +157,7 @@ ENTRIES: Final = (
     _entry("review", MORE, "what a person must look at afterwards", "rexecop review list"),
     _entry("profile", MORE, "look at profiles and check them", "rexecop profile list"),
     _entry("runbook", MORE, "what to do about an intent", "rexecop runbook show check_memory --profile site"),
+    _entry("schema", MORE, "schemas of the files people write, for editors", "rexecop schema intent"),
     _entry("env", MORE, "check environments", "rexecop env lint environment.yaml"),
     _entry("targets", MORE, "the targets of a catalog", "rexecop targets list --catalog targets.yaml"),
     _entry("operations", MORE, "what a profile offers, for which targets", "rexecop operations list"),

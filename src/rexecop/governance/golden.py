@@ -151,6 +151,8 @@ def _request(document: Document, place: Path, usual: datetime) -> PolicyRequest:
     said = dict(mapping(document, place, None, CaseMalformed))
     told: dict[str, Json] = {**_USUAL, "now": format_time(usual)}
     if "person" in said:
+        if "principal" in said:
+            _wrong(document, (*place, "person"), "request: one of `person` and `principal`")
         established = said.pop("established", str(Established.OS_USER))
         who = {"person": said.pop("person"), "established": established, "credential": "test"}
         told["principal"] = cast(Json, who)

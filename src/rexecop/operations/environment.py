@@ -318,12 +318,14 @@ def _target(name: str, node: Node) -> TargetSpec:
     if len(set(members)) != len(members):
         node.refuse(f"target `{name}` lists a member twice")
     fields.texts("owners", 64)
-    critical = fields.get("criticality") or fields.get("risk_class")
+    critical = [
+        fields.maybe(key, lambda item: item.one_of(CRITICALITIES)) for key in ("criticality", "risk_class")
+    ]
     return TargetSpec(
         name=name,
         type=kind,
         members=members,
-        criticality=None if critical is None else critical.one_of(CRITICALITIES),
+        criticality=next(filter(None, critical), None),
         attributes={key: item.scalar() for key, item in fields.entries("attributes", WORD)},
         connection=fields.mapping("connection"),
         site=_site(fields),
@@ -345,6 +347,8 @@ def _connector(name: str, node: Node) -> ConnectorConfig:
     value = node.value if isinstance(node.value, dict) else {}
     written = value.get("backend", value.get("mode"))
     declared = written if isinstance(written, str) else "mock"
+    if not isinstance(written, str | None):
+        node.refuse(f"`{node.name}.backend` is no name of a backend", allowed=", ".join(BACKENDS))
     backend = BACKENDS.get(declared, Backend.OTHER)
     if backend is Backend.OTHER:
         fields = Fields(node, value)

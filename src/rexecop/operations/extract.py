@@ -200,6 +200,15 @@ _COMPUTED: Final[Mapping[str, str]] = {
     "either": "of or",
 }
 WAYS: Final = (*_READERS, *_COMPUTED)
+# What is said beside a way, and means nothing beside the others.
+_BESIDE: Final[Mapping[str, str]] = {
+    "regex": "whole",
+    "key_value": "separator",
+    "column": "row where equals separator",
+    "each": "but take expected",
+    "items": "of having lacking take expected",
+}
+_OF_SOME: Final = frozenset(" ".join(_BESIDE.values()).split())
 
 
 def read_extractor(fields: Fields, above: Collection[str]) -> Extractor | Gathered | Computed | None:
@@ -209,6 +218,9 @@ def read_extractor(fields: Fields, above: Collection[str]) -> Extractor | Gather
         fields.node.refuse(f"a fact is extracted in {len(ways)} ways, not one", allowed=listed(WAYS))
         return None
     way = ways[0]
+    own = _BESIDE.get(way, "").split()
+    for key in _OF_SOME.difference(own).intersection(fields.values):
+        fields.node.refuse(f"`{key}` does not go with `{way}`", found=key, allowed=listed(own) or "nothing")
     if way in _READERS:
         return _READERS[way](fields)
     node, names = fields.part(way), _COMPUTED[way]

@@ -17,7 +17,7 @@ from rexecop.operations.moments import moment
 from rexecop.operations.normalize import run_normalizer
 from rexecop.operations.planning import PlanDraft, PlanRequest, compile_plan
 from rexecop.operations.profile_model import Profile
-from rexecop.operations.reading import FOUND_MAX, STEP, Node, Problems
+from rexecop.operations.reading import FOUND_MAX, STEP, Node, Problems, close_to
 from rexecop.operations.step_output import StepOutput
 from rexecop.operations.validation import value_at
 from rexecop.proof.call import ProcessRequest
@@ -120,6 +120,9 @@ def _reply(node: Node) -> StepOutput:
 
 def _call_differences(case: Case, draft: PlanDraft) -> Iterator[str]:
     steps = {step.id: step for step in draft.steps if isinstance(step, CallStep)}
+    for name in case.replies.keys() - steps.keys():
+        # Whoever misspells a step would look for the fault in the facts.
+        yield f"reply `{name}` is of no step of the plan{close_to(name, steps)}"
     for name, expected in case.calls.items():
         step = steps.get(name)
         if step is None:

@@ -85,7 +85,7 @@ def _umask(node: Node) -> str:
 def _egress(node: Node) -> tuple[str, ...]:
     found = [(item, item.text()) for item in node.items(HOSTS_MAX)]
     for item, text in found:
-        if not text.rpartition(":")[2].isdigit():
+        if not re.search(r":[0-9]+$", text):
             item.refuse(f"`{text:.60}` has no port written out", found=text, allowed="like db.example:443")
     return tuple(text for _, text in found)
 

@@ -10,7 +10,7 @@ from rexecop.operations.handlers import FILE as HANDLERS_FILE
 from rexecop.operations.handlers import read_handlers
 from rexecop.operations.normalizer_spec import read_normalizer
 from rexecop.operations.operator_words import FILE as WORDS_FILE
-from rexecop.operations.operator_words import read_words
+from rexecop.operations.operator_words import OperatorWords, read_words
 from rexecop.operations.pinned_files import profile_snapshot
 from rexecop.operations.process_spec import SCRIPTS
 from rexecop.operations.profile_model import Profile
@@ -63,7 +63,7 @@ def read_profile(files: Mapping[str, bytes], problems: Problems) -> Profile:
         fixtures=_folder(files, "fixtures", _read_fixture, problems),
         scripts=_scripts(files, problems),
         redactions=_folder(files, "redactions", read_redaction, problems),
-        words=next((read_words(root) for _, root in _below(files, WORDS_FILE, problems)), {}),
+        words=next((read_words(root) for _, root in _below(files, WORDS_FILE, problems)), OperatorWords()),
         handlers=next(
             (read_handlers(root, path) for path, root in _below(files, HANDLERS_FILE, problems)), None
         ),

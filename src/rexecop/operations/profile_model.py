@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rexecop.operations.handlers import HandlersRef
 from rexecop.operations.normalizer_spec import Normalizer
+from rexecop.operations.operator_words import OperatorWords
 from rexecop.operations.parameters import ParameterSchema
 from rexecop.operations.process_spec import PLAIN, ProcessSpec
 from rexecop.operations.reading import Place
@@ -248,8 +249,7 @@ class ReactionPack:
 class Profile:
     """A whole profile. `digest` names the snapshot of its files; workflows and scripts are keyed by path.
 
-    `handlers` compute internal steps for which there is no normalizer. `words` are for operators,
-    by intent and class of failure.
+    `handlers` compute internal steps for which there is no normalizer. `words` are for operators.
     """
 
     name: str
@@ -265,7 +265,7 @@ class Profile:
     scripts: Mapping[str, str]
     redactions: Mapping[str, tuple[RedactionRule, ...]]
     handlers: HandlersRef | None = None
-    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    words: OperatorWords = field(default_factory=OperatorWords)
     reactions: ReactionPack | None = None
     triggers: TriggerRules | None = None
 

@@ -55,6 +55,10 @@ def read_intent(root: Node, stem: str) -> IntentSpec:
     top = root.section("intent")
     fields = top.fields(_INTENT_KEYS, "workflow")
     catalog = fields.part("catalog").fields(_CATALOG_KEYS)
+    # Both are read, whichever is used: what is odd in a file is said.
+    titles = [part.text("title", most=120) for part in (fields, catalog)]
+    summaries = [part.text("summary", most=500) for part in (fields, catalog)]
+    runbooks = [fields.text("runbook", most=256), catalog.text("runbook_ref", most=512)]
     return IntentSpec(
         id=fields.stem("id", stem),
         place=top.place,
@@ -62,9 +66,9 @@ def read_intent(root: Node, stem: str) -> IntentSpec:
         risk=fields.token("risk"),
         modes=tuple(node.one_of(Mode) for node in fields.items("modes", 16)),
         enforce_modes=fields.boolean("enforce_declared_modes"),
-        title=fields.text("title", most=120) or catalog.text("title", most=120) or stem.replace("_", " "),
-        summary=fields.text("summary", most=500) or catalog.text("summary", most=500),
-        runbook=fields.text("runbook", most=256) or catalog.text("runbook_ref", most=512),
+        title=next(filter(None, titles), stem.replace("_", " ")),
+        summary=next(filter(None, summaries), ""),
+        runbook=next(filter(None, runbooks), ""),
         restores=fields.boolean("restores"),
         parameters=fields.maybe("parameters", read_parameters),
         observe=fields.maybe("observe", Node.token),
@@ -119,17 +123,22 @@ def _action(
     described = fields.get("command") is not None
     if described and command is not None:
         fields.node.refuse(f"the command of `{name}` is written twice, here and under `command_shapes`")
+    if not described and fields.get("args") is not None:
+        fields.node.refuse(f"`args` of `{name}` go with a `command` beside them", allowed="command, args")
     process, shape = read_process(fields), fields.node if described else command
     if process.script is not None and shape is not None:
         fields.node.refuse(f"`{name}` runs a command or a script, not both")
     method = None if http is None else http.fields(_HTTP_KEYS, "method path")
+    if method is not None:
+        for key in ("method", "path"):
+            method.text(key)
     return ActionSpec(
         name=name,
         place=(own or command or http or connector).place,
         effect=fields.maybe("effect", lambda node: node.one_of(Effect)),
         idempotent=fields.maybe("idempotent", Node.boolean),
         mutating=None if method is None else method.maybe("mutating", Node.boolean),
-        command=_interpreted(process.script) if shape is None else _command(shape),
+        command=_interpreted(process.script) if shape is None else _command(shape, own=described),
         http=None if http is None else _http(http),
         transfer=fields.maybe("transfer", _transfer),
         cwd=fields.text("cwd", most=4096),
@@ -184,8 +193,10 @@ def _transfer(node: Node) -> dict[str, Json]:
     return {key: fields.text(key) for key in fields.values}
 
 
-def _command(node: Node) -> CommandShape:
-    fields = node.fields(f"command args public_projection safe_output_fields {_ACTION_KEYS}", "command")
+def _command(node: Node, *, own: bool) -> CommandShape:
+    """Return the command at `node`: a shape of its own, or one beside `own` keys of an action."""
+    said = _ACTION_KEYS if own else "command args public_projection safe_output_fields"
+    fields = node.fields(said, "command")
     return CommandShape(command=fields.text("command"), args=fields.texts("args", ARGUMENTS_MAX))
 
 

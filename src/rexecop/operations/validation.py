@@ -63,7 +63,7 @@ def read_rules(root: Node, stem: str) -> tuple[Rule, ...]:
 def _rule(node: Node, intent: str) -> Rule:
     fields = node.fields(_KEYS, "type")
     kind = fields.one_of("type", _TYPES, _TYPES[0])
-    path = fields.text("key") or fields.text("path")
+    path = next(filter(None, [fields.text(key) for key in ("key", "path")]), "")
     if not path:
         node.refuse("a rule looks at a `path`", allowed="path, key")
     failing, passing = (fields.part(name).fields("rule details") for name in ("fail", "pass"))
