@@ -16,6 +16,7 @@ from rexecop.app.reading import open_reading
 from rexecop.app.recovering import recover
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.instance import Note
+from rexecop.store import repair
 from tests.app.support import asked, bob, change, made, opened, records, scratch, settings, verified
 
 
@@ -256,6 +257,75 @@ def test_nodes_that_nothing_determines_are_said_to_be_lost_until_a_backup_brings
         assert {line.state for line in reading.list()} == {"completed"}
     view = recover(settings(folder), backup=folder / "backup", new_epoch=None)
     assert view.problem is None and bytes_of(folder)[: len(before)] == before
+
+
+WAITING = "op=(SELECT number FROM operations WHERE state='waiting_for_approval')"
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let only four leaves be the newest ones."""
+    monkeypatch.setattr(repair, "TAIL_LEAVES", 4)
+
+
+@pytest.mark.usefixtures("short")
+def test_what_ended_long_ago_is_looked_at_when_somebody_says_so(folder: Path) -> None:
+    damage(folder, "UPDATE records SET body=zeroblob(40) WHERE op=1 AND n=5")
+
+    view = recover(settings(folder), backup=None, new_epoch=None)
+    assert (view.damaged, view.checked, view.unfinished) == ((), 4, 0)
+    assert view.next == ("rexecop recover --full",)
+
+    view = recover(settings(folder), backup=None, new_epoch=None, full=True)
+    assert [item.n for item in view.damaged] == [5] and view.checked == view.size
+    view = recover(settings(folder), backup=None, new_epoch=None)
+    assert [(item.n, item.done) for item in view.damaged] == [(5, "quarantined")] and view.recorded is None
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"UPDATE records SET body=zeroblob(40) WHERE {WAITING} AND n=1",
+        f"DELETE FROM records WHERE {WAITING} AND n=1",
+        "UPDATE records SET body=zeroblob(40) WHERE leaf=(SELECT max(leaf) FROM records)",
+        "UPDATE records SET nodes=zeroblob(length(nodes)) WHERE leaf=(SELECT max(leaf)-2 FROM records)",
+        "DELETE FROM records WHERE leaf=(SELECT max(leaf)-3 FROM records)",
+    ],
+)
+def test_damage_in_what_is_not_over_or_was_written_last_has_everything_checked(
+    folder: Path, sql: str
+) -> None:
+    async def story() -> None:
+        with opened(folder) as instance:
+            await instance.plan(change(folder))
+            view = await instance.plan(asked(folder, "host_facts", "read_only"))
+            await instance.start(view.operation_id)
+
+    asyncio.run(story())
+    sound = recover(settings(folder), backup=None, new_epoch=None)
+    assert sound.damaged == () and sound.unfinished == 1 and 4 < sound.checked < sound.size
+    assert sound.next == ("rexecop ops", "rexecop recover --full")
+    damage(folder, "UPDATE records SET body=zeroblob(40) WHERE op=1 AND n=5")
+    damage(folder, sql)
+
+    view = recover(settings(folder), backup=None, new_epoch=None)
+
+    assert view.checked == view.size
+    assert len(view.damaged) + view.nodes == 2 and view.damaged[0].n == 5
+
+
+@pytest.mark.usefixtures("short")
+def test_a_newest_checkpoint_that_is_not_of_this_log_has_everything_checked(folder: Path) -> None:
+    damage(
+        folder,
+        "UPDATE checkpoints SET note=(SELECT note FROM checkpoints ORDER BY size LIMIT 1)"
+        " WHERE size=(SELECT max(size) FROM checkpoints)",
+    )
+
+    view = recover(settings(folder), backup=None, new_epoch=None)
+
+    assert view.checked == view.size
 
 
 def test_an_epoch_and_repair_go_together(folder: Path) -> None:

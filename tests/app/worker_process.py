@@ -27,7 +27,7 @@ from rexecop.app.clock import SystemClock, SystemIds
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.telling import Telling
 from rexecop.app.worker import Worker, serve
-from rexecop.engines import caller, driver
+from rexecop.engines import driver
 from rexecop.engines.driver import Driver
 from rexecop.engines.runner import runner_id
 from rexecop.engines.world import Authority, World
@@ -140,7 +140,7 @@ def work(folder: Path, engine: str, storage: str, name: str) -> None:
     while not (folder / name).exists():
         time.sleep(0.01)
     driver.LEASE = timedelta(seconds=0.6)  # type: ignore[misc]
-    caller.RENEW_SECONDS = 0.2  # type: ignore[misc]
+    driver.RENEW_SECONDS = 0.2  # type: ignore[misc]
     with opened(folder, storage) as store:
         if told := (folder / name).read_text():
             dies_at(store, int(told))

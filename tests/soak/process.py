@@ -26,7 +26,7 @@ import rexecop.app.queueing
 import rexecop.app.worker
 from rexecop.app.clock import SystemClock
 from rexecop.cli.main import run
-from rexecop.engines import caller, driver
+from rexecop.engines import driver
 from rexecop.lanes.port import Clearance, LaneEvent
 from rexecop.lanes.process import ProcessLane
 from rexecop.operations.errors import StoreError
@@ -110,7 +110,7 @@ def install() -> None:
     again = timedelta(seconds=0.3)
     changes: tuple[tuple[Any, str, object], ...] = (
         (driver, "LEASE", timedelta(seconds=LEASE_SECONDS)),
-        (caller, "RENEW_SECONDS", LEASE_SECONDS / 3),
+        (driver, "RENEW_SECONDS", LEASE_SECONDS / 3),
         (rexecop.app.queueing, "AGAIN", again),
         (rexecop.app.queueing, "AGAIN_MAX", 4 * again),
         (rexecop.app.worker, "AGAIN", again),

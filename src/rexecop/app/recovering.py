@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from rexecop.app.own_chain import next_records
 from rexecop.app.root import Root
 from rexecop.app.rootid import doubt, mark_of
 from rexecop.app.settings import Settings
+from rexecop.operations.machine import TERMINAL
 from rexecop.proof.checkpoint import origin_of
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.merkle import HASH_BYTES, leaf_hash
@@ -27,6 +28,7 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.records import Epoch, Note
 from rexecop.proof.records.instance import LogState
 from rexecop.proof.times import format_time
+from rexecop.proof.vocabulary import State
 from rexecop.store.errors import RootIdentityDoubtful, StoreDamaged
 from rexecop.store.ledger import LedgerStore
 from rexecop.store.log import Leaf
@@ -35,6 +37,7 @@ from rexecop.store.sqlite import SqliteStore
 
 NAMED_MAX: Final = 500  # Damaged records spelled out in the log's own note; all are in the ledger's list.
 TOPIC: Final = "recover"
+PAGE: Final = 1000  # Rows of the index read at one time.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +53,14 @@ class DamageView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoverView:
-    """What `recover` found and did; `unfit` is what no damage explains, `problem` why the log stands."""
+    """What `recover` found and did; `unfit` is what no damage explains, `problem` why the log stands.
+
+    `checked` are the records that were looked at, `unfinished` the operations that are not over.
+    """
 
     size: int
+    checked: int
+    unfinished: int
     epoch: int
     began: bool
     damaged: tuple[DamageView, ...]
@@ -63,10 +71,14 @@ class RecoverView:
     next: tuple[str, ...] = ()
 
 
-def recover(settings: Settings, *, backup: Path | None, new_epoch: str | None) -> RecoverView:
+def recover(
+    settings: Settings, *, backup: Path | None, new_epoch: str | None, full: bool = False
+) -> RecoverView:
     """Name every damaged record, put back what `backup` has of them, and set the others aside.
 
-    With `new_epoch`, a reason, this root goes on as a new epoch first.
+    What is not over and what was written last is checked. Where that is not what was logged, and with
+    `full`, `backup` or `new_epoch`, every record is. With `new_epoch`, a reason, this root goes on as a new
+    epoch first.
 
     Raises:
         RootMissing, RootUnsafe, KeyRefused: there is no usable root. BackupRefused: the backup is not whole.
@@ -81,13 +93,15 @@ def recover(settings: Settings, *, backup: Path | None, new_epoch: str | None) -
         reason = doubt(root, store, mark_of(root, store.instance_id))
         if reason is not None and new_epoch is None:
             raise RootIdentityDoubtful(reason, next_steps=("rexecop recover --new-epoch --reason TEXT",))
-        first = _mended(store)
+        begun, checked = _glanced(store)
+        checked = None if full or backup is not None or new_epoch is not None else checked
+        first = _mended(store) if checked is None else _untouched(store)
     if new_epoch is not None:
         with place.open() as store:
             begin_epoch(store, root, first, new_epoch)
     with place.open(read_only=True) as store:
         back = () if backup is None else _put_back(store, first.damaged, backup)
-        found, known = _mended(store), store.quarantined()
+        found, known = _mended(store) if checked is None else first, store.quarantined()
         fresh = [item for item in found.damaged if item.leaf not in known]
         store.quarantine(fresh, by.person, format_time(SystemClock().now()))
         size, epoch = found.size, store.epoch
@@ -96,6 +110,8 @@ def recover(settings: Settings, *, backup: Path | None, new_epoch: str | None) -
     kept = [(item, "put back") for item in back] + [(item, "quarantined") for item in found.damaged]
     return RecoverView(
         size=size,
+        checked=size if checked is None else checked,
+        unfinished=begun,
         epoch=epoch,
         began=new_epoch is not None,
         damaged=tuple(
@@ -106,8 +122,36 @@ def recover(settings: Settings, *, backup: Path | None, new_epoch: str | None) -
         unfit=tuple(_where(item) for item in found.unfit),
         recorded=recorded,
         problem=problem,
-        next=(*(("rexecop recover --from BACKUP",) if found.damaged else ()), "rexecop log verify"),
+        next=(
+            *(("rexecop recover --from BACKUP",) if found.damaged else ()),
+            *(("rexecop ops",) if begun else ()),
+            "rexecop log verify" if checked is None else "rexecop recover --full",
+        ),
     )
+
+
+def _not_over(store: LedgerStore) -> Iterator[str]:
+    """Yield the operations that have not come to an end, as the index says."""
+    for state in sorted(set(State) - TERMINAL):
+        after = 0
+        while rows := store.rows(state=state, after=after, limit=PAGE):
+            yield from (row.operation for _, row in rows)
+            after = rows[-1][0]
+
+
+def _glanced(store: LedgerStore) -> tuple[int, int | None]:
+    """Return how many operations are not over, and how many records were checked; None where one is wrong."""
+    begun: tuple[str, ...] = ()
+    try:
+        begun = tuple(_not_over(store))
+        return len(begun), store.glance(begun)
+    except RexecopError:
+        return len(begun), None
+
+
+def _untouched(store: LedgerStore) -> Examination:
+    """Return what is known already, where nothing else was found."""
+    return Examination(size=store.size(), root=None, damaged=store.set_aside(), nodes=(), notes=(), unfit=())
 
 
 def _noted(
