@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,11 +13,14 @@ import apsw
 import pytest
 
 from rexecop.app.backup import create_backup
+from rexecop.app.ledger import ledger_of
 from rexecop.app.reading import open_reading
 from rexecop.app.recovering import recover
+from rexecop.app.root import Root
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.instance import Note
 from rexecop.store import repair
+from rexecop.store.errors import StoreDamaged
 from tests.app.support import asked, bob, change, made, opened, records, scratch, settings, verified
 
 
@@ -315,17 +319,21 @@ def test_damage_in_what_is_not_over_or_was_written_last_has_everything_checked(
     assert len(view.damaged) + view.nodes == 2 and view.damaged[0].n == 5
 
 
-@pytest.mark.usefixtures("short")
-def test_a_newest_checkpoint_that_is_not_of_this_log_has_everything_checked(folder: Path) -> None:
-    damage(
-        folder,
-        "UPDATE checkpoints SET note=(SELECT note FROM checkpoints ORDER BY size LIMIT 1)"
-        " WHERE size=(SELECT max(size) FROM checkpoints)",
+def test_a_newest_checkpoint_that_is_not_of_this_log_is_no_sound_one(folder: Path) -> None:
+    connection = apsw.Connection(str(folder / "root" / "ledger.sqlite"))
+    (size,) = next(iter(connection.execute("SELECT max(size) FROM checkpoints")))
+    (note,) = next(iter(connection.execute("SELECT note FROM checkpoints WHERE size=?", (size,))))
+    lines = note.decode().split("\n")
+    lines[2] = base64.b64encode(bytes(32)).decode()
+    connection.execute("UPDATE checkpoints SET note=? WHERE size=?", ("\n".join(lines).encode(), size))
+    connection.close()
+
+    place, forked = (
+        ledger_of(Root(folder / "root"), ""),
+        pytest.raises(StoreDamaged, match="over another log"),
     )
-
-    view = recover(settings(folder), backup=None, new_epoch=None)
-
-    assert view.checked == view.size
+    with place.open(read_only=True) as store, forked:
+        store.glance(())
 
 
 def test_an_epoch_and_repair_go_together(folder: Path) -> None:
