@@ -263,7 +263,7 @@ def test_nodes_that_nothing_determines_are_said_to_be_lost_until_a_backup_brings
     assert view.problem is None and bytes_of(folder)[: len(before)] == before
 
 
-WAITING = "op=(SELECT number FROM operations WHERE state='waiting_for_approval')"
+BEGUN = "op=(SELECT number FROM operations WHERE state='running')"
 
 
 @pytest.fixture
@@ -290,8 +290,8 @@ def test_what_ended_long_ago_is_looked_at_when_somebody_says_so(folder: Path) ->
 @pytest.mark.parametrize(
     "sql",
     [
-        f"UPDATE records SET body=zeroblob(40) WHERE {WAITING} AND n=1",
-        f"DELETE FROM records WHERE {WAITING} AND n=1",
+        f"UPDATE records SET body=zeroblob(40) WHERE {BEGUN} AND n=1",
+        f"DELETE FROM records WHERE {BEGUN} AND n=1",
         "UPDATE records SET body=zeroblob(40) WHERE leaf=(SELECT max(leaf) FROM records)",
         "UPDATE records SET nodes=zeroblob(length(nodes)) WHERE leaf=(SELECT max(leaf)-2 FROM records)",
         "DELETE FROM records WHERE leaf=(SELECT max(leaf)-3 FROM records)",
@@ -307,6 +307,7 @@ def test_damage_in_what_is_not_over_or_was_written_last_has_everything_checked(
             await instance.start(view.operation_id)
 
     asyncio.run(story())
+    damage(folder, "UPDATE operations SET state='running' WHERE state='waiting_for_approval'")
     sound = recover(settings(folder), backup=None, new_epoch=None)
     assert sound.damaged == () and sound.unfinished == 1 and 4 < sound.checked < sound.size
     assert sound.next == ("rexecop ops", "rexecop recover --full")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ from rexecop.app.own_chain import next_records
 from rexecop.app.root import Root
 from rexecop.app.rootid import doubt, mark_of
 from rexecop.app.settings import Settings
-from rexecop.operations.machine import TERMINAL
 from rexecop.proof.checkpoint import origin_of
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.merkle import HASH_BYTES, leaf_hash
@@ -28,7 +27,6 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.records import Epoch, Note
 from rexecop.proof.records.instance import LogState
 from rexecop.proof.times import format_time
-from rexecop.proof.vocabulary import State
 from rexecop.store.errors import RootIdentityDoubtful, StoreDamaged
 from rexecop.store.ledger import LedgerStore
 from rexecop.store.log import Leaf
@@ -37,7 +35,6 @@ from rexecop.store.sqlite import SqliteStore
 
 NAMED_MAX: Final = 500  # Damaged records spelled out in the log's own note; all are in the ledger's list.
 TOPIC: Final = "recover"
-PAGE: Final = 1000  # Rows of the index read at one time.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +52,7 @@ class DamageView:
 class RecoverView:
     """What `recover` found and did; `unfit` is what no damage explains, `problem` why the log stands.
 
-    `checked` are the records that were looked at, `unfinished` the operations that are not over.
+    `checked` are the records that were looked at, `unfinished` the operations that began and are not over.
     """
 
     size: int
@@ -76,9 +73,9 @@ def recover(
 ) -> RecoverView:
     """Name every damaged record, put back what `backup` has of them, and set the others aside.
 
-    What is not over and what was written last is checked. Where that is not what was logged, and with
-    `full`, `backup` or `new_epoch`, every record is. With `new_epoch`, a reason, this root goes on as a new
-    epoch first.
+    What began and is not over, and what was written last, is checked. Where that is not what was logged, and
+    with `full`, `backup` or `new_epoch`, every record is. With `new_epoch`, a reason, this root goes on as a
+    new epoch first.
 
     Raises:
         RootMissing, RootUnsafe, KeyRefused: there is no usable root. BackupRefused: the backup is not whole.
@@ -130,20 +127,11 @@ def recover(
     )
 
 
-def _not_over(store: LedgerStore) -> Iterator[str]:
-    """Yield the operations that have not come to an end, as the index says."""
-    for state in sorted(set(State) - TERMINAL):
-        after = 0
-        while rows := store.rows(state=state, after=after, limit=PAGE):
-            yield from (row.operation for _, row in rows)
-            after = rows[-1][0]
-
-
 def _glanced(store: LedgerStore) -> tuple[int, int | None]:
-    """Return how many operations are not over, and how many records were checked; None where one is wrong."""
+    """Return how many operations are under way, and how many records are sound; None where one is not."""
     begun: tuple[str, ...] = ()
     try:
-        begun = tuple(_not_over(store))
+        begun = tuple(row.operation for _, row, _ in store.under_way())
         return len(begun), store.glance(begun)
     except RexecopError:
         return len(begun), None

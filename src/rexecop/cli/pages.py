@@ -485,7 +485,7 @@ def recover_page(page: Page, view: RecoverView) -> None:
     if rows:
         page.table(("leaf", "operation", "n", "is", "because"), rows, indent=2, wrap=True)
     if view.unfinished:
-        page.row("not over", f"operations: {view.unfinished}, of which all records were checked")
+        page.row("under way", f"operations: {view.unfinished}, of which all records were checked")
     if view.nodes:
         page.row("tree", f"{view.nodes} rows of nodes computed again")
     if view.recorded is not None:

@@ -20,7 +20,7 @@ from rexecop.cli.session import Session
 @click.option("--reason", help="Why; recorded with the new epoch.")
 @click.pass_obj
 def command(session: Session, backup: str | None, new_epoch: bool, full: bool, reason: str | None) -> int:
-    """Check records against their hashes in the log: of what is not over, and those written last.
+    """Check records against their hashes in the log: of what is under way, and those written last.
 
     Where one is damaged all are checked; it is named and set aside, and everything else keeps working.
     """
