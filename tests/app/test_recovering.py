@@ -111,6 +111,7 @@ def test_a_damaged_record_is_quarantined_by_name_and_the_rest_keeps_working(
             assert f"record {n} of `{broken}` (leaf {lost.leaf})" in noted.text and noted.by.credential
         again = recover(settings(folder), backup=None, new_epoch=None)
         assert (again.recorded, [item.n for item in again.damaged]) == (None, [n])
+        assert again.checked == again.size - 1
 
     asyncio.run(story())
 

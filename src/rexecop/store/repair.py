@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Final, cast
 
 from rexecop.operations.errors import OperationUnknown
@@ -309,12 +310,17 @@ def glance(readers: Readers, operations: Iterable[str], known: frozenset[int]) -
     if kept is not None and checkpoint_in(kept.size, kept.note).root != log.root(kept.size):
         raise StoreDamaged(FORKED)
     start = max(0, size - TAIL_LEAVES)
-    if known.isdisjoint(range(start, size)):
-        frontier, rows = log.with_nodes(partial(Frontier.load, start)), list(log.leaves(start, size))
-        grown, nodes = frontier.extend(leaf_hash(row.body) for row in rows)
-        if [row.nodes for row in rows] != nodes or grown.root() != log.root(size):
-            raise StoreDamaged(NODES)
-        seen.update(range(start, size))
+    edges = [start - 1, *sorted(leaf for leaf in known if leaf >= start), size]
+    rows = [row for before, stop in pairwise(edges) for row in log.leaves(before + 1, stop)]
+    hashes = [leaf_hash(row.body) for row in rows]
+    if len(edges) == 2:
+        grown, nodes = log.with_nodes(partial(Frontier.load, start)).extend(hashes)
+        sound = [row.nodes for row in rows] == nodes and grown.root() == log.root(size)
+    else:  # Above what is lost no node can be computed.
+        sound = [row.nodes[:HASH_BYTES] for row in rows] == hashes
+    if not sound:
+        raise StoreDamaged(NODES)
+    seen.update(row.leaf for row in rows)
     checked = len(seen) - len(known)
     for operation in operations:
         with readers.borrow() as connection:
