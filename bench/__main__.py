@@ -15,9 +15,11 @@ from typing import Final
 NAMES: Final = (
     "operations",
     "fanout",
+    "check",
     "service",
     "policy",
     "store",
+    "large",
     "log",
     "verify",
     "process",

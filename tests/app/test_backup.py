@@ -171,7 +171,9 @@ def test_a_damaged_ledger_is_not_vouched_for(folder: Path) -> None:
         connection.close()
         with pytest.raises(RexecopError) as refused:
             create_backup(settings(other), other / "backup", with_keys=True)
-        assert refused.value.code == "backup-refused" and refused.value.next_steps == ("rexecop recover",)
+        assert refused.value.code == "backup-refused" and refused.value.next_steps == (
+            "rexecop recover --full",
+        )
         assert not (other / "backup").exists()
 
         recover(settings(other), backup=None, new_epoch=None)

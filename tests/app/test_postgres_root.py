@@ -144,9 +144,13 @@ def test_a_backup_is_a_ledger_in_a_file_and_becomes_a_root_of_either_kind(folder
 
 def test_a_damaged_record_is_put_back_from_a_backup(folder: Path, url: str) -> None:
     create_backup(settings(folder), folder / "before", with_keys=True)
+    sound = recover(settings(folder), backup=None, new_epoch=None)
+    assert sound.damaged == () and sound.next == ("rexecop recover --full",)
     with servers.raw(url) as connection:
         connection.execute("UPDATE records SET body='x' WHERE leaf=4")
 
+    quick = recover(settings(folder), backup=None, new_epoch=None)
+    assert [(item.leaf, item.done) for item in quick.damaged] == [(4, "quarantined")]
     view = recover(settings(folder), backup=folder / "before", new_epoch=None)
 
     assert [(item.leaf, item.done) for item in view.damaged] == [(4, "put back")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,10 +13,14 @@ import apsw
 import pytest
 
 from rexecop.app.backup import create_backup
+from rexecop.app.ledger import ledger_of
 from rexecop.app.reading import open_reading
 from rexecop.app.recovering import recover
+from rexecop.app.root import Root
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.instance import Note
+from rexecop.store import repair
+from rexecop.store.errors import StoreDamaged
 from tests.app.support import asked, bob, change, made, opened, records, scratch, settings, verified
 
 
@@ -106,6 +111,7 @@ def test_a_damaged_record_is_quarantined_by_name_and_the_rest_keeps_working(
             assert f"record {n} of `{broken}` (leaf {lost.leaf})" in noted.text and noted.by.credential
         again = recover(settings(folder), backup=None, new_epoch=None)
         assert (again.recorded, [item.n for item in again.damaged]) == (None, [n])
+        assert again.checked == again.size - 1
 
     asyncio.run(story())
 
@@ -256,6 +262,80 @@ def test_nodes_that_nothing_determines_are_said_to_be_lost_until_a_backup_brings
         assert {line.state for line in reading.list()} == {"completed"}
     view = recover(settings(folder), backup=folder / "backup", new_epoch=None)
     assert view.problem is None and bytes_of(folder)[: len(before)] == before
+
+
+BEGUN = "op=(SELECT number FROM operations WHERE state='running')"
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let only four leaves be the newest ones."""
+    monkeypatch.setattr(repair, "TAIL_LEAVES", 4)
+
+
+@pytest.mark.usefixtures("short")
+def test_what_ended_long_ago_is_looked_at_when_somebody_says_so(folder: Path) -> None:
+    damage(folder, "UPDATE records SET body=zeroblob(40) WHERE op=1 AND n=5")
+
+    view = recover(settings(folder), backup=None, new_epoch=None)
+    assert (view.damaged, view.checked, view.unfinished) == ((), 4, 0)
+    assert view.next == ("rexecop recover --full",)
+
+    view = recover(settings(folder), backup=None, new_epoch=None, full=True)
+    assert [item.n for item in view.damaged] == [5] and view.checked == view.size
+    view = recover(settings(folder), backup=None, new_epoch=None)
+    assert [(item.n, item.done) for item in view.damaged] == [(5, "quarantined")] and view.recorded is None
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"UPDATE records SET body=zeroblob(40) WHERE {BEGUN} AND n=1",
+        f"DELETE FROM records WHERE {BEGUN} AND n=1",
+        "UPDATE records SET body=zeroblob(40) WHERE leaf=(SELECT max(leaf) FROM records)",
+        "UPDATE records SET nodes=zeroblob(length(nodes)) WHERE leaf=(SELECT max(leaf)-2 FROM records)",
+        "DELETE FROM records WHERE leaf=(SELECT max(leaf)-3 FROM records)",
+    ],
+)
+def test_damage_in_what_is_not_over_or_was_written_last_has_everything_checked(
+    folder: Path, sql: str
+) -> None:
+    async def story() -> None:
+        with opened(folder) as instance:
+            await instance.plan(change(folder))
+            view = await instance.plan(asked(folder, "host_facts", "read_only"))
+            await instance.start(view.operation_id)
+
+    asyncio.run(story())
+    damage(folder, "UPDATE operations SET state='running' WHERE state='waiting_for_approval'")
+    sound = recover(settings(folder), backup=None, new_epoch=None)
+    assert sound.damaged == () and sound.unfinished == 1 and 4 < sound.checked < sound.size
+    assert sound.next == ("rexecop ops", "rexecop recover --full")
+    damage(folder, "UPDATE records SET body=zeroblob(40) WHERE op=1 AND n=5")
+    damage(folder, sql)
+
+    view = recover(settings(folder), backup=None, new_epoch=None)
+
+    assert view.checked == view.size
+    assert len(view.damaged) + view.nodes == 2 and view.damaged[0].n == 5
+
+
+def test_a_newest_checkpoint_that_is_not_of_this_log_is_no_sound_one(folder: Path) -> None:
+    connection = apsw.Connection(str(folder / "root" / "ledger.sqlite"))
+    (size,) = next(iter(connection.execute("SELECT max(size) FROM checkpoints")))
+    (note,) = next(iter(connection.execute("SELECT note FROM checkpoints WHERE size=?", (size,))))
+    lines = note.decode().split("\n")
+    lines[2] = base64.b64encode(bytes(32)).decode()
+    connection.execute("UPDATE checkpoints SET note=? WHERE size=?", ("\n".join(lines).encode(), size))
+    connection.close()
+
+    place, forked = (
+        ledger_of(Root(folder / "root"), ""),
+        pytest.raises(StoreDamaged, match="over another log"),
+    )
+    with place.open(read_only=True) as store, forked:
+        store.glance(())
 
 
 def test_an_epoch_and_repair_go_together(folder: Path) -> None:

@@ -175,10 +175,10 @@ def test_a_worker_drives_several_abreast_and_keeps_a_call_that_outlives_its_leas
 ) -> None:
     from datetime import timedelta
 
-    from rexecop.engines import caller, driver
+    from rexecop.engines import driver
 
     monkeypatch.setattr(driver, "LEASE", timedelta(seconds=0.15))
-    monkeypatch.setattr(caller, "RENEW_SECONDS", 0.04)
+    monkeypatch.setattr(driver, "RENEW_SECONDS", 0.04)
 
     async def story(house: House) -> None:
         many = [await planned(house, change(f"s{n}", target=f"t{n}")) for n in range(3)]

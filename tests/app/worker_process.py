@@ -28,7 +28,7 @@ from rexecop.app.clock import SystemClock, SystemIds
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.telling import Telling
 from rexecop.app.worker import Worker, serve
-from rexecop.engines import caller, driver, runner
+from rexecop.engines import driver, runner
 from rexecop.engines.driver import Driver
 from rexecop.engines.runner import runner_id
 from rexecop.engines.world import Authority, World
@@ -144,7 +144,7 @@ def work(folder: Path, engine: str, storage: str, name: str) -> None:
     if elsewhere:
         runner.boot_id = lambda: f"{elsewhere}-{name}"
     driver.LEASE = timedelta(hours=1) if elsewhere else timedelta(seconds=0.6)  # type: ignore[misc]
-    caller.RENEW_SECONDS = 0.2  # type: ignore[misc]
+    driver.RENEW_SECONDS = 0.2  # type: ignore[misc]
     with opened(folder, storage) as store:
         if told := (folder / name).read_text():
             dies_at(store, int(told))

@@ -40,7 +40,7 @@ HOSTILE = (
 @pytest.mark.parametrize("kind", [NodeMissing, StoreDamaged])
 def test_damage_met_by_any_command_leads_to_what_mends_it(kind: type[RexecopError]) -> None:
     assert kind.code in DAMAGE_CODES
-    assert as_known(kind("gone")).next_steps == ("rexecop recover",)
+    assert as_known(kind("gone")).next_steps == ("rexecop recover --full",)
     assert as_known(kind("gone", next_steps=("other",))).next_steps == ("other",)
 
 

@@ -119,7 +119,7 @@ def test_what_needs_a_person_comes_with_its_command_and_what_does_not_stays_out(
     found = list(needs(cast(LedgerReading, log), lambda operation: operation == driven, NOON))
 
     assert [(need.kind, need.number, need.next) for need in found] == [
-        ("damaged", None, "rexecop recover"),
+        ("damaged", None, "rexecop recover --from BACKUP"),
         ("review", 5, "rexecop review done 5 --reason TEXT"),
         ("unknown outcome", 2, "rexecop reconcile 2 --probe"),
         ("left alone", 7, "rexecop start 7"),

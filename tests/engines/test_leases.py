@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rexecop.engines import driver
 from rexecop.engines.errors import RunnerBusy
 from rexecop.engines.runner import boot_id, is_alive, runner_id
 from rexecop.proof.records.attempt import Attempt
@@ -77,6 +78,32 @@ def test_a_living_runner_is_not_taken_over_while_its_lease_holds(tmp_path: Path)
             assert busy == ["yes"]
             assert ended(house, operation).state is State.COMPLETED
             assert house.reality.times(operation, "one", Phase.DO) == 1
+
+    asyncio.run(story())
+
+
+def test_many_short_calls_keep_the_lease_as_one_long_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "RENEW_SECONDS", 0.05)
+
+    async def story() -> None:
+        async with housed(tmp_path) as house:
+            operation = await planned(house, *(read(f"r{n}") for n in range(15)))
+            left: list[timedelta] = []
+
+            async def during() -> None:
+                house.clock.move(timedelta(seconds=4))
+                await asyncio.sleep(0.02)
+                lease = house.store.lease(operation)
+                assert lease is not None
+                left.append(lease.expires - house.clock.now())
+
+            house.lane.during = during
+            await house.lifecycle.start(operation)
+
+            assert len(left) == 15 and min(left) > timedelta(0)
+            assert ended(house, operation).state is State.COMPLETED
 
     asyncio.run(story())
 

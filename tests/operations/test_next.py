@@ -145,7 +145,8 @@ def test_retries_wait_and_first_tries_do_not() -> None:
 def waits(attempts: int, retry: Retry, asked: int | None) -> int:
     """How long a step waits that was tried `attempts` times and told to wait `asked` the last time."""
     op = next(op for op, _ in moments() if op.state is State.RETRYING and isinstance(next_effect(op), Make))
-    progress = next(item for item in op.course.work.values() if item.attempts)
+    here = ((group, item) for group, steps in op.course.work.items() for item in steps.values())
+    group, progress = next(found for found in here if found[1].attempts)
     assert isinstance(progress.step, CallStep) and progress.outcome is not None
     record = progress.outcome.record
     assert isinstance(record, Outcome)
@@ -153,7 +154,7 @@ def waits(attempts: int, retry: Retry, asked: int | None) -> int:
     measured = Measured(isolation="not-applicable", network="peers", protection="none", facts=facts)
     outcome = replace(progress.outcome, record=replace(record, measured=measured))
     mine = replace(progress, step=replace(progress.step, retry=retry), attempts=attempts, outcome=outcome)
-    effect = next_effect(replace(op, course=replace(op.course, work={progress.key: mine})))
+    effect = next_effect(replace(op, course=replace(op.course, work={group: {progress.key: mine}})))
     assert isinstance(effect, Make) and effect.number == attempts + 1
     return effect.after_ms
 

@@ -89,6 +89,10 @@ def test_each_extractor_yields_its_fact_or_nothing(how: str, stdout: str, expect
 
 def test_a_status_and_a_structured_answer_are_read_too() -> None:
     assert one("exit_status: true, type: integer", status=3) == 3
+    # As a script goes that says no more than that it went well.
+    assert one("exit_status: true, type: integer") == 0
+    failed = {"step": StepOutput(ended=Ended.FAILED)}
+    assert run_normalizer(normalizer("  facts:\n    a: {exit_status: true}\n"), failed)["a"] is None
     assert one("pointer: /state, stream: data", data={"state": "up"}) == "up"
     assert one("text: true, stream: stderr", stderr="late") == "late"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecop.operations.environment import Environment
+from rexecop.operations.environment import Environment, load_environment
 from rexecop.operations.errors import (
     CommandGuarded,
     ConnectorRefused,
@@ -424,6 +424,29 @@ class TestGuards:
 
         with pytest.raises(CommandGuarded):
             plan(files, environment(text), "look", "web")
+
+
+SCRIPTED_UPDATES = """
+environment:
+  id: site
+  targets: {web1: {}}
+  connectors:
+    host_updates:
+      backend: mock
+      actions: {read_upgrades: {stdout: ""}, read_needrestart: {stdout: ""}, read_reboot_marker: {stdout: ""}}
+"""
+
+
+def test_an_action_that_says_it_reads_is_no_change_because_of_a_word_in_its_name() -> None:
+    draft = plan(
+        folder(TECRAX),
+        load_environment({"site.yaml": SCRIPTED_UPDATES.encode()}),
+        "check_updates",
+        "web1",
+        Mode.READ_ONLY,
+    )
+
+    assert calls(draft)["read_reboot_marker"].call.effect is Effect.READ
 
 
 def test_an_effect_nobody_declared_is_refused_not_guessed_for_real_commands() -> None:

@@ -26,7 +26,7 @@ import rexecop.app.queueing
 import rexecop.app.worker
 from rexecop.app.clock import SystemClock
 from rexecop.cli.main import run
-from rexecop.engines import caller, driver, runner
+from rexecop.engines import driver, runner
 from rexecop.lanes.port import Clearance, LaneEvent
 from rexecop.lanes.process import ProcessLane
 from rexecop.operations.errors import StoreError
@@ -113,7 +113,7 @@ def install(*, elsewhere: bool = False) -> None:
     again = timedelta(seconds=0.3)
     owns: tuple[tuple[Any, str, object], ...] = (
         (driver, "LEASE", timedelta(seconds=LEASE_SECONDS)),
-        (caller, "RENEW_SECONDS", LEASE_SECONDS / 3),
+        (driver, "RENEW_SECONDS", LEASE_SECONDS / 3),
     )
     if elsewhere:
         owns = ((runner, "boot_id", lambda: f"machine-{os.getpid()}"),)

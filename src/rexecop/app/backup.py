@@ -150,7 +150,9 @@ def _signed(ledger: Path, signer: Signer) -> bytes:
         report, origin = copy.verify_log(), origin_of(copy.instance_id, copy.epoch)
     if report.bad is not None or not report.root:
         why = "its tree is damaged" if report.bad is None else report.bad.reason
-        raise BackupRefused(f"the ledger cannot be vouched for: {why}", next_steps=("rexecop recover",))
+        raise BackupRefused(
+            f"the ledger cannot be vouched for: {why}", next_steps=("rexecop recover --full",)
+        )
     return checkpoints.sign(Checkpoint(origin=origin, size=report.size, root=report.root), signer)
 
 

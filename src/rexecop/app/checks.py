@@ -131,13 +131,12 @@ class _Seen:
 _Checked: TypeAlias = Mapping[str, Sequence[_Seen]]  # By target.
 
 
-def check_of(cut: Cut) -> CheckReport:
-    """Return what the operation in `cut` found.
+def check_of(cut: Cut, records: Sequence[Sealed]) -> CheckReport:
+    """Return what the operation in `cut`, which these are the records of, found.
 
     Raises:
         FormatRefused: it assessed nothing. InputMissing, ProfileRefused: its profile cannot be read.
     """
-    records = tuple(map(unseal, cut.contents.records))
     contents = PinnedContents(cut.log)
     intent, checked = _checked(records, contents)
     if not checked:

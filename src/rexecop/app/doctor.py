@@ -34,7 +34,7 @@ DISK_FREE_MIN = 64 * 1024 * 1024  # Below it a day of records may not fit.
 EXPIRY_NOTICE = timedelta(days=30)  # Long enough to hand out a new key and have it compared.
 REMEDIES = {
     "identity": "rexecop recover --new-epoch --reason TEXT",
-    "log": "rexecop recover",
+    "log": "rexecop recover --full",
     "index": "rexecop doctor --fix",
 }
 LOCKS_SHOWN_MAX = 20  # Enough to see what is stuck; a busy site holds more.

@@ -100,10 +100,12 @@ def _check(cut: Cut, target: Path) -> Mapping[Path, bytes]:
     from rexecop.app.offline import packaged
     from rexecop.app.report import check, signoff
     from rexecop.proof.canonical import canonical_bytes
+    from rexecop.proof.chain import unseal
     from rexecop.proof.codec import to_json
 
-    found, style = check_of(cut), packaged("report.css")
-    sheet, beside = signoff.sheet_of(found, cut.contents), target.with_name(f"{cut.name}.rxb")
+    records = tuple(map(unseal, cut.contents.records))
+    found, style = check_of(cut, records), packaged("report.css")
+    sheet, beside = signoff.sheet_of(found, records), target.with_name(f"{cut.name}.rxb")
     html, rows = check.page(found, style, beside.name), canonical_bytes(to_json(found)) + b"\n"
     of_sheet, public = canonical_bytes(to_json(sheet)) + b"\n", target.with_suffix(".sign-off.html")
     both = {**_both(target, html, rows), **_both(public, signoff.page(sheet, style), of_sheet)}

@@ -49,7 +49,7 @@ def needs(log: LedgerReading, alive: Callable[[str], bool], now: datetime) -> It
     """Yield what needs a person. Failed reads need nobody: whoever asked for them asks again."""
     if count := len(log.quarantined()):
         why = f"{count} records are damaged and set aside"
-        yield NeedView("damaged", None, None, "the ledger", "", None, why, "rexecop recover")
+        yield NeedView("damaged", None, None, "the ledger", "", None, why, "rexecop recover --from BACKUP")
     for due in reviews_due(log, now):
         what, command = f"{due.intent} on {due.target}", f"rexecop review done {due.number} --reason TEXT"
         why = f"its review {'is overdue since' if due.overdue else 'is due by'} {due.by:%Y-%m-%d %H:%MZ}"

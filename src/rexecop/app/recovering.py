@@ -50,9 +50,14 @@ class DamageView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoverView:
-    """What `recover` found and did; `unfit` is what no damage explains, `problem` why the log stands."""
+    """What `recover` found and did; `unfit` is what no damage explains, `problem` why the log stands.
+
+    `checked` are the records that were looked at, `unfinished` the operations that began and are not over.
+    """
 
     size: int
+    checked: int
+    unfinished: int
     epoch: int
     began: bool
     damaged: tuple[DamageView, ...]
@@ -63,10 +68,14 @@ class RecoverView:
     next: tuple[str, ...] = ()
 
 
-def recover(settings: Settings, *, backup: Path | None, new_epoch: str | None) -> RecoverView:
+def recover(
+    settings: Settings, *, backup: Path | None, new_epoch: str | None, full: bool = False
+) -> RecoverView:
     """Name every damaged record, put back what `backup` has of them, and set the others aside.
 
-    With `new_epoch`, a reason, this root goes on as a new epoch first.
+    What began and is not over, and what was written last, is checked. Where that is not what was logged, and
+    with `full`, `backup` or `new_epoch`, every record is. With `new_epoch`, a reason, this root goes on as a
+    new epoch first.
 
     Raises:
         RootMissing, RootUnsafe, KeyRefused: there is no usable root. BackupRefused: the backup is not whole.
@@ -81,13 +90,15 @@ def recover(settings: Settings, *, backup: Path | None, new_epoch: str | None) -
         reason = doubt(root, store, mark_of(root, store.instance_id))
         if reason is not None and new_epoch is None:
             raise RootIdentityDoubtful(reason, next_steps=("rexecop recover --new-epoch --reason TEXT",))
-        first = _mended(store)
+        begun, checked = _glanced(store)
+        checked = None if full or backup is not None or new_epoch is not None else checked
+        first = _mended(store) if checked is None else _untouched(store)
     if new_epoch is not None:
         with place.open() as store:
             begin_epoch(store, root, first, new_epoch)
     with place.open(read_only=True) as store:
         back = () if backup is None else _put_back(store, first.damaged, backup)
-        found, known = _mended(store), store.quarantined()
+        found, known = _mended(store) if checked is None else first, store.quarantined()
         fresh = [item for item in found.damaged if item.leaf not in known]
         store.quarantine(fresh, by.person, format_time(SystemClock().now()))
         size, epoch = found.size, store.epoch
@@ -96,6 +107,8 @@ def recover(settings: Settings, *, backup: Path | None, new_epoch: str | None) -
     kept = [(item, "put back") for item in back] + [(item, "quarantined") for item in found.damaged]
     return RecoverView(
         size=size,
+        checked=size if checked is None else checked,
+        unfinished=begun,
         epoch=epoch,
         began=new_epoch is not None,
         damaged=tuple(
@@ -106,8 +119,27 @@ def recover(settings: Settings, *, backup: Path | None, new_epoch: str | None) -
         unfit=tuple(_where(item) for item in found.unfit),
         recorded=recorded,
         problem=problem,
-        next=(*(("rexecop recover --from BACKUP",) if found.damaged else ()), "rexecop log verify"),
+        next=(
+            *(("rexecop recover --from BACKUP",) if found.damaged else ()),
+            *(("rexecop ops",) if begun else ()),
+            "rexecop log verify" if checked is None else "rexecop recover --full",
+        ),
     )
+
+
+def _glanced(store: LedgerStore) -> tuple[int, int | None]:
+    """Return how many operations are under way, and how many records are sound; None where one is not."""
+    begun: tuple[str, ...] = ()
+    try:
+        begun = tuple(row.operation for _, row, _ in store.under_way())
+        return len(begun), store.glance(begun)
+    except RexecopError:
+        return len(begun), None
+
+
+def _untouched(store: LedgerStore) -> Examination:
+    """Return what is known already, where nothing else was found."""
+    return Examination(size=store.size(), root=None, damaged=store.set_aside(), nodes=(), notes=(), unfit=())
 
 
 def _noted(

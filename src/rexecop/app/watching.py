@@ -51,7 +51,7 @@ def progress(op: Operation, now: datetime) -> ProgressView | None:
     course, parts = op.course, [_Part() for _ in range(max(op.course.waves.values(), default=0) + 1)]
     for (target, _), item in op.steps.items():
         parts[course.wave(target)].see(target, item)
-    left_open = {target for target, _ in (*course.work, *course.checks)}
+    left_open = course.open_targets()
     undone = {target for (target, _), item in op.undo.items() if item.good}
     # Time counts while it is worked on; what is paused or ended went as fast as it went till then.
     until = now if op.state in RUNNING else None

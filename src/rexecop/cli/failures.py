@@ -78,7 +78,7 @@ def as_known(error: BaseException) -> RexecopError:
     """Return `error` as one with a code: what the parser says, Ctrl-C, and what nobody expected."""
     if isinstance(error, RexecopError):
         if error.code in DAMAGE_CODES and not error.next_steps:
-            error.next_steps = ("rexecop recover",)
+            error.next_steps = ("rexecop recover --full",)
         return error
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt | EOFError):
         return Interrupted(

@@ -506,10 +506,13 @@ def restore_page(page: Page, view: RestoreView) -> None:
 def recover_page(page: Page, view: RecoverView) -> None:
     """Draw what was damaged and what was done about it."""
     epoch = f"epoch {view.epoch}, begun now" if view.began else f"epoch {view.epoch}"
-    page.title(f"{view.size} records checked, {epoch}", "" if view.damaged or view.unfit else "ok")
+    some = "" if view.checked == view.size else f" of {view.size}"
+    page.title(f"{view.checked}{some} records checked, {epoch}", "" if view.damaged or view.unfit else "ok")
     rows = [(str(d.leaf), d.operation_id or "unknown", str(d.n), d.done, d.reason) for d in view.damaged]
     if rows:
         page.table(("leaf", "operation", "n", "is", "because"), rows, indent=2, wrap=True)
+    if view.unfinished:
+        page.row("under way", f"operations: {view.unfinished}, of which all records were checked")
     if view.nodes:
         page.row("tree", f"{view.nodes} rows of nodes computed again")
     if view.recorded is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -27,7 +27,6 @@ from rexecop.operations.step_output import StepOutput
 from rexecop.proof.call import Call, Limits, call_digest, is_attended, route_of
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.course import fact_in
-from rexecop.proof.errors import RexecopError
 from rexecop.proof.permit import Permit
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.instance import Halt, Note
@@ -37,7 +36,6 @@ from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.vocabulary import Effect, Ended, Mode, Phase
 
 LEAVE_REFUSED: Final = "leave-refused"  # The topic of the note that says what a lane was refused in mid-call.
-RENEW_SECONDS: Final = 10.0  # A third of the lease: two renewals may be missed.
 
 Normalize = Callable[[str, Mapping[str, StepOutput], str], Mapping[str, Json]]
 
@@ -52,7 +50,6 @@ class Caller:
     permit_seconds: int
     fence: Callable[[], int]
     normalize: Normalize
-    renew: Callable[[], None]
     halted: Callable[[], Halt | None]
     quota: Quota
     profile: Callable[[], Profile]
@@ -92,8 +89,7 @@ class Caller:
         """Return how the target is attested, where the step asks for that and anything will be sent there."""
         if not make.step.attest or self.session.op.the_intent.mode is Mode.DRY_RUN:
             return None
-        with self.keeping_lease():
-            return await self._gate().attest(make.call)
+        return await self._gate().attest(make.call)
 
     async def wait(self, milliseconds: int) -> bool:
         """Let the time before another try pass, what was observed being durable; False when overtaken.
@@ -102,8 +98,7 @@ class Caller:
         """
         if not await self.session.flush_or_reload():
             return False
-        with self.keeping_lease():
-            await asyncio.sleep(milliseconds * (1 + self.ids.key()[0] / 1024) / 1000)
+        await asyncio.sleep(milliseconds * (1 + self.ids.key()[0] / 1024) / 1000)
         return True
 
     def decline(
@@ -196,15 +191,14 @@ class Caller:
         async def leave(call: Call) -> Dispatch | str:
             return await self._leave_for(make, attempt, call, seen, asked)
 
-        with self.keeping_lease():
-            async with aclosing(self._gate().open(self._dispatched(make, permit, seen), leave)) as events:
-                async for event in events:
-                    if isinstance(event, LaneResult):
-                        return event
-                    if isinstance(event, Made):
-                        self._made(event, asked)
-                    elif streaming is not None and isinstance(event, Chunk):
-                        await streaming.take(event)
+        async with aclosing(self._gate().open(self._dispatched(make, permit, seen), leave)) as events:
+            async for event in events:
+                if isinstance(event, LaneResult):
+                    return event
+                if isinstance(event, Made):
+                    self._made(event, asked)
+                elif streaming is not None and isinstance(event, Chunk):
+                    await streaming.take(event)
         raise LookupError("the gate ends every call with one result")
 
     async def _leave_for(
@@ -264,26 +258,6 @@ class Caller:
             seen=seen,
             deadline=None,
         )
-
-    @contextmanager
-    def keeping_lease(self) -> Iterator[None]:
-        """Renew the lease in time; one that cannot be renewed runs out, and leave to act with it."""
-        loop = asyncio.get_running_loop()
-        timers: list[asyncio.TimerHandle] = []
-
-        def arm() -> None:
-            timers[:] = [loop.call_later(RENEW_SECONDS, again)]
-
-        def again() -> None:
-            with suppress(RexecopError):
-                self.renew()
-                arm()
-
-        arm()
-        try:
-            yield
-        finally:
-            timers[0].cancel()
 
     def _limits(self, make: Make) -> Limits:
         """Return the step's limits, cut to what the terms oblige to; a session ends with its ticket."""

@@ -18,7 +18,7 @@ from rexecop.engines.budgets import claims, next_uses
 from rexecop.engines.caller import Caller
 from rexecop.engines.closing import changed_targets, stored_output, validate
 from rexecop.engines.errors import BudgetSpent, InstanceKeyExpired, RunnerBusy
-from rexecop.engines.flight import Flight
+from rexecop.engines.flight import Flight, every
 from rexecop.engines.handling import handler_request
 from rexecop.engines.minting import ticket_of
 from rexecop.engines.outputs import Outputs
@@ -84,6 +84,7 @@ from rexecop.proof.vocabulary import READ_MODES, Effect, Ended, Mode, Phase, Rol
 from rexecop.proof.vocabulary import Gate as GateName
 
 LEASE: Final = timedelta(seconds=30)  # Long enough not to flush often, short enough to notice a dead machine.
+RENEW_SECONDS: Final = 10.0  # A third of it: two renewals may be missed.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,8 @@ class Driver:
             drive = _Drive(self._world, session, self._caller)
             drive.take_lease()
             try:
-                return await drive.run(lambda: self.leaving)
+                with every(RENEW_SECONDS, drive.renew):
+                    return await drive.run(lambda: self.leaving)
             finally:
                 drive.give_lease_back()
 
@@ -139,9 +141,10 @@ class Driver:
             drive = _Drive(self._world, session, self._caller)
             drive.take_lease()
             try:
-                await drive.make(make)
-                outcome = session.op.head
-                await session.flush(release=True)
+                with every(RENEW_SECONDS, drive.renew):
+                    await drive.make(make)
+                    outcome = session.op.head
+                    await session.flush(release=True)
             finally:
                 drive.give_lease_back()
         if outcome is None or not isinstance(outcome.record, Outcome):
@@ -193,7 +196,6 @@ class _Drive:
             permit_seconds=world.permit_seconds,
             fence=self._fence,
             normalize=self._normalize,
-            renew=self._renew,
             halted=self._halted_yet,
             quota=world.quota,
             profile=self._profile,
@@ -233,9 +235,16 @@ class _Drive:
             self._world.store.release(self._session.lease)
             self._session.lease = None
 
-    def _renew(self) -> None:
-        now = self._world.clock.now()
-        self._world.store.acquire(self._session.id, self._world.runner, now + LEASE, now)
+    def renew(self) -> None:
+        """Renew the lease, if it was taken yet; what was lost to others stays lost."""
+        now, held = self._world.clock.now(), self._session.lease
+        if held is None:
+            return
+        lease = self._world.store.acquire(self._session.id, self._world.runner, now + LEASE, now)
+        if lease is not None and lease.fence == held.fence:
+            self._session.lease = lease
+        elif lease is not None:
+            self._world.store.release(lease)  # It was just given back.
 
     def _fence(self) -> int:
         """Return the fence held; nobody takes the unexpired lease of who is heard, so that one is true."""
@@ -535,14 +544,13 @@ class _Drive:
     async def _handle(self, step: DeriveStep, inputs: Mapping[str, StepOutput]) -> None:
         """Record what a handler of the profile's package computes from `inputs`.
 
-        Whatever it says, the lease is kept meanwhile and nothing else is done.
+        Whatever it says, nothing else is done meanwhile.
         """
         handlers, profile = self._world.handlers, self._profile()
         said = Handled(facts=None, error_class=Failure.UNSUPPORTED, message="no handlers in Python run here")
         if handlers is not None and profile.handlers is not None:
-            with self._caller.keeping_lease():
-                asked = handler_request(self._session.op, step, inputs, profile, profile.handlers)
-                said = await handlers.run(asked)
+            asked = handler_request(self._session.op, step, inputs, profile, profile.handlers)
+            said = await handlers.run(asked)
         self._session.add(
             Outcome,
             step=step.id,

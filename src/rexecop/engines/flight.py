@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from rexecop.operations.course import Key
@@ -21,6 +22,8 @@ class Flight:
 
     def __init__(self) -> None:
         self._tasks: dict[asyncio.Task[None], Key] = {}
+        self._ended: list[asyncio.Task[None]] = []
+        self._news = asyncio.Event()
         self.failed: RexecopError | None = None
         self.stopped = False
 
@@ -36,7 +39,13 @@ class Flight:
 
     def begin(self, key: Key, work: Coroutine[None, None, None]) -> None:
         """Begin `work` on the step `key`."""
-        self._tasks[asyncio.create_task(work)] = key
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._end)
+        self._tasks[task] = key
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._ended.append(task)
+        self._news.set()
 
     async def wait(self) -> None:
         """Return when something ended; the first error is kept, and the other calls go on to their end.
@@ -45,7 +54,9 @@ class Flight:
             LeaseHeld, StoreUncertain: nothing of what goes on can be recorded any more. What is no
                 error of ours is raised as well.
         """
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        await self._news.wait()  # `asyncio.wait` would go over all that is under way each time.
+        self._news.clear()
+        done, self._ended = self._ended, []
         for task in done:
             del self._tasks[task]
         errors = [error for task in done if (error := task.exception()) is not None]
@@ -65,3 +76,22 @@ class Flight:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self._ended.clear()
+
+
+@contextmanager
+def every(seconds: float, work: Callable[[], None]) -> Iterator[None]:
+    """Do `work` so often meanwhile, until it fails once."""
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+
+    def again() -> None:
+        with suppress(RexecopError):
+            work()
+            timers[:] = [loop.call_later(seconds, again)]
+
+    timers.append(loop.call_later(seconds, again))
+    try:
+        yield
+    finally:
+        timers[0].cancel()

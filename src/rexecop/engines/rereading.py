@@ -69,7 +69,7 @@ async def still_standing(
     if make.phase is not Phase.DO or session.op.the_intent.mode is Mode.DRY_RUN:
         return Standing()
     if session.op.the_plan.pinned is not None and _unchanged(session.op):
-        again = await _pinned_again(caller, session, observe, profile())
+        again = await _pinned_again(session, observe, profile())
         # What a change beside this one did meanwhile is no drift.
         if not isinstance(again, Pinned) and (again is None or _unchanged(session.op)):
             return again
@@ -88,17 +88,14 @@ def _unchanged(op: Operation) -> bool:
     )
 
 
-async def _pinned_again(
-    caller: Caller, session: Session, observe: Observe | None, profile: Profile
-) -> Pinned | Drift | None:
+async def _pinned_again(session: Session, observe: Observe | None, profile: Profile) -> Pinned | Drift | None:
     """Return the pinned facts as they were observed once more, or how they drifted; None when overtaken."""
     if observe is None:
         return Drift(message="the facts it rests on cannot be read again here")
-    # The ticket must be durable first, and the lease kept meanwhile.
+    # The ticket must be durable first.
     if not await session.flush_or_reload():
         return None
-    with caller.keeping_lease():
-        before, after = await observe(session.op)
+    before, after = await observe(session.op)
     again = pinned_facts(after)
     if again is None:
         words = f"operation `{after.id}` is `{after.state}`"

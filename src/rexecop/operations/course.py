@@ -37,11 +37,10 @@ class Progress:
     ended: Ended | None = None
     failure: str | None = None
     outcome: Sealed | None = None
+    key: Key = field(init=False, compare=False)  # (target, step id)
 
-    @property
-    def key(self) -> Key:
-        """(target, step id)."""
-        return (self.step.target, self.step.id)
+    def __post_init__(self) -> None:
+        self.key = (self.step.target, self.step.id)
 
     @property
     def good(self) -> bool:
@@ -54,12 +53,10 @@ class Progress:
 
         A failure may be tolerated; a policy that became stricter stops every step alike.
         """
+        if self.ended is None or self.ended is Ended.SKIPPED or self.good:
+            return self.ended is not None
         tolerated = isinstance(self.step, CallStep) and self.step.continue_on_error and not self._denied
-        return (
-            self.good
-            or self.ended is Ended.SKIPPED
-            or (tolerated and self.ended in (Ended.FAILED, Ended.REFUSED))
-        )
+        return tolerated and self.ended in (Ended.FAILED, Ended.REFUSED)
 
     @property
     def _denied(self) -> bool:
@@ -76,11 +73,15 @@ class Progress:
         return retryable(Failure(self.failure)) and (not rule.on or self.failure in rule.on)
 
 
+Open = dict[str, dict[Key, Progress]]
+
+
 @dataclass(slots=True)
 class Course:
     """What of a plan is still to be done. `why` is set once something failed that is not tolerated.
 
-    `work` and `checks` are the open steps in order, `failed` the targets that were given up.
+    `work` and `checks` are the open steps in order, by target where there is a rollout, else all under "";
+    `failed` are the targets that were given up, `left` is how many steps are open.
     """
 
     rollout: Rollout | None = None
@@ -90,12 +91,13 @@ class Course:
     names: frozenset[str] = frozenset()
     named: dict[str, Progress] = field(default_factory=dict)
     of_target: dict[str, list[Key]] = field(default_factory=dict)
-    work: dict[Key, Progress] = field(default_factory=dict)
-    checks: dict[Key, Progress] = field(default_factory=dict)
+    work: Open = field(default_factory=dict)
+    checks: Open = field(default_factory=dict)
     failed: dict[str, None] = field(default_factory=dict)
     stopped: bool = False
     why: str = ""
     taken: int = 0
+    left: int = 0
 
     def begin(self, plan: Plan, steps: Mapping[Key, Progress]) -> None:
         """Take in `plan`, none of whose `steps` has begun."""
@@ -109,9 +111,12 @@ class Course:
 
     def reopen(self, steps: Mapping[Key, Progress]) -> None:
         """Begin anew with those of `steps` that are not settled."""
-        left = {key: progress for key, progress in steps.items() if not progress.settled}
-        self.checks = {key: item for key, item in left.items() if is_check(self.rollout, item.step)}
-        self.work = {key: item for key, item in left.items() if key not in self.checks}
+        self.work, self.checks, self.left = {}, {}, 0
+        for key, progress in steps.items():
+            if not progress.settled:
+                table = self.checks if is_check(self.rollout, progress.step) else self.work
+                table.setdefault(self._group(key), {})[key] = progress
+                self.left += 1
         self.failed, self.stopped, self.why = {}, False, ""
 
     def settle(self, progress: Progress) -> None:
@@ -120,11 +125,19 @@ class Course:
 
     def _take(self, key: Key) -> None:
         """Take a step away. What was taken from the front leaves gaps, which would be gone over each time."""
-        self.work.pop(key, None)
-        self.checks.pop(key, None)
-        self.taken += 1
-        if self.taken > len(self.work) + len(self.checks) + GAPS_MAX:
-            self.work, self.checks, self.taken = dict(self.work), dict(self.checks), 0
+        for table in (self.work, self.checks):
+            steps = table.get(group := self._group(key), {})
+            if steps.pop(key, None) is not None:
+                self.taken, self.left = self.taken + 1, self.left - 1
+                if not steps:
+                    del table[group]
+        if self.taken > self.left + GAPS_MAX:
+            self.work = {group: dict(steps) for group, steps in self.work.items()}
+            self.checks = {group: dict(steps) for group, steps in self.checks.items()}
+            self.taken = 0
+
+    def _group(self, key: Key) -> str:
+        return key[0] if self.rollout is not None else ""
 
     def fail(self, progress: Progress, why: str) -> None:
         """Give up a target, or the whole where that is the rule: nothing more of it begins."""
@@ -176,41 +189,43 @@ class Course:
 
     def is_open(self, progress: Progress) -> bool:
         """Return whether the step is still to be done."""
-        return progress.key in self.work or progress.key in self.checks
+        group = self._group(progress.key)
+        return progress.key in self.work.get(group, ()) or progress.key in self.checks.get(group, ())
+
+    def open_targets(self) -> set[str]:
+        """Return the targets of which something is still to be done."""
+        return {target for table in (self.work, self.checks) for keys in table.values() for target, _ in keys}
 
     def ready(self, under_way: Collection[Key] = (), targets_max: int | None = None) -> Iterator[Progress]:
         """Yield the steps that may begin beside those `under_way`, in order.
 
         `targets_max`, where given, is how many targets may be under way beyond what the plan says.
         """
-        table = self._table()
-        busy = Counter(target for target, _ in under_way) if self.rollout else Counter({"": len(under_way)})
+        busy = Counter([target for target, _ in under_way] if self.rollout else [""] * len(under_way))
         # What still runs on a target that was given up takes its place until it ends.
-        leaving = {target for target, _ in under_way if target in self.failed}
+        leaving = {target for target, _ in under_way if target in self.failed} if self.failed else set()
         width = self.rollout.targets_max if self.rollout is not None else 1
         width = min(width, targets_max or width) - len(leaving)
-        seen: dict[str, int] = {}
         current: int | None = None
-        for (target, name), progress in table.items():
-            group = target if self.rollout is not None else ""
-            if group not in seen:
-                wave = self.wave(target)
-                current = wave if current is None else current
-                if wave != current or len(seen) >= width or any(self.wave(one) != wave for one in leaving):
-                    break
-                seen[group] = busy[group]
-            if self.parallel == 1 and seen[group]:
-                continue  # One after the other, in order.
-            if seen[group] < self.parallel and (target, name) not in under_way and self._due(progress):
-                yield progress
-                seen[group] += 1
+        for place, (group, steps) in enumerate(self._table().items()):
+            wave = self.wave(group)
+            current = wave if current is None else current
+            if wave != current or place >= width or any(self.wave(one) != wave for one in leaving):
+                break
+            room = self.parallel - busy[group]
+            for key, progress in steps.items() if room > 0 else ():
+                if key not in under_way and self._due(progress):
+                    yield progress
+                    room -= 1
+                    if not room:
+                        break
 
-    def _table(self) -> dict[Key, Progress]:
+    def _table(self) -> Open:
         """Return what the wave that is next has open: its work, and then its checks."""
         if not self.work or not self.checks:
             return self.work or self.checks
         first, check = next(iter(self.work)), next(iter(self.checks))
-        return self.work if self.wave(first[0]) <= self.wave(check[0]) else self.checks
+        return self.work if self.wave(first) <= self.wave(check) else self.checks
 
     def _due(self, progress: Progress) -> bool:
         return all(self.named[need].settled for need in progress.step.needs if need in self.named)

@@ -100,7 +100,7 @@ def next_effects(op: Operation, under_way: Collection[Key] = (), room: int | Non
     else is done by itself, and then this is asked again.
     An attempt in flight that is not `under_way` is somebody else's, and nothing is done beside it.
     """
-    if any(progress.key not in under_way for progress in op.in_flight.values()):
+    if {progress.key for progress in op.in_flight.values()}.difference(under_way):
         return (Close(),) if op.receipt_due and op.state in TERMINAL else ()
     if op.state in RUNNING:
         return _next_steps(op, under_way, room)

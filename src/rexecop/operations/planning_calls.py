@@ -75,7 +75,8 @@ def _shaped_effect(action: ActionSpec, bound: Bound, profile: Profile) -> Effect
         return Effect.READ if method.upper() in READ_METHODS else Effect.CHANGE
     if config.declared in READONLY_BACKENDS:
         return Effect.READ
-    if config.backend is not Backend.SCRIPTED:
+    # A name is a guess, and only where nobody said anything.
+    if config.backend is not Backend.SCRIPTED or action.effect is not None:
         return None
     words = set(action.name.lower().replace("-", "_").split("_"))
     if words & DESTROYING:

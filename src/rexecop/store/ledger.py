@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -270,6 +270,14 @@ class LedgerStore(Reading):
     def examine(self) -> Examination:
         """Return everything that is damaged, and what of it the tree determines."""
         return Examiner(self._readers).run()
+
+    def glance(self, operations: Iterable[str]) -> int:
+        """Check what was written last and all of `operations`; see `repair.glance`."""
+        return repair.glance(self._readers, operations, self.quarantined())
+
+    def set_aside(self) -> tuple[Damage, ...]:
+        """Return the records that are known to be damaged."""
+        return repair.set_aside(self._readers)
 
     def agrees_with(self, other: Log) -> int:
         """Return up to which leaf the log `other` is proved to be this one: the trees have one root there."""

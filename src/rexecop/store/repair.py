@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from itertools import pairwise
+from typing import Final, cast
 
 from rexecop.operations.errors import OperationUnknown
-from rexecop.proof.canonical import Json, canonical_bytes
+from rexecop.proof.canonical import Json, canonical_bytes, parse_json
 from rexecop.proof.chain import Sealed, check_link, unseal
 from rexecop.proof.checkpoint import Checkpoint, require_continued
+from rexecop.proof.codec import RECORD_BYTES_MAX
 from rexecop.proof.errors import LogRecordAltered, ProofError
 from rexecop.proof.logcheck import BadRecord, LogReport
 from rexecop.proof.merkle import (
@@ -33,6 +35,7 @@ from rexecop.store.log import PAGE_LEAVES, QUARANTINE, SAY, Leaf, Log, checkpoin
 from rexecop.store.packing import pack_body, pack_operation, unpack_body, unpack_operation
 
 TAILS_MAX: Final = 20_000  # Ends of chains remembered while checking; others are read again.
+TAIL_LEAVES: Final = 4096  # Checked each time, some tenths of a second: what was written last is lost first.
 UNKNOWN_PLACE: Final = -1  # Where even the place of a lost record cannot be told.
 NODES: Final = "the tree nodes stored beside it are not those of its log"
 UNREAD: Final = "the checkpoint of this size cannot be read"
@@ -50,6 +53,10 @@ SELECT id, 0 FROM operations WHERE NOT EXISTS (SELECT 1 FROM records WHERE op=nu
 UNION ALL SELECT id, n+1 FROM records AS here JOIN operations ON number=op
 WHERE NOT EXISTS (SELECT 1 FROM records WHERE op=here.op AND n=here.n+1)
 AND (EXISTS (SELECT 1 FROM records WHERE op=here.op AND n>here.n) OR operations.records>n+1) LIMIT 2
+"""
+_MARKED: Final = (len(QUARANTINE), QUARANTINE)
+_OF_ONE: Final = """
+SELECT leaf, n, body, nodes FROM records WHERE op=(SELECT number FROM operations WHERE id=?) ORDER BY n
 """
 _PUT: Final = """
 INSERT INTO records(leaf, op, n, body, nodes) VALUES(?, (SELECT number FROM operations WHERE id=?), ?, ?, ?)
@@ -288,6 +295,56 @@ def kept_roots(readers: Readers) -> tuple[dict[int, bytes], tuple[int, ...]]:
             except (ProofError, StoreDamaged):
                 bad.append(size)
     return roots, tuple(bad)
+
+
+def glance(readers: Readers, operations: Iterable[str], known: frozenset[int]) -> int:
+    """Check the newest leaves and checkpoint, and all records of `operations`; return how many records.
+
+    Leaves `known` to be damaged are passed over.
+
+    Raises:
+        StoreDamaged, ProofError: one is not what was logged; an `Examiner` tells everything.
+    """
+    log, seen = Log(readers), set(known)
+    kept, size = log.kept_checkpoint(), log.size()
+    if kept is not None and checkpoint_in(kept.size, kept.note).root != log.root(kept.size):
+        raise StoreDamaged(FORKED)
+    start = max(0, size - TAIL_LEAVES)
+    edges = [start - 1, *sorted(leaf for leaf in known if leaf >= start), size]
+    rows = [row for before, stop in pairwise(edges) for row in log.leaves(before + 1, stop)]
+    hashes = [leaf_hash(row.body) for row in rows]
+    if len(edges) == 2:
+        grown, nodes = log.with_nodes(partial(Frontier.load, start)).extend(hashes)
+        sound = [row.nodes for row in rows] == nodes and grown.root() == log.root(size)
+    else:  # Above what is lost no node can be computed.
+        sound = [row.nodes[:HASH_BYTES] for row in rows] == hashes
+    if not sound:
+        raise StoreDamaged(NODES)
+    seen.update(row.leaf for row in rows)
+    checked = len(seen) - len(known)
+    for operation in operations:
+        with readers.borrow() as connection:
+            found = list(connection.execute(_OF_ONE, (pack_operation(operation),)))
+        for place, (leaf, n, body, nodes) in enumerate(found):
+            if leaf is None or leaf in seen:
+                continue
+            if n != place or leaf_hash(unpack_body(body)) != nodes[:HASH_BYTES]:
+                raise StoreDamaged(f"record {place} of `{operation}` is not what was logged")
+            checked += 1
+    return checked
+
+
+def set_aside(readers: Readers) -> tuple[Damage, ...]:
+    """Return the records that are known to be damaged, as they were named."""
+    with readers.borrow() as connection:
+        rows = list(connection.execute("SELECT name, value FROM meta WHERE substr(name,1,?)=?", _MARKED))
+    return tuple(_named(int(name.removeprefix(QUARANTINE)), value) for name, value in rows)
+
+
+def _named(leaf: int, said: str) -> Damage:
+    found = cast("dict[str, Json]", parse_json(said, bytes_max=RECORD_BYTES_MAX))
+    operation, reason = str(found["operation"]), str(found["reason"])
+    return Damage(leaf=leaf, operation=operation, n=cast("int", found["n"]), reason=reason)
 
 
 def report_around(readers: Readers, known: frozenset[int], held: Sequence[Checkpoint]) -> LogReport:

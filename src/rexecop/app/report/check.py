@@ -92,7 +92,8 @@ def _attention(found: CheckReport) -> Html:
     told = [(target.target, one) for target in found.targets for one in target.findings]
     told = [one for state in _WORST_FIRST[:3] for one in told if one[1].state == state]
     rows = [*map(_filling, soon), *(_finding(*one) for one in told[:ROWS_MAX])]
-    return table(_of("Findings", told), ("target", "component", "state", "why", "found"), rows)
+    heads = ("target", "component", "state", "why", "found")
+    return table(_of("Findings", told), heads, rows, class_="findings")
 
 
 def _of(what: str, rows: Sequence[object]) -> str:
@@ -123,10 +124,15 @@ def _row(names: Sequence[str], one: TargetView) -> Sequence[Content]:
 
 
 def _trends(found: CheckReport) -> Html:
-    rows = sorted(found.trends, key=lambda one: (one.days_to_full is None, one.days_to_full or 0))
+    rows = sorted(found.trends, key=_pressing)
     caption = _of(f"Figures, beside {counted(found.earlier, 'earlier check')}", rows)
     heads = ("target", "figure", "picture", "now", "change", "full")
     return table(caption, heads, map(_trend, rows[:ROWS_MAX]), class_="checks")
+
+
+def _pressing(one: Trend) -> tuple[bool, int, int]:
+    """Return what comes first: what is full soonest, and then what changed most."""
+    return one.days_to_full is None, one.days_to_full or 0, -abs(one.change)
 
 
 def _trend(one: Trend) -> Sequence[Content]:

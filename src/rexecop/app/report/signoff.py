@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -27,9 +27,8 @@ from rexecop.app.report.check import (
 )
 from rexecop.app.report.markup import table, tag, terms
 from rexecop.app.report.words import plain, strong, when
-from rexecop.proof.bundle import BundleContents
 from rexecop.proof.canonical import Digest
-from rexecop.proof.chain import unseal
+from rexecop.proof.chain import Sealed
 from rexecop.proof.records import Intent, Plan, Receipt, Record
 
 
@@ -55,10 +54,9 @@ class Sheet:
     signed_off: tuple[SignedOff, ...]
 
 
-def sheet_of(found: CheckReport, contents: BundleContents) -> Sheet:
-    """Return what of `found`, made from `contents`, may be shown to anybody."""
-    sealed = tuple(map(unseal, contents.records))
-    names = frozenset(_words(name) for one in sealed for name in _names(one.record))
+def sheet_of(found: CheckReport, records: Sequence[Sealed]) -> Sheet:
+    """Return what of `found`, made from `records`, may be shown to anybody."""
+    names = frozenset(_words(name) for one in records for name in _names(one.record))
     components: dict[str, Counter[str]] = {}
     for name, counts in of_components(found).items():
         components.setdefault(_public(name, names), Counter()).update(counts)
@@ -76,7 +74,7 @@ def sheet_of(found: CheckReport, contents: BundleContents) -> Sheet:
         findings=Counter(_public(reason, names) for reason in reasons),
         soon_full=sum(map(is_soon_full, found.trends)),
         bundle=found.bundle,
-        receipt=next((one.digest for one in reversed(sealed) if isinstance(one.record, Receipt)), None),
+        receipt=next((one.digest for one in reversed(records) if isinstance(one.record, Receipt)), None),
         signed_off=found.signed_off,
     )
 

@@ -16,12 +16,13 @@ from rexecop.cli.session import Session
 @click.command(cls=VerbCommand, name="recover")
 @click.option("--from", "backup", metavar="BACKUP", help="Put back what this backup has of damaged records.")
 @click.option("--new-epoch", is_flag=True, help="Let this copied or restored root go on as its own.")
+@click.option("--full", is_flag=True, help="Check every record, however long that takes.")
 @click.option("--reason", help="Why; recorded with the new epoch.")
 @click.pass_obj
-def command(session: Session, backup: str | None, new_epoch: bool, reason: str | None) -> int:
-    """Check every record against its hash in the log.
+def command(session: Session, backup: str | None, new_epoch: bool, full: bool, reason: str | None) -> int:
+    """Check records against their hashes in the log: of what is under way, and those written last.
 
-    A damaged one is named and set aside, and everything else keeps working.
+    Where one is damaged all are checked; it is named and set aside, and everything else keeps working.
     """
     from rexecop.app.recovering import recover
 
@@ -30,6 +31,7 @@ def command(session: Session, backup: str | None, new_epoch: bool, reason: str |
             "a new epoch needs a reason, and only a new epoch takes one",
             next_steps=("rexecop recover --new-epoch --reason TEXT",),
         )
-    view = recover(session.settings, backup=None if backup is None else Path(backup), new_epoch=reason)
+    given = None if backup is None else Path(backup)
+    view = recover(session.settings, backup=given, new_epoch=reason, full=full)
     session.answer(view, lambda page: recover_page(page, view), quiet=str(len(view.damaged)))
     return Exit.FAILED if view.unfit or view.problem else Exit.DONE
