@@ -21,8 +21,10 @@ from rexecop.proof.vocabulary import GOOD_ENDS
 
 ENTRIES_MAX: Final = 20_000  # As many lines of one output as are looked at.
 DIGITS_MAX: Final = 32  # Longer numbers are identifiers.
-TAKES: Final = ("count", "most", "least", "sum", "newest", "oldest", "names", "absent", "extra")
+NAMES_MAX: Final = 512  # Of one table: more guests or mounts than one host has.
+TAKES: Final = ("count", "groups", "most", "least", "sum", "newest", "oldest", "names", "absent", "extra")
 _COMPARED: Final = ("absent", "extra")
+_OF_A_TABLE: Final = ("count", "most", "least", "sum", "newest", "oldest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,23 +41,24 @@ ANYWHERE: Final = Site()
 class Many(Protocol):
     """Where several values come from."""
 
-    def values(self, output: StepOutput, stream: str) -> list[str] | None:
-        """Return them in their order, None where the answer is none."""
+    def pairs(self, output: StepOutput, stream: str) -> list[tuple[str, str]] | None:
+        """Return them in their order, each after the name it goes by; None where the answer is none."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """The named group `value` of every line that `pattern` matches and `but` does not."""
+    """The named group `value` of every line that `pattern` matches and `but` does not, by its group `name`."""
 
     pattern: re.Pattern[str]
     but: re.Pattern[str] | None
 
-    def values(self, output: StepOutput, stream: str) -> list[str] | None:
+    def pairs(self, output: StepOutput, stream: str) -> list[tuple[str, str]] | None:
+        by = "name" if "name" in self.pattern.groupindex else "value"
         lines = [line[:LINE_MAX] for line in output.lines(stream)]
         kept = lines if self.but is None else [line for line in lines if not self.but.search(line)]
         found = (self.pattern.search(line) for line in kept)
-        return [str(match["value"]) for match in found if match is not None and match["value"] is not None]
+        return [(str(one[by]), str(one["value"])) for one in found if one and one["value"] is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,47 +80,69 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """What `of` names in each entry of the list, or object, at `pointer`, where all `choices` hold."""
+    """What `of` names in each entry of the list, or object, at `pointer`, where all `choices` hold.
+
+    The name a value goes by is what `by` names beside it.
+    """
 
     pointer: str
     of: str
+    by: str
     choices: tuple[Choice, ...]
 
-    def values(self, output: StepOutput, stream: str) -> list[str] | None:
+    def pairs(self, output: StepOutput, stream: str) -> list[tuple[str, str]] | None:
         entries = output.value(stream, self.pointer)
         if isinstance(entries, Mapping):
             entries = list(entries.values())
         if not isinstance(entries, list) or len(entries) > ENTRIES_MAX:
             return None
         chosen = [entry for entry in entries if all(choice.holds(entry) for choice in self.choices)]
-        return [word for entry in chosen if (word := _word(pointed(entry, self.of))) is not None]
+        words = ((_word(pointed(entry, self.by)), _word(pointed(entry, self.of))) for entry in chosen)
+        return [(name or "", word) for name, word in words if word is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """What is `take`n of many values; `absent` and `extra` compare them with the `expected` of the target."""
+    """What is `take`n of many values; `absent` and `extra` compare them with the `expected` of the target.
+
+    With `table` that is one value for each name. With `even_failed` a call that ended badly counts, too.
+    """
 
     many: Many
     take: str
     expected: str
+    table: bool = False
+    even_failed: bool = False
 
     def of(self, output: StepOutput, stream: str, site: Site, length_max: int) -> Json:
         """Return the fact, None where there is none. Names are held to `length_max` characters."""
-        if output.ended not in GOOD_ENDS:
+        if output.ended not in GOOD_ENDS and not self.even_failed:
             return None
-        values = self.many.values(output, stream)
-        if values is None:
+        pairs = self.many.pairs(output, stream)
+        if pairs is None:
             return None
+        if not self.table:
+            return self._one([value for _, value in pairs], site, length_max)
+        by_name: dict[str, list[str]] = {}
+        for name, value in pairs:
+            by_name.setdefault(" ".join(name.split())[:length_max], []).append(value)
+        if len(by_name) > NAMES_MAX:
+            return None
+        return {name: self._one(values, site, length_max) for name, values in sorted(by_name.items())}
+
+    def _one(self, values: list[str], site: Site, length_max: int) -> Json:
         if self.take in _COMPARED:
             if self.expected not in site.expected:
                 return None
             found, wanted = set(values), set(site.expected[self.expected])
-            return _named(wanted - found if self.take == "absent" else found - wanted, length_max)
+            return named(wanted - found if self.take == "absent" else found - wanted, length_max)
         match self.take:
             case "count":
                 return len(values)
+            case "groups":
+                return len(set(values))
             case "names":
-                return _named(set(values), length_max)
+                return named(set(values), length_max)
             case "newest" | "oldest":
                 times = {value: moment(value) for value in values}
                 dated = sorted((when, value) for value, when in times.items() if when is not None)
@@ -152,7 +177,9 @@ def read_items(fields: Fields) -> Gathered | None:
         for key in ("having", "lacking")
         if fields.get(key) is not None
     ]
-    items = Items(pointer=_pointer(fields, "items"), of=_pointer(fields, "of"), choices=tuple(choices))
+    of = _pointer(fields, "of")
+    by = of if fields.get("by") is None else _pointer(fields, "by")
+    items = Items(pointer=_pointer(fields, "items"), of=of, by=by, choices=tuple(choices))
     return _gathered(fields, items)
 
 
@@ -172,7 +199,11 @@ def _gathered(fields: Fields, many: Many) -> Gathered | None:
     if (take in _COMPARED) != bool(expected):
         fields.node.refuse("`expected` goes with `take: absent` and `take: extra`", allowed=listed(_COMPARED))
         return None
-    return Gathered(many=many, take=take, expected=expected)
+    table = fields.text("type") == "table"
+    if table and take not in _OF_A_TABLE:
+        fields.node.refuse(f"`{take}` makes no table", found=take, allowed=listed(_OF_A_TABLE))
+    even_failed = fields.boolean("even_failed")
+    return Gathered(many=many, take=take, expected=expected, table=table, even_failed=even_failed)
 
 
 def _choice(node: Node, *, other: bool) -> Choice:
@@ -207,7 +238,7 @@ def _word(value: Json) -> str | None:
     return str(value) if isinstance(value, str | int) else None
 
 
-def _named(names: Collection[str], length_max: int) -> str | None:
+def named(names: Collection[str], length_max: int) -> str | None:
     """Return `names` in their order with commas, whole ones only, and how many more there are."""
     left = sorted(" ".join(name.split()) for name in names)
     text, count = "", 0

@@ -64,10 +64,14 @@ class Place:
 
 @dataclass(slots=True)
 class Problems:
-    """Findings in the order they were met; `code` is the one of ordinary format errors."""
+    """Findings in the order they were met; `code` is the one of ordinary format errors.
+
+    `parsed` has the root of every document that could be read, by its file.
+    """
 
     code: str
     findings: list[Finding] = field(default_factory=list)
+    parsed: dict[str, Node] = field(default_factory=dict)
 
     def add(
         self,
@@ -105,7 +109,7 @@ class Problems:
             message = error.message.split(": ", 1)[-1]
             self.add(message, Place(file, int(error.facts["line"])), code=error.code)
             return None
-        return Node(document, document.value, (), self)
+        return self.parsed.setdefault(file, Node(document, document.value, (), self))
 
     def raise_first(self, *kinds: type[InputRefused]) -> None:
         """Raise the first error, as the kind whose code it has or the first of `kinds`."""
