@@ -150,7 +150,7 @@ def _fact(name: str, fields: Fields, extractor: Extractor | Gathered | Computed)
     if len(clocks) > 1 or (clocks and isinstance(extractor, Computed)):
         fields.node.refuse("`age` or `left` goes with what is read from an output, and not both")
     counted = isinstance(extractor, Computed | Count | ExitStatus) or bool(clocks)
-    counted = counted or (isinstance(extractor, Gathered) and extractor.take == "count")
+    counted = counted or (isinstance(extractor, Gathered) and extractor.take in ("count", "groups"))
     words = fields.texts("values", 256)
     kind = fields.one_of("type", TYPES, "enum" if words else ("integer" if counted else "string"))
     if (kind == "enum") != bool(words):
