@@ -1,4 +1,4 @@
-"""Stand-ins for Zabbix, AdGuard Home, Portainer, Proxmox VE and Proxmox Backup Server.
+"""Stand-ins for Zabbix, AdGuard Home, Portainer, a Docker socket proxy, Proxmox VE and Proxmox Backup Server.
 
 They answer in the shape that the public documentation of these systems shows, keep what is changed in them,
 and ask for the credentials the real ones ask for. None of them is the real system.
@@ -212,11 +212,24 @@ class BackupServer:
         return NOT_FOUND
 
 
-System = Zabbix | AdGuard | Portainer | Proxmox | BackupServer
+@dataclass
+class DockerProxy:
+    """A proxy of the Docker socket that lets only GET through; it asks for nothing."""
+
+    def answer(self, asked: Request) -> Answer:
+        return NOT_FOUND if asked.method == "GET" else (403, {"message": "forbidden"})
 
 
-def answering(system: System, fault: Callable[[], str]) -> Callable[[Asked], bytes]:
-    """Return what answers for `system`, which fails as `fault` says."""
+System = Zabbix | AdGuard | Portainer | Proxmox | BackupServer | DockerProxy
+
+
+def answering(
+    system: System, fault: Callable[[], str], kept: Callable[[str], str]
+) -> Callable[[Asked], bytes]:
+    """Return what answers for `system`, which fails as `fault` says.
+
+    Other reads are answered from files of the scenarios: `kept` returns that of a path, or nothing.
+    """
 
     def answer(asked: Asked) -> bytes:
         word = fault()  # Every request has a connection of its own: a scenario holds from the next one on.
@@ -228,7 +241,11 @@ def answering(system: System, fault: Callable[[], str]) -> Callable[[Asked], byt
             system.wrong_token = word == "wrong-token"
         if isinstance(system, Proxmox):
             system.failing = word == "task-fails"
-        status, body = system.answer(taken_apart(asked))
+        request = taken_apart(asked)
+        status, body = system.answer(request)
+        file = kept(request.path) if request.method == "GET" and status in (200, 404) else ""
+        if file:
+            return json_reply(file, Connection="close")
         if isinstance(body, str):
             return reply(body.encode(), status, Content_Type="text/html", Connection="close")
         return json_reply(json.dumps(body), status, Connection="close")

@@ -48,7 +48,7 @@ class Many(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """The named group `value` of every line that `pattern` matches and `but` does not, by its group `name`."""
+    """The named group `value` of every line that `pattern` matches and `but` does not, by `name`."""
 
     pattern: re.Pattern[str]
     but: re.Pattern[str] | None

@@ -22,7 +22,7 @@ from rexecop.operations.environment import (
     read_environment,
 )
 from rexecop.operations.errors import EnvironmentRefused, ProfileRefused
-from rexecop.operations.inline_secrets import refuse_inline_secrets
+from rexecop.operations.inline_secrets import may_hold_a_value, refuse_inline_secrets
 from rexecop.operations.placeholders import expand, names_in
 from rexecop.operations.planning import (
     NoConfiguration,
@@ -69,9 +69,13 @@ def lint_profile(files: Mapping[str, bytes], handlers: Collection[str] | None = 
         _keep(problems, error, Place("profile.yaml"))
         return _sorted(problems)
     for path, data in sorted(files.items()):
-        # What was read above is not read again, which is half of what linting costs.
+        # Reading is what linting costs: nothing is read twice, nor a case without anything like a secret.
         root = problems.parsed.get(path)
-        if root is None and path.endswith((".yaml", ".yml")):
+        if (
+            root is None
+            and path.endswith((".yaml", ".yml"))
+            and may_hold_a_value(data.decode(errors="replace"))
+        ):
             root = Problems(ProfileRefused.code).parse(data, path)
         if root is not None:
             refuse_inline_secrets(replace(root, problems=problems), values_only=True)
