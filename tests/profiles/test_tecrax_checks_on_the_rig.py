@@ -20,6 +20,7 @@ ON_NODE: Final[Mapping[str, Json]] = {"node": NODE, "device": "/dev/sda"}
 GUEST: Final[Mapping[str, Json]] = {"node": NODE, "kind": "qemu", "guest": 101}
 ATA: Final[Mapping[str, Json]] = {"device": "/dev/sda"}
 NVME: Final[Mapping[str, Json]] = {"device": "/dev/nvme0"}
+NAMES: Final[Mapping[str, Json]] = {"name": "example.com", "canary": "ads.example.net"}
 WEB: Final[Mapping[str, Json]] = {"container": "web"}
 
 # Intent, what it is asked with, and by scenario what is found.
@@ -49,6 +50,21 @@ CHECKS: Final[Sequence[tuple[str, Mapping[str, Json], Mapping[str, str]]]] = (
         "containers-unwell": "containers_unhealthy containers_restarting"}),
     ("check_containers_engine", WEB, {
         "containers-unwell": "containers_unhealthy containers_restarting container_restarted_often"}),
+    ("check_time_sources", {}, {"ntp-unreachable": "no_source_reachable no_source_followed few_sources"}),
+    ("check_ups", {"ups": "rack@localhost"}, {
+        "ups-on-battery": "ups_on_battery battery_not_charged runtime_short"}),
+    ("check_host_exposure", {}, {
+        "exposed": "unexpected_tcp_socket authorized_keys_changed root_may_log_in_with_password"
+                   " passwords_let_in fail2ban_down expected_jails_gone"}),
+    ("check_dns_filtering", NAMES, {
+        "dns-does-not-filter": "canary_not_blocked canary_not_filtered filters_old"}),
+    ("check_domain_dns", {"domain": "example.com"}, {"domain-gone": "too_few_controllers"}),
+    ("check_zabbix_truth", {}, {
+        "zabbix-blind": "items_unsupported many_items_unsupported proxies_stale active_agents_gone"
+                        " problems_nobody_took"}),
+    ("daily_check", {}, {
+        "unit-failed": "units_unhealthy", "mount-full": "disk_space_unhealthy",
+        "exposed": "exposure_unhealthy"}),
     ("check_failed_units", {}, {
         "unit-failed": "units_failed", "timer-overdue": "timers_overdue",
         "errors-many": "many_errors many_errors_of_one"}),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -59,7 +61,9 @@ class Zabbix:
     problems: dict[int, int] = field(default_factory=dict)
     interfaces: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 12, 2: 0})
     maintenance: dict[str, dict[str, object]] = field(default_factory=dict)
+    acknowledged: set[str] = field(default_factory=set)
     wrong_token: bool = False
+    blind: bool = False
 
     def answer(self, asked: Request) -> Answer:
         if (asked.method, asked.path) != ("POST", "/api_jsonrpc.php"):
@@ -79,11 +83,15 @@ class Zabbix:
             assert isinstance(params, list)
             return {"maintenanceids": [name for name in params if self.maintenance.pop(name, None)]}
         assert isinstance(params, dict)
+        if method in ("item.get", "proxy.get", "event.get", "event.acknowledge") or "acknowledged" in params:
+            return self._seen(method, params)
         if method == "problem.get":
             return str(sum(self.problems.get(level, 0) for level in params["severities"]))
         if method == "hostinterface.get":
             return str(self.interfaces[int(params["filter"]["available"])])
         if method == "host.get":
+            if "active_available" in params["filter"]:
+                return "3" if self.blind else "0"
             return str(12 if params["filter"]["status"] == 0 else 1)
         if method == "maintenance.create":
             made = str(len(self.maintenance) + 1)
@@ -100,6 +108,29 @@ class Zabbix:
             for key, one in found
         ]
 
+    def _seen(self, method: str, params: dict[str, object]) -> object:
+        match method:
+            case "item.get":
+                unsupported = "180" if self.blind else "0"
+                return unsupported if "filter" in params else "1200"
+            case "proxy.get":
+                heard = int(time.time()) - (3600 if self.blind else 5)
+                return [{"proxyid": "10401", "lastaccess": str(heard)}]
+            case "problem.get":
+                return "30" if self.blind else "1"
+        events = [str(one) for one in params["eventids"]]  # type: ignore[attr-defined]
+        if method == "event.get":
+            return [
+                {"eventid": one, "acknowledged": str(int(one in self.acknowledged)), "value": "1"}
+                for one in events
+            ]
+        # A sum: 2 acknowledges, 16 takes that back.
+        if int(str(params["action"])) & 2:
+            self.acknowledged |= set(events)
+        else:
+            self.acknowledged -= set(events)
+        return {"eventids": events}
+
 
 @dataclass
 class AdGuard:
@@ -107,6 +138,8 @@ class AdGuard:
 
     protection: bool = True
     paused_ms: int = 0
+    fetched: float = field(default_factory=lambda: time.time() - 3 * 3600)
+    old: bool = False
 
     def answer(self, asked: Request) -> Answer:
         if (asked.method, asked.path) == ("GET", "/login.html"):
@@ -117,6 +150,13 @@ class AdGuard:
             case "GET", "/control/status":
                 told = {"protection_enabled": self.protection, "protection_disabled_duration": self.paused_ms}
                 return 200, {"version": "v0.107.53", "running": True, **told}
+            case "GET", "/control/filtering/status":
+                at = datetime.fromtimestamp(self.fetched - (30 * 86400 if self.old else 0), UTC)
+                made = {"id": 1, "enabled": True, "name": "base", "rules_count": 52000}
+                return 200, {"enabled": True, "filters": [{**made, "last_updated": at.isoformat()}]}
+            case "POST", "/control/filtering/refresh":
+                self.fetched = time.time()
+                return 200, {"updated": 1}
             case "POST", "/control/protection":
                 self.protection = bool(asked.json["enabled"])
                 self.paused_ms = 0 if self.protection else int(str(asked.json.get("duration", 0)))
@@ -238,7 +278,9 @@ def answering(
         if word == "redirect":
             return reply(b"", 302, Location="https://198.51.100.7/login", Connection="close")
         if isinstance(system, Zabbix):
-            system.wrong_token = word == "wrong-token"
+            system.wrong_token, system.blind = word == "wrong-token", word == "blind"
+        if isinstance(system, AdGuard):
+            system.old = word == "filters-old"
         if isinstance(system, Proxmox):
             system.failing = word == "task-fails"
         request = taken_apart(asked)
