@@ -42,7 +42,7 @@ OLD_IMAGE: Final = f"sha256:{'a' * 64}"
 NEW_IMAGE: Final = f"sha256:{'b' * 64}"
 PROGRAMS: Final = (
     *("apt-get", "cat", "chronyc", "chronyd", "df", "dig", "fail2ban-client", "find", "hostname"),
-    *("journalctl", "needrestart", "ntpq", "nvme", "sha256sum", "sleep", "smartctl", "ss"),
+    *("journalctl", "needrestart", "ntpq", "nvme", "sha256sum", "smartctl", "ss"),
     *("sshd", "sudo", "systemctl"),
     *("tecrax-network-cli-readonly", "timedatectl", "uname", "upsc", "zpool"),
 )
