@@ -98,7 +98,9 @@ def test_a_check_is_green_on_a_healthy_site_and_says_what_is_not_well(
 
 
 def test_what_a_container_has_in_its_variables_is_not_kept(site: Site) -> None:
-    planned = site.runner.run(site.instance.plan(site.asks("check_containers_engine", HOST, **WEB)))
+    planned = site.runner.run(
+        site.instance.plan(site.asks("check_containers_engine", HOST, "read_only", **WEB))
+    )
     site.runner.run(site.instance.start(planned.operation_id))
 
     kept = [

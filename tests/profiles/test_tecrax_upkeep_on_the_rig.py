@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import pytest
 
@@ -107,7 +107,7 @@ def test_a_certificate_is_rehearsed_renewed_and_seen_over_tls(clean: Site, serve
     changed = change(clean, "renew_certificate", **server.asked_with())
 
     found = facts_of(clean, changed, "verify_code")
-    reasons = [one["reason"] for one in found["findings"]]
+    reasons = [item["reason"] for item in cast("list[dict[str, str]]", found["findings"])]
     assert (changed.state, reasons, found["days_left"]) == ("failed", ["certificate_not_believed"], 89)
 
 
