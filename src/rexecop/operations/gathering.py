@@ -126,8 +126,6 @@ class Gathered:
         by_name: dict[str, list[str]] = {}
         for name, value in pairs:
             by_name.setdefault(" ".join(name.split())[:length_max], []).append(value)
-        if len(by_name) > NAMES_MAX:
-            return None
         return {name: self._one(values, site, length_max) for name, values in sorted(by_name.items())}
 
     def _one(self, values: list[str], site: Site, length_max: int) -> Json:
