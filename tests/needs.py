@@ -74,6 +74,8 @@ PROBES: Final[Mapping[str, Callable[[], str | None]]] = {
     "runsc": _runsc,
     "openssl": lambda: _runs("openssl", "version"),
     "curl": lambda: _there("curl"),
+    "restic": lambda: _there("restic"),
+    "borg": lambda: _there("borg"),
     "chromium": lambda: _there("chromium"),
     "git": lambda: _runs("git", "--version"),
     "root": _root,

@@ -114,12 +114,12 @@ def test_every_target_has_its_state_by_its_own_limits_and_what_was_found(written
     }
     assert by_name["alpha.example"]["findings"] == []
     found = by_name["space"]["findings"][0]
-    assert (found["reason"], found["value"], found["limit"]) == ("space_filling", 66, 50)
+    assert (found["reason"], found["value"], found["limit"]) == ("space_filling", "/: 66", 50)
 
 
 def test_figures_stand_beside_those_of_earlier_checks_of_the_same_target(written: Written) -> None:
     found = {(one["target"], one["fact"]): one for one in written.report["trends"]}
-    space = found["space", "space.fullest_percent"]
+    space = found["space", "space.percent /"]
 
     assert written.report["earlier"] == len(USED) - 1
     assert [one["value"] for one in space["points"]] == list(USED)
@@ -128,7 +128,8 @@ def test_figures_stand_beside_those_of_earlier_checks_of_the_same_target(written
         16,
         17,
     )  # Two a day from 66; the days are a moment longer than whole ones.
-    assert found["space", "inodes.fullest_percent"]["days_to_full"] is None
+    assert found["space", "space.fullest_percent"]["full"] is None
+    assert found["space", "inodes.percent /"]["days_to_full"] is None
     assert found["space", "space.mounts"]["full"] is None
 
 

@@ -205,8 +205,8 @@ def authority(name: str = "test CA") -> Authority:
     return Authority(key, builder.sign(key, hashes.SHA256()))
 
 
-def issue(by: Authority, *names: str, expired: bool = False) -> Issued:
-    """A certificate for `names`, which are host names or addresses."""
+def issue(by: Authority, *names: str, expired: bool = False, days: int = 1) -> Issued:
+    """A certificate for `names`, which are host names or addresses, that is good for `days`."""
     key = ec.generate_private_key(ec.SECP256R1())
     alternatives: list[x509.GeneralName] = []
     for name in names:
@@ -221,7 +221,7 @@ def issue(by: Authority, *names: str, expired: bool = False) -> Issued:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(_NOW - 2 * _DAY)
-        .not_valid_after(_NOW - _DAY if expired else _NOW + _DAY)
+        .not_valid_after(_NOW - _DAY if expired else _NOW + days * _DAY)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key()), critical=False

@@ -134,3 +134,21 @@ def test_lint_passes_means_every_intent_plans() -> None:
     for intent in hello.intents:
         parameters = {"greeting": "x"} if intent == "set_greeting" else {}
         assert plan(hello, here, intent, "localhost", Mode.DRY_RUN, parameters).steps
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "said: ghp_TOKEN\n",
+        'said: "gh\\x70_TOKEN"\n',
+        'said: "ghp_\\\n  TOKEN"\n',
+        "said: >-\n  Bearer\n  TOKENTOKEN\n",
+        'said: "https:\\/\\/me:word@host.example"\n',
+    ],
+)
+def test_a_secret_in_a_file_that_nothing_else_reads_is_found_however_it_is_written(text: str) -> None:
+    written = text.replace("TOKEN", "x" * 36)
+
+    found = errors(lint_profile(seed(**{"tests/a.case.yaml": written})))
+
+    assert [(one.file, "holds a secret" in one.message) for one in found] == [("tests/a.case.yaml", True)]

@@ -52,7 +52,6 @@ class Site:
         target: str = HOST,
         mode: str = "read_only",
         profile: str = "",
-        /,
         **parameters: Json,
     ) -> PlanInput:
         return PlanInput(

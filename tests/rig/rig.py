@@ -11,6 +11,7 @@ import re
 import shutil
 import ssl
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,7 @@ from tests.rig.systems import (
     TOKEN,
     AdGuard,
     BackupServer,
+    DockerProxy,
     Portainer,
     Proxmox,
     System,
@@ -34,9 +36,10 @@ from tests.rig.systems import (
 HERE: Final = Path(__file__).parent
 EXAMPLE: Final = HERE.parents[1] / "examples/environments/monitoring-host.example.yaml"
 HEALTHY: Final = "healthy"
-NAMES: Final = ("zabbix", "adguard", "portainer", "pve", "pbs")
 TEMPORARY: Final = "9007"
 """The guest that backups are restored to."""
+NAMES: Final = ("zabbix", "adguard", "portainer", "pve", "pbs", "docker")
+PLAIN: Final = ("adguard", "docker")  # Without TLS.
 BEFORE: Final = "server 192.0.2.1 iburst\n"
 """What stands in the one managed file of the host, `site.conf`."""
 HOST_GUEST: Final = "101"
@@ -45,23 +48,20 @@ BOOT_SECONDS: Final = 1.0
 OLD_IMAGE: Final = f"sha256:{'a' * 64}"
 NEW_IMAGE: Final = f"sha256:{'b' * 64}"
 PROGRAMS: Final = (
+    *("apt-get", "awk", "borg", "cat", "chronyc", "chronyd", "createdb", "df"),
+    *("dig", "dropdb", "fail2ban-client", "find", "hostname", "journalctl", "mariadb", "mariadb-admin"),
+    *("mariadb-dump", "needrestart", "ntpq", "nvme", "pg_dump", "pg_restore", "psql", "restic"),
     *(
-        "apt-get",
-        "awk",
-        "cat",
-        "chronyc",
-        "chronyd",
-        "df",
-        "dig",
-        "find",
-        "hostname",
-        "ntpq",
         "sha256sum",
+        "smartctl",
+        "ss",
+        "sshd",
         "sudo",
+        "systemctl",
+        "tecrax-network-cli-readonly",
+        "timedatectl",
     ),
-    *("systemctl", "tecrax-network-cli-readonly", "timedatectl", "uname"),
-    *("borg", "restic"),
-    *("pg_dump", "pg_restore", "createdb", "dropdb", "psql", "mariadb", "mariadb-admin", "mariadb-dump"),
+    *("uname", "upsc", "zpool"),
 )
 """What is installed on the host; each is the same script under another name."""
 
@@ -152,6 +152,16 @@ def fault_of(folder: Path, system: str) -> str:
     return ""
 
 
+def kept_of(folder: Path, system: str, path: str) -> str:
+    """Return what the first scenario that knows it answers to a read of `path`; `@-6h@` is six hours ago."""
+    name, at = f"{system} {re.sub('[^A-Za-z0-9=.,:@+-]', '_', path)}", int(time.time())
+    for scenario in (*(folder / "scenario").read_text().split(), HEALTHY):
+        file = folder / "scenarios" / scenario / name
+        if file.is_file():
+            return re.sub("@(-?[0-9]+)h@", lambda hours: str(at + 3600 * int(hours[1])), file.read_text())
+    return ""
+
+
 @contextmanager
 def rig(folder: Path) -> Iterator[Rig]:
     """A site in `folder`, gone afterwards."""
@@ -168,10 +178,10 @@ def rig(folder: Path) -> Iterator[Rig]:
             Proxmox(),
             BackupServer(),
         )
-        systems: tuple[System, ...] = (zabbix, adguard, portainer, proxmox, backups)
+        systems: tuple[System, ...] = (zabbix, adguard, portainer, proxmox, backups, DockerProxy())
         webs = {}
         for name, system in zip(NAMES, systems, strict=True):
-            context = None if name == "adguard" else server_context(folder, trusted)
+            context = None if name in PLAIN else server_context(folder, trusted)
             if context is not None:
                 _wrong_certificate(context, other, folder, name)
             webs[name] = stack.enter_context(serving(context))
@@ -202,7 +212,7 @@ def rig(folder: Path) -> Iterator[Rig]:
 
 
 def _route(folder: Path, name: str, system: System) -> Route:
-    answer = answering(system, lambda: fault_of(folder, name))
+    answer = answering(system, lambda: fault_of(folder, name), lambda path: kept_of(folder, name, path))
 
     async def route(asked: Asked, writer: asyncio.StreamWriter) -> None:
         if fault_of(folder, name) == "slow":
@@ -257,10 +267,12 @@ def _secrets(folder: Path, host: Sshd, webs: Mapping[str, Web]) -> dict[str, str
         "pve_restore_token": f"tecrax@pve!rig={TOKEN}",
         "restic_password": TOKEN,
         "borg_passphrase": TOKEN,
+        "pve_audit_token": f"tecrax@pve!rig={TOKEN}",
         "pbs_token": f"tecrax@pbs!rig:{TOKEN}",
+        "pbs_audit_token": f"tecrax@pbs!rig:{TOKEN}",
     }
     for name, web in webs.items():
-        of[f"{name}_base_url"] = f"{'http' if name == 'adguard' else 'https'}://127.0.0.1:{web.port}"
+        of[f"{name}_base_url"] = f"{'http' if name in PLAIN else 'https'}://127.0.0.1:{web.port}"
     return {f"REXECOP_SECRET_{name.upper()}": value for name, value in of.items()}
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins for Zabbix, AdGuard Home, Portainer, Proxmox VE and Proxmox Backup Server.
+"""Stand-ins for Zabbix, AdGuard Home, Portainer, a Docker socket proxy, Proxmox VE and Proxmox Backup Server.
 
 They answer in the shape that the public documentation of these systems shows, keep what is changed in them,
 and ask for the credentials the real ones ask for. None of them is the real system.
@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -64,7 +65,9 @@ class Zabbix:
     problems: dict[int, int] = field(default_factory=dict)
     interfaces: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 12, 2: 0})
     maintenance: dict[str, dict[str, object]] = field(default_factory=dict)
+    acknowledged: set[str] = field(default_factory=set)
     wrong_token: bool = False
+    blind: bool = False
 
     def answer(self, asked: Request) -> Answer:
         if (asked.method, asked.path) != ("POST", "/api_jsonrpc.php"):
@@ -84,11 +87,15 @@ class Zabbix:
             assert isinstance(params, list)
             return {"maintenanceids": [name for name in params if self.maintenance.pop(name, None)]}
         assert isinstance(params, dict)
+        if method in ("item.get", "proxy.get", "event.get", "event.acknowledge") or "acknowledged" in params:
+            return self._seen(method, params)
         if method == "problem.get":
             return str(sum(self.problems.get(level, 0) for level in params["severities"]))
         if method == "hostinterface.get":
             return str(self.interfaces[int(params["filter"]["available"])])
         if method == "host.get":
+            if "active_available" in params["filter"]:
+                return "3" if self.blind else "0"
             return str(12 if params["filter"]["status"] == 0 else 1)
         if method == "maintenance.create":
             made = str(len(self.maintenance) + 1)
@@ -105,6 +112,29 @@ class Zabbix:
             for key, one in found
         ]
 
+    def _seen(self, method: str, params: dict[str, object]) -> object:
+        match method:
+            case "item.get":
+                unsupported = "180" if self.blind else "0"
+                return unsupported if "filter" in params else "1200"
+            case "proxy.get":
+                heard = int(time.time()) - (3600 if self.blind else 5)
+                return [{"proxyid": "10401", "lastaccess": str(heard)}]
+            case "problem.get":
+                return "30" if self.blind else "1"
+        events = [str(one) for one in params["eventids"]]  # type: ignore[attr-defined]
+        if method == "event.get":
+            return [
+                {"eventid": one, "acknowledged": str(int(one in self.acknowledged)), "value": "1"}
+                for one in events
+            ]
+        # A sum: 2 acknowledges, 16 takes that back.
+        if int(str(params["action"])) & 2:
+            self.acknowledged |= set(events)
+        else:
+            self.acknowledged -= set(events)
+        return {"eventids": events}
+
 
 @dataclass
 class AdGuard:
@@ -112,6 +142,8 @@ class AdGuard:
 
     protection: bool = True
     paused_ms: int = 0
+    fetched: float = field(default_factory=lambda: time.time() - 3 * 3600)
+    old: bool = False
 
     def answer(self, asked: Request) -> Answer:
         if (asked.method, asked.path) == ("GET", "/login.html"):
@@ -122,6 +154,13 @@ class AdGuard:
             case "GET", "/control/status":
                 told = {"protection_enabled": self.protection, "protection_disabled_duration": self.paused_ms}
                 return 200, {"version": "v0.107.53", "running": True, **told}
+            case "GET", "/control/filtering/status":
+                at = datetime.fromtimestamp(self.fetched - (30 * 86400 if self.old else 0), UTC)
+                made = {"id": 1, "enabled": True, "name": "base", "rules_count": 52000}
+                return 200, {"enabled": True, "filters": [{**made, "last_updated": at.isoformat()}]}
+            case "POST", "/control/filtering/refresh":
+                self.fetched = time.time()
+                return 200, {"updated": 1}
             case "POST", "/control/protection":
                 self.protection = bool(asked.json["enabled"])
                 self.paused_ms = 0 if self.protection else int(str(asked.json.get("duration", 0)))
@@ -339,11 +378,24 @@ class BackupServer:
         return NOT_FOUND
 
 
-System = Zabbix | AdGuard | Portainer | Proxmox | BackupServer
+@dataclass
+class DockerProxy:
+    """A proxy of the Docker socket that lets only GET through; it asks for nothing."""
+
+    def answer(self, asked: Request) -> Answer:
+        return NOT_FOUND if asked.method == "GET" else (403, {"message": "forbidden"})
 
 
-def answering(system: System, fault: Callable[[], str]) -> Callable[[Asked], bytes]:
-    """Return what answers for `system`, which fails as `fault` says."""
+System = Zabbix | AdGuard | Portainer | Proxmox | BackupServer | DockerProxy
+
+
+def answering(
+    system: System, fault: Callable[[], str], kept: Callable[[str], str]
+) -> Callable[[Asked], bytes]:
+    """Return what answers for `system`, which fails as `fault` says.
+
+    Other reads are answered from files of the scenarios: `kept` returns that of a path, or nothing.
+    """
 
     def answer(asked: Asked) -> bytes:
         word = fault()  # Every request has a connection of its own: a scenario holds from the next one on.
@@ -352,10 +404,16 @@ def answering(system: System, fault: Callable[[], str]) -> Callable[[Asked], byt
         if word == "redirect":
             return reply(b"", 302, Location="https://198.51.100.7/login", Connection="close")
         if isinstance(system, Zabbix):
-            system.wrong_token = word == "wrong-token"
+            system.wrong_token, system.blind = word == "wrong-token", word == "blind"
+        if isinstance(system, AdGuard):
+            system.old = word == "filters-old"
         if isinstance(system, Proxmox):
             system.fault = word
-        status, body = system.answer(taken_apart(asked))
+        request = taken_apart(asked)
+        status, body = system.answer(request)
+        file = kept(request.path) if request.method == "GET" and status in (200, 404) else ""
+        if file:
+            return json_reply(file, Connection="close")
         if isinstance(body, str):
             return reply(body.encode(), status, Content_Type="text/html", Connection="close")
         return json_reply(json.dumps(body), status, Connection="close")

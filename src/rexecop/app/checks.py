@@ -18,7 +18,7 @@ from rexecop.app.errors import FormatRefused, NotYet
 from rexecop.app.formats import Cut
 from rexecop.app.verifying import verify_own
 from rexecop.engines.world import Contents
-from rexecop.operations.normalizer_spec import STATUSES, Normalizer
+from rexecop.operations.normalizer_spec import STATUSES, FactSpec, Normalizer
 from rexecop.operations.validation import own_id, value_at
 from rexecop.proof.canonical import Digest, Json, digest_of
 from rexecop.proof.chain import Sealed, unseal
@@ -33,6 +33,7 @@ POINTS_MAX: Final = 30  # Of one figure, the newest: a month of daily checks.
 POINTS_LEAST: Final = 3  # Two points are always on a line.
 RECORDS_MAX: Final = 200_000  # Of earlier checks, some ten seconds of reading; the newest is always read.
 PAGE: Final = 500  # Rows of the index read at one time.
+TREND_NAMES_MAX: Final = 32  # Of one table, such as mounts: a report that people read.
 DAY: Final = timedelta(days=1)
 YESTERDAY: Final = timedelta(hours=20)  # A check of this morning may come earlier than that of yesterday.
 FOLLOWED: Final = timedelta(days=92)
@@ -243,15 +244,25 @@ def _earlier(log: LedgerStore, contents: Contents, intent: Intent) -> Iterator[_
 def _trends(now: _Checked, earlier: Sequence[_Checked]) -> Iterator[Trend]:
     for target, steps in now.items():
         for spec in steps[-1].normalizer.facts:
-            if spec.type == "integer" and (newest := _point(steps, spec.name)) is not None:
-                before = (_point(one.get(target, ()), spec.name) for one in reversed(earlier))
-                points = (*(point for point in before if point is not None), newest)
-                yield trend(target, spec.name, points, spec.full)
+            for name in _names(steps, spec):
+                before = (_point(one.get(target, ()), spec.name, name) for one in reversed(earlier))
+                points = tuple(p for p in (*before, _point(steps, spec.name, name)) if p is not None)
+                yield trend(target, f"{spec.name} {name}".strip(), points, spec.full)
 
 
-def _point(steps: Sequence[_Seen], fact: str) -> Point | None:
-    """Return what the conclusion of `steps` says of `fact`, if that is a whole number."""
+def _names(steps: Sequence[_Seen], spec: FactSpec) -> Sequence[str]:
+    """Return the names that `spec` has figures for: `""` for one that is a figure itself."""
+    if spec.type == "integer":
+        return [""] if _point(steps, spec.name, "") is not None else []
+    found = value_at(steps[-1].facts, spec.name) if spec.type == "table" else None
+    return list(found)[:TREND_NAMES_MAX] if isinstance(found, Mapping) else []
+
+
+def _point(steps: Sequence[_Seen], fact: str, name: str) -> Point | None:
+    """Return what the conclusion of `steps` says of `fact`, or of `name` in it, if that is a whole number."""
     value = value_at(steps[-1].facts, fact) if steps else None
+    if name:
+        value = value.get(name) if isinstance(value, Mapping) else None
     is_whole = steps and isinstance(value, int) and not isinstance(value, bool)
     return Point(cast("datetime", steps[-1].at), cast("int", value)) if is_whole else None
 

@@ -6,10 +6,10 @@ An answer that is odd, or that a call did not end well with, yields None: nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from rexecop.operations.moments import moment
 from rexecop.operations.patterns import compiled, pattern_problem
@@ -21,8 +21,10 @@ from rexecop.proof.vocabulary import GOOD_ENDS
 
 ENTRIES_MAX: Final = 20_000  # As many lines of one output as are looked at.
 DIGITS_MAX: Final = 32  # Longer numbers are identifiers.
-TAKES: Final = ("count", "most", "least", "sum", "newest", "oldest", "names", "absent", "extra")
+NAMES_MAX: Final = 512  # Of one table: more guests or mounts than one host has.
+TAKES: Final = ("count", "groups", "most", "least", "sum", "newest", "oldest", "names", "absent", "extra")
 _COMPARED: Final = ("absent", "extra")
+_OF_A_TABLE: Final = ("count", "most", "least", "sum", "newest", "oldest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,33 +38,36 @@ class Site:
 ANYWHERE: Final = Site()
 
 
+class One(NamedTuple):
+    """One of several values: the name it goes by, and what it is dated by, None where that is not there."""
+
+    name: str
+    value: str
+    date: str | None
+
+
 class Many(Protocol):
     """Where several values come from."""
 
-    def values(self, output: StepOutput, stream: str) -> list[str] | None:
-        """Return them in their order, None where the answer is none."""
-        ...
-
-    def dated(self, output: StepOutput, stream: str) -> list[tuple[str, str]] | None:
-        """Return each with what it is dated by, None where the answer is none or one has no date."""
+    def found(self, output: StepOutput, stream: str) -> list[One] | None:
+        """Return them in their order; None where the answer is none."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """The named group `value` of every line that `pattern` matches and `but` does not."""
+    """The named group `value` of every line that `pattern` matches and `but` does not, by `name`."""
 
     pattern: re.Pattern[str]
     but: re.Pattern[str] | None
 
-    def values(self, output: StepOutput, stream: str) -> list[str] | None:
+    def found(self, output: StepOutput, stream: str) -> list[One] | None:
+        by = "name" if "name" in self.pattern.groupindex else "value"
         lines = [line[:LINE_MAX] for line in output.lines(stream)]
         kept = lines if self.but is None else [line for line in lines if not self.but.search(line)]
         found = (self.pattern.search(line) for line in kept)
-        return [str(match["value"]) for match in found if match is not None and match["value"] is not None]
-
-    def dated(self, output: StepOutput, stream: str) -> list[tuple[str, str]] | None:
-        return [(value, value) for value in self.values(output, stream) or ()]
+        matched = (one for one in found if one and one["value"] is not None)
+        return [One(str(one[by]), one["value"], one["value"]) for one in matched]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,63 +91,74 @@ class Choice:
 class Items:
     """What `of` names in each entry of the list, or object, at `pointer`, where all `choices` hold.
 
-    `by` names in the entry what it is dated by; that is the value itself where nothing is said.
+    The name a value goes by is what `by` names beside it, and `dated_by` names what it is dated by; the value
+    itself where nothing is said.
     """
 
     pointer: str
     of: str
-    choices: tuple[Choice, ...]
     by: str
+    dated_by: str
+    choices: tuple[Choice, ...]
 
-    def values(self, output: StepOutput, stream: str) -> list[str] | None:
-        entries = self._chosen(output, stream)
-        return None if entries is None else [word for word, _ in self._named(entries)]
-
-    def dated(self, output: StepOutput, stream: str) -> list[tuple[str, str]] | None:
-        named = self._named(self._chosen(output, stream) or ())
-        dates = [_word(pointed(entry, self.by)) if self.by else word for word, entry in named]
-        found = [(word, date) for (word, _), date in zip(named, dates, strict=True) if date is not None]
-        return found if len(found) == len(named) else None
-
-    def _chosen(self, output: StepOutput, stream: str) -> list[Json] | None:
+    def found(self, output: StepOutput, stream: str) -> list[One] | None:
         entries = output.value(stream, self.pointer)
         if isinstance(entries, Mapping):
             entries = list(entries.values())
         if not isinstance(entries, list) or len(entries) > ENTRIES_MAX:
             return None
-        return [entry for entry in entries if all(choice.holds(entry) for choice in self.choices)]
-
-    def _named(self, entries: Iterable[Json]) -> list[tuple[str, Json]]:
-        return [(word, entry) for entry in entries if (word := _word(pointed(entry, self.of))) is not None]
+        found = []
+        for entry in entries:
+            if all(choice.holds(entry) for choice in self.choices):
+                name, word, date = (_word(pointed(entry, at)) for at in (self.by, self.of, self.dated_by))
+                if word is not None:
+                    found.append(One(name or "", word, date))
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """What is `take`n of many values; `absent` and `extra` compare them with the `expected` of the target."""
+    """What is `take`n of many values; `absent` and `extra` compare them with the `expected` of the target.
+
+    With `table` that is one value for each name. With `even_failed` a call that ended badly counts, too.
+    """
 
     many: Many
     take: str
     expected: str
+    table: bool = False
+    even_failed: bool = False
 
     def of(self, output: StepOutput, stream: str, site: Site, length_max: int) -> Json:
         """Return the fact, None where there is none. Names are held to `length_max` characters."""
-        if output.ended not in GOOD_ENDS:
+        if output.ended not in GOOD_ENDS and not self.even_failed:
             return None
-        values = self.many.values(output, stream)
-        if values is None:
+        many = self.many.found(output, stream)
+        if many is None:
             return None
+        if not self.table:
+            return self._taken(many, site, length_max)
+        by_name: dict[str, list[One]] = {}
+        for one in many:
+            by_name.setdefault(" ".join(one.name.split())[:length_max], []).append(one)
+        return {name: self._taken(ones, site, length_max) for name, ones in sorted(by_name.items())}
+
+    def _taken(self, many: list[One], site: Site, length_max: int) -> Json:
+        values = [one.value for one in many]
         if self.take in _COMPARED:
             if self.expected not in site.expected:
                 return None
             found, wanted = set(values), set(site.expected[self.expected])
-            return _named(wanted - found if self.take == "absent" else found - wanted, length_max)
+            return named(wanted - found if self.take == "absent" else found - wanted, length_max)
         match self.take:
             case "count":
                 return len(values)
+            case "groups":
+                return len(set(values))
             case "names":
-                return _named(set(values), length_max)
+                return named(set(values), length_max)
             case "newest" | "oldest":
-                times = [(moment(date), value) for value, date in self.many.dated(output, stream) or ()]
+                times = [(None if one.date is None else moment(one.date), one.value) for one in many]
                 dated = sorted((when, value) for when, value in times if when is not None)
                 if not dated or len(dated) < len(times):
                     return None
@@ -175,11 +191,14 @@ def read_items(fields: Fields) -> Gathered | None:
         for key in ("having", "lacking")
         if fields.get(key) is not None
     ]
-    by = _pointer(fields, "by")
-    if by and fields.text("take") not in ("newest", "oldest"):
-        fields.node.refuse("`by` goes with `take: newest` and `take: oldest`", allowed="newest, oldest")
+    of = _pointer(fields, "of")
+    by, dated_by = (of if fields.get(key) is None else _pointer(fields, key) for key in ("by", "dated_by"))
+    if fields.get("dated_by") is not None and fields.text("take") not in ("newest", "oldest"):
+        words = "`dated_by` goes with `take: newest` and `take: oldest`"
+        fields.node.refuse(words, allowed="newest, oldest")
         return None
-    items = Items(pointer=_pointer(fields, "items"), of=_pointer(fields, "of"), choices=tuple(choices), by=by)
+    pointer = _pointer(fields, "items")
+    items = Items(pointer=pointer, of=of, by=by, dated_by=dated_by, choices=tuple(choices))
     return _gathered(fields, items)
 
 
@@ -199,7 +218,11 @@ def _gathered(fields: Fields, many: Many) -> Gathered | None:
     if (take in _COMPARED) != bool(expected):
         fields.node.refuse("`expected` goes with `take: absent` and `take: extra`", allowed=listed(_COMPARED))
         return None
-    return Gathered(many=many, take=take, expected=expected)
+    table = fields.text("type") == "table"
+    if table and take not in _OF_A_TABLE:
+        fields.node.refuse(f"`{take}` makes no table", found=take, allowed=listed(_OF_A_TABLE))
+    even_failed = fields.boolean("even_failed")
+    return Gathered(many=many, take=take, expected=expected, table=table, even_failed=even_failed)
 
 
 def _choice(node: Node, *, other: bool) -> Choice:
@@ -234,7 +257,7 @@ def _word(value: Json) -> str | None:
     return str(value) if isinstance(value, str | int) else None
 
 
-def _named(names: Collection[str], length_max: int) -> str | None:
+def named(names: Collection[str], length_max: int) -> str | None:
     """Return `names` in their order with commas, whole ones only, and how many more there are."""
     left = sorted(" ".join(name.split()) for name in names)
     text, count = "", 0

@@ -15,6 +15,7 @@ _NAMES: Final = re.compile(
     r"passw(or)?d|passphrase|secret|token|api_?key|private_?key|credential|authorization|auth_header|bearer",
     re.IGNORECASE,
 )
+_ESCAPES: Final = re.compile(r"\\[xuU/\r\n]")  # What may hide one in a text, but not in what it says.
 # What such a key may hold: the name of a secret, or where secrets come from.
 _REFERS: Final = re.compile(r"_(refs?|source|file|path|name)$", re.IGNORECASE)
 _VALUES: Final = re.compile(
@@ -30,6 +31,11 @@ _VALUES: Final = re.compile(
     r"|\b[Bb]asic +[A-Za-z0-9+/=]{16,}"
     r"|\b[a-z][a-z0-9+.-]{1,20}://[^/\s:@]{1,128}:[^/\s@]{1,128}@"
 )
+
+
+def may_hold_a_value(text: str) -> bool:
+    """Return whether what `text` says, as YAML, may hold a value that is a secret by its looks."""
+    return _VALUES.search(" ".join(text.split())) is not None or _ESCAPES.search(text) is not None
 
 
 def refuse_inline_secrets(root: Node, *, values_only: bool = False) -> None:

@@ -22,7 +22,7 @@ from rexecop.operations.environment import (
     read_environment,
 )
 from rexecop.operations.errors import EnvironmentRefused, ProfileRefused
-from rexecop.operations.inline_secrets import refuse_inline_secrets
+from rexecop.operations.inline_secrets import may_hold_a_value, refuse_inline_secrets
 from rexecop.operations.placeholders import expand, names_in
 from rexecop.operations.planning import (
     NoConfiguration,
@@ -43,7 +43,7 @@ from rexecop.operations.profile_model import (
     StepSpec,
     WorkflowSpec,
 )
-from rexecop.operations.reading import Finding, Node, Place, Problems, close_to, listed
+from rexecop.operations.reading import Finding, Place, Problems, close_to, listed
 from rexecop.operations.scripted import ScriptedAction
 from rexecop.operations.targets import ResolvedTarget, resolve_targets
 from rexecop.operations.workflow_parts import OPERATION
@@ -68,12 +68,17 @@ def lint_profile(files: Mapping[str, bytes], handlers: Collection[str] | None = 
     except RexecopError as error:
         _keep(problems, error, Place("profile.yaml"))
         return _sorted(problems)
-    others = Problems(ProfileRefused.code)  # What the profile does not read says only its secrets here.
     for path, data in sorted(files.items()):
-        if path.endswith((".yaml", ".yml")) and path not in problems.documents:
-            others.parse(data, path)
-    for _, document in sorted((problems.documents | others.documents).items()):
-        refuse_inline_secrets(Node(document, document.value, (), problems), values_only=True)
+        # Reading is what linting costs: nothing is read twice, nor a case without anything like a secret.
+        root = problems.parsed.get(path)
+        if (
+            root is None
+            and path.endswith((".yaml", ".yml"))
+            and may_hold_a_value(data.decode(errors="replace"))
+        ):
+            root = Problems(ProfileRefused.code).parse(data, path)
+        if root is not None:
+            refuse_inline_secrets(replace(root, problems=problems), values_only=True)
     place = _place(profile)
     for intent in profile.intents.values():
         _lint_intent(intent, profile, place, files, problems)
@@ -255,6 +260,7 @@ def _lint_sites(environment: Environment, profile: Profile, top: Place, problems
     """Find limits and expected names that nothing looks at: somebody relies on what does not hold."""
     normalizers = profile.normalizers.values()
     limits = frozenset().union(*(one.limits() for one in normalizers))
+    named = tuple(f"{limit}_" for one in normalizers for limit in one.limits_by_name())
     lists = frozenset().union(*(one.expects() for one in normalizers))
     sites = {"": environment.everywhere, **{name: item.site for name, item in environment.targets.items()}}
     for target, site in sites.items():
@@ -264,7 +270,7 @@ def _lint_sites(environment: Environment, profile: Profile, top: Place, problems
             ("expected", site.expected, lists),
         ):
             for name in given:
-                if name not in known:
+                if name not in known and not (key == "thresholds" and name.startswith(named)):
                     message = f"`{key}.{name}`{where} is looked at by no normalizer{close_to(name, known)}"
                     problems.add(message, top, field=key, found=name, allowed=listed(sorted(known)))
 

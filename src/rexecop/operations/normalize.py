@@ -6,12 +6,13 @@ missing the facts are not `complete` and, unless a rule says worse, the status i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
 from rexecop.operations.extract import Computed, whole
-from rexecop.operations.gathering import ANYWHERE, Gathered, Site
+from rexecop.operations.gathering import ANYWHERE, NAMES_MAX, Gathered, Site, named
 from rexecop.operations.gathering import number as _number
 from rexecop.operations.moments import whole_units
 from rexecop.operations.normalizer_spec import THIS, FactSpec, Normalizer, StatusRule
@@ -22,6 +23,8 @@ from rexecop.proof.vocabulary import Ended
 
 _SEVERITY: Final = ("not_applicable", "healthy", "unknown", "degraded", "unhealthy")
 _BOOLEANS: Final = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False}
+_SHOWN_MAX: Final = 256  # Characters of a finding about a table.
+_NO_WORD: Final = re.compile("[^a-z0-9_]")
 
 
 def run_normalizer(
@@ -70,8 +73,24 @@ def _extracted(
 
 def _typed(fact: FactSpec, raw: Json, at: datetime | None) -> Json:
     """Return `raw` within the domain of `fact`, or None."""
+    if fact.type == "table":
+        return _table(fact, raw, at)
     if isinstance(raw, Mapping | list) or raw is None:
         return None
+    return _single(fact, raw, at)
+
+
+def _table(fact: FactSpec, raw: Json, at: datetime | None) -> Json:
+    """Return an integer for each name, None where one of them is none."""
+    if not isinstance(raw, Mapping) or len(raw) > NAMES_MAX:
+        return None
+    table = {
+        name: None if isinstance(one, Mapping | list) else _single(fact, one, at) for name, one in raw.items()
+    }
+    return None if None in table.values() else table
+
+
+def _single(fact: FactSpec, raw: Json, at: datetime | None) -> Json:
     text = _as_text(raw) if fact.exact else " ".join(_as_text(raw).split())
     if fact.translate:
         if text not in fact.translate:
@@ -84,7 +103,7 @@ def _typed(fact: FactSpec, raw: Json, at: datetime | None) -> Json:
             return None
         text = str(raw)
     match fact.type:
-        case "integer":
+        case "integer" | "table":
             return _integer(fact, text)
         case "decimal":
             return _decimal(fact, text)
@@ -124,7 +143,19 @@ def _decimal(fact: FactSpec, text: str) -> str | None:
 def _matches(rule: StatusRule, found: Mapping[str, Json], site: Site) -> bool:
     if rule.given is not None and not _matches(rule.given, found, site):
         return False
-    value, expected = found.get(rule.fact), _limit(rule, site)
+    value = found.get(rule.fact)
+    if isinstance(value, Mapping) and rule.test != "missing":
+        return bool(_names_of(rule, value, site))
+    return _stands(rule, value, _limit(rule, site))
+
+
+def _names_of(rule: StatusRule, table: Mapping[str, Json], site: Site) -> list[str]:
+    """Return the names in `table` for which the test holds, each with its value."""
+    standing = (name for name, one in table.items() if _stands(rule, one, _limit(rule, site, name)))
+    return [f"{name}: {table[name]}" for name in standing]
+
+
+def _stands(rule: StatusRule, value: Json, expected: Json) -> bool:
     if rule.test == "missing":
         return (value is None) == bool(expected)
     if value is None:
@@ -140,10 +171,15 @@ def _matches(rule: StatusRule, found: Mapping[str, Json], site: Site) -> bool:
             number, limit = _number(value) if isinstance(value, str) else whole(value), whole(expected)
             if number is None or limit is None:
                 return False
+            if rule.test == "has_bits":
+                return number == int(number) and int(number) & limit != 0
             return number >= limit if rule.test == "at_least" else number <= limit
 
 
-def _limit(rule: StatusRule, site: Site) -> Json:
+def _limit(rule: StatusRule, site: Site, name: str = "") -> Json:
+    own = f"{rule.threshold}_{_NO_WORD.sub('_', name.lower())}"
+    if rule.threshold and name and own in site.thresholds:
+        return site.thresholds[own]
     return site.thresholds.get(rule.threshold, rule.value) if rule.threshold else rule.value
 
 
@@ -159,10 +195,15 @@ def _assessment(
             "reason": rule.reason,
             "status": rule.status,
             "fact": rule.fact,
-            "value": found.get(rule.fact),
+            "value": _told(rule, found.get(rule.fact), site),
             **({"limit": _limit(rule, site)} if rule.threshold else {}),
         }
         for rule in matched
         if rule.status != "healthy"
     ]
     return {"status": status, "healthy": status == "healthy", "findings": findings}
+
+
+def _told(rule: StatusRule, value: Json, site: Site) -> Json:
+    """Return what a finding says of `value`: of a table, the names it is about."""
+    return named(_names_of(rule, value, site), _SHOWN_MAX) if isinstance(value, Mapping) else value

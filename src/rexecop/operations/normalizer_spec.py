@@ -22,12 +22,13 @@ RESERVED: Final = frozenset({"status", "complete", "missing", "findings", "healt
 THIS: Final = "this"
 
 STATUSES: Final = ("healthy", "degraded", "unhealthy", "unknown", "not_applicable")
-TYPES: Final = ("string", "integer", "boolean", "decimal", "enum")
+TYPES: Final = ("string", "integer", "boolean", "decimal", "enum", "table")
 STREAMS: Final = ("stdout", "stderr", "data")
-TESTS: Final = ("equals", "not_equals", "in", "at_least", "at_most", "missing")
+TESTS: Final = ("equals", "not_equals", "in", "at_least", "at_most", "has_bits", "missing")
 _FACT_KEYS: Final = (
     "from stream type required exact max_length values map minimum maximum multiply divide whole separator "
-    f"row where equals take but of by having lacking expected age left full {' '.join(WAYS)}"
+    "row where equals take but of by dated_by having lacking even_failed expected age left full "
+    + " ".join(WAYS)
 )
 _MAPPED: Final = re.compile(r".{0,128}", re.DOTALL)
 
@@ -38,6 +39,7 @@ class FactSpec:
 
     With a `clock` (`age` or `left`) it is how many of `unit` ago or ahead the moment found is.
     `full` is the value at which nothing more fits: reports say in how many days that will be.
+    A `table` has an integer for each of many names.
     """
 
     name: str
@@ -93,6 +95,11 @@ class Normalizer:
         """Return the names of the limits that an environment may set otherwise for a target."""
         return frozenset(rule.threshold for rule in self.rules if rule.threshold)
 
+    def limits_by_name(self) -> frozenset[str]:
+        """Return those that may be set for one name of a table, as `LIMIT_NAME`."""
+        tables = {fact.name for fact in self.facts if fact.type == "table"}
+        return frozenset(rule.threshold for rule in self.rules if rule.threshold and rule.fact in tables)
+
     def expects(self) -> frozenset[str]:
         """Return the names of the lists of what has to be there that it compares with."""
         gathered = (fact.extractor for fact in self.facts)
@@ -144,14 +151,15 @@ def _fact(name: str, fields: Fields, extractor: Extractor | Gathered | Computed)
     if len(clocks) > 1 or (clocks and isinstance(extractor, Computed)):
         fields.node.refuse("`age` or `left` goes with what is read from an output, and not both")
     counted = isinstance(extractor, Computed | Count | ExitStatus) or bool(clocks)
-    counted = counted or (isinstance(extractor, Gathered) and extractor.take == "count")
+    counted = counted or (isinstance(extractor, Gathered) and extractor.take in ("count", "groups"))
     words = fields.texts("values", 256)
     kind = fields.one_of("type", TYPES, "enum" if words else ("integer" if counted else "string"))
     if (kind == "enum") != bool(words):
         fields.node.refuse(f"fact `{name}`: `values` and type `enum` go together")
     full = fields.maybe("full", lambda node: node.integer(1, INTEGER_MAX))
-    if full is not None and kind != "integer":
-        fields.node.refuse(f"fact `{name}`: `full` goes with type `integer`", found=kind, allowed="integer")
+    if full is not None and kind not in ("integer", "table"):
+        allowed = "integer, table"
+        fields.node.refuse(f"fact `{name}`: `full` goes with type `integer`", found=kind, allowed=allowed)
     return FactSpec(
         name=name,
         source="" if isinstance(extractor, Computed) else fields.token("from", THIS),
@@ -196,7 +204,7 @@ def _test(
         node.refuse(f"`{fact}` is not a fact of this normalizer", found=fact, allowed=listed(sorted(facts)))
     value = fields.maybe(test, Node.json)
     threshold = ""
-    if test in ("at_least", "at_most"):
+    if test in ("at_least", "at_most", "has_bits"):
         if isinstance(value, str) and value in thresholds:
             threshold, value = value, thresholds[value]
         if isinstance(value, bool) or not isinstance(value, int):

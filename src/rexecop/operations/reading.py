@@ -66,12 +66,12 @@ class Place:
 class Problems:
     """Findings in the order they were met; `code` is the one of ordinary format errors.
 
-    `documents` are what was read, by file, for whoever goes over the same files again.
+    `parsed` has the root of every document that could be read, by its file.
     """
 
     code: str
     findings: list[Finding] = field(default_factory=list)
-    documents: dict[str, Document] = field(default_factory=dict)
+    parsed: dict[str, Node] = field(default_factory=dict)
 
     def add(
         self,
@@ -109,8 +109,7 @@ class Problems:
             message = error.message.split(": ", 1)[-1]
             self.add(message, Place(file, int(error.facts["line"])), code=error.code)
             return None
-        self.documents[file] = document
-        return Node(document, document.value, (), self)
+        return self.parsed.setdefault(file, Node(document, document.value, (), self))
 
     def raise_first(self, *kinds: type[InputRefused]) -> None:
         """Raise the first error, as the kind whose code it has or the first of `kinds`."""
