@@ -317,7 +317,6 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     authority = RootAuthority(root, store, instance, contents, notices.tells)
     witnesses = Witnesses(store, authority.enrolments)
     sinks = Sinks(root, store, witnesses, authority.enrolments, environ)
-    port = telling(store, settings.log)
     heads, cutter = HeadsKeeper(store, SystemClock(), instance), Cutter(store, instance, key.signer)
 
     def who() -> Identity:
@@ -326,7 +325,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
 
     observing = Observing(world=lambda: world, identity=who)
     world = World(
-        store=port,
+        store=telling(store, settings.log),
         lanes=lanes,
         authority=authority,
         contents=contents,

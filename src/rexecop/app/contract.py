@@ -197,3 +197,12 @@ def minted(
     signer = load_signer(key) if key is not None else secret
     assert signer is not None
     return mint(artifact, signer, concatenated=concatenated)
+
+
+def pem_of(key: Path) -> str:
+    """Return the public half of the SSH key at `key` as `CLAWSHIELD_PUBLIC_KEY` takes it.
+
+    Raises:
+        KeyError: it cannot be read. SignatureUnsupported: it is no Ed25519 key.
+    """
+    return load_signer(key).public.pem

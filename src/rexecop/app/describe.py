@@ -7,13 +7,23 @@ from datetime import datetime
 from typing import Final
 
 from rexecop.app import watching
-from rexecop.app.views import AwaitingView, DecisionView, OperationView, RecordView, StepView
+from rexecop.app.views import (
+    AwaitingView,
+    DecisionView,
+    OperationView,
+    RecordView,
+    RuleView,
+    StepView,
+    ValidationView,
+)
+from rexecop.engines.closing import validate
 from rexecop.operations.course import Progress
 from rexecop.operations.fold import Operation
 from rexecop.operations.index import waiting_for
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.next import awaited_call
 from rexecop.operations.ports import Damaged
+from rexecop.operations.profile_model import Profile
 from rexecop.proof.call import call_digest
 from rexecop.proof.called import WITHIN
 from rexecop.proof.chain import Sealed
@@ -325,3 +335,24 @@ def summary(record: Record) -> str:
 def counted(count: int, noun: str) -> str:
     """Return like `1 step` or `2 steps`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def validation_view(op: Operation, profile: Profile) -> ValidationView:
+    """Return what all rules say of `op` now."""
+    verdict, rules, _ = validate(op, profile)
+    return ValidationView(
+        operation_id=op.id,
+        state=str(op.state),
+        verdict=str(verdict),
+        rules=tuple(
+            RuleView(
+                rule=rule.rule,
+                verdict=str(rule.verdict),
+                path=rule.path,
+                expected=rule.expected,
+                found=rule.found,
+                details=rule.details,
+            )
+            for rule in rules
+        ),
+    )

@@ -14,7 +14,7 @@ from rexecop.app import escalations, waiting
 from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
 from rexecop.app.authority import RootAuthority
-from rexecop.app.describe import awaited_text, left_text, operation_view
+from rexecop.app.describe import awaited_text, left_text, operation_view, validation_view
 from rexecop.app.doctor import Doctor
 from rexecop.app.drifting import Drift
 from rexecop.app.erasing import ErasureView, erase_outputs
@@ -46,7 +46,6 @@ from rexecop.app.views import (
     HaltView,
     KeyView,
     OperationView,
-    RuleView,
     StampView,
     ValidationView,
     WhyView,
@@ -55,7 +54,7 @@ from rexecop.app.views import (
 from rexecop.app.waiting import AT_ONCE, Waits
 from rexecop.app.windows import windows_view
 from rexecop.app.witness import CosignedView, Witnesses
-from rexecop.engines.closing import pinned_facts, validate
+from rexecop.engines.closing import pinned_facts
 from rexecop.engines.driver import Driven, Driver
 from rexecop.engines.session import Session
 from rexecop.engines.world import World
@@ -463,23 +462,7 @@ class Instance(Reading):
         name = self.resolve(operation)
         op = self._parts.lifecycle.known(name) or self.operation(name)
         profile = self._parts.world.contents.profile(op.the_plan.profile)
-        verdict, rules, _ = validate(op, profile)
-        return ValidationView(
-            operation_id=name,
-            state=str(op.state),
-            verdict=str(verdict),
-            rules=tuple(
-                RuleView(
-                    rule=rule.rule,
-                    verdict=str(rule.verdict),
-                    path=rule.path,
-                    expected=rule.expected,
-                    found=rule.found,
-                    details=rule.details,
-                )
-                for rule in rules
-            ),
-        )
+        return validation_view(op, profile)
 
     # --- proof ---
 

@@ -207,8 +207,8 @@ _BESIDE: Final[Mapping[str, str]] = {
     "regex": "whole",
     "key_value": "separator",
     "column": "row where equals separator",
-    "each": "but take expected",
-    "items": "of having lacking take expected",
+    "each": "but take even_failed expected",
+    "items": "of by dated_by having lacking take even_failed expected",
 }
 _OF_SOME: Final = frozenset(" ".join(_BESIDE.values()).split())
 

@@ -58,9 +58,9 @@ def mint(
 @click.pass_obj
 def pem(session: Session, key: Path) -> None:
     """Print the public half of an SSH key (Ed25519) as `CLAWSHIELD_PUBLIC_KEY` takes it."""
-    from rexecop.keys import load_signer
+    from rexecop.app.contract import pem_of
 
-    text = load_signer(key).public.pem
+    text = pem_of(key)
 
     def draw(page: Page) -> None:
         for line in text.splitlines():
