@@ -39,6 +39,18 @@ def optional(name: str, value: object) -> str | None:
     return None if value is None else text(name, value)
 
 
+def usual(name: str, value: object, setting: str | None) -> object:
+    """Return `value`, or what `setting` says where it is None.
+
+    Raises:
+        ArgumentRefused: neither says anything.
+    """
+    if value is None and setting is None:
+        where = f"give it here or to `open_instance`, or set `{name}` in `rexecop.toml`"
+        raise ArgumentRefused(f"no `{name}` is named; {where}", argument=name, next_steps=("rexecop init",))
+    return setting if value is None else value
+
+
 def path(name: str, value: object) -> Path:
     """Return `value` as an absolute path, so that `-` is a file like any other.
 

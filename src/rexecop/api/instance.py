@@ -9,14 +9,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from functools import partial
 from types import TracebackType
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, TypedDict, Unpack, get_args
 
 from rexecop.api import arguments as take
 from rexecop.api.arguments import StrPath
 from rexecop.api.errors import ArgumentRefused, InstanceClosed, OtherLoop, TimedOut
-from rexecop.api.verifying import verified
+from rexecop.api.verifying import Judging, verified
 from rexecop.app import instance as opened
 from rexecop.app.evidence import Asked
 from rexecop.app.formats import FORMATS
@@ -25,7 +25,7 @@ from rexecop.app.views import ExportView, OperationLine, OperationView, RecordVi
 from rexecop.app.waiting import LOOK_SECONDS, Waits
 from rexecop.app.watching import is_over
 from rexecop.proof.canonical import INTEGER_MAX, Json
-from rexecop.proof.verify.report import Report, Rung
+from rexecop.proof.verify.report import Report
 from rexecop.proof.vocabulary import Mode, State
 
 Priority: TypeAlias = Literal["low", "normal", "high"]
@@ -34,6 +34,29 @@ CHANNEL: Final = "python"  # The door that requests of programs come through.
 SHARE: Final = 10  # Looking takes at most a tenth of the time, however large the operation is.
 DETACHED: Final = "what is detached is not waited for here; use `wait`"
 LISTED_MAX: Final = 1000  # More at once is a page nobody reads; `after` goes on.
+
+
+class Going(TypedDict, total=False):
+    """How an operation goes on: the `reason` is recorded; the rest is as for `start`."""
+
+    reason: str | None
+    wait: bool
+    timeout: float | None
+    detach: bool
+
+
+class Saying(TypedDict, total=False):
+    """How an approver says it: with the `key` in a file, or with one of the SSH agent's (`agent`).
+
+    With `step` it is about the call of that step, which waits for it; with `behalf` it is the vote of that
+    person, who gave it to the approver.
+    """
+
+    key: StrPath | None
+    agent: bool
+    reason: str | None
+    step: str | None
+    behalf: str | None
 
 
 class Instance:
@@ -116,10 +139,11 @@ class Instance:
         """
         instance = self._open()
         asked = self._named(intent, target, profile, env, catalog)
+        usual = instance.settings.mode or Mode.DRY_RUN
         return await instance.plan(
             replace(
                 asked,
-                mode=take.word("mode", mode or instance.settings.mode or Mode.DRY_RUN, Mode),
+                mode=take.word("mode", usual if mode is None else mode, Mode),
                 parameters=None if parameters is None else take.parameters(parameters),
                 reason=take.optional("reason", reason),
                 idempotency_key=take.optional("idempotency_key", idempotency_key),
@@ -137,22 +161,20 @@ class Instance:
         Raises:
             ArgumentRefused: one is named nowhere. NotApplicable: a catalog says it is not for that target.
         """
-        settings, wanted = self._instance.settings, take.text("intent", intent)
-        target, profile = target or settings.target, profile or settings.profile
-        through = None
+        settings, wanted, through = self._instance.settings, take.text("intent", intent), None
+        target = take.usual("target", target, settings.target)
         if catalog is not None:
             from rexecop.app.catalogs import base_of, route
 
             if env is not None:
                 raise ArgumentRefused("`catalog` names the environment; give it or `env`", argument="env")
             base, file = base_of(settings.root), take.path("catalog", catalog)
-            through = route(
-                file, take.text("target", target), wanted, base, take.optional("profile", profile)
-            )
+            named = take.optional("profile", profile)
+            through = route(file, take.text("target", target), wanted, base, named)
             target, profile, env = through.target, through.profile, through.env
         return PlanInput(
-            profile=take.text("profile", profile),
-            env=str(take.path("env", take.text("env", env or settings.env))),
+            profile=take.text("profile", take.usual("profile", profile, settings.profile)),
+            env=str(take.path("env", take.usual("env", env, settings.env))),
             intent=wanted,
             target=take.text("target", target),
             channel=CHANNEL,
@@ -188,50 +210,27 @@ class Instance:
             raise ArgumentRefused(DETACHED, argument="detach")
         return instance.enqueue(take.text("operation", operation), rank, as_planned=as_planned)
 
-    async def resume(
-        self,
-        operation: str,
-        *,
-        reason: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-        detach: bool = False,
-    ) -> OperationView:
-        """Go on with a paused operation; waiting is as for `start`."""
-        return await self._goes_on(self._open().resume, operation, reason, wait, timeout, detach)
+    async def resume(self, operation: str, **how: Unpack[Going]) -> OperationView:
+        """Go on with a paused operation."""
+        return await self._goes_on(self._open().resume, operation, **how)
 
-    async def retry(
-        self,
-        operation: str,
-        *,
-        reason: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-        detach: bool = False,
-    ) -> OperationView:
-        """Try the failed step of a failed operation again; waiting is as for `start`."""
-        return await self._goes_on(self._open().retry, operation, reason, wait, timeout, detach)
+    async def retry(self, operation: str, **how: Unpack[Going]) -> OperationView:
+        """Try the failed step of a failed operation again."""
+        return await self._goes_on(self._open().retry, operation, **how)
 
-    async def rollback(
-        self,
-        operation: str,
-        *,
-        reason: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-        detach: bool = False,
-    ) -> OperationView:
-        """Undo what an operation did, latest step first; waiting is as for `start`."""
-        return await self._goes_on(self._open().rollback, operation, reason, wait, timeout, detach)
+    async def rollback(self, operation: str, **how: Unpack[Going]) -> OperationView:
+        """Undo what an operation did, latest step first."""
+        return await self._goes_on(self._open().rollback, operation, **how)
 
     async def _goes_on(
         self,
         work: Callable[[str, str | None, Waits], Awaitable[OperationView]],
         operation: str,
-        reason: str | None,
-        wait: bool,
-        timeout: float | None,
-        detach: bool,
+        *,
+        reason: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+        detach: bool = False,
     ) -> OperationView:
         until, name = take.seconds(timeout), take.text("operation", operation)
         if detach and (wait or timeout is not None):
@@ -250,7 +249,7 @@ class Instance:
         """Settle outcomes nobody knows, or that of `step`: by looking, or on your word that it `happened`.
 
         Raises:
-            ArgumentRefused: a word without its reason. NotUnknown, TooEarly: there is nothing to settle yet.
+            ArgumentRefused: a word without its reason. NothingToSettle, TooEarly: not now.
         """
         if happened is not None and reason is None:
             raise ArgumentRefused("`happened` is your word; it takes a `reason`", argument="reason")
@@ -302,49 +301,29 @@ class Instance:
 
     # --- approving ---
 
-    async def approve(
-        self,
-        operation: str,
-        *,
-        key: StrPath | None = None,
-        agent: bool = False,
-        reason: str | None = None,
-        step: str | None = None,
-        behalf: str | None = None,
-    ) -> OperationView:
-        """Sign a yes to what `preview` shows, with the approver's own key: a file, or one of the SSH agent's.
-
-        With `step` it is about the call of that step, which waits for it; with `behalf` it is the vote of
-        that person, who gave it to the approver.
+    async def approve(self, operation: str, **said: Unpack[Saying]) -> OperationView:
+        """Sign a yes to what `preview` shows, with the approver's own key.
 
         Raises:
             ApprovalRefused: the approver may not. ApprovalNotAsked: the operation does not ask.
             IdentityRefused, KeyRefused: there is no key to sign with.
         """
-        return await self._said(True, operation, key, agent, reason, step, behalf)
+        return await self._say(operation, approves=True, **said)
 
-    async def deny(
+    async def deny(self, operation: str, **said: Unpack[Saying]) -> OperationView:
+        """Sign a no, which blocks the operation until it is taken back; else as `approve`."""
+        return await self._say(operation, approves=False, **said)
+
+    async def _say(
         self,
         operation: str,
         *,
+        approves: bool,
         key: StrPath | None = None,
         agent: bool = False,
         reason: str | None = None,
         step: str | None = None,
         behalf: str | None = None,
-    ) -> OperationView:
-        """Sign a no, which blocks the operation until it is taken back; else as `approve`."""
-        return await self._said(False, operation, key, agent, reason, step, behalf)
-
-    async def _said(
-        self,
-        approves: bool,
-        operation: str,
-        key: StrPath | None,
-        agent: bool,
-        reason: str | None,
-        step: str | None,
-        behalf: str | None,
     ) -> OperationView:
         return await self._open().approve(
             take.text("operation", operation),
@@ -416,26 +395,8 @@ class Instance:
         )
         return await asyncio.to_thread(self._open().export, take.text("operation", operation), asked)
 
-    async def verify(
-        self,
-        bundle: StrPath,
-        *,
-        trust: StrPath | None = None,
-        require: Rung | str | None = Rung.LOGGED,
-        checkpoint: StrPath | None = None,
-        growth: StrPath | None = None,
-        now: datetime | None = None,
-    ) -> Report:
+    async def verify(self, bundle: StrPath, **judged: Unpack[Judging]) -> Report:
         """Do as `verify_bundle`, by the keys that this root has enrolled where no folder is named."""
         settings = self._open().settings
-        return await asyncio.to_thread(
-            verified,
-            bundle,
-            trust=trust,
-            require=require,
-            checkpoint=checkpoint,
-            growth=growth,
-            now=now,
-            kernel_guard_key=settings.kernel_guard_key,
-            root=settings.root,
-        )
+        work = partial(verified, bundle, settings.root, settings.kernel_guard_key, **judged)
+        return await asyncio.to_thread(work)
