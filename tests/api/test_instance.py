@@ -288,8 +288,9 @@ def test_what_nothing_names_is_refused(tmp_path: Path) -> None:
         with scratch() as folder:
             await made(folder)
             async with open_instance(folder / "root") as instance:
-                for known in ({}, {"target": "localhost"}, {"target": "localhost", "profile": "hello"}):
-                    assert await code_of(instance.plan("host_facts", **known)) == "argument-refused"
+                for target, profile in ((None, None), ("localhost", None), ("localhost", "hello")):
+                    asking = instance.plan("host_facts", target, profile=profile)
+                    assert await code_of(asking) == "argument-refused"
                 assert await instance.operations() == ()
 
     asyncio.run(play())

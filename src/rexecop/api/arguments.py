@@ -28,9 +28,8 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise ArgumentRefused(f"`{name}` is of type `{type(value).__name__}`; it takes text", argument=name)
     if not value.strip() or len(value) > TEXT_LENGTH_MAX or "\0" in value:
-        found = "empty" if not value.strip() else f"too long, or holds NUL: {len(value)} characters"
-        what = f"it takes 1 to {TEXT_LENGTH_MAX} characters"
-        raise ArgumentRefused(f"`{name}` is {found}; {what}", argument=name)
+        found = "empty" if not value.strip() else "too long, or holds NUL"
+        raise ArgumentRefused(f"`{name}` is {found}; it takes 1 to {TEXT_LENGTH_MAX} letters", argument=name)
     return value
 
 
@@ -101,8 +100,7 @@ def parameters(value: object) -> Mapping[str, Json]:
         ArgumentRefused: it is no mapping of names to what evidence can hold.
     """
     if not isinstance(value, Mapping):
-        what = f"of type `{type(value).__name__}`; it takes a mapping"
-        raise ArgumentRefused(f"`parameters` is {what}", argument="parameters")
+        raise ArgumentRefused("`parameters` is no mapping of names to values", argument="parameters")
     try:
         copied = parse_json(canonical_bytes(dict(value)), bytes_max=PARAMETERS_BYTES_MAX)
     except NotCanonical as error:

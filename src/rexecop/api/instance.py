@@ -103,9 +103,7 @@ class Instance:
         if self._loop is None:
             self._loop = loop
         if self._loop is not loop:
-            words = (
-                "this instance is used in another event loop; open one in each, or use `open_instance_sync`"
-            )
+            words = "this instance is used in another event loop; open one in each, or `open_instance_sync`"
             raise OtherLoop(words, next_steps=("open_instance(…)",))
         return self._instance
 
@@ -169,8 +167,9 @@ class Instance:
             if env is not None:
                 raise ArgumentRefused("`catalog` names the environment; give it or `env`", argument="env")
             base, file = base_of(settings.root), take.path("catalog", catalog)
-            named = take.optional("profile", profile)
-            through = route(file, take.text("target", target), wanted, base, named)
+            through = route(
+                file, take.text("target", target), wanted, base, take.optional("profile", profile)
+            )
             target, profile, env = through.target, through.profile, through.env
         return PlanInput(
             profile=take.text("profile", take.usual("profile", profile, settings.profile)),
