@@ -110,12 +110,14 @@ def test_who_waits_while_it_is_closed_is_told(folder: Path) -> None:
 
     instance = opening(folder)
     operation = instance.plan("set_greeting", parameters={"greeting": "never"}).operation_id
-    waiting = threading.Thread(target=wait)
+    waiting = threading.Thread(target=wait, daemon=True)
     waiting.start()
-    before = threading.active_count()
-    instance.close()
-    instance.close()
+    closing = threading.Thread(target=instance.close, daemon=True)
+    closing.start()
+    closing.join(10)
     waiting.join(10)
 
+    assert not closing.is_alive() and not waiting.is_alive()
     assert told == ["instance-closed"]
-    assert threading.active_count() < before
+    assert "rexecop" not in {thread.name for thread in threading.enumerate()}
+    instance.close()
