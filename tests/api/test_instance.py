@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import rexecop
 from rexecop import Instance, NotVerified, OperationView, RexecopError, TimedOut, open_instance
+from rexecop.app import instance as opened
 from rexecop.proof.canonical import Json
 from tests.app.support import bob, greeting, made, scratch
 from tests.house.source import ROOT
@@ -313,6 +315,28 @@ def test_what_is_closed_or_of_another_loop_is_not_used() -> None:
 
         asyncio.run(once())
         asyncio.run(again())
+
+
+def test_it_is_closed_in_the_loop_that_its_connections_belong_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed_in: list[str] = []
+    close = opened.Instance.close
+
+    def closing(self: opened.Instance) -> None:
+        closed_in.append(threading.current_thread().name)
+        close(self)
+
+    monkeypatch.setattr(opened.Instance, "close", closing)
+
+    async def play() -> None:
+        async with story() as (_, instance):
+            await instance.operations()
+            elsewhere = asyncio.to_thread(asyncio.run, instance.close())
+            assert await code_of(elsewhere) == "other-loop"
+            assert await instance.operations() == ()
+            closed_in.clear()
+
+    asyncio.run(play())
+    assert closed_in == [threading.current_thread().name]
 
 
 def test_without_a_root_nothing_opens_and_none_is_made(tmp_path: Path) -> None:

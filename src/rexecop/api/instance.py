@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import Final, Literal, TypeAlias, TypedDict, Unpack, get_args
 
@@ -81,10 +80,17 @@ class Instance:
         await self.close()
 
     async def close(self) -> None:
-        """Close the ledger and end what was started; safe to repeat."""
-        if not self._closed:
-            self._closed = True
-            await asyncio.to_thread(self._instance.close)
+        """Close the ledger and end what was started; safe to repeat.
+
+        Raises:
+            OtherLoop: it is used in an event loop that still runs, and is closed there.
+        """
+        if self._closed:
+            return
+        if self._loop is not None and self._loop.is_running():
+            self._open()
+        self._closed = True
+        self._instance.close()  # In this thread: connections belong to their loop.
 
     @property
     def unpublished(self) -> tuple[str, ...]:
@@ -135,13 +141,12 @@ class Instance:
             ArgumentRefused: an argument is missing or of another kind. RequestConflict: the key stands for
             another request. OperationsError: the request is no plan. In each case nothing was stored.
         """
-        instance = self._open()
+        instance, usual = self._open(), self._instance.settings.mode or Mode.DRY_RUN
         asked = self._named(intent, target, profile, env, catalog)
-        usual = instance.settings.mode or Mode.DRY_RUN
         return await instance.plan(
             replace(
                 asked,
-                mode=take.word("mode", usual if mode is None else mode, Mode),
+                mode=take.word("mode", take.usual("mode", mode, usual), Mode),
                 parameters=None if parameters is None else take.parameters(parameters),
                 reason=take.optional("reason", reason),
                 idempotency_key=take.optional("idempotency_key", idempotency_key),
@@ -199,15 +204,14 @@ class Instance:
             TimedOut: `timeout` seconds passed; the call in flight was ended, and its record says how.
             IllegalMove: it ran already, or never will. PlanDrifted, CatalogDrifted: plan again.
         """
-        instance, until = self._open(), take.seconds(timeout)
+        instance, until, name = self._open(), take.seconds(timeout), take.text("operation", operation)
         rank = None if priority is None else take.word("priority", priority, get_args(Priority))
         if not detach:
-            name = take.text("operation", operation)
             work = instance.start(name, timeout=until, wait=wait, priority=rank, as_planned=as_planned)
             return await self._until(name, until, work)
         if wait or timeout is not None:
             raise ArgumentRefused(DETACHED, argument="detach")
-        return instance.enqueue(take.text("operation", operation), rank, as_planned=as_planned)
+        return instance.enqueue(name, rank, as_planned=as_planned)
 
     async def resume(self, operation: str, **how: Unpack[Going]) -> OperationView:
         """Go on with a paused operation."""
@@ -350,8 +354,8 @@ class Instance:
 
     async def history(self, operation: str, *, seen: int = 0) -> tuple[RecordView, ...]:
         """Return every record behind the first `seen`, in causal order."""
-        behind = take.whole("seen", seen, 0, INTEGER_MAX)
-        return await asyncio.to_thread(self._open().history, take.text("operation", operation), behind)
+        name, seen = take.text("operation", operation), take.whole("seen", seen, 0, INTEGER_MAX)
+        return await asyncio.to_thread(self._open().history, name, seen)
 
     async def operations(
         self, *, state: State | str | None = None, after: int = 0, limit: int = 100
@@ -396,6 +400,5 @@ class Instance:
 
     async def verify(self, bundle: StrPath, **judged: Unpack[Judging]) -> Report:
         """Do as `verify_bundle`, by the keys that this root has enrolled where no folder is named."""
-        settings = self._open().settings
-        work = partial(verified, bundle, settings.root, settings.kernel_guard_key, **judged)
-        return await asyncio.to_thread(work)
+        known = self._open().settings
+        return await asyncio.to_thread(verified, bundle, known.root, known.kernel_guard_key, **judged)
