@@ -1,7 +1,8 @@
 """The project's pages as data: links, code spans, and shell blocks with what stands before them.
 
-A comment in front of a block says how it is to be taken: `<!-- not run: REASON -->` leaves it out, and
-`<!-- before: COMMAND -->` runs a command first that readers need not see.
+A comment in front of a block says how it is to be taken: `<!-- not run: REASON -->` leaves it out,
+`<!-- before: COMMAND -->` runs a command first that readers need not see, and `<!-- file: NAME -->` keeps
+Python in a file that the commands below may run.
 """
 
 import re
@@ -14,8 +15,9 @@ from typing import Final
 from tests.house.source import ROOT
 
 SHELL: Final = ("console", "sh")
+PYTHON: Final = "python"
 FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMENT: Final = re.compile(r"<!-- (not run|before): (.*?) -->\n")
+COMMENT: Final = re.compile(r"<!-- (not run|before|file): (.*?) -->\n")
 LINK: Final = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
 SPAN: Final = re.compile(r"`([^`\n]+)`")
 SERVE: Final = re.compile(r"^(rexecop serve\b.*)$", re.MULTILINE)
@@ -34,15 +36,23 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One fenced shell block. `reason` says why it is not run, `before` what is run first."""
+    """One fenced block of shell, or of Python that is kept in `file`.
+
+    `reason` says why it is not run, `before` what is run first.
+    """
 
     language: str
     text: str
     reason: str | None
     before: tuple[str, ...]
+    file: str | None = None
 
     def commands(self) -> Iterator[Command]:
         """The commands in order; a `sh` block is one, or more where it starts the service in between."""
+        if self.file is not None:
+            kept = f"cat > {self.file} <<'END OF THE FILE'\n{self.text}END OF THE FILE"
+            yield Command(text=kept, code=0, shown=())
+            return
         if self.language == "sh":
             texts = (text for text in SERVE.split(self.text) if text.strip())
             yield from (Command(text=text, code=0, shown=()) for text in texts)
@@ -72,16 +82,18 @@ class Page:
         return FENCE.sub("", self.text)
 
     def blocks(self) -> Iterator[Block]:
-        """The fenced shell blocks, each with the comments right before it."""
+        """The fenced blocks that are run or kept, each with the comments right before it."""
         for found in FENCE.finditer(self.text):
-            if found.group(1) in SHELL:
-                notes = _comments(self.text[: found.start()])
+            notes = _comments(self.text[: found.start()])
+            files = [text for word, text in notes if word == "file"]
+            if found.group(1) in SHELL or (found.group(1) == PYTHON and files):
                 reasons = [text for word, text in notes if word == "not run"]
                 yield Block(
                     language=found.group(1),
                     text=found.group(2),
                     reason=reasons[0] if reasons else None,
                     before=tuple(text for word, text in notes if word == "before"),
+                    file=files[0] if files else None,
                 )
 
     def fenced(self, language: str) -> list[str]:

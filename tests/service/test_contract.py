@@ -9,13 +9,13 @@ import pytest
 
 from rexecop.app.build import open_instance
 from rexecop.app.evidence import Asked
+from rexecop.app.receipts import verify_receipt
 from rexecop.app.settings import Settings
 from rexecop.app.verifying import verify_bundle
 from rexecop.proof import dsse
 from rexecop.proof.publickey import PublicKey
 from rexecop.proof.receipts import PAYLOAD_TYPE
 from rexecop.proof.verify import Rung
-from rexecop.service.receipts import verify_receipt
 from tests.service.running import Reply, Running
 
 ECHO: Final = {"msg": "hello", "n": 1, "f": 1.0, "ü": ["é", None, True, 1e-7]}

@@ -50,8 +50,10 @@ CODE_EXITS: Final[Mapping[str, Exit]] = {
     "lock-held": Exit.QUEUED,
     "runner-busy": Exit.QUEUED,
     "too-early": Exit.UNKNOWN,
+    "timed-out": Exit.TIMEOUT,
     # Evidence that does not hold, and input that merely looks like it.
     "proof-error": Exit.EVIDENCE,
+    "not-verified": Exit.EVIDENCE,
     "backup-refused": Exit.EVIDENCE,
     "not-canonical": Exit.USAGE,
     "public-key-malformed": Exit.USAGE,
