@@ -411,7 +411,9 @@ def answering(
             system.fault = word
         request = taken_apart(asked)
         status, body = system.answer(request)
-        file = kept(request.path) if request.method == "GET" and status in (200, 404) else ""
+        # What is asked of one guest's backups is known here; a file has those of all guests.
+        reads = request.method == "GET" and status in (200, 404) and "vmid" not in request.query
+        file = kept(request.path) if reads else ""
         if file:
             return json_reply(file, Connection="close")
         if isinstance(body, str):
