@@ -86,8 +86,8 @@ SWITCH_CALLS: Final = {
     "call-switch-ssh-status": "network_device_cli/read_network_ssh_status",
 }
 CHECKS: Final[Mapping[str, str]] = {
-    "allow-host-checks": "daily_check check_disk_space check_disk_health check_storage_pools check_failed_units"
-    " check_updates check_host_exposure check_ups check_time_sources",
+    "allow-host-checks": "daily_check check_disk_space check_disk_health check_storage_pools"
+    " check_failed_units check_updates check_host_exposure check_ups check_time_sources",
     "allow-proxmox-checks": "check_node_pve check_cluster_pve check_guest_pve check_backup_coverage_pve"
     " check_backup_integrity_pbs",
     "allow-service-checks": "check_certificate check_domain_dns check_dns_filtering check_zabbix_truth"
