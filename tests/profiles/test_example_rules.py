@@ -126,6 +126,7 @@ CHANGE_CALLS: Final[Mapping[str, str]] = {
     "calls-pve-guests": "pve_guests/rollback_snapshot pve_guests/read_task",
     "calls-pbs-control": "pbs_control/start_verification",
     "calls-upkeep": "space_control/clean_packages certificate_control/renew",
+    "calls-renewed-certificate": "certificate/read_certificate",
     "calls-zabbix-events": "zabbix_events/acknowledge_event",
     "calls-restores": "restic_restore/restore_file borg_restore/extract_file postgresql_dump/restore_dump"
     " mariadb_dump/restore_dump",
@@ -215,6 +216,13 @@ def test_there_is_a_rule_for_every_intent_and_call_that_the_example_connects() -
     assert set(profile().intents) - about == unconnected
 
     changing_calls = {name.split("/")[0] for names in CHANGE_CALLS.values() for name in names.split()}
+    changes = {intent for intents, _ in ASKS.values() for intent in intents.split()}
+    for workflow in (profile().workflows[profile().intents[intent].workflow] for intent in changes):
+        for step in (*workflow.steps, *workflow.rollback):
+            if step.connector:
+                asked = calling(f"{step.connector}/{step.action}", changing("patch_host"))
+                assert str(answer(text(), asked).verdict) == "allowed", (workflow.id, step.id)
+    changing_calls.discard("certificate")  # Read by both; as a change it is tried above.
     for connector, action in calls():
         asked = (
             reading("diagnose_monitoring_host") if connector not in changing_calls else changing("patch_host")

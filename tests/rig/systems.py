@@ -216,7 +216,7 @@ class Proxmox:
         match asked.method, parts:
             case "POST", ["qemu"]:
                 return self._restore(asked.json)
-            case "GET", ["storage", "pbs", "content"]:
+            case "GET", ["storage", "pbs", "content"] if "vmid" in asked.query:
                 return 200, {"data": _backups_of(asked.query["vmid"])}
             case _, ["qemu", guest, *rest] if guest in self.restored:
                 return self._of_restored(asked, guest, rest)
