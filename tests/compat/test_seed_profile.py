@@ -28,7 +28,7 @@ from rexecop.governance.admission import Policy, decide
 from rexecop.governance.errors import ImportRefused
 from rexecop.governance.lint import lint
 from rexecop.governance.pack import Pack
-from rexecop.operations.errors import BackendRefused, LaneUnavailable
+from rexecop.operations.errors import BackendRefused, LaneUnavailable, PlanDrifted
 from rexecop.operations.handlers import failures_of, result_of
 from rexecop.operations.profile import load_profile
 from rexecop.operations.step_output import StepOutput
@@ -441,7 +441,9 @@ def test_handlers_that_changed_since_the_plan_do_not_run(lab: Lab) -> None:
         with opened(lab.folder) as instance:
             view = await instance.plan(lab.ask(INVENTORY))
             code.write_text(whole + "\n# Another word.\n")
-            view = await instance.start(view.operation_id)
+            with pytest.raises(PlanDrifted, match="the profile has other redactions or handlers"):
+                await instance.start(view.operation_id)
+            view = await instance.start(view.operation_id, as_planned=True)
             found = [sealed.record for sealed in records(instance, view.operation_id)]
             ends = [
                 one for one in found if isinstance(one, Outcome) and one.step == "normalize_host_inventory"

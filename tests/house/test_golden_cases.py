@@ -38,5 +38,9 @@ def test_every_intent_has_a_golden_case_of_health_and_one_of_a_fault() -> None:
 
 
 def test_an_intent_without_one_of_them_is_named() -> None:
-    for name, missing in (("borg_recent", "health"), ("borg_old", "a fault")):
-        assert untried(one for one in all_cases() if one.name != name) == {f"check_backup_borg: {missing}"}
+    intent = "restart_service_in_maintenance"
+    for name, missing in (
+        ("service_restarted_in_maintenance", "health"),
+        ("service_down_in_maintenance", "a fault"),
+    ):
+        assert untried(one for one in all_cases() if one.name != name) == {f"{intent}: {missing}"}

@@ -85,12 +85,35 @@ SWITCH_CALLS: Final = {
     "call-switch-system-info": "network_device_cli/read_network_system_info",
     "call-switch-ssh-status": "network_device_cli/read_network_ssh_status",
 }
+CHECKS: Final[Mapping[str, str]] = {
+    "allow-host-checks": "daily_check check_disk_space check_disk_health check_storage_pools"
+    " check_failed_units check_updates check_host_exposure check_ups check_time_sources",
+    "allow-proxmox-checks": "check_node_pve check_cluster_pve check_guest_pve check_backup_coverage_pve"
+    " check_backup_integrity_pbs",
+    "allow-service-checks": "check_certificate check_domain_dns check_dns_filtering check_zabbix_truth"
+    " check_containers check_containers_engine",
+}
+CHECK_CALLS: Final[Mapping[str, str]] = {
+    "calls-host-checks": "host_storage/read_space host_units/read_timers host_updates/read_upgrades"
+    " host_disks/read_smart host_exposure/read_listening host_ups/read_ups time_sources/read_timesync",
+    "calls-probes": "certificate/read_certificate dns_probe/read_canary",
+    "calls-service-checks": "adguard_api/read_stats zabbix_truth/read_proxies pve_api/read_disks"
+    " pbs_api/read_snapshots portainer_containers/read_containers docker_api/read_disk_use",
+}
 ASKS: Final[Mapping[str, tuple[str, str]]] = {
-    "ask-service": ("restart_service configure_time_sync configure_file redeploy_stack", HOST),
+    "ask-service": (
+        "restart_service restart_service_in_maintenance configure_time_sync configure_file redeploy_stack",
+        HOST,
+    ),
     "ask-patch": ("patch_host", HOST),
     "ask-power": ("start_guest shutdown_guest reboot_guest", GUEST),
     "ask-backup": ("backup_guest_now verify_datastore_now", GUEST),
     "ask-quiet": ("start_zabbix_maintenance pause_adguard_protection", HOST),
+    "ask-upkeep": ("recover_space renew_certificate refresh_adguard_filters acknowledge_problem", HOST),
+    "ask-proof": (
+        "prove_guest_restore prove_restic_restore prove_borg_restore dump_postgresql dump_mariadb",
+        HOST,
+    ),
 }
 CHANGE_CALLS: Final[Mapping[str, str]] = {
     "calls-service-control": "service_control/restart_service service_control/read_service",
@@ -102,6 +125,12 @@ CHANGE_CALLS: Final[Mapping[str, str]] = {
     "calls-adguard-control": "adguard_control/pause_protection",
     "calls-pve-guests": "pve_guests/rollback_snapshot pve_guests/read_task",
     "calls-pbs-control": "pbs_control/start_verification",
+    "calls-upkeep": "space_control/clean_packages certificate_control/renew",
+    "calls-renewed-certificate": "certificate/read_certificate",
+    "calls-zabbix-events": "zabbix_events/acknowledge_event",
+    "calls-restores": "restic_restore/restore_file borg_restore/extract_file postgresql_dump/restore_dump"
+    " mariadb_dump/restore_dump",
+    "calls-guest-restores": "pve_restore/restore_backup pve_restore/destroy_temporary",
 }
 
 Asked = dict[str, Any]
@@ -128,7 +157,10 @@ def rows() -> Iterator[tuple[str, Asked, str]]:
         yield rule, reading(intent), "allowed"
     for rule, intent in SWITCH_READS.items():
         yield rule, reading(intent, SWITCH), "allowed"
-    for rule, names in {**CALLS, **SWITCH_CALLS}.items():
+    for rule, intents in CHECKS.items():
+        for intent in intents.split():
+            yield rule, reading(intent), "allowed"
+    for rule, names in {**CALLS, **SWITCH_CALLS, **CHECK_CALLS}.items():
         for name in names.split():
             yield rule, calling(name, reading("diagnose_monitoring_host")), "allowed"
     for rule, (intents, target) in ASKS.items():
@@ -172,7 +204,30 @@ def test_the_table_has_every_rule_of_the_example() -> None:
     first = (*READS, *BOUNDED, *CALLS, DENY)
 
     assert (len(READS), len(BOUNDED), len(CALLS)) == (10, 1, 32) and tuple(ids[:44]) == first
-    assert set(ids[44:]) == {*SWITCH_READS, *SWITCH_CALLS, *ASKS, *CHANGE_CALLS}
+    more = {*SWITCH_READS, *SWITCH_CALLS, *CHECKS, *CHECK_CALLS, *ASKS, *CHANGE_CALLS}
+    assert set(ids[44:]) == more and len(ids) == len(set(ids))
+
+
+def test_there_is_a_rule_for_every_intent_and_call_that_the_example_connects() -> None:
+    about = {*READS.values(), *BOUNDED.values(), *SWITCH_READS.values()}
+    about |= {intent for intents in CHECKS.values() for intent in intents.split()}
+    about |= {intent for intents, _ in ASKS.values() for intent in intents.split()}
+    unconnected = {"check_backup_status", "check_backup_restic", "check_backup_borg", "restart_zabbix_agent"}
+    assert set(profile().intents) - about == unconnected
+
+    changing_calls = {name.split("/")[0] for names in CHANGE_CALLS.values() for name in names.split()}
+    changes = {intent for intents, _ in ASKS.values() for intent in intents.split()}
+    for workflow in (profile().workflows[profile().intents[intent].workflow] for intent in changes):
+        for step in (*workflow.steps, *workflow.rollback):
+            if step.connector:
+                asked = calling(f"{step.connector}/{step.action}", changing("patch_host"))
+                assert str(answer(text(), asked).verdict) == "allowed", (workflow.id, step.id)
+    changing_calls.discard("certificate")  # Read by both; as a change it is tried above.
+    for connector, action in calls():
+        asked = (
+            reading("diagnose_monitoring_host") if connector not in changing_calls else changing("patch_host")
+        )
+        assert str(answer(text(), calling(f"{connector}/{action}", asked)).verdict) == "allowed", action
 
 
 @cache
@@ -197,7 +252,10 @@ def test_each_rule_and_no_other_lets_through_what_it_is_about(rule: str, asked: 
 
 
 def test_what_is_not_among_the_changes_is_denied_whatever_else_is_allowed() -> None:
-    generous = "      - {rule_id: all, effect: allow, conditions: {}}\n"
+    generous = (
+        "      - {rule_id: all, effect: allow, conditions: {action.category: operation}}\n"
+        "      - {rule_id: all-calls, effect: allow, conditions: {action.connector: monitoring_host}}\n"
+    )
 
     for asked in (
         changing("restart_zabbix_agent"),
@@ -227,7 +285,7 @@ def test_a_change_waits_for_one_approver_and_leaves_a_receipt() -> None:
     "asked",
     [
         reading("check_ntp_health", SWITCH),
-        reading("daily_check"),
+        reading("check_backup_status"),
         {**reading("check_ntp_health"), "risk": "high"},
         changing("restart_service", GUEST),
         changing("patch_host", SWITCH),

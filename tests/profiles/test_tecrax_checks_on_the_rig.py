@@ -73,7 +73,7 @@ CHECKS: Final[Sequence[tuple[str, Mapping[str, Json], Mapping[str, str]]]] = (
 
 
 def ran(site: Site, intent: str, parameters: Mapping[str, Json], mode: str = "read_only") -> Ran:
-    planned = site.runner.run(site.instance.plan(site.asks(intent, HOST, mode, **parameters)))
+    planned = site.runner.run(site.instance.plan(site.asks(intent, HOST, mode, "", **parameters)))
     site.runner.run(site.instance.start(planned.operation_id))
     return site.seen(planned.operation_id)
 
@@ -100,7 +100,7 @@ def test_a_check_is_green_on_a_healthy_site_and_says_what_is_not_well(
 
 def test_what_a_container_has_in_its_variables_is_not_kept(site: Site) -> None:
     planned = site.runner.run(
-        site.instance.plan(site.asks("check_containers_engine", HOST, "read_only", **WEB))
+        site.instance.plan(site.asks("check_containers_engine", HOST, "read_only", "", **WEB))
     )
     site.runner.run(site.instance.start(planned.operation_id))
 

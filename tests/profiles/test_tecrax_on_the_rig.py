@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -192,18 +190,8 @@ def outcomes(site: Site, changed: Changed, step: str) -> list[Outcome]:
     return [one for one in kept if isinstance(one, Outcome) and one.step == step]
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The profile with milliseconds where it waits for seconds between two tries, and as many tries."""
-    folder = tmp_path_factory.mktemp("quick") / "profile"
-    shutil.copytree(profile_root(), folder)
-    for path in (folder / "workflows").iterdir():
-        path.write_text(re.sub(r"delay: (\d+)[sm]\b", r"delay: \1ms", path.read_text()))
-    return str(folder)
-
-
 def test_a_service_is_restarted_and_seen_to_run(site: Site) -> None:
-    changed = change(site, "restart_service", unit="nginx.service")
+    changed = change(site, "restart_service", HOST, str(profile_root()), unit="nginx.service")
 
     assert changed.state == "completed", changed
     asked = "\n".join(site.instance.why(changed.operation).lines)
@@ -308,10 +296,10 @@ def test_a_task_that_takes_its_time_is_waited_for_and_a_container_is_a_guest_too
     assert undone(site, changed) and site.rig.proxmox.power["203"] == "stopped"
 
 
-def test_a_task_that_does_not_end_is_given_up_after_its_time(site: Site, quick: str) -> None:
+def test_a_task_that_does_not_end_is_given_up_after_its_time(site: Site) -> None:
     site.rig.scenario("pve-task-hangs")
 
-    changed = change(site, "shutdown_guest", "wiki-01", quick)
+    changed = change(site, "shutdown_guest", "wiki-01")
 
     assert changed.state == "failed", changed
     assert "not_yet postcondition: `state` is `running`" in changed.steps["await_task"]
@@ -386,7 +374,7 @@ def test_a_host_whose_packages_ask_for_it_is_rebooted_and_seen_to_be_back(site: 
     site.rig.scenario("kernel-update")
     boot, server = (site.rig.folder / "boot-id").read_text(), site.rig.host.process.pid
 
-    changed = change(site, "patch_host", **PATCH, drop_snapshot=True)
+    changed = change(site, "patch_host", HOST, str(profile_root()), **PATCH, drop_snapshot=True)
 
     assert (changed.state, site.rig.proxmox.snapshots["101"]) == ("completed", []), changed
     assert (site.rig.folder / "boot-id").read_text() != boot and site.rig.host.process.pid != server
@@ -396,20 +384,20 @@ def test_a_host_whose_packages_ask_for_it_is_rebooted_and_seen_to_be_back(site: 
     assert set(tried[:-1]) == {"transient_connector_error"} and tried[-1] is None
 
 
-def test_a_host_that_does_not_go_down_is_not_taken_for_one_that_is_back(site: Site, quick: str) -> None:
+def test_a_host_that_does_not_go_down_is_not_taken_for_one_that_is_back(site: Site) -> None:
     site.rig.scenario("kernel-update")
     site.rig.proxmox.moved = lambda guest, move: None
 
-    changed = change(site, "patch_host", HOST, quick, **PATCH, drop_snapshot=True)
+    changed = change(site, "patch_host", **PATCH, drop_snapshot=True)
 
     assert changed.state == "failed" and "`boot` is `same`" in changed.steps["back"], changed
     assert site.rig.proxmox.snapshots["101"] == ["before_patch"]
 
 
-def test_a_host_that_never_comes_back_can_be_rolled_back(site: Site, quick: str) -> None:
+def test_a_host_that_never_comes_back_can_be_rolled_back(site: Site) -> None:
     site.rig.scenario("kernel-update", "host-stays-down")
 
-    changed = change(site, "patch_host", HOST, quick, **PATCH, drop_snapshot=True)
+    changed = change(site, "patch_host", **PATCH, drop_snapshot=True)
 
     assert changed.state == "failed" and "transient_connector_error" in changed.steps["back"], changed
     assert [changed.steps[step].split()[0] for step in ("started", "units_after", "drop")] == ["pending"] * 3

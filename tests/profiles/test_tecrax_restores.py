@@ -19,7 +19,7 @@ from tests.app.support import records
 from tests.needs import needs
 from tests.profiles.rigged import Changed, Site, change, standing, undone
 from tests.rig.rig import TEMPORARY
-from tests.rig.systems import NODE
+from tests.rig.systems import NODE, POWER
 from tests.store import servers
 
 pytestmark = needs("sshd", "ssh-keygen")
@@ -74,7 +74,7 @@ def test_a_restored_guest_runs_apart_is_asked_and_is_gone_afterwards(site: Site)
     card = facts(site, changed, "read_isolation")
     assert (card["cards"], card["bridge"], card["mac"]) == (1, "vmbr9", "BC:24:11:2E:C4:07")
     assert facts(site, changed, "find")["archive"] == "pbs:backup/vm/101/2026-11-27T01:00:00Z"
-    assert site.rig.proxmox.power == {"101": "running", "102": "stopped"}
+    assert site.rig.proxmox.power == POWER
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_is_found_wrong_fails_the_proof_and_the_guest_is_destroyed_all_the_
 
     assert (changed.state, failed_rules(site, changed)) == ("failed", rules), changed
     assert kinds(site) == made
-    assert site.rig.proxmox.power == {"101": "running", "102": "stopped"}
+    assert site.rig.proxmox.power == POWER
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_change_that_fails_in_mid_way_is_undone_by_itself(
 
     assert changed.state == "failed" and "remote_error" in changed.steps[step], changed
     assert kinds(site) == made
-    assert site.rig.proxmox.power == {"101": "running", "102": "stopped"}
+    assert site.rig.proxmox.power == POWER
 
 
 def test_a_number_that_is_taken_is_left_alone(site: Site) -> None:

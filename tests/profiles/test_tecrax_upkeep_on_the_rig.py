@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
@@ -16,6 +16,7 @@ from tests.lanes.web import Web, authority, issue, reply, server_context, servin
 from tests.needs import needs
 from tests.profiles.rigged import Changed, Site, change, undone
 from tests.profiles.test_tecrax_on_the_rig import site, stands
+from tests.rig.rig import without_rules
 
 __all__ = ["site", "stands"]
 pytestmark = needs("sshd", "ssh-keygen", "openssl")
@@ -52,8 +53,14 @@ def test_space_is_given_back_and_it_is_said_how_much(clean: Site, hours: int, fr
 def test_journals_go_only_when_two_people_said_so(clean: Site) -> None:
     carol = clean.folder / "carol"
     clean.runner.run(clean.instance.key_new("carol", "approver", carol))
-    plan = clean.asks("recover_space", mode="apply", journal_mib=200)
-    planned = clean.runner.run(clean.instance.plan(plan))
+    asked = clean.asks("recover_space", mode="apply", journal_mib=200)
+    refused = clean.runner.run(clean.instance.plan(asked))
+    assert refused.state == "blocked" and "imported-never-destroys" in str(refused.reason), refused
+
+    # Where the environment has no rules of its own, those of this root and of the profile hold.
+    open_to_it = clean.folder / "without-rules.yaml"
+    open_to_it.write_text(without_rules(clean.rig.environment.read_text()))
+    planned = clean.runner.run(clean.instance.plan(replace(asked, env=str(open_to_it))))
     clean.runner.run(clean.instance.approve(planned.operation_id, key=bob(clean.folder)))
     alone = clean.instance.status(planned.operation_id)
     assert (alone.state, (clean.rig.folder / "vacuumed").exists()) == ("waiting_for_approval", False), alone

@@ -296,6 +296,13 @@ def environment_of(made: Rig, gone: int) -> str:
     return text
 
 
+def without_rules(text: str) -> str:
+    """Return the environment in `text` with no pack of its own."""
+    left, taken = re.subn(r"^  policy_pack:\n(?:    .*\n|\n)*", "", text, flags=re.MULTILINE)
+    assert taken == 1
+    return left
+
+
 def without_rule(text: str, rule: str) -> str:
     """Return the environment in `text` with one rule of its pack taken out."""
     left, taken = re.subn(rf"      - rule_id: {rule}\n(?:(?! +- rule_id| +#).*\n)*", "", text)

@@ -216,7 +216,7 @@ class Proxmox:
         match asked.method, parts:
             case "POST", ["qemu"]:
                 return self._restore(asked.json)
-            case "GET", ["storage", "pbs", "content"]:
+            case "GET", ["storage", "pbs", "content"] if "vmid" in asked.query:
                 return 200, {"data": _backups_of(asked.query["vmid"])}
             case _, ["qemu", guest, *rest] if guest in self.restored:
                 return self._of_restored(asked, guest, rest)
@@ -411,7 +411,9 @@ def answering(
             system.fault = word
         request = taken_apart(asked)
         status, body = system.answer(request)
-        file = kept(request.path) if request.method == "GET" and status in (200, 404) else ""
+        # What is asked of one guest's backups is known here; a file has those of all guests.
+        reads = request.method == "GET" and status in (200, 404) and "vmid" not in request.query
+        file = kept(request.path) if reads else ""
         if file:
             return json_reply(file, Connection="close")
         if isinstance(body, str):
