@@ -35,7 +35,8 @@ class _Narrowing(Import):
     def __init__(self, data: bytes, source: str, profile: str, calls: Calls) -> None:
         super().__init__(load_yaml(data, source=source), APPROVERS, profile, calls)
         self.operations: list[str] = []
-        self.allowed_calls: list[str] = []
+        # By what holds of them: most rules say only which calls, and a policy has a length it keeps to.
+        self.allowed_calls: dict[str, list[str]] = {}
 
     def rule(self, place: Path) -> None:
         """Add what the rule at `place` forbids, requires, or leaves allowed."""
@@ -48,7 +49,7 @@ class _Narrowing(Import):
         holds = " && ".join(clauses) or "true"
         if effect != "deny":
             self.operations += [f"({holds})"] if of_operations else []
-            self.allowed_calls += [f"({among(named)} && {holds})"] if named else []
+            self.allowed_calls.setdefault(holds, []).extend(named)
         self._add(name, effect, fields.get("reason_code"), about)
         notes = [self.asked] if effect == "approval_required" and of_operations else []
         notes += [f'@obligations("{", ".join(obligations)}")'] if obligations else []
@@ -83,9 +84,12 @@ def narrow(data: bytes, *, source: str, profile: str, calls: Calls) -> dict[str,
     manifest = manifest_of(found, root, f"the rules of {source}")
     for place in found.entries((*root, "rules"), RULES_MAX):
         found.rule(place)
+    calls_allowed = [
+        f"({among(sorted(set(named)))} && {holds})" for holds, named in found.allowed_calls.items() if named
+    ]
     forbids = [
         _unless("no-rule-allows-it", f"!({CALLS})", found.operations),
-        _unless("no-rule-allows-the-call", CALLS, found.allowed_calls),
+        _unless("no-rule-allows-the-call", CALLS, calls_allowed),
     ]
     groups, targets = (sorted(found.names[kind]) for kind in ("Group", "TargetGroup"))
     entities = f"groups: [{', '.join(map(yaml_word, groups))}]\n" + (
