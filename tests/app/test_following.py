@@ -294,7 +294,7 @@ def test_what_could_not_follow_waits_for_a_person_until_it_did(folder: Path, ins
         view = (await site.told(instance, "1")).operation
         assert view is not None
         level(site.env, 9, "elsewhere")
-        return (await instance.start(view.operation_id)).operation_id
+        return (await instance.start(view.operation_id, as_planned=True)).operation_id
 
     parent = asyncio.run(story())
     [said] = notes(instance, parent)

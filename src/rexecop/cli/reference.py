@@ -32,6 +32,12 @@ _OTHER_VARIABLES: Final = (
     ("CREDENTIALS_DIRECTORY", "where systemd puts the credentials of a service"),
     ("SSH_AUTH_SOCK", "the SSH agent that `approve --agent` signs with"),
     ("XDG_CONFIG_HOME", "where the user's own settings are (`$XDG_CONFIG_HOME/rexecop/rexecop.toml`)"),
+    ("OPENEXEC_MODE", "how `rexecop serve` allows requests to `/execute`: `demo`, or `clawshield`"),
+    ("OPENEXEC_ALLOWED_ACTIONS", "the only actions it serves there, with commas"),
+    ("CLAWSHIELD_TENANT_ID", "whose approvals of requests count there"),
+    ("CLAWSHIELD_PUBLIC_KEY", "the Ed25519 key (PEM) that these are signed by"),
+    ("CLAWSHIELD_SECRET_KEY", "or the secret that both share"),
+    ("REXECOP_ARTIFACT_FRAMING", "how their fields are signed: `strict`, or `concatenated`"),
     ("COLUMNS", "the width that tables are fitted to"),
 )
 
