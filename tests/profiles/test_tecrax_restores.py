@@ -72,7 +72,7 @@ def test_a_restored_guest_runs_apart_is_asked_and_is_gone_afterwards(site: Site)
     assert (changed.state, failed_rules(site, changed)) == ("completed", set()), changed
     assert kinds(site) == ["qmrestore", "qmstart", "qmstop", "qmdestroy"]
     card = facts(site, changed, "read_isolation")
-    assert (card["cards"], card["bridge"], card["mac"]) == (1, "vmbr9", "BC:24:11:2E:C4:07")
+    assert (card["cards"], card["bridge"], card["mac"]) == (1, "vmbr9", "00:00:5E:00:53:07")
     assert facts(site, changed, "find")["archive"] == "pbs:backup/vm/101/2026-11-27T01:00:00Z"
     assert site.rig.proxmox.power == POWER
 

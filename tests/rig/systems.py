@@ -278,8 +278,8 @@ class Proxmox:
             self.restored[number] = {
                 "name": "db-01",
                 "onboot": "1",
-                "net0": "virtio=BC:24:11:5F:00:01,bridge=vmbr0",
-                "net1": "virtio=BC:24:11:5F:00:02,bridge=vmbr1",
+                "net0": "virtio=00:00:5E:00:53:01,bridge=vmbr0",
+                "net1": "virtio=00:00:5E:00:53:02,bridge=vmbr1",
             }
         return self._task("qmrestore", number)
 
@@ -292,7 +292,7 @@ class Proxmox:
                     if self.fault != "keeps-card":
                         config.pop(name, None)
                 model, _, more = str(body["net0"]).partition(",")
-                config |= {"net0": f"{model}=BC:24:11:2E:C4:07,{more}", "onboot": str(body["onboot"])}
+                config |= {"net0": f"{model}=00:00:5E:00:53:07,{more}", "onboot": str(body["onboot"])}
                 return 200, {"data": None}
             case "GET", ["config"]:
                 return 200, {"data": {**self.restored[guest], "digest": "d" * 40}}
