@@ -97,6 +97,9 @@ class Rows:
         found = [(n, r) for n, r in self._rows if state in (None, r.state) and r.waiting.startswith(waiting)]
         return [] if after else found
 
+    def posted(self, kind: str, name: str | None = None) -> list[tuple[str, bytes]]:
+        return []
+
     def quarantined(self) -> frozenset[int]:
         return frozenset({3, 4})
 

@@ -150,7 +150,7 @@ ENTRIES: Final = (
         "artifact",
         MORE,
         "approvals of requests to `rexecop serve`, for tests and issuers",
-        "rexecop artifact mint --action echo --tenant t1 --key issuer.key",
+        "rexecop artifact mint --action echo --tenant t1 --key approver.key",
     ),
     _entry("notify", MORE, "who is told how, and what was not taken", "rexecop notify list"),
     _entry("replay", MORE, "drive a recorded operation again, touching nothing", "rexecop replay @"),

@@ -18,7 +18,7 @@ def command() -> None:
     """Approval artifacts, which `rexecop serve` asks for in mode `clawshield`."""
 
 
-@command.command(name="mint", epilog="rexecop artifact mint --action echo --tenant t1 --key issuer.key")
+@command.command(name="mint", epilog="rexecop artifact mint --action echo --tenant t1 --key approver.key")
 @click.option("--action", required=True, metavar="NAME", help="The action that is approved.")
 @click.option("--payload", default="{}", metavar="JSON", help="Its payload; an empty object.")
 @click.option("--tenant", required=True, metavar="ID", help="Whose request it is.")
