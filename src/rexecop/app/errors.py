@@ -19,7 +19,8 @@ RexecopError
     ├── SinksRefused       the file of checkpoint sinks is not what its format says
     ├── AccessRefused      the file of who may ask and whom we ask is not what its format says
     ├── NotifyRefused      the file of who is told how is not what its format says
-    ├── CallerUnknown      who asks for a decision holds no token that counts
+    ├── CallerUnknown      who asks over HTTP holds no token that counts
+    ├── Forbidden          a caller may not do that at the service
     ├── SinkFailed         a checkpoint sink did not take a checkpoint
     ├── LedgerRewound      a sink holds more of this ledger than there is
     ├── LedgerForked       a sink holds another ledger of the same name
@@ -152,9 +153,15 @@ class AccessRefused(AppError):
 
 
 class CallerUnknown(AppError):
-    """Who asks for a decision over HTTP holds no token that counts here."""
+    """Who asks over HTTP holds no token that counts here."""
 
     code = "caller-unknown"
+
+
+class Forbidden(AppError):
+    """A caller of the service may not do that; `hidden`: nor know that there is such a thing."""
+
+    code = "forbidden"
 
 
 class SinkFailed(AppError):

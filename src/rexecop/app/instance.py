@@ -137,6 +137,11 @@ class Instance(Reading):
         lifecycle = Lifecycle(parts.world, driver(parts.world), self.margin, parts.drift)
         return Instance(replace(self._parts, lifecycle=lifecycle))
 
+    def acting_as(self, identity: Identity) -> Instance:
+        """Return this instance with somebody else asking; it is closed with this one."""
+        observing = replace(self._parts.observing, identity=lambda: identity)
+        return Instance(replace(self._parts, observing=observing))
+
     @property
     def parts(self) -> Parts:
         """What this instance was put together from; `app` builds its services on it."""
