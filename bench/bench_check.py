@@ -42,7 +42,7 @@ _ABSENT: Final = "LoadState=not-found\nActiveState=inactive\nSubState=dead\nUnit
 _UNITS: Final = ("cron", "dbus", "nginx", "postgresql", "rsyslog", "ssh", "systemd-journald", "systemd-udevd")
 _NONE: Final[dict[str, object]] = {"ended": "failed", "error_class": "nonzero_exit"}
 _ZFS: Final = (
-    "  pool: tank\n state: ONLINE\n  scan: resilvered 0B in 00:00:01\nerrors: No known data errors\n"
+    "  pool: tank\n state: ONLINE\n  scan: resilvered 0B in 0:01\nerrors: No known data errors\n"
 )
 ANSWERS: Final[Mapping[str, Mapping[str, str | dict[str, object]]]] = {
     "monitoring_host": {
