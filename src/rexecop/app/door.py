@@ -19,6 +19,7 @@ class ServiceRole(StrEnum):
     AUDITOR = "auditor"
     ADMIN = "admin"
     AGENT = "agent"
+    GATEWAY = "gateway"  # A system that asks for decisions and tells events, as callers of `authzen.yaml` do.
 
 
 class Act(StrEnum):

@@ -13,6 +13,8 @@ from rexecop.app.build import open_instance
 from rexecop.app.callers import Planned, Taken, event_called, events_of, tell_events
 from rexecop.app.contract import Contract
 from rexecop.app.demo_authority import DemoAuthority
+from rexecop.app.door import Door
+from rexecop.app.doors import RootDoor
 from rexecop.app.events import EventView
 from rexecop.app.execute import DEMO_MODE, Answer, Executor
 from rexecop.app.instance import Instance
@@ -44,9 +46,9 @@ class Serving:
         self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
         self._executor = Executor(self._world, self._authority, contract)
         self.nodes: Final = hub_of(instance)
-        self.access: Final = AccessPoint(
-            Root(instance.parts.settings.root), instance.parts.authority, self._world.clock.now
-        )
+        root, authority = Root(instance.parts.settings.root), instance.parts.authority
+        self.access: Final = AccessPoint(root, authority, self._world.clock.now)
+        self.door: Door = RootDoor(root, authority, self.access, self._world.clock)
 
     def __enter__(self) -> Serving:
         return self

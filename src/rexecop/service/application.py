@@ -19,7 +19,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rexecop.app.callers import LISTED_MAX, Planned, Taken
 from rexecop.app.contract import DEMO
-from rexecop.app.errors import CallerUnknown, WebhookRefused
+from rexecop.app.door import Act, Caller, Door
+from rexecop.app.errors import CallerThrottled, CallerUnknown, Forbidden, WebhookRefused
 from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
 from rexecop.app.nodes import BridgeLost
@@ -147,14 +148,13 @@ class Contract:
         named = request.headers.get("x-request-id", "")
         echoed = {"x-request-id": named} if named.isprintable() and 0 < len(named) <= REQUEST_ID_MAX else {}
         try:
-            caller = self._serving.access.caller(_token(request))
+            caller = let_in(self._serving.door, request, Act.DECIDE)
             body = parse_payload(await read_body(request), bytes_max=BODY_BYTES_MAX)
             if not isinstance(body, dict):
                 raise NotCanonical("an evaluation is an object")
-            return _json(200, decide(body, caller), echoed)
-        except CallerUnknown as error:
-            unknown = {"www-authenticate": "Bearer", **echoed}
-            return _problem(401, error.message, error.code, unknown)
+            return _json(200, decide(body, caller.name), echoed)
+        except (CallerUnknown, Forbidden) as error:
+            return turned_away(error, echoed)
         except BodyRefused as error:
             return _problem(error.status, error.detail, EVALUATION_REFUSED, echoed)
         except RexecopError as error:
@@ -227,9 +227,9 @@ class Contract:
             words = "a page of another site asks: a foreign Host, or a foreign Origin"
             return _problem(refused.status_code, words, EVENT_REFUSED, {})
         try:
-            return await answer(request, self._serving.access.caller(_token(request)))
-        except CallerUnknown as error:
-            return _problem(401, error.message, error.code, {"www-authenticate": "Bearer"})
+            return await answer(request, let_in(self._serving.door, request, Act.TELL).name)
+        except (CallerUnknown, Forbidden) as error:
+            return turned_away(error)
         except BodyRefused as error:
             return _problem(error.status, error.detail, EVENT_REFUSED, {})
         except WebhookRefused as error:
@@ -379,9 +379,26 @@ def _planned(one: Planned) -> dict[str, object]:
     return {**known, "operation_id": row.operation, "number": one.number, **said}
 
 
-def _token(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+def let_in(door: Door, request: Request, act: Act) -> Caller:
+    """Return who sent `request`, if they may do `act` at all.
+
+    Raises:
+        CallerUnknown, Forbidden: see `Door`.
+    """
+    caller = door.caller(request.headers, None if request.client is None else request.client.host)
+    door.require(caller, act)
+    return caller
+
+
+def turned_away(error: CallerUnknown | Forbidden, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer for who was not let in, or may not do that."""
+    more = {**(headers or {})}
+    if isinstance(error, Forbidden):
+        return _problem(404 if error.facts.get("hidden") else 403, error.message, error.code, more)
+    if isinstance(error, CallerThrottled):
+        later = {"retry-after": str(error.facts["seconds"])}
+        return _problem(429, error.message, error.code, {**later, **more})
+    return _problem(401, error.message, error.code, {"www-authenticate": "Bearer", **more})
 
 
 def _untaken(error: RexecopError) -> Response:

@@ -1,0 +1,150 @@
+"""The door of one root: who holds a token that counts is let in, and what they may is asked of the rules.
+
+Three kinds of bearer tokens are known: API tokens of this root, tokens that its identity provider signed,
+and those of the callers in `authzen.yaml`, who ask for decisions and tell events.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Final
+
+from rexecop.app.access import AccessPoint
+from rexecop.app.authority import RootAuthority
+from rexecop.app.door import Act, Caller, Matter, ServiceRole, ServiceScope
+from rexecop.app.errors import CallerThrottled, CallerUnknown, Forbidden
+from rexecop.app.identity import Identity
+from rexecop.app.root import Root
+from rexecop.app.tokens import NEVER_AGENT, PREFIX, TokenReader
+from rexecop.governance.service_rules import allows
+from rexecop.operations.ports import Clock
+from rexecop.proof.principal import Principal
+from rexecop.proof.vocabulary import Established
+
+BEARER_LENGTH_MAX: Final = 16 * 1024  # Tokens of providers that list hundreds of groups; more is none.
+FAILURES_MAX: Final = 20  # Of one address within `FAILURES_SECONDS`: a script with an old token, not a guess.
+FAILURES_SECONDS: Final = 60
+PEERS_MAX: Final = 4096  # Addresses remembered; who has more may guess more, at tokens nobody can guess.
+NEEDED: Final = "a bearer token that counts here is needed"  # The same words, whatever is wrong with one.
+
+
+class Throttle:
+    """How many tokens that do not count came from each address of late."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._peers: OrderedDict[str, tuple[int, int]] = OrderedDict()
+
+    def wait(self, peer: str | None) -> int:
+        """Return in how many seconds another guess of `peer` is looked at; 0: now."""
+        count, began = self._peers.get(peer or "", (0, 0))
+        left = began + FAILURES_SECONDS * 1000 - self._clock.boot_ms()
+        return -(-left // 1000) if count >= FAILURES_MAX and left > 0 else 0
+
+    def failed(self, peer: str | None) -> None:
+        """Count one token of `peer` that does not count."""
+        key, now = peer or "", self._clock.boot_ms()
+        count, began = self._peers.pop(key, (0, now))
+        if now >= began + FAILURES_SECONDS * 1000:
+            count, began = 0, now
+        self._peers[key] = (count + 1, began)
+        if len(self._peers) > PEERS_MAX:
+            self._peers.popitem(last=False)
+
+
+class RootDoor:
+    """Lets in who the root knows; see `app.door.Door`."""
+
+    def __init__(self, root: Root, authority: RootAuthority, access: AccessPoint, clock: Clock) -> None:
+        self._authority = authority
+        self._access = access
+        self._clock = clock
+        self._tokens = TokenReader(root)
+        self.throttle: Final = Throttle(clock)
+
+    def caller(self, headers: Mapping[str, str], peer: str | None) -> Caller:
+        """Return who sent a request with `headers` (names in lower case) from the address `peer`.
+
+        What nobody can guess lets in whatever else came from there; guesses are counted.
+
+        Raises:
+            CallerUnknown: nobody who may. CallerThrottled: too many guesses came from there.
+            RootUnsafe, TokenRefused, YamlRefused, AccessRefused: a file of the root cannot be followed.
+        """
+        given = bearer(headers)
+        if given is None:
+            raise CallerUnknown(NEEDED)
+        found = self._unguessable(given)
+        if found is None:
+            self._require_patience(peer)
+            found = self._gateway(given)
+        if found is None:
+            self.throttle.failed(peer)
+            raise CallerUnknown(NEEDED)
+        return found
+
+    def require(self, caller: Caller, act: Act, matter: Matter | None = None) -> None:
+        """Return only if `caller` may do `act`, about `matter` where it is about one thing.
+
+        Raises:
+            Forbidden: he may not; or the matter is none of his business, which reads as if it did not exist.
+        """
+        if allows(caller.roles, act, in_scope=matter is None or is_within(caller.scope, matter)):
+            return
+        if not allows(caller.roles, act, in_scope=True):
+            has = ", ".join(sorted(caller.roles)) or "no role"
+            raise Forbidden(f"`{caller.name}` may not {act} here, as {has}", act=str(act), hidden=False)
+        raise Forbidden("there is no such thing", act=str(act), hidden=True)
+
+    def _unguessable(self, given: str) -> Caller | None:
+        return self._by_token(given) if given.startswith(PREFIX) else None
+
+    def _require_patience(self, peer: str | None) -> None:
+        seconds = self.throttle.wait(peer)
+        if seconds:
+            raise CallerThrottled("too many tokens that do not count came from there", seconds=seconds)
+
+    def _by_token(self, given: str) -> Caller | None:
+        token = self._tokens.known(given, self._clock.now())
+        if token is None:
+            return None
+        principal = Principal(person=token.name, established=Established.TOKEN, credential=token.id)
+        return self._let_in(principal, frozenset(token.roles), token.scope, token.sponsor)
+
+    def _gateway(self, given: str) -> Caller | None:
+        try:
+            name = self._access.caller(given)
+        except CallerUnknown:
+            return None
+        principal = Principal(person=name, established=Established.TOKEN, credential="authzen.yaml")
+        return self._let_in(principal, frozenset((ServiceRole.GATEWAY,)), ServiceScope(), None)
+
+    def _let_in(
+        self, principal: Principal, roles: frozenset[ServiceRole], scope: ServiceScope, sponsor: str | None
+    ) -> Caller:
+        """Return the caller; whoever is an agent by the packs in force is one here, whatever a token says."""
+        if roles & NEVER_AGENT:
+            entities = self._authority.policy().entities
+            if entities.type_of(principal.person) == "Agent":
+                roles, sponsor = roles | {ServiceRole.AGENT}, entities.agents[principal.person]
+        identity = Identity(principal=principal, sponsor=sponsor)
+        return Caller(identity=identity, roles=roles, scope=scope, sponsor=sponsor)
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """Return the bearer token among `headers`, None where there is none."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == "bearer" and 0 < len(token) <= BEARER_LENGTH_MAX else None
+
+
+def is_within(scope: ServiceScope, matter: Matter) -> bool:
+    """Return whether `matter` is within `scope`, in all three."""
+    asked = (
+        (matter.intent, scope.intents),
+        (matter.target, scope.targets),
+        (matter.environment, scope.environments),
+    )
+    return all(any(fnmatchcase(value, pattern) for pattern in patterns) for value, patterns in asked)
