@@ -58,6 +58,11 @@ class Serving:
     ) -> None:
         self._instance.close()
 
+    @property
+    def settings(self) -> Settings:
+        """The settings of the root that is served."""
+        return self._instance.settings
+
     def now(self) -> datetime:
         """Return the time, UTC."""
         return self._world.clock.now()
