@@ -185,6 +185,24 @@ def test_a_token_for_nobody_for_nothing_or_for_ever_is_not_made(
     assert Tokens(instance).view() == before
 
 
+def test_who_is_an_agent_by_the_packs_gets_no_token_but_as_one(instance: Instance) -> None:
+    path = instance.settings.root / "policy" / "starter" / "entities.yaml"
+    kept = path.read_text()
+    path.write_text(kept + f"agents:\n  robo: {{sponsor: {ME}}}\n")
+    try:
+        with pytest.raises(TokenRefused):
+            new(instance, "robo", "approver")
+        assert new(instance, "robo", "agent", sponsor=ME).sponsor == ME
+    finally:
+        path.write_text(kept)
+
+
+def test_tokens_are_so_many_and_no_more(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rexecop.app.tokens.TOKENS_MAX", len(Tokens(instance).view()))
+    with pytest.raises(TokenRefused):
+        new(instance, "x", "viewer")
+
+
 def test_a_file_of_tokens_that_others_may_read_or_that_grants_too_much_lets_nobody_in(tmp_path: Path) -> None:
     root = Root(tmp_path)
     now = SystemClock().now()
@@ -232,14 +250,14 @@ def test_a_file_of_tokens_that_others_may_read_or_that_grants_too_much_lets_nobo
 def test_roles_may_what_the_table_says_and_nothing_else(serving: Serving) -> None:
     assert set(TABLE) == set(ServiceRole)
     for role, acts in TABLE.items():
-        found = set()
+        found: set[Act] = set()
         for act in Act:
             try:
                 serving.door.require(caller_of(role), act)
                 found.add(act)
             except Forbidden as error:
                 assert not error.facts["hidden"]
-        assert (role, found) == (role, set(acts))
+        assert (role, found) == (role, acts)
 
 
 def test_roles_add_up_but_nobody_who_is_an_agent_approves_or_administers() -> None:
@@ -283,7 +301,7 @@ def test_what_is_out_of_scope_reads_as_if_it_did_not_exist(serving: Serving) -> 
 def test_callers_of_the_older_file_keep_what_they_could(serving: Serving) -> None:
     caller = serving.door.caller(sent(LEGACY), PEER)
 
-    assert (caller.name, caller.roles) == ("gate", {ServiceRole.GATEWAY})
+    assert caller.name == "gate" and caller.roles == {ServiceRole.GATEWAY}
 
 
 # --- guesses ---

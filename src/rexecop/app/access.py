@@ -22,7 +22,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from rexecop.app.authority import RootAuthority
-from rexecop.app.errors import AccessRefused, CallerUnknown
+from rexecop.app.errors import AccessRefused, AppError, CallerUnknown
 from rexecop.app.files import read_file, require_private
 from rexecop.app.root import Root
 from rexecop.engines.asking import block
@@ -186,7 +186,7 @@ def _point(pdp: Mapping[str, Yaml], secret: bytes | None) -> Point:
         raise AccessRefused("`pdp` needs a `url`; `ca_file` and `token_secret` are texts", field="pdp")
     if isinstance(wait, bool) or not isinstance(wait, int) or not 1 <= wait <= TIMEOUT_MS_MAX:
         raise AccessRefused(f"`pdp.timeout_ms` is 1 to {TIMEOUT_MS_MAX}", field="pdp.timeout_ms")
-    host, port, tls = _reached(url, ca)
+    host, port, tls = reached(url, ca, "pdp.url", AccessRefused)
     token = None if secret is None else secret.decode("ascii", "replace").strip()
     if token is not None and not (token.isascii() and token.isprintable() and token):
         raise AccessRefused(f"secret `{named}` is no bearer token", field="pdp.token_secret")
@@ -208,19 +208,25 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _reached(url: str, ca: str | None) -> tuple[str, int, ssl.SSLContext | None]:
-    """Return host, port and TLS of `url`; without TLS it has to be an address of this machine."""
+def reached(
+    url: str, ca: str | None, field: str, refusal: type[AppError]
+) -> tuple[str, int, ssl.SSLContext | None]:
+    """Return host, port and TLS of `url`; without TLS it has to be an address of this machine.
+
+    Raises:
+        AppError: as `refusal`: it is no such URL, or `ca` no file of authorities.
+    """
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname or ""
         local = _is_loopback(host)
         tls = ssl.create_default_context(cafile=ca) if parts.scheme == "https" else None
     except (ValueError, OSError) as error:
-        raise AccessRefused(f"`pdp.url` or `pdp.ca_file`: {error!s:.120}", field="pdp.url") from error
+        raise refusal(f"`{field}` or its `ca_file`: {error!s:.120}", field=field) from error
     plain = "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or not url.isprintable()
     if plain or not host or " " in url or parts.scheme not in ("http", "https") or not (tls or local):
-        raise AccessRefused(
-            f"`pdp.url` is {url[:80]!a}; allowed are `https://…`, and `http://` on this machine",
-            field="pdp.url",
+        raise refusal(
+            f"`{field}` is {url[:80]!a}; allowed are `https://…`, and `http://` on this machine",
+            field=field,
         )
     return host, port or (443 if tls else 80), tls

@@ -16,6 +16,7 @@ from rexecop.app.authority import RootAuthority
 from rexecop.app.door import Act, Caller, Matter, ServiceRole, ServiceScope
 from rexecop.app.errors import CallerThrottled, CallerUnknown, Forbidden
 from rexecop.app.identity import Identity
+from rexecop.app.oidc import Login
 from rexecop.app.root import Root
 from rexecop.app.tokens import NEVER_AGENT, PREFIX, TokenReader
 from rexecop.governance.service_rules import allows
@@ -27,6 +28,7 @@ BEARER_LENGTH_MAX: Final = 16 * 1024  # Tokens of providers that list hundreds o
 FAILURES_MAX: Final = 20  # Of one address within `FAILURES_SECONDS`: a script with an old token, not a guess.
 FAILURES_SECONDS: Final = 60
 PEERS_MAX: Final = 4096  # Addresses remembered; who has more may guess more, at tokens nobody can guess.
+SENSITIVE: Final = NEVER_AGENT | {ServiceRole.AGENT}  # Who has one of these is looked up in the packs.
 NEEDED: Final = "a bearer token that counts here is needed"  # The same words, whatever is wrong with one.
 
 
@@ -62,7 +64,20 @@ class RootDoor:
         self._access = access
         self._clock = clock
         self._tokens = TokenReader(root)
+        self._login = Login(root, clock)
         self.throttle: Final = Throttle(clock)
+
+    async def knock(self, headers: Mapping[str, str], peer: str | None) -> None:
+        """Return once `caller` can say who sent this; it waits for the identity provider where it has to.
+
+        Raises:
+            CallerThrottled, NotFetched: nobody is let in now. As `caller`, where a file cannot be followed.
+        """
+        given = bearer(headers)
+        if given is not None:
+            await self._login.prepare(given)
+            if self._unguessable(given) is None:
+                self._require_patience(peer)
 
     def caller(self, headers: Mapping[str, str], peer: str | None) -> Caller:
         """Return who sent a request with `headers` (names in lower case) from the address `peer`.
@@ -99,7 +114,10 @@ class RootDoor:
         raise Forbidden("there is no such thing", act=str(act), hidden=True)
 
     def _unguessable(self, given: str) -> Caller | None:
-        return self._by_token(given) if given.startswith(PREFIX) else None
+        if given.startswith(PREFIX):
+            return self._by_token(given)
+        known = self._login.caller(given)
+        return None if known is None else self._let_in(known.principal, known.roles, known.scope, None)
 
     def _require_patience(self, peer: str | None) -> None:
         seconds = self.throttle.wait(peer)
@@ -124,11 +142,14 @@ class RootDoor:
     def _let_in(
         self, principal: Principal, roles: frozenset[ServiceRole], scope: ServiceScope, sponsor: str | None
     ) -> Caller:
-        """Return the caller; whoever is an agent by the packs in force is one here, whatever a token says."""
-        if roles & NEVER_AGENT:
+        """Return the caller; who is an agent by the packs in force is one here, whatever a token says."""
+        if roles & SENSITIVE:
             entities = self._authority.policy().entities
-            if entities.type_of(principal.person) == "Agent":
-                roles, sponsor = roles | {ServiceRole.AGENT}, entities.agents[principal.person]
+            agent = entities.type_of(principal.person) == "Agent"
+            sponsor = entities.agents[principal.person] if agent and sponsor is None else sponsor
+            roles = roles | {ServiceRole.AGENT} if agent else roles
+        if ServiceRole.AGENT in roles and sponsor is None:
+            roles = frozenset()  # An agent for whom nobody answers may nothing, whatever else it is.
         identity = Identity(principal=principal, sponsor=sponsor)
         return Caller(identity=identity, roles=roles, scope=scope, sponsor=sponsor)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from http import HTTPStatus
 from typing import Final, TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
@@ -19,8 +19,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rexecop.app.callers import LISTED_MAX, Planned, Taken
 from rexecop.app.contract import DEMO
-from rexecop.app.door import Act, Caller, Door
-from rexecop.app.errors import CallerThrottled, CallerUnknown, Forbidden, WebhookRefused
+from rexecop.app.door import Act
+from rexecop.app.errors import CallerUnknown, Forbidden, WebhookRefused
 from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
 from rexecop.app.nodes import BridgeLost
@@ -28,8 +28,13 @@ from rexecop.app.serving import Serving
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload
+from rexecop.service.answers import HEADERS
+from rexecop.service.answers import encode as _encode
+from rexecop.service.answers import json_answer as _json
+from rexecop.service.answers import problem as _problem
 from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
+from rexecop.service.doorway import Doorway, let_in, turned_away
 
 Decide: TypeAlias = Callable[[Mapping[str, Value], str], Mapping[str, Value]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -41,11 +46,6 @@ WEBHOOK_REFUSED: Final = "webhook-refused"
 EVALUATION_REFUSED: Final = "evaluation-refused"
 EVENT_REFUSED: Final = "event-refused"
 
-HEADERS: Final[Mapping[str, str]] = {
-    "content-type": "application/json",
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-}
 STATUS: Final[Mapping[Reason, int]] = {
     Reason.UNKNOWN_ACTION: 400,
     Reason.REJECTED: 400,
@@ -60,8 +60,6 @@ OPEN_WARNING: Final = (
     "Demo mode: whoever reaches this address may run every registered action without an approval."
 )
 APPROVED_WARNING: Final = "No allow-list: every action may run that policy allows and an approval is for."
-
-_encode = msgspec.json.encode
 
 
 class Contract:
@@ -305,6 +303,7 @@ def create_app(
             WebSocketRoute("/v1/nodes", contract.node),
         ],
         exception_handlers={HTTPException: _http_error},
+        middleware=[Middleware(Doorway, serving)],
         lifespan=lifespan,
     )
 
@@ -379,42 +378,10 @@ def _planned(one: Planned) -> dict[str, object]:
     return {**known, "operation_id": row.operation, "number": one.number, **said}
 
 
-def let_in(door: Door, request: Request, act: Act) -> Caller:
-    """Return who sent `request`, if they may do `act` at all.
-
-    Raises:
-        CallerUnknown, Forbidden: see `Door`.
-    """
-    caller = door.caller(request.headers, None if request.client is None else request.client.host)
-    door.require(caller, act)
-    return caller
-
-
-def turned_away(error: CallerUnknown | Forbidden, headers: Mapping[str, str] | None = None) -> Response:
-    """Answer for who was not let in, or may not do that."""
-    more = {**(headers or {})}
-    if isinstance(error, Forbidden):
-        return _problem(404 if error.facts.get("hidden") else 403, error.message, error.code, more)
-    if isinstance(error, CallerThrottled):
-        later = {"retry-after": str(error.facts["seconds"])}
-        return _problem(429, error.message, error.code, {**later, **more})
-    return _problem(401, error.message, error.code, {"www-authenticate": "Bearer", **more})
-
-
 def _untaken(error: RexecopError) -> Response:
     """Answer for what cannot be planned, or the ledger, a secret or a file of the root in the way."""
     later = {} if is_asked_wrongly(error) else {"retry-after": RETRY_SECONDS}
     return _problem(503 if later else 422, error.message, error.code, later)
-
-
-def _json(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(_encode(body), status, {**HEADERS, **(headers or {})})
-
-
-def _problem(status: int, detail: object, code: str, headers: Mapping[str, str]) -> Response:
-    """Return problem details (RFC 9457), with the stable `code` beside what the standard has."""
-    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code}
-    return _json(status, body, {**headers, "content-type": "application/problem+json"})
 
 
 def _name(host: str) -> str:
