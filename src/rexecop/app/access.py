@@ -22,6 +22,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from rexecop.app.authority import RootAuthority
+from rexecop.app.door import Caller, Matter
 from rexecop.app.errors import AccessRefused, AppError, CallerUnknown
 from rexecop.app.files import read_file, require_private
 from rexecop.app.root import Root
@@ -118,18 +119,18 @@ class AccessPoint:
                 return name
         raise CallerUnknown("a bearer token of a caller in `authzen.yaml` is needed")
 
-    def evaluation(self, body: Mapping[str, Value], caller: str) -> dict[str, Value]:
-        """Return the response to one evaluation.
+    def evaluation(self, body: Mapping[str, Value], caller: Caller) -> dict[str, Value]:
+        """Return the response to one evaluation; what is not within the caller's scope is a no.
 
         Raises:
             EvaluationRefused: it is none.
         """
-        (asked,) = authzen.requests({**body, "evaluations": []}, caller=caller, now=self._now())
+        (asked,) = authzen.requests({**body, "evaluations": []}, caller=caller.name, now=self._now())
         if isinstance(asked, EvaluationRefused):
             raise asked
-        return self._response(asked)
+        return self._response(asked, caller)
 
-    def evaluations(self, body: Mapping[str, Value], caller: str) -> dict[str, Value]:
+    def evaluations(self, body: Mapping[str, Value], caller: Caller) -> dict[str, Value]:
         """Return the response to several; without any it is one, as the standard has it.
 
         Raises:
@@ -139,15 +140,17 @@ class AccessPoint:
             return self.evaluation(body, caller)
         until = {authzen.SEMANTICS[1]: False, authzen.SEMANTICS[2]: True}.get(authzen.semantic(body))
         found: list[Value] = []
-        for asked in authzen.requests(body, caller=caller, now=self._now()):
-            found.append(self._response(asked))
+        for asked in authzen.requests(body, caller=caller.name, now=self._now()):
+            found.append(self._response(asked, caller))
             if until is not None and self._allowed(found) is until:
                 break
         return {"evaluations": found}
 
-    def _response(self, asked: PolicyRequest | EvaluationRefused) -> dict[str, Value]:
+    def _response(self, asked: PolicyRequest | EvaluationRefused, caller: Caller) -> dict[str, Value]:
         if isinstance(asked, EvaluationRefused):
             return authzen.refusal(asked)
+        if not all(caller.scope.covers(_matter(asked, target.id)) for target in asked.targets):
+            return authzen.refusal(EvaluationRefused("that is beyond the caller's scope", field="resource"))
         answer = decide(self._authority.policy(), asked)
         halt = stopping_request(self._authority.halts(), asked)
         return authzen.response(answer if halt is None else block(answer, words(halt)))
@@ -167,6 +170,10 @@ def described(root: Root) -> str:
     access = read_access(root)
     asked = "nobody" if access.pdp is None else _point(access.pdp, None).url
     return f"{len(access.callers)} may ask for decisions; asked outside: {asked}"
+
+
+def _matter(asked: PolicyRequest, target: str) -> Matter:
+    return Matter(intent=f"{asked.profile}/{asked.intent}", target=target, environment=asked.environment)
 
 
 def _table(value: Yaml, name: str, known: Sequence[str] | None) -> Mapping[str, Yaml]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
+from datetime import datetime, timedelta
 from typing import Final
 
 from rexecop.app.access import AccessPoint
@@ -17,8 +17,9 @@ from rexecop.app.door import Act, Caller, Matter, ServiceRole, ServiceScope
 from rexecop.app.errors import CallerThrottled, CallerUnknown, Forbidden
 from rexecop.app.identity import Identity
 from rexecop.app.oidc import Login
+from rexecop.app.provider_file import read_provider
 from rexecop.app.root import Root
-from rexecop.app.tokens import NEVER_AGENT, PREFIX, TokenReader
+from rexecop.app.tokens import NEVER_AGENT, PREFIX, TokenReader, read_tokens
 from rexecop.governance.service_rules import allows
 from rexecop.operations.ports import Clock
 from rexecop.proof.principal import Principal
@@ -29,6 +30,7 @@ FAILURES_MAX: Final = 20  # Of one address within `FAILURES_SECONDS`: a script w
 FAILURES_SECONDS: Final = 60
 PEERS_MAX: Final = 4096  # Addresses remembered; who has more may guess more, at tokens nobody can guess.
 SENSITIVE: Final = NEVER_AGENT | {ServiceRole.AGENT}  # Who has one of these is looked up in the packs.
+ENDING_NOTICE: Final = timedelta(days=7)  # Long enough to hand out another.
 NEEDED: Final = "a bearer token that counts here is needed"  # The same words, whatever is wrong with one.
 
 
@@ -106,7 +108,7 @@ class RootDoor:
         Raises:
             Forbidden: he may not; or the matter is none of his business, which reads as if it did not exist.
         """
-        if allows(caller.roles, act, in_scope=matter is None or is_within(caller.scope, matter)):
+        if allows(caller.roles, act, in_scope=matter is None or caller.scope.covers(matter)):
             return
         if not allows(caller.roles, act, in_scope=True):
             has = ", ".join(sorted(caller.roles)) or "no role"
@@ -161,11 +163,15 @@ def bearer(headers: Mapping[str, str]) -> str | None:
     return token if scheme.lower() == "bearer" and 0 < len(token) <= BEARER_LENGTH_MAX else None
 
 
-def is_within(scope: ServiceScope, matter: Matter) -> bool:
-    """Return whether `matter` is within `scope`, in all three."""
-    asked = (
-        (matter.intent, scope.intents),
-        (matter.target, scope.targets),
-        (matter.environment, scope.environments),
-    )
-    return all(any(fnmatchcase(value, pattern) for pattern in patterns) for value, patterns in asked)
+def callers_in_words(root: Root, now: datetime) -> tuple[str, bool]:
+    """Return who may come in, in words, and whether a token ends soon.
+
+    Raises:
+        RootUnsafe, TokenRefused, ServiceRefused: a file cannot be followed, so lets nobody in.
+    """
+    standing = [one for one in read_tokens(root).tokens if one.revoked is None and one.expires > now]
+    ending = sorted({one.name for one in standing if one.expires <= now + ENDING_NOTICE})
+    provider = read_provider(root)
+    signs = "no identity provider" if provider is None else f"identity provider {provider.issuer}"
+    soon = f"; within {ENDING_NOTICE.days} days ends that of {', '.join(ending)}" if ending else ""
+    return f"tokens that let somebody in: {len(standing)}{soon}; {signs}", bool(ending)

@@ -10,13 +10,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from rexecop.app.door import ServiceRole, ServiceScope
 from rexecop.app.errors import TokenRefused
 from rexecop.app.files import Stamp, locked, read_file, reason_of, replace_file, require_secret, stamp_of
 from rexecop.app.identity import os_user
-from rexecop.app.instance import Instance
 from rexecop.app.keyring import require_name
 from rexecop.app.root import Root
 from rexecop.proof.canonical import Digest, digest_of
@@ -24,6 +23,9 @@ from rexecop.proof.codec import decode, encode
 from rexecop.proof.errors import ProofError
 from rexecop.proof.kinship import person_key
 from rexecop.proof.times import format_time
+
+if TYPE_CHECKING:
+    from rexecop.app.instance import Instance
 
 PREFIX: Final = "rxo_"  # So that who finds one somewhere knows what it opens.
 DAYS_MAX: Final = 366  # A year: who still needs it then is asked again.

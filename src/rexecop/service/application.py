@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rexecop.app.callers import LISTED_MAX, Planned, Taken
 from rexecop.app.contract import DEMO
-from rexecop.app.door import Act
+from rexecop.app.door import Act, Caller
 from rexecop.app.errors import CallerUnknown, Forbidden, WebhookRefused
 from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
@@ -36,7 +36,7 @@ from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, rea
 from rexecop.service.cloudevents import STRUCTURED, read_events
 from rexecop.service.doorway import Doorway, let_in, turned_away
 
-Decide: TypeAlias = Callable[[Mapping[str, Value], str], Mapping[str, Value]]
+Decide: TypeAlias = Callable[[Mapping[str, Value], Caller], Mapping[str, Value]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 SERVICE: Final = "OpenExec"  # The contract spoken here, by the name its clients know.
@@ -150,7 +150,7 @@ class Contract:
             body = parse_payload(await read_body(request), bytes_max=BODY_BYTES_MAX)
             if not isinstance(body, dict):
                 raise NotCanonical("an evaluation is an object")
-            return _json(200, decide(body, caller.name), echoed)
+            return _json(200, decide(body, caller), echoed)
         except (CallerUnknown, Forbidden) as error:
             return turned_away(error, echoed)
         except BodyRefused as error:
