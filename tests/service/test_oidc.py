@@ -17,8 +17,8 @@ from rexecop.app.doors import FAILURES_MAX, RootDoor
 from rexecop.app.errors import CallerUnknown
 from rexecop.app.identity import os_user
 from rexecop.app.oidc import FRESH_MS, KEPT_MS, WAIT_MS, claim
-from rexecop.app.provider_file import read_provider
 from rexecop.app.root import Root
+from rexecop.app.service_file import read_service_file
 from rexecop.app.serving import Serving
 from rexecop.engines.errors import NotFetched
 from rexecop.governance.bearer import read_bearer, read_keys, require_good
@@ -385,14 +385,14 @@ def test_a_file_that_does_not_say_whom_to_let_in_is_refused(tmp_path: Path, text
     path.write_text(text)
     path.chmod(0o600)
     with pytest.raises(RexecopError):
-        read_provider(Root(tmp_path))
+        read_service_file(Root(tmp_path))
     path.write_text(
         "oidc: {issuer: https://x.example, audience: a, roles: {claim: g, values: {x: [viewer]}}}"
     )
-    assert read_provider(Root(tmp_path)) is not None
+    assert read_service_file(Root(tmp_path)).provider is not None
     path.chmod(0o622)
     with pytest.raises(RexecopError):
-        read_provider(Root(tmp_path))
+        read_service_file(Root(tmp_path))
 
 
 def test_a_running_service_lets_in_who_the_provider_signed_for(root: Path, provider: LocalProvider) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import cedarpy
 import pytest
+from starlette.datastructures import Headers
 
 from rexecop.app.accesses import accesses_of
 from rexecop.app.build import open_instance
@@ -341,6 +342,13 @@ def test_what_is_no_bearer_token_is_nobody_and_no_guess(serving: Serving, value:
         with pytest.raises(CallerUnknown) as refused:
             door.caller({"authorization": value}, PEER)
         assert not isinstance(refused.value, CallerThrottled)
+
+
+def test_two_tokens_at_once_are_none(serving: Serving, instance: Instance) -> None:
+    made = f"Bearer {new(instance, 'judy', 'viewer').token}".encode()
+    assert serving.door.caller(Headers(raw=[(b"authorization", made)]), PEER).name == "judy"
+    with pytest.raises(CallerUnknown):
+        serving.door.caller(Headers(raw=[(b"authorization", made), (b"authorization", made)]), PEER)
 
 
 def test_who_guesses_waits_and_who_cannot_have_guessed_does_not(serving: Serving, instance: Instance) -> None:

@@ -7,8 +7,9 @@ and those of the callers in `authzen.yaml`, who ask for decisions and tell event
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 
 from rexecop.app.access import AccessPoint
@@ -16,12 +17,13 @@ from rexecop.app.authority import RootAuthority
 from rexecop.app.door import Act, Caller, Matter, ServiceRole, ServiceScope
 from rexecop.app.errors import CallerThrottled, CallerUnknown, Forbidden
 from rexecop.app.identity import Identity
-from rexecop.app.oidc import Login
-from rexecop.app.provider_file import read_provider
+from rexecop.app.oidc import Login, is_person
 from rexecop.app.root import Root
+from rexecop.app.service_file import SECRET_HEADER, ServiceFileReader, read_service_file
 from rexecop.app.tokens import NEVER_AGENT, PREFIX, TokenReader, read_tokens
 from rexecop.governance.service_rules import allows
 from rexecop.operations.ports import Clock
+from rexecop.proof.canonical import digest_of, same
 from rexecop.proof.principal import Principal
 from rexecop.proof.vocabulary import Established
 
@@ -66,7 +68,8 @@ class RootDoor:
         self._access = access
         self._clock = clock
         self._tokens = TokenReader(root)
-        self._login = Login(root, clock)
+        self._file = ServiceFileReader(root)
+        self._login = Login(self._file, clock)
         self.throttle: Final = Throttle(clock)
 
     async def knock(self, headers: Mapping[str, str], peer: str | None) -> None:
@@ -92,7 +95,7 @@ class RootDoor:
         """
         given = bearer(headers)
         if given is None:
-            raise CallerUnknown(NEEDED)
+            return self._from_proxy(headers, peer)
         found = self._unguessable(given)
         if found is None:
             self._require_patience(peer)
@@ -126,6 +129,25 @@ class RootDoor:
         if seconds:
             raise CallerThrottled("too many tokens that do not count came from there", seconds=seconds)
 
+    def _from_proxy(self, headers: Mapping[str, str], peer: str | None) -> Caller:
+        """Return whom the proxy in front speaks for, where it is that proxy."""
+        proxy = self._file.read().proxy
+        name = None if proxy is None else only(headers, proxy.user)
+        if proxy is None or name is None or not _is_among(peer, proxy.peers):
+            raise CallerUnknown(NEEDED)
+        shown = digest_of((only(headers, SECRET_HEADER) or "").encode())
+        if not same(shown, proxy.secret):
+            self._require_patience(peer)
+            self.throttle.failed(peer)
+            raise CallerUnknown(NEEDED)
+        if not is_person(name):
+            raise CallerUnknown(NEEDED)
+        listed = "" if proxy.groups is None else only(headers, proxy.groups) or ""
+        groups = [one.strip() for one in listed.split(",")]
+        # What establishes them is the secret of the proxy; who they are is its word.
+        principal = Principal(person=name, established=Established.TOKEN, credential=f"proxy:{peer}")
+        return self._let_in(principal, proxy.meaning.roles_of(groups), proxy.meaning.scope_of(groups), None)
+
     def _by_token(self, given: str) -> Caller | None:
         token = self._tokens.known(given, self._clock.now())
         if token is None:
@@ -156,9 +178,22 @@ class RootDoor:
         return Caller(identity=identity, roles=roles, scope=scope, sponsor=sponsor)
 
 
+def _is_among(peer: str | None, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        address = ip_address(peer or "")
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
+def only(headers: Mapping[str, str], name: str) -> str | None:
+    """Return the header `name`; None where there is none, or more than one: whose would it be?"""
+    return headers[name] if sum(key == name for key in headers) == 1 else None
+
+
 def bearer(headers: Mapping[str, str]) -> str | None:
     """Return the bearer token among `headers`, None where there is none."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
+    scheme, _, token = (only(headers, "authorization") or "").partition(" ")
     token = token.strip()
     return token if scheme.lower() == "bearer" and 0 < len(token) <= BEARER_LENGTH_MAX else None
 
@@ -171,7 +206,8 @@ def callers_in_words(root: Root, now: datetime) -> tuple[str, bool]:
     """
     standing = [one for one in read_tokens(root).tokens if one.revoked is None and one.expires > now]
     ending = sorted({one.name for one in standing if one.expires <= now + ENDING_NOTICE})
-    provider = read_provider(root)
-    signs = "no identity provider" if provider is None else f"identity provider {provider.issuer}"
+    said = read_service_file(root)
+    signs = "no identity provider" if said.provider is None else f"identity provider {said.provider.issuer}"
+    signs += "" if said.proxy is None else f"; a proxy at {', '.join(map(str, said.proxy.peers))}"
     soon = f"; within {ENDING_NOTICE.days} days ends that of {', '.join(ending)}" if ending else ""
     return f"tokens that let somebody in: {len(standing)}{soon}; {signs}", bool(ending)

@@ -14,9 +14,7 @@ from typing import Final
 from rexecop.app.access import reached
 from rexecop.app.door import ServiceRole, ServiceScope
 from rexecop.app.errors import ServiceRefused
-from rexecop.app.files import Stamp, stamp_of
-from rexecop.app.provider_file import Provider, read_provider
-from rexecop.app.root import Root
+from rexecop.app.service_file import Provider, ServiceFileReader
 from rexecop.app.tokens import RESERVED
 from rexecop.engines.errors import NotFetched
 from rexecop.engines.fetching import fetch
@@ -36,7 +34,6 @@ FETCH_SECONDS: Final = 4.0  # A person waits meanwhile; twice, as discovery come
 WAIT_MS: Final = 10_000  # Between two tries: whoever invents keys makes us ask no more often.
 FRESH_MS: Final = 600_000  # Keys are asked for again after this, so that one taken back counts no longer.
 KEPT_MS: Final = 3_600_000  # So long those of before count where the provider does not answer.
-NOBODY: Final = ServiceScope(intents=(), targets=(), environments=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +46,11 @@ class Known:
 
 
 class Login:
-    """The identity provider of one root, if `service.yaml` names one."""
+    """The identity provider that `file` names, if it names one."""
 
-    def __init__(self, root: Root, clock: Clock) -> None:
-        self._root = root
+    def __init__(self, file: ServiceFileReader, clock: Clock) -> None:
+        self._file = file
         self._clock = clock
-        self._stamp: Stamp = None
         self._provider: Provider | None = None
         self._keys: Keys = {}
         self._fetched_ms: int | None = None
@@ -66,7 +62,7 @@ class Login:
         """Return once the keys are known that `token` may be signed with, if they can be.
 
         Raises:
-            NotFetched: the provider does not say. RootUnsafe, ServiceRefused: as `read_provider`.
+            NotFetched: the provider does not say. RootUnsafe, ServiceRefused: as `read_service_file`.
         """
         provider, bearer = self._named(token)
         if provider is None or bearer is None or not self._lacks(bearer):
@@ -82,7 +78,7 @@ class Login:
         """Return who comes with `token`, None where it does not count.
 
         Raises:
-            RootUnsafe, ServiceRefused: as `read_provider`.
+            RootUnsafe, ServiceRefused: as `read_service_file`.
         """
         provider, bearer = self._named(token)
         if provider is None or bearer is None or not self._knows(bearer):
@@ -103,10 +99,9 @@ class Login:
         """Return the provider, and `token` where it says that it is of that provider."""
         if token.count(".") != 2:
             return None, None
-        stamp = stamp_of(self._root.service)
-        if stamp != self._stamp:
-            self._provider = read_provider(self._root)
-            self._stamp, self._keys, self._fetched_ms, self._tried_ms = stamp, {}, None, None
+        provider = self._file.read().provider
+        if provider is not self._provider:
+            self._provider, self._keys, self._fetched_ms, self._tried_ms = provider, {}, None, None
         if self._provider is None:
             return None, None
         try:
@@ -163,28 +158,26 @@ async def fetch_keys(provider: Provider) -> Keys:
 def known(provider: Provider, claims: Mapping[str, Value]) -> Known | None:
     """Return who `claims`, which the provider signed, speak of; None where they name nobody."""
     name, subject = claim(claims, provider.name), claims.get("sub")
-    if not (isinstance(name, str) and is_name(name) and person_key(name) not in RESERVED):
+    if not (isinstance(name, str) and is_person(name)):
         return None
     # Whoever may write any address into their profile could be anybody.
     if provider.name == "email" and claims.get("email_verified") is not True:
         return None
     if not (isinstance(subject, str) and is_name(subject)):
         return None
-    roles = [provider.roles.get(value, ()) for value in _texts(claim(claims, provider.roles_claim))]
+    meaning = provider.meaning
     return Known(
         principal=Principal(
             person=name, established=Established.OIDC, credential=f"{provider.issuer}#{subject}"
         ),
-        roles=frozenset(role for several in roles for role in several),
-        scope=_scope(provider, claims),
+        roles=meaning.roles_of(_texts(claim(claims, provider.roles_claim))),
+        scope=meaning.scope_of(_texts(claim(claims, provider.scopes_claim))),
     )
 
 
-def _scope(provider: Provider, claims: Mapping[str, Value]) -> ServiceScope:
-    if provider.scopes_claim is None:
-        return ServiceScope()
-    values = set(_texts(claim(claims, provider.scopes_claim)))
-    return next((scope for value, scope in provider.scopes.items() if value in values), NOBODY)
+def is_person(name: str) -> bool:
+    """Return whether `name` can be that of somebody who comes in."""
+    return is_name(name) and person_key(name) not in RESERVED
 
 
 def claim(claims: Mapping[str, Value], name: str) -> Value:
