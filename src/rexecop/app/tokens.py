@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rexecop.app.instance import Instance
 
 PREFIX: Final = "rxo_"  # So that who finds one somewhere knows what it opens.
-DAYS_MAX: Final = 366  # A year: who still needs it then is asked again.
+LIFETIME_MAX: Final = timedelta(days=366)  # A year: who still needs it then is asked again.
 DAYS: Final = 30
 TOKENS_MAX: Final = 1000  # People come by their provider; these are for programs.
 FILE_BYTES_MAX: Final = 4 << 20
@@ -256,8 +256,8 @@ def require_fit(token: Token) -> None:
     what: str | None = None
     if not roles:
         what = f"it has no role; allowed: {', '.join(ServiceRole)}"
-    elif token.expires > token.created + timedelta(days=DAYS_MAX):
-        what = f"it ends in more than {DAYS_MAX} days"
+    elif token.expires > token.created + LIFETIME_MAX:
+        what = f"it ends in more than {LIFETIME_MAX.days} days"
     elif not all(scoped) or max(map(len, scoped)) > PATTERNS_MAX:
         what = f"its scope is 1 to {PATTERNS_MAX} patterns each of intents, targets and environments"
     elif not all(0 < len(one) <= PATTERN_LENGTH_MAX and one.isprintable() for one in patterns):

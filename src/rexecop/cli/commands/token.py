@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
 from rexecop.cli.parsing import VerbGroup
-from rexecop.cli.render import Page, minute
 from rexecop.cli.session import Session
-
-if TYPE_CHECKING:
-    from rexecop.app.tokens import TokenView
+from rexecop.cli.tokens import tokens_page
 
 _EVERYTHING = ("*",)
 
@@ -52,7 +48,7 @@ def new(
     scope = ServiceScope(intents=tuple(intents), targets=tuple(targets), environments=tuple(environments))
     asked = TokenAsked(name=name, roles=roles, scope=scope, expires=expires, sponsor=sponsor)
     made = session.drive(lambda instance: Tokens(instance).new(asked))
-    session.answer(made, lambda page: _page(page, (made,)), quiet=made.token or "")
+    session.answer(made, lambda page: tokens_page(page, (made,)), quiet=made.token or "")
 
 
 @command.command(name="list", epilog="rexecop token list")
@@ -64,7 +60,7 @@ def list_tokens(session: Session) -> None:
     with session.instance() as instance:
         found = Tokens(instance).view()
     quiet = "\n".join(one.id for one in found if one.state == "standing")
-    session.answer({"tokens": found}, lambda page: _page(page, found), quiet=quiet)
+    session.answer({"tokens": found}, lambda page: tokens_page(page, found), quiet=quiet)
 
 
 @command.command(name="revoke", epilog="rexecop token revoke deploy")
@@ -75,23 +71,6 @@ def revoke(session: Session, name: str) -> None:
     from rexecop.app.tokens import Tokens
 
     gone = session.drive(lambda instance: Tokens(instance).revoke(name))
-    session.answer({"tokens": gone}, lambda page: _page(page, gone), quiet="\n".join(one.id for one in gone))
-
-
-def _page(page: Page, tokens: Sequence[TokenView]) -> None:
-    rows = [
-        [one.id, one.name, one.state, " ".join(one.roles), _scope(one), minute(one.expires)] for one in tokens
-    ]
-    page.table(["token", "of", "is", "as", "for", "until (UTC)"], rows, indent=0, whole=("token", "is"))
-    for one in tokens:
-        if one.token is not None:
-            page.row("token", f"{one.token}  (shown this once)", whole=True)
-    if not tokens:
-        page.line("no tokens: `rexecop token new NAME --role ROLE` makes one")
-
-
-def _scope(token: TokenView) -> str:
-    scope = token.scope
-    named = [" ".join(part) for part in (scope.intents, scope.targets, scope.environments) if part != ("*",)]
-    behalf = [f"by {token.sponsor}"] if token.sponsor is not None else []
-    return "; ".join([*named, *behalf]) or "everything"
+    session.answer(
+        {"tokens": gone}, lambda page: tokens_page(page, gone), quiet="\n".join(one.id for one in gone)
+    )
