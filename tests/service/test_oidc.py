@@ -13,7 +13,7 @@ import pytest
 from rexecop.app.build import open_instance
 from rexecop.app.clock import SystemClock
 from rexecop.app.door import Caller, ServiceRole, ServiceScope
-from rexecop.app.doors import FAILURES_MAX, RootDoor
+from rexecop.app.doors import FAILURES_MAX, RootDoor, Throttle
 from rexecop.app.errors import CallerUnknown
 from rexecop.app.identity import os_user
 from rexecop.app.oidc import FRESH_MS, KEPT_MS, WAIT_MS, claim
@@ -59,7 +59,9 @@ def door(serving: Serving, provider: LocalProvider, clock: FakeClock) -> RootDoo
     provider.web.asked.clear()
     configure(serving.settings.root, provider)
     assert isinstance(serving.door, RootDoor)
-    return RootDoor(Root(serving.settings.root), serving.door._authority, serving.access, clock)
+    return RootDoor(
+        Root(serving.settings.root), serving.door._authority, serving.access, clock, Throttle(clock)
+    )
 
 
 def come(door: RootDoor, token: str) -> Caller:

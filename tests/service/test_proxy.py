@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from rexecop.app.build import open_instance
 from rexecop.app.clock import SystemClock
 from rexecop.app.door import Caller, ServiceRole, ServiceScope
-from rexecop.app.doors import FAILURES_MAX, RootDoor
+from rexecop.app.doors import FAILURES_MAX, RootDoor, Throttle
 from rexecop.app.errors import CallerThrottled, CallerUnknown
 from rexecop.app.root import Root
 from rexecop.app.service_file import read_service_file
@@ -60,7 +60,9 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 def door(serving: Serving) -> RootDoor:
     assert isinstance(serving.door, RootDoor)
     clock = FakeClock(at=SystemClock().now())
-    return RootDoor(Root(serving.settings.root), serving.door._authority, serving.access, clock)
+    return RootDoor(
+        Root(serving.settings.root), serving.door._authority, serving.access, clock, Throttle(clock)
+    )
 
 
 def come(door: RootDoor, peer: str | None = PEER, **changed: str) -> Caller:

@@ -75,7 +75,7 @@ def sent(token: str | None) -> dict[str, str]:
 def door_at(serving: Serving, clock: FakeClock) -> RootDoor:
     door = serving.door
     assert isinstance(door, RootDoor)
-    return RootDoor(Root(serving.settings.root), door._authority, serving.access, clock)
+    return RootDoor(Root(serving.settings.root), door._authority, serving.access, clock, Throttle(clock))
 
 
 def caller_of(*roles: ServiceRole, scope: ServiceScope | None = None) -> Caller:

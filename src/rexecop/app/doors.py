@@ -63,14 +63,16 @@ class Throttle:
 class RootDoor:
     """Lets in who the root knows; see `app.door.Door`."""
 
-    def __init__(self, root: Root, authority: RootAuthority, access: AccessPoint, clock: Clock) -> None:
+    def __init__(
+        self, root: Root, authority: RootAuthority, access: AccessPoint, clock: Clock, throttle: Throttle
+    ) -> None:
         self._authority = authority
         self._access = access
         self._clock = clock
         self._tokens = TokenReader(root)
         self._file = ServiceFileReader(root)
         self._login = Login(self._file, clock)
-        self.throttle: Final = Throttle(clock)
+        self.throttle: Final = throttle
 
     async def knock(self, headers: Mapping[str, str], peer: str | None) -> None:
         """Return once `caller` can say who sent this; it waits for the identity provider where it has to.

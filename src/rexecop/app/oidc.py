@@ -100,7 +100,7 @@ class Login:
         if token.count(".") != 2:
             return None, None
         provider = self._file.read().provider
-        if provider is not self._provider:
+        if provider != self._provider:
             self._provider, self._keys, self._fetched_ms, self._tried_ms = provider, {}, None, None
         if self._provider is None:
             return None, None
@@ -131,7 +131,7 @@ class Login:
         except NotFetched as error:
             self._failure = error
             return
-        if provider is self._provider:  # Else the file changed meanwhile, and these are somebody else's.
+        if provider == self._provider:  # Else the file changed meanwhile, and these are somebody else's.
             self._keys, self._fetched_ms, self._failure = keys, self._clock.boot_ms(), None
 
 

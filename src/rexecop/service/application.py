@@ -195,7 +195,9 @@ class Contract:
         (one,) = found
         if one.refused is not None:
             raise one.refused
-        return _json(202, _taken(one), {"location": f"/v1/events/{one.id}"})
+        return _json(
+            202, _taken(one), {"location": f"{request.scope.get('root_path', '')}/v1/events/{one.id}"}
+        )
 
     async def _told(self, request: Request, caller: str) -> Response:
         given = {name: request.query_params.get(name, "") for name in request.query_params}
