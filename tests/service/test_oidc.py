@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from rexecop.app.root import Root
 from rexecop.app.service_file import read_service_file
 from rexecop.app.serving import Serving
 from rexecop.engines.errors import NotFetched
-from rexecop.governance.bearer import read_bearer, read_keys, require_good
+from rexecop.governance.bearer import LEEWAY_SECONDS, read_bearer, read_keys, require_good, require_signed
 from rexecop.governance.errors import BearerRefused
 from rexecop.proof.canonical import hash_bytes
 from rexecop.proof.errors import RexecopError
@@ -184,6 +185,25 @@ def test_a_new_key_is_asked_for_and_an_old_one_counts_no_longer(
     assert provider.asked == 2
 
 
+def test_a_token_that_came_in_before_ends_all_the_same(
+    door: RootDoor, provider: LocalProvider, clock: FakeClock
+) -> None:
+    token = provider.token()
+    assert come(door, token) == come(door, token)
+    clock.at += timedelta(seconds=300 + LEEWAY_SECONDS)
+    assert is_refused(door, token)
+
+
+def test_tokens_that_came_in_take_bounded_memory(
+    door: RootDoor, provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rexecop.app.oidc.SIGNED_MAX", 3)
+    provider.rotate("small", "EdDSA")
+    for number in range(10):
+        assert come(door, provider.token(jti=number)).name == "alice"
+    assert len(door._login._ring.signed) <= 3
+
+
 def test_keys_that_are_made_up_make_us_ask_once_in_ten_seconds(
     door: RootDoor, provider: LocalProvider, clock: FakeClock
 ) -> None:
@@ -297,7 +317,9 @@ def test_reading_and_judging_hold_by_themselves(provider: LocalProvider) -> None
     head, claims, signature = token.split(".")
 
     def judged(text: str, issuer: str = provider.issuer) -> None:
-        require_good(read_bearer(text), read_keys(published), issuer=issuer, audience="rexecop", now=now)
+        bearer = read_bearer(text)
+        require_signed(bearer, read_keys(published))
+        require_good(bearer, issuer=issuer, audience="rexecop", now=now)
 
     judged(token)
     spelled = signature[:-1] + chr(ord(signature[-1]) + 1)  # The same bytes, with a stray bit set.

@@ -414,6 +414,35 @@ def test_what_a_persons_token_asks_for_their_key_does_not_approve() -> None:
         asyncio.run(story(folder))
 
 
+def test_what_an_agents_token_asks_for_is_their_sponsors_and_not_approved_by_them() -> None:
+    async def story(folder: Path) -> None:
+        await made(folder)
+        pack = folder / "root" / "policy" / "starter"
+        named = (pack / "entities.yaml").read_text()
+        (pack / "entities.yaml").write_text(f"{named}agents:\n  robo: {{sponsor: bob}}\n")
+        (pack / "agents.cedar").write_text(
+            '@id("agents-may-change")\npermit (principal is Agent, action in Action::"change", resource);\n'
+        )
+        with opened(folder, None) as instance:
+            token = await Tokens(instance).new(TokenAsked(name="robo", roles=("agent",), sponsor="bob"))
+            other = await Tokens(instance).new(TokenAsked(name="robo", roles=("agent",), sponsor="carol"))
+            with Serving(open_instance(instance.settings)) as serving:
+                robo, stolen = (serving.door.caller(sent(one.token), PEER) for one in (token, other))
+            assert robo.sponsor == "bob" and robo.roles == {ServiceRole.AGENT}
+            view = await instance.acting_as(robo.identity).plan(change(folder))
+            intent = records(instance, view.operation_id)[0].record
+            assert isinstance(intent, Intent) and (intent.sponsor, intent.by.person) == ("bob", "robo")
+            assert view.state == "waiting_for_approval"
+            with pytest.raises(ApprovalRefused) as refused:
+                await instance.approve(view.operation_id, key=bob(folder), reason="mine")
+            assert refused.value.code == "sponsor-approval"
+            # Whose agent it is, the packs say; a token that says otherwise plans nothing.
+            assert (await instance.acting_as(stolen.identity).plan(change(folder))).state == "blocked"
+
+    with scratch() as folder:
+        asyncio.run(story(folder))
+
+
 def test_evidence_that_goes_to_a_caller_is_recorded_as_theirs() -> None:
     async def story(folder: Path) -> None:
         await made(folder)

@@ -18,7 +18,15 @@ from rexecop.app.service_file import Provider, ServiceFileReader
 from rexecop.app.tokens import RESERVED
 from rexecop.engines.errors import NotFetched
 from rexecop.engines.fetching import fetch
-from rexecop.governance.bearer import KEYS_BYTES_MAX, Bearer, Keys, read_bearer, read_keys, require_good
+from rexecop.governance.bearer import (
+    KEYS_BYTES_MAX,
+    Bearer,
+    Keys,
+    read_bearer,
+    read_keys,
+    require_good,
+    require_signed,
+)
 from rexecop.governance.entities import is_name
 from rexecop.governance.errors import BearerRefused
 from rexecop.operations.ports import Clock
@@ -33,6 +41,7 @@ DISCOVERY_BYTES_MAX: Final = 256 * 1024
 FETCH_SECONDS: Final = 4.0  # A person waits meanwhile; twice, as discovery comes before the keys.
 WAIT_MS: Final = 10_000  # Between two tries: whoever invents keys makes us ask no more often.
 FRESH_MS: Final = 600_000  # Keys are asked for again after this, so that one taken back counts no longer.
+SIGNED_MAX: Final = 512  # Tokens of up to 16 KiB; as many people as are here at one time.
 KEPT_MS: Final = 3_600_000  # So long those of before count where the provider does not answer.
 
 
@@ -45,6 +54,23 @@ class Known:
     scope: ServiceScope
 
 
+@dataclass(frozen=True, slots=True)
+class _Ring:
+    """Keys of the provider, and tokens that they were seen to have signed: to check that takes its time."""
+
+    keys: Keys
+    signed: dict[str, Bearer]
+
+    def require_signed(self, token: str, bearer: Bearer) -> None:
+        """Return only if one of the keys signed `token`, which reads as `bearer`. Raises BearerRefused."""
+        if token in self.signed:
+            return
+        require_signed(bearer, self.keys)
+        if len(self.signed) >= SIGNED_MAX:
+            self.signed.clear()
+        self.signed[token] = bearer
+
+
 class Login:
     """The identity provider that `file` names, if it names one."""
 
@@ -52,7 +78,7 @@ class Login:
         self._file = file
         self._clock = clock
         self._provider: Provider | None = None
-        self._keys: Keys = {}
+        self._ring = _Ring({}, {})
         self._fetched_ms: int | None = None
         self._tried_ms: int | None = None
         self._failure: NotFetched | None = None
@@ -84,13 +110,9 @@ class Login:
         if provider is None or bearer is None or not self._knows(bearer):
             return None
         try:
-            require_good(
-                bearer,
-                self._keys,
-                issuer=provider.issuer,
-                audience=provider.audience,
-                now=self._clock.now(),
-            )
+            self._ring.require_signed(token, bearer)
+            now = self._clock.now()
+            require_good(bearer, issuer=provider.issuer, audience=provider.audience, now=now)
         except BearerRefused:
             return None
         return known(provider, bearer.claims)
@@ -101,9 +123,12 @@ class Login:
             return None, None
         provider = self._file.read().provider
         if provider != self._provider:
-            self._provider, self._keys, self._fetched_ms, self._tried_ms = provider, {}, None, None
+            self._provider, self._ring = provider, _Ring({}, {})
+            self._fetched_ms = self._tried_ms = self._failure = None
         if self._provider is None:
             return None, None
+        if token in self._ring.signed:
+            return self._provider, self._ring.signed.get(token)
         try:
             bearer = read_bearer(token)
         except BearerRefused:
@@ -115,11 +140,11 @@ class Login:
 
     def _lacks(self, bearer: Bearer) -> bool:
         age = self._age_ms()
-        return age is None or age >= FRESH_MS or (bearer.kid, bearer.algorithm) not in self._keys
+        return age is None or age >= FRESH_MS or (bearer.kid, bearer.algorithm) not in self._ring.keys
 
     def _knows(self, bearer: Bearer) -> bool:
         age = self._age_ms()
-        return age is not None and age < KEPT_MS and (bearer.kid, bearer.algorithm) in self._keys
+        return age is not None and age < KEPT_MS and (bearer.kid, bearer.algorithm) in self._ring.keys
 
     def _is_soon(self) -> bool:
         return self._tried_ms is not None and self._clock.boot_ms() - self._tried_ms < WAIT_MS
@@ -132,7 +157,7 @@ class Login:
             self._failure = error
             return
         if provider == self._provider:  # Else the file changed meanwhile, and these are somebody else's.
-            self._keys, self._fetched_ms, self._failure = keys, self._clock.boot_ms(), None
+            self._ring, self._fetched_ms, self._failure = _Ring(keys, {}), self._clock.boot_ms(), None
 
 
 async def fetch_keys(provider: Provider) -> Keys:

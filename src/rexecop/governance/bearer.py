@@ -72,11 +72,11 @@ def read_bearer(token: str) -> Bearer:
     )
 
 
-def require_good(bearer: Bearer, keys: Keys, *, issuer: str, audience: str, now: datetime) -> None:
-    """Return only if one of `keys` of `issuer` signed it, for `audience`, and it is good at `now`.
+def require_signed(bearer: Bearer, keys: Keys) -> None:
+    """Return only if one of `keys` signed it, in the way that this key is for.
 
     Raises:
-        BearerRefused: it is not.
+        BearerRefused: none did.
     """
     check = keys.get((bearer.kid, bearer.algorithm))
     if check is None:
@@ -85,6 +85,14 @@ def require_good(bearer: Bearer, keys: Keys, *, issuer: str, audience: str, now:
         check(bearer.signed, bearer.signature)
     except (ProofError, ValueError) as error:
         raise BearerRefused("the key did not sign it") from error
+
+
+def require_good(bearer: Bearer, *, issuer: str, audience: str, now: datetime) -> None:
+    """Return only if it says that it is by `issuer`, for `audience`, and good at `now`.
+
+    Raises:
+        BearerRefused: it does not.
+    """
     claims = bearer.claims
     if claims.get("iss") != issuer:
         raise BearerRefused("another issuer made it")
