@@ -133,13 +133,17 @@ def read_service_file(root: Root) -> ServiceFile:
     problems, found = Problems(ServiceRefused.code), ServiceFile()
     top = problems.parse(read_file(path), path.name)
     if top is not None:
-        fields = top.fields("oidc proxy")
-        found = ServiceFile(provider=fields.maybe("oidc", _provider), proxy=fields.maybe("proxy", _proxy))
+        found = _service(top)
     for first in problems.findings[:1]:
         raise ServiceRefused(first.text(), file=path.name, line=first.line, field=first.field or None)
     if found.provider is not None:
         reached(found.provider.issuer, found.provider.ca_file, "oidc.issuer", ServiceRefused)
     return found
+
+
+def _service(top: Node) -> ServiceFile:
+    fields = top.fields("oidc proxy")
+    return ServiceFile(provider=fields.maybe("oidc", _provider), proxy=fields.maybe("proxy", _proxy))
 
 
 def _provider(node: Node) -> Provider:
@@ -169,15 +173,15 @@ def _proxy(node: Node) -> Proxy:
         node.refuse("`secret` is not `sha256:` and 64 digits", allowed="the digest of what the proxy sends")
     if not peers:
         node.refuse("`peers` names nobody", allowed="addresses or networks")
-    headers = [fields.text(name).lower() for name in ("user", "groups")]
-    for name in headers:
-        if (name and not _HEADER.fullmatch(name)) or name in ("authorization", SECRET_HEADER):
+    user, groups = (fields.text(name).lower() for name in ("user", "groups"))
+    for name in (user, *([groups] if groups else [])):
+        if not _HEADER.fullmatch(name) or name == SECRET_HEADER:
             node.refuse(f"`{name:.40}` is no header for that", allowed="like x-forwarded-user")
     return Proxy(
         peers=tuple(one for one in peers if one is not None),
         secret=Digest(secret),
-        user=headers[0],
-        groups=headers[1] or None,
+        user=user,
+        groups=groups or None,
         meaning=Meaning(roles=_roles(fields.part("roles")), scopes=fields.maybe("scopes", _scopes)),
     )
 
