@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+from rexecop.app.identity import os_user
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import Batch
 from rexecop.proof.canonical import Digest
@@ -31,9 +32,18 @@ def access_chain(instance: str) -> str:
 
 
 def record_access(
-    store: LedgerStore, *, subject: str, action: str, digest: Digest | None, now: datetime, by: Principal
+    store: LedgerStore,
+    *,
+    subject: str,
+    action: str,
+    digest: Digest | None,
+    now: datetime,
+    by: Principal | None = None,
 ) -> str | None:
-    """Record that evidence of `subject` goes to `by`; return why that cannot be recorded, None when it is."""
+    """Record that evidence of `subject` is handed to `by`, else to the user this process runs as.
+
+    Return why it cannot be recorded, None when it is.
+    """
     chain = access_chain(store.instance_id)
     try:
         for _ in range(TRIES_MAX):
@@ -44,7 +54,7 @@ def record_access(
                 n=count,
                 prev=last.digest if last else None,
                 at=max(now, last.record.at) if last else now,
-                by=by,
+                by=by or os_user(),
                 subject=subject,
                 action=action,
                 digest=digest,

@@ -15,7 +15,6 @@ from rexecop.app.errors import FormatRefused, NotYet, SizeRefused
 from rexecop.app.files import write_folder, write_over
 from rexecop.app.formats import FORMATS, Cut
 from rexecop.app.heads import HeadsKeeper
-from rexecop.app.identity import os_user
 from rexecop.app.stamps import newest_stamped
 from rexecop.app.views import ExportView
 from rexecop.proof import note
@@ -176,8 +175,7 @@ class Evidence:
 
     def given(self, subject: str, action: str, digest: Digest | None, now: datetime) -> str | None:
         """Record that evidence of `subject` goes out; return why that cannot be recorded, None when it is."""
-        by = self._by or os_user()
-        return record_access(self._store, subject=subject, action=action, digest=digest, now=now, by=by)
+        return record_access(self._store, subject=subject, action=action, digest=digest, now=now, by=self._by)
 
     def stamped(self, operation: str) -> StoredCheckpoint:
         """Return the newest stamped checkpoint that covers `operation`.
