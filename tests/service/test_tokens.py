@@ -368,6 +368,17 @@ def test_who_guesses_waits_and_who_cannot_have_guessed_does_not(serving: Serving
     assert door.caller(sent(LEGACY), PEER).name == "gate"
 
 
+def test_what_was_good_once_is_no_guess(serving: Serving, instance: Instance) -> None:
+    made, clock = new(instance, "kim", "viewer", expires="1h"), FakeClock(at=SystemClock().now())
+    door = door_at(serving, clock)
+    clock.at += timedelta(hours=1)
+    for _ in range(FAILURES_MAX + 1):
+        with pytest.raises(CallerUnknown) as refused:
+            door.caller(sent(made.token), PEER)
+        assert not isinstance(refused.value, CallerThrottled)
+    assert door.caller(sent(LEGACY), PEER).name == "gate"
+
+
 def test_guesses_from_everywhere_take_bounded_memory() -> None:
     throttle = Throttle(FakeClock())
     for number in range(PEERS_MAX * 2):

@@ -15,7 +15,7 @@ from typing import Final
 from rexecop.app.access import AccessPoint
 from rexecop.app.authority import RootAuthority
 from rexecop.app.door import Act, Caller, Matter, ServiceRole, ServiceScope
-from rexecop.app.errors import CallerThrottled, CallerUnknown, Forbidden
+from rexecop.app.errors import NEEDED, CallerThrottled, CallerUnknown, Forbidden
 from rexecop.app.identity import Identity
 from rexecop.app.oidc import Login, is_person
 from rexecop.app.root import Root
@@ -33,7 +33,6 @@ FAILURES_SECONDS: Final = 60
 PEERS_MAX: Final = 4096  # Addresses remembered; who has more may guess more, at tokens nobody can guess.
 SENSITIVE: Final = NEVER_AGENT | {ServiceRole.AGENT}  # Who has one of these is looked up in the packs.
 ENDING_NOTICE: Final = timedelta(days=7)  # Long enough to hand out another.
-NEEDED: Final = "a bearer token that counts here is needed"  # The same words, whatever is wrong with one.
 
 
 class Throttle:
@@ -121,6 +120,11 @@ class RootDoor:
         raise Forbidden("there is no such thing", act=str(act), hidden=True)
 
     def _unguessable(self, given: str) -> Caller | None:
+        """Return who comes with what nobody can guess, None where it may be a guess.
+
+        Raises:
+            CallerUnknown: it is none, and yet does not count: it is over, or not meant for here.
+        """
         if given.startswith(PREFIX):
             return self._by_token(given)
         known = self._login.caller(given)
@@ -151,9 +155,11 @@ class RootDoor:
         return self._let_in(principal, proxy.meaning.roles_of(groups), proxy.meaning.scope_of(groups), None)
 
     def _by_token(self, given: str) -> Caller | None:
-        token = self._tokens.known(given, self._clock.now())
+        token = self._tokens.known(given)
         if token is None:
             return None
+        if not token.stands_at(self._clock.now()):
+            raise CallerUnknown(NEEDED)
         principal = Principal(person=token.name, established=Established.TOKEN, credential=token.id)
         return self._let_in(principal, frozenset(token.roles), token.scope, token.sponsor)
 
@@ -206,7 +212,7 @@ def callers_in_words(root: Root, now: datetime) -> tuple[str, bool]:
     Raises:
         RootUnsafe, TokenRefused, ServiceRefused: a file cannot be followed, so lets nobody in.
     """
-    standing = [one for one in read_tokens(root).tokens if one.revoked is None and one.expires > now]
+    standing = [one for one in read_tokens(root).tokens if one.stands_at(now)]
     ending = sorted({one.name for one in standing if one.expires <= now + ENDING_NOTICE})
     said = read_service_file(root)
     signs = "no identity provider" if said.provider is None else f"identity provider {said.provider.issuer}"

@@ -51,6 +51,8 @@ RexecopError
 
 from __future__ import annotations
 
+from typing import Final
+
 from rexecop.proof.errors import RexecopError
 
 
@@ -160,6 +162,9 @@ class AccessUnrecorded(AppError):
     """That evidence goes to a caller of the service cannot be recorded, so it does not go."""
 
     code = "access-unrecorded"
+
+
+NEEDED: Final = "a bearer token that counts here is needed"  # The same words, whatever is wrong with one.
 
 
 class CallerUnknown(AppError):

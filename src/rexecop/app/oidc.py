@@ -13,7 +13,7 @@ from typing import Final
 
 from rexecop.app.access import reached
 from rexecop.app.door import ServiceRole, ServiceScope
-from rexecop.app.errors import ServiceRefused
+from rexecop.app.errors import NEEDED, CallerUnknown, ServiceRefused
 from rexecop.app.service_file import Provider, ServiceFileReader
 from rexecop.app.tokens import RESERVED
 from rexecop.engines.errors import NotFetched
@@ -101,9 +101,10 @@ class Login:
             raise self._failure
 
     def caller(self, token: str) -> Known | None:
-        """Return who comes with `token`, None where it does not count.
+        """Return who comes with `token`, None where the provider did not sign it.
 
         Raises:
+            CallerUnknown: it did, and yet it does not count here, or not now.
             RootUnsafe, ServiceRefused: as `read_service_file`.
         """
         provider, bearer = self._named(token)
@@ -111,10 +112,13 @@ class Login:
             return None
         try:
             self._ring.require_signed(token, bearer)
-            now = self._clock.now()
-            require_good(bearer, issuer=provider.issuer, audience=provider.audience, now=now)
         except BearerRefused:
             return None
+        try:
+            now = self._clock.now()
+            require_good(bearer, issuer=provider.issuer, audience=provider.audience, now=now)
+        except BearerRefused as error:
+            raise CallerUnknown(NEEDED) from error
         return known(provider, bearer.claims)
 
     def _named(self, token: str) -> tuple[Provider | None, Bearer | None]:
@@ -127,8 +131,9 @@ class Login:
             self._fetched_ms = self._tried_ms = self._failure = None
         if self._provider is None:
             return None, None
-        if token in self._ring.signed:
-            return self._provider, self._ring.signed.get(token)
+        bearer = self._ring.signed.get(token)
+        if bearer is not None:
+            return self._provider, bearer
         try:
             bearer = read_bearer(token)
         except BearerRefused:
@@ -168,32 +173,37 @@ async def fetch_keys(provider: Provider) -> Keys:
     """
     where = provider.issuer.rstrip("/") + DISCOVERY
     try:
-        _, _, tls = reached(provider.issuer, provider.ca_file, "oidc.issuer", ServiceRefused)
+        # Reading authorities takes tens of milliseconds, which others would wait for.
+        _, _, tls = await asyncio.to_thread(
+            reached, provider.issuer, provider.ca_file, "oidc.issuer", ServiceRefused
+        )
         found = await fetch(where, tls, seconds=FETCH_SECONDS, bytes_max=DISCOVERY_BYTES_MAX)
         said = parse_payload(found, bytes_max=DISCOVERY_BYTES_MAX)
         place = said.get("jwks_uri") if isinstance(said, dict) else None
         if not isinstance(said, dict) or said.get("issuer") != provider.issuer or not isinstance(place, str):
             raise NotFetched(f"`{where}` is of another issuer, or names no `jwks_uri`", url=where)
-        _, _, tls = reached(place, provider.ca_file, "jwks_uri", ServiceRefused)
+        _, _, tls = await asyncio.to_thread(reached, place, provider.ca_file, "jwks_uri", ServiceRefused)
         return read_keys(await fetch(place, tls, seconds=FETCH_SECONDS, bytes_max=KEYS_BYTES_MAX))
     except (ProofError, BearerRefused, ServiceRefused) as error:
         raise NotFetched(f"what `{where}` leads to cannot be used: {error.message}", url=where) from error
 
 
-def known(provider: Provider, claims: Mapping[str, Value]) -> Known | None:
-    """Return who `claims`, which the provider signed, speak of; None where they name nobody."""
+def known(provider: Provider, claims: Mapping[str, Value]) -> Known:
+    """Return who `claims`, which the provider signed, speak of.
+
+    Raises:
+        CallerUnknown: they name nobody who could be somebody here.
+    """
     name, subject = claim(claims, provider.name), claims.get("sub")
-    if not (isinstance(name, str) and is_person(name)):
-        return None
     # Whoever may write any address into their profile could be anybody.
-    if provider.name == "email" and claims.get("email_verified") is not True:
-        return None
-    if not (isinstance(subject, str) and is_name(subject)):
-        return None
+    verified = provider.name != "email" or claims.get("email_verified") is True
+    named = isinstance(name, str) and is_person(name) and isinstance(subject, str) and is_name(subject)
+    if not (named and verified):
+        raise CallerUnknown(NEEDED)
     meaning = provider.meaning
     return Known(
         principal=Principal(
-            person=name, established=Established.OIDC, credential=f"{provider.issuer}#{subject}"
+            person=str(name), established=Established.OIDC, credential=f"{provider.issuer}#{subject}"
         ),
         roles=meaning.roles_of(_texts(claim(claims, provider.roles_claim))),
         scope=meaning.scope_of(_texts(claim(claims, provider.scopes_claim))),

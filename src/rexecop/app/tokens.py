@@ -53,6 +53,10 @@ class Token:
     sponsor: str | None = None
     revoked: datetime | None = None
 
+    def stands_at(self, moment: datetime) -> bool:
+        """Return whether it lets somebody in at `moment`."""
+        return self.revoked is None and moment < self.expires
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenBook:
@@ -97,8 +101,8 @@ class TokenReader:
         self._stamp: Stamp = None
         self._found: dict[Digest, Token] = {}
 
-    def known(self, token: str, now: datetime) -> Token | None:
-        """Return the token that stands at `now`, None where `token` is none.
+    def known(self, token: str) -> Token | None:
+        """Return the token that was made as `token`, also one that is over; None where it is none.
 
         Raises:
             RootUnsafe, FileRefused, TokenRefused: the file cannot be followed.
@@ -107,8 +111,7 @@ class TokenReader:
         if stamp != self._stamp:
             self._found = {one.digest: one for one in read_tokens(self._root).tokens}
             self._stamp = stamp
-        found = self._found.get(digest_of(token.encode()))
-        return None if found is None or _state(found, now) != "standing" else found
+        return self._found.get(digest_of(token.encode()))
 
 
 class Tokens:
@@ -279,13 +282,12 @@ def _role(word: str) -> ServiceRole:
 
 
 def _is_meant(token: Token, name: str, now: datetime) -> bool:
-    return name in (token.id, token.name) and _state(token, now) == "standing"
+    return name in (token.id, token.name) and token.stands_at(now)
 
 
 def _state(token: Token, now: datetime) -> str:
-    if token.revoked is not None:
-        return "revoked"
-    return "expired" if token.expires <= now else "standing"
+    ended = "expired" if token.revoked is None else "revoked"
+    return "standing" if token.stands_at(now) else ended
 
 
 def _in_words(token: Token) -> str:

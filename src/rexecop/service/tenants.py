@@ -20,8 +20,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rexecop.app.contract import Contract
-from rexecop.app.doors import NEEDED, RootDoor
-from rexecop.app.errors import CallerUnknown
+from rexecop.app.doors import RootDoor
+from rexecop.app.errors import NEEDED, CallerUnknown
 from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings
 from rexecop.proof.errors import RexecopError
