@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
+from rexecop.app.errors import CallerUnknown, Forbidden
 from rexecop.app.identity import Identity
 
 
@@ -86,3 +87,18 @@ class Door(Protocol):
             Forbidden: he may not; or the matter is none of his business, which reads as if it did not exist.
         """
         ...
+
+
+class _Shut:
+    """The door of a service that knows no callers."""
+
+    def caller(self, headers: Mapping[str, str], peer: str | None) -> Caller:
+        """Raise CallerUnknown: nobody may."""
+        raise CallerUnknown("this service knows no callers")
+
+    def require(self, caller: Caller, act: Act, matter: Matter | None = None) -> None:
+        """Raise Forbidden: nobody may."""
+        raise Forbidden("this service knows no callers")
+
+
+SHUT: Final[Door] = _Shut()

@@ -21,6 +21,7 @@ RexecopError
     ├── NotifyRefused      the file of who is told how is not what its format says
     ├── CallerUnknown      who asks over HTTP holds no token that counts
     ├── Forbidden          a caller may not do that at the service
+    ├── NotOffered         a profile or environment that the service does not offer
     ├── SinkFailed         a checkpoint sink did not take a checkpoint
     ├── LedgerRewound      a sink holds more of this ledger than there is
     ├── LedgerForked       a sink holds another ledger of the same name
@@ -162,6 +163,12 @@ class Forbidden(AppError):
     """A caller of the service may not do that; `hidden`: nor know that there is such a thing."""
 
     code = "forbidden"
+
+
+class NotOffered(AppError):
+    """The service offers no profile or environment of that name."""
+
+    code = "not-offered"
 
 
 class SinkFailed(AppError):
