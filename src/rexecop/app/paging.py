@@ -10,7 +10,9 @@ from rexecop.app.door import Matter
 from rexecop.app.instance import Instance
 from rexecop.app.reading import operation_line
 from rexecop.app.views import OperationLine
+from rexecop.operations.machine import TERMINAL
 from rexecop.operations.ports import Row
+from rexecop.proof.canonical import Digest
 
 LOOKED_AT_MAX: Final = 2_000  # Rows one page looks through where most are somebody else's: some 30 ms.
 CHUNK: Final = 200
@@ -27,13 +29,23 @@ class OperationsPage:
     next: str | None
 
 
-def matter(instance: Instance, operation: str) -> Matter:
-    """Return what the operation of that id is about.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """An operation at one glance: what it is about, its newest record, and whether it is over."""
+
+    matter: Matter
+    head: Digest
+    over: bool
+
+
+def glance(instance: Instance, operation: str) -> Glance:
+    """Return the operation of that id at a glance, which costs a tenth of all that is to be said of it.
 
     Raises:
         OperationUnknown: there is none.
     """
-    return _of(instance.parts.world.store.row(operation)[1])
+    row = instance.parts.world.store.row(operation)[1]
+    return Glance(matter=_of(row), head=row.head, over=row.state in TERMINAL)
 
 
 def _of(row: Row) -> Matter:

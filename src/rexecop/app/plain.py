@@ -6,12 +6,29 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
 from pathlib import PurePath
+from typing import Final
+
+_AS_THEY_ARE: Final = (str, int, bool)
+
+
+@cache
+def _names(kind: type[object]) -> tuple[str, ...] | None:
+    """Return the names of the fields of a dataclass, None for any other type."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def plain(value: object) -> object:
     """Return `value` as what JSON and YAML hold: dataclasses become objects, times RFC 3339 in UTC."""
-    if value is None or isinstance(value, bool | int):
+    kind = type(value)
+    if value is None or kind in _AS_THEY_ARE:
+        return value
+    if (names := _names(kind)) is not None:  # type: ignore[arg-type]  # Types are hashable.
+        return {name: plain(getattr(value, name)) for name in names}
+    if isinstance(value, bool | int):
         return value
     if isinstance(value, Enum):
         return plain(value.value)
@@ -23,8 +40,6 @@ def plain(value: object) -> object:
         return str(value)
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Sequence | frozenset | set) and not isinstance(value, bytes | bytearray):
         return [plain(item) for item in (sorted(value) if isinstance(value, frozenset | set) else value)]
     return str(value)

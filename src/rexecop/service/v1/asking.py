@@ -17,10 +17,10 @@ from rexecop.app.door import Act, Caller, Door, Matter
 from rexecop.app.errors import Forbidden
 from rexecop.app.instance import Instance
 from rexecop.app.offers import Offers
-from rexecop.app.paging import matter
+from rexecop.app.paging import Glance, glance
 from rexecop.app.plain import plain
 from rexecop.app.serving import Serving
-from rexecop.proof.canonical import digest_of
+from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import parse_payload
 from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, read_body
@@ -31,6 +31,8 @@ T = TypeVar("T")
 Q = TypeVar("Q", bound=msgspec.Struct)
 
 READERS: Final = 8  # As many connections as the ledger keeps open for readers.
+KEPT_MAX: Final = 1_024  # Answers, some 8 MB of them.
+KEPT_BYTES_MAX: Final = 8 * 1024  # Of some ten steps; what is larger takes longer to send than to make.
 OPERATION: Final = re.compile(r"op_[0-9a-f]{32}")  # Neither a short number nor `@`: both say what others did.
 MATCHES: Final = "if-none-match"
 
@@ -39,12 +41,35 @@ class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What a route takes that takes nothing."""
 
 
+class Kept:
+    """Answers about operations that are over, by their newest record: with that one they change no more.
+
+    A record that is damaged on the disk meanwhile is seen when the answer was forgotten, or by `doctor`.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Digest, bytes, bytes]] = {}
+
+    def get(self, name: str, seen: Glance, make: Callable[[], tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+        """Return the answer about `name`, made only where it is not kept."""
+        kept = self._kept.get(name)
+        if seen.over and kept is not None and kept[0] == seen.head:
+            return kept[1], kept[2]
+        made = make()
+        if seen.over and len(made[0]) <= KEPT_BYTES_MAX:
+            if len(self._kept) >= KEPT_MAX:
+                self._kept.clear()
+            self._kept[name] = (seen.head, *made)
+        return made
+
+
 class Desk:
     """What all requests share: the opened root, and threads for what waits for a disk."""
 
     def __init__(self, serving: Serving) -> None:
         self.serving: Final = serving
         self.offers: Final = Offers(serving.instance)
+        self.kept: Final = Kept()
         self._readers = ThreadPoolExecutor(READERS, "v1-read")
 
     @property
@@ -94,7 +119,11 @@ class Asking:
             raise
 
     def operation(self) -> str:
-        """Return the id of the operation that the path names, once the caller may do that to it; it reads.
+        """Return the id of the operation that the path names; as `glance`."""
+        return self.glance()[0]
+
+    def glance(self) -> tuple[str, Glance]:
+        """Return the operation that the path names, once the caller may do that to it; it reads.
 
         Raises:
             PathUnknown: there is none, or none that is their business. Forbidden: they may see it only.
@@ -104,13 +133,13 @@ class Asking:
         if OPERATION.fullmatch(name) is None:
             raise PathUnknown(words)
         try:
-            found = matter(self.desk.serving.instance, name)
+            found = glance(self.desk.serving.instance, name)
         except RexecopError as error:
             if error.code == "operation-unknown":
                 raise PathUnknown(words) from error
             raise
-        self.require(found, words)
-        return name
+        self.require(found.matter, words)
+        return name, found
 
     async def look(self, work: Callable[[str], T]) -> T:
         """Return what `work` reads of the operation that the path names; raises as `operation`."""

@@ -72,10 +72,8 @@ class _Seen:
 class Following:
     """Everybody who follows something at one service."""
 
-    def __init__(self, desk: Desk, *, of_one_caller: int = OF_ONE_CALLER, beat: float = BEAT_SECONDS) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._of_one_caller = of_one_caller
-        self._beat = beat
         self._feeds: dict[str, _Feed] = {}
         self._callers: Counter[str] = Counter()
         self._watcher: asyncio.Task[None] | None = None
@@ -100,7 +98,7 @@ class Following:
         if seen and found.over is not None and seen >= found.count:
             return Response(b"", 204, HEADERS)  # Nothing more comes: who asks again by itself is to stop.
         who = asking.caller.name
-        if self._callers.total() >= FOLLOWERS_MAX or self._callers[who] >= self._of_one_caller:
+        if self._callers.total() >= FOLLOWERS_MAX or self._callers[who] >= OF_ONE_CALLER:
             raise FollowersFull("as many operations are followed as can be; close others, or ask later")
         feed = self._feeds.get(name)
         if feed is None or (feed.over is not None and found.over is None):
@@ -141,7 +139,7 @@ class Following:
     async def _heard(self, news: asyncio.Event) -> bool:
         """Return whether there is news before a heartbeat is due."""
         try:
-            async with asyncio.timeout(self._beat):
+            async with asyncio.timeout(BEAT_SECONDS):
                 await news.wait()
         except TimeoutError:
             return False
@@ -178,7 +176,7 @@ class Following:
         wanted: dict[str, tuple[int, bool]] = {}
         for name, feed in self._feeds.items():
             if feed.over is None:
-                due = feed.looked is None or now - feed.looked >= self._beat
+                due = feed.looked is None or now - feed.looked >= BEAT_SECONDS
                 feed.looked = now if due else feed.looked
                 wanted[name] = (feed.count, due)
         return wanted

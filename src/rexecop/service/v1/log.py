@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from rexecop.app.door import Act
-from rexecop.app.paging import matter
+from rexecop.app.paging import glance
 from rexecop.proof.canonical import Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.logproof import ConsistencyProof, InclusionProof
@@ -31,12 +31,12 @@ async def inclusion(asking: Asking, query: InclusionQuery) -> Response:
     def read() -> Mapping[str, Json]:
         instance = asking.instance
         try:
-            found = matter(instance, query.operation)
+            found = glance(instance, query.operation)
         except RexecopError as error:
             if error.code == "operation-unknown":
                 raise PathUnknown(words) from error
             raise
-        asking.require(found, words)
+        asking.require(found.matter, words)
         if query.record >= instance.parts.world.store.records_of(query.operation):
             raise PathUnknown(words)
         return instance.log_prove(query.operation, query.record)

@@ -143,8 +143,12 @@ def _next(cursor: str, query: OperationsQuery) -> str:
 
 async def show(asking: Asking, query: Nothing) -> Response:
     """Return where an operation stands, as its records say."""
-    data, same = await asking.look(lambda name: _written(asking.instance.status(name)))
-    return asking.tagged(data, same)
+
+    def read() -> tuple[bytes, bytes]:
+        name, seen = asking.glance()
+        return asking.desk.kept.get(name, seen, lambda: _written(asking.instance.status(name)))
+
+    return asking.tagged(*await asking.desk.read(read))
 
 
 def _written(view: OperationView) -> tuple[bytes, bytes]:
@@ -164,8 +168,14 @@ async def records(asking: Asking, query: RecordsQuery) -> Response:
 
 async def preview(asking: Asking, query: Nothing) -> Response:
     """Return the plan as text, as its approvers see and sign it."""
-    data = (await asking.look(asking.instance.preview)).encode()
-    return asking.tagged(data, data, TEXT)
+
+    def read() -> tuple[bytes, bytes]:
+        name, seen = asking.glance()
+        return asking.desk.kept.get(
+            f"{name}/preview", seen, lambda: (text := asking.instance.preview(name).encode(), text)
+        )
+
+    return asking.tagged(*await asking.desk.read(read), TEXT)
 
 
 async def why(asking: Asking, query: Nothing) -> Response:
@@ -210,10 +220,10 @@ def table() -> tuple[Call, ...]:
     planned, whys = {**WHOLE, 201: Says(kind=OperationView)}, {200: Says(kind=WhyView)}
     text, asks = {200: Says(media=TEXT), **seen}, {200: Says(media=JSON), **seen}
     return (
+        get(ONE, view, show, no, {**WHOLE, **seen}, TAGS),
         post(ALL, Act.PLAN, plan, PlanBody, planned, _KEYS),
         post(f"{ALL}/why", Act.PLAN, why_before, PlanBody, whys),
         get(ALL, view, listed, OperationsQuery, {200: Says(kind=OperationsPage)}),
-        get(ONE, view, show, no, {**WHOLE, **seen}, TAGS),
         get(f"{ONE}/records", view, records, RecordsQuery, {200: Says(kind=RecordsPage)}),
         get(f"{ONE}/preview", view, preview, no, text, TAGS),
         get(f"{ONE}/why", view, why, no, whys),

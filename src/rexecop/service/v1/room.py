@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from rexecop.app.door import Act
 from rexecop.app.offers import IntentLine, TargetLine
-from rexecop.app.paging import matter
+from rexecop.app.paging import glance
 from rexecop.app.room import LockLine, QueueView, locks_view, queue_view
 from rexecop.app.views import HaltView, OperationLine, WindowsView
 from rexecop.service.errors import PathUnknown
@@ -152,7 +152,7 @@ def _last(pattern: str) -> str:
 
 
 def _ours(asking: Asking, line: OperationLine) -> bool:
-    return asking.may(matter(asking.instance, line.operation_id))
+    return asking.may(glance(asking.instance, line.operation_id).matter)
 
 
 def _seen(asking: Asking, found: tuple[HaltView, ...]) -> tuple[HaltView, ...]:
