@@ -26,6 +26,7 @@ from rexecop.app.serving import Serving
 from rexecop.app.settings import load_settings
 from rexecop.service.application import create_app
 from tests.app.support import scratch
+from tests.house.source import ROOT
 from tests.service.api import Api, api
 
 CHECKS: Final = [
@@ -74,6 +75,15 @@ def test_every_route_of_the_service_is_described(described: Mapping[str, object]
 
     assert served == {(method, path) for path, said in paths.items() for method in said}
     assert ("post", "/execute") in served and ("get", "/v1/operations/{id}/events") in served
+
+
+def test_every_route_below_v1_is_on_the_page_of_the_api(described: Mapping[str, object]) -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    paths = cast("Mapping[str, Mapping[str, object]]", described["paths"])
+    served = {f"`{method.upper()} {path}`" for path, said in paths.items() for method in said}
+    ours = {one for one in served if "/v1/" in one and "/v1/events" not in one and "/access/" not in one}
+
+    assert {one for one in ours if one not in page} == set()
 
 
 def test_every_schema_is_one_and_every_reference_leads_to_one(described: Mapping[str, object]) -> None:
