@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from rexecop.app.build import open_instance
-from rexecop.app.door import Caller, ServiceRole, ServiceScope
+from rexecop.app.door import Act, Caller, ServiceRole, ServiceScope
 from rexecop.app.identity import Identity
 from rexecop.app.serving import Serving
 from rexecop.app.settings import load_settings
@@ -55,6 +55,43 @@ def serve(root: str) -> None:
         sys.stderr.write(f"serving on http://{shown_address(listening)} here\n")
         sys.stderr.flush()
         run(serving, listening, hosts={*LOCAL_NAMES})
+
+
+_ONE: Final = "/v1/operations/{id}"
+# What each route below `/v1` does, as far as the door is concerned; a route that is not here fails a test.
+ACTS: Final = {
+    "POST /v1/operations": Act.PLAN,
+    "POST /v1/operations/why": Act.PLAN,
+    "GET /v1/operations": Act.VIEW,
+    f"GET {_ONE}": Act.VIEW,
+    f"GET {_ONE}/records": Act.VIEW,
+    f"GET {_ONE}/preview": Act.VIEW,
+    f"GET {_ONE}/why": Act.VIEW,
+    f"GET {_ONE}/events": Act.VIEW,
+    f"GET {_ONE}/approval-request": Act.VIEW,
+    f"GET {_ONE}/bundle": Act.EVIDENCE,
+    f"POST {_ONE}/answers": Act.APPROVE,
+    f"POST {_ONE}/start": Act.RUN,
+    f"POST {_ONE}/resume": Act.RUN,
+    f"POST {_ONE}/retry": Act.RUN,
+    f"POST {_ONE}/rollback": Act.RUN,
+    f"POST {_ONE}/pause": Act.RUN,
+    f"POST {_ONE}/cancel": Act.RUN,
+    f"POST {_ONE}/escalate": Act.RUN,
+    f"POST {_ONE}/reconcile": Act.RUN,
+    "GET /v1/targets": Act.VIEW,
+    "GET /v1/intents": Act.VIEW,
+    "GET /v1/queue": Act.VIEW,
+    "GET /v1/locks": Act.VIEW,
+    "GET /v1/windows": Act.VIEW,
+    "GET /v1/halts": Act.VIEW,
+    "POST /v1/halts": Act.ADMINISTER,
+    "POST /v1/halts/lift": Act.ADMINISTER,
+    "GET /v1/log/checkpoint": Act.EVIDENCE,
+    "GET /v1/log/inclusion": Act.EVIDENCE,
+    "GET /v1/log/consistency": Act.EVIDENCE,
+    "GET /openapi.json": Act.VIEW,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -27,6 +27,7 @@ from tests.service.api import person
 from tests.service.doors import FixedDoor
 
 WAIT: Final = 60.0
+PLAN: Final = b'{"intent":"host_facts","target":"localhost","environment":"here"}'
 
 
 def test_a_caller_may_ask_again_when_time_went_by() -> None:
@@ -43,7 +44,7 @@ def test_a_caller_may_ask_again_when_time_went_by() -> None:
     with pytest.raises(RateExceeded):
         limits.take("alice")
 
-    assert refused.value.facts["retry_after"] == 1
+    assert refused.value.facts["seconds"] == 1
     now[0] += 1_000
     for _ in range(3):
         limits.take("alice")
@@ -116,8 +117,7 @@ def test_a_follower_whose_token_was_taken_back_hears_no_more(
     with served(tmp_path, door) as (_, port):
         connection = HTTPConnection("127.0.0.1", port, timeout=WAIT)
         headers = {"Authorization": "Bearer token", "Content-Type": "application/json"}
-        body = b'{"intent":"host_facts","target":"localhost","environment":"here"}'
-        connection.request("POST", "/v1/operations", body, headers)
+        connection.request("POST", "/v1/operations", PLAN, headers)
         planned = connection.getresponse()
         location = planned.headers["location"]
         assert planned.status == 201, planned.read()
@@ -141,7 +141,6 @@ def test_who_asks_too_often_is_told_when_to_ask_again(
     with served(tmp_path, FixedDoor({"token": person("alice", ServiceRole.OPERATOR)})) as (_, port):
         connection = HTTPConnection("127.0.0.1", port, timeout=WAIT)
         headers = {"Authorization": "Bearer token", "Content-Type": "application/json"}
-        body = b'{"intent":"host_facts","target":"localhost","environment":"here"}'
 
         def asked(method: str, path: str, body: bytes | None = None) -> HTTPResponse:
             connection.request(method, path, body, headers)
@@ -149,9 +148,49 @@ def test_who_asks_too_often_is_told_when_to_ask_again(
             reply.read()
             return reply
 
-        planned = asked("POST", "/v1/operations", body)
+        planned = asked("POST", "/v1/operations", PLAN)
         found = [planned, asked("GET", f"{planned.headers['location']}/events"), asked("GET", "/v1/queue")]
         connection.close()
 
     assert [reply.status for reply in found] == [201, 503, 429]
     assert found[1].headers["retry-after"] == "1" and int(found[2].headers["retry-after"]) > 100
+
+
+def test_a_plan_or_a_read_that_takes_long_keeps_nobody_else_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, go = threading.Semaphore(0), threading.Event()
+
+    def holding(work: Callable[..., object]) -> Callable[..., object]:
+        def slow(*args: object) -> object:
+            held.release()
+            assert go.wait(WAIT)
+            return work(*args)
+
+        return slow
+
+    with served(tmp_path, FixedDoor({"token": person("alice", ServiceRole.OPERATOR)})) as (serving, port):
+        parts = serving.instance.parts
+        monkeypatch.setattr(parts.planner, "prepare", holding(parts.planner.prepare))
+        monkeypatch.setattr(parts.world.store, "under_way", holding(parts.world.store.under_way))
+        headers = {"Authorization": "Bearer token", "Content-Type": "application/json"}
+        asked = []
+        for method, path, body in (("POST", "/v1/operations", PLAN), ("GET", "/v1/queue", None)):
+            asked.append(HTTPConnection("127.0.0.1", port, timeout=WAIT))
+            asked[-1].request(method, path, body, headers)
+            assert held.acquire(timeout=WAIT)
+        try:
+            other = HTTPConnection("127.0.0.1", port, timeout=WAIT)
+            for path in ("/health", "/v1/operations", "/v1/targets"):
+                other.request("GET", path, headers=headers)
+                reply = other.getresponse()
+                reply.read()
+                assert reply.status == 200
+            other.close()
+        finally:
+            go.set()
+        found = [one.getresponse() for one in asked]
+        assert [reply.status for reply in found] == [201, 200]
+        for one, reply in zip(asked, found, strict=True):
+            reply.read()
+            one.close()

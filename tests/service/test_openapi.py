@@ -27,7 +27,7 @@ from rexecop.app.settings import load_settings
 from rexecop.service.application import create_app
 from tests.app.support import scratch
 from tests.house.source import ROOT
-from tests.service.api import Api, api
+from tests.service.api import ACTS, Api, api
 
 CHECKS: Final = [
     not_a_server_error,
@@ -75,6 +75,18 @@ def test_every_route_of_the_service_is_described(described: Mapping[str, object]
 
     assert served == {(method, path) for path, said in paths.items() for method in said}
     assert ("post", "/execute") in served and ("get", "/v1/operations/{id}/events") in served
+
+
+def test_every_route_says_for_whom_it_is(described: Mapping[str, object]) -> None:
+    paths = cast("Mapping[str, Mapping[str, Mapping[str, object]]]", described["paths"])
+    said = {
+        f"{method.upper()} {path}": one["description"]
+        for path, methods in paths.items()
+        for method, one in methods.items()
+        if "security" in one
+    }
+
+    assert said == {route: f"For callers who may `{act}`." for route, act in ACTS.items()}
 
 
 def test_every_route_below_v1_is_on_the_page_of_the_api(described: Mapping[str, object]) -> None:

@@ -405,8 +405,9 @@ def _problem(status: int, detail: object, code: str, headers: Mapping[str, str])
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if request.url.path.startswith("/v1/"):
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    if path.startswith("/v1/"):
         unknown = error.status_code == HTTPStatus.NOT_FOUND
-        words = f"nothing is at `{request.url.path[:60]!a}`" if unknown else "that method is not taken there"
+        words = f"nothing is at {path[:60]!a}" if unknown else "that method is not taken there"
         return problem(PathUnknown(words) if unknown else MethodRefused(words), error.headers)
     return _json(error.status_code, {"detail": error.detail}, error.headers)

@@ -108,13 +108,14 @@ async def _serve(server: _Server, serving: Serving, listening: socket.socket) ->
 class _Server(uvicorn.Server):
     """A server for which being told to stop is how it ends well, not a death by signal."""
 
-    def __init__(self, config: uvicorn.Config, serving: Serving) -> None:
+    def __init__(self, config: uvicorn.Config, *servings: Serving) -> None:
         super().__init__(config)
-        self._leaving = serving
+        self._servings = servings
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let answers without end come to one, then wait for all that are under way."""
-        self._leaving.leave()
+        for serving in self._servings:
+            serving.leave()
         await super().shutdown(sockets)
 
     @contextmanager

@@ -97,6 +97,11 @@ class Asking:
         """The instance, with the caller asking."""
         return self.desk.serving.instance.acting_as(self.caller.identity)
 
+    @property
+    def root(self) -> str:
+        """Where the API begins: below another path where several instances are served."""
+        return str(self.request.scope.get("root_path", ""))
+
     def may(self, found: Matter, act: Act | None = None) -> bool:
         """Return whether what is about `found` is the caller's business."""
         try:

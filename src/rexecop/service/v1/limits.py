@@ -56,5 +56,5 @@ class Limits:
         if bucket.left < tokens:
             wait = max(1, math.ceil((tokens - bucket.left) / self._per_second))
             words = f"more than {self._per_second:.0f} requests a second; ask again in {wait} s"
-            raise RateExceeded(words, retry_after=wait)
+            raise RateExceeded(words, seconds=wait)
         bucket.left -= tokens

@@ -105,7 +105,7 @@ async def _moved(asking: Asking, move: Move) -> Response:
     else:
         heard.add_done_callback(lambda done: done.cancelled() or done.exception())
         view, goes_on = await asking.desk.read(lambda: instance.status(name)), True
-    return asking.answer(view, 202 if goes_on else 200, place(name) if goes_on else None)
+    return asking.answer(view, 202 if goes_on else 200, place(asking, name) if goes_on else None)
 
 
 def _patience(prefer: str) -> float:

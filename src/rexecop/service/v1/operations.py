@@ -65,7 +65,7 @@ async def plan(asking: Asking, body: PlanBody) -> Response:
 
     view = await asking.desk.serving.works.run(lambda: _known(work, body))
     fresh = view.operation_id == name
-    return asking.answer(view, 201 if fresh else 200, place(view.operation_id) if fresh else None)
+    return asking.answer(view, 201 if fresh else 200, place(asking, view.operation_id) if fresh else None)
 
 
 async def why_before(asking: Asking, body: PlanBody) -> Response:
@@ -132,7 +132,7 @@ async def listed(asking: Asking, query: OperationsQuery) -> Response:
     found = await asking.desk.read(
         lambda: page(asking.instance, state=state, before=query.cursor, limit=query.limit, may=asking.may)
     )
-    more = {} if found.next is None else {"link": f'<{_next(found.next, query)}>; rel="next"'}
+    more = {} if found.next is None else {"link": f'<{asking.root}{_next(found.next, query)}>; rel="next"'}
     return asking.answer(found, headers=more)
 
 
@@ -206,9 +206,9 @@ async def answers(asking: Asking, body: AnswerBody) -> Response:
     return asking.answer(await work(lambda: asking.instance.take_answer(asking.data, name)))
 
 
-def place(name: str) -> dict[str, str]:
+def place(asking: Asking, name: str) -> dict[str, str]:
     """Return the header that says where an operation is looked at."""
-    return {"location": f"{ALL}/{name}"}
+    return {"location": f"{asking.root}{ALL}/{name}"}
 
 
 _KEYS: Final = {KEY: "A name of the caller's for this request, under which it is recorded once"}

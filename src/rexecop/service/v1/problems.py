@@ -15,7 +15,7 @@ from rexecop.service.errors import Asked
 
 TYPE: Final = "urn:rexecop:code:"  # What each code means is in docs/reference/codes.md.
 MEDIA: Final = "application/problem+json"
-RETRY_SECONDS: Final = "1"
+RETRY_SECONDS: Final = 1
 INTERNAL: Final = "internal-error"
 
 HEADERS: Final[Mapping[str, str]] = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
@@ -23,6 +23,7 @@ HEADERS: Final[Mapping[str, str]] = {"cache-control": "no-store", "x-content-typ
 # By the nearest code in the error's own line of ancestors; what stands nowhere is the ledger's or a file's.
 STATUS: Final[Mapping[str, int]] = {
     "caller-unknown": 401,
+    "caller-throttled": 429,
     "forbidden": 403,
     "operation-unknown": 404,
     "record-unknown": 404,
@@ -87,13 +88,13 @@ def status_of(error: RexecopError) -> int:
 
 
 def problem(error: RexecopError, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the answer to a request that ended with `error`."""
+    """Return the answer to a request that ended with `error`, and when to ask again where that may help."""
     status = status_of(error)
     more = dict(headers or {})
     if status == 401:
         more["www-authenticate"] = "Bearer"
-    if status == 503 or error.code in AGAIN:
-        more.setdefault("retry-after", RETRY_SECONDS)
+    if status in (429, 503) or error.code in AGAIN:
+        more["retry-after"] = str(error.facts.get("seconds", RETRY_SECONDS))
     # To whom a thing does not exist, nothing about it is a fact.
     facts = {} if error.facts.get("hidden") else dict(error.facts)
     return answer(status, error.message, error.code, facts, error.next_steps, more)

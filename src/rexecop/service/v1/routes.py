@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from rexecop.app.door import Act
 from rexecop.proof.errors import RexecopError
-from rexecop.service.errors import RateExceeded, SiteForeign
+from rexecop.service.errors import SiteForeign
 from rexecop.service.sites import Sites
 from rexecop.service.v1.asking import Asking, Desk, Nothing, read_fields, read_json, read_query
 from rexecop.service.v1.limits import Limits
@@ -138,8 +138,6 @@ def _endpoint(
             limits.take(caller.name)
             desk.door.require(caller, one.act)
             return await one.run(Asking(desk=desk, request=request, caller=caller, act=one.act))
-        except RateExceeded as error:
-            return problem(error, {"retry-after": str(error.facts["retry_after"])})
         except RexecopError as error:
             return problem(error)
         except Exception as error:  # noqa: BLE001 - one request must not end the connection of others
