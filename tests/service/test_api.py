@@ -344,7 +344,7 @@ def test_the_log_is_proved_to_who_may_see_evidence(v1: Api, done: str) -> None:
     assert is_problem(auditor.get(f"/v1/log/consistency?old=2&new={size + 99}"), 422, "size-refused")
 
 
-def test_following_ends_and_the_ledger_is_closed_when_the_service_is_told_to_stop() -> None:
+def test_told_to_stop_the_service_ends_streams_and_lets_a_call_under_way_end() -> None:
     with scratch() as folder:
         settings = load_settings({"root": str(folder / "root")}, {}, folder, folder)
         asyncio.run(init_root(settings, others=PEOPLE, approver="bob"))
@@ -352,8 +352,20 @@ def test_following_ends_and_the_ledger_is_closed_when_the_service_is_told_to_sto
             name = v1.plan("set_greeting", "apply", parameters={"greeting": "hi"})
             connection, stream = follow(v1, name)
             assert stream.readline() == b"retry: 1000\n"
+            runs = v1.plan("look", profile="adhoc", parameters={"argv": ["sleep", "1"]})
+            began = v1.post(f"{OPERATIONS}/{runs}/start", Prefer="respond-async")
+            assert began.status == 202, began.body
+            other, at_work = follow(v1, runs)
+            while b'"attempt/1"' not in (line := at_work.readline()):
+                assert line
 
             code = v1.service.stop()
 
             assert code == 0 and b"event: end" not in stream.read()
             connection.close()
+            other.close()
+        with open_instance(settings) as instance:
+            # The call that was under way has its outcome, and is not made again by whoever goes on.
+            (step,) = [one for one in instance.status(runs).steps if one.id == "run"]
+            assert (step.ended, step.attempts) == ("ok", 1)
+            assert asyncio.run(instance.start(runs)).state == "completed"

@@ -6,6 +6,7 @@ No path comes in over HTTP: a caller could have files of this machine read by na
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ from rexecop.app.instance import Instance
 from rexecop.app.profiles import installed_profiles
 from rexecop.operations.catalogs import Offer, offers
 from rexecop.proof.canonical import Json
+from rexecop.proof.errors import RexecopError
 from rexecop.proof.message import Scalar
 
 if TYPE_CHECKING:
@@ -58,48 +60,53 @@ class Offers:
         self._settings = instance.settings
         self._planner = instance.parts.planner
 
-    def profiles(self) -> Iterator[tuple[str, Profile]]:
-        """Yield what names each profile and the profile, the one of the settings first."""
-        own = self._settings.profile
-        if own is not None:
-            yield own, self._planner.profile(own)
-        for found in installed_profiles():
-            if found.name != own:
-                yield found.name, self._planner.profile(found.name)
+    def profiles(self) -> Iterator[Profile]:
+        """Yield each profile once, the one of the settings first; what is broken is left out."""
+        own = () if self._settings.profile is None else (self._settings.profile,)
+        seen: set[str] = set()
+        for source in (*own, *(found.name for found in installed_profiles())):
+            with suppress(RexecopError):
+                found = self._planner.profile(source)
+                if found.name not in seen:
+                    seen.add(found.name)
+                    yield found
 
     def environments(self) -> Iterator[tuple[str, Environment]]:
-        """Yield path and environment, that of the settings first, then those that lie in the root."""
-        own = self._settings.env
-        paths = [] if own is None else [Path(own)]
-        paths += sorted(self._settings.root.glob(f"*{ENDING}"))
+        """Yield path and environment, that of the settings first; what is broken is left out."""
+        own = () if self._settings.env is None else (Path(self._settings.env),)
         seen: set[str] = set()
-        for path in paths:
-            found = self._planner.environment(path)
-            if found.id not in seen:
-                seen.add(found.id)
-                yield str(path), found
+        for path in (*own, *sorted(self._settings.root.glob(f"*{ENDING}"))):
+            with suppress(RexecopError):
+                found = self._planner.environment(path)
+                if found.id not in seen:
+                    seen.add(found.id)
+                    yield str(path), found
 
     def profile(self, name: str | None) -> tuple[str, Profile]:
-        """Return the profile called `name`; without one that of the settings.
+        """Return what names the profile called `name`, and the profile; without one that of the settings.
 
         Raises:
-            NotOffered: there is none.
+            NotOffered: there is none. ProfileRefused: it is broken.
         """
-        for source, found in self.profiles() if name or self._settings.profile else ():
-            if name is None or name == found.name:
-                return source, found
+        own = self._settings.profile
+        if own is not None and (found := self._planner.profile(own)).name == (name or found.name):
+            return own, found
+        if name is not None and name in {one.name for one in installed_profiles()}:
+            return name, self._planner.profile(name)
         raise NotOffered(
             f"no profile `{name:.60}`" if name else "no `profile` is named, here or in the settings"
         )
 
     def environment(self, name: str | None) -> tuple[str, Environment]:
-        """Return the environment of that id; without one that of the settings.
+        """Return path and environment of that id; without one that of the settings.
 
         Raises:
-            NotOffered: there is none.
+            NotOffered: there is none. EnvironmentRefused: that of the settings is broken.
         """
-        for source, found in self.environments() if name or self._settings.env else ():
-            if name is None or name == found.id:
+        if name is None and self._settings.env is not None:
+            return self._settings.env, self._planner.environment(Path(self._settings.env))
+        for source, found in self.environments() if name is not None else ():
+            if name == found.id:
                 return source, found
         raise NotOffered(
             f"no environment `{name:.60}`" if name else "no `environment` is named, here or in the settings"
@@ -120,7 +127,7 @@ class Offers:
 
     def intents(self) -> Iterator[IntentLine]:
         """Yield every intent of every profile, by name."""
-        for profile in sorted((found for _, found in self.profiles()), key=lambda one: one.name):
+        for profile in sorted(self.profiles(), key=lambda one: one.name):
             for offer in offers(profile):
                 yield _line(profile, offer)
 

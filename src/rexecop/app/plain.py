@@ -28,20 +28,18 @@ def plain(value: object) -> object:
         return value
     if (names := _names(kind)) is not None:  # type: ignore[arg-type]  # Types are hashable.
         return {name: plain(getattr(value, name)) for name in names}
-    if isinstance(value, bool | int):
-        return value
-    if isinstance(value, Enum):
-        return plain(value.value)
-    if isinstance(value, str):
-        return str(value)
+    if isinstance(value, dict | Mapping):  # What is a `dict` is known to be one at once.
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list | frozenset | set):
+        return [plain(item) for item in (sorted(value) if isinstance(value, frozenset | set) else value)]
     if isinstance(value, datetime):
         return moment(value)
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence | frozenset | set) and not isinstance(value, bytes | bytearray):
-        return [plain(item) for item in (sorted(value) if isinstance(value, frozenset | set) else value)]
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, int):
+        return value
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | PurePath):
+        return [plain(item) for item in value]
     return str(value)
 
 
