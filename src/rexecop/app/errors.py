@@ -25,6 +25,7 @@ RexecopError
     ├── TokenRefused       a token of the service that cannot be, or a file of them that cannot be read
     ├── ServiceRefused     the file of whom the service lets in is not what its format says
     ├── Forbidden          a caller may not do that at the service
+    ├── NotOffered         a profile or environment that the service does not offer
     ├── SinkFailed         a checkpoint sink did not take a checkpoint
     ├── LedgerRewound      a sink holds more of this ledger than there is
     ├── LedgerForked       a sink holds another ledger of the same name
@@ -195,6 +196,12 @@ class Forbidden(AppError):
     """A caller of the service may not do that; `hidden`: nor know that there is such a thing."""
 
     code = "forbidden"
+
+
+class NotOffered(AppError):
+    """The service offers no profile or environment of that name."""
+
+    code = "not-offered"
 
 
 class SinkFailed(AppError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Final
@@ -22,6 +22,7 @@ from rexecop.app.nodes import hub_of
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
 from rexecop.app.webhooks import take_webhook
+from rexecop.app.working import Works
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import Batch, Lock
 from rexecop.proof.call import HandlerRequest
@@ -46,7 +47,10 @@ class Serving:
         throttle: Throttle | None = None,
     ) -> None:
         self.contract: Final = contract
+        self.instance: Final = instance
+        self.works: Final = Works(instance)
         self._instance = instance
+        self._leaving: list[Callable[[], None]] = []
         self._world = instance.parts.world
         self._chain = instance.parts.ledger.instance_id
         self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
@@ -63,12 +67,23 @@ class Serving:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.works.close()
         self._instance.close()
 
     @property
     def settings(self) -> Settings:
         """The settings of the root that is served."""
         return self._instance.settings
+
+    def on_leaving(self, work: Callable[[], None]) -> None:
+        """Have `work` called when the service is told to stop, while answers are still under way."""
+        self._leaving.append(work)
+
+    def leave(self) -> None:
+        """Let what is driven park before its next call, and answers without end come to one."""
+        self.works.leave()
+        for work in self._leaving:
+            work()
 
     def now(self) -> datetime:
         """Return the time, UTC."""
@@ -97,11 +112,11 @@ class Serving:
 
     async def webhook(self, name: str, headers: Mapping[str, str], body: bytes) -> EventView:
         """Take an event that came to the webhook `name`; see `app.webhooks.take_webhook`."""
-        return await take_webhook(self._instance, name, headers, body)
+        return await self.works.run(lambda: take_webhook(self._instance, name, headers, body))
 
     async def tell_events(self, caller: str, bodies: Sequence[bytes]) -> tuple[Taken, ...]:
         """Take the events that `caller` tells; see `app.callers.tell_events`."""
-        return await tell_events(self._instance, caller, bodies)
+        return await self.works.run(lambda: tell_events(self._instance, caller, bodies))
 
     def events_of(self, caller: str, before: int, limit: int) -> tuple[list[Planned], int | None]:
         """Return events of `caller` that led to plans; see `app.callers.events_of`."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
+from functools import wraps
+from http import HTTPStatus
 from typing import Final, TypeAlias
 
 import msgspec
@@ -35,6 +38,10 @@ from rexecop.service.answers import problem as _problem
 from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
 from rexecop.service.doorway import Doorway, let_in, turned_away
+from rexecop.service.errors import MethodRefused, PathUnknown
+from rexecop.service.sites import Sites
+from rexecop.service.v1 import application as v1
+from rexecop.service.v1.problems import problem
 
 Decide: TypeAlias = Callable[[Mapping[str, Value], Caller], Mapping[str, Value]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -67,7 +74,7 @@ class Contract:
 
     def __init__(self, serving: Serving, hosts: Collection[str] | None) -> None:
         self._serving = serving
-        self._hosts = None if hosts is None else frozenset(hosts)
+        self._sites = Sites(hosts)
 
     async def root(self, request: Request) -> Response:
         """Say who answers."""
@@ -124,7 +131,8 @@ class Contract:
             return refused
         try:
             name, result, receipt = parse_receipt(await read_body(request))
-            return _json(200, {"valid": self._serving.holds(name, result, receipt)})
+            valid = await asyncio.to_thread(self._serving.holds, name, result, receipt)
+            return _json(200, {"valid": valid})
         except BodyRefused as error:
             return _json(error.status, {"detail": error.detail})
         except RexecopError as error:
@@ -209,11 +217,13 @@ class Contract:
                 allowed = f"`cursor`, and `limit` up to {LISTED_MAX}"
                 raise BodyRefused(400, f"`{name:.40}` is not what can be asked for: {allowed}")
             asked[name] = int(value)
-        found, after = self._serving.events_of(caller, asked["cursor"], asked["limit"])
+        found, after = await asyncio.to_thread(
+            self._serving.events_of, caller, asked["cursor"], asked["limit"]
+        )
         return _json(200, {"events": [*map(_planned, found)], "next": None if after is None else str(after)})
 
     async def _told_one(self, request: Request, caller: str) -> Response:
-        found = self._serving.event_called(caller, request.path_params["id"])
+        found = await asyncio.to_thread(self._serving.event_called, caller, request.path_params["id"])
         if found is None:
             return _problem(404, "no event of that id was taken", EVENT_REFUSED, {})
         return _json(200, {"id": found, "operation_id": None} if isinstance(found, str) else _planned(found))
@@ -240,7 +250,7 @@ class Contract:
     async def node(self, socket: WebSocket) -> None:
         """Let a node in; it proves itself by its key, and no page of a browser may speak for one."""
         host = socket.headers.get("host", "")
-        if socket.headers.get("origin") is not None or not self._is_ours(host):
+        if socket.headers.get("origin") is not None or not self._sites.is_ours(host):
             await socket.close()
             return
         await socket.accept()
@@ -248,18 +258,10 @@ class Contract:
         with suppress(RuntimeError):  # The other side closed it.
             await socket.close()
 
-    def _is_ours(self, host: str) -> bool:
-        return self._hosts is None or _name(host) in self._hosts
-
     def _foreign(self, request: Request) -> Response | None:
         """Refuse what a page of another site would send: a foreign host name, or a foreign origin."""
-        host = request.headers.get("host", "")
-        if not self._is_ours(host):
-            return _json(421, {"detail": "this address is not served under that Host"})
-        origin = request.headers.get("origin")
-        if origin is not None and origin != f"{request.url.scheme}://{host}":
-            return _json(403, {"detail": "requests from another Origin are refused"})
-        return None
+        found = self._sites.foreign(request)
+        return None if found is None else _json(found[0], {"detail": found[1]})
 
 
 class NodeLink:
@@ -303,6 +305,7 @@ def create_app(
             Route("/v1/events", _guarded(contract.told), methods=["GET"]),
             Route("/v1/events/{id}", _guarded(contract.told_one), methods=["GET"]),
             WebSocketRoute("/v1/nodes", contract.node),
+            *v1.routes(serving, Sites(hosts)),
         ],
         exception_handlers={HTTPException: _http_error},
         middleware=[Middleware(Doorway, serving)],
@@ -313,6 +316,7 @@ def create_app(
 def _guarded(endpoint: Endpoint) -> Endpoint:
     """Return `endpoint`, whose defects are answered and told to the operator in one line each."""
 
+    @wraps(endpoint)
     async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)
@@ -386,15 +390,11 @@ def _untaken(error: RexecopError) -> Response:
     return _problem(503 if later else 422, error.message, error.code, later)
 
 
-def _name(host: str) -> str:
-    """Return the name in a Host header, without its port."""
-    if host.startswith("["):
-        return host.partition("]")[0].removeprefix("[").lower()
-    return host.partition(":")[0].lower()
-
-
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if request.url.path.startswith("/v1/"):
-        return _problem(error.status_code, error.detail, EVENT_REFUSED, error.headers or {})
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    if path.startswith("/v1/"):
+        unknown = error.status_code == HTTPStatus.NOT_FOUND
+        words = f"nothing is at {path[:60]!a}" if unknown else "that method is not taken there"
+        return problem(PathUnknown(words) if unknown else MethodRefused(words), error.headers)
     return _json(error.status_code, {"detail": error.detail}, error.headers)

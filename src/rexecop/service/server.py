@@ -110,18 +110,29 @@ def run(
     gc.freeze()
     gc.set_threshold(*COLLECT_EVERY)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(_Server(config), serving, listening))
+        runner.run(_serve(_Server(config, serving), serving, listening))
 
 
 async def _serve(server: _Server, serving: Serving, listening: socket.socket) -> None:
     try:
         await server.serve(sockets=[listening])
     finally:
+        await asyncio.to_thread(serving.works.close)  # Before the nodes it may be calling.
         await serving.nodes.close()
 
 
 class _Server(uvicorn.Server):
     """A server for which being told to stop is how it ends well, not a death by signal."""
+
+    def __init__(self, config: uvicorn.Config, *servings: Serving) -> None:
+        super().__init__(config)
+        self._servings = servings
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let answers without end come to one, then wait for all that are under way."""
+        for serving in self._servings:
+            serving.leave()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
