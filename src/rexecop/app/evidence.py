@@ -25,6 +25,7 @@ from rexecop.proof.checkpoint import parse, sign
 from rexecop.proof.codec import to_json
 from rexecop.proof.logproof import ConsistencyProof, InclusionProof
 from rexecop.proof.merkle import consistency_proof, inclusion_proof, verify_consistency
+from rexecop.proof.principal import Principal
 from rexecop.proof.signer import Signer
 from rexecop.store.ledger import LedgerStore
 from rexecop.store.log import StoredCheckpoint
@@ -77,9 +78,14 @@ class Evidence:
         return self._store
 
     def export(
-        self, operation: str, asked: Asked, now: datetime, at: StoredCheckpoint | None = None
+        self,
+        operation: str,
+        asked: Asked,
+        now: datetime,
+        at: StoredCheckpoint | None = None,
+        by: Principal | None = None,
     ) -> ExportView:
-        """Write the evidence of `operation`, by default to `<operation>.<ending>` here.
+        """Write the evidence of `operation`, by default to `<operation>.<ending>` here, for `by`.
 
         It is cut at the checkpoint `at`, which covers the operation, or at one over everything.
 
@@ -97,7 +103,7 @@ class Evidence:
         contents = self._cutter.contents(operation, cutting)
         if at is None and len(contents.records) < self._store.records_of(operation):
             self._store.require_sure()  # Only a ledger that may be a copy has no newer checkpoint.
-        return self._hand_out(contents, operation, asked, cutting, now)
+        return self._hand_out(contents, operation, asked, cutting, now, by)
 
     async def export_window(self, target: str | None, asked: Asked, now: datetime) -> ExportView:
         """Write the evidence of all changes, of `target` or of any, between two sizes of the log.
@@ -128,7 +134,13 @@ class Evidence:
         return self._hand_out(contents, target or EVERYTHING, asked, cutting, now)
 
     def _hand_out(
-        self, contents: BundleContents, name: str, asked: Asked, cutting: Cutting, now: datetime
+        self,
+        contents: BundleContents,
+        name: str,
+        asked: Asked,
+        cutting: Cutting,
+        now: datetime,
+        by: Principal | None = None,
     ) -> ExportView:
         """Write `contents` in the form asked for.
 
@@ -146,7 +158,7 @@ class Evidence:
         files = form.files(cut, target)
         main = files.get(target, data)
         digest = digest_of(main)
-        unrecorded = record_access(self._store, subject=name, action=EXPORT, digest=digest, now=now)
+        unrecorded = record_access(self._store, subject=name, action=EXPORT, digest=digest, now=now, by=by)
         if form.folder:
             write_folder(target, {file.name: found for file, found in files.items()})
         else:

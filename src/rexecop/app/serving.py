@@ -13,6 +13,7 @@ from rexecop.app.build import open_instance
 from rexecop.app.callers import Planned, Taken, event_called, events_of, tell_events
 from rexecop.app.contract import Contract
 from rexecop.app.demo_authority import DemoAuthority
+from rexecop.app.door import Door
 from rexecop.app.events import EventView
 from rexecop.app.execute import DEMO_MODE, Answer, Executor
 from rexecop.app.instance import Instance
@@ -36,8 +37,9 @@ class Serving:
 
     version: Final = __version__
 
-    def __init__(self, instance: Instance, contract: Contract = DEMO_MODE) -> None:
+    def __init__(self, instance: Instance, contract: Contract = DEMO_MODE, door: Door | None = None) -> None:
         self.contract: Final = contract
+        self.door: Final = door
         self._instance = instance
         self._world = instance.parts.world
         self._chain = instance.parts.ledger.instance_id
@@ -55,6 +57,11 @@ class Serving:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._instance.close()
+
+    @property
+    def instance(self) -> Instance:
+        """The instance behind the service."""
+        return self._instance
 
     def now(self) -> datetime:
         """Return the time, UTC."""
@@ -97,6 +104,10 @@ class Serving:
         except RexecopError as error:
             found.append(f"ledger: {error.message}")
         return tuple(found)
+
+    def engine_problems(self) -> tuple[str, ...]:
+        """Return in words what keeps requests from being carried out, but for the ledger."""
+        return tuple(self._engine_problems())
 
     def _engine_problems(self) -> Iterator[str]:
         yield from (f"approvals: {problem}" for problem in self.contract.problems)

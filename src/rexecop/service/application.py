@@ -29,6 +29,8 @@ from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload
 from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
+from rexecop.service.console.routes import routes as console
+from rexecop.service.console.sessions import SignInLink
 
 Decide: TypeAlias = Callable[[Mapping[str, Value], str], Mapping[str, Value]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -284,9 +286,15 @@ class NodeLink:
 
 
 def create_app(
-    serving: Serving, hosts: Collection[str] | None, lifespan: Lifespan[Starlette] | None = None
+    serving: Serving,
+    hosts: Collection[str] | None,
+    lifespan: Lifespan[Starlette] | None = None,
+    link: SignInLink | None = None,
 ) -> Starlette:
-    """Return the application over `serving`; it neither opens nor closes it, unless `lifespan` does."""
+    """Return the application over `serving`; it neither opens nor closes it, unless `lifespan` does.
+
+    The console lets in who comes by `link`, and whom the door knows.
+    """
     contract = Contract(serving, hosts)
     return Starlette(
         routes=[
@@ -303,6 +311,7 @@ def create_app(
             Route("/v1/events", _guarded(contract.told), methods=["GET"]),
             Route("/v1/events/{id}", _guarded(contract.told_one), methods=["GET"]),
             WebSocketRoute("/v1/nodes", contract.node),
+            *(console(serving, serving.door, hosts, link or SignInLink(serving.now)) if serving.door else ()),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,

@@ -22,6 +22,8 @@ from rexecop.app.nodes import MESSAGE_BYTES_MAX
 from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings
 from rexecop.service.application import create_app
+from rexecop.service.console.guard import SIGN_IN
+from rexecop.service.console.sessions import SignInLink
 from rexecop.service.errors import AddressUnavailable, DemoExposed
 
 BACKLOG: Final = 512
@@ -37,12 +39,14 @@ def serve(
     host: str,
     port: int,
     allow_remote_demo: bool = False,
+    sign_in_link: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the root of `settings` on `host` and `port` (0: any free one) until SIGINT or SIGTERM.
 
     Requests in flight are finished and the ledger is closed before this returns. `report` is
-    told the address once it is listened on.
+    told the address once it is listened on, and with `sign_in_link`, on an address of this machine
+    alone, a link by which whoever reads it signs in at the console once.
 
     Raises:
         ModeUnsupported: the environment asks for a mode or limit that is not served here.
@@ -65,15 +69,20 @@ def serve(
             (report or _say)(f"rexecop: serving {settings.root} on {name} in {contract.mode} mode")
             for problem in contract.problems:
                 (report or _say)(f"rexecop: every request is refused: {problem}")
-            run(serving, listening, hosts={*LOCAL_NAMES, host.lower()} if local else None)
+            link = SignInLink(serving.now)
+            if sign_in_link and local and serving.door is not None:
+                (report or _say)(f"rexecop: sign in once: {name}{SIGN_IN}?link={link.make()}")
+            run(serving, listening, hosts={*LOCAL_NAMES, host.lower()} if local else None, link=link)
     finally:
         listening.close()
 
 
-def run(serving: Serving, listening: socket.socket, *, hosts: set[str] | None) -> None:
+def run(
+    serving: Serving, listening: socket.socket, *, hosts: set[str] | None, link: SignInLink | None = None
+) -> None:
     """Answer on `listening` until a signal says stop; requests in flight are finished."""
     config = uvicorn.Config(
-        create_app(serving, hosts),
+        create_app(serving, hosts, link=link),
         http="auto",
         loop="auto",
         ws="websockets-sansio",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Final
 
@@ -18,8 +19,15 @@ _SERVICE: Final = "rexecop.service.server"
 @click.option("--host", default="127.0.0.1", help="The address to listen on (127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, help="The port (5000).")
 @click.option("--allow-remote-demo", is_flag=True, help="Listen where others can reach demo mode.")
+@click.option(
+    "--sign-in-link/--no-sign-in-link",
+    default=None,
+    help="Print a link to sign in at the console once: where somebody sits at a terminal.",
+)
 @click.pass_obj
-def command(session: Session, host: str, port: int, allow_remote_demo: bool) -> None:
+def command(
+    session: Session, host: str, port: int, allow_remote_demo: bool, sign_in_link: bool | None
+) -> None:
     """Answer HTTP until interrupted. Needs the extra `server`."""
     from rexecop.app.errors import ExtraMissing
 
@@ -39,5 +47,7 @@ def command(session: Session, host: str, port: int, allow_remote_demo: bool) -> 
         host=host,
         port=port,
         allow_remote_demo=allow_remote_demo,
+        # Elsewhere it would stand in a journal that others read.
+        sign_in_link=sys.stderr.isatty() if sign_in_link is None else sign_in_link,
         report=lambda line: None if settings.quiet else session.show(line),
     )
