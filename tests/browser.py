@@ -84,12 +84,16 @@ class Browser:
         sent = [event for event in self.events if event["method"] == "Network.requestWillBeSent"]
         return [event["params"]["request"]["url"] for event in sent]
 
-    def dress(self, *, scheme: str = "light", media: str = "", width: int = 1200) -> None:
+    def dress(self, *, scheme: str = "light", media: str = "", width: int = 1200, height: int = 900) -> None:
         """Show pages in this colour scheme, medium and width."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.ask("Emulation.setEmulatedMedia", media=media, features=features)
         self.ask(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
 
     def press(self, key: str, *, code: int = 0, text: str = "") -> None:

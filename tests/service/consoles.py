@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
@@ -30,13 +30,27 @@ TOKENS: Final[Mapping[str, Caller]] = {
 }
 
 
+class FickleDoor(FixedDoor):
+    """Knows one more, an operator until the file `demoted` is in `folder`, and nobody once `gone` is."""
+
+    def __init__(self, callers: Mapping[str, Caller], folder: Path) -> None:
+        super().__init__(callers)
+        self._folder = folder
+
+    def caller(self, headers: Mapping[str, str], peer: str | None) -> Caller:
+        if headers.get("authorization") != "Bearer temp-token" or (self._folder / "gone").exists():
+            return super().caller(headers, peer)
+        demoted = (self._folder / "demoted").exists()
+        return a_caller("temp", ServiceRole.VIEWER if demoted else ServiceRole.OPERATOR)
+
+
 def serve_console(root: str) -> int:
     """Serve the root with a fixed door; the second line said is the key of the link."""
     folder = Path(root).parent
     flags = {"root": root, "profile": "hello", "env": str(Path(root) / "hello.environment.yaml")}
     settings = load_settings(flags, {}, folder, folder)
     listening = listen("127.0.0.1", 0)
-    with Serving(open_instance(settings), door=FixedDoor(TOKENS)) as serving:
+    with Serving(open_instance(settings), door=FickleDoor(TOKENS, folder)) as serving:
         link = SignInLink(serving.now)
         sys.stderr.write(f"serving on http://{shown_address(listening)}\n{link.make()}\n")
         sys.stderr.flush()
@@ -127,7 +141,7 @@ class Visitor:
         return f"http://127.0.0.1:{self.at.port}"
 
     def get(self, path: str) -> Reply:
-        return self.at.call("GET", path, **({"Cookie": self.cookie} if self.cookie else {}))
+        return self.at.call("GET", path, None, **({"Cookie": self.cookie} if self.cookie else {}))
 
     def read(self, path: str) -> Read:
         found = self.get(path)
@@ -136,11 +150,13 @@ class Visitor:
 
     def post(self, path: str, fields: Mapping[str, str], **headers: str) -> Reply:
         sent = {
-            "Origin": self.origin, "Content-Type": "application/x-www-form-urlencoded", "Cookie": self.cookie, **headers,
-        }  # fmt: skip
-        found = self.at.call(
-            "POST", path, urlencode(fields).encode(), **{k: v for k, v in sent.items() if v}
-        )
+            "Origin": self.origin,
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Cookie": self.cookie,
+            **headers,
+        }
+        kept = {name: value for name, value in sent.items() if value}
+        found = self.at.call("POST", path, urlencode(fields).encode(), **kept)
         if "set-cookie" in found.headers:
             self.cookie = found.headers["set-cookie"].split(";")[0]
         return found
