@@ -17,6 +17,7 @@ NAMES: Final = (
     "fanout",
     "check",
     "service",
+    "console",
     "policy",
     "store",
     "large",

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Final, TypeAlias
@@ -17,7 +18,7 @@ from rexecop.app.errors import NotYet
 from rexecop.app.evidence import Asked
 from rexecop.app.formats import FORMATS
 from rexecop.app.instance import Instance
-from rexecop.app.needing import NeedView
+from rexecop.app.needing import NeedView, needs
 from rexecop.app.reading import operation_line
 from rexecop.app.report.ladder import ladder
 from rexecop.app.report.markup import Html
@@ -42,7 +43,7 @@ from rexecop.proof.vocabulary import READ_MODES, Mode, State
 PAGE: Final = 500  # Rows of the index read at one time.
 LOOKED_MAX: Final = 3000  # Rows one search looks at, some 60 ms; the next page goes on from there.
 DAYS: Final = 14  # What a chart on a telephone has room for.
-TREND_ROWS_MAX: Final = 5000  # Rows that trends are drawn from, the newest; the page says where they begin.
+TREND_ROWS_MAX: Final = 3000  # Rows that trends are drawn from, the newest; the page says where they begin.
 CHANGES_MAX: Final = 40  # Changes whose approvals are timed: each is a journal to be read.
 HANDED: Final = ("bundle", "report")  # What a browser can take: one file each, of one operation.
 
@@ -161,18 +162,16 @@ def known_to(instance: Instance, may: May, operation: str | None) -> bool:
 
 def needs_of(instance: Instance, may: May, limit: int) -> tuple[NeedView, ...]:
     """Return at most `limit` things that need a person now, of operations that `may` lets somebody know."""
-    found: list[NeedView] = []
-    for one in instance.needs():
-        if len(found) < limit and one.operation_id is not None and known_to(instance, may, one.operation_id):
-            found.append(one)
-    return tuple(found)
+    log, now = instance.parts.evidence.log, instance.parts.world.clock.now()
+    of_operations = (one for one in needs(log, instance.alive, now) if one.operation_id is not None)
+    return tuple(islice((one for one in of_operations if known_to(instance, may, one.operation_id)), limit))
 
 
 def under_way(instance: Instance, may: May, limit: int) -> tuple[OperationLine, ...]:
     """Return at most `limit` operations that began and have not ended, newest first."""
     rows = reversed(instance.parts.world.store.under_way())
     known = (operation_line(number, row) for number, row, _ in rows if may(matter_of(row)))
-    return tuple(line for _, line in zip(range(limit), known, strict=False))
+    return tuple(islice(known, limit))
 
 
 def asked_of(instance: Instance, may: May, limit: int) -> tuple[OperationLine, ...]:
@@ -196,7 +195,7 @@ def asking(instance: Instance, may: May) -> Asking:
     settings, planner = instance.settings, instance.parts.planner
     if settings.profile is None or settings.env is None:
         words = "the settings of the service name no `profile` and `env`, so nothing can be asked here"
-        raise NotYet(words, next_steps=("rexecop --profile NAME --env FILE serve",))
+        raise NotYet(words, next_steps=("REXECOP_PROFILE=NAME REXECOP_ENV=FILE rexecop serve",))
     profile, environment = planner.profile(settings.profile), planner.environment(Path(settings.env))
     whole = Asking(
         profile=settings.profile,
