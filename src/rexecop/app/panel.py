@@ -137,8 +137,9 @@ def listing(
     """
     store, found, looked = instance.parts.world.store, [], 0
     wanted = words.lower().split()
-    while looked < LOOKED_MAX and (rows := store.rows(state=state or None, after=after, limit=PAGE)):
-        looked += len(rows)
+    size = PAGE if wanted else limit  # Where nothing is left out the first rows are those.
+    while looked < LOOKED_MAX and (rows := store.rows(state=state or None, after=after, limit=size)):
+        looked, size = looked + len(rows), PAGE
         for number, row in rows:
             after = number
             if _says(row, wanted) and may(matter_of(row)):

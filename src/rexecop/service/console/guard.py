@@ -118,6 +118,14 @@ class Console:
             Route(f"{BASE}/console.css", self._guarded(self._style), methods=["GET"]),
         ]
 
+    def nowhere(self) -> Route:
+        """Return the route of every page there is not."""
+
+        async def answer(request: Request) -> Response:
+            return self._failed(404, HIDDEN, self._session(request))
+
+        return Route(BASE + "/{rest:path}", self._guarded(answer), methods=["GET", "POST"])
+
     # --- in and out ---
 
     async def _ask_in(self, request: Request) -> Response:

@@ -11,7 +11,9 @@ from rexecop.app.door import Act
 from rexecop.app.policies import Policies
 from rexecop.app.report.story import chosen
 from rexecop.app.room import locks_view, queue_view, runtime_view
+from rexecop.app.views import OperationView
 from rexecop.app.watching import in_words, is_over, span_in_words
+from rexecop.app.worker import workers_alive
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import GOOD_ENDS, State
@@ -87,22 +89,19 @@ def operation(visit: Visit) -> Answer:
         "steps_left": steps_left,
         "records": history[-RECORDS_MAX:],
         "records_left": max(0, len(history) - RECORDS_MAX),
-        "verbs": _verbs(visit, view.next),
+        "verbs": _verbs(view) if visit.may(Act.RUN, panel.matter_called(instance, name)) else (),
         "evidence": visit.may(Act.EVIDENCE),
         "over": is_over(view),
         "live": visit.query.get("live") == "1" and not is_over(view) and REFRESH_SECONDS,
-        "workers": bool(runtime_view(instance).workers),
+        "workers": bool(workers_alive(instance)),
     }
     return Page(template="operation.html", values=values)
 
 
-def _verbs(visit: Visit, following: tuple[str, ...]) -> tuple[str, ...]:
+def _verbs(view: OperationView) -> tuple[str, ...]:
     """Return what may be ordered now, the likeliest first."""
-    if not visit.may(Act.RUN, panel.matter_called(visit.instance, visit.operation)):
-        return ()
-    said = [command.split(" ")[1] for command in following]
-    view = visit.instance.status(visit.operation)
-    if view.state in ("running", "resuming", "retrying"):
+    said = [command.split(" ")[1] for command in view.next]
+    if view.state in (State.RUNNING, State.RESUMING, State.RETRYING):
         said += ["pause", "cancel"]
     return tuple(verb for verb in dict.fromkeys(said) if verb in VERBS)
 
@@ -182,11 +181,9 @@ def queue(visit: Visit) -> Answer:
     instance, found = visit.instance, queue_view(visit.instance)
     lines = [one for one in found.queue if panel.known_to(instance, visit.sees, one.operation.operation_id)]
     values = {
-        "queue": found,
-        "lines": lines[:MANY],
-        "left": len(lines) - MANY,
-        "room": runtime_view(instance),
-    }
+        "queue": found, "lines": lines[:MANY], "left": len(lines) - MANY,
+        "workers": len(workers_alive(instance)), "capacity": instance.parts.world.capacity,
+    }  # fmt: skip
     return Page(template="queue.html", values=values)
 
 

@@ -41,4 +41,5 @@ def routes(serving: Serving, door: Door, hosts: Collection[str] | None, link: Si
         look("/trends", Act.VIEW, looking.trends),
         look("/log", Act.EVIDENCE, looking.log),
         look("/health", Act.VIEW, looking.health),
+        console.nowhere(),
     ]
