@@ -19,7 +19,7 @@ from rexecop.app.stamps import newest_stamped
 from rexecop.app.views import ExportView
 from rexecop.proof import note
 from rexecop.proof.bundle import BundleContents, build
-from rexecop.proof.canonical import Json, digest_of
+from rexecop.proof.canonical import Digest, Json, digest_of
 from rexecop.proof.chain import unseal
 from rexecop.proof.checkpoint import parse, sign
 from rexecop.proof.codec import to_json
@@ -65,12 +65,18 @@ class Evidence:
         heads: HeadsKeeper,
         signing: Callable[[], Signer],
         guard_key: str | None,
+        by: Principal | None = None,
     ) -> None:
         self._store = store
         self._cutter = cutter
         self._heads = heads
         self._signing = signing
         self._guard_key = guard_key
+        self._by = by
+
+    def given_to(self, by: Principal) -> Evidence:
+        """Return the same, whose evidence goes to `by`."""
+        return Evidence(self._store, self._cutter, self._heads, self._signing, self._guard_key, by)
 
     @property
     def log(self) -> Reading:
@@ -78,14 +84,9 @@ class Evidence:
         return self._store
 
     def export(
-        self,
-        operation: str,
-        asked: Asked,
-        now: datetime,
-        at: StoredCheckpoint | None = None,
-        by: Principal | None = None,
+        self, operation: str, asked: Asked, now: datetime, at: StoredCheckpoint | None = None
     ) -> ExportView:
-        """Write the evidence of `operation`, by default to `<operation>.<ending>` here, for `by`.
+        """Write the evidence of `operation`, by default to `<operation>.<ending>` here.
 
         It is cut at the checkpoint `at`, which covers the operation, or at one over everything.
 
@@ -103,7 +104,7 @@ class Evidence:
         contents = self._cutter.contents(operation, cutting)
         if at is None and len(contents.records) < self._store.records_of(operation):
             self._store.require_sure()  # Only a ledger that may be a copy has no newer checkpoint.
-        return self._hand_out(contents, operation, asked, cutting, now, by)
+        return self._hand_out(contents, operation, asked, cutting, now)
 
     async def export_window(self, target: str | None, asked: Asked, now: datetime) -> ExportView:
         """Write the evidence of all changes, of `target` or of any, between two sizes of the log.
@@ -134,13 +135,7 @@ class Evidence:
         return self._hand_out(contents, target or EVERYTHING, asked, cutting, now)
 
     def _hand_out(
-        self,
-        contents: BundleContents,
-        name: str,
-        asked: Asked,
-        cutting: Cutting,
-        now: datetime,
-        by: Principal | None = None,
+        self, contents: BundleContents, name: str, asked: Asked, cutting: Cutting, now: datetime
     ) -> ExportView:
         """Write `contents` in the form asked for.
 
@@ -158,7 +153,7 @@ class Evidence:
         files = form.files(cut, target)
         main = files.get(target, data)
         digest = digest_of(main)
-        unrecorded = record_access(self._store, subject=name, action=EXPORT, digest=digest, now=now, by=by)
+        unrecorded = self.given(name, EXPORT, digest, now)
         if form.folder:
             write_folder(target, {file.name: found for file, found in files.items()})
         else:
@@ -177,6 +172,10 @@ class Evidence:
             unrecorded=unrecorded,
             stamps=len(contents.stamps),
         )
+
+    def given(self, subject: str, action: str, digest: Digest | None, now: datetime) -> str | None:
+        """Record that evidence of `subject` goes out; return why that cannot be recorded, None when it is."""
+        return record_access(self._store, subject=subject, action=action, digest=digest, now=now, by=self._by)
 
     def stamped(self, operation: str) -> StoredCheckpoint:
         """Return the newest stamped checkpoint that covers `operation`.

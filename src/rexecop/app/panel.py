@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final, TypeAlias
 
-from rexecop.app.accesses import VIEW, record_access
+from rexecop.app.accesses import VIEW
 from rexecop.app.door import Matter
 from rexecop.app.errors import NotYet
 from rexecop.app.evidence import Asked
@@ -45,6 +45,7 @@ LOOKED_MAX: Final = 3000  # Rows one search looks at, some 60 ms; the next page 
 DAYS: Final = 14  # What a chart on a telephone has room for.
 TREND_ROWS_MAX: Final = 3000  # Rows that trends are drawn from, the newest; the page says where they begin.
 CHANGES_MAX: Final = 40  # Changes whose approvals are timed: each is a journal to be read.
+UNRECORDED: Final = "that evidence is handed out cannot be recorded: {}"
 HANDED: Final = ("bundle", "report")  # What a browser can take: one file each, of one operation.
 
 May: TypeAlias = Callable[[Matter], bool]
@@ -252,8 +253,10 @@ def believed(instance: Instance, operation: str) -> tuple[Html, Report]:
     """
     data = instance.parts.evidence.bundle(operation)
     own = instance.parts.ledger.journal(instance.parts.ledger.instance_id).records
-    report = verify_own(data, own)
-    _record(instance, operation, VIEW, data)
+    report, now = verify_own(data, own), instance.parts.world.clock.now()
+    unrecorded = instance.parts.evidence.given(operation, VIEW, digest_of(data), now)
+    if unrecorded is not None:
+        raise StoreError(UNRECORDED.format(unrecorded))
     return ladder(report), report
 
 
@@ -266,22 +269,10 @@ def hand_out(instance: Instance, operation: str, form: str) -> tuple[str, bytes]
     name = f"{operation}{FORMATS[form].ending}"
     with tempfile.TemporaryDirectory(prefix="rexecop-") as folder:
         path = Path(folder) / name
-        by = instance.identity().principal
-        view = instance.parts.evidence.export(
-            operation, Asked(form=form, path=path), instance.parts.world.clock.now(), by=by
-        )
+        view = instance.export(operation, Asked(form=form, path=path))
         if view.unrecorded is not None:
-            raise StoreError(f"the access cannot be recorded: {view.unrecorded}")
+            raise StoreError(UNRECORDED.format(view.unrecorded))
         return name, path.read_bytes()
-
-
-def _record(instance: Instance, operation: str, action: str, data: bytes) -> None:
-    now, by = instance.parts.world.clock.now(), instance.identity().principal
-    failed = record_access(
-        instance.parts.ledger, subject=operation, action=action, digest=digest_of(data), now=now, by=by
-    )
-    if failed is not None:
-        raise StoreError(f"the access cannot be recorded: {failed}")
 
 
 # --- how things move ---

@@ -67,6 +67,9 @@ class Serving:
         """Return the time, UTC."""
         return self._world.clock.now()
 
+    async def knock(self, headers: Mapping[str, str], peer: str | None) -> None:
+        """Return once the door can say at once who sent a request."""
+
     async def execute(
         self, action: str, payload: Value, nonce: str, artifact: Mapping[str, Value] | None = None
     ) -> Answer:

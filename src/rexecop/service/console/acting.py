@@ -128,7 +128,7 @@ async def _answer(visit: Visit, path: str, *, plans: bool) -> Answer:
         if asked.typed.wrong:
             wrong = "Something is not as it has to be."
         elif plans:
-            view = await visit.instance.plan(_input(visit, asked, once))
+            view = await visit.run(lambda: visit.instance.plan(_input(visit, asked, once)))
             return Goto(path=f"{BASE}/operations/{view.operation_id}")
         else:
             found = await asyncio.to_thread(visit.instance.why_before, _input(visit, asked, once))
@@ -166,15 +166,15 @@ async def order(visit: Visit) -> Answer:
         case "start":
             await asyncio.to_thread(instance.enqueue, name)
         case "pause":
-            await instance.pause(name, reason)
+            await visit.run(lambda: instance.pause(name, reason))
         case "cancel":
-            await instance.cancel(name, reason)
+            await visit.run(lambda: instance.cancel(name, reason))
         case "resume":
-            await instance.resume(name, reason, LATER)
+            await visit.run(lambda: instance.resume(name, reason, LATER))
         case "retry":
-            await instance.retry(name, reason, LATER)
+            await visit.run(lambda: instance.retry(name, reason, LATER))
         case _:
-            await instance.rollback(name, reason, LATER)
+            await visit.run(lambda: instance.rollback(name, reason, LATER))
     return Goto(path=f"{BASE}/operations/{name}")
 
 
@@ -182,7 +182,7 @@ async def answer(visit: Visit) -> Answer:
     """Take the signed answer of an approver, pasted or as a file; nothing else approves."""
     data = (visit.form.get("answer") or visit.form.get("file") or "").strip().encode()
     try:
-        await panel.take_answer(visit.instance, visit.operation, data)
+        await visit.run(lambda: panel.take_answer(visit.instance, visit.operation, data))
     except RexecopError as error:
         if panel.is_in_the_way(error):
             raise

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,6 +23,8 @@ from rexecop.service.body import BodyRefused
 from rexecop.service.console.forms import read_form
 from rexecop.service.console.pages import Answer, Goto, Page, render, style
 from rexecop.service.console.sessions import SESSION_HOURS, Session, Sessions, SignInLink
+
+T = TypeVar("T")
 
 BASE: Final = "/console"
 SIGN_IN: Final = f"{BASE}/sign-in"
@@ -72,6 +74,10 @@ class Visit:
     def sees(self, matter: Matter) -> bool:
         """Return whether the caller may know of `matter`."""
         return self.may(Act.VIEW, matter)
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what `work` on the instance returns."""
+        return await work()
 
     @property
     def operation(self) -> str:
@@ -138,18 +144,20 @@ class Console:
         form = await read_form(request)
         secret, next_ = form.get("secret", ""), _ours(form.get("next", ""))
         headers = {"authorization": f"Bearer {secret}"}
-        peer = request.client.host if request.client else None
+        peer = _peer(request)
         try:
             if form.get("link"):
                 key = self._sessions.open(self._link.use(form["link"]), {}, local=True)
             elif secret.isascii() and secret.isprintable() and secret:
+                await self._serving.knock(headers, peer)
                 caller = await asyncio.to_thread(self._door.caller, headers, peer)
                 key = self._sessions.open(caller, headers)
             else:
                 raise CallerUnknown("a token is needed")
         except (CallerUnknown, Forbidden) as error:
             values = {"link": "", "next": next_, "wrong": error.message}
-            return self._page(Page(template="sign_in.html", values=values, status=401))
+            status = 429 if "seconds" in error.facts else 401
+            return self._page(Page(template="sign_in.html", values=values, status=status))
         went = self._goto(next_ or BASE)
         secure = request.url.scheme == "https"
         went.set_cookie(
@@ -193,11 +201,16 @@ class Console:
             raise CallerUnknown("nobody is signed in")
         form = await read_form(request)
         _require_token(session, request, form)
+        await self._serving.knock(session.headers, _peer(request))
         visit = await asyncio.to_thread(self._visit, request, act, form)
         answer = await work(visit)
         return await asyncio.to_thread(self._rendered, answer, visit.session)
 
     async def _signed_in(self, request: Request, act: Act, form: Mapping[str, str], work: Look) -> Response:
+        session = self._session(request)
+        if session is not None:
+            await self._serving.knock(session.headers, _peer(request))
+
         def looked() -> Response:
             visit = self._visit(request, act, form)
             return self._rendered(work(visit), visit.session)
@@ -213,7 +226,7 @@ class Console:
         session = self._session(request)
         if session is None:
             raise CallerUnknown("nobody is signed in")
-        caller = session.caller(self._door, request.client.host if request.client else None)
+        caller = session.caller(self._door, _peer(request))
         instance = self._serving.instance.acting_as(caller.identity)
         self._door.require(caller, act)
         if "id" in request.path_params:
@@ -278,6 +291,10 @@ def _no_token(path: str) -> str:
 def _cookie(request: Request) -> str:
     """Return the name of the cookie; under TLS browsers hold one of that name to this host and to TLS."""
     return "__Host-rexecop" if request.url.scheme == "https" else "rexecop-console"
+
+
+def _peer(request: Request) -> str | None:
+    return request.client.host if request.client else None
 
 
 def _host(request: Request) -> str:
