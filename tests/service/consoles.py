@@ -13,12 +13,24 @@ from urllib.parse import urlencode
 
 from rexecop.app.build import open_instance
 from rexecop.app.door import Caller, ServiceRole, ServiceScope
+from rexecop.app.identity import Identity
 from rexecop.app.serving import Serving
 from rexecop.app.settings import load_settings
+from rexecop.proof.principal import Principal
+from rexecop.proof.vocabulary import Established
 from rexecop.service.console.sessions import SignInLink
 from rexecop.service.server import LOCAL_NAMES, listen, run, shown_address
-from tests.service.doors import FixedDoor, a_caller
+from tests.service.doors import FixedDoor
 from tests.service.running import Reply, Running, running
+
+
+def a_caller(person: str, *roles: ServiceRole, scope: ServiceScope | None = None) -> Caller:
+    """Return somebody with these roles, known by a token."""
+    principal = Principal(person=person, established=Established.TOKEN, credential=f"token:{person}")
+    return Caller(
+        identity=Identity(principal=principal), roles=frozenset(roles), scope=scope or ServiceScope()
+    )
+
 
 TOKENS: Final[Mapping[str, Caller]] = {
     "alice-token": a_caller("alice", ServiceRole.OPERATOR),
