@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 from urllib.parse import urlencode
 
 from rexecop.app.build import open_instance
+from rexecop.app.contract import Contract
 from rexecop.app.door import Caller, ServiceRole, ServiceScope
 from rexecop.app.identity import Identity
 from rexecop.app.serving import Serving
-from rexecop.app.settings import load_settings
+from rexecop.app.settings import Settings, load_settings
 from rexecop.proof.principal import Principal
 from rexecop.proof.vocabulary import Established
 from rexecop.service.console.sessions import SignInLink
@@ -185,3 +187,15 @@ def signed_in(at: Running, token: str) -> Visitor:
     found = visitor.post("/console/sign-in", {"secret": token})
     assert found.status == 303, found.body
     return visitor
+
+
+def serve_as_typed(root: str, *flags: str) -> int:
+    """Do what `rexecop serve` does, with a door that knows nobody."""
+    from rexecop.cli.main import run as rexecop
+    from rexecop.service import server
+
+    def opened(settings: Settings, contract: Contract, *_: object, **__: object) -> Serving:
+        return Serving(open_instance(settings), contract, FixedDoor({}))
+
+    with patch.object(server, "open_serving", opened):
+        return rexecop(("--root", root, "serve", "--port", "0", *flags))

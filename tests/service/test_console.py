@@ -25,9 +25,9 @@ from rexecop.service.console.forms import FIELDS_MAX, FORM_BYTES_MAX
 from rexecop.service.console.guard import BASE, HEADERS, HIDDEN
 from rexecop.service.console.pages import HERE, PAGE_BYTES_MAX
 from tests.app.support import asked, bob, change, made, opened, records, scratch
-from tests.service.consoles import Read, Visitor, console, signed_in
+from tests.service.consoles import Read, Visitor, console, serve_as_typed, signed_in
 from tests.service.doors import MAY
-from tests.service.running import Running
+from tests.service.running import Running, running
 
 ATTACK: Final = (
     "</pre><script>pwned=1</script><img src=x onerror=pwned=1>'\" autofocus onfocus=pwned=1 \u202egnp"
@@ -129,6 +129,7 @@ def test_sign_in_goes_on_to_a_page_of_ours_and_nowhere_else(world: World) -> Non
         ("https://evil.example/console", "/console"),
         ("/console/\r\nx: y", "/console"),
         ("/execute", "/console"),
+        ("/console/../execute", "/console"),
     ):
         found = Visitor(world.at).post("/console/sign-in", {"secret": "vera-token", "next": wanted})
         assert found.headers["location"] == goes
@@ -499,3 +500,19 @@ def test_every_text_stands_out_from_what_is_behind_it_as_wcag_aa_asks(scheme: st
         for behind in ("paper", "panel"):
             assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
     assert contrast(colours["on-link"], colours["link"]) >= 4.5
+
+
+# --- the link that `serve` prints ---
+
+
+def test_serve_prints_a_link_where_it_is_asked_to_and_none_into_a_journal(root: Path) -> None:
+    with running(root, serve_as_typed, "--sign-in-link") as found:
+        link = found.process.stderr.readline().rpartition(" ")[2].strip()
+        assert link.startswith(f"http://127.0.0.1:{found.port}/console/sign-in?link=")
+        visitor = Visitor(found)
+        page = link.removeprefix(visitor.origin)
+        assert visitor.submit(page, "/console/sign-in", secret="").status == 303
+        assert visitor.read("/console").has("h1")
+    with running(root, serve_as_typed) as found:
+        found.stop()
+        assert "link=" not in found.process.stderr.read()

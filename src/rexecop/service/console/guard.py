@@ -277,8 +277,8 @@ class Console:
             except RexecopError as error:
                 return self._failed(_status(error), _words(error), session)
             except Exception as error:  # noqa: BLE001 - one request must not end the connection of others
-                where = request.scope.get("path", "")
-                sys.stderr.write(f"rexecop: error[internal-error]: {where}: {type(error).__name__}\n")
+                what = f"{request.url.path}: {type(error).__name__}"
+                sys.stderr.write(f"rexecop: error[internal-error]: {what}\n")
                 return self._failed(500, "Something is wrong here; whoever runs the service was told.")
 
         return answer
@@ -304,7 +304,7 @@ def _host(request: Request) -> str:
 
 def _ours(path: str) -> str:
     """Return `path` where it is a page of the console, else nothing."""
-    return path if OURS.fullmatch(path) else ""
+    return path if OURS.fullmatch(path) and ".." not in path else ""
 
 
 def _require_ours(request: Request) -> None:
