@@ -18,6 +18,7 @@ NAMES: Final = (
     "check",
     "service",
     "reads",
+    "console",
     "policy",
     "store",
     "large",

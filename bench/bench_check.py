@@ -41,9 +41,7 @@ _UNIT: Final = "{}.service loaded active running {}\n"
 _ABSENT: Final = "LoadState=not-found\nActiveState=inactive\nSubState=dead\nUnitFileState=\n"
 _UNITS: Final = ("cron", "dbus", "nginx", "postgresql", "rsyslog", "ssh", "systemd-journald", "systemd-udevd")
 _NONE: Final[dict[str, object]] = {"ended": "failed", "error_class": "nonzero_exit"}
-_ZFS: Final = (
-    "  pool: tank\n state: ONLINE\n  scan: resilvered 0B in 0:01\nerrors: No known data errors\n"
-)
+_ZFS: Final = "  pool: tank\n state: ONLINE\n  scan: resilvered 0B in 0:01\nerrors: No known data errors\n"
 ANSWERS: Final[Mapping[str, Mapping[str, str | dict[str, object]]]] = {
     "monitoring_host": {
         "read_os_release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n',

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from rexecop.app.authority import RootAuthority
@@ -144,6 +145,8 @@ class Planner:
         self._profiles: dict[Path, tuple[Profile, bytes, ProfileSignature]] = {}
         self._environments: dict[Path, tuple[bytes, Environment, bytes]] = {}
         self._drafts: dict[tuple[object, ...], PlanDraft] = {}
+        # Threads of the service ask what there is to ask for while its loop plans.
+        self._files = Lock()
 
     def prepare(self, asked: PlanInput) -> Prepared:
         """Return what would run; nothing is stored and no target is touched.
@@ -214,15 +217,16 @@ class Planner:
         """Return a profile, its snapshot and its signature, parsed again only when a file changed."""
         found = find_profile(name)
         folder = found.folder
-        watches = self._watches.setdefault(folder, found.watches())
-        changed = [watch.changed() for watch in watches]  # Each says what it saw since it was asked last.
-        if any(changed) or folder not in self._profiles:
-            self._profiles.pop(folder, None)
-            files = found.files
-            profile, pinned = load_profile(files), profile_snapshot(files)
-            self._contents.remember(profile.digest, profile, files)
-            self._profiles[folder] = (profile, pinned, read_signature(files, profile.digest))
-        return self._profiles[folder]
+        with self._files:
+            watches = self._watches.setdefault(folder, found.watches())
+            changed = [watch.changed() for watch in watches]  # Each says what it saw since it was asked last.
+            if any(changed) or folder not in self._profiles:
+                self._profiles.pop(folder, None)
+                files = found.files
+                profile, pinned = load_profile(files), profile_snapshot(files)
+                self._contents.remember(profile.digest, profile, files)
+                self._profiles[folder] = (profile, pinned, read_signature(files, profile.digest))
+            return self._profiles[folder]
 
     def _environment(self, path: Path) -> tuple[Environment, bytes]:
         """Return an environment and its snapshot, parsed again only when the file's bytes changed."""

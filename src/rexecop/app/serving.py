@@ -138,6 +138,10 @@ class Serving:
             found.append(f"ledger: {error.message}")
         return tuple(found)
 
+    def engine_problems(self) -> tuple[str, ...]:
+        """Return in words what keeps requests from being carried out, but for the ledger."""
+        return tuple(self._engine_problems())
+
     def _engine_problems(self) -> Iterator[str]:
         yield from (f"approvals: {problem}" for problem in self.contract.problems)
         problem = self._authority.policy().problem_at(self._world.clock.now())

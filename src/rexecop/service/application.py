@@ -37,6 +37,8 @@ from rexecop.service.answers import json_answer as _json
 from rexecop.service.answers import problem as _problem
 from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
+from rexecop.service.console.routes import routes as console
+from rexecop.service.console.sessions import SignInLink
 from rexecop.service.doorway import Doorway, let_in, turned_away
 from rexecop.service.errors import MethodRefused, PathUnknown
 from rexecop.service.sites import Sites
@@ -286,9 +288,15 @@ class NodeLink:
 
 
 def create_app(
-    serving: Serving, hosts: Collection[str] | None, lifespan: Lifespan[Starlette] | None = None
+    serving: Serving,
+    hosts: Collection[str] | None,
+    lifespan: Lifespan[Starlette] | None = None,
+    link: SignInLink | None = None,
 ) -> Starlette:
-    """Return the application over `serving`; it neither opens nor closes it, unless `lifespan` does."""
+    """Return the application over `serving`; it neither opens nor closes it, unless `lifespan` does.
+
+    The console lets in who comes by `link`, and whom the door knows.
+    """
     contract = Contract(serving, hosts)
     return Starlette(
         routes=[
@@ -306,6 +314,7 @@ def create_app(
             Route("/v1/events/{id}", _guarded(contract.told_one), methods=["GET"]),
             WebSocketRoute("/v1/nodes", contract.node),
             *v1.routes(serving, Sites(hosts)),
+            *console(serving, serving.door, hosts, link or SignInLink(serving.now)),
         ],
         exception_handlers={HTTPException: _http_error},
         middleware=[Middleware(Doorway, serving)],

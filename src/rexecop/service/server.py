@@ -23,6 +23,8 @@ from rexecop.app.nodes import MESSAGE_BYTES_MAX
 from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings
 from rexecop.service.application import create_app
+from rexecop.service.console.guard import SIGN_IN
+from rexecop.service.console.sessions import SignInLink
 from rexecop.service.errors import AddressUnavailable, DemoExposed
 from rexecop.service.tenants import BELOW, Tenants, named, opened
 
@@ -40,6 +42,7 @@ def serve(
     port: int,
     allow_remote_demo: bool = False,
     tenants: Iterable[str] = (),
+    sign_in_link: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the root of `settings` on `host` and `port` (0: any free one) until SIGINT or SIGTERM.
@@ -47,7 +50,8 @@ def serve(
     `tenants` are NAME=ROOT, each served whole below `/t/NAME`.
 
     Requests in flight are finished and the ledger is closed before this returns. `report` is
-    told the address once it is listened on.
+    told the address once it is listened on, and with `sign_in_link`, on an address of this machine
+    alone, a link by which whoever reads it signs in at the console once.
 
     Raises:
         ModeUnsupported: the environment asks for a mode or limit that is not served here.
@@ -71,9 +75,13 @@ def serve(
             (report or _say)(f"rexecop: serving {settings.root} on {name} in {contract.mode} mode")
             for problem in contract.problems:
                 (report or _say)(f"rexecop: every request is refused: {problem}")
-            for name, other in others.items():
-                (report or _say)(f"rexecop: serving {other.settings.root} below {BELOW}{name}")
-            run(serving, listening, hosts={*LOCAL_NAMES, host.lower()} if local else None, others=others)
+            for below, other in others.items():
+                (report or _say)(f"rexecop: serving {other.settings.root} below {BELOW}{below}")
+            link = SignInLink(serving.now)
+            if sign_in_link and local:
+                (report or _say)(f"rexecop: sign in once: {name}{SIGN_IN}?link={link.make()}")
+            hosts = {*LOCAL_NAMES, host.lower()} if local else None
+            run(serving, listening, hosts=hosts, others=others, link=link)
     finally:
         listening.close()
 
@@ -84,10 +92,11 @@ def run(
     *,
     hosts: set[str] | None,
     others: Mapping[str, Serving] = MappingProxyType({}),
+    link: SignInLink | None = None,
 ) -> None:
     """Answer on `listening` until a signal says stop; requests in flight are finished."""
     below = {name: (other, create_app(other, hosts)) for name, other in others.items()}
-    own = create_app(serving, hosts)
+    own = create_app(serving, hosts, link=link)
     config = uvicorn.Config(
         Tenants(own, below, serving.nobodys_door()) if below else own,
         http="auto",

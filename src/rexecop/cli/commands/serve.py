@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Final
 
@@ -19,9 +20,19 @@ _SERVICE: Final = "rexecop.service.server"
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, help="The port (5000).")
 @click.option("--tenant", "tenants", multiple=True, metavar="NAME=ROOT", help="ROOT as well, below /t/NAME.")
 @click.option("--allow-remote-demo", is_flag=True, help="Listen where others can reach demo mode.")
+@click.option(
+    "--sign-in-link/--no-sign-in-link",
+    default=None,
+    help="Print a link to sign in at the console once: where somebody sits at a terminal.",
+)
 @click.pass_obj
 def command(
-    session: Session, host: str, port: int, tenants: tuple[str, ...], allow_remote_demo: bool
+    session: Session,
+    host: str,
+    port: int,
+    tenants: tuple[str, ...],
+    allow_remote_demo: bool,
+    sign_in_link: bool | None,
 ) -> None:
     """Answer HTTP until interrupted. Needs the extra `server`."""
     from rexecop.app.errors import ExtraMissing
@@ -43,5 +54,7 @@ def command(
         port=port,
         allow_remote_demo=allow_remote_demo,
         tenants=tenants,
+        # Elsewhere it would stand in a journal that others read.
+        sign_in_link=sys.stderr.isatty() if sign_in_link is None else sign_in_link,
         report=lambda line: None if settings.quiet else session.show(line),
     )
