@@ -3,6 +3,7 @@
 RexecopError
 └── ServiceError
     ├── DemoExposed          demo mode asks nobody who they are, and would listen beyond this machine
+    ├── ToolRefused          a tool was called with what it does not take
     └── AddressUnavailable   the address cannot be listened on
 """
 
@@ -27,3 +28,9 @@ class AddressUnavailable(ServiceError):
     """The address is in use, not of this machine, or needs rights the caller lacks."""
 
     code = "address-unavailable"
+
+
+class ToolRefused(ServiceError):
+    """A tool was called with arguments that it does not take, or on what it is not for."""
+
+    code = "tool-refused"

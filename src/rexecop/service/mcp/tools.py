@@ -1,0 +1,269 @@
+"""The tools there are: one for each intent, and five that look at what was asked for. None approves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from rexecop.app.tooling import Tooling
+from rexecop.proof.canonical import Json
+from rexecop.proof.vocabulary import Effect
+from rexecop.service.errors import ToolRefused
+from rexecop.service.mcp.answers import Status
+
+SECONDS_MAX: Final = 300  # For longer, ask again: a client that hears nothing gives up.
+LISTED_MAX: Final = 50  # A page that a model can read.
+TARGETS_NAMED_MAX: Final = 200  # In a schema; more are looked up by their names.
+TEXT_LENGTH_MAX: Final = 1_024  # A reason is a line or two.
+
+Schema = Mapping[str, Json]
+
+_NAME: Final[Schema] = {
+    "type": "string",
+    "description": "The operation, by its id or number.",
+    "maxLength": 128,
+    "minLength": 1,
+}
+_SECONDS: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": SECONDS_MAX}
+_REASON: Final[Schema] = {
+    "type": "string",
+    "description": "Why; it is recorded, and approvers read it.",
+    "maxLength": TEXT_LENGTH_MAX,
+}
+_KEY: Final[Schema] = {
+    "type": "string",
+    "description": "The same key and request give the same operation, so that a lost answer can be asked for"
+    " again.",
+    "minLength": 1,
+    "maxLength": 128,
+}
+OUTPUT: Final[Schema] = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {
+        "status": {"enum": [str(word) for word in Status]},
+        "operation_id": {"type": "string"},
+        "state": {"type": "string"},
+        "facts": {"type": "object"},
+        "next": {"type": "array", "items": {"type": "string"}},
+    },
+}
+OWN_NAMES: Final = ("target", "mode", "reason", "idempotency_key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """One tool as clients see it; `output` is the schema of its structured result, where that is promised."""
+
+    name: str
+    title: str
+    description: str
+    takes: Schema
+    reads: bool
+    destroys: bool = False
+    repeats: bool = True
+    beyond: bool = False
+    output: Schema | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a call of an intent's tool asks for."""
+
+    target: str
+    mode: str
+    parameters: Mapping[str, Json]
+    reason: str | None
+    idempotency_key: str | None
+
+
+def _closed(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+HELPERS: Final = (
+    Tool(
+        name="operation_status",
+        title="Status of an operation",
+        description="Where an operation stands, what it found, and whose approval it waits for.",
+        takes=_closed(("operation_id",), operation_id=_NAME),
+        reads=True,
+        output=OUTPUT,
+    ),
+    Tool(
+        name="operation_wait",
+        title="Wait for an operation",
+        description="Wait until an operation ends, at most so many seconds. One of yours that a person"
+        " approved meanwhile is started. Approving is for people; no tool does it.",
+        takes=_closed(("operation_id",), operation_id=_NAME, seconds=_SECONDS),
+        reads=False,
+        output=OUTPUT,
+    ),
+    Tool(
+        name="operation_cancel",
+        title="Cancel an operation of yours",
+        description="End an operation that you asked for, before its next step. What was done stays done.",
+        takes=_closed(("operation_id",), operation_id=_NAME, reason=_REASON),
+        reads=False,
+        output=OUTPUT,
+    ),
+    Tool(
+        name="why",
+        title="Why, or what if",
+        description="Why an operation is as it is (`operation_id`), or what policy would answer to a call"
+        " of `tool` with `arguments`; that records nothing.",
+        takes=_closed(
+            operation_id=_NAME,
+            tool={"type": "string", "maxLength": 128},
+            arguments={"type": "object"},
+        ),
+        reads=True,
+    ),
+    Tool(
+        name="list_operations",
+        title="List operations",
+        description="Operations that you may see, newest first; those you asked for unless `all` is true.",
+        takes=_closed(
+            state={"type": "string", "maxLength": 64},
+            limit={"type": "integer", "minimum": 1, "maximum": LISTED_MAX},
+            all={"type": "boolean"},
+        ),
+        reads=True,
+    ),
+)
+HELPER_NAMES: Final = frozenset(tool.name for tool in HELPERS)
+
+
+def name_of(tooling: Tooling) -> str:
+    """Return the name of the tool of an intent; no intent takes the name of a tool that looks."""
+    return f"intent_{tooling.intent}" if tooling.intent in HELPER_NAMES else tooling.intent
+
+
+def own_name(tooling: Tooling, name: str) -> str:
+    """Return under which name a tool takes `name`, one of `OWN_NAMES`, beside parameters of its intent."""
+    properties = tooling.parameters.get("properties")
+    return f"rexecop_{name}" if isinstance(properties, Mapping) and name in properties else name
+
+
+def tool_of(tooling: Tooling, targets: tuple[str, ...]) -> Tool:
+    """Return the tool of an intent, for `targets`.
+
+    Its hints follow from what its steps declare: what cannot be undone counts as destructive.
+    """
+    properties = tooling.parameters.get("properties")
+    required = tooling.parameters.get("required")
+    reads = tooling.effect is Effect.READ
+    own: dict[str, Json] = {
+        "mode": {
+            "enum": list(tooling.modes),
+            "default": tooling.modes[0],
+            "description": f"`{tooling.modes[0]}` does it; `dry_run` renders it and touches nothing.",
+        },
+        "reason": dict(_REASON),
+        "idempotency_key": dict(_KEY),
+    }
+    needed = [*required] if isinstance(required, list) else []
+    if len(targets) > 1:
+        named: Json = {"enum": list(targets)} if len(targets) <= TARGETS_NAMED_MAX else {"type": "string"}
+        assert isinstance(named, dict)
+        own["target"] = {"description": f"On what, in environment {tooling.environment}.", **named}
+        needed.append(own_name(tooling, "target"))
+    given = dict(properties) if isinstance(properties, Mapping) else {}
+    said = tooling.summary or tooling.title or tooling.intent
+    return Tool(
+        name=name_of(tooling),
+        title=tooling.title or tooling.intent,
+        description=f"{said}\n\n{_explanation(tooling)}",
+        takes={
+            **tooling.parameters,
+            "properties": {**given, **{own_name(tooling, name): value for name, value in own.items()}},
+            "required": needed,
+        },
+        reads=reads,
+        destroys=not reads and (tooling.effect is Effect.DESTROY or not tooling.undoable),
+        repeats=reads or tooling.idempotent,
+        beyond=tooling.beyond,
+        output=OUTPUT,
+    )
+
+
+def _explanation(tooling: Tooling) -> str:
+    if tooling.effect is Effect.READ:
+        return "It only reads. Each call is an operation that policy decides about and that leaves a receipt."
+    undone = "can be undone by a person" if tooling.undoable else "cannot be undone by itself"
+    return (
+        f"It may {tooling.effect} something, which {undone}. Each call is an operation that policy decides"
+        " about; where a person has to approve it first, the status is pending_approval."
+    )
+
+
+def wanted(tooling: Tooling, targets: tuple[str, ...], arguments: Mapping[str, Json]) -> Wanted:
+    """Return what a call with `arguments` asks for; parameters are checked when it is planned.
+
+    Raises:
+        ToolRefused: it names no target that the tool is for, or something of another kind.
+    """
+    left = dict(arguments)
+    own = {name: left.pop(own_name(tooling, name), None) for name in OWN_NAMES}
+    target = text("target", own["target"]) or (targets[0] if len(targets) == 1 else None)
+    if target not in targets:
+        known = ", ".join(targets[:8]) + (" and others" if len(targets) > 8 else "")
+        found = "no target is named" if target is None else f"`{target:.60}` is no target of this tool"
+        raise ToolRefused(f"{found}; it is for {known}", argument=own_name(tooling, "target"))
+    mode = text("mode", own["mode"]) or tooling.modes[0]
+    if mode not in tooling.modes:
+        allowed = ", ".join(tooling.modes)
+        raise ToolRefused(f"`{mode:.60}` is no mode of this tool; it takes {allowed}", argument="mode")
+    return Wanted(
+        target=target,
+        mode=mode,
+        parameters=left,
+        reason=text("reason", own["reason"]),
+        idempotency_key=text("idempotency_key", own["idempotency_key"]),
+    )
+
+
+def text(name: str, value: Json) -> str | None:
+    """Return `value`, a text, or None where nothing is said.
+
+    Raises:
+        ToolRefused: it is another thing, empty or too long.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip() or len(value) > TEXT_LENGTH_MAX or "\0" in value:
+        words = f"`{name}` takes a text of 1 to {TEXT_LENGTH_MAX} letters"
+        raise ToolRefused(words, argument=name)
+    return value
+
+
+def whole(name: str, value: Json, usual: int, most: int) -> int:
+    """Return `value`, a whole number from 1 to `most`; `usual` where nothing is said.
+
+    Raises:
+        ToolRefused: it is another thing.
+    """
+    if value is None:
+        return usual
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ToolRefused(f"`{name}` takes a whole number from 1 to {most}", argument=name)
+    return value
+
+
+def only(arguments: Mapping[str, Json], *names: str) -> None:
+    """Return only if `arguments` have no other names.
+
+    Raises:
+        ToolRefused: they have.
+    """
+    for name in arguments:
+        if name not in names:
+            raise ToolRefused(
+                f"unknown argument `{name:.60}`; allowed: {', '.join(names)}", argument=name[:60]
+            )
