@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
 import click
@@ -21,10 +22,19 @@ _SERVICE: Final = "rexecop.service.mcp.stdio"
 @click.option("--sponsor", help="Who answers for it; has to be whom the packs name.")
 @click.option("--profile", help="The profile whose intents are tools: a name, or a path.")
 @click.option("--env", help="The environment they are for: a path.")
+@click.option(
+    "--gateway", help="The file of a gateway that was accepted, instead of profile and environment."
+)
 @click.option("--wait", type=click.IntRange(1, 300), default=20, help="Seconds a call waits: 20.")
 @click.pass_obj
 def command(
-    session: Session, agent: str, sponsor: str | None, profile: str | None, env: str | None, wait: int
+    session: Session,
+    agent: str,
+    sponsor: str | None,
+    profile: str | None,
+    env: str | None,
+    gateway: str | None,
+    wait: int,
 ) -> None:
     """Serve an agent over MCP until its input ends. Needs the extra `mcp`.
 
@@ -32,10 +42,14 @@ def command(
     """
     from rexecop.app.errors import ExtraMissing
 
-    found = session.settings
-    settings = replace(
-        found, profile=named("profile", profile or found.profile), env=named("env", env or found.env)
-    )
+    settings = session.settings
+    if gateway is not None:
+        from rexecop.app.gateways import served
+
+        settings = served(settings, Path(gateway))
+    else:
+        profile, env = profile or settings.profile, env or settings.env
+        settings = replace(settings, profile=named("profile", profile), env=named("env", env))
     try:
         service = import_module(_SERVICE)
     except ModuleNotFoundError as error:
@@ -46,4 +60,4 @@ def command(
             next_steps=("pip install -e '.[mcp]'  # in a clone",),
             extra="mcp",
         ) from error
-    service.serve(settings, agent=agent, sponsor=sponsor, wait_seconds=wait, relays=None)
+    service.serve(settings, agent=agent, sponsor=sponsor, wait_seconds=wait, relays=gateway is not None)

@@ -97,8 +97,10 @@ def status_of(view: OperationView) -> Status:
     return _ENDS.get(view.state, Status.RUNNING)
 
 
-def answer(view: OperationView, outputs: Sequence[OutputView] = ()) -> Answer:
-    """Return what is told of the operation, with its facts, and `outputs` as far as there is room."""
+def answer(
+    view: OperationView, outputs: Sequence[OutputView] = (), letters: int = OUTPUT_LETTERS_MAX
+) -> Answer:
+    """Return what is told of the operation, with its facts, and up to `letters` of `outputs`."""
     status = status_of(view)
     waits = view.awaiting.approvals_missing if view.awaiting is not None else ()
     missing = view.decision.approvals_missing if view.decision is not None else ()
@@ -113,7 +115,7 @@ def answer(view: OperationView, outputs: Sequence[OutputView] = ()) -> Answer:
         mode=view.mode,
         reason=view.waiting or why or "",
         facts=_facts(view),
-        output=tuple(_said(outputs)),
+        output=tuple(_said(outputs, letters)),
         needs=(*missing, *waits),
         receipt=view.receipt or "",
         note=_note(view, status),
@@ -144,8 +146,7 @@ def _facts(view: OperationView) -> Mapping[str, Json] | None:
     return found or None
 
 
-def _said(outputs: Sequence[OutputView]) -> Iterator[Said]:
-    left = OUTPUT_LETTERS_MAX
+def _said(outputs: Sequence[OutputView], left: int) -> Iterator[Said]:
     for one in outputs:
         text = (one.text or "")[:left]
         left -= len(text)

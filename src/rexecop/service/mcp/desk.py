@@ -20,7 +20,16 @@ from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import State
 from rexecop.service.errors import ToolRefused
 from rexecop.service.mcp import tools as take
-from rexecop.service.mcp.answers import Answer, Explained, Listed, Status, answer, explained, status_of
+from rexecop.service.mcp.answers import (
+    OUTPUT_LETTERS_MAX,
+    Answer,
+    Explained,
+    Listed,
+    Status,
+    answer,
+    explained,
+    status_of,
+)
 from rexecop.service.mcp.tools import HELPERS, Tool, name_of, tool_of, wanted
 
 CHANNEL: Final = "mcp"  # The door that requests of agents come through.
@@ -41,10 +50,18 @@ Arguments: TypeAlias = Mapping[str, Json]
 class Desk:
     """Answers callers over one instance; what it started goes on when nobody waits for it any more."""
 
-    def __init__(self, instance: Instance, door: Door, *, wait_seconds: int = WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        door: Door,
+        *,
+        wait_seconds: int = WAIT_SECONDS,
+        letters: int = OUTPUT_LETTERS_MAX,
+    ) -> None:
         self._instance = instance
         self._door = door
         self._wait_seconds = wait_seconds
+        self._letters = letters
         self._running: dict[str, asyncio.Task[OperationView]] = {}
 
     async def close(self, grace_seconds: float = GRACE_SECONDS) -> None:
@@ -222,7 +239,7 @@ class Desk:
     async def _answer(self, view: OperationView) -> Answer:
         if not is_over(view):
             return answer(view)
-        return answer(view, await asyncio.to_thread(self._instance.outputs, view.operation_id))
+        return answer(view, await asyncio.to_thread(self._instance.outputs, view.operation_id), self._letters)
 
     async def _seen(self, caller: Caller, arguments: Arguments) -> OperationView:
         """Return the operation that is named, which the caller may see.

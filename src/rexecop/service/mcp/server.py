@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 import mcp_types as types
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
 
 from rexecop import __version__
 from rexecop.app.door import Caller
+from rexecop.app.gateways import STEP
 from rexecop.proof.canonical import Json
 from rexecop.proof.codec import to_json
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload, payload_text
-from rexecop.service.mcp.answers import NOT_DONE, OUTPUT_LETTERS_MAX, Answer, refused
+from rexecop.service.mcp.answers import NOT_DONE, Answer, refused
 from rexecop.service.mcp.desk import Desk, Reply
 from rexecop.service.mcp.tools import Tool
 
@@ -34,17 +37,13 @@ and it leaves a signed receipt. Read `status`:
 - failed: it is not done; `reason` says why.
 - unknown: it may have happened. Do not repeat it; a person settles it.
 No tool approves."""
+RELAYED_LETTERS_MAX: Final = 1 << 20  # As much as a call of another server's tool may put out.
 LOOKS: Final = frozenset({"operation_status", "operation_cancel", "why", "list_operations"})
 """Tools that did what they are for whatever the operation came to."""
 
 
-def server_of(
-    desk: Desk, caller: Caller, relays: Mapping[str, str] | None = None
-) -> Server[dict[str, object]]:
-    """Return a server that answers `caller`.
-
-    `relays` are tools of another server, each with the step whose output is its answer.
-    """
+def server_of(desk: Desk, caller: Caller, *, relays: bool = False) -> Server[dict[str, object]]:
+    """Return a server that answers `caller`; with `relays` what another server answered comes first."""
 
     async def listed(
         context: ServerRequestContext, params: types.PaginatedRequestParams | None
@@ -70,8 +69,7 @@ def server_of(
                 types.INVALID_PARAMS, f"there is no tool `{params.name:.60}`", {"code": "tool-unknown"}
             )
         failed = isinstance(reply, Answer) and reply.status in NOT_DONE and params.name not in LOOKS
-        step = (relays or {}).get(params.name)
-        return _result(reply, failed=failed, said=None if step is None else _said(reply, step))
+        return _result(reply, failed=failed, said=_said(reply) if relays else None)
 
     return Server(
         NAME,
@@ -105,23 +103,20 @@ def _result(
 ) -> types.CallToolResult:
     """Return the result: structured, and the same as text for clients that read no structures.
 
-    Where another server `said` something, that comes first.
+    What another server `said` comes first, and is not said again.
     """
+    if said is not None and isinstance(reply, Answer):
+        reply = replace(reply, output=())
     structured = to_json(reply)
     text = types.TextContent(type="text", text=payload_text(cast("Value", structured)))
     return types.CallToolResult(content=[*(said or ()), text], structured_content=structured, is_error=failed)
 
 
-def _said(reply: Reply, step: str) -> list[types.ContentBlock] | None:
-    """Return what the other server answered, as it did."""
-    if not isinstance(reply, Answer):
-        return None
-    for one in reply.output:
-        if one.step == step and one.stream == "stdout" and not one.cut:
-            try:
-                found = parse_payload(one.text, bytes_max=4 * OUTPUT_LETTERS_MAX)
-                assert isinstance(found, dict)
+def _said(reply: Reply) -> list[types.ContentBlock] | None:
+    """Return what the other server answered, as it did; None where it did not, or said more than is told."""
+    for one in reply.output if isinstance(reply, Answer) else ():
+        if one.step == STEP and one.stream == "stdout" and not one.cut:
+            with suppress(NotCanonical, ValidationError):
+                found = parse_payload(one.text, bytes_max=RELAYED_LETTERS_MAX * 4)
                 return types.CallToolResult.model_validate(found, by_name=False).content
-            except (NotCanonical, AssertionError, ValueError):
-                logging.getLogger(__name__).debug("what step %s put out is no result of a tool", step)
     return None

@@ -21,8 +21,9 @@ from rexecop.app.build import open_instance
 from rexecop.app.door import Act, Caller, Matter
 from rexecop.app.errors import CallerUnknown, Forbidden
 from rexecop.app.settings import Settings
+from rexecop.service.mcp.answers import OUTPUT_LETTERS_MAX
 from rexecop.service.mcp.desk import GRACE_SECONDS, Desk
-from rexecop.service.mcp.server import server_of
+from rexecop.service.mcp.server import RELAYED_LETTERS_MAX, server_of
 
 LINE_BYTES_MAX: Final = 4 << 20  # One message; as large as over HTTP.
 WRITES_MAX: Final = 1 << 16  # As much as a pipe takes at one time.
@@ -51,9 +52,11 @@ def serve(
     agent: str,
     sponsor: str | None,
     wait_seconds: int,
-    relays: Mapping[str, str] | None,
+    relays: bool,
 ) -> None:
     """Answer `agent` on standard input and output until the input ends or a signal says stop.
+
+    With `relays` the tools are another server's, and its answers are handed on as they are.
 
     Raises:
         AgentRefused: no pack names the agent, or somebody else answers for it.
@@ -62,13 +65,14 @@ def serve(
     """
     with open_instance(settings) as instance:
         caller = agent_caller(instance, agent, sponsor)
-        desk = Desk(instance, AgentDoor(), wait_seconds=wait_seconds)
+        letters = RELAYED_LETTERS_MAX if relays else OUTPUT_LETTERS_MAX
+        desk = Desk(instance, AgentDoor(), wait_seconds=wait_seconds, letters=letters)
         desk.listed(caller)  # What cannot be read is said here, to whoever starts this.
         asyncio.run(_serve(desk, caller, relays))
 
 
-async def _serve(desk: Desk, caller: Caller, relays: Mapping[str, str] | None) -> None:
-    server, stopped = server_of(desk, caller, relays), False
+async def _serve(desk: Desk, caller: Caller, relays: bool) -> None:
+    server, stopped = server_of(desk, caller, relays=relays), False
     into, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     outgoing, out_of = anyio.create_memory_object_stream[SessionMessage](0)
     wire = Wire(*await _streams())

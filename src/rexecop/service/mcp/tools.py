@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from importlib.resources import files
+from typing import Final, cast
 
 from rexecop.app.tooling import Tooling
-from rexecop.proof.canonical import Json
+from rexecop.proof.canonical import Json, parse_json
 from rexecop.proof.vocabulary import Effect
 from rexecop.service.errors import ToolRefused
-from rexecop.service.mcp.answers import Status
 
 SECONDS_MAX: Final = 300  # For longer, ask again: a client that hears nothing gives up.
 LISTED_MAX: Final = 50  # A page that a model can read.
@@ -19,36 +19,6 @@ TEXT_LENGTH_MAX: Final = 1_024  # A reason is a line or two.
 
 Schema = Mapping[str, Json]
 
-_NAME: Final[Schema] = {
-    "type": "string",
-    "description": "The operation, by its id or number.",
-    "maxLength": 128,
-    "minLength": 1,
-}
-_SECONDS: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": SECONDS_MAX}
-_REASON: Final[Schema] = {
-    "type": "string",
-    "description": "Why; it is recorded, and approvers read it.",
-    "maxLength": TEXT_LENGTH_MAX,
-}
-_KEY: Final[Schema] = {
-    "type": "string",
-    "description": "The same key and request give the same operation, so that a lost answer can be asked for"
-    " again.",
-    "minLength": 1,
-    "maxLength": 128,
-}
-OUTPUT: Final[Schema] = {
-    "type": "object",
-    "required": ["status"],
-    "properties": {
-        "status": {"enum": [str(word) for word in Status]},
-        "operation_id": {"type": "string"},
-        "state": {"type": "string"},
-        "facts": {"type": "object"},
-        "next": {"type": "array", "items": {"type": "string"}},
-    },
-}
 OWN_NAMES: Final = ("target", "mode", "reason", "idempotency_key")
 
 
@@ -78,64 +48,26 @@ class Wanted:
     idempotency_key: str | None
 
 
-def _closed(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": list(required),
-        "additionalProperties": False,
-    }
+def _said() -> Mapping[str, Json]:
+    """Return the words and schemas that are the same for every instance."""
+    data = files(__package__).joinpath("tools.json").read_bytes()
+    found = parse_json(data, bytes_max=len(data))
+    assert isinstance(found, dict)
+    return found
 
 
-HELPERS: Final = (
+_SAID: Final = _said()
+OUTPUT: Final = cast("Schema", _SAID["output"])
+HELPERS: Final = tuple(
     Tool(
-        name="operation_status",
-        title="Status of an operation",
-        description="Where an operation stands, what it found, and whose approval it waits for.",
-        takes=_closed(("operation_id",), operation_id=_NAME),
-        reads=True,
-        output=OUTPUT,
-    ),
-    Tool(
-        name="operation_wait",
-        title="Wait for an operation",
-        description="Wait until an operation ends, at most so many seconds. One of yours that a person"
-        " approved meanwhile is started. Approving is for people; no tool does it.",
-        takes=_closed(("operation_id",), operation_id=_NAME, seconds=_SECONDS),
-        reads=False,
-        output=OUTPUT,
-    ),
-    Tool(
-        name="operation_cancel",
-        title="Cancel an operation of yours",
-        description="End an operation that you asked for, before its next step. What was done stays done.",
-        takes=_closed(("operation_id",), operation_id=_NAME, reason=_REASON),
-        reads=False,
-        output=OUTPUT,
-    ),
-    Tool(
-        name="why",
-        title="Why, or what if",
-        description="Why an operation is as it is (`operation_id`), or what policy would answer to a call"
-        " of `tool` with `arguments`; that records nothing.",
-        takes=_closed(
-            operation_id=_NAME,
-            tool={"type": "string", "maxLength": 128},
-            arguments={"type": "object"},
-        ),
-        reads=True,
-    ),
-    Tool(
-        name="list_operations",
-        title="List operations",
-        description="Operations that you may see, newest first; those you asked for unless `all` is true.",
-        takes=_closed(
-            state={"type": "string", "maxLength": 64},
-            limit={"type": "integer", "minimum": 1, "maximum": LISTED_MAX},
-            all={"type": "boolean"},
-        ),
-        reads=True,
-    ),
+        name=str(one["name"]),
+        title=str(one["title"]),
+        description=str(one["description"]),
+        takes=cast("Schema", one["takes"]),
+        reads=one["reads"] is True,
+        output=OUTPUT if one["answers"] else None,
+    )
+    for one in cast("list[Mapping[str, Json]]", _SAID["helpers"])
 )
 HELPER_NAMES: Final = frozenset(tool.name for tool in HELPERS)
 
@@ -165,8 +97,8 @@ def tool_of(tooling: Tooling, targets: tuple[str, ...]) -> Tool:
             "default": tooling.modes[0],
             "description": f"`{tooling.modes[0]}` does it; `dry_run` renders it and touches nothing.",
         },
-        "reason": dict(_REASON),
-        "idempotency_key": dict(_KEY),
+        "reason": _SAID["reason"],
+        "idempotency_key": _SAID["idempotency_key"],
     }
     needed = [*required] if isinstance(required, list) else []
     if len(targets) > 1:
