@@ -10,18 +10,18 @@ from typing import Final
 import httpx2
 import mcp_types as types
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from mcp import ClientSession, StdioServerParameters
+from mcp import Client, ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-Connect = Callable[[], AbstractAsyncContextManager[ClientSession]]
+Connect = Callable[[], AbstractAsyncContextManager[ClientSession | Client]]
 SECONDS: Final = 60.0
 
 
 class Agent:
     """A connected client; `heard` are the notices of progress of its last call."""
 
-    def __init__(self, portal: BlockingPortal, session: ClientSession) -> None:
+    def __init__(self, portal: BlockingPortal, session: ClientSession | Client) -> None:
         self._portal = portal
         self._session = session
         self.heard: list[tuple[float, float | None, str | None]] = []
@@ -59,7 +59,7 @@ def agent(connect: Connect) -> Iterator[Agent]:
 
 
 def over_stdio(*words: str, folder: Path, **variables: str) -> Connect:
-    """Return what connects to `rexecop` with `words`."""
+    """Return what connects to `rexecop` with `words`, as clients did until 2026."""
     parameters = StdioServerParameters(
         command=sys.executable,
         args=["-m", "rexecop", *words],
@@ -77,17 +77,15 @@ def over_stdio(*words: str, folder: Path, **variables: str) -> Connect:
 
 
 def over_http(url: str, token: str) -> Connect:
-    """Return what connects to the service at `url` with `token`."""
+    """Return what connects to the service at `url` with `token`, in the newest version of the protocol."""
 
     @asynccontextmanager
-    async def connect() -> AsyncIterator[ClientSession]:
+    async def connect() -> AsyncIterator[Client]:
         headers = {"authorization": f"Bearer {token}"}
         async with (
             httpx2.AsyncClient(headers=headers, timeout=SECONDS) as http,
-            streamable_http_client(url, http_client=http) as (read, write, *_),
-            ClientSession(read, write) as session,
+            Client(streamable_http_client(url, http_client=http)) as session,
         ):
-            await session.initialize()
             yield session
 
     return connect

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from rexecop.app.build import open_instance
+from rexecop.app.identity import os_user
 from rexecop.app.planner import PlanInput
 from rexecop.app.settings import Settings
 from rexecop.cli.main import run
@@ -21,6 +23,18 @@ from tests.service.agents import Agent, agent, over_stdio
 from tests.service.yard import AGENT, CANARY, yard
 
 HELPERS = {"operation_status", "operation_wait", "operation_cancel", "why", "list_operations"}
+
+
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"},
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -245,16 +259,6 @@ def test_arguments_that_a_tool_does_not_take_are_a_result_with_a_code(
 
 
 def test_lines_that_are_no_message_are_answered_and_the_next_is_heard(settings: Settings) -> None:
-    hello = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": {"name": "t", "version": "1"},
-        },
-    }
     bad = [
         b"not json",
         b"[" * 100_000,
@@ -269,7 +273,7 @@ def test_lines_that_are_no_message_are_answered_and_the_next_is_heard(settings: 
         + b"}}",
         b"x" * (5 << 20),
     ]
-    lines = [json.dumps(hello).encode(), *bad, b'{"jsonrpc": "2.0", "id": 99, "method": "tools/list"}']
+    lines = [json.dumps(HELLO).encode(), *bad, b'{"jsonrpc": "2.0", "id": 99, "method": "tools/list"}']
     ended = subprocess.run(
         [sys.executable, "-m", "rexecop", *words(settings, "--agent", AGENT)],
         input=b"\n".join(lines) + b"\n",
@@ -288,6 +292,45 @@ def test_lines_that_are_no_message_are_answered_and_the_next_is_heard(settings: 
     assert {by_id[n]["error"]["code"] for n in (7, 8)} <= {-32601, -32602}
     assert 9 in by_id and "tools" in by_id[99]["result"]
     assert b"Traceback" not in ended.stderr
+
+
+def test_told_to_stop_it_ends_and_what_ran_is_left_as_by_any_runner_that_was_stopped(
+    settings: Settings,
+) -> None:
+    command = [sys.executable, "-m", "rexecop", *words(settings, "--agent", AGENT, "--wait", "1")]
+    call = {"name": "linger", "arguments": {"target": "far"}}
+    lines = [HELLO, {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        process.stdin.flush()
+        replies = [json.loads(process.stdout.readline()) for _ in lines]
+        begun = replies[1]["result"]["structuredContent"]
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(60)
+    with open_instance(settings) as instance:
+        view = instance.status(begun["operation_id"])
+
+    assert (begun["status"], code) == ("running", 0)
+    assert view.state in ("running", "indeterminate") and view.steps[0].attempts == 1
+    with pytest.raises(OSError):  # Nobody reads the pipe any more: what was started is gone.
+        os.open(things(settings) / "go", os.O_WRONLY | os.O_NONBLOCK)
+
+
+def test_an_agent_is_also_who_the_user_of_the_system_says_where_they_answer_for_it(
+    settings: Settings,
+) -> None:
+    connect = over_stdio(*words(settings, "--agent", "mine"), folder=settings.root.parent)
+    with agent(connect) as mine:
+        done = mine.told("look", target="near")
+    with open_instance(settings) as instance:
+        intent = instance.operation(str(done["operation_id"])).the_intent
+
+    assert (intent.by.person, str(intent.by.established), intent.sponsor) == (
+        "mine",
+        "os-user",
+        os_user().person,
+    )
 
 
 @pytest.mark.parametrize(

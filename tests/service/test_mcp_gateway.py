@@ -92,7 +92,7 @@ def test_tools_of_another_server_are_operations_with_evidence(settings: Settings
     assert "burn" not in tools and tools["add_note"].description.startswith("Add a note.")  # type: ignore[union-attr]
     assert tools["add_note"].input_schema["required"] == ["note"]
     assert asked["status"] == "pending_approval"
-    assert said(done)[0] == "added buy milk" and done.structured_content["status"] == "completed"  # type: ignore[index]
+    assert said(done)[0] == "added buy milk" and done.structured_content["status"] == "completed"
     assert "BUY MILK" in said(after)[0] and "BUY MILK" not in said(before)[0]
     with open_instance(settings) as instance:
         bundle = tmp_path / "proof.rxb"
@@ -119,7 +119,7 @@ def test_a_tool_that_is_described_otherwise_is_not_called_until_it_is_accepted_a
             asked = bot.told("add_note", note="known")
             approve(settings, str(asked["operation_id"]))
             known = bot.told("operation_wait", operation_id=asked["operation_id"])
-        assert refused.is_error is True and refused.structured_content["status"] == "failed"  # type: ignore[index]
+        assert refused.is_error is True and refused.structured_content["status"] == "failed"
         assert "not what was accepted" in json.dumps(refused.structured_content)
         assert untouched.is_error is False  # Of the other tool the server says what it said.
         assert known["status"] == "completed" and notes.read_text() == f"{before}known\n"
@@ -190,4 +190,4 @@ def test_a_server_over_http_is_governed_the_same(settings: Settings) -> None:
             server.terminate()
 
     assert tools["add_note"].annotations is not None and tools["add_note"].annotations.open_world_hint is True
-    assert found.is_error is False and found.structured_content["status"] == "completed"  # type: ignore[index]
+    assert found.is_error is False and found.structured_content["status"] == "completed"

@@ -57,7 +57,7 @@ def main(root: str) -> int:
                 "approver": somebody("bob", ServiceRole.APPROVER),
             }
         )
-        app = Starlette(routes=[*routes(instance, door, set(LOCAL_NAMES))])
+        app = Starlette(routes=[*routes(instance, door, set(LOCAL_NAMES), wait_seconds=2)])
         sys.stderr.write(f"serving on http://{shown_address(listening)} now\n")
         sys.stderr.flush()
         config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False)
@@ -91,6 +91,18 @@ def test_an_agent_calls_over_http_what_it_may(service: Running) -> None:
     assert {"look", "put"} <= set(tools) and "wipe" not in tools
     assert (read["status"], read["facts"]["look"]["content"]) == ("completed", "a thing\n")  # type: ignore[index]
     assert change["status"] == "pending_approval" and denied.is_error is True
+
+
+def test_what_was_started_goes_on_when_nobody_waits_for_it_any_more(
+    service: Running, settings: Settings
+) -> None:
+    with agent(over_http(url(service), "agent")) as bot:
+        begun = bot.told("linger", target="near")
+    (settings.root.parent / "things" / "go").write_text("gone")
+    with agent(over_http(url(service), "agent")) as bot:
+        done = bot.told("operation_wait", operation_id=begun["operation_id"], seconds=60)
+
+    assert (begun["status"], done["status"]) == ("running", "completed")
 
 
 def test_what_is_out_of_somebodys_scope_reads_as_if_it_did_not_exist(service: Running) -> None:

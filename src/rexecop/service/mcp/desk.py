@@ -64,8 +64,8 @@ class Desk:
         self._letters = letters
         self._running: dict[str, asyncio.Task[OperationView]] = {}
 
-    async def close(self, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Let what runs here end within the grace; what is left is stopped, and its records say so."""
+    async def close(self, grace_seconds: float) -> None:
+        """Let what runs here end within the grace; what is left is stopped, as by any runner that ends."""
         running = set(self._running.values())
         if running:
             await asyncio.wait(running, timeout=grace_seconds)

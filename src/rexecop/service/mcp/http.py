@@ -16,7 +16,7 @@ from rexecop.app.door import Act, Caller, Door
 from rexecop.app.errors import CallerUnknown
 from rexecop.app.instance import Instance
 from rexecop.proof.errors import RexecopError
-from rexecop.service.mcp.desk import Desk
+from rexecop.service.mcp.desk import WAIT_SECONDS, Desk
 
 PATH: Final = "/mcp"
 BODY_BYTES_MAX: Final = 1 << 20  # Arguments of one call.
@@ -84,9 +84,12 @@ class McpEndpoint:
         return None
 
 
-def routes(instance: Instance, door: Door, hosts: Collection[str] | None) -> list[Route]:
+def routes(
+    instance: Instance, door: Door, hosts: Collection[str] | None, *, wait_seconds: int = WAIT_SECONDS
+) -> list[Route]:
     """Return the route of the protocol over `instance`, for whom `door` lets in."""
-    return [Route(PATH, McpEndpoint(Desk(instance, door), door, hosts), methods=["GET", "POST", "DELETE"])]
+    desk = Desk(instance, door, wait_seconds=wait_seconds)
+    return [Route(PATH, McpEndpoint(desk, door, hosts), methods=["GET", "POST", "DELETE"])]
 
 
 def _problem(status: int, detail: str, code: str, headers: dict[str, str]) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ from rexecop.service.mcp.server import RELAYED_LETTERS_MAX, server_of
 
 LINE_BYTES_MAX: Final = 4 << 20  # One message; as large as over HTTP.
 WRITES_MAX: Final = 1 << 16  # As much as a pipe takes at one time.
+STOP_SECONDS: Final = 1  # For what runs when somebody says stop; two seconds later clients kill.
 _ACTS: Final = frozenset({Act.VIEW, Act.PLAN, Act.RUN})
 
 Incoming = MemoryObjectSendStream[SessionMessage | Exception]
@@ -90,8 +92,7 @@ async def _serve(desk: Desk, caller: Caller, relays: bool) -> None:
         group.start_soon(wire.write, out_of)
         await server.run(incoming, outgoing, server.create_initialization_options())
         group.cancel_scope.cancel()
-    # Told to stop, nothing is waited for; where the client merely went, what runs may end.
-    await (desk.close(0) if stopped else desk.close())
+    await desk.close(STOP_SECONDS if stopped else GRACE_SECONDS)
 
 
 async def _streams() -> tuple[asyncio.StreamReader, int]:
@@ -102,12 +103,12 @@ async def _streams() -> tuple[asyncio.StreamReader, int]:
     os.dup2(nowhere, 0)
     os.dup2(2, 1)
     os.close(nowhere)
-    reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
-    loop = asyncio.get_running_loop()
-    file = os.fdopen(ours, "rb", buffering=0)
-    try:
+    reader, file = asyncio.StreamReader(limit=LINE_BYTES_MAX), os.fdopen(ours, "rb", buffering=0)
+    mode = os.fstat(ours).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(ours):
+        loop = asyncio.get_running_loop()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
-    except ValueError:  # A plain file: it is all there already.
+    else:  # A file, or nothing: it is all there already.
         reader.feed_data(file.read())
         reader.feed_eof()
     return reader, wire
