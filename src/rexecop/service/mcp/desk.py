@@ -30,7 +30,7 @@ from rexecop.service.mcp.answers import (
     explained,
     status_of,
 )
-from rexecop.service.mcp.tools import HELPERS, Tool, name_of, tool_of, wanted
+from rexecop.service.mcp.tools import HELPERS, Tool, filled, name_of, tool_of
 
 CHANNEL: Final = "mcp"  # The door that requests of agents come through.
 WAIT_SECONDS: Final = 20  # Shorter than clients wait for an answer.
@@ -93,13 +93,9 @@ class Desk:
         return toolings(self._instance, settings.profile, settings.env)
 
     def _targets(self, caller: Caller, tooling: Tooling) -> tuple[str, ...]:
-        return tuple(
-            target
-            for target in tooling.targets
-            if self._allows(
-                caller, Act.PLAN, _matter(tooling.profile, tooling.intent, target, tooling.environment)
-            )
-        )
+        profile, intent, environment = tooling.profile, tooling.intent, tooling.environment
+        matters = [(target, _matter(profile, intent, target, environment)) for target in tooling.targets]
+        return tuple(target for target, matter in matters if self._allows(caller, Act.PLAN, matter))
 
     def _allows(self, caller: Caller, act: Act, matter: Matter) -> bool:
         try:
@@ -109,21 +105,20 @@ class Desk:
         return True
 
     def _is_open(self, caller: Caller, tooling: Tooling, targets: tuple[str, ...]) -> bool:
-        own = self._instance.acting_as(caller.identity)
-        return not all(
-            would_be_blocked(own, self._asked(caller, tooling, target, tooling.modes[0]))
-            for target in targets[:FORESEEN_MAX]
-        )
+        own, asked = self._instance.acting_as(caller.identity), self._asked(caller, tooling)
+        first = targets[:FORESEEN_MAX]
+        return not all(would_be_blocked(own, replace(asked, target=target)) for target in first)
 
-    def _asked(self, caller: Caller, tooling: Tooling, target: str, mode: str) -> PlanInput:
+    def _asked(self, caller: Caller, tooling: Tooling) -> PlanInput:
+        """Return a request for the intent as far as it is the same for each call."""
         settings = self._instance.settings
         assert settings.profile is not None and settings.env is not None
         return PlanInput(
             profile=settings.profile,
             env=settings.env,
             intent=tooling.intent,
-            target=target,
-            mode=mode,
+            target="",
+            mode=tooling.modes[0],
             channel=CHANNEL,
             sponsor=caller.sponsor,
         )
@@ -152,39 +147,17 @@ class Desk:
             return await self._why(caller, arguments)
         if name == "list_operations":
             return await self._list(caller, arguments)
-        found = self._tool(caller, name)
-        return None if found is None else await self._do(caller, *found, arguments, told)
+        if (found := self._tool(caller, name)) is None:
+            return None
+        asked = filled(self._asked(caller, found[0]), *found, arguments)
+        view = await self._instance.acting_as(caller.identity).plan(asked)
+        return await self._answer(await self._wait(caller, view, self._wait_seconds, told, for_people=False))
 
     def _tool(self, caller: Caller, name: str) -> tuple[Tooling, tuple[str, ...]] | None:
         for one in self._toolings():
             if name_of(one) == name and (targets := self._targets(caller, one)):
                 return one, targets
         return None
-
-    async def _do(
-        self, caller: Caller, tooling: Tooling, targets: tuple[str, ...], arguments: Arguments, told: Told
-    ) -> Answer:
-        view = await self._planned(caller, tooling, targets, arguments)
-        view = await self._wait(caller, view, self._wait_seconds, told, for_people=False)
-        return await self._answer(view)
-
-    async def _planned(
-        self, caller: Caller, tooling: Tooling, targets: tuple[str, ...], arguments: Arguments
-    ) -> OperationView:
-        return await self._instance.acting_as(caller.identity).plan(
-            self._filled(caller, tooling, targets, arguments)
-        )
-
-    def _filled(
-        self, caller: Caller, tooling: Tooling, targets: tuple[str, ...], arguments: Arguments
-    ) -> PlanInput:
-        what = wanted(tooling, targets, arguments)
-        return replace(
-            self._asked(caller, tooling, what.target, what.mode),
-            parameters=dict(what.parameters),
-            reason=what.reason,
-            idempotency_key=what.idempotency_key,
-        )
 
     async def _wait(
         self, caller: Caller, view: OperationView, seconds: float, told: Told, *, for_people: bool
@@ -201,15 +174,14 @@ class Desk:
             self._start(caller, view)
             task = self._running.get(view.operation_id)
             left = until - time.monotonic()
-            pending = status_of(view) is Status.PENDING_APPROVAL
-            if (task is None and (is_over(view) or (pending and not for_people))) or left <= 0:
+            stays = view.state == State.APPROVED or status_of(view) is Status.PENDING_APPROVAL
+            if left <= 0 or (task is None and (is_over(view) or (stays and not for_people))):
                 return view
-            ended = 0 if view.progress is None else view.progress.ended
-            if ended > seen and view.progress is not None:
-                await told(ended, view.progress.steps, f"operation #{view.number} is {view.state}")
-                seen = ended
-            began = time.monotonic()
-            pause = min(left, LOOK_SECONDS)
+            progress = view.progress
+            if progress is not None and progress.ended > seen:
+                seen = progress.ended
+                await told(seen, progress.steps, f"operation #{view.number} is {view.state}")
+            began, pause = time.monotonic(), min(left, LOOK_SECONDS)
             if task is None:
                 await asyncio.sleep(pause)
             elif task in (await asyncio.wait({task}, timeout=pause))[0]:
@@ -280,8 +252,9 @@ class Desk:
         if found is None or not isinstance(given, dict) or "operation_id" in arguments:
             words = "`why` takes an `operation_id`, or a `tool` that there is with its `arguments`, an object"
             raise ToolRefused(words, argument="tool")
+        # In this thread, as all planning: what planning keeps of files is not for two at a time.
         own = self._instance.acting_as(caller.identity)
-        return explained(await asyncio.to_thread(own.why_before, self._filled(caller, *found, given)))
+        return explained(own.why_before(filled(self._asked(caller, found[0]), *found, given)))
 
     async def _list(self, caller: Caller, arguments: Arguments) -> Listed:
         take.only(arguments, "state", "limit", "all")
@@ -295,9 +268,8 @@ class Desk:
             where={} if arguments.get("all") is True else {"requester": caller.name},
         )
         views = [await asyncio.to_thread(self._instance.status, line.operation_id) for line in lines]
-        return Listed(
-            operations=tuple(answer(view) for view in views if self._allows(caller, Act.VIEW, _of(view)))
-        )
+        seen = [view for view in views if self._allows(caller, Act.VIEW, _of(view))]
+        return Listed(operations=tuple(map(answer, seen)))
 
 
 def _of(view: OperationView) -> Matter:

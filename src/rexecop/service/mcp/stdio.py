@@ -147,25 +147,16 @@ class Wire:
 
     async def _line(self) -> bytes | None:
         """Return the next line, None after the last; one that is too long comes as long as it is too much."""
-        try:
-            return await self._reader.readuntil(b"\n")
-        except asyncio.IncompleteReadError as error:
-            return error.partial or None
-        except asyncio.LimitOverrunError as error:
-            await self._skip(error.consumed)
-            return bytes(LINE_BYTES_MAX + 1)
-
-    async def _skip(self, consumed: int) -> None:
+        long = False
         while True:
-            await self._reader.readexactly(consumed)
             try:
-                await self._reader.readuntil(b"\n")
+                line = await self._reader.readuntil(b"\n")
+            except asyncio.IncompleteReadError as error:
+                line = error.partial
             except asyncio.LimitOverrunError as error:
-                consumed = error.consumed
-            except asyncio.IncompleteReadError:
-                return
-            else:
-                return
+                long = bool(await self._reader.readexactly(error.consumed))
+                continue
+            return bytes(LINE_BYTES_MAX + 1) if long else line or None
 
     async def write(self, out_of: MemoryObjectReceiveStream[SessionMessage]) -> None:
         """Write each message as a line; a client that went away is told nothing more."""

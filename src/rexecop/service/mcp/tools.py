@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Final, cast
 
+from rexecop.app.planner import PlanInput
 from rexecop.app.tooling import Tooling
 from rexecop.proof.canonical import Json, parse_json
 from rexecop.proof.vocabulary import Effect
@@ -35,17 +36,6 @@ class Tool:
     repeats: bool = True
     beyond: bool = False
     output: Schema | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a call of an intent's tool asks for."""
-
-    target: str
-    mode: str
-    parameters: Mapping[str, Json]
-    reason: str | None
-    idempotency_key: str | None
 
 
 def _said() -> Mapping[str, Json]:
@@ -135,8 +125,10 @@ def _explanation(tooling: Tooling) -> str:
     )
 
 
-def wanted(tooling: Tooling, targets: tuple[str, ...], arguments: Mapping[str, Json]) -> Wanted:
-    """Return what a call with `arguments` asks for; parameters are checked when it is planned.
+def filled(
+    asked: PlanInput, tooling: Tooling, targets: tuple[str, ...], arguments: Mapping[str, Json]
+) -> PlanInput:
+    """Return `asked` with what a call with `arguments` says; parameters are checked when it is planned.
 
     Raises:
         ToolRefused: it names no target that the tool is for, or something of another kind.
@@ -152,7 +144,8 @@ def wanted(tooling: Tooling, targets: tuple[str, ...], arguments: Mapping[str, J
     if mode not in tooling.modes:
         allowed = ", ".join(tooling.modes)
         raise ToolRefused(f"`{mode:.60}` is no mode of this tool; it takes {allowed}", argument="mode")
-    return Wanted(
+    return replace(
+        asked,
         target=target,
         mode=mode,
         parameters=left,
