@@ -20,7 +20,7 @@ from rexecop.lanes.messages.streams import Bounds, Frame, Reconnect, SseMessage,
 from rexecop.operations.errors import ConnectorRefused, OperationsError
 from rexecop.operations.profile import load_profile
 from rexecop.proof.call import ExchangeRequest, reaches_only
-from rexecop.proof.canonical import Json
+from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.codec import from_json
 from rexecop.proof.message import fill_secrets
 from rexecop.proof.records.plan import CallStep
@@ -161,7 +161,7 @@ def test_a_program_is_planned_with_an_isolation_class_and_a_grade_that_it_backs(
 
 
 def test_all_parameters_that_were_given_can_be_the_arguments_of_a_tool() -> None:
-    pin = f"sha256:{'0' * 64}"
+    pin = Digest(f"sha256:{'0' * 64}")
     some = step_for("jsonrpc", f"mcp: {{tool: add, arguments: '{{*}}', pin: '{pin}'}}", count=1)
     none = step_for("jsonrpc", "mcp: {tool: add, arguments: '{*}'}")
 

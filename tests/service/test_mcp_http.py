@@ -3,9 +3,11 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import uvicorn
@@ -18,12 +20,15 @@ from rexecop.app.identity import Identity
 from rexecop.app.settings import Settings
 from rexecop.proof.principal import Principal
 from rexecop.proof.vocabulary import Established
+from rexecop.service.mcp.desk import Run
 from rexecop.service.mcp.http import routes
 from rexecop.service.server import LOCAL_NAMES, listen, shown_address
 from tests.service.agents import agent, over_http
 from tests.service.doors import FixedDoor
 from tests.service.running import Running, running
 from tests.service.yard import AGENT, settings_of, yard
+
+T = TypeVar("T")
 
 INITIALIZE = {
     "jsonrpc": "2.0",
@@ -45,6 +50,17 @@ def somebody(person: str, role: ServiceRole, **scope: tuple[str, ...]) -> Caller
     )
 
 
+def elsewhere() -> Run:
+    """Return what does work in a loop of its own, as a service does that has much to answer meanwhile."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+
+    async def run(work: Callable[[], Coroutine[object, object, T]]) -> T:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), loop))
+
+    return run
+
+
 def main(root: str) -> int:
     """Serve `/mcp` over the yard's root: to an agent, one who may a little, a viewer and an approver."""
     listening = listen("127.0.0.1", 0)
@@ -57,7 +73,7 @@ def main(root: str) -> int:
                 "approver": somebody("bob", ServiceRole.APPROVER),
             }
         )
-        app = Starlette(routes=[*routes(instance, door, set(LOCAL_NAMES), wait_seconds=2)])
+        app = Starlette(routes=[*routes(instance, door, set(LOCAL_NAMES), run=elsewhere(), wait_seconds=2)])
         sys.stderr.write(f"serving on http://{shown_address(listening)} now\n")
         sys.stderr.flush()
         config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from rexecop.app.views import OperationView, OutputView, WhyView
+from rexecop.app.views import OperationView, OutputView
 from rexecop.proof.canonical import Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import Mode, State
 
 FACT_STEPS_MAX: Final = 64  # More is no answer but a table; `rexecop logs` has all of it.
 OUTPUT_LETTERS_MAX: Final = 8_000  # A few thousand tokens: what a model can read beside its task.
-LINES_MAX: Final = 40  # Of an explanation.
 
 
 class Status(StrEnum):
@@ -81,15 +80,6 @@ class Listed:
     operations: tuple[Answer, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explained:
-    """Why an operation is as it is, or what would become of one."""
-
-    lines: tuple[str, ...]
-    operation_id: str = ""
-    state: str = ""
-
-
 def status_of(view: OperationView) -> Status:
     """Return how far the operation is."""
     if view.state == State.PAUSED and view.awaiting is not None and view.awaiting.approvals_missing:
@@ -127,13 +117,6 @@ def refused(error: RexecopError) -> Answer:
     """Return what is told where nothing was done because of `error`."""
     return Answer(
         status=Status.FAILED, code=error.code, reason=error.message, next=tuple(map(str, error.next_steps))
-    )
-
-
-def explained(view: WhyView) -> Explained:
-    """Return why something is as it is."""
-    return Explained(
-        lines=view.lines[:LINES_MAX], operation_id=view.operation_id or "", state=view.state or ""
     )
 
 

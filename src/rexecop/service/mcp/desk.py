@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from rexecop.app.door import Act, Caller, Door, Matter
 from rexecop.app.errors import Forbidden
 from rexecop.app.instance import Instance
 from rexecop.app.planner import PlanInput
 from rexecop.app.tooling import Tooling, toolings, would_be_blocked
-from rexecop.app.views import OperationView
+from rexecop.app.views import OperationView, WhyView
 from rexecop.app.watching import is_over
 from rexecop.proof.canonical import Json, require_canonical
 from rexecop.proof.errors import RexecopError
@@ -23,11 +23,9 @@ from rexecop.service.mcp import tools as take
 from rexecop.service.mcp.answers import (
     OUTPUT_LETTERS_MAX,
     Answer,
-    Explained,
     Listed,
     Status,
     answer,
-    explained,
     status_of,
 )
 from rexecop.service.mcp.tools import HELPERS, Tool, filled, name_of, tool_of
@@ -42,9 +40,23 @@ RUNNING_MAX: Final = (
     64  # Started here at one time; what is more stays approved, and is started when waited for.
 )
 
+T = TypeVar("T")
 Told: TypeAlias = Callable[[int, int, str], Awaitable[None]]
-Reply: TypeAlias = Answer | Listed | Explained
+Reply: TypeAlias = Answer | Listed | WhyView
 Arguments: TypeAlias = Mapping[str, Json]
+
+
+class Run(Protocol):
+    """Where work on an instance is done: in the event loop that the instance belongs to."""
+
+    async def __call__(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
+        """Return what `work` returns."""
+        ...
+
+
+async def here(work: Callable[[], Coroutine[object, object, T]]) -> T:
+    """Do `work` in this very loop."""
+    return await work()
 
 
 class Desk:
@@ -75,7 +87,7 @@ class Desk:
 
     # --- what there is ---
 
-    def listed(self, caller: Caller) -> tuple[Tool, ...]:
+    async def listed(self, caller: Caller) -> tuple[Tool, ...]:
         """Return the tools of `caller`: intents that policy does not block beforehand, and those that look.
 
         Raises:
@@ -242,19 +254,19 @@ class Desk:
         own = self._instance.acting_as(caller.identity)
         return await self._answer(await own.cancel(view.operation_id, reason))
 
-    async def _why(self, caller: Caller, arguments: Arguments) -> Explained:
+    async def _why(self, caller: Caller, arguments: Arguments) -> WhyView:
         take.only(arguments, "operation_id", "tool", "arguments")
         tool, given = take.text("tool", arguments.get("tool")), arguments.get("arguments", {})
         if tool is None:
             view = await self._seen(caller, arguments)
-            return explained(await asyncio.to_thread(self._instance.why, view.operation_id))
+            return await asyncio.to_thread(self._instance.why, view.operation_id)
         found = self._tool(caller, tool)
         if found is None or not isinstance(given, dict) or "operation_id" in arguments:
             words = "`why` takes an `operation_id`, or a `tool` that there is with its `arguments`, an object"
             raise ToolRefused(words, argument="tool")
         # In this thread, as all planning: what planning keeps of files is not for two at a time.
         own = self._instance.acting_as(caller.identity)
-        return explained(own.why_before(filled(self._asked(caller, found[0]), *found, given)))
+        return own.why_before(filled(self._asked(caller, found[0]), *found, given))
 
     async def _list(self, caller: Caller, arguments: Arguments) -> Listed:
         take.only(arguments, "state", "limit", "all")

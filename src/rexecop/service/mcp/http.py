@@ -13,10 +13,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from rexecop.app.door import Act, Caller, Door
-from rexecop.app.errors import CallerUnknown
+from rexecop.app.errors import CallerUnknown, Forbidden
 from rexecop.app.instance import Instance
 from rexecop.proof.errors import RexecopError
-from rexecop.service.mcp.desk import WAIT_SECONDS, Desk
+from rexecop.service.mcp.desk import WAIT_SECONDS, Desk, Run, here
 
 PATH: Final = "/mcp"
 BODY_BYTES_MAX: Final = 1 << 20  # Arguments of one call.
@@ -26,8 +26,9 @@ _SDK: Final = "mcp"
 class McpEndpoint:
     """The application below `/mcp`; `hosts` are the names it answers to, None: any."""
 
-    def __init__(self, desk: Desk, door: Door, hosts: Collection[str] | None) -> None:
+    def __init__(self, desk: Desk, door: Door, hosts: Collection[str] | None, run: Run) -> None:
         self._desk = desk
+        self._run = run
         self._door = door
         self._hosts = None if hosts is None else frozenset(hosts)
 
@@ -47,15 +48,16 @@ class McpEndpoint:
                     raise
                 refusal = _problem(503, "the extra `mcp` is not installed", "extra-missing", {})
             except RexecopError as error:
-                refusal = _problem(403, error.message, error.code, {})
+                status = 403 if isinstance(error, Forbidden) else 503
+                refusal = _problem(status, error.message, error.code, {})
             else:
                 await self._talk(caller, scope, receive, send)
                 return
         await refusal(scope, receive, send)
 
     def _caller(self, request: Request) -> Caller:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        caller = self._door.caller(headers, None if request.client is None else request.client.host)
+        peer = None if request.client is None else request.client.host
+        caller = self._door.caller(request.headers, peer)
         self._door.require(caller, Act.VIEW)
         return caller
 
@@ -65,7 +67,7 @@ class McpEndpoint:
         from rexecop.service.mcp.server import server_of
 
         manager = StreamableHTTPSessionManager(
-            server_of(self._desk, caller),
+            server_of(self._desk, caller, run=self._run),
             json_response=True,
             stateless=True,
             max_request_body_size=BODY_BYTES_MAX,
@@ -85,11 +87,16 @@ class McpEndpoint:
 
 
 def routes(
-    instance: Instance, door: Door, hosts: Collection[str] | None, *, wait_seconds: int = WAIT_SECONDS
+    instance: Instance,
+    door: Door,
+    hosts: Collection[str] | None,
+    *,
+    run: Run = here,
+    wait_seconds: int = WAIT_SECONDS,
 ) -> list[Route]:
-    """Return the route of the protocol over `instance`, for whom `door` lets in."""
-    desk = Desk(instance, door, wait_seconds=wait_seconds)
-    return [Route(PATH, McpEndpoint(desk, door, hosts), methods=["GET", "POST", "DELETE"])]
+    """Return the route of the protocol over `instance`, for whom `door` lets in; `run` does the work."""
+    endpoint = McpEndpoint(Desk(instance, door, wait_seconds=wait_seconds), door, hosts, run)
+    return [Route(PATH, endpoint, methods=["GET", "POST", "DELETE"])]
 
 
 def _problem(status: int, detail: str, code: str, headers: dict[str, str]) -> Response:

@@ -20,7 +20,7 @@ from rexecop.proof.codec import to_json
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload, payload_text
 from rexecop.service.mcp.answers import NOT_DONE, Answer, refused
-from rexecop.service.mcp.desk import Desk, Reply
+from rexecop.service.mcp.desk import Desk, Reply, Run, here
 from rexecop.service.mcp.tools import Tool
 
 if TYPE_CHECKING:
@@ -42,14 +42,20 @@ LOOKS: Final = frozenset({"operation_status", "operation_cancel", "why", "list_o
 """Tools that did what they are for whatever the operation came to."""
 
 
-def server_of(desk: Desk, caller: Caller, *, relays: bool = False) -> Server[dict[str, object]]:
-    """Return a server that answers `caller`; with `relays` what another server answered comes first."""
+def server_of(
+    desk: Desk, caller: Caller, *, relays: bool = False, run: Run = here
+) -> Server[dict[str, object]]:
+    """Return a server that answers `caller`; with `relays` what another server answered comes first.
+
+    Where `run` does the work elsewhere, there is no notice of progress.
+    """
 
     async def listed(
         context: ServerRequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
         try:
-            return types.ListToolsResult(tools=[_shown(tool) for tool in desk.listed(caller)])
+            found = await run(lambda: desk.listed(caller))
+            return types.ListToolsResult(tools=[_shown(tool) for tool in found])
         except RexecopError as error:
             raise MCPError(types.INTERNAL_ERROR, error.message, {"code": error.code}) from error
 
@@ -57,11 +63,12 @@ def server_of(desk: Desk, caller: Caller, *, relays: bool = False) -> Server[dic
         context: ServerRequestContext, params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         async def told(ended: int, of: int, words: str) -> None:
-            await context.session.report_progress(ended, of, words)
+            if run is here:
+                await context.session.report_progress(ended, of, words)
 
         try:
             arguments = cast("Mapping[str, Json]", params.arguments or {})
-            reply = await desk.call(caller, params.name, arguments, told)
+            reply = await run(lambda: desk.call(caller, params.name, arguments, told))
         except RexecopError as error:
             return _result(refused(error), failed=True)
         if reply is None:

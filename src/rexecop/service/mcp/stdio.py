@@ -69,11 +69,11 @@ def serve(
         caller = agent_caller(instance, agent, sponsor)
         letters = RELAYED_LETTERS_MAX if relays else OUTPUT_LETTERS_MAX
         desk = Desk(instance, AgentDoor(), wait_seconds=wait_seconds, letters=letters)
-        desk.listed(caller)  # What cannot be read is said here, to whoever starts this.
         asyncio.run(_serve(desk, caller, relays))
 
 
 async def _serve(desk: Desk, caller: Caller, relays: bool) -> None:
+    await desk.listed(caller)  # What cannot be read is said here, to whoever starts this.
     server, stopped = server_of(desk, caller, relays=relays), False
     into, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     outgoing, out_of = anyio.create_memory_object_stream[SessionMessage](0)
