@@ -182,6 +182,7 @@ def test_a_server_over_http_is_governed_the_same(settings: Settings) -> None:
                 "allow_private": True,
             }
             file = written(settings, "distant", where)
+            file.write_text(f"{file.read_text()}  others: change\n")
             assert accept(settings, file) == 0
             with through(settings, file) as bot:
                 tools = bot.tools()
@@ -189,5 +190,10 @@ def test_a_server_over_http_is_governed_the_same(settings: Settings) -> None:
         finally:
             server.terminate()
 
-    assert tools["add_note"].annotations is not None and tools["add_note"].annotations.open_world_hint is True
+    burn = tools["burn"].annotations  # What is not named is what `others` says.
+    assert burn is not None and (burn.read_only_hint, burn.destructive_hint) == (False, True)
+    assert (
+        tools["list_notes"].annotations is not None and tools["list_notes"].annotations.read_only_hint is True
+    )
+    assert burn.open_world_hint is True
     assert found.is_error is False and found.structured_content["status"] == "completed"
