@@ -8,6 +8,7 @@ RexecopError
     ├── FileMissing        a file named by the caller is not there
     ├── FileRefused        a file is too large, a symlink, or unreadable
     ├── IdentityRefused    the key does not establish anybody here
+    ├── AgentRefused       no agent of that name, or somebody else answers for it
     ├── InstanceKeyMissing no file of the root holds the key its ledger names
     ├── ExpiryRefused      a time at which a key is to expire that is none, or is over
     ├── StampRefused       a time stamp of something else, or for another request
@@ -97,6 +98,12 @@ class IdentityRefused(AppError):
     """The identity key is not enrolled here for a person, or cannot be used."""
 
     code = "identity-refused"
+
+
+class AgentRefused(AppError):
+    """No pack in force names the agent, or whoever starts it does not answer for it."""
+
+    code = "agent-refused"
 
 
 class InstanceKeyMissing(AppError):

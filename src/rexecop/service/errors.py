@@ -4,6 +4,7 @@ RexecopError
 └── ServiceError
     ├── DemoExposed          demo mode asks nobody who they are, and would listen beyond this machine
     ├── TenantRefused        what is to be served beside the root is no tenant
+    ├── ToolRefused          a tool was called with what it does not take
     ├── AddressUnavailable   the address cannot be listened on
     └── Asked                a request that is not one the API takes
         ├── PathUnknown      nothing is there, or nothing that is the caller's business
@@ -97,3 +98,9 @@ class FollowersFull(Asked):
 
     code = "followers-full"
     status = 503
+
+
+class ToolRefused(ServiceError):
+    """A tool was called with arguments that it does not take, or on what it is not for."""
+
+    code = "tool-refused"
