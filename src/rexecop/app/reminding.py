@@ -9,6 +9,7 @@ from typing import Final
 
 from rexecop.app.drilling import people_of
 from rexecop.app.instance import Instance
+from rexecop.app.telling import expiry
 from rexecop.app.views import OperationLine
 from rexecop.engines.errors import JournalDamaged
 from rexecop.engines.session import Session
@@ -37,9 +38,10 @@ PAGE: Final = 500  # Rows of the index read at one time.
 class Waiting:
     """An operation that waits for approval since `since`: whose yes would count, and who is told now.
 
-    `missing` says in words what is. `waits_for` are those of them who may and did not say anything yet;
-    of these, `remind` were not reminded within the hour, and of whom it is escalated to,
-    `escalate`. With `noted` False somebody else wrote to the operation: the next run records it.
+    `expires` is when a yes comes too late. `missing` says in words what is missing. `waits_for` are
+    those of them who may and did not say anything yet; of these, `remind` were not reminded within
+    the hour, and of whom it is escalated to, `escalate`. With `noted` False somebody else wrote to the
+    operation: the next run records it.
     """
 
     operation_id: str
@@ -53,6 +55,7 @@ class Waiting:
     remind: tuple[str, ...] = ()
     escalate: tuple[str, ...] = ()
     noted: bool = True
+    expires: datetime | None = None
 
 
 async def remind(instance: Instance, escalation: Escalation | None) -> tuple[Waiting, ...]:
@@ -131,6 +134,7 @@ async def _told(
         since=since,
         missing=approvals_in_words(op.missing_approvals()) + (" for what is left" if op.leaves else ""),
         waits_for=_asked(instance, op),
+        expires=expiry(op),
     )
     # The fold that was judged is the one that is written to: whoever wrote in between wins.
     session = Session(parts.world.store, parts.world.clock, op.id, op)
