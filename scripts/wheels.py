@@ -14,7 +14,7 @@ import re
 import sys
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import BytesParser
@@ -133,6 +133,7 @@ def bill(found: Sequence[Wheel]) -> dict[str, object]:
     """Return the bill of materials of `found`, CycloneDX 1.6; its subject is the runner."""
     refs = {one.key: one.purl for one in found}
     subject = next((one for one in found if one.key == OURS[0]), found[0])
+    needs = _needed(found)
     content = "\n".join(f"{one.file} {one.sha256}" for one in found)
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -147,8 +148,7 @@ def bill(found: Sequence[Wheel]) -> dict[str, object]:
         },
         "components": [_component(one, "library") for one in found if one is not subject],
         "dependencies": [
-            {"ref": one.purl, "dependsOn": sorted({refs[name] for name in _needed(one) if name in refs})}
-            for one in found
+            {"ref": one.purl, "dependsOn": sorted(refs[name] for name in needs[one.key])} for one in found
         ],
     }
 
@@ -168,13 +168,27 @@ def _component(one: Wheel, kind: str) -> dict[str, object]:
     return found
 
 
-def _needed(one: Wheel) -> Iterator[str]:
-    """Yield the names that `one` requires on this Python and platform."""
-    extra = EXTRA if one.key == OURS[0] else ""
-    for line in one.requires:
-        asked = Requirement(line)
-        if asked.marker is None or asked.marker.evaluate({"extra": extra}):
-            yield normal(asked.name)
+def _needed(found: Sequence[Wheel]) -> dict[str, set[str]]:
+    """Return for each name what it requires on this Python, with the extras that are asked of it.
+
+    An extra of one that is asked by another brings requirements of its own, so it goes round until
+    nothing is asked any more that was not asked before.
+    """
+    extras = {one.key: {EXTRA if one.key == OURS[0] else ""} for one in found}
+    while True:
+        before = {name: set(asked) for name, asked in extras.items()}
+        needs: dict[str, set[str]] = {one.key: set() for one in found}
+        for one in found:
+            for asked in map(Requirement, one.requires):
+                name = normal(asked.name)
+                wanted = extras[one.key] | {""}
+                if name in extras and (
+                    asked.marker is None or any(asked.marker.evaluate({"extra": extra}) for extra in wanted)
+                ):
+                    needs[one.key].add(name)
+                    extras[name] |= asked.extras
+        if extras == before:
+            return needs
 
 
 def json_text(value: Mapping[str, object]) -> str:

@@ -36,13 +36,15 @@ def make_house(folder: Path) -> Path:
         "rexecop",
         "0.1.0",
         "License-Expression: MIT",
-        "Requires-Dist: Needed.Thing>=2",
+        "Requires-Dist: Needed.Thing[speed]>=2",
         "Requires-Dist: extra-thing>=1; extra == 'all'",
         "Requires-Dist: dev-thing>=1; extra == 'dev'",
         "Requires-Dist: other-os; sys_platform == 'win32'",
         body="word = 'installed without a network'\n",
     )
-    make_wheel(folder, "needed-thing", "2.1", "License: Apache-2.0")
+    fast = "Requires-Dist: fast-thing; extra == 'speed'"
+    make_wheel(folder, "needed-thing", "2.1", "License: Apache-2.0", "Provides-Extra: speed", fast)
+    make_wheel(folder, "fast-thing", "3.0")
     make_wheel(folder, "extra-thing", "1.5", "Classifier: License :: OSI Approved :: MIT License")
     make_wheel(folder, "dev-thing", "1.0")
     return folder
