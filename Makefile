@@ -16,7 +16,7 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help demo test check rig bench dist wheelhouse release verifier corpus soak fuzz docs clean .venv
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## sixty-second tour on this machine: allowed, approved, refused, tampered, verified
 	@$(BIN)/rexecop demo
