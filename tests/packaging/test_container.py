@@ -19,6 +19,7 @@ from rexecop.cli.reference import settings_page
 from tests.docs.test_docs_truth import _refusal
 from tests.forked import Forked, rexecop
 from tests.house.source import ROOT
+from tests.needs import needs
 from tests.packaging.manifests import (
     CHART,
     COMPOSE,
@@ -242,6 +243,45 @@ def test_every_probe_finds_a_service_that_is_well_and_a_dead_one_is_noticed(serv
     assert status.ended()[0] == 0
     assert served.stop() == 0
     assert healthy(served.port) != 0
+
+
+def contained(home: Path, *words: str) -> list[str]:
+    """The command line that runs `words` as the image does: another user, no rights, nothing to write."""
+    to_write = str(image_variables()["HOME"])
+    variables = {**image_variables(), "PATH": os.environ["PATH"], "OPENEXEC_MODE": "clawshield"}
+    variables |= {"CLAWSHIELD_TENANT_ID": "t", "CLAWSHIELD_SECRET_KEY": "k" * 32}
+    seen = [
+        part for path in (ROOT, sys.prefix, sys.base_prefix) for part in ("--ro-bind", str(path), str(path))
+    ]
+    return [
+        *("bwrap", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
+        *("--tmpfs", "/tmp", *seen, "--tmpfs", str(Path(to_write).parent), "--bind", str(home), to_write),
+        *("--unshare-user", "--uid", "10001", "--gid", "10001", "--cap-drop", "ALL", "--chdir", to_write),
+        *("--clearenv", *(part for name, value in variables.items() for part in ("--setenv", name, value))),
+        *(sys.executable, "-m", *the_words("ENTRYPOINT"), *words),
+    ]
+
+
+@needs("bwrap")
+def test_as_another_user_on_a_file_system_that_cannot_be_written_it_makes_a_root_and_serves(
+    tmp_path: Path,
+) -> None:
+    for words in (texts(services()["init"]["command"]), ["runtime", "status"]):
+        ran = subprocess.run(
+            contained(tmp_path, *words), capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "root" / "ledger.sqlite").is_file()
+
+    words = [{"0.0.0.0": "127.0.0.1", "5000": "0"}.get(word, word) for word in the_words("CMD")]
+    with subprocess.Popen(contained(tmp_path, *words), stderr=subprocess.PIPE, text=True) as served:
+        assert served.stderr is not None
+        try:
+            line = served.stderr.readline()
+            assert " on http://" in line, line + served.stderr.read()
+            assert healthy(int(line.split("http://")[1].split()[0].rpartition(":")[2])) == 0
+        finally:
+            served.terminate()
 
 
 def test_the_address_that_others_reach_is_refused_in_demo_mode(
