@@ -21,9 +21,11 @@ from rexecop.lanes.secrets import Secrets
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.instance import Note
 from rexecop.proof.records.receipt import Receipt
+from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.times import format_time
 from tests.app.support import bob, change, greeting, made, opened, records, scratch, verified
 from tests.app.test_reminders import later
+from tests.app.test_step_approvals import ASKS, STEP, WRITES, marked
 
 OBLIGED = '@approvals("1 of approvers")\n@obligations("notify=oncall, review<=4h")'
 
@@ -242,6 +244,22 @@ def test_who_is_asked_is_told_what_to_type_until_when_and_where_it_is_shown() ->
         assert waiting.expires == said.expires and reminder["expires"] == ends
         assert str(reminder["text"]).endswith(f"; to answer by {ends}: rexecop approve {number}")
         assert instance.status(operation).state == "waiting_for_approval"  # A notice says yes for nobody.
+
+    on_a_root(story)
+
+
+def test_who_is_asked_about_a_step_is_told_to_name_it_and_that_its_ticket_ends() -> None:
+    async def story(folder: Path, instance: Instance) -> None:
+        asked = replace(change(folder), profile=marked(folder, WRITES, WRITES + ASKS))
+        operation = (await instance.plan(asked)).operation_id
+        await instance.approve(operation, key=bob(folder))
+        configure(folder, by_command(folder))
+        view = await instance.start(operation)
+        (wanted,) = told(folder)
+        assert view.state == "paused"
+        assert wanted["command"] == f"rexecop approve {view.number} --step {STEP}"
+        ticket = instance.operation(operation).sealed_ticket.record
+        assert isinstance(ticket, Ticket) and wanted["expires"] == format_time(ticket.expires)
 
     on_a_root(story)
 

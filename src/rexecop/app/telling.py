@@ -17,20 +17,30 @@ from rexecop.governance.obligations import approvals_in_words
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import awaited_call
+from rexecop.operations.recorded import typed
 from rexecop.proof.call import call_digest
+from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.instance import Note
+from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.vocabulary import Mode, State, Verdict
 
 _OVER: Final = (State.COMPLETED, State.FAILED)  # What was cut off found nothing of what it did not reach.
 TRIES_MAX: Final = 4  # To note it: whoever is told may act before the note is written.
 
 
-def expiry(op: Operation) -> datetime | None:
-    """Return when a yes comes too late: what was said so far, or leave to run, has run out; None: never."""
-    said = (one.statement.expires for one in op.standing_approvals() if not one.statement.refuses)
-    ends = [*said, *([op.terms.not_after] if op.terms.not_after is not None else [])]
-    return min(ends, default=None)
+def expiry(op: Operation, step: str | None = None) -> datetime | None:
+    """Return when a yes comes too late: what was said so far, or leave to run, has run out; None: never.
+
+    With `step` it is a yes to that step of what runs, whose leave is its ticket.
+    """
+    if step is None:
+        said, end = op.standing_approvals(), op.terms.not_after
+    else:
+        said = tuple(typed(sealed, Approval) for sealed in op.said_of(step))
+        end = typed(op.sealed_ticket, Ticket).expires
+    ends = [one.statement.expires for one in said if not one.statement.refuses]
+    return min([*ends, *([end] if end is not None else [])], default=None)
 
 
 class Telling:
@@ -110,7 +120,7 @@ class Telling:
             at=at,
             people=people,
             step=step,
-            expires=expiry(op),
+            expires=expiry(op, step),
         )
         said = (sealed.record for sealed in store.journal(op.id).records)
         if not any(isinstance(one, Note) and one.topic == TOPIC and notice.id in one.text for one in said):
