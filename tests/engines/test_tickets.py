@@ -81,9 +81,11 @@ def test_the_token_of_the_api_client_goes_with_every_request_where_there_is_one(
     assert [one.headers["app-token"] for one in glpi.web.asked] == [token] * 4
 
 
-def test_markup_in_a_notice_is_text_in_the_ticket(glpi: Glpi) -> None:
-    notice: Notice = replace(NOTICE, text="<b>bold</b>")
+def test_markup_in_a_notice_is_text_in_the_ticket_and_its_link_leads_to_the_page(glpi: Glpi) -> None:
+    link = "https://ops.example/console/operations/7?a=1&b=2"
+    notice: Notice = replace(NOTICE, text="<b>bold</b>", link=link)
     assert asyncio.run(send(sender(glpi), notice)) is None
+    assert '<a href="https://ops.example/console/operations/7?a=1&amp;b=2">' in glpi.tickets[0]["content"]
     assert "<b>" not in glpi.tickets[0]["content"] and "&lt;b&gt;" in glpi.tickets[0]["content"]
 
 

@@ -1,6 +1,7 @@
 """Who is told how, as the root's `notify.yaml` has it, and the notices that were not taken.
 
     timeout: 10s                     # for one notice at all of its senders, 15 s at most
+    console_url: https://ops.example # where the service's pages are: notices link to the operation's
     senders:
       pager: {command: [/usr/local/bin/page, --quiet]}
       chat: {webhook: https://chat.example/hooks/ops, secret: chat-signing}
@@ -82,6 +83,7 @@ class Routes:
     groups: Mapping[str, tuple[str, ...]]
     seconds: float
     watches: tuple[Watch, ...] = ()
+    console: str | None = None
 
     def of(self, group: str) -> tuple[str, ...]:
         """Return the senders of `group`."""
@@ -152,6 +154,8 @@ class RootNotices:
             routes = self.routes()
         except RexecopError as error:
             return (Delivery(notice=notice, sender=self._root.notify.name, failed=_line(error)),)
+        if routes.console is not None and notice.operation is not None:
+            notice = replace(notice, link=f"{routes.console}/console/operations/{notice.operation}")
         named: dict[str, list[str]] = {}
         for group in notice.groups:
             for sender in routes.of(group):
@@ -243,10 +247,14 @@ def _line(error: Exception) -> str:
 
 
 def _routes(top: Node, environ: Mapping[str, str]) -> Routes:
-    fields = top.fields("timeout senders groups components", "senders groups")
+    fields = top.fields("timeout console_url senders groups components", "senders groups")
     wait = fields.maybe("timeout", Node.duration) or TIMEOUT_MS
     if wait > TIMEOUT_MS_MAX:
         top.refuse(f"`timeout` is more than {TIMEOUT_MS_MAX // 1000} s", allowed=f"{TIMEOUT_MS_MAX // 1000}s")
+    console = fields.text("console_url")
+    if console and not is_address(console):
+        allowed = "https://HOST[:PORT], and http:// on this machine"
+        top.refuse("`console_url` is no address of a service", allowed=allowed)
     senders = {name: _sender(node, environ) for name, node in fields.entries("senders", _REFERENCE)}
     groups = {name: node.tokens(SENDERS_MAX) for name, node in fields.entries("groups", _GROUP)}
     for group, named in groups.items():
@@ -256,7 +264,9 @@ def _routes(top: Node, environ: Mapping[str, str]) -> Routes:
                 words = f"`groups.{group}` names `{name}`, which is not under `senders`; known: {known}"
                 top.refuse(words, found=name, allowed=known)
     watches = tuple(_watch(group, node) for group, node in fields.entries("components", _GROUP))
-    return Routes(senders=senders, groups=groups, seconds=wait / 1000, watches=watches)
+    return Routes(
+        senders=senders, groups=groups, seconds=wait / 1000, watches=watches, console=console or None
+    )
 
 
 def _watch(group: str, node: Node) -> Watch:

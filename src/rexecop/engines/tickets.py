@@ -87,7 +87,10 @@ class TicketSender:
 
     async def _make(self, client: ClientSession, headers: Mapping[str, str], notice: Notice) -> None:
         # GLPI shows a description as HTML.
-        told = f"<p>{escape(notice.text)}</p><pre>{escape(encode(notice).decode())}</pre>"
+        link = (
+            "" if notice.link is None else f'<p><a href="{escape(notice.link)}">{escape(notice.link)}</a></p>'
+        )
+        told = f"<p>{escape(notice.text)}</p>{link}<pre>{escape(encode(notice).decode())}</pre>"
         ticket = {"name": f"rexecop: {notice.text}"[:NAME_LENGTH_MAX], "content": told}
         made = await self._asked(client, "POST", "Ticket", headers, body={"input": ticket})
         if not isinstance(made, dict) or not isinstance(made.get("id"), int):
