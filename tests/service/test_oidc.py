@@ -14,7 +14,7 @@ import pytest
 from rexecop.app.build import open_instance
 from rexecop.app.clock import SystemClock
 from rexecop.app.door import Caller, ServiceRole, ServiceScope
-from rexecop.app.doors import FAILURES_MAX, RootDoor, Throttle
+from rexecop.app.doors import FAILURES_MAX, RootDoor, Throttle, looked_at
 from rexecop.app.errors import CallerThrottled, CallerUnknown
 from rexecop.app.identity import os_user
 from rexecop.app.oidc import FRESH_MS, KEPT_MS, WAIT_MS, claim
@@ -276,6 +276,30 @@ def test_a_provider_that_says_something_else_lets_nobody_in(
     provider.web.routes[DISCOVERY] = answer
     with pytest.raises(NotFetched):
         come(door, provider.token())
+
+
+@pytest.mark.parametrize(
+    ("claims", "why"),
+    [
+        ({}, ""),
+        ({"exp": 1}, "it has expired"),
+        ({"aud": "x"}, "it is for another audience"),
+        ({"name": "engine"}, "its claims name nobody who could be somebody here"),
+        ({"iss": "https://evil.example"}, "no token of this root"),
+    ],
+    ids=str,
+)
+def test_the_operator_is_told_whom_a_token_lets_in_or_why_nobody(
+    door: RootDoor, serving: Serving, provider: LocalProvider, claims: dict[str, object], why: str
+) -> None:
+    with open_instance(serving.settings) as instance:
+        if not why:
+            assert asyncio.run(looked_at(instance, provider.token(**claims))).name == "alice"
+            return
+        with pytest.raises(CallerUnknown, match=why):
+            asyncio.run(looked_at(instance, provider.token(**claims)))
+        with pytest.raises(CallerUnknown, match="no token of this root"):
+            asyncio.run(looked_at(instance, "rxo_" + "0" * 64))
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rexecop.app.access import AccessPoint
 from rexecop.app.authority import RootAuthority
 from rexecop.app.door import Act, Caller, Matter, ServiceRole, ServiceScope
-from rexecop.app.errors import NEEDED, CallerThrottled, CallerUnknown, Forbidden
+from rexecop.app.errors import NEEDED, CallerThrottled, CallerUnknown, Forbidden, TokenRefused
 from rexecop.app.identity import Identity
 from rexecop.app.oidc import Login, is_person
 from rexecop.app.root import Root
@@ -24,8 +24,12 @@ from rexecop.app.tokens import NEVER_AGENT, PREFIX, TokenReader, read_tokens
 from rexecop.governance.service_rules import allows
 from rexecop.operations.ports import Clock
 from rexecop.proof.canonical import digest_of, same
+from rexecop.proof.errors import RexecopError
 from rexecop.proof.principal import Principal
 from rexecop.proof.vocabulary import Established
+
+if TYPE_CHECKING:
+    from rexecop.app.instance import Instance
 
 BEARER_LENGTH_MAX: Final = 16 * 1024  # Tokens of providers that list hundreds of groups; more is none.
 FAILURES_MAX: Final = 20  # Of one address within `FAILURES_SECONDS`: a script with an old token, not a guess.
@@ -159,7 +163,7 @@ class RootDoor:
         if token is None:
             return None
         if not token.stands_at(self._clock.now()):
-            raise CallerUnknown(NEEDED)
+            raise CallerUnknown(NEEDED) from TokenRefused(f"token `{token.id}` is revoked or has expired")
         principal = Principal(person=token.name, established=Established.TOKEN, credential=token.id)
         return self._let_in(principal, frozenset(token.roles), token.scope, token.sponsor)
 
@@ -204,6 +208,25 @@ def bearer(headers: Mapping[str, str]) -> str | None:
     scheme, _, token = (only(headers, "authorization") or "").partition(" ")
     token = token.strip()
     return token if scheme.lower() == "bearer" and 0 < len(token) <= BEARER_LENGTH_MAX else None
+
+
+async def looked_at(instance: Instance, token: str) -> Caller:
+    """Return whom `token` would let in at the service of this root now.
+
+    Raises:
+        CallerUnknown: nobody; it says why, as nobody is told who sends it. Else as `RootDoor.knock`.
+    """
+    root, parts = Root(instance.settings.root), instance.parts
+    authority, clock = parts.authority, parts.world.clock
+    door = RootDoor(root, authority, AccessPoint(root, authority, clock.now), clock, Throttle(clock))
+    headers = {"authorization": f"Bearer {token}"}
+    try:
+        await door.knock(headers, None)
+        return door.caller(headers, None)
+    except CallerUnknown as error:
+        why = error.__cause__
+        unheard = "no token of this root or of a caller, and none that a key of its provider signed"
+        raise CallerUnknown(why.message if isinstance(why, RexecopError) else unheard) from error
 
 
 def callers_in_words(root: Root, now: datetime) -> tuple[str, bool]:

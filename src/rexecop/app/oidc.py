@@ -199,7 +199,7 @@ def known(provider: Provider, claims: Mapping[str, Value]) -> Known:
     verified = provider.name != "email" or claims.get("email_verified") is True
     named = isinstance(name, str) and is_person(name) and isinstance(subject, str) and is_name(subject)
     if not (named and verified):
-        raise CallerUnknown(NEEDED)
+        raise CallerUnknown(NEEDED) from BearerRefused("its claims name nobody who could be somebody here")
     meaning = provider.meaning
     return Known(
         principal=Principal(

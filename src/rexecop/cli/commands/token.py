@@ -8,12 +8,12 @@ import click
 
 from rexecop.cli.parsing import VerbGroup
 from rexecop.cli.session import Session
-from rexecop.cli.tokens import tokens_page
+from rexecop.cli.tokens import check, tokens_page
 
 _EVERYTHING = ("*",)
 
 
-@click.group(cls=VerbGroup, name="token")
+@click.group(cls=VerbGroup, name="token", commands=[check])
 def command() -> None:
     """API tokens: who may do what at `rexecop serve`, about what, until when."""
 
