@@ -60,6 +60,14 @@ KEPT_STEPS_MAX = 64  # Of a plan that is kept; a larger one is compiled anew, wh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request that became a plan, with the inputs it pins."""
+
+    draft: PlanDraft
+    inputs: tuple[PinnedInput, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
     """What a request follows from: its origin, what that names, and what may follow from it only once."""
 
@@ -74,7 +82,7 @@ class PlanInput:
 
     `break_glass` is why it cannot wait for what policy usually asks; `catalog` is where names came from.
     Where nobody asked, `cause` is why. `claims` are used up by the plan. `operation` is the id that a new
-    operation gets, where something has to know it before.
+    operation gets, where something has to know it before. What was `prepared` comes of no files.
     """
 
     profile: str
@@ -95,14 +103,7 @@ class PlanInput:
     cause: Cause | None = None
     claims: tuple[Claim, ...] = ()
     operation: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A request that became a plan, with the inputs it pins."""
-
-    draft: PlanDraft
-    inputs: tuple[PinnedInput, ...]
+    prepared: Prepared | None = None
 
 
 PLANNED: Final = "planned"  # On the board: what was planned and did not begin, and from which files.
@@ -151,6 +152,8 @@ class Planner:
         Raises:
             OperationsError: as `operations.planning.compile_plan` and the loaders.
         """
+        if asked.prepared is not None:
+            return asked.prepared
         profile, pinned_profile, signature = self._profile(asked.profile)
         environment, pinned_environment = self._environment(Path(asked.env))
         request = PlanRequest(
@@ -234,6 +237,11 @@ class Planner:
             self._contents.remember_environment(kept[1])
         return kept[1], kept[2]
 
+    def remember(self, profile: Profile, files: Mapping[str, bytes], environment: Environment) -> None:
+        """Keep what comes of no files that could be read again, for the policy in force for it."""
+        self._contents.remember(profile.digest, profile, files)
+        self._contents.remember_environment(environment)
+
     def profile(self, name: str) -> Profile:
         """Return the profile `name`, or at that path.
 
@@ -255,7 +263,7 @@ class Planner:
 
         That is what the intent names under `observe`, with its `observe_max_age`.
         """
-        if _mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY):
+        if _mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY) or asked.prepared is not None:
             return None
         profile, _, _ = self._profile(asked.profile)
         intent = profile.intents.get(asked.intent)
@@ -317,7 +325,7 @@ class Planner:
         record_decision(session, request, answer)
         if session.op.receipt_due:
             close(session, self._world.signer)
-        elif not at_once and asked.catalog is None:
+        elif not at_once and asked.catalog is None and asked.prepared is None:
             session.attached.notes.append(noted(asked, session.id))
         session.attached.inputs.extend((*prepared.inputs, *self._authority.pinned_packs()))
         if asked.cause is not None:
