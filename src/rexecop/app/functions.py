@@ -138,6 +138,15 @@ class Registration:
         return {"environment.yaml": canonical_bytes(whole)}
 
 
+async def start_here(instance: Instance, operation: str) -> OperationView:
+    """Do as `Instance.start`; what may not begin yet is left in no queue, so that nobody else begins it."""
+    view = await instance.start(operation)
+    if view.place is not None:
+        with suppress(NotWaiting):
+            instance.parts.lifecycle.queue.leave(instance.operation(operation))
+    return view
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
     """Where an operation of a function stands, and what the function gave if it was called just now."""
@@ -269,15 +278,11 @@ class Registered:
         if is_over(view) or view.state == State.WAITING_FOR_APPROVAL:
             return view
         try:
-            view = await self._instance.start(operation)
+            return await start_here(self._instance, operation)
         except RunnerBusy:
             if not wait:
                 raise
             return view
-        if view.place is not None:
-            with suppress(NotWaiting):
-                self._instance.parts.lifecycle.queue.leave(self._instance.operation(operation))
-        return view
 
     @asynccontextmanager
     async def _alone(self, operation: str) -> AsyncIterator[None]:

@@ -27,7 +27,7 @@ from rexecop.app.serving import Serving
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload
-from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, read_body, read_request
+from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, fault, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
 
 Decide: TypeAlias = Callable[[Mapping[str, Value], str], Mapping[str, Value]]
@@ -48,6 +48,7 @@ HEADERS: Final[Mapping[str, str]] = {
 STATUS: Final[Mapping[Reason, int]] = {
     Reason.UNKNOWN_ACTION: 400,
     Reason.REJECTED: 400,
+    Reason.MALFORMED: 422,
     Reason.DENIED: 403,
     Reason.CONFLICT: 409,
     Reason.UNKNOWN: 409,
@@ -347,6 +348,10 @@ def executed(answer: Executed) -> Response:
 def not_executed(answer: NotExecuted) -> Response:
     """Return the answer for a request without result."""
     body: dict[str, object] = {"detail": answer.detail}
+    if answer.reason is Reason.MALFORMED:
+        body["detail"] = [
+            fault("value_error", answer.detail, "payload", *filter(None, answer.place.split(".")))
+        ]
     if answer.operation is not None:
         body["operation_id"] = answer.operation
     if answer.envelope is not None:
