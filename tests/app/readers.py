@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from typing import Final, NamedTuple
 
 from rexecop.app.access import described
+from rexecop.app.actions import _read as _actions
 from rexecop.app.authority import signatures_required
 from rexecop.app.notices import _routes
 from rexecop.app.root import Root
@@ -147,6 +148,7 @@ READERS: Final[Mapping[str, Reader]] = {
     ],
     "schedules": _gathered(read_schedules),
     "webhooks": _gathered(_webhooks),
+    "execute": _gathered(lambda data, _, problems: _actions(Root(_folder()), data, problems)),
     "notify": _part(lambda root, _: _routes(root, {})),
     "secrets": _raising(lambda data, stem: _Reading({}).all(data, stem)),
     "service": _part(lambda root, _: _service(root)),

@@ -46,6 +46,7 @@ RexecopError
     ├── DeadLetterUnknown  no one dead letter has that name
     ├── ProposalDecided    a person decided otherwise about a proposal
     ├── ReplayImpossible   an operation whose inputs or outputs are not all kept is not driven again
+    ├── ActionsRefused     the file of what `/execute` runs is not what its format says
     ├── ModeUnsupported    the environment asks for a mode of `/execute` that is not served
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
@@ -353,6 +354,12 @@ class FormatUnknown(AppError):
     """No format of that name has a schema."""
 
     code = "format-unknown"
+
+
+class ActionsRefused(AppError):
+    """`execute.yaml` of the root does not say which intents are run under which names."""
+
+    code = "actions-refused"
 
 
 class WebhooksRefused(AppError):

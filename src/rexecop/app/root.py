@@ -96,6 +96,11 @@ class Root:
         return self.path / "webhooks.yaml"
 
     @property
+    def execute(self) -> Path:
+        """Which intents `/execute` runs under which names; without the file none."""
+        return self.path / "execute.yaml"
+
+    @property
     def environment(self) -> Path:
         """The environment of the built-in `hello` profile."""
         return self.path / "hello.environment.yaml"

@@ -17,12 +17,14 @@ from rexecop.app.door import Door
 from rexecop.app.doors import RootDoor, Throttle
 from rexecop.app.events import EventView
 from rexecop.app.execute import DEMO_MODE, Answer, Executor
+from rexecop.app.execute_intents import Intents
 from rexecop.app.instance import Instance
 from rexecop.app.nodes import hub_of
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
 from rexecop.app.webhooks import take_webhook
 from rexecop.app.working import Works
+from rexecop.lanes.registry import HANDLERS
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import Batch, Lock
 from rexecop.proof.call import HandlerRequest
@@ -55,6 +57,7 @@ class Serving:
         self._chain = instance.parts.ledger.instance_id
         self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
         self._executor = Executor(self._world, self._authority, contract)
+        self._intents = Intents(instance, contract)
         self.nodes: Final = hub_of(instance)
         root, authority = Root(instance.parts.settings.root), instance.parts.authority
         self.access: Final = AccessPoint(root, authority, self._world.clock.now)
@@ -103,12 +106,16 @@ class Serving:
     async def execute(
         self, action: str, payload: Value, nonce: str, artifact: Mapping[str, Value] | None = None
     ) -> Answer:
-        """Carry out a request of the `/execute` contract; see `Executor.execute`."""
+        """Carry out a request of the `/execute` contract; see `Executor.execute` and `Intents.execute`."""
+        if action not in HANDLERS and isinstance(payload, dict):
+            named = self._intents.find(action)
+            if named is not None:
+                return await self._intents.execute(named, payload, nonce, artifact)
         return await self._executor.execute(action, payload, nonce, artifact)
 
     def holds(self, name: str, result: str, receipt: str) -> bool:
         """Return whether the ledger holds that execution; see `Executor.holds`."""
-        return self._executor.holds(name, result, receipt)
+        return self._executor.holds(name, result, receipt) or self._intents.holds(name, result, receipt)
 
     async def webhook(self, name: str, headers: Mapping[str, str], body: bytes) -> EventView:
         """Take an event that came to the webhook `name`; see `app.webhooks.take_webhook`."""
@@ -149,6 +156,10 @@ class Serving:
             yield f"policy: {problem}"
         if HandlerRequest.kind not in self._world.lanes:
             yield "engine: no lane runs handlers"
+        try:
+            self._intents.find("")
+        except RexecopError as error:
+            yield f"actions: {error.message}"
         signer = self._world.signer
         try:
             verify(signer.public, PROBE.encode(), signer.sign(PROBE.encode()))

@@ -35,7 +35,7 @@ from rexecop.service.answers import HEADERS
 from rexecop.service.answers import encode as _encode
 from rexecop.service.answers import json_answer as _json
 from rexecop.service.answers import problem as _problem
-from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, read_body, read_request
+from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, fault, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
 from rexecop.service.console.routes import routes as console
 from rexecop.service.console.sessions import SignInLink
@@ -58,6 +58,7 @@ EVENT_REFUSED: Final = "event-refused"
 STATUS: Final[Mapping[Reason, int]] = {
     Reason.UNKNOWN_ACTION: 400,
     Reason.REJECTED: 400,
+    Reason.MALFORMED: 422,
     Reason.DENIED: 403,
     Reason.CONFLICT: 409,
     Reason.UNKNOWN: 409,
@@ -361,6 +362,10 @@ def executed(answer: Executed) -> Response:
 def not_executed(answer: NotExecuted) -> Response:
     """Return the answer for a request without result."""
     body: dict[str, object] = {"detail": answer.detail}
+    if answer.reason is Reason.MALFORMED:
+        body["detail"] = [
+            fault("value_error", answer.detail, "payload", *filter(None, answer.place.split(".")))
+        ]
     if answer.operation is not None:
         body["operation_id"] = answer.operation
     if answer.envelope is not None:
