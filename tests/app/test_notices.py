@@ -301,6 +301,9 @@ def test_a_test_says_that_it_is_one_and_nothing_of_it_is_kept() -> None:
         ("{smtp: mail.example, from: a@b.example, to: [c@d.example], user: u}", "one of `user`"),
         ("{ntfy: 'http://ntfy.example/ops'}", "`senders.a.ntfy` is no address"),
         ("{ntfy: 'https://ntfy.example/ops', secret: s}", "unknown key `secret`"),
+        ("{glpi: 'https://glpi.example/apirest.php'}", "`user_token` is missing"),
+        ("{glpi: 'https://glpi.example/apirest.php?x=1', user_token: t}", "ends with a path"),
+        ("{glpi: 'http://glpi.example/apirest.php', user_token: t}", "`senders.a.glpi` is no address"),
         ("{shell: 'true'}", "unknown key `shell`"),
     ],
 )

@@ -53,7 +53,7 @@ CHECKPOINT: Final = "checkpoint.txt"
 FOLDERS: Final = ("policy/", "shadow/", "keys/")
 CONFIGURATION: Final = (
     ".gitignore", "authzen.yaml", "hello.environment.yaml", "notify.yaml", "schedules.yaml", "secrets.yaml",
-    "webhooks.yaml",
+    "service.yaml", "webhooks.yaml",
 )  # fmt: skip
 NEWER: Final = "whether the log had gone on, or was rewound, when it was copied: no backup can say that"
 UNKNOWN_KEY: Final = "whether the key that signed is the instance's: none is trusted here, so ask its owner"

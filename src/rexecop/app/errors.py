@@ -18,8 +18,12 @@ RexecopError
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
     ├── SinksRefused       the file of checkpoint sinks is not what its format says
     ├── AccessRefused      the file of who may ask and whom we ask is not what its format says
+    ├── AccessUnrecorded   evidence is asked for from afar, and that it goes out cannot be recorded
     ├── NotifyRefused      the file of who is told how is not what its format says
     ├── CallerUnknown      who asks over HTTP holds no token that counts
+    │   └── CallerThrottled  too many came from there with tokens that do not count
+    ├── TokenRefused       a token of the service that cannot be, or a file of them that cannot be read
+    ├── ServiceRefused     the file of whom the service lets in is not what its format says
     ├── Forbidden          a caller may not do that at the service
     ├── SinkFailed         a checkpoint sink did not take a checkpoint
     ├── LedgerRewound      a sink holds more of this ledger than there is
@@ -46,6 +50,8 @@ RexecopError
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from rexecop.proof.errors import RexecopError
 
@@ -152,10 +158,37 @@ class AccessRefused(AppError):
     code = "access-refused"
 
 
+class AccessUnrecorded(AppError):
+    """That evidence goes to a caller of the service cannot be recorded, so it does not go."""
+
+    code = "access-unrecorded"
+
+
+NEEDED: Final = "a bearer token that counts here is needed"  # The same words, whatever is wrong with one.
+
+
 class CallerUnknown(AppError):
     """Who asks over HTTP holds no token that counts here."""
 
     code = "caller-unknown"
+
+
+class CallerThrottled(CallerUnknown):
+    """Too many tokens that do not count came from one address; `seconds` until another is looked at."""
+
+    code = "caller-throttled"
+
+
+class TokenRefused(AppError):
+    """There can be no such token of the service, or their file cannot be read."""
+
+    code = "token-refused"
+
+
+class ServiceRefused(AppError):
+    """`service.yaml` of the root does not say whom the service lets in."""
+
+    code = "service-refused"
 
 
 class Forbidden(AppError):

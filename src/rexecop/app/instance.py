@@ -138,9 +138,10 @@ class Instance(Reading):
         return Instance(replace(self._parts, lifecycle=lifecycle))
 
     def acting_as(self, identity: Identity) -> Instance:
-        """Return this instance with somebody else asking; it is closed with this one."""
+        """Return this instance with somebody else asking and given evidence; it is closed with this one."""
         observing = replace(self._parts.observing, identity=lambda: identity)
-        return Instance(replace(self._parts, observing=observing))
+        evidence = self._parts.evidence.given_to(identity.principal)
+        return Instance(replace(self._parts, observing=observing, evidence=evidence))
 
     @property
     def parts(self) -> Parts:

@@ -6,6 +6,7 @@
       pager: {command: [/usr/local/bin/page, --quiet]}
       chat: {webhook: https://chat.example/hooks/ops, secret: chat-signing}
       phone: {ntfy: https://ntfy.example/ops, token: ntfy-token}
+      desk: {glpi: https://glpi.example/apirest.php, user_token: glpi-user}
       mail: {smtp: mail.example:587, from: rexecop@example, to: [sre@example], user: ops, password: mail}
     groups:
       oncall: [pager, chat]
@@ -32,6 +33,7 @@ from rexecop.app.root import Root
 from rexecop.app.views import CheckView
 from rexecop.engines.senders import CommandSender, Given, MailSender, NtfySender, Sender, WebhookSender
 from rexecop.engines.telling import TEST, Delivery, Notice
+from rexecop.engines.tickets import TicketSender
 from rexecop.lanes.addresses import is_address
 from rexecop.lanes.secrets import Secrets
 from rexecop.operations.ports import Clock, Ids
@@ -292,6 +294,18 @@ def _sender(node: Node, environ: Mapping[str, str]) -> Sender:
         fields = node.fields("ntfy token ca_file", "ntfy")
         url, token = fields.text("ntfy"), _matching(node, fields.text("token"), _REFERENCE)
         return NtfySender(url=url, host=_host(node, url, "ntfy"), token=token, ca_file=_file(fields))
+    if "glpi" in value:
+        fields = node.fields("glpi user_token app_token ca_file", "glpi user_token")
+        url = fields.text("glpi")
+        if "?" in url:
+            node.refuse(f"`{node.name}.glpi` ends with a path", allowed="https://HOST/apirest.php")
+        return TicketSender(
+            url=url,
+            host=_host(node, url, "glpi"),
+            user_token=_matching(node, fields.text("user_token"), _REFERENCE),
+            app_token=_matching(node, fields.text("app_token"), _REFERENCE),
+            ca_file=_file(fields),
+        )
     fields = node.fields("smtp tls from to user password ca_file", "smtp from to")
     tls = fields.one_of("tls", _PORTS, "starttls")
     host, _, port = fields.text("smtp").partition(":")

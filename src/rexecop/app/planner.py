@@ -411,8 +411,8 @@ class Planner:
             session.attached.claims.append(_key_claim(asked.idempotency_key, identity))
 
     def _sponsor(self, identity: Identity) -> str | None:
-        """Return who answers for an agent that asks, as the operator's packs say."""
-        return self._authority.policy().entities.agents.get(identity.principal.person)
+        """Return who answers for an agent that asks, as it came with or else as the operator's packs say."""
+        return identity.sponsor or self._authority.policy().entities.agents.get(identity.principal.person)
 
     def _earlier(self, asked: PlanInput, draft: PlanDraft, identity: Identity) -> Session | None:
         """Return the operation an idempotency key already stands for."""

@@ -61,6 +61,16 @@ class Root:
         return self.path / "authzen.yaml"
 
     @property
+    def service(self) -> Path:
+        """Whom the service lets in besides those with tokens; without the file nobody."""
+        return self.path / "service.yaml"
+
+    @property
+    def tokens(self) -> Path:
+        """The API tokens of the service, by their digests."""
+        return self.path / "tokens.json"
+
+    @property
     def notify(self) -> Path:
         """Who is told how; without the file nobody is."""
         return self.path / "notify.yaml"

@@ -13,6 +13,8 @@ from rexecop.app.build import open_instance
 from rexecop.app.callers import Planned, Taken, event_called, events_of, tell_events
 from rexecop.app.contract import Contract
 from rexecop.app.demo_authority import DemoAuthority
+from rexecop.app.door import Door
+from rexecop.app.doors import RootDoor, Throttle
 from rexecop.app.events import EventView
 from rexecop.app.execute import DEMO_MODE, Answer, Executor
 from rexecop.app.instance import Instance
@@ -36,7 +38,13 @@ class Serving:
 
     version: Final = __version__
 
-    def __init__(self, instance: Instance, contract: Contract = DEMO_MODE) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        contract: Contract = DEMO_MODE,
+        door: Door | None = None,
+        throttle: Throttle | None = None,
+    ) -> None:
         self.contract: Final = contract
         self._instance = instance
         self._world = instance.parts.world
@@ -44,9 +52,10 @@ class Serving:
         self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
         self._executor = Executor(self._world, self._authority, contract)
         self.nodes: Final = hub_of(instance)
-        self.access: Final = AccessPoint(
-            Root(instance.parts.settings.root), instance.parts.authority, self._world.clock.now
-        )
+        root, authority = Root(instance.parts.settings.root), instance.parts.authority
+        self.access: Final = AccessPoint(root, authority, self._world.clock.now)
+        self.throttle: Final = throttle or Throttle(self._world.clock)
+        self.door: Door = door or RootDoor(root, authority, self.access, self._world.clock, self.throttle)
 
     def __enter__(self) -> Serving:
         return self
@@ -56,9 +65,25 @@ class Serving:
     ) -> None:
         self._instance.close()
 
+    @property
+    def settings(self) -> Settings:
+        """The settings of the root that is served."""
+        return self._instance.settings
+
     def now(self) -> datetime:
         """Return the time, UTC."""
         return self._world.clock.now()
+
+    def nobodys_door(self) -> RootDoor:
+        """Return a door that lets nobody in, and takes the same steps to say so; guesses count as at ours."""
+        root, clock = Root(self.settings.root / "nobody"), self._world.clock
+        access = AccessPoint(root, self._instance.parts.authority, clock.now)
+        return RootDoor(root, self._instance.parts.authority, access, clock, self.throttle)
+
+    async def knock(self, headers: Mapping[str, str], peer: str | None) -> None:
+        """Return once the door can say at once who sent a request; raises as `doors.RootDoor.knock`."""
+        if isinstance(self.door, RootDoor):
+            await self.door.knock(headers, peer)
 
     async def execute(
         self, action: str, payload: Value, nonce: str, artifact: Mapping[str, Value] | None = None
@@ -133,10 +158,12 @@ class Serving:
                 return
 
 
-def open_serving(settings: Settings, contract: Contract = DEMO_MODE) -> Serving:
-    """Open the root of `settings` for the service in the mode that `contract` is.
+def open_serving(
+    settings: Settings, contract: Contract = DEMO_MODE, throttle: Throttle | None = None
+) -> Serving:
+    """Open the root of `settings` for the service in the mode that `contract` is; `throttle` counts guesses.
 
     Raises:
         RootMissing, RootUnsafe: there is no usable root. StoreError: the ledger cannot be opened.
     """
-    return Serving(open_instance(settings), contract)
+    return Serving(open_instance(settings), contract, throttle=throttle)

@@ -172,6 +172,7 @@ ENTRIES: Final = (
     _entry("gc", MORE, "what need not be kept goes; every proof stays", "rexecop gc --older-than 90d"),
     _entry("support", MORE, "a signed file for whoever helps", "rexecop support bundle --redacted"),
     _entry("serve", MORE, "the HTTP service", "rexecop serve --port 5000"),
+    _entry("token", MORE, "who may do what at the service", "rexecop token new deploy --role operator"),
     _entry(
         "guest", MORE, "run programs here for who holds a grant", "rexecop guest grants --grants grants.json"
     ),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from http import HTTPStatus
 from typing import Final, TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
@@ -19,7 +19,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rexecop.app.callers import LISTED_MAX, Planned, Taken
 from rexecop.app.contract import DEMO
-from rexecop.app.errors import CallerUnknown, WebhookRefused
+from rexecop.app.door import Act, Caller
+from rexecop.app.errors import CallerUnknown, Forbidden, WebhookRefused
 from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
 from rexecop.app.nodes import BridgeLost
@@ -27,10 +28,15 @@ from rexecop.app.serving import Serving
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload
+from rexecop.service.answers import HEADERS
+from rexecop.service.answers import encode as _encode
+from rexecop.service.answers import json_answer as _json
+from rexecop.service.answers import problem as _problem
 from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
+from rexecop.service.doorway import Doorway, let_in, turned_away
 
-Decide: TypeAlias = Callable[[Mapping[str, Value], str], Mapping[str, Value]]
+Decide: TypeAlias = Callable[[Mapping[str, Value], Caller], Mapping[str, Value]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 SERVICE: Final = "OpenExec"  # The contract spoken here, by the name its clients know.
@@ -40,11 +46,6 @@ WEBHOOK_REFUSED: Final = "webhook-refused"
 EVALUATION_REFUSED: Final = "evaluation-refused"
 EVENT_REFUSED: Final = "event-refused"
 
-HEADERS: Final[Mapping[str, str]] = {
-    "content-type": "application/json",
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-}
 STATUS: Final[Mapping[Reason, int]] = {
     Reason.UNKNOWN_ACTION: 400,
     Reason.REJECTED: 400,
@@ -59,8 +60,6 @@ OPEN_WARNING: Final = (
     "Demo mode: whoever reaches this address may run every registered action without an approval."
 )
 APPROVED_WARNING: Final = "No allow-list: every action may run that policy allows and an approval is for."
-
-_encode = msgspec.json.encode
 
 
 class Contract:
@@ -147,14 +146,13 @@ class Contract:
         named = request.headers.get("x-request-id", "")
         echoed = {"x-request-id": named} if named.isprintable() and 0 < len(named) <= REQUEST_ID_MAX else {}
         try:
-            caller = self._serving.access.caller(_token(request))
+            caller = let_in(self._serving.door, request, Act.DECIDE)
             body = parse_payload(await read_body(request), bytes_max=BODY_BYTES_MAX)
             if not isinstance(body, dict):
                 raise NotCanonical("an evaluation is an object")
             return _json(200, decide(body, caller), echoed)
-        except CallerUnknown as error:
-            unknown = {"www-authenticate": "Bearer", **echoed}
-            return _problem(401, error.message, error.code, unknown)
+        except (CallerUnknown, Forbidden) as error:
+            return turned_away(error, echoed)
         except BodyRefused as error:
             return _problem(error.status, error.detail, EVALUATION_REFUSED, echoed)
         except RexecopError as error:
@@ -197,7 +195,9 @@ class Contract:
         (one,) = found
         if one.refused is not None:
             raise one.refused
-        return _json(202, _taken(one), {"location": f"/v1/events/{one.id}"})
+        return _json(
+            202, _taken(one), {"location": f"{request.scope.get('root_path', '')}/v1/events/{one.id}"}
+        )
 
     async def _told(self, request: Request, caller: str) -> Response:
         given = {name: request.query_params.get(name, "") for name in request.query_params}
@@ -227,9 +227,9 @@ class Contract:
             words = "a page of another site asks: a foreign Host, or a foreign Origin"
             return _problem(refused.status_code, words, EVENT_REFUSED, {})
         try:
-            return await answer(request, self._serving.access.caller(_token(request)))
-        except CallerUnknown as error:
-            return _problem(401, error.message, error.code, {"www-authenticate": "Bearer"})
+            return await answer(request, let_in(self._serving.door, request, Act.TELL).name)
+        except (CallerUnknown, Forbidden) as error:
+            return turned_away(error)
         except BodyRefused as error:
             return _problem(error.status, error.detail, EVENT_REFUSED, {})
         except WebhookRefused as error:
@@ -305,6 +305,7 @@ def create_app(
             WebSocketRoute("/v1/nodes", contract.node),
         ],
         exception_handlers={HTTPException: _http_error},
+        middleware=[Middleware(Doorway, serving)],
         lifespan=lifespan,
     )
 
@@ -379,25 +380,10 @@ def _planned(one: Planned) -> dict[str, object]:
     return {**known, "operation_id": row.operation, "number": one.number, **said}
 
 
-def _token(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
-
-
 def _untaken(error: RexecopError) -> Response:
     """Answer for what cannot be planned, or the ledger, a secret or a file of the root in the way."""
     later = {} if is_asked_wrongly(error) else {"retry-after": RETRY_SECONDS}
     return _problem(503 if later else 422, error.message, error.code, later)
-
-
-def _json(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(_encode(body), status, {**HEADERS, **(headers or {})})
-
-
-def _problem(status: int, detail: object, code: str, headers: Mapping[str, str]) -> Response:
-    """Return problem details (RFC 9457), with the stable `code` beside what the standard has."""
-    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code}
-    return _json(status, body, {**headers, "content-type": "application/problem+json"})
 
 
 def _name(host: str) -> str:

@@ -3,6 +3,7 @@
 RexecopError
 └── ServiceError
     ├── DemoExposed          demo mode asks nobody who they are, and would listen beyond this machine
+    ├── TenantRefused        what is to be served beside the root is no tenant
     └── AddressUnavailable   the address cannot be listened on
 """
 
@@ -27,3 +28,9 @@ class AddressUnavailable(ServiceError):
     """The address is in use, not of this machine, or needs rights the caller lacks."""
 
     code = "address-unavailable"
+
+
+class TenantRefused(ServiceError):
+    """What is to be served beside the root is not a name and a root of its own."""
+
+    code = "tenant-refused"

@@ -11,8 +11,9 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Final
 
 import uvicorn
@@ -23,6 +24,7 @@ from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings
 from rexecop.service.application import create_app
 from rexecop.service.errors import AddressUnavailable, DemoExposed
+from rexecop.service.tenants import BELOW, Tenants, named, opened
 
 BACKLOG: Final = 512
 CONNECTIONS_MAX: Final = 1_024  # Below the usual limit of open files, with room for the ledger.
@@ -37,9 +39,12 @@ def serve(
     host: str,
     port: int,
     allow_remote_demo: bool = False,
+    tenants: Iterable[str] = (),
     report: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the root of `settings` on `host` and `port` (0: any free one) until SIGINT or SIGTERM.
+
+    `tenants` are NAME=ROOT, each served whole below `/t/NAME`.
 
     Requests in flight are finished and the ledger is closed before this returns. `report` is
     told the address once it is listened on.
@@ -47,7 +52,7 @@ def serve(
     Raises:
         ModeUnsupported: the environment asks for a mode or limit that is not served here.
         DemoExposed: others could reach `host`, and `allow_remote_demo` does not say that they may.
-        AddressUnavailable: the address cannot be listened on.
+        AddressUnavailable: the address cannot be listened on. TenantRefused: see `tenants.named`.
         RootMissing, RootUnsafe, StoreError: as `open_serving`.
     """
     contract = contract_of(os.environ)
@@ -60,20 +65,31 @@ def serve(
         )
     listening = listen(host, port)
     try:
-        with open_serving(settings, contract) as serving:
+        beside = named(tenants, settings)
+        with open_serving(settings, contract) as serving, opened(serving, beside, contract) as others:
             name = f"http://{shown_address(listening)}"
             (report or _say)(f"rexecop: serving {settings.root} on {name} in {contract.mode} mode")
             for problem in contract.problems:
                 (report or _say)(f"rexecop: every request is refused: {problem}")
-            run(serving, listening, hosts={*LOCAL_NAMES, host.lower()} if local else None)
+            for name, other in others.items():
+                (report or _say)(f"rexecop: serving {other.settings.root} below {BELOW}{name}")
+            run(serving, listening, hosts={*LOCAL_NAMES, host.lower()} if local else None, others=others)
     finally:
         listening.close()
 
 
-def run(serving: Serving, listening: socket.socket, *, hosts: set[str] | None) -> None:
+def run(
+    serving: Serving,
+    listening: socket.socket,
+    *,
+    hosts: set[str] | None,
+    others: Mapping[str, Serving] = MappingProxyType({}),
+) -> None:
     """Answer on `listening` until a signal says stop; requests in flight are finished."""
+    below = {name: (other, create_app(other, hosts)) for name, other in others.items()}
+    own = create_app(serving, hosts)
     config = uvicorn.Config(
-        create_app(serving, hosts),
+        Tenants(own, below, serving.nobodys_door()) if below else own,
         http="auto",
         loop="auto",
         ws="websockets-sansio",

@@ -17,9 +17,12 @@ _SERVICE: Final = "rexecop.service.server"
 @click.command(cls=VerbCommand, name="serve")
 @click.option("--host", default="127.0.0.1", help="The address to listen on (127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, help="The port (5000).")
+@click.option("--tenant", "tenants", multiple=True, metavar="NAME=ROOT", help="ROOT as well, below /t/NAME.")
 @click.option("--allow-remote-demo", is_flag=True, help="Listen where others can reach demo mode.")
 @click.pass_obj
-def command(session: Session, host: str, port: int, allow_remote_demo: bool) -> None:
+def command(
+    session: Session, host: str, port: int, tenants: tuple[str, ...], allow_remote_demo: bool
+) -> None:
     """Answer HTTP until interrupted. Needs the extra `server`."""
     from rexecop.app.errors import ExtraMissing
 
@@ -39,5 +42,6 @@ def command(session: Session, host: str, port: int, allow_remote_demo: bool) -> 
         host=host,
         port=port,
         allow_remote_demo=allow_remote_demo,
+        tenants=tenants,
         report=lambda line: None if settings.quiet else session.show(line),
     )
