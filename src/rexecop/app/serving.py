@@ -16,9 +16,11 @@ from rexecop.app.demo_authority import DemoAuthority
 from rexecop.app.events import EventView
 from rexecop.app.execute import DEMO_MODE, Answer, Executor
 from rexecop.app.instance import Instance
+from rexecop.app.measuring import Measuring
 from rexecop.app.nodes import hub_of
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
+from rexecop.app.tracing import Lines
 from rexecop.app.webhooks import take_webhook
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import Batch, Lock
@@ -44,6 +46,10 @@ class Serving:
         self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
         self._executor = Executor(self._world, self._authority, contract)
         self.nodes: Final = hub_of(instance)
+        self.measuring: Final = Measuring(instance)
+        log = instance.parts.settings.log
+        self.log: Final = None if log is None else Lines(log)
+        self.begun: Final = self._world.ids.nonce()  # Names this run of the service among others.
         self.access: Final = AccessPoint(
             Root(instance.parts.settings.root), instance.parts.authority, self._world.clock.now
         )
@@ -91,12 +97,16 @@ class Serving:
 
         The ledger is read, written and flushed; no record is left.
         """
-        found = list(self._engine_problems())
+        ledger = await self.ledger_problem()
+        return (*self._engine_problems(), *(() if ledger is None else (f"ledger: {ledger}",)))
+
+    async def ledger_problem(self) -> str | None:
+        """Return in words why the ledger cannot be written to; None where it was, a moment ago."""
         try:
             await self._write()
         except RexecopError as error:
-            found.append(f"ledger: {error.message}")
-        return tuple(found)
+            return error.message
+        return None
 
     def _engine_problems(self) -> Iterator[str]:
         yield from (f"approvals: {problem}" for problem in self.contract.problems)

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
@@ -19,23 +20,27 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rexecop.app.callers import LISTED_MAX, Planned, Taken
 from rexecop.app.contract import DEMO
+from rexecop.app.door import Door
 from rexecop.app.errors import CallerUnknown, WebhookRefused
 from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
 from rexecop.app.nodes import BridgeLost
+from rexecop.app.requests import note
 from rexecop.app.serving import Serving
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload
+from rexecop.service import health
+from rexecop.service.around import Around
 from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
+from rexecop.service.traffic import Run
 
 Decide: TypeAlias = Callable[[Mapping[str, Value], str], Mapping[str, Value]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 SERVICE: Final = "OpenExec"  # The contract spoken here, by the name its clients know.
 RETRY_SECONDS: Final = "1"
-REQUEST_ID_MAX: Final = 128  # Names people give to their requests; more is not given back.
 WEBHOOK_REFUSED: Final = "webhook-refused"
 EVALUATION_REFUSED: Final = "evaluation-refused"
 EVENT_REFUSED: Final = "event-refused"
@@ -116,6 +121,7 @@ class Contract:
         except RexecopError as error:
             # The ledger, the key or the clock: nothing ran that was not recorded before.
             return _json(503, {"detail": error.message, "code": error.code}, {"retry-after": RETRY_SECONDS})
+        note(operation=answer.operation)
         return executed(answer) if isinstance(answer, Executed) else not_executed(answer)
 
     async def receipt(self, request: Request) -> Response:
@@ -144,22 +150,25 @@ class Contract:
         refused = self._foreign(request)
         if refused is not None:
             return refused
-        named = request.headers.get("x-request-id", "")
-        echoed = {"x-request-id": named} if named.isprintable() and 0 < len(named) <= REQUEST_ID_MAX else {}
         try:
-            caller = self._serving.access.caller(_token(request))
+            caller = self._named(request)
             body = parse_payload(await read_body(request), bytes_max=BODY_BYTES_MAX)
             if not isinstance(body, dict):
                 raise NotCanonical("an evaluation is an object")
-            return _json(200, decide(body, caller), echoed)
+            return _json(200, decide(body, caller))
         except CallerUnknown as error:
-            unknown = {"www-authenticate": "Bearer", **echoed}
-            return _problem(401, error.message, error.code, unknown)
+            return _problem(401, error.message, error.code, {"www-authenticate": "Bearer"})
         except BodyRefused as error:
-            return _problem(error.status, error.detail, EVALUATION_REFUSED, echoed)
+            return _problem(error.status, error.detail, EVALUATION_REFUSED, {})
         except RexecopError as error:
             asked = isinstance(error, NotCanonical) or error.code == EVALUATION_REFUSED
-            return _problem(400 if asked else 503, error.message, error.code, echoed)
+            return _problem(400 if asked else 503, error.message, error.code, {})
+
+    def _named(self, request: Request) -> str:
+        """Return who holds the token of `request`; CallerUnknown for nobody."""
+        caller = self._serving.access.caller(_token(request))
+        note(caller=caller)
+        return caller
 
     async def webhook(self, request: Request) -> Response:
         """Take a signed event; what it led to is answered, and refusals say why."""
@@ -227,7 +236,7 @@ class Contract:
             words = "a page of another site asks: a foreign Host, or a foreign Origin"
             return _problem(refused.status_code, words, EVENT_REFUSED, {})
         try:
-            return await answer(request, self._serving.access.caller(_token(request)))
+            return await answer(request, self._named(request))
         except CallerUnknown as error:
             return _problem(401, error.message, error.code, {"www-authenticate": "Bearer"})
         except BodyRefused as error:
@@ -284,10 +293,16 @@ class NodeLink:
 
 
 def create_app(
-    serving: Serving, hosts: Collection[str] | None, lifespan: Lifespan[Starlette] | None = None
+    serving: Serving,
+    hosts: Collection[str] | None,
+    lifespan: Lifespan[Starlette] | None = None,
+    *,
+    door: Door | None = None,
+    run: Run | None = None,
 ) -> Starlette:
     """Return the application over `serving`; it neither opens nor closes it, unless `lifespan` does."""
     contract = Contract(serving, hosts)
+    run = run or Run()
     return Starlette(
         routes=[
             Route("/", _guarded(contract.root), methods=["GET"]),
@@ -303,7 +318,9 @@ def create_app(
             Route("/v1/events", _guarded(contract.told), methods=["GET"]),
             Route("/v1/events/{id}", _guarded(contract.told_one), methods=["GET"]),
             WebSocketRoute("/v1/nodes", contract.node),
+            *health.routes(serving, run, door),
         ],
+        middleware=[Middleware(Around, run=run, log=serving.log, begun=serving.begun, now=serving.now)],
         exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,
     )

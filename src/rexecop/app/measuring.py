@@ -1,0 +1,61 @@
+"""The figures of one opened root, as a service gives them: of its index, its records and its files."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from rexecop.app.counting import Counting
+from rexecop.app.instance import Instance
+from rexecop.app.metrics import Sample, sample, samples
+from rexecop.app.root import Root
+from rexecop.proof.errors import RexecopError
+
+FRESH_SECONDS: Final = 1.0  # Several who ask at one time are answered by one look.
+
+
+class Measuring:
+    """Looks at one instance; counters begin when this is made."""
+
+    def __init__(self, instance: Instance) -> None:
+        parts = instance.parts
+        self._parts = parts
+        self._root = Root(parts.settings.root)
+        self._counting = Counting(parts.ledger)
+        self._began = parts.world.clock.now().timestamp()
+        self._turn = threading.Lock()
+        self._found: tuple[Sample, ...] = ()
+        self._looked = float("-inf")
+
+    def samples(self) -> tuple[Sample, ...]:
+        """Return the figures now; it may take some tenths of a second, and may be called in any thread.
+
+        Raises:
+            StoreError: the ledger cannot be read.
+        """
+        with self._turn:
+            if time.monotonic() - self._looked > FRESH_SECONDS:
+                self._counting.look()
+                parts = self._parts
+                halts = len(parts.authority.halts())
+                index = samples(parts.ledger, parts.world.clock.now(), halts)
+                self._found = (*index, *self._counting.samples(), *self._files())
+                self._looked = time.monotonic()
+            return self._found
+
+    def _files(self) -> Iterator[Sample]:
+        """Yield what the files of the root say; one that cannot be read says nothing."""
+        yield sample("start_time_seconds", ((), round(self._began, 3)))
+        try:
+            behind = self._parts.sinks.behind()
+        except RexecopError:
+            behind = ()
+        yield sample("evidence_sink_lag_records", *(((name,), lag) for name, lag in behind))
+        try:
+            yield sample("notices_undelivered", ((), sum(1 for _ in self._root.undelivered.glob("*.json"))))
+            if self._root.anchor == self._root.ledger:
+                yield sample("evidence_ledger_bytes", ((), self._root.ledger.stat().st_size))
+        except OSError:
+            return
