@@ -14,6 +14,7 @@ from rexecop.app.root import Root
 from rexecop.proof.errors import RexecopError
 
 FRESH_SECONDS: Final = 1.0  # Several who ask at one time are answered by one look.
+REST: Final = 10  # After a look so many times as long is rested: looking takes a tenth of one core at most.
 
 
 class Measuring:
@@ -27,7 +28,7 @@ class Measuring:
         self._began = parts.world.clock.now().timestamp()
         self._turn = threading.Lock()
         self._found: tuple[Sample, ...] = ()
-        self._looked = float("-inf")
+        self._due = float("-inf")
 
     def samples(self) -> tuple[Sample, ...]:
         """Return the figures now; it may take some tenths of a second, and may be called in any thread.
@@ -36,13 +37,13 @@ class Measuring:
             StoreError: the ledger cannot be read.
         """
         with self._turn:
-            if time.monotonic() - self._looked > FRESH_SECONDS:
+            if (began := time.monotonic()) >= self._due:
                 self._counting.look()
                 parts = self._parts
                 halts = len(parts.authority.halts())
                 index = samples(parts.ledger, parts.world.clock.now(), halts)
                 self._found = (*index, *self._counting.samples(), *self._files())
-                self._looked = time.monotonic()
+                self._due = time.monotonic() + max(FRESH_SECONDS, REST * (time.monotonic() - began))
             return self._found
 
     def _files(self) -> Iterator[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from rexecop.store.reading import Reading
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+INTENTS_MAX: Final = 500  # Anybody may ask for what there is not, by as many names as they can think of.
+OTHER: Final = "other"
 QUICK_SECONDS: Final = 5.0  # An answer that came sooner was hardly read.
 # From a click to a working day: people answer.
 APPROVAL_BOUNDS: Final = (1.0, QUICK_SECONDS, 15.0, 60.0, 300.0, 1800.0, 3600.0, 14_400.0, 86_400.0)
@@ -171,8 +174,11 @@ def samples(log: Reading, now: datetime, halts: int) -> tuple[Sample, ...]:
         "evidence_checkpoint_lag_records": size - covered,
         "evidence_checkpoint_lag_seconds": _seconds(now, _recorded(log, covered) if covered < size else now),
     }
-    states = [((one.state, one.mode, f"{one.profile}/{one.intent}"), one.count) for one in tallies]
-    return (sample("operations", *states), *(sample(name, ((), value)) for name, value in figures.items()))
+    states = Counter[tuple[str, str, str]]()
+    for place, one in enumerate(sorted(tallies, key=lambda one: -one.count)):
+        named = f"{one.profile}/{one.intent}" if place < INTENTS_MAX else OTHER
+        states[one.state, one.mode, named] += one.count
+    return (sample("operations", *sorted(states.items())), *(sample(name, ((), value)) for name, value in figures.items()))
 
 
 def _queued(log: Reading) -> Iterator[datetime]:

@@ -41,6 +41,7 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 SERVICE: Final = "OpenExec"  # The contract spoken here, by the name its clients know.
 RETRY_SECONDS: Final = "1"
+REQUEST_ID_MAX: Final = 128  # Names people give to their requests; more is not given back.
 WEBHOOK_REFUSED: Final = "webhook-refused"
 EVALUATION_REFUSED: Final = "evaluation-refused"
 EVENT_REFUSED: Final = "event-refused"
@@ -150,25 +151,22 @@ class Contract:
         refused = self._foreign(request)
         if refused is not None:
             return refused
+        named = request.headers.get("x-request-id", "")
+        echoed = {"x-request-id": named} if named.isprintable() and 0 < len(named) <= REQUEST_ID_MAX else {}
         try:
-            caller = self._named(request)
+            caller = self._serving.access.caller(_token(request))
             body = parse_payload(await read_body(request), bytes_max=BODY_BYTES_MAX)
             if not isinstance(body, dict):
                 raise NotCanonical("an evaluation is an object")
-            return _json(200, decide(body, caller))
+            return _json(200, decide(body, caller), echoed)
         except CallerUnknown as error:
-            return _problem(401, error.message, error.code, {"www-authenticate": "Bearer"})
+            unknown = {"www-authenticate": "Bearer", **echoed}
+            return _problem(401, error.message, error.code, unknown)
         except BodyRefused as error:
-            return _problem(error.status, error.detail, EVALUATION_REFUSED, {})
+            return _problem(error.status, error.detail, EVALUATION_REFUSED, echoed)
         except RexecopError as error:
             asked = isinstance(error, NotCanonical) or error.code == EVALUATION_REFUSED
-            return _problem(400 if asked else 503, error.message, error.code, {})
-
-    def _named(self, request: Request) -> str:
-        """Return who holds the token of `request`; CallerUnknown for nobody."""
-        caller = self._serving.access.caller(_token(request))
-        note(caller=caller)
-        return caller
+            return _problem(400 if asked else 503, error.message, error.code, echoed)
 
     async def webhook(self, request: Request) -> Response:
         """Take a signed event; what it led to is answered, and refusals say why."""
@@ -236,7 +234,7 @@ class Contract:
             words = "a page of another site asks: a foreign Host, or a foreign Origin"
             return _problem(refused.status_code, words, EVENT_REFUSED, {})
         try:
-            return await answer(request, self._named(request))
+            return await answer(request, self._serving.access.caller(_token(request)))
         except CallerUnknown as error:
             return _problem(401, error.message, error.code, {"www-authenticate": "Bearer"})
         except BodyRefused as error:

@@ -127,7 +127,8 @@ class _Answer:
         """Send a part of the answer; the first names request and trace."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), (b"x-request-id", self.id)]
+            headers = [one for one in message.get("headers", ()) if one[0] != b"x-request-id"]
+            headers.append((b"x-request-id", self.id))
             if self.traceparent is not None:
                 headers.append((b"traceparent", self.traceparent.encode()))
             self.followed = any(n == b"content-type" and v.startswith(FOLLOWED) for n, v in headers)
