@@ -1,4 +1,4 @@
-"""How the service faces callers and whoever keeps it: limits of connections, TLS, proxies, systemd, the end."""
+"""How the service faces callers and whoever keeps it: limits, TLS, proxies, systemd, the end."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from rexecop.app.serving import open_serving
+from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings, load_settings
-from rexecop.service import application, body
+from rexecop.service import body
 from rexecop.service.connections import HEAD_BYTES_MAX, HEADERS_MAX, Connection
 from rexecop.service.errors import AddressUnavailable, PeerRefused, TlsRefused
-from rexecop.service.server import PLAIN, Facing, Tls, listen, serve
+from rexecop.service.server import PLAIN, Facing, listen, serve
 from rexecop.service.supervised import Supervisor, handed_over
+from rexecop.service.tls import Tls
 from tests.house.source import ROOT
 from tests.service.conftest import fresh_root
 from tests.service.running import Running, running
@@ -64,7 +65,7 @@ def narrow(root: str) -> None:
     """A service with little patience and room for two connections."""
     Connection.head_seconds = 0.3
     Connection.connections_max = 2
-    body.BODY_SECONDS_MAX = 0.3  # type: ignore[misc]
+    body.BODY_SECONDS_MAX = 0.3  # type: ignore[misc,assignment]
     serve(settings_of(root), host="127.0.0.1", port=0)
 
 
@@ -118,7 +119,7 @@ def test_a_head_that_is_too_long_is_refused(narrowed: Running, head: bytes) -> N
 def test_a_head_without_an_end_is_cut_off(narrowed: Running) -> None:
     with connected(narrowed.port) as client:
         client.sendall(HEAD)
-        with pytest.raises(OSError):  # noqa: PT012 - how much it takes is the system's
+        with pytest.raises(OSError):  # How much it takes is the system's.
             for _ in range(1000):
                 client.sendall(b"X: " + b"y" * 60_000)
             raise AssertionError("it took everything")
@@ -157,7 +158,9 @@ def test_only_the_proxy_that_is_named_is_believed(settings: Settings, proxy: str
             Content_Type="application/json",
             X_Forwarded_Proto="https",
         )
-        foreign = service.call("POST", "/execute", b"{}", Host="other.example", Content_Type="application/json")
+        foreign = service.call(
+            "POST", "/execute", b"{}", Host="other.example", Content_Type="application/json"
+        )
 
     # Its own origin is https only if the proxy's word for that counts.
     assert (reply.status, foreign.status) == (200 if "127" in proxy else 403, 421)
@@ -184,7 +187,9 @@ class Authority:
 
     def _signed(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool = False) -> bytes:
         now = datetime.now(UTC)
-        made = x509.CertificateBuilder().subject_name(name).issuer_name(self._name).public_key(key.public_key())
+        made = (
+            x509.CertificateBuilder().subject_name(name).issuer_name(self._name).public_key(key.public_key())
+        )
         made = made.serial_number(x509.random_serial_number())
         made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
         made = made.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
@@ -274,7 +279,7 @@ def told_of(folder: Path) -> Iterator[socket.socket]:
 
 
 def watched(root: str, notify: str, broken: str) -> None:
-    """A service that a supervisor started, handing a socket over; with `broken` its ledger cannot be written."""
+    """A service that a supervisor started with a socket; with `broken` its ledger cannot be written."""
     with listen("127.0.0.1", 0) as given:
         os.dup2(given.fileno(), 3)
     environ = {"NOTIFY_SOCKET": notify, "WATCHDOG_USEC": "300000", "WATCHDOG_PID": str(os.getpid())}
@@ -284,7 +289,7 @@ def watched(root: str, notify: str, broken: str) -> None:
         async def problem(self: object) -> str:
             return "the disk is full"
 
-        application.Serving.ledger_problem = problem  # type: ignore[assignment,method-assign]
+        Serving.ledger_problem = problem  # type: ignore[method-assign]
     serve(settings_of(root), host="192.0.2.1", port=1, facing=Facing(drain_seconds=600))
 
 
@@ -306,7 +311,10 @@ def test_whoever_started_it_hears_when_it_serves_that_it_is_well_and_when_it_end
 def test_a_service_whose_ledger_cannot_be_written_does_not_say_that_it_is_well(
     settings: Settings, tmp_path: Path
 ) -> None:
-    with told_of(tmp_path) as hears, running(settings.root, watched, str(tmp_path / "notify"), "y") as service:
+    with (
+        told_of(tmp_path) as hears,
+        running(settings.root, watched, str(tmp_path / "notify"), "y") as service,
+    ):
         assert hears.recv(100) == b"READY=1"
         for _ in range(20):
             assert service.get("/healthz").status == 200
@@ -345,7 +353,9 @@ def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
         text = unit.read_text()
         # The machine that checks has no program there.
         (tmp_path / unit.name).write_text(re.sub(r"^(Exec\w+=)\S+", r"\1/bin/true", text, flags=re.MULTILINE))
-    for command in re.findall(r"^ExecStart=\S+/rexecop (.+)$", "\n".join(u.read_text() for u in UNITS.iterdir()), re.M):
+    for command in re.findall(
+        r"^ExecStart=\S+/rexecop (.+)$", "\n".join(u.read_text() for u in UNITS.iterdir()), re.M
+    ):
         assert command.split()[0] in ("serve", "worker", "schedule", "--root")
     if shutil.which("systemd-analyze") is not None:
         units = sorted(str(path) for path in tmp_path.iterdir())

@@ -1,11 +1,11 @@
-"""What the service tells of itself: figures, a line a request, spans, whether it is well; and whom it tells."""
+"""What the service tells of itself and whom: figures, a line a request, spans, whether it is well."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -153,7 +153,9 @@ def test_a_figure_has_the_form_that_each_reader_knows(told: Told) -> None:
 
     assert "# TYPE rexecop_ends_total counter\n" in plain and "# EOF" not in plain
     assert "# TYPE rexecop_ends counter\n" in newer and newer.endswith("\n# EOF\n")
-    buckets = re.findall(r'^rexecop_http_request_seconds_bucket\{route="/metrics",le="(.+)"\} (\d+)$', plain, re.M)
+    buckets = re.findall(
+        r'^rexecop_http_request_seconds_bucket\{route="/metrics",le="(.+)"\} (\d+)$', plain, re.M
+    )
     assert [int(count) for _, count in buckets] == sorted(int(count) for _, count in buckets)
     assert buckets[-1][0] == "+Inf"
     assert buckets[-1][1] == str(int(value(plain, 'http_request_seconds_count{route="/metrics"}')))
@@ -193,7 +195,9 @@ def test_each_request_is_a_line_that_names_caller_and_operation_and_holds_no_sec
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/nothing", "/healthz", "/metrics", "/v1/events"])
-def test_the_id_of_a_request_is_given_back_everywhere_and_made_where_there_is_none(told: Told, path: str) -> None:
+def test_the_id_of_a_request_is_given_back_everywhere_and_made_where_there_is_none(
+    told: Told, path: str
+) -> None:
     given = told.client.get(path, headers={"x-request-id": "my-7"}).headers.get_list("x-request-id")
     made = [told.client.get(path).headers["x-request-id"] for _ in range(2)]
     forged = told.client.get(path, headers={"x-request-id": "a b"}).headers["x-request-id"]
@@ -226,7 +230,8 @@ def test_a_request_is_a_span_below_the_one_it_names_and_its_operation_links_to_i
 
 
 @pytest.mark.parametrize(
-    "given", ["", "00-zz", PARENT.upper(), PARENT + "-x", "ff" + PARENT[2:], PARENT.replace("a", "0"), "x" * 9000]
+    "given",
+    ["", "00-zz", PARENT.upper(), PARENT + "-x", "ff" + PARENT[2:], PARENT.replace("a", "0"), "x" * 9000],
 )
 def test_a_trace_that_is_not_well_formed_is_as_none_at_all(told: Told, given: str) -> None:
     told.spans()
@@ -268,7 +273,7 @@ def test_who_follows_a_stream_is_counted_and_let_go_when_all_ends(settings: Sett
     run, began = Run(), asyncio.Event()
 
     async def stream(request: Request) -> Response:
-        async def parts() -> Iterator[bytes]:  # type: ignore[misc]
+        async def parts() -> AsyncIterator[bytes]:
             yield b": here\n\n"
             began.set()
             await asyncio.Event().wait()
@@ -286,9 +291,9 @@ def test_who_follows_a_stream_is_counted_and_let_go_when_all_ends(settings: Sett
         async def send(message: object) -> None:
             pass
 
-        scope = {"type": "http", "asgi": {"spec_version": "2.3"}, "method": "GET", "path": "/stream"}
-        scope |= {"headers": [], "query_string": b"", "raw_path": b"/stream", "root_path": "", "state": {}}
-        followed = asyncio.ensure_future(app(scope, receive, send))  # type: ignore[arg-type]
+        scope: dict[str, object] = {"type": "http", "asgi": {"spec_version": "2.3"}, "method": "GET"}
+        scope |= {"path": "/stream", "headers": [], "query_string": b"", "root_path": "", "state": {}}
+        followed = asyncio.ensure_future(app(scope, receive, send))
         await asyncio.wait_for(began.wait(), 30)
         during = run.followers
         run.stopping.set()

@@ -21,11 +21,9 @@ class Measuring:
     """Looks at one instance; counters begin when this is made."""
 
     def __init__(self, instance: Instance) -> None:
-        parts = instance.parts
-        self._parts = parts
-        self._root = Root(parts.settings.root)
-        self._counting = Counting(parts.ledger)
-        self._began = parts.world.clock.now().timestamp()
+        self._parts = instance.parts
+        self._root = Root(self._parts.settings.root)
+        self._counting = Counting(self._parts.ledger)
         self._turn = threading.Lock()
         self._found: tuple[Sample, ...] = ()
         self._due = float("-inf")
@@ -39,16 +37,14 @@ class Measuring:
         with self._turn:
             if (began := time.monotonic()) >= self._due:
                 self._counting.look()
-                parts = self._parts
-                halts = len(parts.authority.halts())
-                index = samples(parts.ledger, parts.world.clock.now(), halts)
+                now, halts = self._parts.world.clock.now(), len(self._parts.authority.halts())
+                index = samples(self._parts.ledger, now, halts)
                 self._found = (*index, *self._counting.samples(), *self._files())
                 self._due = time.monotonic() + max(FRESH_SECONDS, REST * (time.monotonic() - began))
             return self._found
 
     def _files(self) -> Iterator[Sample]:
         """Yield what the files of the root say; one that cannot be read says nothing."""
-        yield sample("start_time_seconds", ((), round(self._began, 3)))
         try:
             behind = self._parts.sinks.behind()
         except RexecopError:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 from typing import Final, TypeAlias
@@ -70,7 +70,6 @@ METRICS: Final[Mapping[str, Metric]] = {
     "http_requests_in_flight": Metric("Requests that are being answered."),
     "http_followers": Metric("Event streams that are being followed."),
     "http_connections_refused_total": Metric("Connections that were one too many, or too slow.", ("reason",)),
-    "start_time_seconds": Metric("When the service began, in seconds since 1970."),
 }
 
 
@@ -79,11 +78,8 @@ class Spread:
     """How values lie between `bounds`; the last count is of those above them all."""
 
     bounds: tuple[float, ...]
-    counts: list[int] = field(default_factory=list)
+    counts: list[int]
     total: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.counts = [0] * (len(self.bounds) + 1)
 
     def add(self, value: float) -> None:
         """Count `value` in."""
@@ -102,7 +98,8 @@ class Spread:
 
 def spread(name: str) -> Spread:
     """Return an empty spread for the histogram `name` of the table."""
-    return Spread(METRICS[name].bounds)
+    bounds = METRICS[name].bounds
+    return Spread(bounds, [0] * (len(bounds) + 1))
 
 
 Value: TypeAlias = int | float | Spread
@@ -178,7 +175,8 @@ def samples(log: Reading, now: datetime, halts: int) -> tuple[Sample, ...]:
     for place, one in enumerate(sorted(tallies, key=lambda one: -one.count)):
         named = f"{one.profile}/{one.intent}" if place < INTENTS_MAX else OTHER
         states[one.state, one.mode, named] += one.count
-    return (sample("operations", *sorted(states.items())), *(sample(name, ((), value)) for name, value in figures.items()))
+    where = sample("operations", *sorted(states.items()))
+    return (where, *(sample(name, ((), value)) for name, value in figures.items()))
 
 
 def _queued(log: Reading) -> Iterator[datetime]:

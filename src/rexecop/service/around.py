@@ -12,7 +12,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rexecop.app.requests import Answering, begin, end
+from rexecop.app.requests import begin, end
 from rexecop.app.tracing import Lines
 from rexecop.proof.times import format_time
 from rexecop.service.spans import begin_span, trace_named
@@ -48,7 +48,8 @@ class Around:
             return
         headers, run, began = dict(scope["headers"]), self._run, time.perf_counter()
         named = headers.get(b"x-request-id", b"")
-        one = _Answer(run, send, named if REQUEST_ID.fullmatch(named) else self._next())
+        made = b"%b-%d" % (self._begun, next(self._numbers))
+        one = _Answer(run, send, named if REQUEST_ID.fullmatch(named) else made)
         method = scope["method"] if scope["method"] in METHODS else OTHER
         one.traceparent = trace_named(headers.get(b"traceparent"))
         span = begin_span(method, one.traceparent)
@@ -70,10 +71,21 @@ class Around:
                 span.end(method, route, status, about.operation)
             run.answered(method, route, status, seconds)
             if self._log is not None:
-                self._write(self._log, one, about, method, route, status, seconds)
-
-    def _next(self) -> bytes:
-        return b"%b-%d" % (self._begun, next(self._numbers))
+                self._log.write(
+                    {
+                        "time": format_time(self._now()),
+                        "level": "warning" if status >= 500 else "info",
+                        "kind": "request",
+                        "method": method,
+                        "route": route,
+                        "status": status,
+                        "ms": round(seconds * 1000),
+                        "caller": about.caller,
+                        "request_id": one.id.decode(),
+                        "operation": about.operation,
+                        "trace_id": one.traceparent and one.traceparent.split("-")[1],
+                    }
+                )
 
     def _route(self, scope: Scope) -> str:
         """Return the template of the route taken: what stands in a path or behind it is written nowhere."""
@@ -84,32 +96,6 @@ class Around:
             named = {getattr(one, "endpoint", None): one.path for one in scope["app"].routes}
             self._routes |= {endpoint: str(named.get(endpoint) or scope.get("root_path") or OTHER)}
         return self._routes[endpoint]
-
-    def _write(
-        self,
-        log: Lines,
-        one: _Answer,
-        about: Answering,
-        method: str,
-        route: str,
-        status: int,
-        seconds: float,
-    ) -> None:
-        log.write(
-            {
-                "time": format_time(self._now()),
-                "level": "warning" if status >= 500 else "info",
-                "kind": "request",
-                "method": method,
-                "route": route,
-                "status": status,
-                "ms": round(seconds * 1000),
-                "caller": about.caller,
-                "request_id": one.id.decode(),
-                "operation": about.operation,
-                "trace_id": None if one.traceparent is None else one.traceparent.split("-")[1],
-            }
-        )
 
 
 class _Answer:

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import Final
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rexecop.service.traffic import Run
@@ -19,11 +18,14 @@ HEAD_BYTES_MAX: Final = 32 * 1024  # Four times what browsers send with all thei
 HEADERS_MAX: Final = 100
 BUSY_SECONDS: Final = "1"  # After which a client that was one too many may try again.
 
+BUSY: Final = Response(b"", 503, {"retry-after": BUSY_SECONDS, "connection": "close"})
+TOO_LONG: Final = Response(b"", 431, {"connection": "close"})
+
 
 class Connection(HttpToolsProtocol):
-    """One connection, kept to the limits; `run`, where it is given, counts those that were not."""
+    """One connection, kept to the limits; `run` counts those that were not."""
 
-    run: Run | None = None
+    run = Run()
     connections_max: int = CONNECTIONS_MAX
     head_seconds: float = HEAD_SECONDS_MAX
 
@@ -35,8 +37,8 @@ class Connection(HttpToolsProtocol):
         self._waits: asyncio.TimerHandle | None = None
         others = len(self.connections) - self.connections_max
         if others > 0:
-            self._count("too-many")
-            self.app = _busy
+            self.run.refused["too-many",] += 1
+            self.app = BUSY
         if others > REFUSED_MAX:
             transport.abort()
             return
@@ -66,8 +68,8 @@ class Connection(HttpToolsProtocol):
         self._heard()
         said = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if said > HEAD_BYTES_MAX or len(self.headers) > HEADERS_MAX:
-            self._count("head-too-long")
-            self.app = _too_long
+            self.run.refused["head-too-long",] += 1
+            self.app = TOO_LONG
         super().on_headers_complete()
 
     def _wait(self) -> None:
@@ -86,22 +88,9 @@ class Connection(HttpToolsProtocol):
         self._heard()
         if self.transport.is_closing():
             return
-        self._count(reason)
+        self.run.refused[reason,] += 1
         if asked:
             phrase = HTTPStatus(status).phrase.encode()
             head = b"HTTP/1.1 %d %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             self.transport.write(head % (status, phrase))
         self.transport.close()
-
-    def _count(self, reason: str) -> None:
-        if self.run is not None:
-            self.run.refused[reason,] += 1
-
-
-async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
-    headers = {"retry-after": BUSY_SECONDS, "connection": "close"}
-    await Response(b"", 503, headers)(scope, receive, send)
-
-
-async def _too_long(scope: Scope, receive: Receive, send: Send) -> None:
-    await Response(b"", 431, {"connection": "close"})(scope, receive, send)

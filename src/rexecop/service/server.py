@@ -10,7 +10,6 @@ import os
 import resource
 import signal
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -76,11 +75,10 @@ def serve(
         ModeUnsupported: the environment asks for a mode or limit that is not served here.
         DemoExposed: others could reach `host`, and `allow_remote_demo` does not say that they may.
         AddressUnavailable: the address cannot be listened on.
-        TlsRefused, PeerRefused: `facing` names what cannot be used.
+        PeerRefused: `facing` names a proxy by what is no address.
         RootMissing, RootUnsafe, StoreError: as `open_serving`.
     """
     contract = contract_of(os.environ)
-    context = None if facing.tls is None else facing.tls.context()
     _require_network(facing.proxy)
     supervisor, given = Supervisor(os.environ), handed_over(os.environ)
     host = host if given is None else str(given.getsockname()[0])
@@ -94,13 +92,13 @@ def serve(
     listening = listen(host, port) if given is None else given
     try:
         with open_serving(settings, contract) as serving:
-            name = f"{'http' if context is None else 'https'}://{shown_address(listening)}"
+            name = f"{'http' if facing.tls is None else 'https'}://{shown_address(listening)}"
             (report or _say)(f"rexecop: serving {settings.root} on {name} in {contract.mode} mode")
             for problem in contract.problems:
                 (report or _say)(f"rexecop: every request is refused: {problem}")
             names = {name.lower() for name in (*LOCAL_NAMES, host, *facing.names)}
             hosts = names if local or facing.names else None
-            run(serving, listening, hosts=hosts, facing=facing, context=context, supervisor=supervisor)
+            run(serving, listening, hosts=hosts, facing=facing, supervisor=supervisor)
     finally:
         listening.close()
 
@@ -111,7 +109,6 @@ def run(
     *,
     hosts: set[str] | None,
     facing: Facing = PLAIN,
-    context: ssl.SSLContext | None = None,
     supervisor: Supervisor | None = None,
 ) -> None:
     """Answer on `listening` until a signal says stop; requests in flight are finished."""
@@ -134,7 +131,7 @@ def run(
         server_header=False,
         proxy_headers=facing.proxy is not None,
         forwarded_allow_ips=facing.proxy,
-        ssl_context_factory=None if context is None else lambda _, __: context,
+        ssl_context_factory=None if (tls := facing.tls) is None else lambda _, __: tls.context,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
@@ -143,7 +140,7 @@ def run(
     gc.freeze()
     gc.set_threshold(*COLLECT_EVERY)
     _raise_files()
-    server = _Server(config, current, facing, context, supervisor or Supervisor({}))
+    server = _Server(config, current, facing, supervisor or Supervisor({}))
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(server, serving, listening))
 
@@ -163,19 +160,11 @@ async def _serve(server: _Server, serving: Serving, listening: socket.socket) ->
 class _Server(uvicorn.Server):
     """A server for which being told to stop is how it ends well, not a death by signal."""
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        current: Run,
-        facing: Facing,
-        context: ssl.SSLContext | None,
-        supervisor: Supervisor,
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, current: Run, facing: Facing, supervisor: Supervisor) -> None:
         super().__init__(config)
         self.supervisor = supervisor
         self._run = current
         self._facing = facing
-        self._context = context
         self._ends: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -193,9 +182,9 @@ class _Server(uvicorn.Server):
 
     def renew(self, sig: int, frame: FrameType | None) -> None:
         """Show the certificate that the files hold now; what cannot be shown is told, and changes nothing."""
-        if self._context is not None and self._facing.tls is not None:
+        if self._facing.tls is not None:
             try:
-                self._facing.tls.renew(self._context)
+                self._facing.tls.renew()
             except TlsRefused as error:
                 _say(f"rexecop: error[{error.code}]: {error.message}; the old one is still shown")
 
@@ -216,7 +205,7 @@ class _Server(uvicorn.Server):
             yield
             return
         handlers = {signal.SIGINT: self.handle_exit, signal.SIGTERM: self.handle_exit}
-        if self._context is not None:
+        if self._facing.tls is not None:
             handlers[signal.SIGHUP] = self.renew
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
@@ -259,16 +248,15 @@ def _require_network(proxy: str | None) -> None:
         if proxy is not None:
             ipaddress.ip_network(proxy)
     except ValueError:
-        words = f"`{proxy:.60}` is no address, and no network without bits of a host, whose word could count"
-        raise PeerRefused(words, found=str(proxy)[:60]) from None
+        raise PeerRefused(f"`{proxy:.60}` is no address, and no network, whose word could count") from None
 
 
 def _raise_files() -> None:
     """Let as many files be open as connections need, where that may be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_MIN if hard == resource.RLIM_INFINITY else min(FILES_MIN, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    if soft != resource.RLIM_INFINITY and soft < FILES_MIN:
         with suppress(OSError, ValueError):
+            wanted = FILES_MIN if hard == resource.RLIM_INFINITY else min(FILES_MIN, hard)
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from rexecop.app.tracing import tracer
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
 TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -24,10 +23,13 @@ class RequestSpan:
 
     def __init__(self, span: Span) -> None:
         from opentelemetry import context, trace
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._span = span
         self._before = context.attach(trace.set_span_in_context(span))
-        self.traceparent: Final = _injected()
+        sent: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(sent)
+        self.traceparent: Final = sent.get("traceparent")
 
     def end(self, method: str, route: str, status: int, operation: str | None) -> None:
         """End it, with what became of the request."""
@@ -50,22 +52,10 @@ def begin_span(method: str, traceparent: str | None) -> RequestSpan | None:
     spans = tracer()
     if spans is None:
         return None
-    from opentelemetry.trace import SpanKind
-
-    return RequestSpan(spans.start_span(method, context=_extracted(traceparent), kind=SpanKind.SERVER))
-
-
-def _extracted(traceparent: str | None) -> Context:
     from opentelemetry.context import Context
+    from opentelemetry.trace import SpanKind
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     given = {} if traceparent is None else {"traceparent": traceparent}
-    return TraceContextTextMapPropagator().extract(given, Context())
-
-
-def _injected() -> str | None:
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-    sent: dict[str, str] = {}
-    TraceContextTextMapPropagator().inject(sent)
-    return sent.get("traceparent")
+    within = TraceContextTextMapPropagator().extract(given, Context())
+    return RequestSpan(spans.start_span(method, context=within, kind=SpanKind.SERVER))

@@ -12,6 +12,7 @@ from typing import Final
 from rexecop.service.errors import AddressUnavailable
 
 FIRST: Final = 3  # The first file that is handed over.
+TCP: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 class Supervisor:
@@ -55,12 +56,13 @@ def handed_over(environ: MutableMapping[str, str]) -> socket.socket | None:
     environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count:
         return None
-    found = None
     with suppress(OSError):
-        found = socket.socket(fileno=FIRST)
-    kinds = (socket.AF_INET, socket.AF_INET6)
-    listens = found is not None and found.family in kinds and found.type == socket.SOCK_STREAM
-    if count != "1" or found is None or not listens:
-        raise AddressUnavailable("what was handed over is not one TCP socket that listens")
-    found.set_inheritable(False)
-    return found
+        found = socket.socket(fileno=FIRST) if count == "1" else None
+        if (
+            found is not None
+            and found.family in TCP
+            and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        ):
+            found.set_inheritable(False)
+            return found
+    raise AddressUnavailable("what was handed over is not one TCP socket that listens")

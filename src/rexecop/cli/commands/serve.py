@@ -21,17 +21,11 @@ _FILE: Final = click.Path(path_type=Path)
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, help="The port (5000).")
 @click.option("--allow-remote-demo", is_flag=True, help="Listen where others can reach demo mode.")
 @click.option("--allow-host", "names", metavar="NAME", multiple=True, help="Another name to answer to.")
-@click.option(
-    "--tls-cert", metavar="FILE", type=_FILE, help="Serve TLS with this chain; SIGHUP reads it again."
-)
+@click.option("--tls-cert", metavar="FILE", type=_FILE, help="Serve TLS; SIGHUP reads the files again.")
 @click.option("--tls-key", metavar="FILE", type=_FILE, help="The key of the certificate.")
-@click.option(
-    "--tls-client-ca", metavar="FILE", type=_FILE, help="Let in only clients with a certificate of it."
-)
+@click.option("--tls-client-ca", metavar="FILE", type=_FILE, help="Let in only clients of this authority.")
 @click.option("--behind-proxy", metavar="PEER", help="The address whose X-Forwarded headers are believed.")
-@click.option(
-    "--drain-seconds", type=click.FloatRange(0, 300), default=0, help="Answer so long when stopped (0)."
-)
+@click.option("--drain-seconds", type=click.FloatRange(0, 300), default=0, help="Answer on when stopped.")
 @click.pass_obj
 def command(
     session: Session,
