@@ -79,6 +79,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     provider.add_span_processor(SimpleSpanProcessor(exported))
     patch.setattr("opentelemetry.trace.get_tracer", provider.get_tracer)
     log, run = folder / "log", Run()
+    log.touch()
     settings = replace(fresh_root(folder), log=str(log))
     with open_serving(settings) as serving:
         app = create_app(serving, None, door=DOOR, run=run)
