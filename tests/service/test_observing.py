@@ -242,6 +242,16 @@ def test_a_trace_that_is_not_well_formed_is_as_none_at_all(told: Told, given: st
     assert served.parent is None and reply.headers["traceparent"] != given
 
 
+@pytest.mark.parametrize("given", [PARENT, "00-zz", PARENT.upper(), PARENT + "-x", PARENT.replace("a", "0")])
+def test_where_nobody_takes_spans_a_trace_is_given_back_if_it_is_one(
+    told: Told, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setattr("rexecop.service.spans.tracer", lambda: None)
+    reply = told.client.get("/health", headers={"traceparent": given})
+
+    assert reply.headers.get("traceparent") == (given if given == PARENT else None)
+
+
 # --- whether it is well ---
 
 
