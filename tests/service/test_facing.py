@@ -27,7 +27,7 @@ from rexecop.app.settings import Settings, load_settings
 from rexecop.cli.main import run
 from rexecop.service import body
 from rexecop.service.connections import HEAD_BYTES_MAX, HEADERS_MAX, Connection
-from rexecop.service.errors import AddressUnavailable, PeerRefused, TlsRefused
+from rexecop.service.errors import AddressUnavailable, DemoExposed, PeerRefused, TlsRefused
 from rexecop.service.server import PLAIN, Facing, listen, serve
 from rexecop.service.supervised import Supervisor, handed_over
 from rexecop.service.tls import Tls
@@ -154,7 +154,8 @@ def test_one_connection_too_many_is_told_when_to_come_again(narrowed: Running) -
 
 def told_scheme(root: str, proxy: str) -> None:
     """A service that answers to one more name, behind a proxy."""
-    serve(settings_of(root), host="127.0.0.1", port=0, facing=Facing(names=("Ops.Example",), proxy=proxy))
+    facing = Facing(names=("Ops.Example",), proxy=proxy)
+    serve(settings_of(root), host="127.0.0.1", port=0, facing=facing, allow_remote_demo=True)
 
 
 @pytest.mark.parametrize("proxy", ["127.0.0.0/8", "192.0.2.1"])
@@ -182,6 +183,12 @@ def test_only_the_proxy_that_is_named_is_believed(settings: Settings, proxy: str
 def test_a_proxy_is_named_by_its_address(settings: Settings, proxy: str) -> None:
     with pytest.raises(PeerRefused):
         serve(settings, host="127.0.0.1", port=0, facing=Facing(proxy=proxy))
+
+
+@pytest.mark.parametrize("facing", [Facing(proxy="127.0.0.1"), Facing(names=("ops.example",))])
+def test_demo_mode_is_not_for_others_through_a_proxy_or_by_a_name(settings: Settings, facing: Facing) -> None:
+    with pytest.raises(DemoExposed):
+        serve(settings, host="127.0.0.1", port=0, facing=facing)
 
 
 # --- TLS ---

@@ -20,9 +20,7 @@ from rexecop.service.traffic import Run
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"  # Stands for methods and paths that are none of ours: anybody can make them up.
-REQUEST_ID: Final = re.compile(
-    rb"[!-~]{1,128}"
-)  # Names people give their requests; no others are given back.
+REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")  # Names people give; no others are given back.
 FOLLOWED: Final = b"text/event-stream"
 ABORTED: Final = 499  # What is noted of a request whose sender left before it was answered.
 

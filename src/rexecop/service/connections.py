@@ -84,7 +84,9 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, reason: str) -> None:
         """End the connection; where something was asked for in part, say why."""
-        asked = self._asked
+        # In the middle of an answer to what was asked before, nothing can be said.
+        free = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
+        asked = self._asked and free
         self._heard()
         if self.transport.is_closing():
             return

@@ -73,7 +73,8 @@ def serve(
 
     Raises:
         ModeUnsupported: the environment asks for a mode or limit that is not served here.
-        DemoExposed: others could reach `host`, and `allow_remote_demo` does not say that they may.
+        DemoExposed: others could reach `host`, or a proxy or a name is for them, and `allow_remote_demo`
+            does not say that they may.
         AddressUnavailable: the address cannot be listened on.
         PeerRefused: `facing` names a proxy by what is no address.
         RootMissing, RootUnsafe, StoreError: as `open_serving`.
@@ -83,9 +84,10 @@ def serve(
     supervisor, given = Supervisor(os.environ), handed_over(os.environ)
     host = host if given is None else str(given.getsockname()[0])
     local = is_loopback(host)
-    if not local and not allow_remote_demo and contract.mode == DEMO:
+    others = not local or facing.names or facing.proxy
+    if others and not allow_remote_demo and contract.mode == DEMO:
         raise DemoExposed(
-            f"demo mode asks nobody who they are, so it does not listen on `{host:.80}`",
+            f"demo mode asks nobody who they are, so it does not listen on `{host:.80}` for others",
             next_steps=("rexecop serve --host 127.0.0.1",),
             host=host[:80],
         )
@@ -98,18 +100,13 @@ def serve(
                 (report or _say)(f"rexecop: every request is refused: {problem}")
             names = {name.lower() for name in (*LOCAL_NAMES, host, *facing.names)}
             hosts = names if local or facing.names else None
-            run(serving, listening, hosts=hosts, facing=facing, supervisor=supervisor)
+            run(serving, listening, hosts, facing, supervisor)
     finally:
         listening.close()
 
 
 def run(
-    serving: Serving,
-    listening: socket.socket,
-    *,
-    hosts: set[str] | None,
-    facing: Facing = PLAIN,
-    supervisor: Supervisor | None = None,
+    serving: Serving, listening: socket.socket, hosts: set[str] | None, facing: Facing, supervisor: Supervisor
 ) -> None:
     """Answer on `listening` until a signal says stop; requests in flight are finished."""
     current = Run()
@@ -140,7 +137,7 @@ def run(
     gc.freeze()
     gc.set_threshold(*COLLECT_EVERY)
     _raise_files()
-    server = _Server(config, current, facing, supervisor or Supervisor({}))
+    server = _Server(config, current, facing, supervisor)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(server, serving, listening))
 
