@@ -18,6 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from rexecop.app.build import open_instance
 from rexecop.app.door import Caller, ServiceRole, ServiceScope
 from rexecop.app.identity import Identity
 from rexecop.app.serving import Serving, open_serving
@@ -81,8 +82,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     log, run = folder / "log", Run()
     log.touch()
     settings = replace(fresh_root(folder), log=str(log))
-    with open_serving(settings) as serving:
-        app = create_app(serving, None, door=DOOR, run=run)
+    with Serving(open_instance(settings), door=DOOR) as serving:
+        app = create_app(serving, None, run=run)
         app.router.routes.append(Route("/broken/{secret}", _broken))
         with TestClient(app, raise_server_exceptions=False) as client:
             yield Told(client, serving, run, log, exported)
@@ -111,12 +112,13 @@ def test_figures_are_for_those_who_may_have_them(told: Told, role: ServiceRole) 
     assert (reply.status_code, "rexecop_operations" in reply.text) == ((200, True) if may else (403, False))
 
 
-def test_a_stranger_gets_no_figure_and_without_a_door_nobody_does(told: Told) -> None:
+def test_a_stranger_gets_no_figure_and_without_a_door_nobody_does(told: Told, settings: Settings) -> None:
     reply = told.client.get("/metrics", headers={"authorization": "Bearer nobody"})
     assert (reply.status_code, reply.json()["code"]) == (401, "caller-unknown")
 
-    closed = TestClient(create_app(told.serving, None))
-    assert closed.get("/metrics", headers=WORDS).status_code == 401
+    with Serving(open_instance(settings), door=None) as serving:
+        closed = TestClient(create_app(serving, None))
+        assert closed.get("/metrics", headers=WORDS).status_code == 401
 
 
 def value(text: str, line: str) -> float:

@@ -13,6 +13,7 @@ from rexecop.app.build import open_instance
 from rexecop.app.callers import Planned, Taken, event_called, events_of, tell_events
 from rexecop.app.contract import Contract
 from rexecop.app.demo_authority import DemoAuthority
+from rexecop.app.door import Door
 from rexecop.app.events import EventView
 from rexecop.app.execute import DEMO_MODE, Answer, Executor
 from rexecop.app.instance import Instance
@@ -38,8 +39,9 @@ class Serving:
 
     version: Final = __version__
 
-    def __init__(self, instance: Instance, contract: Contract = DEMO_MODE) -> None:
+    def __init__(self, instance: Instance, contract: Contract = DEMO_MODE, door: Door | None = None) -> None:
         self.contract: Final = contract
+        self.door: Final = door
         self._instance = instance
         self._world = instance.parts.world
         self._chain = instance.parts.ledger.instance_id
@@ -47,8 +49,7 @@ class Serving:
         self._executor = Executor(self._world, self._authority, contract)
         self.nodes: Final = hub_of(instance)
         self.measuring: Final = Measuring(instance)
-        log = instance.parts.settings.log
-        self.log: Final = None if log is None else Lines(log)
+        self.log: Final = Lines(log) if (log := instance.parts.settings.log) else None
         self.begun: Final = self._world.ids.nonce()  # Names this run of the service among others.
         self.access: Final = AccessPoint(
             Root(instance.parts.settings.root), instance.parts.authority, self._world.clock.now

@@ -20,7 +20,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rexecop.app.callers import LISTED_MAX, Planned, Taken
 from rexecop.app.contract import DEMO
-from rexecop.app.door import Door
 from rexecop.app.errors import CallerUnknown, WebhookRefused
 from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
@@ -294,8 +293,6 @@ def create_app(
     serving: Serving,
     hosts: Collection[str] | None,
     lifespan: Lifespan[Starlette] | None = None,
-    *,
-    door: Door | None = None,
     run: Run | None = None,
 ) -> Starlette:
     """Return the application over `serving`; it neither opens nor closes it, unless `lifespan` does."""
@@ -316,7 +313,7 @@ def create_app(
             Route("/v1/events", _guarded(contract.told), methods=["GET"]),
             Route("/v1/events/{id}", _guarded(contract.told_one), methods=["GET"]),
             WebSocketRoute("/v1/nodes", contract.node),
-            *health.routes(serving, run, door),
+            *health.routes(serving, run),
         ],
         middleware=[Middleware(Around, run=run, log=serving.log, begun=serving.begun, now=serving.now)],
         exception_handlers={HTTPException: _http_error},

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from rexecop.app.door import Act, Door
+from rexecop.app.door import Act
 from rexecop.app.errors import CallerUnknown, Forbidden
 from rexecop.app.metrics import OPEN_METRICS, TEXT, exposition
 from rexecop.app.requests import note
@@ -24,12 +24,11 @@ NO_STORE: Final = {"cache-control": "no-store", "x-content-type-options": "nosni
 
 
 class Health:
-    """Answers over one opened root; without a `door` there are no figures for anybody."""
+    """Answers over one opened root; without a door there are no figures for anybody."""
 
-    def __init__(self, serving: Serving, run: Run, door: Door | None) -> None:
+    def __init__(self, serving: Serving, run: Run) -> None:
         self._serving = serving
         self._run = run
-        self._door = door
         self._turn = asyncio.Lock()
         self._looked = float("-inf")
         self._ready = False
@@ -58,12 +57,13 @@ class Health:
     async def metrics(self, request: Request) -> Response:
         """Give the figures to a caller who may have them."""
         try:
-            if self._door is None:
+            door = self._serving.door
+            if door is None:
                 raise CallerUnknown("nobody may have the figures: there is no door")
             peer = None if request.client is None else request.client.host
-            caller = self._door.caller(request.headers, peer)
+            caller = door.caller(request.headers, peer)
             note(caller=caller.name)
-            self._door.require(caller, Act.METRICS)
+            door.require(caller, Act.METRICS)
             found = await asyncio.to_thread(self._serving.measuring.samples)
         except CallerUnknown as error:
             return _problem(401, error, {"www-authenticate": "Bearer"})
@@ -76,9 +76,9 @@ class Health:
         return Response(text, headers={**NO_STORE, "content-type": OPEN_METRICS if newer else TEXT})
 
 
-def routes(serving: Serving, run: Run, door: Door | None) -> list[Route]:
+def routes(serving: Serving, run: Run) -> list[Route]:
     """Return the routes."""
-    health = Health(serving, run, door)
+    health = Health(serving, run)
     return [
         Route("/healthz", health.healthz, methods=["GET"]),
         Route("/readyz", health.readyz, methods=["GET"]),

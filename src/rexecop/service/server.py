@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -137,7 +137,7 @@ def run(
     gc.freeze()
     gc.set_threshold(*COLLECT_EVERY)
     _raise_files()
-    server = _Server(config, current, facing, supervisor)
+    server = _Server(config, (current,), facing, supervisor)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(server, serving, listening))
 
@@ -157,10 +157,12 @@ async def _serve(server: _Server, serving: Serving, listening: socket.socket) ->
 class _Server(uvicorn.Server):
     """A server for which being told to stop is how it ends well, not a death by signal."""
 
-    def __init__(self, config: uvicorn.Config, current: Run, facing: Facing, supervisor: Supervisor) -> None:
+    def __init__(
+        self, config: uvicorn.Config, runs: Sequence[Run], facing: Facing, supervisor: Supervisor
+    ) -> None:
         super().__init__(config)
         self.supervisor = supervisor
-        self._run = current
+        self._runs = runs
         self._facing = facing
         self._ends: float | None = None
 
@@ -171,9 +173,10 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Say that no more requests are wanted; told once more, or after a while, take none."""
-        if self._run.draining or not self._facing.drain_seconds:
+        if self._ends is not None or not self._facing.drain_seconds:
             super().handle_exit(sig, frame)
-        self._run.draining = True
+        for run in self._runs:
+            run.draining = True
         self._ends = time.monotonic() + self._facing.drain_seconds
         self.supervisor.tell("STOPPING=1")
 
@@ -190,9 +193,8 @@ class _Server(uvicorn.Server):
         if self._ends is not None and time.monotonic() >= self._ends:
             self.should_exit = True
         done = await super().on_tick(counter)
-        if done:
-            self._run.draining = True
-            self._run.stopping.set()
+        for run in self._runs if done else ():
+            run.stopping.set()
         return done
 
     @contextmanager
