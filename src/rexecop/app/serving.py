@@ -13,12 +13,15 @@ from rexecop.app.build import open_instance
 from rexecop.app.callers import Planned, Taken, event_called, events_of, tell_events
 from rexecop.app.contract import Contract
 from rexecop.app.demo_authority import DemoAuthority
+from rexecop.app.door import Door
 from rexecop.app.events import EventView
 from rexecop.app.execute import DEMO_MODE, Answer, Executor
 from rexecop.app.instance import Instance
+from rexecop.app.measuring import Measuring
 from rexecop.app.nodes import hub_of
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
+from rexecop.app.tracing import Lines
 from rexecop.app.webhooks import take_webhook
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import Batch, Lock
@@ -36,14 +39,18 @@ class Serving:
 
     version: Final = __version__
 
-    def __init__(self, instance: Instance, contract: Contract = DEMO_MODE) -> None:
+    def __init__(self, instance: Instance, contract: Contract = DEMO_MODE, door: Door | None = None) -> None:
         self.contract: Final = contract
+        self.door: Final = door
         self._instance = instance
         self._world = instance.parts.world
         self._chain = instance.parts.ledger.instance_id
         self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
         self._executor = Executor(self._world, self._authority, contract)
         self.nodes: Final = hub_of(instance)
+        self.measuring: Final = Measuring(instance)
+        self.log: Final = Lines(log) if (log := instance.parts.settings.log) else None
+        self.begun: Final = self._world.ids.nonce()  # Names this run of the service among others.
         self.access: Final = AccessPoint(
             Root(instance.parts.settings.root), instance.parts.authority, self._world.clock.now
         )
@@ -91,12 +98,16 @@ class Serving:
 
         The ledger is read, written and flushed; no record is left.
         """
-        found = list(self._engine_problems())
+        ledger = await self.ledger_problem()
+        return (*self._engine_problems(), *(() if ledger is None else (f"ledger: {ledger}",)))
+
+    async def ledger_problem(self) -> str | None:
+        """Return in words why the ledger cannot be written to; None where it was, a moment ago."""
         try:
             await self._write()
         except RexecopError as error:
-            found.append(f"ledger: {error.message}")
-        return tuple(found)
+            return error.message
+        return None
 
     def _engine_problems(self) -> Iterator[str]:
         yield from (f"approvals: {problem}" for problem in self.contract.problems)
