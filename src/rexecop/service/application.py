@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
@@ -23,12 +24,16 @@ from rexecop.app.errors import CallerUnknown, WebhookRefused
 from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
 from rexecop.app.nodes import BridgeLost
+from rexecop.app.requests import note
 from rexecop.app.serving import Serving
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload
+from rexecop.service import health
+from rexecop.service.around import Around
 from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
+from rexecop.service.traffic import Run
 
 Decide: TypeAlias = Callable[[Mapping[str, Value], str], Mapping[str, Value]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -116,6 +121,7 @@ class Contract:
         except RexecopError as error:
             # The ledger, the key or the clock: nothing ran that was not recorded before.
             return _json(503, {"detail": error.message, "code": error.code}, {"retry-after": RETRY_SECONDS})
+        note(operation=answer.operation)
         return executed(answer) if isinstance(answer, Executed) else not_executed(answer)
 
     async def receipt(self, request: Request) -> Response:
@@ -284,10 +290,14 @@ class NodeLink:
 
 
 def create_app(
-    serving: Serving, hosts: Collection[str] | None, lifespan: Lifespan[Starlette] | None = None
+    serving: Serving,
+    hosts: Collection[str] | None,
+    lifespan: Lifespan[Starlette] | None = None,
+    run: Run | None = None,
 ) -> Starlette:
     """Return the application over `serving`; it neither opens nor closes it, unless `lifespan` does."""
     contract = Contract(serving, hosts)
+    run = run or Run()
     return Starlette(
         routes=[
             Route("/", _guarded(contract.root), methods=["GET"]),
@@ -303,7 +313,9 @@ def create_app(
             Route("/v1/events", _guarded(contract.told), methods=["GET"]),
             Route("/v1/events/{id}", _guarded(contract.told_one), methods=["GET"]),
             WebSocketRoute("/v1/nodes", contract.node),
+            *health.routes(serving, run),
         ],
+        middleware=[Middleware(Around, run=run, log=serving.log, begun=serving.begun, now=serving.now)],
         exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,
     )

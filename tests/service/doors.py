@@ -1,0 +1,43 @@
+"""A door for tests: it lets fixed tokens in, and knows by a plain table what roles may."""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Final
+
+from rexecop.app.door import Act, Caller, Matter, ServiceRole
+from rexecop.app.errors import CallerUnknown, Forbidden
+
+MAY: Final[Mapping[ServiceRole, frozenset[Act]]] = {
+    ServiceRole.VIEWER: frozenset({Act.VIEW}),
+    ServiceRole.OPERATOR: frozenset({Act.VIEW, Act.PLAN, Act.RUN, Act.TELL}),
+    ServiceRole.APPROVER: frozenset({Act.VIEW, Act.APPROVE, Act.EVIDENCE}),
+    ServiceRole.AUDITOR: frozenset({Act.VIEW, Act.EVIDENCE, Act.METRICS}),
+    ServiceRole.ADMIN: frozenset(Act) - {Act.APPROVE},
+    ServiceRole.AGENT: frozenset({Act.VIEW, Act.PLAN, Act.RUN, Act.TELL}),
+}
+
+
+class FixedDoor:
+    """Lets in who brings one of the tokens of `callers` as `authorization: Bearer TOKEN`."""
+
+    def __init__(self, callers: Mapping[str, Caller]) -> None:
+        self._callers = dict(callers)
+
+    def caller(self, headers: Mapping[str, str], peer: str | None) -> Caller:
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or token not in self._callers:
+            raise CallerUnknown("no token that counts")
+        return self._callers[token]
+
+    def require(self, caller: Caller, act: Act, matter: Matter | None = None) -> None:
+        if not any(act in MAY[role] for role in caller.roles):
+            raise Forbidden(f"`{caller.name}` may not {act}")
+        if matter is None:
+            return
+        for patterns, name in (
+            (caller.scope.intents, matter.intent),
+            (caller.scope.targets, matter.target),
+            (caller.scope.environments, matter.environment),
+        ):
+            if not any(fnmatchcase(name, pattern) for pattern in patterns):
+                raise Forbidden("there is no such thing", hidden=True)
