@@ -3,7 +3,9 @@
 RexecopError
 └── ServiceError
     ├── DemoExposed          demo mode asks nobody who they are, and would listen beyond this machine
-    └── AddressUnavailable   the address cannot be listened on
+    ├── AddressUnavailable   the address cannot be listened on
+    ├── TlsRefused           certificate, key or authorities cannot be used
+    └── PeerRefused          what is to be believed about callers is no address
 """
 
 from __future__ import annotations
@@ -27,3 +29,15 @@ class AddressUnavailable(ServiceError):
     """The address is in use, not of this machine, or needs rights the caller lacks."""
 
     code = "address-unavailable"
+
+
+class TlsRefused(ServiceError):
+    """Certificate and key do not belong together, or a file is none of theirs."""
+
+    code = "tls-refused"
+
+
+class PeerRefused(ServiceError):
+    """The proxy that is to be believed is named by something that is no address."""
+
+    code = "peer-refused"
