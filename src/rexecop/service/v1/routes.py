@@ -13,12 +13,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rexecop.app.door import Act
+from rexecop.app.requests import note
 from rexecop.proof.errors import RexecopError
 from rexecop.service.errors import SiteForeign
+from rexecop.service.problems import defect, problem
 from rexecop.service.sites import Sites
 from rexecop.service.v1.asking import Asking, Desk, Nothing, read_fields, read_json, read_query
 from rexecop.service.v1.limits import Limits
-from rexecop.service.v1.problems import defect, problem
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 B = TypeVar("B", bound=msgspec.Struct)
@@ -135,6 +136,7 @@ def _endpoint(
                 raise refused
             peer = None if request.client is None else request.client.host
             caller = desk.door.caller(request.headers, peer)
+            note(caller=caller.name)
             limits.take(caller.name)
             desk.door.require(caller, one.act)
             return await one.run(Asking(desk=desk, request=request, caller=caller, act=one.act))
