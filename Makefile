@@ -1,6 +1,7 @@
 # `make` alone lists the targets. Nothing is needed beforehand but Python >= 3.11 with venv, and make.
 PYTHON ?= python3
 JOBS   ?= 3
+EXTRAS ?= all
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -12,10 +13,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check rig bench dist verifier corpus soak fuzz docs clean .venv
+.PHONY: help demo test check rig bench dist wheelhouse release verifier corpus soak fuzz docs clean .venv
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## sixty-second tour on this machine: allowed, approved, refused, tampered, verified
 	@$(BIN)/rexecop demo
@@ -65,8 +66,23 @@ dist: $(STAMP)  ## wheels, source archives and the verifier, checked, digested a
 	@cd dist && sha256sum *.whl *.tar.gz *.pyz > SHA256SUMS && cat SHA256SUMS
 	@PYTHON=$(PYTHON) bash scripts/quickstart-from-wheels dist
 
+wheelhouse: $(STAMP)  ## wheelhouse/: every wheel for an install without a network, locked by digest, and tried (docs/install.md)
+	@rm -rf wheelhouse && mkdir wheelhouse
+	@for folder in . profiles/tecrax profiles/recon; do \
+		$(BIN)/python -m build --wheel --outdir wheelhouse $$folder > $(VENV)/build.txt 2>&1 || { cat $(VENV)/build.txt; exit 1; }; \
+	done
+	@$(PIP) download --only-binary :all: --dest wheelhouse "$$(ls wheelhouse/rexecop-*.whl)[$(EXTRAS)]" wheelhouse/tecrax-*.whl wheelhouse/recon-*.whl
+	@$(BIN)/python -m scripts.wheels lock wheelhouse
+	@cp scripts/install-offline wheelhouse/install
+	@PYTHON=$(BIN)/python wheelhouse/install $(VENV)/offline > $(VENV)/offline.txt || { cat $(VENV)/offline.txt; exit 1; }
+	@$(VENV)/offline/bin/rexecop version; rm -rf $(VENV)/offline
+
+release: dist wheelhouse  ## dist/ with lock, bill of materials and a signed statement (docs/release.md); KEY=FILE signs
+	@$(BIN)/python -m scripts.release sign dist --wheelhouse wheelhouse --key $(KEY)
+	@scripts/verify-release dist $(KEY).pub
+
 clean:  ## remove what the targets made
-	@rm -rf dist build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf dist wheelhouse build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find src profiles tests bench scripts conformance -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .venv: $(STAMP)  ## the virtual environment, with everything installed into it (PYTHON=python3.12 picks another)

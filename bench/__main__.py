@@ -17,6 +17,8 @@ NAMES: Final = (
     "fanout",
     "check",
     "service",
+    "reads",
+    "console",
     "policy",
     "store",
     "large",

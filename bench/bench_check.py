@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +40,9 @@ _DF: Final = "Filesystem 1-blocks Used Available Capacity Mounted on\n"
 _UNIT: Final = "{}.service loaded active running {}\n"
 _ABSENT: Final = "LoadState=not-found\nActiveState=inactive\nSubState=dead\nUnitFileState=\n"
 _UNITS: Final = ("cron", "dbus", "nginx", "postgresql", "rsyslog", "ssh", "systemd-journald", "systemd-udevd")
-_NONE: Final = {"ended": "failed", "error_class": "command_failed"}
-ANSWERS: Final = {
+_NONE: Final[dict[str, object]] = {"ended": "failed", "error_class": "nonzero_exit"}
+_ZFS: Final = "  pool: tank\n state: ONLINE\n  scan: resilvered 0B in 0:01\nerrors: No known data errors\n"
+ANSWERS: Final[Mapping[str, Mapping[str, str | dict[str, object]]]] = {
     "monitoring_host": {
         "read_os_release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n',
         "read_kernel_identity": "Linux 6.1.0-21-amd64 x86_64\n",
@@ -59,17 +60,26 @@ ANSWERS: Final = {
         "read_space": f"{_DF}/dev/sda1 100 60 40 60% /\n/dev/sdb1 1000 700 300 70% /srv/data\n",
         "read_inodes": "/dev/sda1 1000 100 900 10% /\n/dev/sdb1 1000 200 800 20% /srv/data\n",
         "read_zfs_pools": "tank\tONLINE\t40\t12\n",
+        "read_zfs_status": _ZFS,
         "read_md_arrays": "md0 : active raid1 sdb1[1] sda1[0]\n      1000 blocks [2/2] [UU]\n",
     },
     "host_units": {
         "read_failed_units": "",
         "read_active_units": "".join(_UNIT.format(name, f"The {name} service") for name in _UNITS),
+        "read_timers": "",
         "read_recent_errors": "",
     },
     "host_updates": {
         "read_upgrades": "0 upgraded, 0 newly installed, 0 to remove and 0 not upgraded.\n",
         "read_needrestart": "NEEDRESTART-VER: 3.6\nNEEDRESTART-KSTA: 1\n",
         "read_reboot_marker": "",
+    },
+    "host_exposure": {
+        "read_listening": "tcp   LISTEN 0      128          0.0.0.0:22       0.0.0.0:*\n",
+        "read_authorized_keys": _NONE,
+        "read_sudoers": _NONE,
+        "read_sshd": _NONE,
+        "read_fail2ban": _NONE,
     },
 }
 CALLS: Final = sum(map(len, ANSWERS.values()))  # Of one target.
@@ -97,6 +107,10 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
+def _reply(answer: str | dict[str, object]) -> dict[str, object]:
+    return {"stdout": answer} if isinstance(answer, str) else answer
+
+
 def environment(folder: Path, targets: int) -> Path:
     """Write an environment of so many hosts."""
     names = [f"host{number:04}" for number in range(targets)]
@@ -114,7 +128,7 @@ def environment(folder: Path, targets: int) -> Path:
         connector: {
             "backend": "mock",
             "actions": {
-                action: {"stdout": answer, "targets": {**odd.get((connector, action), {}), **gone}}
+                action: {**_reply(answer), "targets": {**odd.get((connector, action), {}), **gone}}
                 for action, answer in answers.items()
             },
         }
@@ -141,7 +155,7 @@ def _commits(folder: Path) -> float:
 
 async def _answers() -> float:
     """Return the seconds of CPU that the simulated lane takes for one call."""
-    reply = ScriptedReply(ended=Ended.OK, stdout=ANSWERS["host_units"]["read_active_units"])
+    reply = ScriptedReply(ended=Ended.OK, stdout=_DF)
     request = ScriptedRequest(arguments={}, replies=(reply,))
     call = Call(target="host", connector="c", action="a", effect=Effect.READ, request=request)
     limits, lane = Limits(timeout_ms=10_000, output_bytes=65_536), SimulatedLane()

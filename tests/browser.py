@@ -62,8 +62,16 @@ class Browser:
 
     def open(self, file: Path) -> None:
         """Open `file` and wait until it is loaded."""
+        self.visit(file.absolute().as_uri())
+
+    def visit(self, url: str) -> None:
+        """Open the page at `url` and wait until it is loaded."""
         self.events.clear()
-        self.ask("Page.navigate", url=file.absolute().as_uri())
+        self.ask("Page.navigate", url=url)
+        self.loaded()
+
+    def loaded(self) -> None:
+        """Wait until the page that comes next is loaded."""
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())
 
@@ -76,13 +84,31 @@ class Browser:
         sent = [event for event in self.events if event["method"] == "Network.requestWillBeSent"]
         return [event["params"]["request"]["url"] for event in sent]
 
-    def dress(self, *, scheme: str = "light", media: str = "", width: int = 1200) -> None:
+    def dress(self, *, scheme: str = "light", media: str = "", width: int = 1200, height: int = 900) -> None:
         """Show pages in this colour scheme, medium and width."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.ask("Emulation.setEmulatedMedia", media=media, features=features)
         self.ask(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
+
+    def press(self, key: str, *, code: int = 0, text: str = "") -> None:
+        """Press and let go a key of the keyboard."""
+        named: dict[str, Any] = {"key": key, "windowsVirtualKeyCode": code, "text": text}
+        self.ask("Input.dispatchKeyEvent", type="keyDown", **named)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", **named)
+
+    def write(self, text: str) -> None:
+        """Type `text` where the focus is."""
+        self.ask("Input.insertText", text=text)
+
+    def picture(self) -> bytes:
+        """Return what is to be seen of the page, as PNG."""
+        return b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
 
     def save(self, link: str) -> dict[str, bytes]:
         """Return what a click on the element `link` saves, by name."""

@@ -7,6 +7,7 @@ install the tools) `tests/conftest.py` turns every skip into a failure, so nothi
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -61,6 +62,12 @@ def _runsc() -> str | None:
     return None if works else NO_GVISOR
 
 
+def _ansible() -> str | None:
+    """As of `make .venv`, or the machine's."""
+    there = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin"
+    return None if shutil.which("ansible-playbook", path=there) else "ansible-playbook is not installed"
+
+
 def _cgroup() -> str | None:
     return None if cgroup.find() else NO_GROUP
 
@@ -77,6 +84,7 @@ PROBES: Final[Mapping[str, Callable[[], str | None]]] = {
     "restic": lambda: _there("restic"),
     "borg": lambda: _there("borg"),
     "chromium": lambda: _there("chromium"),
+    "ansible-playbook": _ansible,
     "git": lambda: _runs("git", "--version"),
     "root": _root,
     "landlock": _landlock,

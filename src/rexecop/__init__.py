@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rexecop.api.errors import ApiError as ApiError
+    from rexecop.api.errors import ApprovalNeeded as ApprovalNeeded
     from rexecop.api.errors import ArgumentRefused as ArgumentRefused
     from rexecop.api.errors import InstanceClosed as InstanceClosed
+    from rexecop.api.errors import NotAllowed as NotAllowed
+    from rexecop.api.errors import NotCompleted as NotCompleted
+    from rexecop.api.errors import NotRun as NotRun
+    from rexecop.api.errors import NotStarted as NotStarted
     from rexecop.api.errors import NotVerified as NotVerified
     from rexecop.api.errors import OtherLoop as OtherLoop
+    from rexecop.api.errors import OutcomeUnknown as OutcomeUnknown
+    from rexecop.api.errors import ResultRefused as ResultRefused
     from rexecop.api.errors import TimedOut as TimedOut
+    from rexecop.api.governed import Governed as Governed
+    from rexecop.api.governed import SyncGoverned as SyncGoverned
+    from rexecop.api.governed import governed as governed
     from rexecop.api.instance import Instance as Instance
     from rexecop.api.instance import Priority as Priority
     from rexecop.api.opening import open_instance as open_instance
@@ -40,7 +50,9 @@ if TYPE_CHECKING:
 
 __version__: Final = "0.1.0"
 _HOMES: Final = {
-    "api.errors": "ApiError ArgumentRefused InstanceClosed NotVerified OtherLoop TimedOut",
+    "api.errors": "ApiError ApprovalNeeded ArgumentRefused InstanceClosed NotAllowed NotCompleted NotRun"
+    " NotStarted NotVerified OtherLoop OutcomeUnknown ResultRefused TimedOut",
+    "api.governed": "Governed SyncGoverned governed",
     "api.instance": "Instance Priority",
     "api.opening": "open_instance open_instance_sync",
     "api.sync": "SyncInstance",

@@ -5,6 +5,7 @@ It answers to this machine's names only; the root is that of the settings, as fo
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ def _made() -> Starlette:
     async def life(_: Starlette) -> AsyncIterator[None]:
         with serving:
             yield
+            await asyncio.to_thread(serving.works.close)
             await serving.nodes.close()
 
     return create_app(serving, {*LOCAL_NAMES}, lifespan=life)

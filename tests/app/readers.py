@@ -10,10 +10,12 @@ from tempfile import mkdtemp
 from typing import Final, NamedTuple
 
 from rexecop.app.access import described
+from rexecop.app.actions import _read as _actions
 from rexecop.app.authority import signatures_required
 from rexecop.app.notices import _routes
 from rexecop.app.root import Root
 from rexecop.app.secrets import _Reading
+from rexecop.app.service_file import _service
 from rexecop.app.settings import _from_file
 from rexecop.app.sinks import read_sinks
 from rexecop.app.unattended import _webhooks
@@ -146,8 +148,10 @@ READERS: Final[Mapping[str, Reader]] = {
     ],
     "schedules": _gathered(read_schedules),
     "webhooks": _gathered(_webhooks),
+    "execute": _gathered(lambda data, _, problems: _actions(Root(_folder()), data, problems)),
     "notify": _part(lambda root, _: _routes(root, {})),
     "secrets": _raising(lambda data, stem: _Reading({}).all(data, stem)),
+    "service": _part(lambda root, _: _service(root)),
     "authzen": _in_root("authzen.yaml", described),
     "sinks": _in_root("sinks.yaml", read_sinks),
     "signing": _in_root("signing.yaml", lambda root: signatures_required(root.path)),

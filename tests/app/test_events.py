@@ -142,7 +142,7 @@ def test_events_that_come_at_one_time_are_planned_once_and_keep_the_cooldown(
     assert found.count(Outcome.PLANNED) == 2 and count(instance) == before + 2
     assert set(found) == {Outcome.PLANNED, Outcome.DUPLICATE, Outcome.COOLING}
     real, later = SystemClock.now, cloud("later", cooldownkey="shared")
-    for seconds, outcome in ((299, Outcome.COOLING), (302, Outcome.PLANNED)):
+    for seconds, outcome in ((240, Outcome.COOLING), (302, Outcome.PLANNED)):
         with monkeypatch.context() as patched:
             patched.setattr(SystemClock, "now", lambda self, by=seconds: real(self) + timedelta(seconds=by))
             event = {**later, "id": f"later-{seconds}"}

@@ -21,8 +21,11 @@ from rexecop.lanes.secrets import Secrets
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.instance import Note
 from rexecop.proof.records.receipt import Receipt
+from rexecop.proof.records.ticket import Ticket
+from rexecop.proof.times import format_time
 from tests.app.support import bob, change, greeting, made, opened, records, scratch, verified
 from tests.app.test_reminders import later
+from tests.app.test_step_approvals import ASKS, STEP, WRITES, marked
 
 OBLIGED = '@approvals("1 of approvers")\n@obligations("notify=oncall, review<=4h")'
 
@@ -219,6 +222,56 @@ def test_reminders_are_sent_and_the_pack_says_to_whom_what_waits_is_escalated() 
     on_a_root(story)
 
 
+def test_who_is_asked_is_told_what_to_type_until_when_and_where_it_is_shown() -> None:
+    async def story(folder: Path, instance: Instance) -> None:
+        await instance.key_new("carol", "approver", folder / "carol")
+        rule = folder / "root" / "policy" / "starter" / "requirements" / "approvals.cedar"
+        rule.write_text(rule.read_text().replace("1 of approvers", "2 of approvers"))
+        configure(
+            folder, json.dumps({**json.loads(by_command(folder)), "console_url": "https://ops.example"})
+        )
+        operation = (await instance.plan(change(folder))).operation_id
+        number = instance.status(operation).number
+        (wanted,) = told(folder)
+        assert wanted["command"] == f"rexecop approve {number}" and "expires" not in wanted
+        assert str(wanted["text"]).endswith(f"; to answer: rexecop approve {number}")
+        assert wanted["link"] == f"https://ops.example/console/operations/{operation}"
+        await instance.approve(operation, key=bob(folder))
+        said = instance.operation(operation).standing_approvals()[0].statement
+        (waiting,) = await remind(instance, None)
+        reminder = told(folder)[1]
+        ends = format_time(said.expires)
+        assert waiting.expires == said.expires and reminder["expires"] == ends
+        assert str(reminder["text"]).endswith(f"; to answer by {ends}: rexecop approve {number}")
+        assert instance.status(operation).state == "waiting_for_approval"  # A notice says yes for nobody.
+
+    on_a_root(story)
+
+
+def test_who_is_asked_about_a_step_is_told_to_name_it_and_that_its_ticket_ends() -> None:
+    async def story(folder: Path, instance: Instance) -> None:
+        asked = replace(change(folder), profile=marked(folder, WRITES, WRITES + ASKS))
+        operation = (await instance.plan(asked)).operation_id
+        await instance.approve(operation, key=bob(folder))
+        configure(folder, by_command(folder))
+        view = await instance.start(operation)
+        (wanted,) = told(folder)
+        assert view.state == "paused"
+        assert wanted["command"] == f"rexecop approve {view.number} --step {STEP}"
+        ticket = instance.operation(operation).sealed_ticket.record
+        assert isinstance(ticket, Ticket) and wanted["expires"] == format_time(ticket.expires)
+
+    on_a_root(story)
+
+
+def test_an_address_of_the_console_that_cannot_be_trusted_is_refused(tmp_path: Path) -> None:
+    text = "senders: {a: {command: [/bin/true]}}\ngroups: {x: [a]}\nconsole_url: "
+    assert routes(tmp_path, f"{text}http://127.0.0.1:5000\n").console == "http://127.0.0.1:5000"
+    for wrong in ("http://ops.example", "https://me:pw@ops.example", "https://ops.example/x", "ops"):
+        with pytest.raises(RexecopError, match="`console_url` is no address of a service"):
+            routes(tmp_path, f"{text}'{wrong}'\n")
+
+
 def test_a_test_says_that_it_is_one_and_nothing_of_it_is_kept() -> None:
     async def story(folder: Path, instance: Instance) -> None:
         configure(folder, by_command(folder, end="exit 1"))
@@ -248,6 +301,9 @@ def test_a_test_says_that_it_is_one_and_nothing_of_it_is_kept() -> None:
         ("{smtp: mail.example, from: a@b.example, to: [c@d.example], user: u}", "one of `user`"),
         ("{ntfy: 'http://ntfy.example/ops'}", "`senders.a.ntfy` is no address"),
         ("{ntfy: 'https://ntfy.example/ops', secret: s}", "unknown key `secret`"),
+        ("{glpi: 'https://glpi.example/apirest.php'}", "`user_token` is missing"),
+        ("{glpi: 'https://glpi.example/apirest.php?x=1', user_token: t}", "ends with a path"),
+        ("{glpi: 'http://glpi.example/apirest.php', user_token: t}", "`senders.a.glpi` is no address"),
         ("{shell: 'true'}", "unknown key `shell`"),
     ],
 )

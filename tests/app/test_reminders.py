@@ -16,8 +16,10 @@ from rexecop.app.telling import Telling
 from rexecop.operations.ports import Clock
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records.instance import Note
+from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.verify import Rung
 from tests.app.support import bob, change, made, opened, records, scratch, verified
+from tests.app.test_step_approvals import ASKS, STEP, WRITES, marked
 
 APPROVERS = Escalation(after=timedelta(hours=4), group="approvers")
 
@@ -99,6 +101,37 @@ def test_what_waits_for_longer_is_escalated_to_everybody_in_the_group_and_change
         with pytest.raises(RexecopError) as nobody:
             await remind(instance, replace(APPROVERS, group="nobody"))
         assert nobody.value.code == "group-empty" and nobody.value.next_steps
+
+    told(story)
+
+
+def test_who_may_approve_a_step_is_reminded_of_it_until_its_ticket_ends() -> None:
+    async def story(folder: Path, instance: Instance) -> None:
+        async def paused(greeting: str) -> str:
+            asked = replace(change(folder, greeting), profile=marked(folder, WRITES, WRITES + ASKS))
+            operation = (await instance.plan(asked)).operation_id
+            await instance.approve(operation, key=bob(folder))
+            assert (await instance.start(operation)).state == "paused"
+            return operation
+
+        operation = await paused("good evening")
+        (found,) = await remind(instance, None)
+        assert (found.step, found.waits_for, found.remind) == (STEP, ("bob",), ("bob",))
+        assert found.missing == f"1 of `approvers` for step `{STEP}`"
+        ticket = instance.operation(operation).sealed_ticket.record
+        assert isinstance(ticket, Ticket) and found.expires == ticket.expires
+        await instance.approve(operation, key=bob(folder), step=STEP)
+        assert await remind(instance, None) == ()
+        assert (await instance.start(operation)).state == "completed"
+        report = verified(instance, operation)
+        assert report.findings == () and report.holds(Rung.LOGGED)
+
+        await paused("good night")
+        (first,) = await remind(instance, None)
+        for minutes, again, escalated in ((59, False, False), (61, True, False), (242, True, True)):
+            (found,) = await remind(later(instance, minutes), APPROVERS)
+            assert found.since == first.since, minutes
+            assert (found.remind == ("bob",), bool(found.escalate)) == (again, escalated), minutes
 
     told(story)
 

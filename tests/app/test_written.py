@@ -155,6 +155,7 @@ FURTHER: Final[Mapping[str, tuple[str, ...]]] = {
         "two rules are called",
         "`at` is no moment",
         "fields, not minute|in the recurrence|has a `from` with the time",
+        "is no address or network|is no header for that",
         "is not under `senders`|no server that is safe",
         "`parameters` is a JSON schema of type",
         CALENDAR,

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -20,6 +21,7 @@ from rexecop.cli.main import run
 from rexecop.cli.table import ENTRIES
 from rexecop.proof.canonical import canonical_bytes
 from tests.cli.conftest import Ended, Rexecop
+from tests.house.source import ROOT
 from tests.needs import needs
 from tests.operations.test_proposals import GOOD
 from tests.proof.processes import make_key
@@ -72,7 +74,7 @@ REFUSED = {
 FAILING = {"retry", "escalate"}  # What they read is taken away first.
 CODES = {"retry": Exit.FAILED}
 # These wait for requests, or for somebody at a terminal; tests of their own run them.
-ENDLESS = {"serve", "node", "terminal", "tui"}
+ENDLESS = {"serve", "mcp", "node", "terminal", "tui"}
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,9 @@ def root() -> Iterator[Path]:
             "environment_ref: environment.yaml, environment_target: localhost, capabilities: [], "
             "connector_refs: [local]}]}\n"
         )
+        server = [sys.executable, str(ROOT / "tests" / "service" / "upstream.py"), folder]
+        notes = {"name": "notes", "server": {"program": server}, "tools": {"list_notes": "read"}}
+        Path("notes.yaml").write_text(json.dumps({"gateway": notes}))
         Path("proposal.json").write_bytes(canonical_bytes(GOOD))
         yield Path(folder)
         os.chdir(before)

@@ -98,6 +98,11 @@ def test_ntfy_gets_the_line_under_a_title_with_the_token(web: Web) -> None:
     assert with_token.headers["title"] == "rexecop: operation-ended"
     assert with_token.headers["authorization"] == "Bearer open sesame"
     assert "authorization" not in without.headers
+    assert "click" not in without.headers
+    assert (
+        asyncio.run(send(sender, replace(NOTICE, link="https://ops.example/console/operations/op_1"))) is None
+    )
+    assert web.asked[-1].headers["click"] == "https://ops.example/console/operations/op_1"
     web.routes["/ops"] = reply(status=403)
     assert sent(sender) == f"{host} answered with status 403"
 
@@ -195,7 +200,8 @@ def mail(port: int, **more: str) -> MailSender:
 def test_a_mail_reaches_every_recipient_with_what_happened_in_its_subject() -> None:
     async def story() -> None:
         async with mail_server() as server:
-            odd = replace(NOTICE, text="#7 restart on db-1: zuständig ist müller")
+            link = "https://ops.example/console/operations/op_1"
+            odd = replace(NOTICE, text="#7 restart on db-1: zuständig ist müller", link=link)
             assert await send(mail(server.port), odd) is None
             assert [line for line in server.lines if line.startswith("rcpt")] == [
                 "rcpt TO:<sre@example.org>",
@@ -206,7 +212,7 @@ def test_a_mail_reaches_every_recipient_with_what_happened_in_its_subject() -> N
             assert subject == f"[rexecop] operation-ended: {odd.text}"
             assert found["Message-ID"] == f"<{NOTICE.id}@rexecop.invalid>"
             body = found.get_payload(decode=True)
-            assert isinstance(body, bytes) and body.decode().startswith(odd.text)
+            assert isinstance(body, bytes) and body.decode().startswith(f"{odd.text}\r\n\r\n{link}\r\n")
 
     asyncio.run(story())
 

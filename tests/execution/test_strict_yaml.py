@@ -3,12 +3,14 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rexecop.execution.errors import YamlRefused
 from rexecop.execution.strict_yaml import Yaml, load_yaml
 from rexecop.execution.yaml_reader import DEPTH_MAX
+from tests.execution.yaml_texts import TEXTS
 
 
 @pytest.mark.parametrize(
@@ -125,3 +127,27 @@ def test_json_without_floats_reads_as_itself(value: Yaml) -> None:
     text = json.dumps(value)
     if "\\u0000" not in text and "\x7f" not in text:
         assert load_yaml(text, source="x.yaml").value == value
+
+
+@given(TEXTS)
+@example("a: [b?]")
+@example("a: |# c")
+@example("- # c\n\n- b")
+@example("a: b\t")
+@example("--- a")
+@example("? a")
+def test_a_faster_parser_changes_neither_what_is_read_nor_what_is_refused_nor_any_line(text: str) -> None:
+    quick = _read(text)
+    with pytest.MonkeyPatch.context() as without:
+        without.setattr(yaml, "__with_libyaml__", False)
+        slow = _read(text)
+
+    assert quick == slow
+
+
+def _read(text: str) -> tuple[str, object]:
+    try:
+        document = load_yaml(text, source="x.yaml")
+    except YamlRefused as error:
+        return str(error), dict(error.facts)
+    return repr(document.value), document.lines

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from rexecop.lanes.failures import Failure
 from rexecop.lanes.jsonrpc import JsonRpcLane
-from rexecop.lanes.messages.jsonrpc import JsonRpcMessage, Mcp, Program
+from rexecop.lanes.messages.jsonrpc import JsonRpcMessage, Mcp, Program, pin_of
 from rexecop.lanes.port import LaneResult
 from rexecop.proof.call import Call
 from rexecop.proof.canonical import Json
@@ -94,6 +94,29 @@ def test_tools_are_listed_and_called_over_http(lane: JsonRpcLane, over_http: int
     assert (added.ended, json.loads(added.stdout)["content"][0]["text"]) == (Ended.OK, "5")
     assert (added.measured.facts or {})["mcp"] == "2025-06-18"
     assert (added.measured.facts or {})["server"] == "workshop"
+
+
+def test_a_pinned_tool_is_called_only_while_it_is_described_as_it_was(
+    lane: JsonRpcLane, over_http: int
+) -> None:
+    tools = json.loads(ended(lane, posted(over_http)).stdout)["tools"]
+    described = next(tool for tool in tools if tool["name"] == "add")
+    http = endpoint(over_http, "mcp", method="POST")
+    results = [
+        ended(
+            lane,
+            call(
+                JsonRpcMessage(http=http, mcp=Mcp(tool="add", arguments={"a": 2, "b": 3}, pin=pin_of(tool))),
+                Effect.CHANGE,
+            ),
+        )
+        for tool in (described, {**described, "description": "Add two numbers. Trust me."})
+    ]
+
+    assert (results[0].ended, json.loads(results[0].stdout)["content"][0]["text"]) == (Ended.OK, "5")
+    # Nothing was called, so nothing can have happened.
+    assert (results[1].ended, results[1].failure) == (Ended.FAILED, Failure.DRIFTED)
+    assert results[1].stdout == b""
 
 
 def test_a_tool_that_reports_an_error_failed(lane: JsonRpcLane, over_http: int) -> None:

@@ -20,7 +20,7 @@ from rexecop.lanes.messages.streams import Bounds, Frame, Reconnect, SseMessage,
 from rexecop.operations.errors import ConnectorRefused, OperationsError
 from rexecop.operations.profile import load_profile
 from rexecop.proof.call import ExchangeRequest, reaches_only
-from rexecop.proof.canonical import Json
+from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.codec import from_json
 from rexecop.proof.message import fill_secrets
 from rexecop.proof.records.plan import CallStep
@@ -160,6 +160,35 @@ def test_a_program_is_planned_with_an_isolation_class_and_a_grade_that_it_backs(
     assert (plain.isolation, plain.grade) == (Isolation.NONE, Grade.SHAPE)
 
 
+def test_all_parameters_that_were_given_can_be_the_arguments_of_a_tool() -> None:
+    pin = Digest(f"sha256:{'0' * 64}")
+    some = step_for("jsonrpc", f"mcp: {{tool: add, arguments: '{{*}}', pin: '{pin}'}}", count=1)
+    none = step_for("jsonrpc", "mcp: {tool: add, arguments: '{*}'}")
+
+    assert from_json(JsonRpcMessage, message(some)).mcp == Mcp(tool="add", arguments={"count": 1}, pin=pin)
+    assert from_json(JsonRpcMessage, message(none)).mcp == Mcp(tool="add", arguments={})
+
+
+@pytest.mark.parametrize("given", [{"secret": "token"}, {"slot": "x"}, {"note": {"secret": "token"}}])
+def test_who_asks_cannot_name_a_secret_by_what_is_sent_as_it_is(given: dict[str, Json]) -> None:
+    files = {**PROFILE}
+    files["intents/call.yaml"] = (
+        "intent: {id: call, workflow: workflows/call.yaml, parameters: {type: object, properties: "
+        "{secret: {type: string}, slot: {type: string}, note: {type: object}}}}"
+    )
+    connector = (
+        "{name: api, capabilities: [call], actions: {call: {effect: read, mcp: {tool: t, arguments: '{*}'}}}}"
+    )
+    files["connectors/api.yaml"] = f"connector: {connector}"
+    connectors = f"{{api: {{backend: jsonrpc, {URL}}}}}"
+    here = environment(
+        f"environment: {{id: here, targets: {{web: {{type: host}}}}, connectors: {connectors}}}"
+    )
+
+    with pytest.raises(OperationsError, match="cannot be sent"):
+        plan(load_profile({k: v.encode() for k, v in files.items()}), here, "call", "web", parameters=given)
+
+
 def test_what_names_no_peer_is_not_held_to_any_host() -> None:
     program = step_for("jsonrpc", "mcp: {}", "program: [/usr/bin/server]")
     url = step_for("jsonrpc", "mcp: {}")
@@ -203,6 +232,8 @@ def test_what_names_no_peer_is_not_held_to_any_host() -> None:
         ("jsonrpc", "rpc: {method: a}", "socket: /run/x, framing: tabs"),
         ("jsonrpc", "mcp: {version: '1'}", URL),
         ("jsonrpc", "mcp: {arguments: {a: 1}}", URL),
+        ("jsonrpc", f"mcp: {{pin: 'sha256:{'0' * 64}'}}", URL),
+        ("jsonrpc", "mcp: {tool: t, pin: md5}", URL),
         ("jsonrpc", "rpc: {method: a, params: ['{secret.api}']}", "base_url: 'http://api.test'"),
     ],
 )

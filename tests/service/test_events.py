@@ -265,8 +265,8 @@ def test_pages_hold_so_many_and_say_where_the_next_begins(service: Running) -> N
     assert look(service, f"/v1/events/{ignored['id']}").json == {"id": ignored["id"], "operation_id": None}
     for missing in ("sha256:" + "0" * 64, "x", "%00", "%FF"):
         assert is_problem(look(service, f"/v1/events/{missing}"), 404)
-    assert is_problem(look(service, "/v1/nothing"), 404)
-    assert is_problem(service.call("PUT", "/v1/events"), 405)
+    assert is_problem(look(service, "/v1/nothing"), 404, "path-unknown")
+    assert is_problem(service.call("PUT", "/v1/events"), 405, "method-refused")
 
 
 GOOD: Final = json.dumps(cloud("good"))

@@ -121,6 +121,6 @@ def test_a_refused_request_does_not_use_its_nonce_up(counted: Running) -> None:
 def test_a_rejected_payload_uses_its_nonce_up_and_repeats_its_answer(counted: Running) -> None:
     first, second = (counted.execute("add", {"a": "1"}, "used") for _ in range(2))
 
-    assert (first.status, second.status) == (400, 400)
+    assert (first.status, second.status) == (422, 422)
     assert json.loads(first.body) == json.loads(second.body)
     assert counted.execute("add", {"a": 1}, "used").status == 409

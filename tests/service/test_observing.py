@@ -309,8 +309,8 @@ def test_who_follows_a_stream_is_counted_and_let_go_when_all_ends(settings: Sett
         followed = asyncio.ensure_future(app(scope, receive, send))
         await asyncio.wait_for(began.wait(), 30)
         during = run.followers
-        run.stopping.set()
-        await asyncio.wait_for(followed, 30)
+        followed.cancel()
+        await asyncio.wait({followed}, timeout=30)
         return during, run.followers
 
     with open_serving(settings) as serving:

@@ -19,6 +19,7 @@ from rexecop.api.verifying import Judging, verified
 from rexecop.app import instance as opened
 from rexecop.app.evidence import Asked
 from rexecop.app.formats import FORMATS
+from rexecop.app.functions import Functions
 from rexecop.app.planner import PlanInput
 from rexecop.app.views import ExportView, OperationLine, OperationView, RecordView, WhyView
 from rexecop.app.waiting import LOOK_SECONDS, Waits
@@ -69,6 +70,7 @@ class Instance:
         self._instance = instance
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._registry: Functions | None = None
 
     async def __aenter__(self) -> Instance:
         self._open()
@@ -112,6 +114,13 @@ class Instance:
             words = "this instance is used in another event loop; open one in each, or `open_instance_sync`"
             raise OtherLoop(words, next_steps=("open_instance(…)",))
         return self._instance
+
+    def _functions(self) -> Functions:
+        """Return the functions of this program that this instance governs, and runs from now on."""
+        if self._registry is None:
+            self._registry = Functions(self._instance)
+            self._instance = self._registry.instance
+        return self._registry
 
     # --- asking and running ---
 

@@ -22,7 +22,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from rexecop.app.authority import RootAuthority
-from rexecop.app.errors import AccessRefused, CallerUnknown
+from rexecop.app.door import Caller, Matter
+from rexecop.app.errors import AccessRefused, AppError, CallerUnknown
 from rexecop.app.files import read_file, require_private
 from rexecop.app.requests import note
 from rexecop.app.root import Root
@@ -120,18 +121,18 @@ class AccessPoint:
                 return name
         raise CallerUnknown("a bearer token of a caller in `authzen.yaml` is needed")
 
-    def evaluation(self, body: Mapping[str, Value], caller: str) -> dict[str, Value]:
-        """Return the response to one evaluation.
+    def evaluation(self, body: Mapping[str, Value], caller: Caller) -> dict[str, Value]:
+        """Return the response to one evaluation; what is not within the caller's scope is a no.
 
         Raises:
             EvaluationRefused: it is none.
         """
-        (asked,) = authzen.requests({**body, "evaluations": []}, caller=caller, now=self._now())
+        (asked,) = authzen.requests({**body, "evaluations": []}, caller=caller.name, now=self._now())
         if isinstance(asked, EvaluationRefused):
             raise asked
-        return self._response(asked)
+        return self._response(asked, caller)
 
-    def evaluations(self, body: Mapping[str, Value], caller: str) -> dict[str, Value]:
+    def evaluations(self, body: Mapping[str, Value], caller: Caller) -> dict[str, Value]:
         """Return the response to several; without any it is one, as the standard has it.
 
         Raises:
@@ -141,15 +142,17 @@ class AccessPoint:
             return self.evaluation(body, caller)
         until = {authzen.SEMANTICS[1]: False, authzen.SEMANTICS[2]: True}.get(authzen.semantic(body))
         found: list[Value] = []
-        for asked in authzen.requests(body, caller=caller, now=self._now()):
-            found.append(self._response(asked))
+        for asked in authzen.requests(body, caller=caller.name, now=self._now()):
+            found.append(self._response(asked, caller))
             if until is not None and self._allowed(found) is until:
                 break
         return {"evaluations": found}
 
-    def _response(self, asked: PolicyRequest | EvaluationRefused) -> dict[str, Value]:
+    def _response(self, asked: PolicyRequest | EvaluationRefused, caller: Caller) -> dict[str, Value]:
         if isinstance(asked, EvaluationRefused):
             return authzen.refusal(asked)
+        if not all(caller.scope.covers(_matter(asked, target.id)) for target in asked.targets):
+            return authzen.refusal(EvaluationRefused("that is beyond the caller's scope", field="resource"))
         answer = decide(self._authority.policy(), asked)
         halt = stopping_request(self._authority.halts(), asked)
         return authzen.response(answer if halt is None else block(answer, words(halt)))
@@ -171,6 +174,10 @@ def described(root: Root) -> str:
     return f"{len(access.callers)} may ask for decisions; asked outside: {asked}"
 
 
+def _matter(asked: PolicyRequest, target: str) -> Matter:
+    return Matter(intent=f"{asked.profile}/{asked.intent}", target=target, environment=asked.environment)
+
+
 def _table(value: Yaml, name: str, known: Sequence[str] | None) -> Mapping[str, Yaml]:
     if not isinstance(value, dict):
         raise AccessRefused(f"`{name or 'authzen.yaml'}` is not a mapping", field=name or None)
@@ -188,7 +195,7 @@ def _point(pdp: Mapping[str, Yaml], secret: bytes | None) -> Point:
         raise AccessRefused("`pdp` needs a `url`; `ca_file` and `token_secret` are texts", field="pdp")
     if isinstance(wait, bool) or not isinstance(wait, int) or not 1 <= wait <= TIMEOUT_MS_MAX:
         raise AccessRefused(f"`pdp.timeout_ms` is 1 to {TIMEOUT_MS_MAX}", field="pdp.timeout_ms")
-    host, port, tls = _reached(url, ca)
+    host, port, tls = reached(url, ca, "pdp.url", AccessRefused)
     token = None if secret is None else secret.decode("ascii", "replace").strip()
     if token is not None and not (token.isascii() and token.isprintable() and token):
         raise AccessRefused(f"secret `{named}` is no bearer token", field="pdp.token_secret")
@@ -210,19 +217,25 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _reached(url: str, ca: str | None) -> tuple[str, int, ssl.SSLContext | None]:
-    """Return host, port and TLS of `url`; without TLS it has to be an address of this machine."""
+def reached(
+    url: str, ca: str | None, field: str, refusal: type[AppError]
+) -> tuple[str, int, ssl.SSLContext | None]:
+    """Return host, port and TLS of `url`; without TLS it has to be an address of this machine.
+
+    Raises:
+        AppError: as `refusal`: it is no such URL, or `ca` no file of authorities.
+    """
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname or ""
         local = _is_loopback(host)
         tls = ssl.create_default_context(cafile=ca) if parts.scheme == "https" else None
     except (ValueError, OSError) as error:
-        raise AccessRefused(f"`pdp.url` or `pdp.ca_file`: {error!s:.120}", field="pdp.url") from error
+        raise refusal(f"`{field}` or its `ca_file`: {error!s:.120}", field=field) from error
     plain = "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or not url.isprintable()
     if plain or not host or " " in url or parts.scheme not in ("http", "https") or not (tls or local):
-        raise AccessRefused(
-            f"`pdp.url` is {url[:80]!a}; allowed are `https://…`, and `http://` on this machine",
-            field="pdp.url",
+        raise refusal(
+            f"`{field}` is {url[:80]!a}; allowed are `https://…`, and `http://` on this machine",
+            field=field,
         )
     return host, port or (443 if tls else 80), tls

@@ -16,11 +16,13 @@ from rexecop.operations.ports import Batch
 from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import seal, unseal
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.principal import Principal
 from rexecop.proof.records import Access
 from rexecop.store.ledger import LedgerStore
 from rexecop.store.reading import Reading
 
 EXPORT: Final = "export"
+VIEW: Final = "view"
 TRIES_MAX: Final = 8  # Several may export at one moment; each needs the place after the other.
 
 
@@ -30,9 +32,18 @@ def access_chain(instance: str) -> str:
 
 
 def record_access(
-    store: LedgerStore, *, subject: str, action: str, digest: Digest, now: datetime
+    store: LedgerStore,
+    *,
+    subject: str,
+    action: str,
+    digest: Digest,
+    now: datetime,
+    by: Principal | None = None,
 ) -> str | None:
-    """Record that evidence of `subject` is handed out; return why it cannot be, None when it is."""
+    """Record that evidence of `subject` is handed to `by`, else to the user this process runs as.
+
+    Return why it cannot be recorded, None when it is.
+    """
     chain = access_chain(store.instance_id)
     try:
         for _ in range(TRIES_MAX):
@@ -43,7 +54,7 @@ def record_access(
                 n=count,
                 prev=last.digest if last else None,
                 at=max(now, last.record.at) if last else now,
-                by=os_user(),
+                by=by or os_user(),
                 subject=subject,
                 action=action,
                 digest=digest,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from threading import RLock
 from typing import Final, Protocol
 
 from rexecop.app.files import FolderWatch, read_file, read_folder, require_private
@@ -72,6 +73,8 @@ class RootAuthority:
         self._halts_size = -1
         self._halts: tuple[Halt, ...] = ()
         self._trusting: tuple[Sealed, ...] = ()
+        # Threads that look ask too. While packs are read again nobody decides by half of them.
+        self._reading = RLock()
 
     def policy(self, profile: Digest | None = None, environment: Digest | None = None) -> Policy:
         """Return the packs in force for operations of `profile` in `environment`, whose rules only narrow.
@@ -79,29 +82,30 @@ class RootAuthority:
         A pack that cannot be read, or that others could write, makes the policy answer no to
         everything: it might have held the forbid that matters.
         """
-        self._refresh()
-        key = (profile, environment)
-        found = self._policies.get(key)
-        if found is None:
-            if len(self._policies) >= POLICIES_MAX:
-                self._policies.clear()
-            found = self._policies[key] = self._policy(self._packs, profile, environment)
-        return found
+        with self._reading:
+            self._refresh()
+            key = (profile, environment)
+            found = self._policies.get(key)
+            if found is None:
+                if len(self._policies) >= POLICIES_MAX:
+                    self._policies.clear()
+                found = self._policies[key] = self._policy(self._packs, profile, environment)
+            return found
 
     def policy_under(self, candidate: Pack, profile: Digest | None = None) -> Policy:
         """Return what would be in force with `candidate` adopted: in the place of the pack of its name."""
-        self._refresh()
-        others = (pack for pack in self._packs if pack.ref.id != candidate.ref.id)
+        others = (pack for pack in self.packs() if pack.ref.id != candidate.ref.id)
         return self._policy((*others, candidate), profile)
 
     def packs(self) -> tuple[Pack, ...]:
         """Return the operator's packs in force."""
-        self._refresh()
-        return self._packs
+        with self._reading:
+            self._refresh()
+            return self._packs
 
     def folder_of(self, pack: str) -> Path:
         """Return where the operator's pack of that name is, or would be."""
-        self._refresh()
+        self.packs()
         return self._folders.get(pack, self._root.policy / pack)
 
     def require_signed(self, pack: Pack) -> None:
@@ -110,18 +114,19 @@ class RootAuthority:
         Raises:
             PackUnsigned: it has none.
         """
-        self._refresh()
+        self.packs()
         if self._signing:
             pack.signed(self.enrolments())
 
     def policy_with(self, built_in: Pack) -> Policy:
         """Return the operator's packs in force, and beside them one that comes with the program."""
-        self._refresh()
-        key = (built_in.ref.digest, None)
-        found = self._policies.get(key)
-        if found is None:
-            found = self._policies[key] = Policy((*self._packs, built_in), (), self._unreadable)
-        return found
+        with self._reading:
+            self._refresh()
+            key = (built_in.ref.digest, None)
+            found = self._policies.get(key)
+            if found is None:
+                found = self._policies[key] = Policy((*self._packs, built_in), (), self._unreadable)
+            return found
 
     def _refresh(self) -> None:
         size = self._store.records_of(self.instance) if self._signing else 0

@@ -50,10 +50,10 @@ MANIFEST_BYTES_MAX: Final = 1024 * 1024  # A line for each of the members an arc
 LEFT_OUT_MAX: Final = 100  # Names of files left out that are listed.
 LEDGER: Final = "ledger.sqlite"
 CHECKPOINT: Final = "checkpoint.txt"
-FOLDERS: Final = ("policy/", "shadow/", "keys/")
+FOLDERS: Final = ("policy/", "shadow/", "keys/", "gateways/")
 CONFIGURATION: Final = (
-    ".gitignore", "authzen.yaml", "hello.environment.yaml", "notify.yaml", "schedules.yaml", "secrets.yaml",
-    "webhooks.yaml",
+    ".gitignore", "authzen.yaml", "execute.yaml", "hello.environment.yaml", "notify.yaml", "schedules.yaml",
+    "secrets.yaml", "service.yaml", "webhooks.yaml",
 )  # fmt: skip
 NEWER: Final = "whether the log had gone on, or was rewound, when it was copied: no backup can say that"
 UNKNOWN_KEY: Final = "whether the key that signed is the instance's: none is trusted here, so ask its owner"

@@ -13,6 +13,7 @@ from rexecop.app.access import described
 from rexecop.app.authority import RootAuthority
 from rexecop.app.backends import backends_check
 from rexecop.app.catalogs import catalog_check
+from rexecop.app.doors import callers_in_words
 from rexecop.app.files import require_private
 from rexecop.app.root import Root
 from rexecop.app.unattended import check_unattended
@@ -75,6 +76,11 @@ class Doctor:
             self._guard("policy", self._policy),
             self._guard("halts", self._halts),
             *([self._guard("authzen", self._access)] if self._root.authzen.exists() else []),
+            *(
+                [self._guard("service", self._callers)]
+                if self._root.service.exists() or self._root.tokens.exists()
+                else []
+            ),
             *([self._guard("notify", self._notices)] if self._root.notify.exists() else []),
             *([self._guard("catalog", lambda: catalog_check(catalog))] if catalog is not None else []),
             *(
@@ -120,6 +126,10 @@ class Doctor:
 
     def _access(self) -> CheckView:
         return CheckView(name="authzen", status="ok", message=described(self._root))
+
+    def _callers(self) -> CheckView:
+        said, ending = callers_in_words(self._root, self._world.clock.now())
+        return CheckView(name="service", status="warning" if ending else "ok", message=said)
 
     def _storage(self) -> CheckView:
         found = self._store.condition()

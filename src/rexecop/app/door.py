@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Protocol
 
 from rexecop.app.identity import Identity
@@ -19,6 +20,7 @@ class ServiceRole(StrEnum):
     AUDITOR = "auditor"
     ADMIN = "admin"
     AGENT = "agent"
+    GATEWAY = "gateway"  # A system that asks for decisions and tells events, as callers of `authzen.yaml` do.
 
 
 class Act(StrEnum):
@@ -51,6 +53,15 @@ class ServiceScope:
     intents: tuple[str, ...] = ("*",)
     targets: tuple[str, ...] = ("*",)
     environments: tuple[str, ...] = ("*",)
+
+    def covers(self, matter: Matter) -> bool:
+        """Return whether `matter` is within this, in all three."""
+        asked = (
+            (matter.intent, self.intents),
+            (matter.target, self.targets),
+            (matter.environment, self.environments),
+        )
+        return all(any(fnmatchcase(value, pattern) for pattern in patterns) for value, patterns in asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

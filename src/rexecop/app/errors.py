@@ -8,6 +8,7 @@ RexecopError
     ├── FileMissing        a file named by the caller is not there
     ├── FileRefused        a file is too large, a symlink, or unreadable
     ├── IdentityRefused    the key does not establish anybody here
+    ├── AgentRefused       no agent of that name, or somebody else answers for it
     ├── InstanceKeyMissing no file of the root holds the key its ledger names
     ├── ExpiryRefused      a time at which a key is to expire that is none, or is over
     ├── StampRefused       a time stamp of something else, or for another request
@@ -18,9 +19,14 @@ RexecopError
     ├── SizeRefused        sizes of the log that are not in order, or beyond it
     ├── SinksRefused       the file of checkpoint sinks is not what its format says
     ├── AccessRefused      the file of who may ask and whom we ask is not what its format says
+    ├── AccessUnrecorded   evidence is asked for from afar, and that it goes out cannot be recorded
     ├── NotifyRefused      the file of who is told how is not what its format says
     ├── CallerUnknown      who asks over HTTP holds no token that counts
+    │   └── CallerThrottled  too many came from there with tokens that do not count
+    ├── TokenRefused       a token of the service that cannot be, or a file of them that cannot be read
+    ├── ServiceRefused     the file of whom the service lets in is not what its format says
     ├── Forbidden          a caller may not do that at the service
+    ├── NotOffered         a profile or environment that the service does not offer
     ├── SinkFailed         a checkpoint sink did not take a checkpoint
     ├── LedgerRewound      a sink holds more of this ledger than there is
     ├── LedgerForked       a sink holds another ledger of the same name
@@ -40,12 +46,15 @@ RexecopError
     ├── DeadLetterUnknown  no one dead letter has that name
     ├── ProposalDecided    a person decided otherwise about a proposal
     ├── ReplayImpossible   an operation whose inputs or outputs are not all kept is not driven again
+    ├── ActionsRefused     the file of what `/execute` runs is not what its format says
     ├── ModeUnsupported    the environment asks for a mode of `/execute` that is not served
     ├── RequestConflict    an idempotency key stands for another request
     └── ExtraMissing       a verb needs an extra that is not installed
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from rexecop.proof.errors import RexecopError
 
@@ -90,6 +99,12 @@ class IdentityRefused(AppError):
     """The identity key is not enrolled here for a person, or cannot be used."""
 
     code = "identity-refused"
+
+
+class AgentRefused(AppError):
+    """No pack in force names the agent, or whoever starts it does not answer for it."""
+
+    code = "agent-refused"
 
 
 class InstanceKeyMissing(AppError):
@@ -152,16 +167,49 @@ class AccessRefused(AppError):
     code = "access-refused"
 
 
+class AccessUnrecorded(AppError):
+    """That evidence goes to a caller of the service cannot be recorded, so it does not go."""
+
+    code = "access-unrecorded"
+
+
+NEEDED: Final = "a bearer token that counts here is needed"  # The same words, whatever is wrong with one.
+
+
 class CallerUnknown(AppError):
     """Who asks over HTTP holds no token that counts here."""
 
     code = "caller-unknown"
 
 
+class CallerThrottled(CallerUnknown):
+    """Too many tokens that do not count came from one address; `seconds` until another is looked at."""
+
+    code = "caller-throttled"
+
+
+class TokenRefused(AppError):
+    """There can be no such token of the service, or their file cannot be read."""
+
+    code = "token-refused"
+
+
+class ServiceRefused(AppError):
+    """`service.yaml` of the root does not say whom the service lets in."""
+
+    code = "service-refused"
+
+
 class Forbidden(AppError):
     """A caller of the service may not do that; `hidden`: nor know that there is such a thing."""
 
     code = "forbidden"
+
+
+class NotOffered(AppError):
+    """The service offers no profile or environment of that name."""
+
+    code = "not-offered"
 
 
 class SinkFailed(AppError):
@@ -306,6 +354,12 @@ class FormatUnknown(AppError):
     """No format of that name has a schema."""
 
     code = "format-unknown"
+
+
+class ActionsRefused(AppError):
+    """`execute.yaml` of the root does not say which intents are run under which names."""
+
+    code = "actions-refused"
 
 
 class WebhooksRefused(AppError):

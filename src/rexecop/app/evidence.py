@@ -19,12 +19,13 @@ from rexecop.app.stamps import newest_stamped
 from rexecop.app.views import ExportView
 from rexecop.proof import note
 from rexecop.proof.bundle import BundleContents, build
-from rexecop.proof.canonical import Json, digest_of
+from rexecop.proof.canonical import Digest, Json, digest_of
 from rexecop.proof.chain import unseal
 from rexecop.proof.checkpoint import parse, sign
 from rexecop.proof.codec import to_json
 from rexecop.proof.logproof import ConsistencyProof, InclusionProof
 from rexecop.proof.merkle import consistency_proof, inclusion_proof, verify_consistency
+from rexecop.proof.principal import Principal
 from rexecop.proof.signer import Signer
 from rexecop.store.ledger import LedgerStore
 from rexecop.store.log import StoredCheckpoint
@@ -64,12 +65,18 @@ class Evidence:
         heads: HeadsKeeper,
         signing: Callable[[], Signer],
         guard_key: str | None,
+        by: Principal | None = None,
     ) -> None:
         self._store = store
         self._cutter = cutter
         self._heads = heads
         self._signing = signing
         self._guard_key = guard_key
+        self._by = by
+
+    def given_to(self, by: Principal) -> Evidence:
+        """Return the same, whose evidence goes to `by`."""
+        return Evidence(self._store, self._cutter, self._heads, self._signing, self._guard_key, by)
 
     @property
     def log(self) -> Reading:
@@ -146,7 +153,7 @@ class Evidence:
         files = form.files(cut, target)
         main = files.get(target, data)
         digest = digest_of(main)
-        unrecorded = record_access(self._store, subject=name, action=EXPORT, digest=digest, now=now)
+        unrecorded = self.given(name, EXPORT, digest, now)
         if form.folder:
             write_folder(target, {file.name: found for file, found in files.items()})
         else:
@@ -165,6 +172,10 @@ class Evidence:
             unrecorded=unrecorded,
             stamps=len(contents.stamps),
         )
+
+    def given(self, subject: str, action: str, digest: Digest, now: datetime) -> str | None:
+        """Record that evidence of `subject` goes out; return why that cannot be recorded, None when it is."""
+        return record_access(self._store, subject=subject, action=action, digest=digest, now=now, by=self._by)
 
     def stamped(self, operation: str) -> StoredCheckpoint:
         """Return the newest stamped checkpoint that covers `operation`.

@@ -9,6 +9,7 @@ brings the approval again that it was carried out under. An approval is used onc
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -58,6 +59,7 @@ class Reason(Enum):
     UNKNOWN_ACTION = "no such action"
     DENIED = "policy said no, or somebody has to approve first"
     REJECTED = "the action does not take this payload"
+    MALFORMED = "the payload is not what the schema of the action says"
     FAILED = "the handler failed"
     TOO_LARGE = "the payload is longer than one call may be"
     CONFLICT = "the nonce stands for another request"
@@ -84,16 +86,23 @@ class Executed:
 class NotExecuted:
     """A request without result. `operation` names what was recorded about it, if anything was.
 
-    `envelope` is its receipt, signed by the instance, where it has one.
+    `envelope` is its receipt, signed by the instance, where it has one. `place` is the part of the payload
+    that is malformed.
     """
 
     reason: Reason
     detail: str
     operation: str | None = None
     envelope: bytes | None = None
+    place: str = ""
 
 
 Answer = Executed | NotExecuted
+_FAILED: Final = {
+    str(Failure.REQUEST_INVALID): Reason.MALFORMED,
+    str(Failure.VALIDATION_FAILED): Reason.REJECTED,
+}
+_PLACE: Final = re.compile(r"`payload\.([^`]+)`")  # As the lane names it, also in what was recorded earlier.
 DEMO_MODE: Final = Contract()
 
 
@@ -321,7 +330,9 @@ class Executor:
             op = fold(self._world.store.journal(operation).records)
         except OperationUnknown:
             return False
-        kept = self._read_back(op) if op.the_intent.origin.channel == EXECUTE else _Kept()
+        intent = op.the_intent
+        mine = intent.origin.channel == EXECUTE and intent.profile.name == self._plans.profile.name
+        kept = self._read_back(op) if mine else _Kept()
         return kept.result is not None and result_text(kept.result.decode("ascii")) == result
 
     def _answer(self, op: Operation, kept: _Kept) -> Answer:
@@ -336,12 +347,10 @@ class Executor:
                 reason=Reason.DENIED, detail=f"approval is needed: {op.the_decision.reason}", operation=op.id
             )
         if op.state is State.FAILED and outcome is not None:
-            rejected = outcome.error_class in (Failure.REQUEST_INVALID, Failure.VALIDATION_FAILED)
-            return NotExecuted(
-                reason=Reason.REJECTED if rejected else Reason.FAILED,
-                detail=outcome.message or f"action ended {outcome.ended}",
-                operation=op.id,
-            )
+            words = outcome.message or f"action ended {outcome.ended}"
+            reason, place = _FAILED.get(str(outcome.error_class), Reason.FAILED), _PLACE.match(words)
+            part = place[1] if reason is Reason.MALFORMED and place is not None else ""
+            return NotExecuted(reason=reason, detail=words, operation=op.id, place=part)
         return NotExecuted(
             reason=Reason.UNKNOWN,
             detail=f"outcome unknown: operation {op.id} may have run and has no recorded answer;"

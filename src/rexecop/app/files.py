@@ -88,16 +88,19 @@ class FolderWatch:
     def changed(self) -> bool:
         """Return whether anything changed since this was asked last; the first time it did."""
         # Each operation asks several times: nothing is done one by one here that can be done at once.
-        if self._stamps and [*map(_stamp, self._stamps)] == [*self._stamps.values()]:
+        if self._stamps and [*map(stamp_of, self._stamps)] == [*self._stamps.values()]:
             return False
-        found: dict[str, Stamp] = {self._folder: _stamp(self._folder)}
+        found: dict[str, Stamp] = {self._folder: stamp_of(self._folder)}
         for at, folders, names in os.walk(self._folder):
-            found |= {path: _stamp(path) for path in (os.path.join(at, name) for name in (*folders, *names))}
+            found |= {
+                path: stamp_of(path) for path in (os.path.join(at, name) for name in (*folders, *names))
+            }
         self._stamps = found
         return True
 
 
-def _stamp(path: str) -> Stamp:
+def stamp_of(path: str | Path) -> Stamp:
+    """Return what changes when the file at `path` is written or replaced; None where there is none."""
     try:
         status = os.lstat(path)
     except OSError:

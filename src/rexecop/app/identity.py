@@ -20,10 +20,14 @@ from rexecop.proof.vocabulary import Established, Role
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """An established requester; `signer` signs what they ask for, where a key established them."""
+    """An established requester; `signer` signs what they ask for, where a key established them.
+
+    `sponsor` answers for an agent that came with one; of others the policy packs say who does.
+    """
 
     principal: Principal
     signer: Signer | None = None
+    sponsor: str | None = None
 
 
 def os_user() -> Principal:

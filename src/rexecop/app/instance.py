@@ -58,6 +58,7 @@ from rexecop.engines.closing import pinned_facts
 from rexecop.engines.driver import Driven, Driver
 from rexecop.engines.session import Session
 from rexecop.engines.world import World
+from rexecop.governance.errors import AnswerUnfit
 from rexecop.governance.requests import read_answer, terms_in_words
 from rexecop.governance.standing import coverage_in_words
 from rexecop.lanes.secrets import Secrets
@@ -138,9 +139,10 @@ class Instance(Reading):
         return Instance(replace(self._parts, lifecycle=lifecycle))
 
     def acting_as(self, identity: Identity) -> Instance:
-        """Return this instance with somebody else asking; it is closed with this one."""
+        """Return this instance with somebody else asking and given evidence; it is closed with this one."""
         observing = replace(self._parts.observing, identity=lambda: identity)
-        return Instance(replace(self._parts, observing=observing))
+        evidence = self._parts.evidence.given_to(identity.principal)
+        return Instance(replace(self._parts, observing=observing, evidence=evidence))
 
     @property
     def parts(self) -> Parts:
@@ -382,18 +384,17 @@ class Instance(Reading):
         """Return what the operation asks its approvers, as a file that they answer on their own machine."""
         return encode(self._parts.approving.request(self.operation(operation))) + b"\n"
 
-    async def take_answer(self, data: bytes) -> OperationView:
-        """Take the yes or no that an approver signed on their own machine.
+    async def take_answer(self, data: bytes, about: str | None = None) -> OperationView:
+        """Take the yes or no that an approver signed on their own machine, to the operation `about` if named.
 
         Raises:
             RequestMalformed: it is no answer. ApprovalRefused: it does not count.
         """
         answer = read_answer(data)
-        name = self.resolve(answer.statement.operation)
+        if about not in (None, answer.statement.operation):
+            raise AnswerUnfit("the answer is about another operation")
         await self._parts.approving.take(answer)
-        return self.status(name)
-
-    # --- standing approvals ---
+        return self.status(answer.statement.operation)
 
     def standing_coverage(self, operation: str, wanted: Standing) -> str:
         """Return in words what a standing approval like the operation's plan would cover."""
@@ -484,8 +485,7 @@ class Instance(Reading):
 
     def erase(self, operation: str, *, step: str | None, rule: str, reason: str) -> ErasureView:
         """Erase kept outputs for good, by a record that says who, why and by which rule."""
-        store, op = self._parts.ledger, self.operation(operation)
-        by = self.identity().principal
+        store, op, by = self._parts.ledger, self.operation(operation), self.identity().principal
         return erase_outputs(store, self._parts.world.clock, op, step, by, rule, reason)
 
     def log_checkpoint(self) -> str:

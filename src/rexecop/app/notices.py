@@ -1,10 +1,12 @@
 """Who is told how, as the root's `notify.yaml` has it, and the notices that were not taken.
 
     timeout: 10s                     # for one notice at all of its senders, 15 s at most
+    console_url: https://ops.example # where the service's pages are: notices link to the operation's
     senders:
       pager: {command: [/usr/local/bin/page, --quiet]}
       chat: {webhook: https://chat.example/hooks/ops, secret: chat-signing}
       phone: {ntfy: https://ntfy.example/ops, token: ntfy-token}
+      desk: {glpi: https://glpi.example/apirest.php, user_token: glpi-user}
       mail: {smtp: mail.example:587, from: rexecop@example, to: [sre@example], user: ops, password: mail}
     groups:
       oncall: [pager, chat]
@@ -31,6 +33,7 @@ from rexecop.app.root import Root
 from rexecop.app.views import CheckView
 from rexecop.engines.senders import CommandSender, Given, MailSender, NtfySender, Sender, WebhookSender
 from rexecop.engines.telling import TEST, Delivery, Notice
+from rexecop.engines.tickets import TicketSender
 from rexecop.lanes.addresses import is_address
 from rexecop.lanes.secrets import Secrets
 from rexecop.operations.ports import Clock, Ids
@@ -80,6 +83,7 @@ class Routes:
     groups: Mapping[str, tuple[str, ...]]
     seconds: float
     watches: tuple[Watch, ...] = ()
+    console: str | None = None
 
     def of(self, group: str) -> tuple[str, ...]:
         """Return the senders of `group`."""
@@ -150,6 +154,8 @@ class RootNotices:
             routes = self.routes()
         except RexecopError as error:
             return (Delivery(notice=notice, sender=self._root.notify.name, failed=_line(error)),)
+        if routes.console is not None and notice.operation is not None:
+            notice = replace(notice, link=f"{routes.console}/console/operations/{notice.operation}")
         named: dict[str, list[str]] = {}
         for group in notice.groups:
             for sender in routes.of(group):
@@ -241,10 +247,14 @@ def _line(error: Exception) -> str:
 
 
 def _routes(top: Node, environ: Mapping[str, str]) -> Routes:
-    fields = top.fields("timeout senders groups components", "senders groups")
+    fields = top.fields("timeout console_url senders groups components", "senders groups")
     wait = fields.maybe("timeout", Node.duration) or TIMEOUT_MS
     if wait > TIMEOUT_MS_MAX:
         top.refuse(f"`timeout` is more than {TIMEOUT_MS_MAX // 1000} s", allowed=f"{TIMEOUT_MS_MAX // 1000}s")
+    console = fields.text("console_url")
+    if console and not is_address(console):
+        allowed = "https://HOST[:PORT], and http:// on this machine"
+        top.refuse("`console_url` is no address of a service", allowed=allowed)
     senders = {name: _sender(node, environ) for name, node in fields.entries("senders", _REFERENCE)}
     groups = {name: node.tokens(SENDERS_MAX) for name, node in fields.entries("groups", _GROUP)}
     for group, named in groups.items():
@@ -254,7 +264,9 @@ def _routes(top: Node, environ: Mapping[str, str]) -> Routes:
                 words = f"`groups.{group}` names `{name}`, which is not under `senders`; known: {known}"
                 top.refuse(words, found=name, allowed=known)
     watches = tuple(_watch(group, node) for group, node in fields.entries("components", _GROUP))
-    return Routes(senders=senders, groups=groups, seconds=wait / 1000, watches=watches)
+    return Routes(
+        senders=senders, groups=groups, seconds=wait / 1000, watches=watches, console=console or None
+    )
 
 
 def _watch(group: str, node: Node) -> Watch:
@@ -282,6 +294,18 @@ def _sender(node: Node, environ: Mapping[str, str]) -> Sender:
         fields = node.fields("ntfy token ca_file", "ntfy")
         url, token = fields.text("ntfy"), _matching(node, fields.text("token"), _REFERENCE)
         return NtfySender(url=url, host=_host(node, url, "ntfy"), token=token, ca_file=_file(fields))
+    if "glpi" in value:
+        fields = node.fields("glpi user_token app_token ca_file", "glpi user_token")
+        url = fields.text("glpi")
+        if "?" in url:
+            node.refuse(f"`{node.name}.glpi` ends with a path", allowed="https://HOST/apirest.php")
+        return TicketSender(
+            url=url,
+            host=_host(node, url, "glpi"),
+            user_token=_matching(node, fields.text("user_token"), _REFERENCE),
+            app_token=_matching(node, fields.text("app_token"), _REFERENCE),
+            ca_file=_file(fields),
+        )
     fields = node.fields("smtp tls from to user password ca_file", "smtp from to")
     tls = fields.one_of("tls", _PORTS, "starttls")
     host, _, port = fields.text("smtp").partition(":")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from rexecop.app.authority import RootAuthority
@@ -60,6 +61,14 @@ KEPT_STEPS_MAX = 64  # Of a plan that is kept; a larger one is compiled anew, wh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request that became a plan, with the inputs it pins."""
+
+    draft: PlanDraft
+    inputs: tuple[PinnedInput, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
     """What a request follows from: its origin, what that names, and what may follow from it only once."""
 
@@ -74,7 +83,8 @@ class PlanInput:
 
     `break_glass` is why it cannot wait for what policy usually asks; `catalog` is where names came from.
     Where nobody asked, `cause` is why. `claims` are used up by the plan. `operation` is the id that a new
-    operation gets, where something has to know it before.
+    operation gets, where something has to know it before. What was `prepared` comes of no files.
+    A `refusal` blocks the plan, whatever policy says. What it `uses` is used up unless it is blocked.
     """
 
     profile: str
@@ -95,14 +105,9 @@ class PlanInput:
     cause: Cause | None = None
     claims: tuple[Claim, ...] = ()
     operation: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A request that became a plan, with the inputs it pins."""
-
-    draft: PlanDraft
-    inputs: tuple[PinnedInput, ...]
+    prepared: Prepared | None = None
+    refusal: str | None = None
+    uses: tuple[Claim, ...] = ()
 
 
 PLANNED: Final = "planned"  # On the board: what was planned and did not begin, and from which files.
@@ -144,6 +149,8 @@ class Planner:
         self._profiles: dict[Path, tuple[Profile, bytes, ProfileSignature]] = {}
         self._environments: dict[Path, tuple[bytes, Environment, bytes]] = {}
         self._drafts: dict[tuple[object, ...], PlanDraft] = {}
+        # Threads of the service ask what there is to ask for while its loop plans.
+        self._files = Lock()
 
     def prepare(self, asked: PlanInput) -> Prepared:
         """Return what would run; nothing is stored and no target is touched.
@@ -151,6 +158,8 @@ class Planner:
         Raises:
             OperationsError: as `operations.planning.compile_plan` and the loaders.
         """
+        if asked.prepared is not None:
+            return asked.prepared
         profile, pinned_profile, signature = self._profile(asked.profile)
         environment, pinned_environment = self._environment(Path(asked.env))
         request = PlanRequest(
@@ -214,15 +223,16 @@ class Planner:
         """Return a profile, its snapshot and its signature, parsed again only when a file changed."""
         found = find_profile(name)
         folder = found.folder
-        watches = self._watches.setdefault(folder, found.watches())
-        changed = [watch.changed() for watch in watches]  # Each says what it saw since it was asked last.
-        if any(changed) or folder not in self._profiles:
-            self._profiles.pop(folder, None)
-            files = found.files
-            profile, pinned = load_profile(files), profile_snapshot(files)
-            self._contents.remember(profile.digest, profile, files)
-            self._profiles[folder] = (profile, pinned, read_signature(files, profile.digest))
-        return self._profiles[folder]
+        with self._files:
+            watches = self._watches.setdefault(folder, found.watches())
+            changed = [watch.changed() for watch in watches]  # Each says what it saw since it was asked last.
+            if any(changed) or folder not in self._profiles:
+                self._profiles.pop(folder, None)
+                files = found.files
+                profile, pinned = load_profile(files), profile_snapshot(files)
+                self._contents.remember(profile.digest, profile, files)
+                self._profiles[folder] = (profile, pinned, read_signature(files, profile.digest))
+            return self._profiles[folder]
 
     def _environment(self, path: Path) -> tuple[Environment, bytes]:
         """Return an environment and its snapshot, parsed again only when the file's bytes changed."""
@@ -233,6 +243,11 @@ class Planner:
             kept = self._environments[path] = (data, load_environment(files), environment_snapshot(files))
             self._contents.remember_environment(kept[1])
         return kept[1], kept[2]
+
+    def remember(self, profile: Profile, files: Mapping[str, bytes], environment: Environment) -> None:
+        """Keep what comes of no files that could be read again, for the policy in force for it."""
+        self._contents.remember(profile.digest, profile, files)
+        self._contents.remember_environment(environment)
 
     def profile(self, name: str) -> Profile:
         """Return the profile `name`, or at that path.
@@ -255,7 +270,7 @@ class Planner:
 
         That is what the intent names under `observe`, with its `observe_max_age`.
         """
-        if _mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY):
+        if _mode(asked.mode) not in (Mode.APPLY, Mode.RECOVERY) or asked.prepared is not None:
             return None
         profile, _, _ = self._profile(asked.profile)
         intent = profile.intents.get(asked.intent)
@@ -276,6 +291,8 @@ class Planner:
             event=None,
             claims=(),
             operation=None,
+            refusal=None,
+            uses=(),
         )
         return read, timedelta(milliseconds=intent.observe_max_age_ms or 0)
 
@@ -291,7 +308,9 @@ class Planner:
         session = Session(self._world.store, self._world.clock, self._world.ids.operation())
         self.draft_records(session, asked, prepared.draft, identity)
         profile, environment = prepared.draft.profile.digest, prepared.draft.environment.digest
-        return *self.decide(session, prepared.draft), self._authority.policy(profile, environment)
+        return *self.decide(session, prepared.draft, asked.refusal), self._authority.policy(
+            profile, environment
+        )
 
     async def plan(
         self, asked: PlanInput, identity: Identity, pinned: Pinned | None = None, *, at_once: bool = False
@@ -312,13 +331,15 @@ class Planner:
         name = asked.operation or self._world.ids.operation()
         session = Session(self._world.store, self._world.clock, name)
         self.draft_records(session, asked, prepared.draft, identity, pinned)
-        answer, request = self.decide(session, prepared.draft)
+        answer, request = self.decide(session, prepared.draft, asked.refusal)
         answer = await consult(self._world.opinions, answer, request)
         record_decision(session, request, answer)
         if session.op.receipt_due:
             close(session, self._world.signer)
-        elif not at_once and asked.catalog is None:
-            session.attached.notes.append(noted(asked, session.id))
+        else:
+            session.attached.claims.extend(asked.uses)
+            if not at_once and asked.catalog is None and asked.prepared is None:
+                session.attached.notes.append(noted(asked, session.id))
         session.attached.inputs.extend((*prepared.inputs, *self._authority.pinned_packs()))
         if asked.cause is not None:
             session.attached.inputs.extend(asked.cause.inputs)
@@ -374,8 +395,10 @@ class Planner:
         if asked.break_glass is not None:
             session.add(Command, identity.principal, verb=Verb.BREAK_GLASS, reason=asked.break_glass)
 
-    def decide(self, session: Session, draft: PlanDraft) -> tuple[Answer, PolicyRequest]:
-        """Return the policy's answer to the plan in `session`, and what it was asked."""
+    def decide(
+        self, session: Session, draft: PlanDraft, refusal: str | None = None
+    ) -> tuple[Answer, PolicyRequest]:
+        """Return the policy's answer to the plan in `session`, and what it was asked; a `refusal` is a no."""
         op, store = session.op, self._world.store
         policy = self._authority.policy(draft.profile.digest, draft.environment.digest)
         request = policy_request(op.the_intent, op.the_plan, gate=Gate.PLAN, now=session.judged_now())
@@ -386,7 +409,7 @@ class Planner:
         if overdue is not None:
             words = f"the review of operation {overdue.number} is overdue since {format_time(overdue.by)}"
             answer = block(answer, f"no glass is broken while {words}: `rexecop review list`")
-        return answer, request
+        return answer if refusal is None else block(answer, refusal), request
 
     def _ask(self, session: Session, asked: PlanInput, draft: PlanDraft, identity: Identity) -> None:
         sealed = session.add(
@@ -411,8 +434,8 @@ class Planner:
             session.attached.claims.append(_key_claim(asked.idempotency_key, identity))
 
     def _sponsor(self, identity: Identity) -> str | None:
-        """Return who answers for an agent that asks, as the operator's packs say."""
-        return self._authority.policy().entities.agents.get(identity.principal.person)
+        """Return who answers for an agent that asks, as it came with or else as the operator's packs say."""
+        return identity.sponsor or self._authority.policy().entities.agents.get(identity.principal.person)
 
     def _earlier(self, asked: PlanInput, draft: PlanDraft, identity: Identity) -> Session | None:
         """Return the operation an idempotency key already stands for."""

@@ -61,6 +61,16 @@ class Root:
         return self.path / "authzen.yaml"
 
     @property
+    def service(self) -> Path:
+        """Whom the service lets in besides those with tokens; without the file nobody."""
+        return self.path / "service.yaml"
+
+    @property
+    def tokens(self) -> Path:
+        """The API tokens of the service, by their digests."""
+        return self.path / "tokens.json"
+
+    @property
     def notify(self) -> Path:
         """Who is told how; without the file nobody is."""
         return self.path / "notify.yaml"
@@ -84,6 +94,11 @@ class Root:
     def webhooks(self) -> Path:
         """Who may send events over HTTP; without the file nobody."""
         return self.path / "webhooks.yaml"
+
+    @property
+    def execute(self) -> Path:
+        """Which intents `/execute` runs under which names; without the file none."""
+        return self.path / "execute.yaml"
 
     @property
     def environment(self) -> Path:

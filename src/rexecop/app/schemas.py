@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final, Union, cast, get_args, get_origin, get_type_hints
 
@@ -100,6 +100,24 @@ def schemas() -> dict[str, Schema]:
     return {**found, "verification-1.json": report}
 
 
+def components(kinds: Iterable[type], place: str) -> dict[str, Schema]:
+    """Return the schemas of views and what they are made of, by name; each refers to others at `place`."""
+    found: dict[str, Schema] = {}
+    maker = _Maker(found, whole=True)
+    for kind in kinds:
+        maker.add(kind)
+    return {name: cast("Schema", _moved(schema, place)) for name, schema in sorted(found.items())}
+
+
+def _moved(value: Json, place: str) -> Json:
+    if isinstance(value, Mapping):
+        return {
+            key: f"{place}{str(item).removeprefix('#/$defs/')}" if key == "$ref" else _moved(item, place)
+            for key, item in value.items()
+        }
+    return [_moved(item, place) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _document(cls: type, name: str, *, whole: bool) -> Schema:
     definitions: dict[str, Schema] = {}
     body = _Maker(definitions, whole=whole).of_class(cls)
@@ -122,7 +140,8 @@ class _Maker:
         """Return the closed object that values of the dataclass `cls` are written as."""
         hints = get_type_hints(cls, localns={"Json": _FreeForm})
         kind = getattr(cls, "kind", None)
-        properties: dict[str, Schema] = {} if kind is None else {"kind": {"const": kind}}
+        # A view may have a field of that name, of which the class has a slot.
+        properties: dict[str, Schema] = {"kind": {"const": kind}} if isinstance(kind, str) else {}
         required = list(properties)
         for field in dataclasses.fields(cls):
             found = self._of(hints[field.name])
@@ -168,7 +187,11 @@ class _Maker:
             raise TypeError(f"no schema for the type {hint!r}")
         if issubclass(hint, enum.StrEnum):
             return {"enum": [member.value for member in hint]}
-        if hint.__name__ not in self._definitions:
-            self._definitions[hint.__name__] = {}  # It is under way: classes may name each other.
-            self._definitions[hint.__name__] = self.of_class(hint)
+        self.add(hint)
         return {"$ref": f"#/$defs/{hint.__name__}"}
+
+    def add(self, cls: type) -> None:
+        """Define the dataclass `cls`, and what it is made of."""
+        if cls.__name__ not in self._definitions:
+            self._definitions[cls.__name__] = {}  # It is under way: classes may name each other.
+            self._definitions[cls.__name__] = self.of_class(cls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Final
@@ -14,8 +14,10 @@ from rexecop.app.callers import Planned, Taken, event_called, events_of, tell_ev
 from rexecop.app.contract import Contract
 from rexecop.app.demo_authority import DemoAuthority
 from rexecop.app.door import Door
+from rexecop.app.doors import RootDoor, Throttle
 from rexecop.app.events import EventView
 from rexecop.app.execute import DEMO_MODE, Answer, Executor
+from rexecop.app.execute_intents import Intents
 from rexecop.app.instance import Instance
 from rexecop.app.measuring import Measuring
 from rexecop.app.nodes import hub_of
@@ -23,6 +25,8 @@ from rexecop.app.root import Root
 from rexecop.app.settings import Settings
 from rexecop.app.tracing import Lines
 from rexecop.app.webhooks import take_webhook
+from rexecop.app.working import Works
+from rexecop.lanes.registry import HANDLERS
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.ports import Batch, Lock
 from rexecop.proof.call import HandlerRequest
@@ -39,21 +43,31 @@ class Serving:
 
     version: Final = __version__
 
-    def __init__(self, instance: Instance, contract: Contract = DEMO_MODE, door: Door | None = None) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        contract: Contract = DEMO_MODE,
+        door: Door | None = None,
+        throttle: Throttle | None = None,
+    ) -> None:
         self.contract: Final = contract
-        self.door: Final = door
+        self.instance: Final = instance
+        self.works: Final = Works(instance)
         self._instance = instance
+        self._leaving: list[Callable[[], None]] = []
         self._world = instance.parts.world
         self._chain = instance.parts.ledger.instance_id
         self._authority = DemoAuthority(instance.parts.authority, self._world.clock)
         self._executor = Executor(self._world, self._authority, contract)
+        self._intents = Intents(instance, contract)
         self.nodes: Final = hub_of(instance)
+        root, authority = Root(instance.parts.settings.root), instance.parts.authority
+        self.access: Final = AccessPoint(root, authority, self._world.clock.now)
+        self.throttle: Final = throttle or Throttle(self._world.clock)
+        self.door: Door = door or RootDoor(root, authority, self.access, self._world.clock, self.throttle)
         self.measuring: Final = Measuring(instance)
         self.log: Final = Lines(log) if (log := instance.parts.settings.log) else None
         self.begun: Final = self._world.ids.nonce()  # Names this run of the service among others.
-        self.access: Final = AccessPoint(
-            Root(instance.parts.settings.root), instance.parts.authority, self._world.clock.now
-        )
 
     def __enter__(self) -> Serving:
         return self
@@ -61,29 +75,60 @@ class Serving:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.works.close()
         self._instance.close()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the root that is served."""
+        return self._instance.settings
+
+    def on_leaving(self, work: Callable[[], None]) -> None:
+        """Have `work` called when the service is told to stop, while answers are still under way."""
+        self._leaving.append(work)
+
+    def leave(self) -> None:
+        """Let what is driven park before its next call, and answers without end come to one."""
+        self.works.leave()
+        for work in self._leaving:
+            work()
 
     def now(self) -> datetime:
         """Return the time, UTC."""
         return self._world.clock.now()
 
+    def nobodys_door(self) -> RootDoor:
+        """Return a door that lets nobody in, and takes the same steps to say so; guesses count as at ours."""
+        root, clock = Root(self.settings.root / "nobody"), self._world.clock
+        access = AccessPoint(root, self._instance.parts.authority, clock.now)
+        return RootDoor(root, self._instance.parts.authority, access, clock, self.throttle)
+
+    async def knock(self, headers: Mapping[str, str], peer: str | None) -> None:
+        """Return once the door can say at once who sent a request; raises as `doors.RootDoor.knock`."""
+        if isinstance(self.door, RootDoor):
+            await self.door.knock(headers, peer)
+
     async def execute(
         self, action: str, payload: Value, nonce: str, artifact: Mapping[str, Value] | None = None
     ) -> Answer:
-        """Carry out a request of the `/execute` contract; see `Executor.execute`."""
+        """Carry out a request of the `/execute` contract; see `Executor.execute` and `Intents.execute`."""
+        if action not in HANDLERS and isinstance(payload, dict):
+            named = self._intents.find(action)
+            if named is not None:
+                return await self._intents.execute(named, payload, nonce, artifact)
         return await self._executor.execute(action, payload, nonce, artifact)
 
     def holds(self, name: str, result: str, receipt: str) -> bool:
         """Return whether the ledger holds that execution; see `Executor.holds`."""
-        return self._executor.holds(name, result, receipt)
+        return self._executor.holds(name, result, receipt) or self._intents.holds(name, result, receipt)
 
     async def webhook(self, name: str, headers: Mapping[str, str], body: bytes) -> EventView:
         """Take an event that came to the webhook `name`; see `app.webhooks.take_webhook`."""
-        return await take_webhook(self._instance, name, headers, body)
+        return await self.works.run(lambda: take_webhook(self._instance, name, headers, body))
 
     async def tell_events(self, caller: str, bodies: Sequence[bytes]) -> tuple[Taken, ...]:
         """Take the events that `caller` tells; see `app.callers.tell_events`."""
-        return await tell_events(self._instance, caller, bodies)
+        return await self.works.run(lambda: tell_events(self._instance, caller, bodies))
 
     def events_of(self, caller: str, before: int, limit: int) -> tuple[list[Planned], int | None]:
         """Return events of `caller` that led to plans; see `app.callers.events_of`."""
@@ -109,6 +154,10 @@ class Serving:
             return error.message
         return None
 
+    def engine_problems(self) -> tuple[str, ...]:
+        """Return in words what keeps requests from being carried out, but for the ledger."""
+        return tuple(self._engine_problems())
+
     def _engine_problems(self) -> Iterator[str]:
         yield from (f"approvals: {problem}" for problem in self.contract.problems)
         problem = self._authority.policy().problem_at(self._world.clock.now())
@@ -116,6 +165,10 @@ class Serving:
             yield f"policy: {problem}"
         if HandlerRequest.kind not in self._world.lanes:
             yield "engine: no lane runs handlers"
+        try:
+            self._intents.find("")
+        except RexecopError as error:
+            yield f"actions: {error.message}"
         signer = self._world.signer
         try:
             verify(signer.public, PROBE.encode(), signer.sign(PROBE.encode()))
@@ -144,10 +197,12 @@ class Serving:
                 return
 
 
-def open_serving(settings: Settings, contract: Contract = DEMO_MODE) -> Serving:
-    """Open the root of `settings` for the service in the mode that `contract` is.
+def open_serving(
+    settings: Settings, contract: Contract = DEMO_MODE, throttle: Throttle | None = None
+) -> Serving:
+    """Open the root of `settings` for the service in the mode that `contract` is; `throttle` counts guesses.
 
     Raises:
         RootMissing, RootUnsafe: there is no usable root. StoreError: the ledger cannot be opened.
     """
-    return Serving(open_instance(settings), contract)
+    return Serving(open_instance(settings), contract, throttle=throttle)

@@ -6,6 +6,7 @@ Nobody waits longer than the root gives senders, nothing changes by it, and what
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from rexecop.app.notices import EVERYBODY, RootNotices
@@ -16,13 +17,30 @@ from rexecop.governance.obligations import approvals_in_words
 from rexecop.operations.errors import AppendConflict
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import awaited_call
+from rexecop.operations.recorded import typed
 from rexecop.proof.call import call_digest
+from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.decision import ApprovalRule
 from rexecop.proof.records.instance import Note
+from rexecop.proof.records.ticket import Ticket
 from rexecop.proof.vocabulary import Mode, State, Verdict
 
 _OVER: Final = (State.COMPLETED, State.FAILED)  # What was cut off found nothing of what it did not reach.
 TRIES_MAX: Final = 4  # To note it: whoever is told may act before the note is written.
+
+
+def expiry(op: Operation, step: str | None = None) -> datetime | None:
+    """Return when a yes comes too late: what was said so far, or leave to run, has run out; None: never.
+
+    With `step` it is a yes to that step of what runs, whose leave is its ticket.
+    """
+    if step is None:
+        said, end = op.standing_approvals(), op.terms.not_after
+    else:
+        said = tuple(typed(sealed, Approval) for sealed in op.said_of(step))
+        end = typed(op.sealed_ticket, Ticket).expires
+    ends = [one.statement.expires for one in said if not one.statement.refuses]
+    return min([*ends, *([end] if end is not None else [])], default=None)
 
 
 class Telling:
@@ -43,14 +61,16 @@ class Telling:
     async def waits(self, op: Operation) -> None:
         """Tell whoever is to approve what waits for that, once for what is asked of them."""
         missing: Sequence[ApprovalRule] = ()
-        about = ""
+        about, step = "", None
         if op.state is State.WAITING_FOR_APPROVAL:
             about, missing = str(op.sealed_decision.digest), op.missing_approvals()
         elif op.state is State.PAUSED and (make := awaited_call(op)) is not None:
             about, missing = f"{make.step.id} {call_digest(make.call)}", op.missing_for(make.step)
+            step = make.step.id
         if missing:
             text = f"waits for approval by {approvals_in_words(missing)}"
-            await self.tell(op, WANTED, [rule.group for rule in missing], about=about, text=text)
+            groups = [rule.group for rule in missing]
+            await self.tell(op, WANTED, groups, about=about, text=text, step=step)
 
     async def assessed(self, op: Operation) -> None:
         """Tell whom `notify.yaml` names of components that `op` found to have turned, once each way."""
@@ -82,6 +102,7 @@ class Telling:
         about: str,
         text: str,
         people: Sequence[str] = (),
+        step: str | None = None,
     ) -> None:
         """Tell `groups` that have a sender of `event`, unless they were told of exactly that."""
         told = [group for group in groups if self.notices.tells(group)]
@@ -89,7 +110,18 @@ class Telling:
             return
         store, at = self._world.store, self._world.clock.now()
         number = store.number(op.id)
-        notice = notice_of(op, number, event, told, about=about, text=text, at=at, people=people)
+        notice = notice_of(
+            op,
+            number,
+            event,
+            told,
+            about=about,
+            text=text,
+            at=at,
+            people=people,
+            step=step,
+            expires=expiry(op, step),
+        )
         said = (sealed.record for sealed in store.journal(op.id).records)
         if not any(isinstance(one, Note) and one.topic == TOPIC and notice.id in one.text for one in said):
             await self._noted(op.id, await self.notices.tell(notice))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rexecop.app.plain import moment
 from rexecop.cli.errors import ParameterBad, Usage
 from rexecop.cli.operands import path, takes_operation, takes_reason
 from rexecop.cli.parsing import VerbCommand
-from rexecop.cli.render import Page, moment
+from rexecop.cli.render import Page
 from rexecop.cli.session import Session
 
 if TYPE_CHECKING:

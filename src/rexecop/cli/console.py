@@ -16,8 +16,9 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, DataTable, Footer, Header, Input, Static, TabbedContent, TabPane
 
+from rexecop.app.plain import moment
 from rexecop.cli.pages import operation_page, why_page
-from rexecop.cli.render import Page, moment, safe
+from rexecop.cli.render import Page, safe
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import State
 

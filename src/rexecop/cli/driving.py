@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
+from rexecop.app.plain import moment
 from rexecop.cli.errors import Interrupted, Usage
 from rexecop.cli.exits import Exit
 from rexecop.cli.following import LOOK_SECONDS, nap_seconds
 from rexecop.cli.operands import takes_operation, takes_reason, takes_waiting
 from rexecop.cli.pages import operation_page, view_exit
 from rexecop.cli.parsing import VerbCommand
-from rexecop.cli.render import as_json, emit, moment, safe
+from rexecop.cli.render import as_json, emit, safe
 from rexecop.cli.session import Session
 
 if TYPE_CHECKING:

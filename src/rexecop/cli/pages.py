@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from rexecop.app.plain import moment, plain
 from rexecop.cli.exits import STATE_EXITS, Exit
-from rexecop.cli.render import Page, as_json, clipped, minute, moment, plain, short
+from rexecop.cli.render import Page, as_json, clipped, minute, short
 
 if TYPE_CHECKING:
     from rexecop.app.backup import BackupView, RestoreView

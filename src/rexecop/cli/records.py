@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from rexecop.app.plain import moment
 from rexecop.cli.pages import ROOMY, next_rows
-from rexecop.cli.render import Page, as_json, moment
+from rexecop.cli.render import Page, as_json
 
 if TYPE_CHECKING:
     from rexecop.app.views import EvidenceView, ReceiptView, RecordEvidence, RecordView, SignatureLine

@@ -40,6 +40,8 @@ def reminders(session: Session, after: int | None, group: str | None) -> None:
             page.title(f"{one.number} {one.intent} on {one.target}", f"since {short(one.since)}")
             page.row("asked by", one.requester)
             page.row("missing", one.missing)
+            if one.expires is not None:
+                page.row("until", short(one.expires))
             page.row("waits for", ", ".join(one.waits_for) or "nobody who has a key that counts")
             for label, people in (("remind", one.remind), ("escalate", one.escalate)):
                 if people:

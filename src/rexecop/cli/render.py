@@ -6,16 +6,14 @@ and bidirectional character escaped: evidence cannot move the reader's cursor.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from enum import Enum
-from pathlib import PurePath
 from typing import Final, TextIO
 
+from rexecop.app.plain import plain
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.plaintext import escape
 
@@ -32,27 +30,6 @@ _COLOURS: Final[Mapping[str, int]] = {
 }
 
 
-def plain(value: object) -> object:
-    """Return `value` as what JSON and YAML hold: dataclasses become objects, times RFC 3339 in UTC."""
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, Enum):
-        return plain(value.value)
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, datetime):
-        return moment(value)
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Sequence | frozenset | set) and not isinstance(value, bytes | bytearray):
-        return [plain(item) for item in (sorted(value) if isinstance(value, frozenset | set) else value)]
-    return str(value)
-
-
 def as_json(value: object, *, indent: int | None = 2) -> str:
     """Return `value` as one JSON text in ASCII, which no terminal and no locale can misread."""
     return json.dumps(plain(value), indent=indent, ensure_ascii=True) + "\n"
@@ -63,12 +40,6 @@ def as_yaml(value: object) -> str:
     import yaml
 
     return str(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=False, default_flow_style=False))
-
-
-def moment(value: datetime) -> str:
-    """Return a time in UTC, to the millisecond, as the records write it."""
-    text = value.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"
 
 
 def minute(value: datetime) -> str:

@@ -8,6 +8,7 @@ RexecopError
     ├── RunnerBusy           another live runner drives the operation
     ├── BudgetSpent          what may be done in a while was done
     ├── NotDelivered         a sender did not take a notice
+    ├── NotFetched           a server did not give what is needed of it
     ├── NotWaiting           an operation does not wait in the queue
     ├── TooEarly             an unknown outcome may still be changing
     └── NothingToSettle      no attempt is unknown
@@ -69,6 +70,12 @@ class BudgetSpent(EngineError):
     """A budget that policy gives has nothing left; the operation waits until it has."""
 
     code = "budget-spent"
+
+
+class NotFetched(EngineError):
+    """A server did not give what is needed of it."""
+
+    code = "not-fetched"
 
 
 class NotDelivered(EngineError):

@@ -122,6 +122,8 @@ class NtfySender:
     async def send(self, notice: Notice, given: Given) -> None:
         """See `Sender.send`: it was accepted where the answer is a status of 200 to 299."""
         headers = {"content-type": "text/plain; charset=utf-8", "title": f"rexecop: {notice.event}"}
+        if notice.link is not None:
+            headers["click"] = notice.link
         if self.token:
             token = given.values[self.token].strip().decode("ascii", "replace")
             if not token.isprintable():
@@ -240,5 +242,6 @@ class MailSender:
         mail["Subject"] = f"[rexecop] {notice.event}: {notice.text[:SUBJECT_LENGTH_MAX]}"
         mail["Date"], mail["Message-ID"] = now, f"<{notice.id}@rexecop.invalid>"
         mail["Auto-Submitted"] = "auto-generated"
-        mail.set_content(f"{notice.text}\n\n{encode(notice).decode()}\n", cte="quoted-printable")
+        link = f"{notice.link}\n\n" if notice.link is not None else ""
+        mail.set_content(f"{notice.text}\n\n{link}{encode(notice).decode()}\n", cte="quoted-printable")
         return mail

@@ -19,6 +19,7 @@ from rexecop.proof.plaintext import escape
 from rexecop.proof.records.instance import Note
 from rexecop.proof.records.receipt import ObligationMet
 from rexecop.proof.signer import Signer
+from rexecop.proof.times import format_time
 
 TOPIC: Final = "notice"  # Of the notes that say what became of notices.
 WANTED: Final = "approval-wanted"
@@ -34,7 +35,9 @@ TEST: Final = "test"
 class Notice:
     """What `groups` (and of them `people`, where somebody is meant) are told: `event` of `operation`.
 
-    Whoever gets one `id` twice was told once. `text` is one line for people.
+    Whoever gets one `id` twice was told once. `text` is one line for people; `command` is what an
+    approver types, by `expires` where the yes comes too late afterwards, and `link` the page with
+    what is signed. Neither says yes for anybody.
     """
 
     kind: ClassVar[str] = "notice/1"
@@ -51,6 +54,9 @@ class Notice:
     target: str | None = None
     state: str | None = None
     requester: str | None = None
+    command: str | None = None
+    expires: datetime | None = None
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +102,20 @@ def notice_of(
     text: str,
     at: datetime,
     people: Sequence[str] = (),
+    step: str | None = None,
+    expires: datetime | None = None,
 ) -> Notice:
-    """Return the notice that `groups` get of `event` of `op`; `about` is what makes it another one."""
+    """Return the notice that `groups` get of `event` of `op`; `about` is what makes it another one.
+
+    Who is asked for a yes, to all of it or to `step`, is told what to type, and by when.
+    """
     intent, named = op.the_intent, tuple(sorted(groups))
     key = canonical_bytes([op.id, event, about, list(named), sorted(people)])
+    command = None
+    if event in (WANTED, REMINDED, ESCALATED):
+        command = f"rexecop approve {number}" + (f" --step {step}" if step is not None else "")
+        by = f" by {format_time(expires)}" if expires is not None else ""
+        text = f"{text}; to answer{by}: {command}"
     return Notice(
         id=f"ntc_{digest_of(key).removeprefix('sha256:')[:32]}",
         event=event,
@@ -113,6 +129,8 @@ def notice_of(
         target=intent.target,
         state=str(op.state),
         requester=intent.by.person,
+        command=command,
+        expires=expires,
     )
 
 

@@ -20,6 +20,7 @@ RexecopError
     │   └── TermsStricter  ObligationUnmet  TicketUnfit
     ├── EvaluationRefused
     ├── ArtifactRefused
+    ├── BearerRefused
     └── PermitRefused
         └── PermitOutsideScope  PermitModeMismatch  PermitTooLong  TicketNotYetValid  TicketExpired
 """
@@ -303,6 +304,12 @@ class TicketUnfit(TicketRefused):
     """Intent, plan, decision and ticket do not belong together."""
 
     code = "ticket-unfit"
+
+
+class BearerRefused(GovernanceError):
+    """A token, or a set of keys, of an identity provider does not count; why is not for who sent it."""
+
+    code = "bearer-refused"
 
 
 class ArtifactRefused(GovernanceError):

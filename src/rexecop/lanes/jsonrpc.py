@@ -14,7 +14,15 @@ import rexecop
 from rexecop.lanes.errors import Broken, ClearanceRefused, PayloadTooLarge, RequestRefused, WireBroken
 from rexecop.lanes.exchanging import DATA_BYTES_MAX, Exchange, ExchangeLane
 from rexecop.lanes.failures import Failure
-from rexecop.lanes.messages.jsonrpc import MCP_VERSIONS, Ask, JsonRpcMessage, Mcp, problems, reply_call
+from rexecop.lanes.messages.jsonrpc import (
+    MCP_VERSIONS,
+    Ask,
+    JsonRpcMessage,
+    Mcp,
+    pin_of,
+    problems,
+    reply_call,
+)
 from rexecop.lanes.port import Asks, Chunk, LaneEvent, Made
 from rexecop.lanes.rpclinks import HttpLink, Link, UnixLink
 from rexecop.lanes.rpcprogram import ProgramLink
@@ -167,11 +175,19 @@ class _Run:
         self._link.agree(str(version))
         async for chunk in self._converse([Ask(method="notifications/initialized", notify=True)]):
             yield chunk
-        self._exchange.preparing = False
+        # Nothing has happened yet: looking whether it still is the tool that was accepted changes nothing.
+        self._exchange.preparing = mcp.pin is not None
+        tools: list[Json] = []
+        if not mcp.tool or mcp.pin is not None:
+            async for chunk in self._tools(tools):
+                yield chunk
         if not mcp.tool:
-            async for chunk in self._tools():
+            for chunk in self._show({"tools": tools}):
                 yield chunk
             return
+        if mcp.pin is not None:
+            _require_pinned(mcp, tools)
+        self._exchange.preparing = False
         params: dict[str, Json] = {"name": mcp.tool, "arguments": dict(mcp.arguments or {})}
         async for chunk in self._converse([Ask(method="tools/call", params=params)]):
             yield chunk
@@ -185,8 +201,8 @@ class _Run:
         if result.get("isError"):
             raise Broken(Failure.REMOTE_ERROR, f"tool `{mcp.tool:.80}` reports an error", answered=True)
 
-    async def _tools(self) -> AsyncGenerator[LaneEvent]:
-        tools: list[Json] = []
+    async def _tools(self, tools: list[Json]) -> AsyncGenerator[LaneEvent]:
+        """Put every tool of the server into `tools`."""
         seen: set[str] = set()
         cursor: str | None = None
         for _ in range(PAGES_MAX):
@@ -199,8 +215,6 @@ class _Run:
                 raise WireBroken("a page of tools has no list of `tools`, or its `nextCursor` is no text")
             tools += found
             if following is None:
-                for chunk in self._show({"tools": tools}):
-                    yield chunk
                 return
             if following in seen:
                 raise WireBroken("the pages of tools go round in a circle")
@@ -305,6 +319,13 @@ class _Run:
             pass  # The text of the answer is kept all the same.
         if (chunk := exchange.chunk(exchange.out, piece)) is not None:
             yield chunk
+
+
+def _require_pinned(mcp: Mcp, tools: Sequence[Json]) -> None:
+    """Return only if the server describes the tool as it did when it was pinned, and once."""
+    found = [tool for tool in tools if isinstance(tool, Mapping) and tool.get("name") == mcp.tool]
+    if len(found) != 1 or pin_of(found[0]) != mcp.pin:
+        raise Broken(Failure.DRIFTED, f"tool `{mcp.tool:.80}` is not what was accepted; it was not called")
 
 
 def _hello(mcp: Mcp, able: Collection[str]) -> Json:

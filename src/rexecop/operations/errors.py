@@ -5,6 +5,7 @@ RexecopError
     ├── InputRefused                 a file or value that is not what its format says
     │   ├── ProfileRefused
     │   ├── EnvironmentRefused
+    │   ├── GatewayRefused
     │   │   ├── SecretInline             a secret written out instead of referred to
     │   │   └── PolicyPackUnsupported
     │   ├── CatalogRefused
@@ -73,6 +74,12 @@ class ProfileRefused(InputRefused):
     """A profile file breaks its format, or the files do not fit one another."""
 
     code = "profile-refused"
+
+
+class GatewayRefused(InputRefused):
+    """The file of a gateway breaks its format, or is not accepted as it is now."""
+
+    code = "gateway-refused"
 
 
 class EnvironmentRefused(InputRefused):

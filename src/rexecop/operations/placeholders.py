@@ -4,7 +4,8 @@
 `{env.NAME}` a value of the environment, `{secret.NAME}` a secret that the environment gives
 the connector, `{slot.NAME}` a hole filled from a fact when the call is made. Braces in any
 other form (`%{x}`, `${x}`, `{{x}}`, `{}`) stand for themselves.
-Among the words of a command `{*name}` stands for all words of a parameter that is a list.
+Among the words of a command `{*name}` stands for all words of a parameter that is a list. As the arguments
+of a tool, `{*}` stands for all parameters that were given, as they are.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ VALUE_LENGTH_MAX: Final = 32 * 1024  # Longer values are files; a record holds 2
 
 _PLACEHOLDER: Final = re.compile(r"(?<![%${])\{([a-z_][a-z0-9_]*)(?:\.([a-z_][a-z0-9_]*))?\}(?!\})")
 _SPREAD: Final = re.compile(r"\{\*([a-z_][a-z0-9_]*)\}")
+EVERYTHING: Final = "{*}"
 WORDS_MAX: Final = 256  # A command with more arguments is a list of files, and belongs into its input.
 _SPACES: Final = ("target", "env", "slot", "secret")
 
@@ -151,6 +153,19 @@ def message_value(value: Json, values: Values, where: str) -> Json:
         return _scalar(whole[1], values, where) if given is None or isinstance(given, str) else given
     parts = _places(expand(value, values, where))
     return parts if isinstance(parts, str) else parts[0] if len(parts) == 1 else {"text": parts}
+
+
+def everything_given(values: Values, where: str) -> dict[str, Json]:
+    """Return all parameters that were given, as they are.
+
+    Raises:
+        ParameterRefused: they would be taken for a place.
+    """
+    given: dict[str, Json] = {n: value for n, value in values.parameters.items() if value is not None}
+    if holds_place(given):
+        # Who asks would otherwise name a secret of the operator's.
+        raise ParameterRefused(f"the parameters cannot be sent by {where} as they are")
+    return given
 
 
 def message_text(text: str, values: Values, where: str) -> Json:

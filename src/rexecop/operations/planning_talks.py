@@ -13,7 +13,14 @@ from rexecop.operations.binding import Making
 from rexecop.operations.connection import Keys
 from rexecop.operations.environment import Backend, keys_of
 from rexecop.operations.errors import ConnectorRefused
-from rexecop.operations.placeholders import literal, message_text, message_value, names_in
+from rexecop.operations.placeholders import (
+    EVERYTHING,
+    everything_given,
+    literal,
+    message_text,
+    message_value,
+    names_in,
+)
 from rexecop.operations.planning_http import http_request
 from rexecop.operations.reading import listed
 from rexecop.proof.call import ExchangeRequest
@@ -66,12 +73,16 @@ def jsonrpc_request(making: Making) -> ExchangeRequest:
     by_mcp = "mcp" in (making.action.talks or {})
     message: dict[str, Json] = {}
     if by_mcp:
-        shape = _shape(making, "mcp", f"{_RESOURCE} tool arguments version replies")
+        shape = _shape(making, "mcp", f"{_RESOURCE} tool arguments version replies pin")
         mcp: dict[str, Json] = {"version": shape.one_of("version", MCP_VERSIONS, MCP_VERSIONS[0])}
         if "tool" in shape:
             mcp["tool"] = message_text(shape.text("tool"), making.values, making.where)
-        if "arguments" in shape:
+        if shape.values.get("arguments") == EVERYTHING:
+            mcp["arguments"] = everything_given(making.values, making.where)
+        elif "arguments" in shape:
             mcp["arguments"] = message_value(shape.mapping("arguments"), making.values, making.where)
+        if "pin" in shape:
+            mcp["pin"] = shape.text("pin")
         message["mcp"] = mcp
     else:
         shape = _shape(making, "rpc", f"{_RESOURCE} method params batch replies reply")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
+from functools import wraps
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
@@ -20,7 +22,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rexecop.app.callers import LISTED_MAX, Planned, Taken
 from rexecop.app.contract import DEMO
-from rexecop.app.errors import CallerUnknown, WebhookRefused
+from rexecop.app.door import Act, Caller
+from rexecop.app.errors import CallerUnknown, Forbidden, WebhookRefused
 from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
 from rexecop.app.nodes import BridgeLost
@@ -30,12 +33,23 @@ from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload
 from rexecop.service import health
+from rexecop.service.answers import HEADERS
+from rexecop.service.answers import encode as _encode
+from rexecop.service.answers import json_answer as _json
+from rexecop.service.answers import problem as _problem
 from rexecop.service.around import Around
-from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, parse_receipt, read_body, read_request
+from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, fault, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
+from rexecop.service.console.routes import routes as console
+from rexecop.service.console.sessions import SignInLink
+from rexecop.service.doorway import Doorway, let_in, turned_away
+from rexecop.service.errors import MethodRefused, PathUnknown
+from rexecop.service.sites import Sites
 from rexecop.service.traffic import Run
+from rexecop.service.v1 import application as v1
+from rexecop.service.v1.problems import problem
 
-Decide: TypeAlias = Callable[[Mapping[str, Value], str], Mapping[str, Value]]
+Decide: TypeAlias = Callable[[Mapping[str, Value], Caller], Mapping[str, Value]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 SERVICE: Final = "OpenExec"  # The contract spoken here, by the name its clients know.
@@ -45,14 +59,10 @@ WEBHOOK_REFUSED: Final = "webhook-refused"
 EVALUATION_REFUSED: Final = "evaluation-refused"
 EVENT_REFUSED: Final = "event-refused"
 
-HEADERS: Final[Mapping[str, str]] = {
-    "content-type": "application/json",
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-}
 STATUS: Final[Mapping[Reason, int]] = {
     Reason.UNKNOWN_ACTION: 400,
     Reason.REJECTED: 400,
+    Reason.MALFORMED: 422,
     Reason.DENIED: 403,
     Reason.CONFLICT: 409,
     Reason.UNKNOWN: 409,
@@ -65,15 +75,13 @@ OPEN_WARNING: Final = (
 )
 APPROVED_WARNING: Final = "No allow-list: every action may run that policy allows and an approval is for."
 
-_encode = msgspec.json.encode
-
 
 class Contract:
     """The routes of the contract over one opened root; `hosts` are the names it answers to; None: any."""
 
     def __init__(self, serving: Serving, hosts: Collection[str] | None) -> None:
         self._serving = serving
-        self._hosts = None if hosts is None else frozenset(hosts)
+        self._sites = Sites(hosts)
 
     async def root(self, request: Request) -> Response:
         """Say who answers."""
@@ -131,7 +139,8 @@ class Contract:
             return refused
         try:
             name, result, receipt = parse_receipt(await read_body(request))
-            return _json(200, {"valid": self._serving.holds(name, result, receipt)})
+            valid = await asyncio.to_thread(self._serving.holds, name, result, receipt)
+            return _json(200, {"valid": valid})
         except BodyRefused as error:
             return _json(error.status, {"detail": error.detail})
         except RexecopError as error:
@@ -153,14 +162,13 @@ class Contract:
         named = request.headers.get("x-request-id", "")
         echoed = {"x-request-id": named} if named.isprintable() and 0 < len(named) <= REQUEST_ID_MAX else {}
         try:
-            caller = self._serving.access.caller(_token(request))
+            caller = let_in(self._serving.door, request, Act.DECIDE)
             body = parse_payload(await read_body(request), bytes_max=BODY_BYTES_MAX)
             if not isinstance(body, dict):
                 raise NotCanonical("an evaluation is an object")
             return _json(200, decide(body, caller), echoed)
-        except CallerUnknown as error:
-            unknown = {"www-authenticate": "Bearer", **echoed}
-            return _problem(401, error.message, error.code, unknown)
+        except (CallerUnknown, Forbidden) as error:
+            return turned_away(error, echoed)
         except BodyRefused as error:
             return _problem(error.status, error.detail, EVALUATION_REFUSED, echoed)
         except RexecopError as error:
@@ -203,7 +211,9 @@ class Contract:
         (one,) = found
         if one.refused is not None:
             raise one.refused
-        return _json(202, _taken(one), {"location": f"/v1/events/{one.id}"})
+        return _json(
+            202, _taken(one), {"location": f"{request.scope.get('root_path', '')}/v1/events/{one.id}"}
+        )
 
     async def _told(self, request: Request, caller: str) -> Response:
         given = {name: request.query_params.get(name, "") for name in request.query_params}
@@ -215,11 +225,13 @@ class Contract:
                 allowed = f"`cursor`, and `limit` up to {LISTED_MAX}"
                 raise BodyRefused(400, f"`{name:.40}` is not what can be asked for: {allowed}")
             asked[name] = int(value)
-        found, after = self._serving.events_of(caller, asked["cursor"], asked["limit"])
+        found, after = await asyncio.to_thread(
+            self._serving.events_of, caller, asked["cursor"], asked["limit"]
+        )
         return _json(200, {"events": [*map(_planned, found)], "next": None if after is None else str(after)})
 
     async def _told_one(self, request: Request, caller: str) -> Response:
-        found = self._serving.event_called(caller, request.path_params["id"])
+        found = await asyncio.to_thread(self._serving.event_called, caller, request.path_params["id"])
         if found is None:
             return _problem(404, "no event of that id was taken", EVENT_REFUSED, {})
         return _json(200, {"id": found, "operation_id": None} if isinstance(found, str) else _planned(found))
@@ -233,9 +245,9 @@ class Contract:
             words = "a page of another site asks: a foreign Host, or a foreign Origin"
             return _problem(refused.status_code, words, EVENT_REFUSED, {})
         try:
-            return await answer(request, self._serving.access.caller(_token(request)))
-        except CallerUnknown as error:
-            return _problem(401, error.message, error.code, {"www-authenticate": "Bearer"})
+            return await answer(request, let_in(self._serving.door, request, Act.TELL).name)
+        except (CallerUnknown, Forbidden) as error:
+            return turned_away(error)
         except BodyRefused as error:
             return _problem(error.status, error.detail, EVENT_REFUSED, {})
         except WebhookRefused as error:
@@ -246,7 +258,7 @@ class Contract:
     async def node(self, socket: WebSocket) -> None:
         """Let a node in; it proves itself by its key, and no page of a browser may speak for one."""
         host = socket.headers.get("host", "")
-        if socket.headers.get("origin") is not None or not self._is_ours(host):
+        if socket.headers.get("origin") is not None or not self._sites.is_ours(host):
             await socket.close()
             return
         await socket.accept()
@@ -254,18 +266,10 @@ class Contract:
         with suppress(RuntimeError):  # The other side closed it.
             await socket.close()
 
-    def _is_ours(self, host: str) -> bool:
-        return self._hosts is None or _name(host) in self._hosts
-
     def _foreign(self, request: Request) -> Response | None:
         """Refuse what a page of another site would send: a foreign host name, or a foreign origin."""
-        host = request.headers.get("host", "")
-        if not self._is_ours(host):
-            return _json(421, {"detail": "this address is not served under that Host"})
-        origin = request.headers.get("origin")
-        if origin is not None and origin != f"{request.url.scheme}://{host}":
-            return _json(403, {"detail": "requests from another Origin are refused"})
-        return None
+        found = self._sites.foreign(request)
+        return None if found is None else _json(found[0], {"detail": found[1]})
 
 
 class NodeLink:
@@ -293,9 +297,13 @@ def create_app(
     serving: Serving,
     hosts: Collection[str] | None,
     lifespan: Lifespan[Starlette] | None = None,
+    link: SignInLink | None = None,
     run: Run | None = None,
 ) -> Starlette:
-    """Return the application over `serving`; it neither opens nor closes it, unless `lifespan` does."""
+    """Return the application over `serving`; it neither opens nor closes it, unless `lifespan` does.
+
+    The console lets in who comes by `link`, and whom the door knows.
+    """
     contract = Contract(serving, hosts)
     run = run or Run()
     return Starlette(
@@ -313,9 +321,14 @@ def create_app(
             Route("/v1/events", _guarded(contract.told), methods=["GET"]),
             Route("/v1/events/{id}", _guarded(contract.told_one), methods=["GET"]),
             WebSocketRoute("/v1/nodes", contract.node),
+            *v1.routes(serving, Sites(hosts)),
+            *console(serving, serving.door, hosts, link or SignInLink(serving.now)),
             *health.routes(serving, run),
         ],
-        middleware=[Middleware(Around, run=run, log=serving.log, begun=serving.begun, now=serving.now)],
+        middleware=[
+            Middleware(Around, run=run, log=serving.log, begun=serving.begun, now=serving.now),
+            Middleware(Doorway, serving),
+        ],
         exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,
     )
@@ -324,6 +337,7 @@ def create_app(
 def _guarded(endpoint: Endpoint) -> Endpoint:
     """Return `endpoint`, whose defects are answered and told to the operator in one line each."""
 
+    @wraps(endpoint)
     async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)
@@ -359,6 +373,10 @@ def executed(answer: Executed) -> Response:
 def not_executed(answer: NotExecuted) -> Response:
     """Return the answer for a request without result."""
     body: dict[str, object] = {"detail": answer.detail}
+    if answer.reason is Reason.MALFORMED:
+        body["detail"] = [
+            fault("value_error", answer.detail, "payload", *filter(None, answer.place.split(".")))
+        ]
     if answer.operation is not None:
         body["operation_id"] = answer.operation
     if answer.envelope is not None:
@@ -391,36 +409,17 @@ def _planned(one: Planned) -> dict[str, object]:
     return {**known, "operation_id": row.operation, "number": one.number, **said}
 
 
-def _token(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
-
-
 def _untaken(error: RexecopError) -> Response:
     """Answer for what cannot be planned, or the ledger, a secret or a file of the root in the way."""
     later = {} if is_asked_wrongly(error) else {"retry-after": RETRY_SECONDS}
     return _problem(503 if later else 422, error.message, error.code, later)
 
 
-def _json(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(_encode(body), status, {**HEADERS, **(headers or {})})
-
-
-def _problem(status: int, detail: object, code: str, headers: Mapping[str, str]) -> Response:
-    """Return problem details (RFC 9457), with the stable `code` beside what the standard has."""
-    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code}
-    return _json(status, body, {**headers, "content-type": "application/problem+json"})
-
-
-def _name(host: str) -> str:
-    """Return the name in a Host header, without its port."""
-    if host.startswith("["):
-        return host.partition("]")[0].removeprefix("[").lower()
-    return host.partition(":")[0].lower()
-
-
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if request.url.path.startswith("/v1/"):
-        return _problem(error.status_code, error.detail, EVENT_REFUSED, error.headers or {})
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    if path.startswith("/v1/"):
+        unknown = error.status_code == HTTPStatus.NOT_FOUND
+        words = f"nothing is at {path[:60]!a}" if unknown else "that method is not taken there"
+        return problem(PathUnknown(words) if unknown else MethodRefused(words), error.headers)
     return _json(error.status_code, {"detail": error.detail}, error.headers)

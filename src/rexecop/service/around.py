@@ -1,8 +1,7 @@
-"""What surrounds every request: its id, span, figures and line in the log, and its end when all ends."""
+"""What surrounds every request: its id, span, figures and line in the log."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -56,7 +55,7 @@ class Around:
         about, token = begin()
         run.in_flight += 1
         try:
-            await self._app(scope, one.until_stopped(receive) if method == "GET" else receive, one.send)
+            await self._app(scope, receive, one.send)
         except BaseException:
             one.status = one.status or 500
             raise
@@ -119,18 +118,3 @@ class _Answer:
             self._run.followers += self.followed
             message = {**message, "headers": headers}
         await self._send(message)
-
-    def until_stopped(self, receive: Receive) -> Receive:
-        """Return `receive`, which tells whoever writes a stream that nobody follows it once all is to end."""
-
-        async def received() -> Message:
-            asked = asyncio.ensure_future(receive())
-            told = asyncio.ensure_future(self._run.stopping.wait())
-            try:
-                await asyncio.wait({asked, told}, return_when=asyncio.FIRST_COMPLETED)
-                return {"type": "http.disconnect"} if self.followed and not asked.done() else await asked
-            finally:
-                asked.cancel()
-                told.cancel()
-
-        return received

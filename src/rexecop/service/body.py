@@ -113,7 +113,7 @@ def parse_receipt(body: bytes) -> tuple[str, str, str]:
     """
     fields, names = _object(body), ("exec_id", "result", "receipt")
     faults = [
-        _fault(
+        fault(
             "missing" if name not in fields else "string_type",
             "Field required" if name not in fields else "Input should be a valid string",
             name,
@@ -131,9 +131,9 @@ def _object(body: bytes) -> dict[str, Value]:
     try:
         fields = parse_payload(body, bytes_max=BODY_BYTES_MAX)
     except NotCanonical as error:
-        raise BodyRefused(422, [_fault("json_invalid", error.message)]) from error
+        raise BodyRefused(422, [fault("json_invalid", error.message)]) from error
     if not isinstance(fields, dict):
-        raise BodyRefused(422, [_fault("dict_type", "Input should be a valid dictionary")])
+        raise BodyRefused(422, [fault("dict_type", "Input should be a valid dictionary")])
     return fields
 
 
@@ -141,18 +141,19 @@ def _faults(fields: dict[str, Value]) -> Iterator[Fault]:
     for name, most in (("action", ACTION_LENGTH_MAX), ("nonce", NONCE_LENGTH_MAX)):
         value = fields.get(name)
         if name not in fields:
-            yield _fault("missing", "Field required", name)
+            yield fault("missing", "Field required", name)
         elif not isinstance(value, str):
-            yield _fault("string_type", "Input should be a valid string", name)
+            yield fault("string_type", "Input should be a valid string", name)
         elif len(value) > most:
-            yield _fault("string_too_long", f"String should have at most {most} characters", name)
+            yield fault("string_too_long", f"String should have at most {most} characters", name)
     action = fields.get("action")
     if isinstance(action, str) and action and not action.isprintable():
-        yield _fault("string_pattern_mismatch", "String should hold printable characters only", "action")
+        yield fault("string_pattern_mismatch", "String should hold printable characters only", "action")
     for name in ("payload", "approval_artifact"):
         if not isinstance(fields.get(name), dict | None):
-            yield _fault("dict_type", "Input should be a valid dictionary", name)
+            yield fault("dict_type", "Input should be a valid dictionary", name)
 
 
-def _fault(kind: str, message: str, *place: str) -> Fault:
+def fault(kind: str, message: str, *place: str) -> Fault:
+    """Return what is wrong at a place of the body, in the form the contract's clients know."""
     return {"type": kind, "loc": ["body", *place], "msg": message}

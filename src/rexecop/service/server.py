@@ -13,10 +13,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Final
 
 import uvicorn
@@ -27,8 +27,11 @@ from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings
 from rexecop.service.application import create_app
 from rexecop.service.connections import CONNECTIONS_MAX, Connection
+from rexecop.service.console.guard import SIGN_IN
+from rexecop.service.console.sessions import SignInLink
 from rexecop.service.errors import AddressUnavailable, DemoExposed, PeerRefused, TlsRefused
 from rexecop.service.supervised import Supervisor, handed_over
+from rexecop.service.tenants import BELOW, Tenants, named, opened
 from rexecop.service.tls import Tls
 from rexecop.service.traffic import Run
 
@@ -63,19 +66,22 @@ def serve(
     port: int,
     allow_remote_demo: bool = False,
     facing: Facing = PLAIN,
+    tenants: Iterable[str] = (),
+    sign_in_link: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the root of `settings` on `host` and `port` (0: any free one) until SIGINT or SIGTERM.
 
-    Where this process was started with a socket to listen on, that one is listened on. Requests in flight
-    are finished and the ledger is closed before this returns. `report` is told the address once it is
-    listened on.
+    `tenants` are NAME=ROOT, each served whole below `/t/NAME`. Where this process was started with a
+    socket to listen on, that one is listened on. Requests in flight are finished and the ledger is closed
+    before this returns. `report` is told the address once it is listened on, and with `sign_in_link`, on
+    an address of this machine alone, a link by which whoever reads it signs in at the console once.
 
     Raises:
         ModeUnsupported: the environment asks for a mode or limit that is not served here.
         DemoExposed: others could reach `host`, or a proxy or a name is for them, and `allow_remote_demo`
             does not say that they may.
-        AddressUnavailable: the address cannot be listened on.
+        AddressUnavailable: the address cannot be listened on. TenantRefused: see `tenants.named`.
         PeerRefused: `facing` names a proxy by what is no address.
         RootMissing, RootUnsafe, StoreError: as `open_serving`.
     """
@@ -84,8 +90,8 @@ def serve(
     supervisor, given = Supervisor(os.environ), handed_over(os.environ)
     host = host if given is None else str(given.getsockname()[0])
     local = is_loopback(host)
-    others = not local or facing.names or facing.proxy
-    if others and not allow_remote_demo and contract.mode == DEMO:
+    reached = bool(not local or facing.names or facing.proxy)
+    if reached and not allow_remote_demo and contract.mode == DEMO:
         raise DemoExposed(
             f"demo mode asks nobody who they are, so it does not listen on `{host:.80}` for others",
             next_steps=("rexecop serve --host 127.0.0.1",),
@@ -93,29 +99,51 @@ def serve(
         )
     listening = listen(host, port) if given is None else given
     try:
-        with open_serving(settings, contract) as serving:
-            name = f"{'http' if facing.tls is None else 'https'}://{shown_address(listening)}"
-            (report or _say)(f"rexecop: serving {settings.root} on {name} in {contract.mode} mode")
+        beside = named(tenants, settings)
+        with open_serving(settings, contract) as serving, opened(serving, beside, contract) as others:
+            address = f"{'http' if facing.tls is None else 'https'}://{shown_address(listening)}"
+            (report or _say)(f"rexecop: serving {settings.root} on {address} in {contract.mode} mode")
             for problem in contract.problems:
                 (report or _say)(f"rexecop: every request is refused: {problem}")
+            for name, other in others.items():
+                (report or _say)(f"rexecop: serving {other.settings.root} below {BELOW}{name}")
+            link = SignInLink(serving.now)
+            if sign_in_link and not reached:
+                (report or _say)(f"rexecop: sign in once: {address}{SIGN_IN}?link={link.make()}")
             names = {name.lower() for name in (*LOCAL_NAMES, host, *facing.names)}
-            hosts = names if local or facing.names else None
-            run(serving, listening, hosts, facing, supervisor)
+            run(
+                serving,
+                listening,
+                hosts=names if local or facing.names else None,
+                facing=facing,
+                supervisor=supervisor,
+                others=others,
+                link=link,
+            )
     finally:
         listening.close()
 
 
 def run(
-    serving: Serving, listening: socket.socket, hosts: set[str] | None, facing: Facing, supervisor: Supervisor
+    serving: Serving,
+    listening: socket.socket,
+    *,
+    hosts: set[str] | None,
+    facing: Facing = PLAIN,
+    supervisor: Supervisor | None = None,
+    others: Mapping[str, Serving] = MappingProxyType({}),
+    link: SignInLink | None = None,
 ) -> None:
     """Answer on `listening` until a signal says stop; requests in flight are finished."""
-    current = Run()
+    runs = {name: Run() for name in ("", *others)}
+    below = {name: (other, create_app(other, hosts, run=runs[name])) for name, other in others.items()}
+    own = create_app(serving, hosts, link=link, run=runs[""])
 
     class Ours(Connection):
-        run = current
+        run = runs[""]
 
     config = uvicorn.Config(
-        create_app(serving, hosts, run=current),
+        Tenants(own, below, serving.nobodys_door()) if below else own,
         http=Ours,
         loop="auto",
         ws="websockets-sansio",
@@ -137,30 +165,42 @@ def run(
     gc.freeze()
     gc.set_threshold(*COLLECT_EVERY)
     _raise_files()
-    server = _Server(config, (current,), facing, supervisor)
+    server = _Server(
+        config, tuple(runs.values()), (serving, *others.values()), facing, supervisor or Supervisor({})
+    )
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(server, serving, listening))
+        runner.run(_serve(server, listening))
 
 
-async def _serve(server: _Server, serving: Serving, listening: socket.socket) -> None:
+async def _serve(server: _Server, listening: socket.socket) -> None:
+    first = server.servings[0]
+
     async def is_well() -> bool:
-        return await serving.ledger_problem() is None
+        return await first.ledger_problem() is None
 
     watched = asyncio.create_task(server.supervisor.reassure(is_well))
     try:
         await server.serve(sockets=[listening])
     finally:
         watched.cancel()
-        await serving.nodes.close()
+        for one in server.servings:
+            await asyncio.to_thread(one.works.close)  # Before the nodes it may be calling.
+        await first.nodes.close()
 
 
 class _Server(uvicorn.Server):
     """A server for which being told to stop is how it ends well, not a death by signal."""
 
     def __init__(
-        self, config: uvicorn.Config, runs: Sequence[Run], facing: Facing, supervisor: Supervisor
+        self,
+        config: uvicorn.Config,
+        runs: Sequence[Run],
+        servings: Sequence[Serving],
+        facing: Facing,
+        supervisor: Supervisor,
     ) -> None:
         super().__init__(config)
+        self.servings = servings
         self.supervisor = supervisor
         self._runs = runs
         self._facing = facing
@@ -170,6 +210,12 @@ class _Server(uvicorn.Server):
         """Listen, and say so to whoever started this."""
         await super().startup(sockets=sockets)
         self.supervisor.tell("READY=1")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let answers without end come to one, then wait for all that are under way."""
+        for serving in self.servings:
+            serving.leave()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Say that no more requests are wanted; told once more, or after a while, take none."""
@@ -189,13 +235,10 @@ class _Server(uvicorn.Server):
                 _say(f"rexecop: error[{error.code}]: {error.message}; the old one is still shown")
 
     async def on_tick(self, counter: int) -> bool:
-        """Return whether it is time to end; whoever follows a stream is told first."""
+        """Return whether it is time to end."""
         if self._ends is not None and time.monotonic() >= self._ends:
             self.should_exit = True
-        done = await super().on_tick(counter)
-        for run in self._runs if done else ():
-            run.stopping.set()
-        return done
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

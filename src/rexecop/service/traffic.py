@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import Final
 
@@ -14,7 +13,6 @@ class Run:
 
     def __init__(self) -> None:
         self.draining = False  # No more requests are wanted; those that come are answered.
-        self.stopping: Final = asyncio.Event()  # Whoever writes a stream ends it.
         self.in_flight = 0
         self.followers = 0
         self.refused: Final = Counter[tuple[str]]()

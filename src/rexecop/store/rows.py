@@ -61,6 +61,8 @@ def rows_in(
 ) -> Sequence[tuple[int, Row]]:
     """Return (short number, row), newest first, as far as what is given narrows them down."""
     wanted = "state=?" if state is not None else "state IS NOT NULL"
+    if state is not None and f"'{state}'" in UNDER_WAY:
+        wanted += f" AND {UNDER_WAY}"  # Said again, so that the index of those few is looked at.
     below = "AND number<?" if after > 0 else ""
     below += " AND substr(waiting,1,?)=?" if waiting else ""
     values: list[str | int] = [*([state] if state is not None else []), *([after] if after > 0 else [])]

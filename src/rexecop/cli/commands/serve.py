@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,13 @@ _FILE: Final = click.Path(path_type=Path)
 @click.command(cls=VerbCommand, name="serve")
 @click.option("--host", default="127.0.0.1", help="The address to listen on (127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, help="The port (5000).")
+@click.option("--tenant", "tenants", multiple=True, metavar="NAME=ROOT", help="ROOT as well, below /t/NAME.")
 @click.option("--allow-remote-demo", is_flag=True, help="Listen where others can reach demo mode.")
+@click.option(
+    "--sign-in-link/--no-sign-in-link",
+    default=None,
+    help="Print a link to sign in at the console once: where somebody sits at a terminal.",
+)
 @click.option("--allow-host", "names", metavar="NAME", multiple=True, help="Another name to answer to.")
 @click.option("--tls-cert", metavar="FILE", type=_FILE, help="Serve TLS; SIGHUP reads the files again.")
 @click.option("--tls-key", metavar="FILE", type=_FILE, help="The key of the certificate.")
@@ -31,7 +38,9 @@ def command(
     session: Session,
     host: str,
     port: int,
+    tenants: tuple[str, ...],
     allow_remote_demo: bool,
+    sign_in_link: bool | None,
     names: tuple[str, ...],
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -62,6 +71,9 @@ def command(
         host=host,
         port=port,
         allow_remote_demo=allow_remote_demo,
+        tenants=tenants,
+        # Elsewhere it would stand in a journal that others read.
+        sign_in_link=sys.stderr.isatty() if sign_in_link is None else sign_in_link,
         facing=facing,
         report=lambda line: None if settings.quiet else session.show(line),
     )

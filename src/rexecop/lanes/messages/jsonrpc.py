@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final
+from typing import ClassVar, Final, cast
 
 from rexecop.lanes.messages.http import HttpMessage
 from rexecop.proof.call import Call, ExchangeRequest, Request
-from rexecop.proof.canonical import Json
+from rexecop.proof.canonical import Digest, Json, digest_of
+from rexecop.proof.payload import Value, payload_text
 from rexecop.proof.vocabulary import Effect
 
 BATCH_MAX: Final = 64  # Requests abreast on one connection, and messages in one array.
@@ -64,11 +65,15 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mcp:
-    """What to do with an MCP server: call `tool` with `arguments`, or list its tools if that is empty."""
+    """What to do with an MCP server: call `tool` with `arguments`, or list its tools if that is empty.
+
+    With `pin` the tool is called only where the server still describes it so (see `pin_of`).
+    """
 
     tool: str = ""
     arguments: Mapping[str, Json] | None = None
     version: str = MCP_VERSIONS[0]
+    pin: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,11 @@ class JsonRpcMessage:
     mcp: Mcp | None = None
     replies: tuple[Prepared, ...] = ()
     reply: Reply | None = None
+
+
+def pin_of(tool: Mapping[str, Json]) -> Digest:
+    """Return the digest of everything a server says of a tool: its words, its schemas, its hints."""
+    return digest_of(payload_text(cast("Value", tool)).encode())
 
 
 def is_reply(request: Request) -> bool:
@@ -155,7 +165,7 @@ def _problems_of_asking(message: JsonRpcMessage) -> Iterator[str]:
             yield "a method is nameless or begins with `rpc.`, or its params are neither object nor array"
     if mcp is None:
         return
-    if mcp.version not in MCP_VERSIONS or (mcp.arguments is not None and not mcp.tool):
-        yield f"`mcp` has a version of {', '.join(MCP_VERSIONS)}, and a `tool` for `arguments`"
+    if mcp.version not in MCP_VERSIONS or (not mcp.tool and not (mcp.arguments is None and mcp.pin is None)):
+        yield f"`mcp` has a version of {', '.join(MCP_VERSIONS)}, and a `tool` for `arguments` and `pin`"
     if message.framing != FRAMINGS[0] or message.batch:
         yield "MCP has its own framing and no batches"

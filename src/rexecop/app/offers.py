@@ -1,0 +1,149 @@
+"""What may be asked for at the service: profiles by name, and the environments that its root names.
+
+No path comes in over HTTP: a caller could have files of this machine read by naming them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rexecop.app.errors import NotOffered
+from rexecop.app.instance import Instance
+from rexecop.app.profiles import installed_profiles
+from rexecop.operations.catalogs import Offer, offers
+from rexecop.proof.canonical import Json
+from rexecop.proof.errors import RexecopError
+from rexecop.proof.message import Scalar
+
+if TYPE_CHECKING:
+    from rexecop.operations.environment import Environment
+    from rexecop.operations.profile_model import Profile
+
+ENDING: Final = ".environment.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetLine:
+    """A target of an environment: a thing, or a group with its `members`."""
+
+    environment: str
+    target: str
+    type: str
+    members: tuple[str, ...]
+    criticality: str | None
+    attributes: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentLine:
+    """An intent of a profile; `parameters` is the JSON Schema (2020-12) that they are held to."""
+
+    profile: str
+    intent: str
+    title: str
+    summary: str
+    effect: str
+    risk: str
+    modes: tuple[str, ...]
+    target_kinds: tuple[str, ...]
+    parameters: Mapping[str, Json]
+
+
+class Offers:
+    """The profiles and environments of one instance."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._settings = instance.settings
+        self._planner = instance.parts.planner
+
+    def profiles(self) -> Iterator[Profile]:
+        """Yield each profile once, the one of the settings first; what is broken is left out."""
+        own = () if self._settings.profile is None else (self._settings.profile,)
+        seen: set[str] = set()
+        for source in (*own, *(found.name for found in installed_profiles())):
+            with suppress(RexecopError):
+                found = self._planner.profile(source)
+                if found.name not in seen:
+                    seen.add(found.name)
+                    yield found
+
+    def environments(self) -> Iterator[tuple[str, Environment]]:
+        """Yield path and environment, that of the settings first; what is broken is left out."""
+        own = () if self._settings.env is None else (Path(self._settings.env),)
+        seen: set[str] = set()
+        for path in (*own, *sorted(self._settings.root.glob(f"*{ENDING}"))):
+            with suppress(RexecopError):
+                found = self._planner.environment(path)
+                if found.id not in seen:
+                    seen.add(found.id)
+                    yield str(path), found
+
+    def profile(self, name: str | None) -> tuple[str, Profile]:
+        """Return what names the profile called `name`, and the profile; without one that of the settings.
+
+        Raises:
+            NotOffered: there is none. ProfileRefused: it is broken.
+        """
+        own = self._settings.profile
+        if own is not None and (found := self._planner.profile(own)).name == (name or found.name):
+            return own, found
+        if name is not None and name in {one.name for one in installed_profiles()}:
+            return name, self._planner.profile(name)
+        raise NotOffered(
+            f"no profile `{name:.60}`" if name else "no `profile` is named, here or in the settings"
+        )
+
+    def environment(self, name: str | None) -> tuple[str, Environment]:
+        """Return path and environment of that id; without one that of the settings.
+
+        Raises:
+            NotOffered: there is none. EnvironmentRefused: that of the settings is broken.
+        """
+        if name is None and self._settings.env is not None:
+            return self._settings.env, self._planner.environment(Path(self._settings.env))
+        for source, found in self.environments() if name is not None else ():
+            if name == found.id:
+                return source, found
+        raise NotOffered(
+            f"no environment `{name:.60}`" if name else "no `environment` is named, here or in the settings"
+        )
+
+    def targets(self) -> Iterator[TargetLine]:
+        """Yield every target of every environment, by its environment's id and its name."""
+        for environment in sorted((found for _, found in self.environments()), key=lambda one: one.id):
+            for name, target in sorted(environment.targets.items()):
+                yield TargetLine(
+                    environment=environment.id,
+                    target=name,
+                    type=target.type,
+                    members=target.members,
+                    criticality=target.criticality,
+                    attributes=target.attributes,
+                )
+
+    def intents(self) -> Iterator[IntentLine]:
+        """Yield every intent of every profile, by name."""
+        for profile in sorted(self.profiles(), key=lambda one: one.name):
+            for offer in offers(profile):
+                yield _line(profile, offer)
+
+
+def _line(profile: Profile, offer: Offer) -> IntentLine:
+    schema = profile.intents[offer.operation].parameters
+    return IntentLine(
+        profile=profile.name,
+        intent=offer.operation,
+        title=offer.title,
+        summary=offer.summary,
+        effect=str(offer.effect),
+        risk=offer.risk,
+        modes=offer.modes,
+        target_kinds=offer.target_kinds,
+        parameters={"type": "object", "properties": {}, "additionalProperties": False}
+        if schema is None
+        else schema.schema,
+    )

@@ -1,0 +1,292 @@
+"""What a console shows: operations a caller may know of, evidence handed to them, and how things move."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Final, TypeAlias
+
+from rexecop.app.door import Matter
+from rexecop.app.errors import NotYet
+from rexecop.app.handing import judge
+from rexecop.app.instance import Instance
+from rexecop.app.needing import NeedView, needs
+from rexecop.app.reading import operation_line
+from rexecop.app.report.ladder import ladder
+from rexecop.app.report.markup import Html
+from rexecop.app.report.story import Story, Told
+from rexecop.app.report.timeline import timeline
+from rexecop.app.views import OperationLine
+from rexecop.governance.errors import AnswerUnfit
+from rexecop.governance.requests import read_answer
+from rexecop.operations.catalogs import Offer, offers
+from rexecop.operations.errors import OperationUnknown, StoreError
+from rexecop.operations.machine import TERMINAL
+from rexecop.operations.parameters import ParameterSchema
+from rexecop.operations.ports import Row
+from rexecop.proof.chain import Sealed
+from rexecop.proof.errors import RexecopError
+from rexecop.proof.records import Approval
+from rexecop.proof.verify import Report
+from rexecop.proof.vocabulary import READ_MODES, Mode, State
+
+PAGE: Final = 500  # Rows of the index read at one time.
+LOOKED_MAX: Final = 3000  # Rows one search looks at, some 60 ms; the next page goes on from there.
+DAYS: Final = 14  # What a chart on a telephone has room for.
+TREND_ROWS_MAX: Final = 3000  # Rows that trends are drawn from, the newest; the page says where they begin.
+CHANGES_MAX: Final = 40  # Changes whose approvals are timed: each is a journal to be read.
+
+May: TypeAlias = Callable[[Matter], bool]
+"""Whether somebody may know of a matter."""
+
+Offered: TypeAlias = Offer
+"""One thing that can be asked, as its profile says it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Some operations, newest first; `after` is where a longer list goes on, None where there is no more."""
+
+    lines: tuple[OperationLine, ...]
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetLine:
+    """A target of the environment, or a group: then with its members."""
+
+    name: str
+    type: str
+    criticality: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What can be asked at this root: its profile's intents, on the targets of its environment."""
+
+    profile: str
+    env: str
+    environment: str
+    intents: tuple[Offer, ...]
+    targets: tuple[TargetLine, ...]
+    parameters: Mapping[str, ParameterSchema]
+
+    def matter(self, intent: str, target: str) -> Matter:
+        """Return what asking for `intent` on `target` is about."""
+        return Matter(
+            intent=f"{self.intents[0].profile}/{intent}", target=target, environment=self.environment
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trends:
+    """How things move: ends by day and state since `since`, and how long people took to approve."""
+
+    since: date
+    days: Mapping[date, Mapping[str, int]]
+    approval_seconds: tuple[int, ...]
+
+    @property
+    def median_seconds(self) -> int | None:
+        """The middle one of the times to approve; None where nothing was approved."""
+        return round(median(self.approval_seconds)) if self.approval_seconds else None
+
+
+def matter_of(row: Row) -> Matter:
+    """Return what an act on the operation of `row` is about."""
+    return Matter(intent=f"{row.profile}/{row.intent}", target=row.target, environment=row.environment)
+
+
+def matter_called(instance: Instance, operation: str) -> Matter:
+    """Return what an act on the operation of exactly that id is about.
+
+    Raises:
+        OperationUnknown: there is none. A beginning, a number or `@` names none here: what one finds tells.
+    """
+    if not operation.startswith("op_") or instance.resolve(operation) != operation:
+        raise OperationUnknown("there is no such operation")
+    return matter_of(instance.parts.world.store.row(operation)[1])
+
+
+def is_in_the_way(error: RexecopError) -> bool:
+    """Return whether `error` is the ledger's, and not about what was asked."""
+    return isinstance(error, StoreError)
+
+
+# --- lists ---
+
+
+def listing(
+    instance: Instance, may: May, *, state: str = "", words: str = "", after: int = 0, limit: int = 50
+) -> Listing:
+    """Return at most `limit` operations below number `after` in `state` with all `words`, as far as `may`.
+
+    Only so many rows are looked at each time, so a list may be shorter and still go on.
+    """
+    store, found, looked = instance.parts.world.store, [], 0
+    wanted = words.lower().split()
+    size = PAGE if wanted else limit  # Where nothing is left out the first rows are those.
+    while looked < LOOKED_MAX and (rows := store.rows(state=state or None, after=after, limit=size)):
+        looked, size = looked + len(rows), PAGE
+        for number, row in rows:
+            after = number
+            if _says(row, wanted) and may(matter_of(row)):
+                found.append(operation_line(number, row))
+                if len(found) == limit:
+                    return Listing(lines=tuple(found), after=after)
+    return Listing(lines=tuple(found), after=after if looked >= LOOKED_MAX else None)
+
+
+def _says(row: Row, wanted: list[str]) -> bool:
+    if not wanted:
+        return True
+    said = f"{row.operation} {row.profile}/{row.intent} {row.target} {row.requester} {row.mode} {row.state}"
+    return all(word in said.lower() for word in wanted)
+
+
+def known_to(instance: Instance, may: May, operation: str | None) -> bool:
+    """Return whether `may` lets somebody know of `operation`; what is of no operation is of the ledger."""
+    return operation is None or may(matter_of(instance.parts.world.store.row(operation)[1]))
+
+
+def needs_of(instance: Instance, may: May, limit: int) -> tuple[NeedView, ...]:
+    """Return at most `limit` things that need a person now, of operations that `may` lets somebody know."""
+    log, now = instance.parts.evidence.log, instance.parts.world.clock.now()
+    of_operations = (one for one in needs(log, instance.alive, now) if one.operation_id is not None)
+    return tuple(islice((one for one in of_operations if known_to(instance, may, one.operation_id)), limit))
+
+
+def under_way(instance: Instance, may: May, limit: int) -> tuple[OperationLine, ...]:
+    """Return at most `limit` operations that began and have not ended, newest first."""
+    rows = reversed(instance.parts.world.store.under_way())
+    known = (operation_line(number, row) for number, row, _ in rows if may(matter_of(row)))
+    return tuple(islice(known, limit))
+
+
+def asked_of(instance: Instance, may: May, limit: int) -> tuple[OperationLine, ...]:
+    """Return at most `limit` operations that wait for approval: as a whole, and then of one step."""
+    store, found = instance.parts.world.store, []
+    for state, waits in ((State.WAITING_FOR_APPROVAL, ""), (State.PAUSED, "step ")):
+        rows = store.rows(state=state, waiting=waits, limit=PAGE)
+        found += [operation_line(number, row) for number, row in rows if may(matter_of(row))]
+    return tuple(found[:limit])
+
+
+# --- what can be asked ---
+
+
+def asking(instance: Instance, may: May) -> Asking:
+    """Return what can be asked by the profile and environment that the settings name, as far as `may`.
+
+    Raises:
+        NotYet: the settings name none. OperationsError: what they name cannot be read.
+    """
+    settings, planner = instance.settings, instance.parts.planner
+    if settings.profile is None or settings.env is None:
+        words = "the settings of the service name no `profile` and `env`, so nothing can be asked here"
+        raise NotYet(words, next_steps=("REXECOP_PROFILE=NAME REXECOP_ENV=FILE rexecop serve",))
+    profile, environment = planner.profile(settings.profile), planner.environment(Path(settings.env))
+    whole = Asking(
+        profile=settings.profile,
+        env=settings.env,
+        environment=environment.id,
+        intents=offers(profile),
+        targets=tuple(
+            TargetLine(name=one.name, type=one.type, criticality=one.criticality or "", members=one.members)
+            for one in environment.targets.values()
+        ),
+        parameters={
+            name: one.parameters for name, one in profile.intents.items() if one.parameters is not None
+        },
+    )
+    pairs = [(i, t) for i in whole.intents for t in whole.targets if may(whole.matter(i.operation, t.name))]
+    intents = tuple(one for one in whole.intents if any(one is intent for intent, _ in pairs))
+    targets = tuple(one for one in whole.targets if any(one is target for _, target in pairs))
+    return replace(whole, intents=intents, targets=targets)
+
+
+def modes_of(offer: Offer) -> tuple[str, ...]:
+    """Return the modes an intent is meant for, the harmless one first."""
+    return tuple(sorted(offer.modes or map(str, Mode), key=lambda mode: mode != Mode.DRY_RUN))
+
+
+async def take_answer(instance: Instance, operation: str, data: bytes) -> None:
+    """Take the signed yes or no to `operation`; what is about another one is refused.
+
+    Raises:
+        RequestMalformed: it is no answer. AnswerUnfit, ApprovalRefused: it does not count.
+    """
+    if read_answer(data).statement.operation != operation:
+        raise AnswerUnfit("the answer is about another operation")
+    await instance.take_answer(data)
+
+
+# --- evidence ---
+
+
+def pictured(instance: Instance, operation: str) -> Html:
+    """Return what happened when, with a picture."""
+    records = tuple(instance.parts.world.store.journal(operation).records)
+    return timeline(Story(Told(operation=operation, records=records, outputs={})))
+
+
+def believed(instance: Instance, operation: str) -> tuple[Html, Report]:
+    """Return how far the evidence of `operation` can be believed by this instance's own keys.
+
+    That it was looked at is recorded.
+
+    Raises:
+        AccessUnrecorded: it cannot be recorded.
+    """
+    report = judge(instance, operation)
+    return ladder(report), report
+
+
+# --- how things move ---
+
+
+def trends(instance: Instance, may: May) -> Trends:
+    """Return ends by day, and how long approvals took, of the newest operations that `may` lets be known."""
+    store, now = instance.parts.world.store, instance.parts.world.clock.now()
+    first = (now - timedelta(days=DAYS - 1)).date()
+    days: dict[date, Counter[str]] = {first + timedelta(days=ahead): Counter() for ahead in range(DAYS)}
+    changes: list[str] = []
+    looked = 0
+    for row in _newest(instance, first):
+        looked += 1
+        if not may(matter_of(row)):
+            continue
+        if row.state in TERMINAL and row.updated.date() in days:
+            days[row.updated.date()][row.state] += 1
+        if row.mode not in READ_MODES and row.mode != Mode.DRY_RUN and len(changes) < CHANGES_MAX:
+            changes.append(row.operation)
+        if looked == TREND_ROWS_MAX:
+            first = max(first, row.created.date())
+    times = (_seconds_to_approve(store.journal(name).records) for name in changes)
+    return Trends(
+        since=first,
+        days={day: dict(found) for day, found in days.items()},
+        approval_seconds=tuple(one for one in times if one is not None),
+    )
+
+
+def _newest(instance: Instance, first: date) -> Iterator[Row]:
+    store, after, left = instance.parts.world.store, 0, TREND_ROWS_MAX
+    while left > 0 and (rows := store.rows(after=after, limit=min(PAGE, left))):
+        for number, row in rows:
+            after, left = number, left - 1
+            if row.updated.date() >= first:
+                yield row
+
+
+def _seconds_to_approve(records: Sequence[Sealed]) -> int | None:
+    """Return how long after it was asked the last yes came; None where there was none."""
+    said = [one.record for one in records if isinstance(one.record, Approval)]
+    given: list[datetime] = [one.at for one in said if one.statement.approves]
+    return int((given[-1] - records[0].record.at).total_seconds()) if given else None

@@ -1,0 +1,31 @@
+"""Answers as the service gives them: JSON, and problem details with our stable codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+HEADERS: Final[Mapping[str, str]] = {
+    "content-type": "application/json",
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+}
+
+encode = msgspec.json.encode
+
+
+def json_answer(
+    status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return `body` as JSON."""
+    return Response(encode(body), status, {**HEADERS, **(headers or {})})
+
+
+def problem(status: int, detail: object, code: str, headers: Mapping[str, str]) -> Response:
+    """Return problem details (RFC 9457), with the stable `code` beside what the standard has."""
+    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code}
+    return json_answer(status, body, {**headers, "content-type": "application/problem+json"})

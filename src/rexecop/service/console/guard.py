@@ -1,0 +1,339 @@
+"""What stands before every page: our host, a session, the door, and for forms our Origin and their token."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rexecop.app.door import Act, Caller, Door, Matter
+from rexecop.app.errors import CallerUnknown, Forbidden
+from rexecop.app.instance import Instance
+from rexecop.app.panel import is_in_the_way, matter_called
+from rexecop.app.serving import Serving
+from rexecop.proof.errors import RexecopError
+from rexecop.service.body import BodyRefused
+from rexecop.service.console.forms import read_form
+from rexecop.service.console.pages import Answer, Goto, Page, render, style
+from rexecop.service.console.sessions import SESSION_HOURS, Session, Sessions, SignInLink
+
+T = TypeVar("T")
+
+BASE: Final = "/console"
+SIGN_IN: Final = f"{BASE}/sign-in"
+POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS: Final[Mapping[str, str]] = {
+    "content-security-policy": POLICY,
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    # Not `no-referrer`: with that browsers say `Origin: null` even to us.
+    "referrer-policy": "same-origin",
+}
+OURS: Final = re.compile(r"/console[A-Za-z0-9/_.?=&-]{0,300}")
+HIDDEN: Final = "There is no such page, or it is none of your business."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One request of somebody signed in; `instance` acts as them."""
+
+    caller: Caller
+    session: Session
+    door: Door
+    instance: Instance
+    serving: Serving
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    form: Mapping[str, str]
+
+    def require(self, act: Act, matter: Matter | None = None) -> None:
+        """Return only if the caller may. Raises Forbidden."""
+        self.door.require(self.caller, act, matter)
+
+    def may(self, act: Act, matter: Matter | None = None) -> bool:
+        """Return whether the caller may."""
+        try:
+            self.require(act, matter)
+        except Forbidden:
+            return False
+        return True
+
+    def sees(self, matter: Matter) -> bool:
+        """Return whether the caller may know of `matter`."""
+        return self.may(Act.VIEW, matter)
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what `work` on the instance returns."""
+        return await work()
+
+    @property
+    def operation(self) -> str:
+        """The operation that the path names."""
+        return self.path["id"]
+
+
+Look: TypeAlias = Callable[[Visit], Answer]
+Do: TypeAlias = Callable[[Visit], Awaitable[Answer]]
+
+
+class Console:
+    """The way in, and the way every page is asked for."""
+
+    def __init__(self, serving: Serving, door: Door, hosts: Collection[str] | None, link: SignInLink) -> None:
+        self._serving = serving
+        self._door = door
+        self._hosts = None if hosts is None else frozenset(hosts)
+        self._sessions = Sessions(serving.now)
+        self._link = link
+
+    def look(self, path: str, act: Act, work: Look) -> Route:
+        """Return the route of a page at `path` for whoever may `act`; `work` runs in a thread."""
+
+        async def answer(request: Request) -> Response:
+            return await self._answered(request, self._signed_in(request, act, {}, work))
+
+        return Route(BASE + path, self._guarded(answer), methods=["GET"])
+
+    def do(self, path: str, act: Act, work: Do) -> Route:
+        """Return the route of a form at `path` for whoever may `act`."""
+
+        async def answer(request: Request) -> Response:
+            return await self._answered(request, self._sent(request, act, work))
+
+        return Route(BASE + path, self._guarded(answer), methods=["POST"])
+
+    def ways_in(self) -> list[Route]:
+        """Return the routes that need no session, and the way out."""
+        return [
+            Route(SIGN_IN, self._guarded(self._ask_in), methods=["GET"]),
+            Route(SIGN_IN, self._guarded(self._let_in), methods=["POST"]),
+            Route(f"{BASE}/sign-out", self._guarded(self._let_out), methods=["POST"]),
+            Route(f"{BASE}/console.css", self._guarded(self._style), methods=["GET"]),
+        ]
+
+    def nowhere(self) -> Route:
+        """Return the route of every page there is not."""
+
+        async def answer(request: Request) -> Response:
+            return self._failed(404, HIDDEN, self._session(request))
+
+        return Route(BASE + "/{rest:path}", self._guarded(answer), methods=["GET", "POST"])
+
+    # --- in and out ---
+
+    async def _ask_in(self, request: Request) -> Response:
+        link = request.query_params.get("link", "")
+        next_ = _ours(request.query_params.get("next", ""))
+        return self._page(Page(template="sign_in.html", values={"link": link, "next": next_, "wrong": ""}))
+
+    async def _let_in(self, request: Request) -> Response:
+        _require_ours(request)
+        form = await read_form(request)
+        secret, next_ = form.get("secret", ""), _ours(form.get("next", ""))
+        headers = {"authorization": f"Bearer {secret}"}
+        peer = _peer(request)
+        try:
+            if form.get("link"):
+                key = self._sessions.open(self._link.use(form["link"]), {}, local=True)
+            elif secret.isascii() and secret.isprintable() and secret:
+                await self._serving.knock(headers, peer)
+                caller = await asyncio.to_thread(self._door.caller, headers, peer)
+                key = self._sessions.open(caller, headers)
+            else:
+                raise CallerUnknown("a token is needed")
+        except (CallerUnknown, Forbidden) as error:
+            values = {"link": "", "next": next_, "wrong": error.message}
+            status = 429 if "seconds" in error.facts else 401
+            return self._page(Page(template="sign_in.html", values=values, status=status))
+        went = self._goto(next_ or BASE)
+        secure = request.url.scheme == "https"
+        went.set_cookie(
+            _cookie(request), key, max_age=SESSION_HOURS * 3600, path="/", secure=secure, httponly=True,
+            samesite="strict",
+        )  # fmt: skip
+        return went
+
+    async def _let_out(self, request: Request) -> Response:
+        _require_ours(request)
+        session, form = self._session(request), await read_form(request)
+        if session is not None:
+            _require_token(session, request, form)
+            self._sessions.close(request.cookies.get(_cookie(request), ""))
+        went = self._goto(SIGN_IN)
+        went.delete_cookie(_cookie(request), path="/", httponly=True, samesite="strict")
+        return went
+
+    async def _style(self, request: Request) -> Response:
+        headers = {**HEADERS, "content-type": "text/css; charset=utf-8", "cache-control": "max-age=86400"}
+        return Response(style()[0], 200, headers)
+
+    # --- pages ---
+
+    def _session(self, request: Request) -> Session | None:
+        return self._sessions.find(request.cookies.get(_cookie(request), ""))
+
+    async def _answered(self, request: Request, coming: Awaitable[Response]) -> Response:
+        try:
+            return await coming
+        except CallerUnknown:
+            if request.method != "GET":
+                return self._failed(401, "You are not signed in, or no longer.")
+            asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return self._goto(f"{SIGN_IN}?next={asked}" if _ours(asked) and "&" not in asked else SIGN_IN)
+
+    async def _sent(self, request: Request, act: Act, work: Do) -> Response:
+        _require_ours(request)
+        session = self._session(request)
+        if session is None:
+            raise CallerUnknown("nobody is signed in")
+        form = await read_form(request)
+        _require_token(session, request, form)
+        await self._serving.knock(session.headers, _peer(request))
+        visit = await asyncio.to_thread(self._visit, request, act, form)
+        answer = await work(visit)
+        return await asyncio.to_thread(self._rendered, answer, visit.session)
+
+    async def _signed_in(self, request: Request, act: Act, form: Mapping[str, str], work: Look) -> Response:
+        session = self._session(request)
+        if session is not None:
+            await self._serving.knock(session.headers, _peer(request))
+
+        def looked() -> Response:
+            visit = self._visit(request, act, form)
+            return self._rendered(work(visit), visit.session)
+
+        return await asyncio.to_thread(looked)
+
+    def _visit(self, request: Request, act: Act, form: Mapping[str, str]) -> Visit:
+        """Return the request as that of somebody who may `act`, on what the path names.
+
+        Raises:
+            CallerUnknown: nobody is signed in. Forbidden: they may not. OperationUnknown: there is none.
+        """
+        session = self._session(request)
+        if session is None:
+            raise CallerUnknown("nobody is signed in")
+        caller = session.caller(self._door, _peer(request))
+        instance = self._serving.instance.acting_as(caller.identity)
+        self._door.require(caller, act)
+        if "id" in request.path_params:
+            self._door.require(caller, act, matter_called(instance, request.path_params["id"]))
+        return Visit(
+            caller=caller,
+            session=session,
+            door=self._door,
+            instance=instance,
+            serving=self._serving,
+            path=request.path_params,
+            query=dict(request.query_params),
+            form=form,
+        )
+
+    def _rendered(self, answer: Answer, session: Session) -> Response:
+        if isinstance(answer, Goto):
+            return self._goto(answer.path)
+        if isinstance(answer, Page):
+            return self._page(answer, session)
+        given = {"content-type": answer.media, "content-disposition": f'attachment; filename="{answer.name}"'}
+        return Response(answer.data, 200, {**HEADERS, **given})
+
+    def _page(self, page: Page, session: Session | None = None) -> Response:
+        token, person = (session.token, session.person) if session else (_no_token, None)
+        body = render(page, token, person, self._serving.now())
+        return Response(body, page.status, {**HEADERS, "content-type": "text/html; charset=utf-8"})
+
+    def _goto(self, path: str) -> Response:
+        return Response(b"", 303, {**HEADERS, "location": path})
+
+    def _failed(self, status: int, words: str, session: Session | None = None) -> Response:
+        return self._page(Page(template="failed.html", values={"words": words}, status=status), session)
+
+    def _guarded(
+        self, endpoint: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return `endpoint`, whose every refusal is a page."""
+
+        async def answer(request: Request) -> Response:
+            if self._hosts is not None and _host(request) not in self._hosts:
+                return self._failed(421, "This address is not served under that name.")
+            session = self._session(request)
+            try:
+                return await endpoint(request)
+            except BodyRefused as error:
+                return self._failed(error.status, str(error.detail), session)
+            except RexecopError as error:
+                return self._failed(_status(error), _words(error), session)
+            except Exception as error:  # noqa: BLE001 - one request must not end the connection of others
+                what = f"{request.url.path}: {type(error).__name__}"
+                sys.stderr.write(f"rexecop: error[internal-error]: {what}\n")
+                return self._failed(500, "Something is wrong here; whoever runs the service was told.")
+
+        return answer
+
+
+def _no_token(path: str) -> str:
+    return ""
+
+
+def _cookie(request: Request) -> str:
+    """Return the name of the cookie; under TLS browsers hold one of that name to this host and to TLS."""
+    return "__Host-rexecop" if request.url.scheme == "https" else "rexecop-console"
+
+
+def _peer(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
+def _host(request: Request) -> str:
+    host = request.headers.get("host", "").lower()
+    return host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+
+
+def _ours(path: str) -> str:
+    """Return `path` where it is a page of the console, else nothing."""
+    return path if OURS.fullmatch(path) and ".." not in path else ""
+
+
+def _require_ours(request: Request) -> None:
+    """Return only if a page of ours sends this.
+
+    Raises:
+        BodyRefused: another Origin, or none, which no browser leaves out.
+    """
+    ours = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    if request.headers.get("origin") != ours:
+        raise BodyRefused(403, "A form of another site is refused.")
+
+
+def _require_token(session: Session, request: Request, form: Mapping[str, str]) -> None:
+    if not session.is_token(request.url.path, form.get("token", "")):
+        raise BodyRefused(403, "The form is too old, or not one of ours; open the page again.")
+
+
+def _status(error: RexecopError) -> int:
+    if isinstance(error, Forbidden):
+        return 404 if error.facts.get("hidden") else 403
+    if error.code == "operation-unknown":
+        return 404
+    return 503 if is_in_the_way(error) else 409
+
+
+def _words(error: RexecopError) -> str:
+    """Return what a page says of `error`; of what is hidden just what is said of what does not exist."""
+    if _status(error) == 404:
+        return HIDDEN
+    further = f" Next: {'; '.join(error.next_steps)}" if error.next_steps else ""
+    return f"{error.message} ({error.code}).{further}"

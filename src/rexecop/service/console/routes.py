@@ -1,0 +1,45 @@
+"""Every page of the console, and what somebody has to be allowed to ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from starlette.routing import Route
+
+from rexecop.app.door import Act, Door
+from rexecop.app.serving import Serving
+from rexecop.service.console import acting, looking
+from rexecop.service.console.guard import Console
+from rexecop.service.console.sessions import SignInLink
+
+
+def routes(serving: Serving, door: Door, hosts: Collection[str] | None, link: SignInLink) -> list[Route]:
+    """Return the routes of the console; what names an operation is asked of the door about that one."""
+    console = Console(serving, door, hosts, link)
+    look, do, one = console.look, console.do, "/operations/{id}"
+    return [
+        *console.ways_in(),
+        look("", Act.VIEW, looking.overview),
+        look("/operations", Act.VIEW, looking.operations),
+        look(one, Act.VIEW, looking.operation),
+        look(f"{one}/preview", Act.VIEW, looking.preview_file),
+        look(f"{one}/approval", Act.VIEW, looking.approval),
+        do(f"{one}/approval", Act.APPROVE, acting.answer),
+        look(f"{one}/request", Act.VIEW, looking.request_file),
+        look(f"{one}/evidence", Act.EVIDENCE, looking.evidence),
+        do(f"{one}/evidence", Act.EVIDENCE, acting.export),
+        do(one + "/{verb}", Act.RUN, acting.order),
+        look("/approvals", Act.VIEW, looking.approvals),
+        look("/plan", Act.PLAN, acting.plan_page),
+        do("/plan", Act.PLAN, acting.ask),
+        look("/policy", Act.VIEW, acting.explain_page),
+        do("/policy", Act.VIEW, acting.explain),
+        look("/policy/shadow", Act.ADMINISTER, looking.shadow),
+        look("/queue", Act.VIEW, looking.queue),
+        look("/targets", Act.VIEW, looking.targets),
+        look("/windows", Act.VIEW, looking.windows),
+        look("/trends", Act.VIEW, looking.trends),
+        look("/log", Act.EVIDENCE, looking.log),
+        look("/health", Act.VIEW, looking.health),
+        console.nowhere(),
+    ]

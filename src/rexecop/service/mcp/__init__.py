@@ -1,0 +1,1 @@
+"""Intents as tools for agents, over the Model Context Protocol."""
