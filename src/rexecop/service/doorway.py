@@ -23,7 +23,9 @@ from rexecop.service.answers import json_answer, problem
 
 RETRY_SECONDS: Final = "1"
 # These ask nobody who they are; a header that means nothing to them changes nothing.
-OPEN: Final = frozenset({"/", "/health", "/ready", "/version", "/execute", "/receipts/verify"})
+OPEN: Final = frozenset(
+    {"/", "/health", "/healthz", "/ready", "/readyz", "/version", "/execute", "/receipts/verify"}
+)
 
 
 class Doorway:
