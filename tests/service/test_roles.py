@@ -18,6 +18,7 @@ from rexecop.app.serving import Serving
 from rexecop.app.settings import Settings
 from rexecop.app.tokens import TokenAsked, Tokens
 from rexecop.service.application import create_app
+from tests.service.api import ACTS
 from tests.service.roles import TABLE
 from tests.service.running import Reply, Running, running
 
@@ -27,6 +28,7 @@ class Own(StrEnum):
 
     OPEN = "nobody is asked who they are"
     SIGNED = "what comes proves itself"
+    SESSION = "it asks who is signed in: tests/service/test_console.py"
 
 
 # A route that is not here fails the test: say what it does.
@@ -44,6 +46,11 @@ STATED: Final[Mapping[str, Act | Own]] = {
     "GET /v1/events": Act.TELL,
     "GET /v1/events/{id}": Act.TELL,
     "WEBSOCKET /v1/nodes": Own.SIGNED,
+    "GET /healthz": Own.OPEN,
+    "GET /readyz": Own.OPEN,
+    "GET /metrics": Act.METRICS,
+    "POST /mcp": Act.VIEW,
+    **ACTS,
 }
 
 
@@ -108,7 +115,9 @@ def is_turned_away(reply: Reply) -> bool:
 
 
 def test_every_route_states_what_it_does(routes: frozenset[str]) -> None:
-    assert routes == STATED.keys()
+    pages = {route: Own.SESSION for route in routes if route.split(" ")[1].startswith("/console")}
+
+    assert routes == (STATED | pages).keys()
 
 
 @pytest.mark.parametrize("route", [route for route, act in STATED.items() if isinstance(act, Act)])

@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rexecop.app.door import Act, Caller, Door
 from rexecop.app.errors import CallerUnknown, Forbidden
-from rexecop.app.requests import note
 from rexecop.app.serving import Serving
 from rexecop.proof.errors import RexecopError
 from rexecop.service.answers import json_answer
@@ -25,7 +24,9 @@ from rexecop.service.problems import problem
 
 RETRY_SECONDS: Final = "1"
 # These ask nobody who they are; a header that means nothing to them changes nothing.
-OPEN: Final = frozenset({"/", "/health", "/ready", "/version", "/execute", "/receipts/verify"})
+OPEN: Final = frozenset(
+    {"/", "/health", "/healthz", "/ready", "/readyz", "/version", "/execute", "/receipts/verify"}
+)
 
 
 class Doorway:
@@ -69,7 +70,6 @@ def let_in(door: Door, request: Request, act: Act) -> Caller:
         CallerUnknown, Forbidden: see `Door`.
     """
     caller = door.caller(request.headers, peer_of(request.scope))
-    note(caller=caller.name)
     door.require(caller, act)
     return caller
 

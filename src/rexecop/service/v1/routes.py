@@ -13,7 +13,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rexecop.app.door import Act
-from rexecop.app.requests import note
 from rexecop.proof.errors import RexecopError
 from rexecop.service.errors import SiteForeign
 from rexecop.service.problems import defect, problem
@@ -136,7 +135,6 @@ def _endpoint(
                 raise refused
             peer = None if request.client is None else request.client.host
             caller = desk.door.caller(request.headers, peer)
-            note(caller=caller.name)
             limits.take(caller.name)
             desk.door.require(caller, one.act)
             return await one.run(Asking(desk=desk, request=request, caller=caller, act=one.act))
