@@ -2,19 +2,10 @@
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Final
 
-from rexecop.app.door import Act, Caller, Matter, ServiceRole
+from rexecop.app.door import Act, Caller, Matter
 from rexecop.app.errors import CallerUnknown, Forbidden
-
-MAY: Final[Mapping[ServiceRole, frozenset[Act]]] = {
-    ServiceRole.VIEWER: frozenset({Act.VIEW}),
-    ServiceRole.OPERATOR: frozenset({Act.VIEW, Act.PLAN, Act.RUN, Act.TELL}),
-    ServiceRole.APPROVER: frozenset({Act.VIEW, Act.APPROVE, Act.EVIDENCE}),
-    ServiceRole.AUDITOR: frozenset({Act.VIEW, Act.EVIDENCE, Act.METRICS}),
-    ServiceRole.ADMIN: frozenset(Act) - {Act.APPROVE},
-    ServiceRole.AGENT: frozenset({Act.VIEW, Act.PLAN, Act.RUN, Act.TELL}),
-}
+from tests.service.roles import TABLE
 
 
 class FixedDoor:
@@ -30,7 +21,7 @@ class FixedDoor:
         return self._callers[token]
 
     def require(self, caller: Caller, act: Act, matter: Matter | None = None) -> None:
-        if not any(act in MAY[role] for role in caller.roles):
+        if not any(act in TABLE[role] for role in caller.roles):
             raise Forbidden(f"`{caller.name}` may not {act}")
         if matter is None:
             return

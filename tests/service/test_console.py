@@ -26,7 +26,7 @@ from rexecop.service.console.guard import BASE, HEADERS, HIDDEN
 from rexecop.service.console.pages import HERE, PAGE_BYTES_MAX
 from tests.app.support import asked, bob, change, made, opened, records, scratch
 from tests.service.consoles import Read, Visitor, console, serve_as_typed, signed_in
-from tests.service.doors import MAY
+from tests.service.roles import TABLE
 from tests.service.running import Running, running
 
 ATTACK: Final = (
@@ -308,7 +308,7 @@ def test_every_route_is_refused_to_who_may_not(world: World, token: str, role: S
     for method, pattern, act in routes_of():
         path = BASE + pattern.replace("{id}", world.read).replace("{verb}", "resume")
         if method == "GET":
-            assert (visitor.get(path).status == 403) is (act not in MAY[role]), path
+            assert (visitor.get(path).status == 403) is (act not in TABLE[role]), path
         else:  # Nobody has the token of a form that was not shown to them.
             assert visitor.post(path, {"token": out}).status == 403, path
 

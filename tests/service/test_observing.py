@@ -76,7 +76,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     log.touch()
     settings = replace(fresh_root(folder), log=str(log))
     with open_serving(settings) as serving:
-        tokens = {role: asyncio.run(token(serving, role)) for role in PEOPLE}
+        tokens: dict[ServiceRole, str] = {one: asyncio.run(token(serving, one)) for one in PEOPLE}
         app = create_app(serving, None, run=run)
         app.router.routes.append(Route("/broken/{secret}", _broken))
         with TestClient(app, raise_server_exceptions=False) as client:

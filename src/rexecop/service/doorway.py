@@ -22,7 +22,6 @@ from rexecop.proof.errors import RexecopError
 from rexecop.service.answers import json_answer
 from rexecop.service.problems import problem
 
-RETRY_SECONDS: Final = "1"
 # These ask nobody who they are; a header that means nothing to them changes nothing.
 OPEN: Final = frozenset(
     {"/", "/health", "/healthz", "/ready", "/readyz", "/version", "/execute", "/receipts/verify"}

@@ -42,7 +42,7 @@ class Health:
         """Say whether a request could be carried out now, and to nobody why not; none can while all ends."""
         if not self._run.draining and await self._is_ready():
             return JSONResponse({"ready": True}, headers=NO_STORE)
-        return JSONResponse({"ready": False}, 503, {**NO_STORE, "retry-after": RETRY_SECONDS})
+        return JSONResponse({"ready": False}, 503, {**NO_STORE, "retry-after": "1"})
 
     async def _is_ready(self) -> bool:
         async with self._turn:
