@@ -18,6 +18,7 @@ from rexecop.app.errors import CallerUnknown, Forbidden
 from rexecop.app.instance import Instance
 from rexecop.app.panel import is_in_the_way, matter_called
 from rexecop.app.serving import Serving
+from rexecop.app.working import Work
 from rexecop.proof.errors import RexecopError
 from rexecop.service.body import BodyRefused
 from rexecop.service.console.forms import read_form
@@ -75,9 +76,9 @@ class Visit:
         """Return whether the caller may know of `matter`."""
         return self.may(Act.VIEW, matter)
 
-    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what `work` on the instance returns."""
-        return await work()
+    async def run(self, work: Work[T]) -> T:
+        """Return what `work` on the instance returns, done where the service plans and drives."""
+        return await self.serving.works.run(work)
 
     @property
     def operation(self) -> str:
