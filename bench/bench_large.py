@@ -1,4 +1,4 @@
-"""A ledger of 100,000 operations: what `list`, `status`, `ops` and `recover` take, beside a bare interpreter.
+"""A ledger of 100,000 operations: what `list`, `status`, `ops`, `metrics` and `recover` take.
 
 All operations are two-step reads of ten records; one in 500 was begun and nobody drives it any more. Each
 command is a process of its own: its CPU time counts, as the machine may be shared, and the most memory it had
@@ -28,7 +28,7 @@ from tests.store.samples import two_step
 OPERATIONS: Final = 100_000
 LEFT: Final = 500  # One in so many was begun and is not over.
 ABREAST: Final = 64
-COMMANDS: Final = (("list",), ("status", "@"), ("ops",), ("recover",), ("recover", "--full"))
+COMMANDS: Final = (("list",), ("status", "@"), ("ops",), ("metrics",), ("recover",), ("recover", "--full"))
 
 
 async def _fill(store: LedgerStore, count: int) -> None:

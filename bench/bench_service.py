@@ -135,12 +135,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run([*rexecop, "init"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        began = time.perf_counter()
         server = subprocess.Popen(
             [*rexecop, "serve", "--port", "0"], cwd=folder, stderr=subprocess.PIPE, text=True
         )
         try:
             assert server.stderr is not None
             line = server.stderr.readline()
+            print(f"start of serve, until it says where: {time.perf_counter() - began:.2f} s")
             asyncio.run(compare(int(line.split("http://")[1].split(" ")[0].rpartition(":")[2]), folder))
         finally:
             server.send_signal(signal.SIGTERM)

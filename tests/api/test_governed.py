@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -377,9 +378,9 @@ def test_what_cannot_be_registered_is_refused_where_it_is_written(folder: Path) 
             def any_number(*names: str) -> None: ...
             def fine(name: str) -> None: ...
 
-            for wrong in (weighs, bare, any_number):
+            for wrong in (weighs, bare, any_number, partial(fine, "x"), "fine"):
                 with pytest.raises(ArgumentRefused):
-                    governed(instance, action="wrong", effect="read")(wrong)
+                    governed(instance, action="wrong", effect="read")(wrong)  # type: ignore[arg-type]
             for bad in ({"effect": "write"}, {"action": "Not A Name"}, {"secrets": {"token": "x"}}):
                 chosen: dict[str, object] = {"action": "wrong", "effect": "read", **bad}
                 with pytest.raises(RexecopError):

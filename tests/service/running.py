@@ -77,8 +77,8 @@ def running(
     process = Forked(main, str(root), *words) if main else Forked(rexecop, serve, **variables)
     try:
         line = process.stderr.readline()
-        assert " on http://" in line, line + process.stderr.read()
-        yield Running(process, int(line.split("http://")[1].split()[0].rpartition(":")[2]), root)
+        assert " on http" in line, line + process.stderr.read()
+        yield Running(process, int(line.split("://")[1].split()[0].rpartition(":")[2]), root)
     finally:
         process.close()
 

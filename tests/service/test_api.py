@@ -18,7 +18,7 @@ from rexecop.proof.verify import verify
 from rexecop.proof.verify.trusted import trust_of
 from tests.app.support import scratch
 from tests.service.api import Api, api
-from tests.service.running import Reply
+from tests.service.running import Reply, at_once
 
 PEOPLE: Final = ("alice", "carol", "elsa", "robot", "ada")
 OPERATIONS: Final = "/v1/operations"
@@ -133,6 +133,20 @@ def test_the_same_key_and_request_are_one_operation_and_another_request_is_refus
     assert is_problem(other, 409, "request-conflict")
     assert theirs.status == 201, "a key is of who uses it"
     assert is_problem(v1.post(OPERATIONS, body, Idempotency_Key="k" * 300), 400, "query-refused")
+
+
+def test_however_many_ask_at_once_under_one_key_one_operation_is_recorded(v1: Api) -> None:
+    body = {"intent": "host_facts", "target": "localhost", "mode": "read_only"}
+    found = at_once(8, lambda _: v1.post(OPERATIONS, body, Idempotency_Key="all at once"))
+
+    assert sorted(reply.status for reply in found) == [200] * 7 + [201]
+    assert len({reply.json["operation_id"] for reply in found}) == 1
+    name = str(found[0].json["operation_id"])
+    moved = at_once(4, lambda _: v1.post(f"{OPERATIONS}/{name}/start", Prefer="wait=10"))
+    assert {reply.status for reply in moved} <= {200, 202, 409}, "who comes second may find it at work"
+    records = rows(v1.get(f"{OPERATIONS}/{name}/records?limit=200"), "records")
+    kinds = [one["kind"] for one in records]
+    assert [kinds.count(f"{one}/1") for one in ("ticket", "attempt", "receipt")] == [1, 3, 1]
 
 
 def test_a_request_is_asked_about_before_it_is_made_and_nothing_is_recorded(v1: Api) -> None:

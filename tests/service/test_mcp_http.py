@@ -190,3 +190,19 @@ def test_what_is_no_message_is_refused_and_never_an_error_of_ours(service: Runni
 
     assert reply.status in (200, 400, 413)
     assert reply.status != 200 or "error" in reply.json or "isError" in str(reply.json)
+
+
+def test_there_is_no_stream_without_a_request_and_no_session_to_end(service: Running) -> None:
+    replies = [service.call(method, "/mcp", Authorization="Bearer agent") for method in ("GET", "DELETE")]
+
+    assert [reply.status for reply in replies] == [405, 405]
+
+
+def test_clients_of_before_are_answered_too(service: Running) -> None:
+    call = {"name": "look", "arguments": {"target": "near"}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": call}).encode()
+    reply = service.call("POST", "/mcp", body, **HEADERS, Authorization="Bearer agent")
+
+    result = reply.json["result"]
+    assert reply.status == 200 and isinstance(result, dict)
+    assert result["structuredContent"]["status"] == "completed"

@@ -70,6 +70,8 @@ def shape_of(
     Raises:
         ArgumentRefused: evidence cannot hold what it takes, or its hints do not say what that is.
     """
+    if not inspect.isroutine(function):
+        raise _refused(f"`governed` takes a function, not a `{type(function).__name__}`")
     where = f"{function.__module__}.{function.__qualname__}"
     signature, kinds = inspect.signature(function), inspect.Parameter
     for name, parameter in signature.parameters.items():

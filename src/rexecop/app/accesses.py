@@ -36,7 +36,7 @@ def record_access(
     *,
     subject: str,
     action: str,
-    digest: Digest | None,
+    digest: Digest,
     now: datetime,
     by: Principal | None = None,
 ) -> str | None:

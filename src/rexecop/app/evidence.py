@@ -17,7 +17,6 @@ from rexecop.app.formats import FORMATS, Cut
 from rexecop.app.heads import HeadsKeeper
 from rexecop.app.stamps import newest_stamped
 from rexecop.app.views import ExportView
-from rexecop.operations.errors import StoreUnavailable
 from rexecop.proof import note
 from rexecop.proof.bundle import BundleContents, build
 from rexecop.proof.canonical import Digest, Json, digest_of
@@ -174,7 +173,7 @@ class Evidence:
             stamps=len(contents.stamps),
         )
 
-    def given(self, subject: str, action: str, digest: Digest | None, now: datetime) -> str | None:
+    def given(self, subject: str, action: str, digest: Digest, now: datetime) -> str | None:
         """Record that evidence of `subject` goes out; return why that cannot be recorded, None when it is."""
         return record_access(self._store, subject=subject, action=action, digest=digest, now=now, by=self._by)
 
@@ -212,19 +211,6 @@ class Evidence:
     def bundle(self, operation: str, *, with_outputs: bool = False) -> bytes:
         """Return the bundle of `operation` as bytes."""
         return build(self._cutter.contents(operation, self._cutting(with_outputs)))
-
-    def hand_over(self, operation: str, by: Principal, now: datetime) -> bytes:
-        """Return the bundle of `operation` for `by`, who is elsewhere; that is recorded before.
-
-        Raises:
-            StoreUnavailable: it cannot be recorded, and so is not handed over.
-        """
-        data = self.bundle(operation)
-        digest = digest_of(data)
-        why = record_access(self._store, subject=operation, action=EXPORT, digest=digest, now=now, by=by)
-        if why is not None:
-            raise StoreUnavailable(f"that evidence is handed out cannot be recorded: {why}")
-        return data
 
     def checkpoint(self) -> str:
         """Return a signed checkpoint over everything appended."""

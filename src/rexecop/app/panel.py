@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +11,9 @@ from pathlib import Path
 from statistics import median
 from typing import Final, TypeAlias
 
-from rexecop.app.accesses import VIEW
 from rexecop.app.door import Matter
 from rexecop.app.errors import NotYet
-from rexecop.app.evidence import Asked
-from rexecop.app.formats import FORMATS
+from rexecop.app.handing import judge
 from rexecop.app.instance import Instance
 from rexecop.app.needing import NeedView, needs
 from rexecop.app.reading import operation_line
@@ -24,7 +21,6 @@ from rexecop.app.report.ladder import ladder
 from rexecop.app.report.markup import Html
 from rexecop.app.report.story import Story, Told
 from rexecop.app.report.timeline import timeline
-from rexecop.app.verifying import verify_own
 from rexecop.app.views import OperationLine
 from rexecop.governance.errors import AnswerUnfit
 from rexecop.governance.requests import read_answer
@@ -33,7 +29,6 @@ from rexecop.operations.errors import OperationUnknown, StoreError
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.parameters import ParameterSchema
 from rexecop.operations.ports import Row
-from rexecop.proof.canonical import digest_of
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records import Approval
@@ -45,8 +40,6 @@ LOOKED_MAX: Final = 3000  # Rows one search looks at, some 60 ms; the next page 
 DAYS: Final = 14  # What a chart on a telephone has room for.
 TREND_ROWS_MAX: Final = 3000  # Rows that trends are drawn from, the newest; the page says where they begin.
 CHANGES_MAX: Final = 40  # Changes whose approvals are timed: each is a journal to be read.
-UNRECORDED: Final = "that evidence is handed out cannot be recorded: {}"
-HANDED: Final = ("bundle", "report")  # What a browser can take: one file each, of one operation.
 
 May: TypeAlias = Callable[[Matter], bool]
 """Whether somebody may know of a matter."""
@@ -246,33 +239,13 @@ def pictured(instance: Instance, operation: str) -> Html:
 def believed(instance: Instance, operation: str) -> tuple[Html, Report]:
     """Return how far the evidence of `operation` can be believed by this instance's own keys.
 
-    That it was looked at is recorded, with the digest of the bundle.
+    That it was looked at is recorded.
 
     Raises:
-        StoreError: it cannot be recorded.
+        AccessUnrecorded: it cannot be recorded.
     """
-    data = instance.parts.evidence.bundle(operation)
-    own = instance.parts.ledger.journal(instance.parts.ledger.instance_id).records
-    report, now = verify_own(data, own), instance.parts.world.clock.now()
-    unrecorded = instance.parts.evidence.given(operation, VIEW, digest_of(data), now)
-    if unrecorded is not None:
-        raise StoreError(UNRECORDED.format(unrecorded))
+    report = judge(instance, operation)
     return ladder(report), report
-
-
-def hand_out(instance: Instance, operation: str, form: str) -> tuple[str, bytes]:
-    """Return name and bytes of the evidence of `operation` as one of `HANDED`; that it was is recorded.
-
-    Raises:
-        StoreError: it cannot be recorded; nothing is handed out then.
-    """
-    name = f"{operation}{FORMATS[form].ending}"
-    with tempfile.TemporaryDirectory(prefix="rexecop-") as folder:
-        path = Path(folder) / name
-        view = instance.export(operation, Asked(form=form, path=path))
-        if view.unrecorded is not None:
-            raise StoreError(UNRECORDED.format(view.unrecorded))
-        return name, path.read_bytes()
 
 
 # --- how things move ---

@@ -200,7 +200,8 @@ class Reading:
         """Return the figures of the ledger now."""
         from rexecop.app.metrics import samples
 
-        return samples(self._log, self._clock.now())
+        halts = standing(self._log.journal(self._log.instance_id).records)
+        return samples(self._log, self._clock.now(), len(halts))
 
     def list(
         self,

@@ -19,9 +19,11 @@ from rexecop.app.events import EventView
 from rexecop.app.execute import DEMO_MODE, Answer, Executor
 from rexecop.app.execute_intents import Intents
 from rexecop.app.instance import Instance
+from rexecop.app.measuring import Measuring
 from rexecop.app.nodes import hub_of
 from rexecop.app.root import Root
 from rexecop.app.settings import Settings
+from rexecop.app.tracing import Lines
 from rexecop.app.webhooks import take_webhook
 from rexecop.app.working import Works
 from rexecop.lanes.registry import HANDLERS
@@ -63,6 +65,9 @@ class Serving:
         self.access: Final = AccessPoint(root, authority, self._world.clock.now)
         self.throttle: Final = throttle or Throttle(self._world.clock)
         self.door: Door = door or RootDoor(root, authority, self.access, self._world.clock, self.throttle)
+        self.measuring: Final = Measuring(instance)
+        self.log: Final = Lines(log) if (log := instance.parts.settings.log) else None
+        self.begun: Final = self._world.ids.nonce()  # Names this run of the service among others.
 
     def __enter__(self) -> Serving:
         return self
@@ -138,12 +143,16 @@ class Serving:
 
         The ledger is read, written and flushed; no record is left.
         """
-        found = list(self._engine_problems())
+        ledger = await self.ledger_problem()
+        return (*self._engine_problems(), *(() if ledger is None else (f"ledger: {ledger}",)))
+
+    async def ledger_problem(self) -> str | None:
+        """Return in words why the ledger cannot be written to; None where it was, a moment ago."""
         try:
             await self._write()
         except RexecopError as error:
-            found.append(f"ledger: {error.message}")
-        return tuple(found)
+            return error.message
+        return None
 
     def engine_problems(self) -> tuple[str, ...]:
         """Return in words what keeps requests from being carried out, but for the ledger."""

@@ -164,6 +164,22 @@ class Sinks:
         status = "warning" if failed or not views else "ok"
         return CheckView(name="sinks", status=status, message=failed or sound)
 
+    def behind(self) -> tuple[tuple[str, int], ...]:
+        """Return for each sink that can be read how many records its newest checkpoint misses.
+
+        Raises:
+            RootUnsafe, YamlRefused, SinksRefused: see `read_sinks`.
+        """
+        return tuple((sink.name, self._behind(sink.path)) for sink in read_sinks(self._root) if sink.path)
+
+    def _behind(self, path: Path) -> int:
+        size = self._store.size()
+        try:
+            held = self._newest(path)
+        except (OSError, NotYet):
+            return size
+        return size - (0 if held is None else min(held.size, size))
+
     def _publish(self, sink: Sink) -> str:
         stored, found = self._current()
         if sink.path is not None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import select
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, cast
 
 from rexecop.app.describe import summary
+from rexecop.app.requests import note
 from rexecop.operations.ports import Appended, Batch, Row, Store
-from rexecop.proof.canonical import Digest, canonical_bytes
+from rexecop.proof.canonical import Digest, Json, canonical_bytes
 from rexecop.proof.chain import Sealed
 from rexecop.proof.records.attempt import Attempt
 from rexecop.proof.records.outcome import Outcome
@@ -29,13 +31,40 @@ STDERR: Final = "stderr"
 MESSAGE_LENGTH_MAX: Final = 800  # A line then fits what a pipe takes at once; the record has the whole.
 
 
+class Lines:
+    """A log of lines of JSON: `stderr`, or the path of a file that is added to."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def write(self, line: Mapping[str, Json]) -> None:
+        """Write one line; nothing is raised."""
+        with suppress(Exception):
+            self._write(
+                canonical_bytes({name: value for name, value in line.items() if value is not None}) + b"\n"
+            )
+
+    def _write(self, data: bytes) -> None:
+        if self._where == STDERR:
+            handle = sys.stderr.fileno()
+            # Who does not read must not stop the work: of a pipe that is full no line is waited for.
+            ready = select.poll()
+            ready.register(handle, select.POLLOUT)
+            if ready.poll(0):
+                os.write(handle, data)
+        else:
+            how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+            with open(os.open(self._where, how, 0o600), "wb", buffering=0) as file:
+                file.write(data)
+
+
 class Telling:
     """A store that tells of what it appended; everything else is the store's own.
 
-    `log` is `stderr` or the path of a file that is added to; `tracer` takes the spans.
+    `log` takes the lines and `tracer` the spans.
     """
 
-    def __init__(self, store: Store, log: str | None, tracer: Tracer | None) -> None:
+    def __init__(self, store: Store, log: Lines | None, tracer: Tracer | None) -> None:
         self._store = store
         self._log = log
         self._tracer = tracer
@@ -47,6 +76,8 @@ class Telling:
     async def append(self, batch: Batch) -> Appended:
         """Append `batch` as the store does, and tell of it."""
         appended = await self._store.append(batch)
+        if batch.row is not None:
+            note(operation=batch.operation)
         for sealed in batch.records:
             with suppress(Exception):
                 self._write(sealed)
@@ -56,29 +87,21 @@ class Telling:
 
     def _write(self, sealed: Sealed) -> None:
         record = sealed.record
+        if self._log is None:
+            return
         bad = isinstance(record, Outcome) and record.ended not in GOOD_ENDS
-        line = {
-            "time": format_time(record.at),
-            "level": "warning" if bad else "info",
-            "operation": record.operation,
-            "trace_id": record.operation.removeprefix("op_"),
-            "attempt": sealed.digest if isinstance(record, Attempt) else getattr(record, "attempt", None),
-            "record": record.n,
-            "kind": record.kind,
-            "message": summary(record)[:MESSAGE_LENGTH_MAX],
-        }
-        data = canonical_bytes({name: value for name, value in line.items() if value is not None}) + b"\n"
-        if self._log == STDERR:
-            handle = sys.stderr.fileno()
-            # Who does not read must not stop the work: of a pipe that is full no line is waited for.
-            ready = select.poll()
-            ready.register(handle, select.POLLOUT)
-            if ready.poll(0):
-                os.write(handle, data)
-        elif self._log is not None:
-            how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-            with open(os.open(self._log, how, 0o600), "wb", buffering=0) as file:
-                file.write(data)
+        self._log.write(
+            {
+                "time": format_time(record.at),
+                "level": "warning" if bad else "info",
+                "operation": record.operation,
+                "trace_id": record.operation.removeprefix("op_"),
+                "attempt": sealed.digest if isinstance(record, Attempt) else getattr(record, "attempt", None),
+                "record": record.n,
+                "kind": record.kind,
+                "message": summary(record)[:MESSAGE_LENGTH_MAX],
+            }
+        )
 
     def _span(self, sealed: Sealed, row: Row | None) -> None:
         record = sealed.record
@@ -106,19 +129,27 @@ class Telling:
             "cicd.pipeline.run.id": row.operation,
         }
         assert self._tracer is not None
+        asked = trace.get_current_span().get_span_context()  # Of the request it came with, if it came so.
         self._tracer.start_span(
             name,
+            links=[trace.Link(asked)] if asked.is_valid else None,
             context=trace.set_span_in_context(trace.NonRecordingSpan(within)),
             attributes=about,
             start_time=int(start.timestamp() * 1e9),
         ).end(int(end.timestamp() * 1e9))
 
 
+def tracer() -> Tracer | None:
+    """Return who takes spans, None where nobody set OpenTelemetry up, as `opentelemetry-instrument` does."""
+    if "opentelemetry.sdk" not in sys.modules:
+        return None
+    from opentelemetry import trace
+
+    return trace.get_tracer("rexecop")
+
+
 def telling(store: Store, log: str | None) -> Store:
     """Return `store`, telling of what it appends where a `log` is named or a tracer is there to hear."""
-    tracer = None
-    if "opentelemetry.sdk" in sys.modules:  # Whoever starts us set it up, as `opentelemetry-instrument` does.
-        from opentelemetry import trace
-
-        tracer = trace.get_tracer("rexecop")
-    return store if log is None and tracer is None else cast(Store, Telling(store, log, tracer))
+    found = tracer()
+    lines = None if log is None else Lines(log)
+    return store if log is None and found is None else cast(Store, Telling(store, lines, found))

@@ -27,14 +27,17 @@ from rexecop.app.errors import CallerUnknown, Forbidden, WebhookRefused
 from rexecop.app.events import EventView, is_asked_wrongly
 from rexecop.app.execute import Executed, NotExecuted, Reason
 from rexecop.app.nodes import BridgeLost
+from rexecop.app.requests import note
 from rexecop.app.serving import Serving
 from rexecop.proof.canonical import INTEGER_MAX
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload
+from rexecop.service import health
 from rexecop.service.answers import HEADERS
 from rexecop.service.answers import encode as _encode
 from rexecop.service.answers import json_answer as _json
 from rexecop.service.answers import problem as _problem
+from rexecop.service.around import Around
 from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, fault, parse_receipt, read_body, read_request
 from rexecop.service.cloudevents import STRUCTURED, read_events
 from rexecop.service.console.routes import routes as console
@@ -42,6 +45,7 @@ from rexecop.service.console.sessions import SignInLink
 from rexecop.service.doorway import Doorway, let_in, turned_away
 from rexecop.service.errors import MethodRefused, PathUnknown
 from rexecop.service.sites import Sites
+from rexecop.service.traffic import Run
 from rexecop.service.v1 import application as v1
 from rexecop.service.v1.problems import problem
 
@@ -125,6 +129,7 @@ class Contract:
         except RexecopError as error:
             # The ledger, the key or the clock: nothing ran that was not recorded before.
             return _json(503, {"detail": error.message, "code": error.code}, {"retry-after": RETRY_SECONDS})
+        note(operation=answer.operation)
         return executed(answer) if isinstance(answer, Executed) else not_executed(answer)
 
     async def receipt(self, request: Request) -> Response:
@@ -293,12 +298,14 @@ def create_app(
     hosts: Collection[str] | None,
     lifespan: Lifespan[Starlette] | None = None,
     link: SignInLink | None = None,
+    run: Run | None = None,
 ) -> Starlette:
     """Return the application over `serving`; it neither opens nor closes it, unless `lifespan` does.
 
     The console lets in who comes by `link`, and whom the door knows.
     """
     contract = Contract(serving, hosts)
+    run = run or Run()
     return Starlette(
         routes=[
             Route("/", _guarded(contract.root), methods=["GET"]),
@@ -316,9 +323,13 @@ def create_app(
             WebSocketRoute("/v1/nodes", contract.node),
             *v1.routes(serving, Sites(hosts)),
             *console(serving, serving.door, hosts, link or SignInLink(serving.now)),
+            *health.routes(serving, run),
+        ],
+        middleware=[
+            Middleware(Around, run=run, log=serving.log, begun=serving.begun, now=serving.now),
+            Middleware(Doorway, serving),
         ],
         exception_handlers={HTTPException: _http_error},
-        middleware=[Middleware(Doorway, serving)],
         lifespan=lifespan,
     )
 

@@ -5,6 +5,8 @@ RexecopError
     ├── DemoExposed          demo mode asks nobody who they are, and would listen beyond this machine
     ├── TenantRefused        what is to be served beside the root is no tenant
     ├── ToolRefused          a tool was called with what it does not take
+    ├── TlsRefused           certificate, key or authorities cannot be used
+    ├── PeerRefused          what is to be believed about callers is no address
     ├── AddressUnavailable   the address cannot be listened on
     └── Asked                a request that is not one the API takes
         ├── PathUnknown      nothing is there, or nothing that is the caller's business
@@ -104,3 +106,15 @@ class ToolRefused(ServiceError):
     """A tool was called with arguments that it does not take, or on what it is not for."""
 
     code = "tool-refused"
+
+
+class TlsRefused(ServiceError):
+    """Certificate and key do not belong together, or a file is none of theirs."""
+
+    code = "tls-refused"
+
+
+class PeerRefused(ServiceError):
+    """The proxy that is to be believed is named by something that is no address."""
+
+    code = "peer-refused"

@@ -37,7 +37,7 @@ from rexecop.store.packing import (
     unpack_digest,
     unpack_operation,
 )
-from rexecop.store.rows import changed_in, lease_of, row_in, rows_in, under_way_in
+from rexecop.store.rows import Tally, changed_in, lease_of, row_in, rows_in, tallies_in, under_way_in
 from rexecop.store.schema import CHUNKS_MAX
 
 OPENED_MAX: Final = 4096  # Some hundred operations: those that are being worked on.
@@ -138,6 +138,11 @@ class Reading(Log):
         """Return (short number, row) newest first, below number `after`, whose `waiting` begins like this."""
         with self._readers.borrow() as connection:
             return rows_in(connection, state=state, waiting=waiting, after=after, limit=limit)
+
+    def tallies(self) -> Sequence[Tally]:
+        """Return how many operations are in each state, by mode and intent."""
+        with self._readers.borrow() as connection:
+            return tallies_in(connection)
 
     def changed_since(self, moment: datetime, limit: int) -> Sequence[tuple[str, Row]]:
         """Return (target, row of the operation) of the newest changes, back to `moment` or `limit`."""

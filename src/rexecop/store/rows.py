@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -25,6 +26,34 @@ NEWEST_CHANGES: Final = """
 SELECT changes.target, records.op FROM changes JOIN records ON records.leaf=changes.leaf
 ORDER BY changes.leaf DESC LIMIT ?
 """
+
+
+TALLIES: Final = """
+SELECT state, mode, profile, intent, count(*), min(updated) FROM operations
+WHERE number>0 AND state IS NOT NULL GROUP BY state, mode, profile, intent ORDER BY 1, 2, 3, 4
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many operations of one intent and mode are in one state, and when the oldest last changed."""
+
+    state: str
+    mode: str
+    profile: str
+    intent: str
+    count: int
+    oldest: datetime
+
+
+def tallies_in(connection: Connection) -> Sequence[Tally]:
+    """Return how many operations there are of each kind, in order: one pass over the index."""
+    found: list[Tally] = []
+    for state, mode, profile, intent, count, oldest in connection.execute(TALLIES):
+        with suppress(StoreDamaged):  # One that is damaged hides no other.
+            names = {"state": str(state), "mode": str(mode), "profile": str(profile), "intent": str(intent)}
+            found.append(Tally(**names, count=_int(count), oldest=unpack_time(_int(oldest))))
+    return found
 
 
 def rows_in(

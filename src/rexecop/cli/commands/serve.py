@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
 import click
@@ -13,6 +14,7 @@ from rexecop.cli.session import Session
 
 # The command line and the service are neighbours: neither imports the other. This one name is all it knows.
 _SERVICE: Final = "rexecop.service.server"
+_FILE: Final = click.Path(path_type=Path)
 
 
 @click.command(cls=VerbCommand, name="serve")
@@ -25,6 +27,12 @@ _SERVICE: Final = "rexecop.service.server"
     default=None,
     help="Print a link to sign in at the console once: where somebody sits at a terminal.",
 )
+@click.option("--allow-host", "names", metavar="NAME", multiple=True, help="Another name to answer to.")
+@click.option("--tls-cert", metavar="FILE", type=_FILE, help="Serve TLS; SIGHUP reads the files again.")
+@click.option("--tls-key", metavar="FILE", type=_FILE, help="The key of the certificate.")
+@click.option("--tls-client-ca", metavar="FILE", type=_FILE, help="Let in only clients of this authority.")
+@click.option("--behind-proxy", metavar="PEER", help="The address whose X-Forwarded headers are believed.")
+@click.option("--drain-seconds", type=click.FloatRange(0, 300), default=0, help="Answer on when stopped.")
 @click.pass_obj
 def command(
     session: Session,
@@ -33,10 +41,18 @@ def command(
     tenants: tuple[str, ...],
     allow_remote_demo: bool,
     sign_in_link: bool | None,
+    names: tuple[str, ...],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    behind_proxy: str | None,
+    drain_seconds: float,
 ) -> None:
     """Answer HTTP until interrupted. Needs the extra `server`."""
     from rexecop.app.errors import ExtraMissing
 
+    if (tls_cert is None) != (tls_key is None) or (tls_client_ca is not None and tls_cert is None):
+        raise click.UsageError("TLS takes `--tls-cert` and `--tls-key`, and with them `--tls-client-ca`")
     settings = session.settings
     try:
         service = import_module(_SERVICE)
@@ -48,6 +64,8 @@ def command(
             next_steps=("pip install -e '.[server]'  # in a clone",),
             extra="server",
         ) from error
+    shown = service.Tls(cert=tls_cert, key=tls_key, client_ca=tls_client_ca) if tls_cert else None
+    facing = service.Facing(tls=shown, names=names, proxy=behind_proxy, drain_seconds=drain_seconds)
     service.serve(
         settings,
         host=host,
@@ -56,5 +74,6 @@ def command(
         tenants=tenants,
         # Elsewhere it would stand in a journal that others read.
         sign_in_link=sys.stderr.isatty() if sign_in_link is None else sign_in_link,
+        facing=facing,
         report=lambda line: None if settings.quiet else session.show(line),
     )

@@ -11,6 +11,7 @@ from rexecop.app import panel
 from rexecop.app.clock import SystemIds
 from rexecop.app.door import Act, Matter
 from rexecop.app.errors import NotYet
+from rexecop.app.handing import FILES, hand_out_file
 from rexecop.app.panel import Asking, Offered
 from rexecop.app.planner import PlanInput
 from rexecop.app.waiting import Waits
@@ -195,8 +196,8 @@ async def answer(visit: Visit) -> Answer:
 async def export(visit: Visit) -> Answer:
     """Hand evidence out as a file, which is recorded."""
     form = visit.form.get("as", "")
-    if form not in panel.HANDED:
+    if form not in FILES:
         raise BodyRefused(404, "Evidence is handed out as a bundle or a report.")
-    name, data = await asyncio.to_thread(panel.hand_out, visit.instance, visit.operation, form)
+    name, data = await asyncio.to_thread(hand_out_file, visit.instance, visit.operation, form)
     media = "text/html; charset=utf-8" if form == "report" else "application/zip"
     return Download(name=name, media=media, data=data)

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from rexecop.app import panel
 from rexecop.app.door import Act
+from rexecop.app.handing import FILES
 from rexecop.app.policies import Policies
 from rexecop.app.report.story import chosen
 from rexecop.app.room import locks_view, queue_view, runtime_view
@@ -157,7 +158,7 @@ def evidence(visit: Visit) -> Answer:
     values = {
         "operation": visit.operation, "ladder": ladder, "answer": report.answer(), "size": report.log_size,
         "findings": report.findings[:MANY], "not_checked": report.not_checked[:MANY],
-        "forms": panel.HANDED,
+        "forms": FILES,
     }  # fmt: skip
     return Page(template="evidence.html", values=values)
 

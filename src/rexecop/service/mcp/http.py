@@ -96,7 +96,8 @@ def routes(
 ) -> list[Route]:
     """Return the route of the protocol over `instance`, for whom `door` lets in; `run` does the work."""
     endpoint = McpEndpoint(Desk(instance, door, wait_seconds=wait_seconds), door, hosts, run)
-    return [Route(PATH, endpoint, methods=["GET", "POST", "DELETE"])]
+    # No stream without a request, and no session to end: neither GET nor DELETE.
+    return [Route(PATH, endpoint, methods=["POST"])]
 
 
 def _problem(status: int, detail: str, code: str, headers: dict[str, str]) -> Response:

@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from rexecop.app.door import Act, Matter
+from rexecop.app.handing import hand_out
 from rexecop.app.paging import OperationsPage, page
 from rexecop.app.plain import plain
 from rexecop.app.planner import PlanInput
@@ -191,10 +192,7 @@ async def approval_request(asking: Asking, query: Nothing) -> Response:
 
 async def bundle(asking: Asking, query: Nothing) -> Response:
     """Return the evidence of an operation, for `rexecop verify`; that it was handed over is recorded."""
-    parts, by = asking.instance.parts, asking.caller.identity.principal
-    data, name = await asking.look(
-        lambda name: (parts.evidence.hand_over(name, by, parts.world.clock.now()), name)
-    )
+    data, name = await asking.look(lambda name: (hand_out(asking.instance, name), name))
     named = {"content-type": BINARY, "content-disposition": f'attachment; filename="{name}.rxb"'}
     return Response(data, 200, {"cache-control": "no-store", "x-content-type-options": "nosniff", **named})
 
