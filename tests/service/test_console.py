@@ -13,9 +13,12 @@ import pytest
 from starlette.routing import Route
 
 from rexecop.app.accesses import accesses_of
+from rexecop.app.build import open_instance
 from rexecop.app.door import Act, ServiceRole
 from rexecop.app.offline import packaged
 from rexecop.app.panel import listing
+from rexecop.app.settings import load_settings
+from rexecop.app.tokens import TokenAsked, Tokens
 from rexecop.app.verifying import verify_own
 from rexecop.app.worker import Worker
 from rexecop.cli.main import run as rexecop
@@ -516,3 +519,30 @@ def test_serve_prints_a_link_where_it_is_asked_to_and_none_into_a_journal(root: 
     with running(root, serve_as_typed) as found:
         found.stop()
         assert "link=" not in found.process.stderr.read()
+
+
+# --- by the door of the root ---
+
+
+def test_a_token_of_the_root_signs_in_until_it_is_revoked_and_guesses_are_counted(root: Path) -> None:
+    settings = load_settings({"root": str(root)}, {}, root.parent, root.parent)
+
+    async def token(*, revoke: bool) -> str:
+        with open_instance(settings) as instance:
+            if revoke:
+                await Tokens(instance).revoke("ann")
+                return ""
+            return (await Tokens(instance).new(TokenAsked(name="ann", roles=("viewer",)))).token or ""
+
+    with running(root) as found:
+        ann = signed_in(found, asyncio.run(token(revoke=False)))
+        assert "ann" in ann.read("/console").text
+        assert ann.get("/console/plan").status == 403
+
+        asyncio.run(token(revoke=True))
+
+        assert ann.get("/console").status == 303
+        guesses = [
+            Visitor(found).post("/console/sign-in", {"secret": f"a-guess-{n}"}).status for n in range(22)
+        ]
+        assert guesses[0] == 401 and guesses[-1] == 429

@@ -106,7 +106,7 @@ class Console:
         async def answer(request: Request) -> Response:
             return await self._answered(request, self._signed_in(request, act, {}, work))
 
-        return Route(BASE + path, self._guarded(answer), methods=["GET"])
+        return Route(BASE + path, self._guarded(answer), methods=["GET"], include_in_schema=False)
 
     def do(self, path: str, act: Act, work: Do) -> Route:
         """Return the route of a form at `path` for whoever may `act`."""
@@ -114,15 +114,19 @@ class Console:
         async def answer(request: Request) -> Response:
             return await self._answered(request, self._sent(request, act, work))
 
-        return Route(BASE + path, self._guarded(answer), methods=["POST"])
+        return Route(BASE + path, self._guarded(answer), methods=["POST"], include_in_schema=False)
 
     def ways_in(self) -> list[Route]:
         """Return the routes that need no session, and the way out."""
         return [
-            Route(SIGN_IN, self._guarded(self._ask_in), methods=["GET"]),
-            Route(SIGN_IN, self._guarded(self._let_in), methods=["POST"]),
-            Route(f"{BASE}/sign-out", self._guarded(self._let_out), methods=["POST"]),
-            Route(f"{BASE}/console.css", self._guarded(self._style), methods=["GET"]),
+            Route(SIGN_IN, self._guarded(self._ask_in), methods=["GET"], include_in_schema=False),
+            Route(SIGN_IN, self._guarded(self._let_in), methods=["POST"], include_in_schema=False),
+            Route(
+                f"{BASE}/sign-out", self._guarded(self._let_out), methods=["POST"], include_in_schema=False
+            ),
+            Route(
+                f"{BASE}/console.css", self._guarded(self._style), methods=["GET"], include_in_schema=False
+            ),
         ]
 
     def nowhere(self) -> Route:
@@ -131,7 +135,9 @@ class Console:
         async def answer(request: Request) -> Response:
             return self._failed(404, HIDDEN, self._session(request))
 
-        return Route(BASE + "/{rest:path}", self._guarded(answer), methods=["GET", "POST"])
+        return Route(
+            BASE + "/{rest:path}", self._guarded(answer), methods=["GET", "POST"], include_in_schema=False
+        )
 
     # --- in and out ---
 
@@ -329,7 +335,7 @@ def _status(error: RexecopError) -> int:
         return 404 if error.facts.get("hidden") else 403
     if error.code == "operation-unknown":
         return 404
-    return 503 if is_in_the_way(error) else 409
+    return 503 if is_in_the_way(error) or error.code == "access-unrecorded" else 409
 
 
 def _words(error: RexecopError) -> str:
