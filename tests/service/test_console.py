@@ -68,6 +68,8 @@ def world() -> Iterator[World]:
         more = "".join(f"    {name}: {{type: host, criticality: low}}\n" for name in fleet)
         more += f"    fleet: {{type: group, members: [{', '.join(fleet)}]}}\n"
         file.write_text(file.read_text().replace("  connectors:\n", f"{more}  connectors:\n", 1))
+        elsewhere = file.read_text().replace("id: here", "id: there").replace("  profile: hello\n", "")
+        file.with_name("there.environment.yaml").write_text(elsewhere)
 
         async def story() -> tuple[str, str, str]:
             with opened(folder) as instance:
@@ -454,6 +456,19 @@ def test_orders_are_recorded_with_their_reason_and_refused_in_words(world: World
     assert states(world)[newest] == State.CANCELLED
     assert "<script>pwned=1" in alice.read(f"/console/operations/{newest}").text
     assert alice.read(page).text
+
+
+def test_what_another_profile_offers_is_asked_for_there(world: World) -> None:
+    alice = signed_in(world.at, "alice-token")
+    page = alice.read("/console/plan?profile=adhoc")
+    assert page.has("a", href="/console/plan?profile=hello&environment=here")
+    intents = [got["href"] for tag, got in page.tags if tag == "a" and "intent=" in got.get("href", "")]
+
+    form = alice.read(intents[0]).form("/console/plan")
+
+    assert (form.fields["profile"], form.fields["environment"]) == ("adhoc", "there")
+    for place in ("profile=no", "environment=no", "profile=../x", "environment=/etc/passwd"):
+        assert "nothing is offered to you there" in alice.read(f"/console/plan?{place}").text
 
 
 # --- lists ---

@@ -333,7 +333,7 @@ def _require_token(session: Session, request: Request, form: Mapping[str, str]) 
 def _status(error: RexecopError) -> int:
     if isinstance(error, Forbidden):
         return 404 if error.facts.get("hidden") else 403
-    if error.code == "operation-unknown":
+    if error.code in ("operation-unknown", "not-offered"):
         return 404
     return 503 if is_in_the_way(error) or error.code == "access-unrecorded" else 409
 
