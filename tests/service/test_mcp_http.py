@@ -23,6 +23,7 @@ from rexecop.proof.vocabulary import Established
 from rexecop.service.mcp.desk import Run
 from rexecop.service.mcp.http import routes
 from rexecop.service.server import LOCAL_NAMES, listen, shown_address
+from rexecop.service.sites import Sites
 from tests.service.agents import agent, over_http
 from tests.service.doors import FixedDoor
 from tests.service.running import Running, running
@@ -73,7 +74,8 @@ def main(root: str) -> int:
                 "approver": somebody("bob", ServiceRole.APPROVER),
             }
         )
-        app = Starlette(routes=[*routes(instance, door, set(LOCAL_NAMES), run=elsewhere(), wait_seconds=2)])
+        sites = Sites(set(LOCAL_NAMES))
+        app = Starlette(routes=[*routes(instance, door, sites, run=elsewhere(), wait_seconds=2)])
         sys.stderr.write(f"serving on http://{shown_address(listening)} now\n")
         sys.stderr.flush()
         config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False)

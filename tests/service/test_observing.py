@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,29 +18,17 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from rexecop.app.build import open_instance
-from rexecop.app.door import Caller, ServiceRole, ServiceScope
-from rexecop.app.identity import Identity
+from rexecop.app.door import ServiceRole
 from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings
-from rexecop.proof.principal import Principal
-from rexecop.proof.vocabulary import Established
+from rexecop.app.tokens import TokenAsked, Tokens
 from rexecop.service.application import create_app
 from rexecop.service.traffic import Run
 from tests.service.conftest import fresh_root
-from tests.service.doors import FixedDoor
 
 CANARY = "hunter2canary"
+PEOPLE = [role for role in ServiceRole if role is not ServiceRole.AGENT]
 PARENT = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
-WORDS = {"authorization": "Bearer auditor"}
-
-
-def caller(role: ServiceRole) -> Caller:
-    who = Principal(person=f"{role}-ann", established=Established.TOKEN, credential="t-1")
-    return Caller(identity=Identity(principal=who), roles=frozenset({role}), scope=ServiceScope())
-
-
-DOOR = FixedDoor({str(role): caller(role) for role in ServiceRole})
 
 
 @dataclass(frozen=True)
@@ -52,6 +40,11 @@ class Told:
     run: Run
     log: Path
     exported: InMemorySpanExporter
+    tokens: Mapping[ServiceRole, str]
+
+    def words(self, role: ServiceRole = ServiceRole.AUDITOR) -> dict[str, str]:
+        """What somebody of `role` sends."""
+        return {"authorization": f"Bearer {self.tokens[role]}"}
 
     def lines(self) -> list[dict[str, object]]:
         """The lines of requests in the log, which is emptied."""
@@ -68,7 +61,7 @@ class Told:
     def figures(self, **headers: str) -> str:
         """The figures, looked for now."""
         self.serving.measuring._due = float("-inf")
-        reply = self.client.get("/metrics", headers={**WORDS, **headers})
+        reply = self.client.get("/metrics", headers={**self.words(), **headers})
         assert reply.status_code == 200, reply.text
         return reply.text
 
@@ -82,12 +75,20 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     log, run = folder / "log", Run()
     log.touch()
     settings = replace(fresh_root(folder), log=str(log))
-    with Serving(open_instance(settings), door=DOOR) as serving:
+    with open_serving(settings) as serving:
+        tokens = {role: asyncio.run(token(serving, role)) for role in PEOPLE}
         app = create_app(serving, None, run=run)
         app.router.routes.append(Route("/broken/{secret}", _broken))
         with TestClient(app, raise_server_exceptions=False) as client:
-            yield Told(client, serving, run, log, exported)
+            yield Told(client, serving, run, log, exported, tokens)
     patch.undo()
+
+
+async def token(serving: Serving, role: ServiceRole) -> str:
+    asked = TokenAsked(name=f"{role}-ann", roles=[str(role)])
+    made = (await Tokens(serving._instance).new(asked)).token
+    assert made is not None
+    return made
 
 
 async def _broken(request: Request) -> Response:
@@ -104,21 +105,20 @@ def execute(told: Told, nonce: str, **headers: str) -> dict[str, object]:
 # --- figures ---
 
 
-@pytest.mark.parametrize("role", list(ServiceRole))
+@pytest.mark.parametrize("role", PEOPLE)
 def test_figures_are_for_those_who_may_have_them(told: Told, role: ServiceRole) -> None:
-    reply = told.client.get("/metrics", headers={"authorization": f"Bearer {role}"})
+    reply = told.client.get("/metrics", headers=told.words(role))
 
     may = role in (ServiceRole.AUDITOR, ServiceRole.ADMIN)
     assert (reply.status_code, "rexecop_operations" in reply.text) == ((200, True) if may else (403, False))
 
 
-def test_a_stranger_gets_no_figure_and_without_a_door_nobody_does(told: Told, settings: Settings) -> None:
+def test_a_stranger_gets_no_figure_and_probes_ask_nobody_who_they_are(told: Told) -> None:
     reply = told.client.get("/metrics", headers={"authorization": "Bearer nobody"})
     assert (reply.status_code, reply.json()["code"]) == (401, "caller-unknown")
 
-    with Serving(open_instance(settings), door=None) as serving:
-        closed = TestClient(create_app(serving, None))
-        assert closed.get("/metrics", headers=WORDS).status_code == 401
+    for path in ("/healthz", "/readyz", "/health"):
+        assert told.client.get(path, headers={"authorization": "Bearer nobody"}).status_code == 200
 
 
 def value(text: str, line: str) -> float:
@@ -173,12 +173,13 @@ def test_a_figure_has_the_form_that_each_reader_knows(told: Told) -> None:
 def test_each_request_is_a_line_that_names_caller_and_operation_and_holds_no_secret(told: Told) -> None:
     told.lines()
     headers = {"x-request-id": "r-7", "traceparent": PARENT, "cookie": CANARY}
-    told.client.get(f"/metrics?token={CANARY}", headers={**WORDS, **headers})
+    told.client.get(f"/metrics?token={CANARY}", headers={**told.words(), **headers})
     operation = execute(told, "logged")["operation_id"]
     told.client.get(f"/webhooks/{CANARY}/x?y={CANARY}")
     told.client.post(f"/webhooks/{CANARY}?y={CANARY}", content=CANARY)
     told.client.request(CANARY.upper(), "/health", headers={"authorization": f"Bearer {CANARY}"})
     told.client.get(f"/broken/{CANARY}")
+    told.client.get(f"/v1/operations?cursor={CANARY}", headers=told.words(ServiceRole.VIEWER))
     written = told.log.read_text()
     lines = told.lines()
 
@@ -192,9 +193,11 @@ def test_each_request_is_a_line_that_names_caller_and_operation_and_holds_no_sec
         ("POST", "/webhooks/{name}", 415),
         ("other", "/health", 405),
         ("GET", "/broken/{secret}", 500),
+        ("GET", "/v1/operations", 400),
     ]
+    assert rest[-1]["caller"] == "viewer-ann"
     assert all(isinstance(line["ms"], int) and line["time"] for line in lines)
-    assert [line["level"] for line in lines] == ["info"] * 5 + ["warning"]
+    assert [line["level"] for line in lines] == ["info"] * 5 + ["warning", "info"]
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/nothing", "/healthz", "/metrics", "/v1/events"])

@@ -25,7 +25,6 @@ from rexecop.app.authority import RootAuthority
 from rexecop.app.door import Caller, Matter
 from rexecop.app.errors import AccessRefused, AppError, CallerUnknown
 from rexecop.app.files import read_file, require_private
-from rexecop.app.requests import note
 from rexecop.app.root import Root
 from rexecop.engines.asking import block
 from rexecop.engines.outside import Point, ask_outside
@@ -117,7 +116,6 @@ class AccessPoint:
         given = digest_of(token.encode()) if token and len(token) >= TOKEN_BYTES_MIN else ""
         for name, digest in callers.items():
             if given and same(given, digest):
-                note(caller=name)
                 return name
         raise CallerUnknown("a bearer token of a caller in `authzen.yaml` is needed")
 

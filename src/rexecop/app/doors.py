@@ -18,6 +18,7 @@ from rexecop.app.door import Act, Caller, Matter, ServiceRole, ServiceScope
 from rexecop.app.errors import NEEDED, CallerThrottled, CallerUnknown, Forbidden, TokenRefused
 from rexecop.app.identity import Identity
 from rexecop.app.oidc import Login, is_person
+from rexecop.app.requests import note
 from rexecop.app.root import Root
 from rexecop.app.service_file import SECRET_HEADER, ServiceFileReader, read_service_file
 from rexecop.app.tokens import NEVER_AGENT, PREFIX, TokenReader, read_tokens
@@ -99,8 +100,12 @@ class RootDoor:
             RootUnsafe, TokenRefused, YamlRefused, AccessRefused: a file of the root cannot be followed.
         """
         given = bearer(headers)
-        if given is None:
-            return self._from_proxy(headers, peer)
+        found = self._from_proxy(headers, peer) if given is None else self._with(given, peer)
+        note(caller=found.name)
+        return found
+
+    def _with(self, given: str, peer: str | None) -> Caller:
+        """Return who comes with the token `given`; raises as `caller`."""
         found = self._unguessable(given)
         if found is None:
             self._require_patience(peer)

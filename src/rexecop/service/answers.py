@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Final
 
 import msgspec
 from starlette.responses import Response
+
+from rexecop.service.problems import answer
 
 HEADERS: Final[Mapping[str, str]] = {
     "content-type": "application/json",
@@ -27,5 +28,4 @@ def json_answer(
 
 def problem(status: int, detail: object, code: str, headers: Mapping[str, str]) -> Response:
     """Return problem details (RFC 9457), with the stable `code` beside what the standard has."""
-    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code}
-    return json_answer(status, body, {**headers, "content-type": "application/problem+json"})
+    return answer(status, str(detail), code, {}, (), headers)

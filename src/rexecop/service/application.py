@@ -44,10 +44,11 @@ from rexecop.service.console.routes import routes as console
 from rexecop.service.console.sessions import SignInLink
 from rexecop.service.doorway import Doorway, let_in, turned_away
 from rexecop.service.errors import MethodRefused, PathUnknown
+from rexecop.service.mcp import http as mcp
+from rexecop.service.problems import problem
 from rexecop.service.sites import Sites
 from rexecop.service.traffic import Run
 from rexecop.service.v1 import application as v1
-from rexecop.service.v1.problems import problem
 
 Decide: TypeAlias = Callable[[Mapping[str, Value], Caller], Mapping[str, Value]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -322,6 +323,7 @@ def create_app(
             Route("/v1/events/{id}", _guarded(contract.told_one), methods=["GET"]),
             WebSocketRoute("/v1/nodes", contract.node),
             *v1.routes(serving, Sites(hosts)),
+            *mcp.routes(serving.instance, serving.door, Sites(hosts), run=serving.works.run),
             *console(serving, serving.door, hosts, link or SignInLink(serving.now)),
             *health.routes(serving, run),
         ],

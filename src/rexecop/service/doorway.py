@@ -16,14 +16,17 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rexecop.app.door import Act, Caller, Door
-from rexecop.app.errors import CallerThrottled, CallerUnknown, Forbidden
+from rexecop.app.errors import CallerUnknown, Forbidden
 from rexecop.app.serving import Serving
 from rexecop.proof.errors import RexecopError
-from rexecop.service.answers import json_answer, problem
+from rexecop.service.answers import json_answer
+from rexecop.service.problems import problem
 
 RETRY_SECONDS: Final = "1"
 # These ask nobody who they are; a header that means nothing to them changes nothing.
-OPEN: Final = frozenset({"/", "/health", "/ready", "/version", "/execute", "/receipts/verify"})
+OPEN: Final = frozenset(
+    {"/", "/health", "/healthz", "/ready", "/readyz", "/version", "/execute", "/receipts/verify"}
+)
 
 
 class Doorway:
@@ -47,7 +50,7 @@ class Doorway:
         except (CallerUnknown, Forbidden) as error:
             return turned_away(error)
         except RexecopError as error:
-            return problem(503, error.message, error.code, {"retry-after": RETRY_SECONDS})
+            return problem(error)
         except Exception as error:  # noqa: BLE001 - one request must not end the connection of others
             sys.stderr.write(f"rexecop: error[internal-error]: {scope['path']}: {type(error).__name__}\n")
             return json_answer(500, {"detail": "Internal Server Error"})
@@ -73,9 +76,4 @@ def let_in(door: Door, request: Request, act: Act) -> Caller:
 
 def turned_away(error: CallerUnknown | Forbidden, headers: Mapping[str, str] | None = None) -> Response:
     """Return the answer for who was not let in, or may not do that."""
-    more = {**(headers or {})}
-    if isinstance(error, Forbidden):
-        return problem(404 if error.facts.get("hidden") else 403, error.message, error.code, more)
-    if isinstance(error, CallerThrottled):
-        return problem(429, error.message, error.code, {"retry-after": str(error.facts["seconds"]), **more})
-    return problem(401, error.message, error.code, {"www-authenticate": "Bearer", **more})
+    return problem(error, headers)

@@ -13,9 +13,10 @@ from starlette.routing import Route
 from rexecop.app.door import Act
 from rexecop.app.errors import CallerUnknown, Forbidden
 from rexecop.app.metrics import OPEN_METRICS, TEXT, exposition
-from rexecop.app.requests import note
 from rexecop.app.serving import Serving
 from rexecop.proof.errors import RexecopError
+from rexecop.service.answers import problem
+from rexecop.service.doorway import let_in, turned_away
 from rexecop.service.traffic import Run
 
 READY_SECONDS_MAX: Final = 5  # A ledger that takes longer to write a page is not ready.
@@ -24,7 +25,7 @@ NO_STORE: Final = {"cache-control": "no-store", "x-content-type-options": "nosni
 
 
 class Health:
-    """Answers over one opened root; without a door there are no figures for anybody."""
+    """Answers over one opened root."""
 
     def __init__(self, serving: Serving, run: Run) -> None:
         self._serving = serving
@@ -41,7 +42,7 @@ class Health:
         """Say whether a request could be carried out now, and to nobody why not; none can while all ends."""
         if not self._run.draining and await self._is_ready():
             return JSONResponse({"ready": True}, headers=NO_STORE)
-        return JSONResponse({"ready": False}, 503, {**NO_STORE, "retry-after": "1"})
+        return JSONResponse({"ready": False}, 503, {**NO_STORE, "retry-after": RETRY_SECONDS})
 
     async def _is_ready(self) -> bool:
         async with self._turn:
@@ -57,20 +58,12 @@ class Health:
     async def metrics(self, request: Request) -> Response:
         """Give the figures to a caller who may have them."""
         try:
-            door = self._serving.door
-            if door is None:
-                raise CallerUnknown("nobody may have the figures: there is no door")
-            peer = None if request.client is None else request.client.host
-            caller = door.caller(request.headers, peer)
-            note(caller=caller.name)
-            door.require(caller, Act.METRICS)
+            let_in(self._serving.door, request, Act.METRICS)
             found = await asyncio.to_thread(self._serving.measuring.samples)
-        except CallerUnknown as error:
-            return _problem(401, error, {"www-authenticate": "Bearer"})
-        except Forbidden as error:
-            return _problem(403, error, {})
+        except (CallerUnknown, Forbidden) as error:
+            return turned_away(error)
         except RexecopError as error:
-            return _problem(503, error, {"retry-after": "1"})
+            return problem(503, error.message, error.code, {"retry-after": "1"})
         newer = "application/openmetrics-text" in request.headers.get("accept", "")
         text = exposition((*found, *self._run.samples()), open_metrics=newer)
         return Response(text, headers={**NO_STORE, "content-type": OPEN_METRICS if newer else TEXT})
@@ -84,9 +77,3 @@ def routes(serving: Serving, run: Run) -> list[Route]:
         Route("/readyz", health.readyz, methods=["GET"]),
         Route("/metrics", health.metrics, methods=["GET"]),
     ]
-
-
-def _problem(status: int, error: RexecopError, headers: dict[str, str]) -> Response:
-    body = {"status": status, "detail": error.message, "code": error.code}
-    given = {**NO_STORE, **headers, "content-type": "application/problem+json"}
-    return JSONResponse(body, status, given)

@@ -17,6 +17,7 @@ from rexecop.app.door import Act, Caller, Door, Matter
 from rexecop.app.errors import CallerUnknown, Forbidden
 from rexecop.app.instance import Instance
 from rexecop.app.panel import is_in_the_way, matter_called
+from rexecop.app.requests import note
 from rexecop.app.serving import Serving
 from rexecop.app.working import Work
 from rexecop.proof.errors import RexecopError
@@ -238,6 +239,7 @@ class Console:
         self._door.require(caller, act)
         if "id" in request.path_params:
             self._door.require(caller, act, matter_called(instance, request.path_params["id"]))
+            note(operation=request.path_params["id"])
         return Visit(
             caller=caller,
             session=session,

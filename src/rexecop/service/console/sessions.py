@@ -11,6 +11,7 @@ from rexecop.app.clock import SystemIds
 from rexecop.app.door import Caller, Door, ServiceRole, ServiceScope
 from rexecop.app.errors import CallerUnknown
 from rexecop.app.identity import Identity, os_user
+from rexecop.app.requests import note
 from rexecop.proof.canonical import digest_of, same, sha256
 
 SESSION_HOURS: Final = 8  # A working day; then who it is has to be shown again.
@@ -43,7 +44,9 @@ class Session:
         Raises:
             CallerUnknown: nobody any more.
         """
-        return self.local or door.caller(self.headers, peer)
+        found = self.local or door.caller(self.headers, peer)
+        note(caller=found.name)
+        return found
 
     def token(self, path: str) -> str:
         """Return what a form that is sent to `path` carries: it is good for that path and session alone."""

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -19,13 +20,14 @@ from rexecop.app.instance import Instance
 from rexecop.app.offers import Offers
 from rexecop.app.paging import Glance, glance
 from rexecop.app.plain import plain
+from rexecop.app.requests import note
 from rexecop.app.serving import Serving
 from rexecop.proof.canonical import Digest, digest_of
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import parse_payload
 from rexecop.service.body import BODY_BYTES_MAX, BodyRefused, read_body
 from rexecop.service.errors import BodyUnfit, PathUnknown, QueryRefused
-from rexecop.service.v1.problems import HEADERS
+from rexecop.service.problems import HEADERS
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=msgspec.Struct)
@@ -79,7 +81,8 @@ class Desk:
 
     async def read(self, work: Callable[[], T]) -> T:
         """Return what `work` returns, done in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        context = copy_context()  # In which it is noted what a request is about.
+        return await asyncio.get_running_loop().run_in_executor(self._readers, context.run, work)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +147,7 @@ class Asking:
                 raise PathUnknown(words) from error
             raise
         self.require(found.matter, words)
+        note(operation=name)
         return name, found
 
     async def look(self, work: Callable[[str], T]) -> T:

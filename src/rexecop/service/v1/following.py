@@ -25,9 +25,9 @@ from rexecop.app.waiting import LOOK_SECONDS
 from rexecop.app.watching import is_over
 from rexecop.proof.errors import RexecopError
 from rexecop.service.errors import FollowersFull, QueryRefused
+from rexecop.service.problems import HEADERS
 from rexecop.service.v1.asking import Asking, Desk, Nothing
 from rexecop.service.v1.operations import ONE
-from rexecop.service.v1.problems import HEADERS
 from rexecop.service.v1.routes import STREAM, Call, Says, get
 
 BEAT_SECONDS: Final = 15.0  # Below the minute after which proxies take a silent connection for a dead one.

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from rexecop.app.schemas import components
 from rexecop.proof.canonical import Json
-from rexecop.service.v1.problems import MEDIA, Problem
+from rexecop.service.problems import MEDIA, Problem
 from rexecop.service.v1.routes import JSON, Call, Says
 
 PLACE: Final = "#/components/schemas/"

@@ -14,6 +14,7 @@ from rexecop.app.handing import hand_out
 from rexecop.app.paging import OperationsPage, page
 from rexecop.app.plain import plain
 from rexecop.app.planner import PlanInput
+from rexecop.app.requests import note
 from rexecop.app.views import OperationView, RecordView, WhyView
 from rexecop.proof.canonical import Json
 from rexecop.proof.errors import RexecopError
@@ -65,6 +66,7 @@ async def plan(asking: Asking, body: PlanBody) -> Response:
         return await asking.instance.plan(asked)
 
     view = await asking.desk.serving.works.run(lambda: _known(work, body))
+    note(operation=view.operation_id)
     fresh = view.operation_id == name
     return asking.answer(view, 201 if fresh else 200, place(asking, view.operation_id) if fresh else None)
 

@@ -15,10 +15,10 @@ from starlette.routing import Route
 from rexecop.app.door import Act
 from rexecop.proof.errors import RexecopError
 from rexecop.service.errors import SiteForeign
+from rexecop.service.problems import defect, problem
 from rexecop.service.sites import Sites
 from rexecop.service.v1.asking import Asking, Desk, Nothing, read_fields, read_json, read_query
 from rexecop.service.v1.limits import Limits
-from rexecop.service.v1.problems import defect, problem
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 B = TypeVar("B", bound=msgspec.Struct)

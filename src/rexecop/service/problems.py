@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457): every refusal below `/v1`, with the stable code of the error behind it."""
+"""Problem details (RFC 9457): refusals, with the stable code of the error behind them."""
 
 from __future__ import annotations
 
