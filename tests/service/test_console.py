@@ -13,9 +13,12 @@ import pytest
 from starlette.routing import Route
 
 from rexecop.app.accesses import accesses_of
+from rexecop.app.build import open_instance
 from rexecop.app.door import Act, ServiceRole
 from rexecop.app.offline import packaged
 from rexecop.app.panel import listing
+from rexecop.app.settings import load_settings
+from rexecop.app.tokens import TokenAsked, Tokens
 from rexecop.app.verifying import verify_own
 from rexecop.app.worker import Worker
 from rexecop.cli.main import run as rexecop
@@ -65,6 +68,8 @@ def world() -> Iterator[World]:
         more = "".join(f"    {name}: {{type: host, criticality: low}}\n" for name in fleet)
         more += f"    fleet: {{type: group, members: [{', '.join(fleet)}]}}\n"
         file.write_text(file.read_text().replace("  connectors:\n", f"{more}  connectors:\n", 1))
+        elsewhere = file.read_text().replace("id: here", "id: there").replace("  profile: hello\n", "")
+        file.with_name("there.environment.yaml").write_text(elsewhere)
 
         async def story() -> tuple[str, str, str]:
             with opened(folder) as instance:
@@ -453,6 +458,19 @@ def test_orders_are_recorded_with_their_reason_and_refused_in_words(world: World
     assert alice.read(page).text
 
 
+def test_what_another_profile_offers_is_asked_for_there(world: World) -> None:
+    alice = signed_in(world.at, "alice-token")
+    page = alice.read("/console/plan?profile=adhoc")
+    assert page.has("a", href="/console/plan?profile=hello&environment=here")
+    intents = [got["href"] for tag, got in page.tags if tag == "a" and "intent=" in got.get("href", "")]
+
+    form = alice.read(intents[0]).form("/console/plan")
+
+    assert (form.fields["profile"], form.fields["environment"]) == ("adhoc", "there")
+    for place in ("profile=no", "environment=no", "profile=../x", "environment=/etc/passwd"):
+        assert "nothing is offered to you there" in alice.read(f"/console/plan?{place}").text
+
+
 # --- lists ---
 
 
@@ -516,3 +534,30 @@ def test_serve_prints_a_link_where_it_is_asked_to_and_none_into_a_journal(root: 
     with running(root, serve_as_typed) as found:
         found.stop()
         assert "link=" not in found.process.stderr.read()
+
+
+# --- by the door of the root ---
+
+
+def test_a_token_of_the_root_signs_in_until_it_is_revoked_and_guesses_are_counted(root: Path) -> None:
+    settings = load_settings({"root": str(root)}, {}, root.parent, root.parent)
+
+    async def token(*, revoke: bool) -> str:
+        with open_instance(settings) as instance:
+            if revoke:
+                await Tokens(instance).revoke("ann")
+                return ""
+            return (await Tokens(instance).new(TokenAsked(name="ann", roles=("viewer",)))).token or ""
+
+    with running(root) as found:
+        ann = signed_in(found, asyncio.run(token(revoke=False)))
+        assert "ann" in ann.read("/console").text
+        assert ann.get("/console/plan").status == 403
+
+        asyncio.run(token(revoke=True))
+
+        assert ann.get("/console").status == 303
+        guesses = [
+            Visitor(found).post("/console/sign-in", {"secret": f"a-guess-{n}"}).status for n in range(22)
+        ]
+        assert guesses[0] == 401 and guesses[-1] == 429

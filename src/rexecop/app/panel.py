@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from statistics import median
 from typing import Final, TypeAlias
 
 from rexecop.app.door import Matter
-from rexecop.app.errors import NotYet
+from rexecop.app.errors import NotOffered
 from rexecop.app.handing import judge
 from rexecop.app.instance import Instance
 from rexecop.app.needing import NeedView, needs
+from rexecop.app.offers import Offers
 from rexecop.app.reading import operation_line
 from rexecop.app.report.ladder import ladder
 from rexecop.app.report.markup import Html
@@ -25,10 +25,12 @@ from rexecop.app.views import OperationLine
 from rexecop.governance.errors import AnswerUnfit
 from rexecop.governance.requests import read_answer
 from rexecop.operations.catalogs import Offer, offers
+from rexecop.operations.environment import Environment
 from rexecop.operations.errors import OperationUnknown, StoreError
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.parameters import ParameterSchema
 from rexecop.operations.ports import Row
+from rexecop.operations.profile_model import Profile
 from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.records import Approval
@@ -68,20 +70,23 @@ class TargetLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """What can be asked at this root: its profile's intents, on the targets of its environment."""
+    """What can be asked in one place: the intents of a profile, on the targets of an environment.
 
-    profile: str
+    `places` are all there are, by the names of both; `source` and `env` are where the two are read from.
+    """
+
+    source: str
     env: str
+    profile: str
     environment: str
+    places: tuple[tuple[str, str], ...]
     intents: tuple[Offer, ...]
     targets: tuple[TargetLine, ...]
     parameters: Mapping[str, ParameterSchema]
 
     def matter(self, intent: str, target: str) -> Matter:
         """Return what asking for `intent` on `target` is about."""
-        return Matter(
-            intent=f"{self.intents[0].profile}/{intent}", target=target, environment=self.environment
-        )
+        return Matter(intent=f"{self.profile}/{intent}", target=target, environment=self.environment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,34 +186,53 @@ def asked_of(instance: Instance, may: May, limit: int) -> tuple[OperationLine, .
 # --- what can be asked ---
 
 
-def asking(instance: Instance, may: May) -> Asking:
-    """Return what can be asked by the profile and environment that the settings name, as far as `may`.
+def asking(instance: Instance, may: May, profile: str = "", environment: str = "") -> Asking:
+    """Return what `profile` offers in `environment`, as far as `may`; that of the settings comes first.
 
     Raises:
-        NotYet: the settings name none. OperationsError: what they name cannot be read.
+        NotOffered: there is no such place. OperationsError: what the settings name cannot be read.
     """
-    settings, planner = instance.settings, instance.parts.planner
-    if settings.profile is None or settings.env is None:
-        words = "the settings of the service name no `profile` and `env`, so nothing can be asked here"
-        raise NotYet(words, next_steps=("REXECOP_PROFILE=NAME REXECOP_ENV=FILE rexecop serve",))
-    profile, environment = planner.profile(settings.profile), planner.environment(Path(settings.env))
+    offered = Offers(instance)
+    envs = [*offered.environments()]
+    known = [
+        (one.name, where.id)
+        for one in offered.profiles()
+        for _, where in envs
+        if where.profile in (None, one.name) and _may_any(one, where, may)
+    ]
+    wanted = [place for place in known if profile in ("", place[0]) and environment in ("", place[1])]
+    if not wanted:
+        raise NotOffered("nothing is offered to you there")
+    source, of = offered.profile(wanted[0][0])
+    env, where = next((path, one) for path, one in envs if one.id == wanted[0][1])
     whole = Asking(
-        profile=settings.profile,
-        env=settings.env,
-        environment=environment.id,
-        intents=offers(profile),
+        source=source,
+        env=env,
+        profile=of.name,
+        environment=where.id,
+        places=tuple(known),
+        intents=offers(of),
         targets=tuple(
             TargetLine(name=one.name, type=one.type, criticality=one.criticality or "", members=one.members)
-            for one in environment.targets.values()
+            for one in where.targets.values()
         ),
-        parameters={
-            name: one.parameters for name, one in profile.intents.items() if one.parameters is not None
-        },
+        parameters={name: one.parameters for name, one in of.intents.items() if one.parameters is not None},
     )
     pairs = [(i, t) for i in whole.intents for t in whole.targets if may(whole.matter(i.operation, t.name))]
-    intents = tuple(one for one in whole.intents if any(one is intent for intent, _ in pairs))
-    targets = tuple(one for one in whole.targets if any(one is target for _, target in pairs))
-    return replace(whole, intents=intents, targets=targets)
+    intents, targets = {i.operation for i, _ in pairs}, {t.name for _, t in pairs}
+    return replace(
+        whole,
+        intents=tuple(one for one in whole.intents if one.operation in intents),
+        targets=tuple(one for one in whole.targets if one.name in targets),
+    )
+
+
+def _may_any(profile: Profile, environment: Environment, may: May) -> bool:
+    return any(
+        may(Matter(intent=f"{profile.name}/{intent}", target=target, environment=environment.id))
+        for intent in profile.intents
+        for target in environment.targets
+    )
 
 
 def modes_of(offer: Offer) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Final
 from rexecop.app import panel
 from rexecop.app.clock import SystemIds
 from rexecop.app.door import Act, Matter
-from rexecop.app.errors import NotYet
+from rexecop.app.errors import NotOffered
 from rexecop.app.handing import FILES, hand_out_file
 from rexecop.app.panel import Asking, Offered
 from rexecop.app.planner import PlanInput
@@ -57,12 +57,16 @@ def explain_page(visit: Visit) -> Answer:
 
 def _page(visit: Visit, path: str) -> Answer:
     try:
-        asking = panel.asking(visit.instance, visit.sees)
-    except NotYet as error:
+        asking = _asking(visit, visit.query)
+    except NotOffered as error:
         return Page(template="plan.html", values={"asking": None, "wrong": error.message, "path": path})
     if "intent" not in visit.query:
         return Page(template="plan.html", values={"asking": asking, "wrong": "", "path": path})
     return _form(visit, _asked(visit, asking, visit.query), path)
+
+
+def _asking(visit: Visit, given: Mapping[str, str]) -> Asking:
+    return panel.asking(visit.instance, visit.sees, given.get("profile", ""), given.get("environment", ""))
 
 
 def _asked(visit: Visit, asking: Asking, given: Mapping[str, str]) -> Asked:
@@ -119,7 +123,7 @@ async def explain(visit: Visit) -> Answer:
 
 async def _answer(visit: Visit, path: str, *, plans: bool) -> Answer:
     def read() -> Asked:
-        return _asked(visit, panel.asking(visit.instance, visit.sees), visit.form)
+        return _asked(visit, _asking(visit, visit.form), visit.form)
 
     asked = await asyncio.to_thread(read)
     once, wrong = visit.form.get("once", ""), ""
@@ -143,7 +147,7 @@ async def _answer(visit: Visit, path: str, *, plans: bool) -> Answer:
 
 def _input(visit: Visit, asked: Asked, once: str) -> PlanInput:
     return PlanInput(
-        profile=asked.asking.profile,
+        profile=asked.asking.source,
         env=asked.asking.env,
         intent=asked.offer.operation,
         target=asked.target,

@@ -19,6 +19,7 @@ from rexecop.app.instance import Instance
 from rexecop.app.panel import is_in_the_way, matter_called
 from rexecop.app.requests import note
 from rexecop.app.serving import Serving
+from rexecop.app.working import Work
 from rexecop.proof.errors import RexecopError
 from rexecop.service.body import BodyRefused
 from rexecop.service.console.forms import read_form
@@ -76,9 +77,9 @@ class Visit:
         """Return whether the caller may know of `matter`."""
         return self.may(Act.VIEW, matter)
 
-    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what `work` on the instance returns."""
-        return await work()
+    async def run(self, work: Work[T]) -> T:
+        """Return what `work` on the instance returns, done where the service plans and drives."""
+        return await self.serving.works.run(work)
 
     @property
     def operation(self) -> str:
@@ -334,9 +335,9 @@ def _require_token(session: Session, request: Request, form: Mapping[str, str]) 
 def _status(error: RexecopError) -> int:
     if isinstance(error, Forbidden):
         return 404 if error.facts.get("hidden") else 403
-    if error.code == "operation-unknown":
+    if error.code in ("operation-unknown", "not-offered"):
         return 404
-    return 503 if is_in_the_way(error) else 409
+    return 503 if is_in_the_way(error) or error.code == "access-unrecorded" else 409
 
 
 def _words(error: RexecopError) -> str:
