@@ -22,7 +22,7 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.vocabulary import Established
 from rexecop.service.console.sessions import SignInLink
 from rexecop.service.server import LOCAL_NAMES, listen, run, shown_address
-from tests.service.doors import MAY, FixedDoor
+from tests.service.doors import FixedDoor
 from tests.service.running import Reply, Running, running
 
 
@@ -39,7 +39,7 @@ TOKENS: Final[Mapping[str, Caller]] = {
     "bob-token": a_caller("bob", ServiceRole.APPROVER),
     "vera-token": a_caller("vera", ServiceRole.VIEWER),
     "adam-token": a_caller("adam", ServiceRole.ADMIN, ServiceRole.APPROVER),
-    "otto-token": a_caller("otto", *MAY, scope=ServiceScope(targets=("other-*",))),
+    "otto-token": a_caller("otto", *ServiceRole, scope=ServiceScope(targets=("other-*",))),
     "sara-token": a_caller("sara", ServiceRole.OPERATOR, scope=ServiceScope(intents=("hello/host_facts",))),
 }
 
