@@ -1,7 +1,6 @@
 """A door for tests: it lets fixed tokens in, and knows by a plain table what roles may."""
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 from rexecop.app.door import Act, Caller, Matter
 from rexecop.app.errors import CallerUnknown, Forbidden
@@ -23,12 +22,5 @@ class FixedDoor:
     def require(self, caller: Caller, act: Act, matter: Matter | None = None) -> None:
         if not any(act in TABLE[role] for role in caller.roles):
             raise Forbidden(f"`{caller.name}` may not {act}")
-        if matter is None:
-            return
-        for patterns, name in (
-            (caller.scope.intents, matter.intent),
-            (caller.scope.targets, matter.target),
-            (caller.scope.environments, matter.environment),
-        ):
-            if not any(fnmatchcase(name, pattern) for pattern in patterns):
-                raise Forbidden("there is no such thing", hidden=True)
+        if matter is not None and not caller.scope.covers(matter):
+            raise Forbidden("there is no such thing", hidden=True)

@@ -78,6 +78,15 @@ def door_at(serving: Serving, clock: FakeClock) -> RootDoor:
     return RootDoor(Root(serving.settings.root), door._authority, serving.access, clock, Throttle(clock))
 
 
+@pytest.mark.parametrize(
+    ("target", "within"),
+    [("web-1", True), ("web-1,web-2", True), ("web-1,db-1", False), ("db-1,web-1", False)],
+)
+def test_of_several_targets_each_has_to_be_within_the_scope(target: str, within: bool) -> None:
+    matter = Matter(intent="p/i", target=target, environment="e")
+    assert ServiceScope(targets=("web-*",)).covers(matter) is within
+
+
 def caller_of(*roles: ServiceRole, scope: ServiceScope | None = None) -> Caller:
     from rexecop.app.identity import Identity
 

@@ -55,10 +55,10 @@ class ServiceScope:
     environments: tuple[str, ...] = ("*",)
 
     def covers(self, matter: Matter) -> bool:
-        """Return whether `matter` is within this, in all three."""
+        """Return whether `matter` is within this, in all three; of several targets each has to be."""
         asked = (
             (matter.intent, self.intents),
-            (matter.target, self.targets),
+            *((name, self.targets) for name in matter.target.split(",")),
             (matter.environment, self.environments),
         )
         return all(any(fnmatchcase(value, pattern) for pattern in patterns) for value, patterns in asked)
