@@ -62,6 +62,11 @@ STATUS: Final[Mapping[str, int]] = {
 AGAIN: Final = frozenset(
     {"append-conflict", "claim-taken", "lock-held", "lease-held", "runner-busy", "too-early", "capacity-full"}
 )
+# What whoever runs the service can type for callers that it does not know, or lets do less than they ask.
+HELP: Final[Mapping[str, tuple[str, ...]]] = {
+    "caller-unknown": ("rexecop token new NAME --role viewer",),
+    "forbidden": ("rexecop token new NAME --role operator",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +102,8 @@ def problem(error: RexecopError, headers: Mapping[str, str] | None = None) -> Re
         more["retry-after"] = str(error.facts.get("seconds", RETRY_SECONDS))
     # To whom a thing does not exist, nothing about it is a fact.
     facts = {} if error.facts.get("hidden") else dict(error.facts)
-    return answer(status, error.message, error.code, facts, error.next_steps, more)
+    steps = error.next_steps or (() if error.facts.get("hidden") else HELP.get(error.code, ()))
+    return answer(status, error.message, error.code, facts, steps, more)
 
 
 def defect() -> Response:
