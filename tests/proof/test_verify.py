@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import conformance.asked_anew
 import conformance.called
 import conformance.delegations
+import conformance.publishing
+import conformance.reactions
 import conformance.windows  # noqa: F401
 from conformance.signers import RsaSigner, signer_of
 from conformance.tamperings import TABLE, Tampering

@@ -132,20 +132,20 @@ class _Seen:
 _Checked: TypeAlias = Mapping[str, Sequence[_Seen]]  # By target.
 
 
-def check_of(cut: Cut, records: Sequence[Sealed]) -> CheckReport:
-    """Return what the operation in `cut`, which these are the records of, found.
+def check_of(cut: Cut) -> CheckReport:
+    """Return what the operation in `cut` found.
 
     Raises:
         FormatRefused: it assessed nothing. InputMissing, ProfileRefused: its profile cannot be read.
     """
-    contents = PinnedContents(cut.log)
+    contents, records = PinnedContents(cut.log), cut.records
     intent, checked = _checked(records, contents)
     if not checked:
         raise FormatRefused(
             "the operation assessed no component, so there is no check to tell of",
             next_steps=("rexecop export @ --format report",),
         )
-    report = verify_own(cut.data, tuple(map(unseal, cut.contents.instance_records)))
+    report = verify_own(cut.data, tuple(map(unseal, cut.contents.instance_records)), records)
     earlier = list(_earlier(cut.log, contents, intent))
     last = next((one.record for one in reversed(records) if isinstance(one.record, Receipt)), None)
     return CheckReport(

@@ -75,7 +75,12 @@ class Cutter:
 
     def contents(self, operation: str, cutting: Cutting) -> BundleContents:
         """Return the bundle of one operation: the records that the checkpoint covers."""
-        return self._contents(operation, _covered(self._store, operation, cutting.checkpoint.size), cutting)
+        return self.cut(operation, cutting)[0]
+
+    def cut(self, operation: str, cutting: Cutting) -> tuple[BundleContents, tuple[Sealed, ...]]:
+        """Return the same, and the operation's records in it as they were read."""
+        records = _covered(self._store, operation, cutting.checkpoint.size)
+        return self._contents(operation, records, cutting), records
 
     def window(
         self, target: str | None, start: PlacedHeads | None, end: PlacedHeads, cutting: Cutting

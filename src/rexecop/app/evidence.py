@@ -20,7 +20,7 @@ from rexecop.app.views import ExportView
 from rexecop.proof import note
 from rexecop.proof.bundle import BundleContents, build
 from rexecop.proof.canonical import Digest, Json, digest_of
-from rexecop.proof.chain import unseal
+from rexecop.proof.chain import Sealed, unseal
 from rexecop.proof.checkpoint import parse, sign
 from rexecop.proof.codec import to_json
 from rexecop.proof.logproof import ConsistencyProof, InclusionProof
@@ -101,10 +101,10 @@ class Evidence:
             )
         cutting = self._cutting(asked.with_outputs, asked.since)
         cutting = cutting if at is None else replace(cutting, checkpoint=at)
-        contents = self._cutter.contents(operation, cutting)
+        contents, records = self._cutter.cut(operation, cutting)
         if at is None and len(contents.records) < self._store.records_of(operation):
             self._store.require_sure()  # Only a ledger that may be a copy has no newer checkpoint.
-        return self._hand_out(contents, operation, asked, cutting, now)
+        return self._hand_out(contents, operation, asked, cutting, now, records)
 
     async def export_window(self, target: str | None, asked: Asked, now: datetime) -> ExportView:
         """Write the evidence of all changes, of `target` or of any, between two sizes of the log.
@@ -135,7 +135,13 @@ class Evidence:
         return self._hand_out(contents, target or EVERYTHING, asked, cutting, now)
 
     def _hand_out(
-        self, contents: BundleContents, name: str, asked: Asked, cutting: Cutting, now: datetime
+        self,
+        contents: BundleContents,
+        name: str,
+        asked: Asked,
+        cutting: Cutting,
+        now: datetime,
+        records: tuple[Sealed, ...] = (),
     ) -> ExportView:
         """Write `contents` in the form asked for.
 
@@ -148,8 +154,15 @@ class Evidence:
             raise FormatRefused(f"`{asked.form}` holds published records and no outputs")
         safe = name.replace("/", "_")
         target = asked.path or Path(f"{safe}{form.ending}")
-        signer, key = self._signing(), self._guard_key
-        cut = Cut(contents=contents, data=data, name=safe, signer=signer, guard_key=key, log=self._store)
+        cut = Cut(
+            contents=contents,
+            records=records,
+            data=data,
+            name=safe,
+            signer=self._signing(),
+            guard_key=self._guard_key,
+            log=self._store,
+        )
         files = form.files(cut, target)
         main = files.get(target, data)
         digest = digest_of(main)

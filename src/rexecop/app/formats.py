@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rexecop.proof.bundle import BundleContents
+    from rexecop.proof.chain import Sealed
     from rexecop.proof.signer import Signer
     from rexecop.store.ledger import LedgerStore
 
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 class Cut:
     """A bundle just cut: what it holds, its bytes, its name without an ending, and who may sign for it.
 
-    `guard_key` is the setting of that name, `log` the ledger it was cut from.
+    `records` are those of its one operation, opened; of a window there are none. `guard_key` is the setting
+    of that name, `log` the ledger it was cut from.
     """
 
     contents: BundleContents
+    records: tuple[Sealed, ...] = ()
     data: bytes
     name: str
     signer: Signer
@@ -100,12 +103,10 @@ def _check(cut: Cut, target: Path) -> Mapping[Path, bytes]:
     from rexecop.app.offline import packaged
     from rexecop.app.report import check, signoff
     from rexecop.proof.canonical import canonical_bytes
-    from rexecop.proof.chain import unseal
     from rexecop.proof.codec import to_json
 
-    records = tuple(map(unseal, cut.contents.records))
-    found, style = check_of(cut, records), packaged("report.css")
-    sheet, beside = signoff.sheet_of(found, records), target.with_name(f"{cut.name}.rxb")
+    found, style = check_of(cut), packaged("report.css")
+    sheet, beside = signoff.sheet_of(found, cut.records), target.with_name(f"{cut.name}.rxb")
     html, rows = check.page(found, style, beside.name), canonical_bytes(to_json(found)) + b"\n"
     of_sheet, public = canonical_bytes(to_json(sheet)) + b"\n", target.with_suffix(".sign-off.html")
     both = {**_both(target, html, rows), **_both(public, signoff.page(sheet, style), of_sheet)}

@@ -89,8 +89,10 @@ def trusted_keys(trust_dir: Path | None, root: Path | None) -> TrustedKeys:
     return NO_KEYS if root is None else trust_of(enrolled_in(Root(root)) or ())
 
 
-def verify_own(data: bytes, instance: Iterable[Sealed]) -> Report:
+def verify_own(data: bytes, instance: Iterable[Sealed], opened: Iterable[Sealed] = ()) -> Report:
     """Verify the bundle `data` as its instance does: by the keys that its own records enrol.
+
+    `opened` are records that were read already: those of them that are in the bundle are not read again.
 
     Raises:
         PublicKeyMalformed: one of them cannot be read.
@@ -98,7 +100,8 @@ def verify_own(data: bytes, instance: Iterable[Sealed]) -> Report:
     packs = Packs()
     trusted = trust_of(enrolments(instance))
     now = SystemClock().now()
-    return verify(data, trusted, now=now, evaluate=packs.evaluate, members=packs.members)
+    known = {one.body: one for one in opened}
+    return verify(data, trusted, now=now, evaluate=packs.evaluate, members=packs.members, opened=known)
 
 
 def enrolled_in(root: Root) -> tuple[Enrolment, ...] | None:

@@ -56,7 +56,7 @@ class Sheet:
 
 def sheet_of(found: CheckReport, records: Sequence[Sealed]) -> Sheet:
     """Return what of `found`, made from `records`, may be shown to anybody."""
-    names = frozenset(_words(name) for one in records for name in _names(one.record))
+    names = frozenset(map(_words, {name for one in records for name in _names(one.record)}))
     components: dict[str, Counter[str]] = {}
     for name, counts in of_components(found).items():
         components.setdefault(_public(name, names), Counter()).update(counts)

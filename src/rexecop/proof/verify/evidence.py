@@ -248,12 +248,14 @@ def check_beside(beside: Beside, notes: Notes) -> None:
         notes.skip(what, why)
 
 
-def open_records(lines: Sequence[bytes], section: str, notes: Notes) -> tuple[Sealed, ...] | None:
-    """Step 2: return the records of `section`, or None when one cannot be read."""
+def open_records(
+    lines: Sequence[bytes], section: str, notes: Notes, opened: Mapping[bytes, Sealed]
+) -> tuple[Sealed, ...] | None:
+    """Step 2: return the records of `section`, or None when one cannot be read; `opened` were before."""
     found: list[Sealed] = []
     for number, line in enumerate(lines):
         try:
-            found.append(unseal(line))
+            found.append(opened.get(line) or unseal(line))
         except ProofError as error:
             code = {NotCanonical: "E02a", KindUnknown: "E02c"}.get(type(error), "E02b")
             notes.fault(code, f"{section} record {number}: {error.message}")
@@ -280,7 +282,7 @@ def open_operations(
 
 def open_instance(lines: Sequence[bytes], notes: Notes) -> tuple[Sealed, ...] | None:
     """Step 2: return the instance's own records, or None when they cannot be read or are too many."""
-    found = open_records(lines, "instance", notes)
+    found = open_records(lines, "instance", notes, {})
     return found if found is not None and _within_limits(found, "instance", notes) else None
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from rexecop.proof.bundle import BundleContents
@@ -90,13 +91,15 @@ def verify(
     evaluate: Evaluate | None = None,
     members: Members | None = None,
     beside: Beside | None = None,
+    opened: Mapping[bytes, Sealed] = MappingProxyType({}),
 ) -> Report:
     """Return what can be said about the bundle `data` by someone who trusts just `trust`.
 
     `checkpoint` is a note of the same log held from earlier, `growth` a proof that the log
     held continues the bundle's, `now` the verifier's own clock, `evaluate` a policy
     evaluator, `members` a reader of the packs' groups, `beside` the files that came with the
-    bundle. Nothing is raised, whatever `data` is.
+    bundle, `opened` what `unseal` returned for records that are likely in it. Nothing is raised,
+    whatever `data` is.
     """
     notes = Notes()
     contents = open_container(data, notes)
@@ -105,11 +108,11 @@ def verify(
     if contents is None:
         _not_reached(notes, 2)
         return _report(None, None, notes, None, trust)
-    records = open_records(contents.records, "operation", notes)
+    records = open_records(contents.records, "operation", notes, opened)
     operations = None if records is None else open_operations(records, contents, notes)
     instance = open_instance(contents.instance_records, notes)
     note, held = log.open_checkpoint(contents.checkpoint, notes)
-    opened = Opened(
+    bundle = Opened(
         contents=contents,
         operations=operations or {},
         instance=instance or (),
@@ -125,13 +128,13 @@ def verify(
     )
     if operations is None or instance is None:
         for check in BARE_CHECKS:
-            check(opened, notes)
+            check(bundle, notes)
         _not_reached(notes, 3)
-        return _report(contents, opened, notes, None, trust)
-    of_operations = [_check_operation(opened, name, records, notes) for name, records in operations.items()]
+        return _report(contents, bundle, notes, None, trust)
+    of_operations = [_check_operation(bundle, name, records, notes) for name, records in operations.items()]
     for check in BUNDLE_CHECKS:
-        check(opened, notes)
-    return _report(contents, opened, notes, of_operations, trust)
+        check(bundle, notes)
+    return _report(contents, bundle, notes, of_operations, trust)
 
 
 def _check_operation(opened: Opened, operation: str, records: tuple[Sealed, ...], notes: Notes) -> Notes:
