@@ -88,6 +88,8 @@ ACTS: Final = {
     "POST /v1/halts": Act.ADMINISTER,
     "POST /v1/halts/lift": Act.ADMINISTER,
     "GET /v1/log/checkpoint": Act.EVIDENCE,
+    "GET /v1/log/verifier-key": Act.EVIDENCE,
+    "GET /v1/log/tile/{path}": Act.EVIDENCE,
     "GET /v1/log/inclusion": Act.EVIDENCE,
     "GET /v1/log/consistency": Act.EVIDENCE,
     "GET /openapi.json": Act.VIEW,
