@@ -82,6 +82,8 @@ ACTS: Final = {
     "GET /v1/targets": Act.VIEW,
     "GET /v1/intents": Act.VIEW,
     "GET /v1/queue": Act.VIEW,
+    "POST /v1/queue/drain": Act.ADMINISTER,
+    "POST /v1/queue/resume": Act.ADMINISTER,
     "GET /v1/locks": Act.VIEW,
     "GET /v1/windows": Act.VIEW,
     "GET /v1/halts": Act.VIEW,

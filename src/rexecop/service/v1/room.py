@@ -91,12 +91,30 @@ async def intents(asking: Asking, query: NamesQuery) -> Response:
 
 async def queue(asking: Asking, query: Nothing) -> Response:
     """Say who waits to be started or to go on, in order, each with what it waits for."""
+    return asking.answer(await asking.desk.read(lambda: _queue(asking)))
 
-    def read() -> QueueView:
-        found = queue_view(asking.instance)
-        return replace(found, queue=tuple(one for one in found.queue if _ours(asking, one.operation)))
 
-    return asking.answer(await asking.desk.read(read))
+async def drain(asking: Asking, body: Nothing) -> Response:
+    """Start nothing more; what runs ends. Return who waits then."""
+    return await _drained(asking, asking.caller.name)
+
+
+async def undrain(asking: Asking, body: Nothing) -> Response:
+    """Let what waits start again."""
+    return await _drained(asking, None)
+
+
+async def _drained(asking: Asking, by: str | None) -> Response:
+    def work() -> QueueView:
+        asking.instance.parts.lifecycle.queue.drain(by)
+        return _queue(asking)
+
+    return asking.answer(await asking.desk.read(work))
+
+
+def _queue(asking: Asking) -> QueueView:
+    found = queue_view(asking.instance)
+    return replace(found, queue=tuple(one for one in found.queue if _ours(asking, one.operation)))
 
 
 async def locks(asking: Asking, query: Nothing) -> Response:
@@ -171,11 +189,13 @@ def _seen(asking: Asking, found: tuple[HaltView, ...]) -> tuple[HaltView, ...]:
 
 def table() -> tuple[Call, ...]:
     """Return the routes of the room."""
-    no, view, stands = Nothing, Act.VIEW, {200: Says(kind=Halts)}
+    no, view, stands, waits = Nothing, Act.VIEW, {200: Says(kind=Halts)}, {200: Says(kind=QueueView)}
     return (
         get("/v1/targets", view, targets, NamesQuery, {200: Says(kind=TargetsPage)}),
         get("/v1/intents", view, intents, NamesQuery, {200: Says(kind=IntentsPage)}),
-        get("/v1/queue", view, queue, no, {200: Says(kind=QueueView)}),
+        get("/v1/queue", view, queue, no, waits),
+        post("/v1/queue/drain", Act.ADMINISTER, drain, no, waits),
+        post("/v1/queue/resume", Act.ADMINISTER, undrain, no, waits),
         get("/v1/locks", view, locks, no, {200: Says(kind=Locks)}),
         get("/v1/windows", view, windows, WindowsQuery, {200: Says(kind=WindowsView)}),
         get("/v1/halts", view, halts, no, stands),
