@@ -81,6 +81,7 @@ ACTS: Final = {
     f"POST {_ONE}/reconcile": Act.RUN,
     "GET /v1/targets": Act.VIEW,
     "GET /v1/intents": Act.VIEW,
+    "GET /v1/catalogs": Act.VIEW,
     "GET /v1/queue": Act.VIEW,
     "POST /v1/queue/drain": Act.ADMINISTER,
     "POST /v1/queue/resume": Act.ADMINISTER,

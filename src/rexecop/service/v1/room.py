@@ -11,7 +11,7 @@ from pathlib import Path
 from starlette.responses import Response
 
 from rexecop.app.door import Act
-from rexecop.app.offers import IntentLine, TargetLine
+from rexecop.app.offers import EntryLine, IntentLine, TargetLine
 from rexecop.app.paging import glance
 from rexecop.app.room import LockLine, QueueView, locks_view, queue_view
 from rexecop.app.views import HaltView, OperationLine, WindowsView
@@ -34,6 +34,14 @@ class IntentsPage:
     """Intents by profile and name; `next` is the cursor of the next page."""
 
     intents: tuple[IntentLine, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogsPage:
+    """Targets of catalogs by catalog and name; `next` is the cursor of the next page."""
+
+    entries: tuple[EntryLine, ...]
     next: str | None
 
 
@@ -85,6 +93,30 @@ async def intents(asking: Asking, query: NamesQuery) -> Response:
         last = found[: query.limit]
         more = f"{last[-1].profile}/{last[-1].intent}" if len(found) > query.limit else None
         return IntentsPage(intents=last, next=more)
+
+    return asking.answer(await asking.desk.read(read))
+
+
+async def catalogs(asking: Asking, query: NamesQuery) -> Response:
+    """List the targets of catalogs that are the caller's business, with what can be planned for each."""
+    scope = asking.caller.scope
+
+    def ours(one: EntryLine) -> EntryLine | None:
+        fits = tuple(name for name in one.intents if _fits(f"{one.profile}/{name}", scope.intents))
+        there = _fits(one.environment_target, scope.targets) and _fits(one.environment, scope.environments)
+        return replace(one, intents=fits) if there and (fits or scope.everything) else None
+
+    def read() -> CatalogsPage:
+        there = (
+            line
+            for one in asking.desk.offers.entries()
+            if f"{one.catalog}/{one.target}" > query.cursor
+            if (line := ours(one)) is not None
+        )
+        found = tuple(islice(there, query.limit + 1))
+        last = found[: query.limit]
+        more = f"{last[-1].catalog}/{last[-1].target}" if len(found) > query.limit else None
+        return CatalogsPage(entries=last, next=more)
 
     return asking.answer(await asking.desk.read(read))
 
@@ -193,6 +225,7 @@ def table() -> tuple[Call, ...]:
     return (
         get("/v1/targets", view, targets, NamesQuery, {200: Says(kind=TargetsPage)}),
         get("/v1/intents", view, intents, NamesQuery, {200: Says(kind=IntentsPage)}),
+        get("/v1/catalogs", view, catalogs, NamesQuery, {200: Says(kind=CatalogsPage)}),
         get("/v1/queue", view, queue, no, waits),
         post("/v1/queue/drain", Act.ADMINISTER, drain, no, waits),
         post("/v1/queue/resume", Act.ADMINISTER, undrain, no, waits),
