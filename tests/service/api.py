@@ -82,6 +82,7 @@ ACTS: Final = {
     "GET /v1/targets": Act.VIEW,
     "GET /v1/intents": Act.VIEW,
     "GET /v1/catalogs": Act.VIEW,
+    "GET /v1/actions": Act.VIEW,
     "GET /v1/queue": Act.VIEW,
     "POST /v1/queue/drain": Act.ADMINISTER,
     "POST /v1/queue/resume": Act.ADMINISTER,

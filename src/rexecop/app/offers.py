@@ -200,10 +200,11 @@ class Offers:
         """Yield every intent of every profile, by name."""
         for profile in sorted(self.profiles(), key=lambda one: one.name):
             for offer in offers(profile):
-                yield _line(profile, offer)
+                yield intent_line(profile, offer)
 
 
-def _line(profile: Profile, offer: Offer) -> IntentLine:
+def intent_line(profile: Profile, offer: Offer) -> IntentLine:
+    """Return an intent of `profile` as it is listed."""
     schema = profile.intents[offer.operation].parameters
     return IntentLine(
         profile=profile.name,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from starlette.responses import Response
 
-from rexecop.app.door import Act
+from rexecop.app.door import Act, Matter
+from rexecop.app.execute_intents import ActionLine
 from rexecop.app.offers import EntryLine, IntentLine, TargetLine
 from rexecop.app.paging import glance
 from rexecop.app.room import LockLine, QueueView, locks_view, queue_view
@@ -42,6 +43,14 @@ class CatalogsPage:
     """Targets of catalogs by catalog and name; `next` is the cursor of the next page."""
 
     entries: tuple[EntryLine, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionsPage:
+    """Actions of `/execute` by name; `next` is the cursor of the next page."""
+
+    actions: tuple[ActionLine, ...]
     next: str | None
 
 
@@ -117,6 +126,23 @@ async def catalogs(asking: Asking, query: NamesQuery) -> Response:
         last = found[: query.limit]
         more = f"{last[-1].catalog}/{last[-1].target}" if len(found) > query.limit else None
         return CatalogsPage(entries=last, next=more)
+
+    return asking.answer(await asking.desk.read(read))
+
+
+async def actions(asking: Asking, query: NamesQuery) -> Response:
+    """List the actions of `/execute` that are the caller's business, with JSON Schemas of payloads."""
+
+    def ours(one: ActionLine) -> bool:
+        if one.intent is None or one.target is None or one.environment is None:
+            return True  # The service's own two are about nothing.
+        return asking.may(Matter(intent=one.intent, target=one.target, environment=one.environment))
+
+    def read() -> ActionsPage:
+        there = (one for one in asking.desk.serving.actions() if one.action > query.cursor and ours(one))
+        found = tuple(islice(there, query.limit + 1))
+        more = found[query.limit - 1].action if len(found) > query.limit else None
+        return ActionsPage(actions=found[: query.limit], next=more)
 
     return asking.answer(await asking.desk.read(read))
 
@@ -226,6 +252,7 @@ def table() -> tuple[Call, ...]:
         get("/v1/targets", view, targets, NamesQuery, {200: Says(kind=TargetsPage)}),
         get("/v1/intents", view, intents, NamesQuery, {200: Says(kind=IntentsPage)}),
         get("/v1/catalogs", view, catalogs, NamesQuery, {200: Says(kind=CatalogsPage)}),
+        get("/v1/actions", view, actions, NamesQuery, {200: Says(kind=ActionsPage)}),
         get("/v1/queue", view, queue, no, waits),
         post("/v1/queue/drain", Act.ADMINISTER, drain, no, waits),
         post("/v1/queue/resume", Act.ADMINISTER, undrain, no, waits),

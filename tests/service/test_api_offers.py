@@ -1,18 +1,22 @@
-"""Catalogs over HTTP: listed, planned through by name, and by no path."""
+"""What the API offers by name and by no path: catalogs to plan through, and actions of `/execute`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Final
+from pathlib import Path
+from typing import Final, cast
 
 import pytest
 
 from rexecop.app.build import init_root, open_instance
+from rexecop.app.contract import contract_of
+from rexecop.app.serving import Serving
 from rexecop.app.settings import load_settings
 from rexecop.operations.catalogs import binding_of
 from tests.app.support import scratch
 from tests.service.api import Api, api
+from tests.service.running import Reply
 
 OPERATIONS: Final = "/v1/operations"
 ENTRY: Final = """
@@ -31,6 +35,15 @@ SITE: Final = (
     + ENTRY.format(name="bare", target="localhost", connectors="")
     + ENTRY.format(name="broken", target="nowhere", connectors="local")
 )
+ACTIONS: Final = """
+profiles:
+  hello: {env: hello.environment.yaml, target: localhost}
+  gone: {env: hello.environment.yaml, target: localhost}
+actions:
+  greet: {profile: hello, intent: set_greeting, env: hello.environment.yaml, target: localhost, mode: dry_run}
+  lost: {profile: hello, intent: nothing, env: hello.environment.yaml, target: localhost}
+"""
+OPEN: Final = ACTIONS + "without_approval: true\n"
 READ: Final = {"intent": "host_facts", "mode": "read_only", "catalog": "site"}
 
 
@@ -41,8 +54,18 @@ def v1() -> Iterator[Api]:
         asyncio.run(init_root(settings, others=("alice", "elsa"), approver="bob"))
         (settings.root / "site.catalog.yaml").write_text(SITE)
         (settings.root / "no.catalog.yaml").write_text("target_catalog: nothing")
+        actions(settings.root, OPEN)
         with api(settings.root) as found:
             yield found
+
+
+def actions(root: Path, text: str) -> None:
+    (root / "execute.yaml").write_text(text)
+    (root / "execute.yaml").chmod(0o600)
+
+
+def rows(reply: Reply, name: str) -> list[dict[str, object]]:
+    return cast("list[dict[str, object]]", reply.json[name])
 
 
 def refused(v1: Api, status: int, code: str, **asked: object) -> bytes:
@@ -105,3 +128,45 @@ def test_an_entry_out_of_scope_reads_as_if_it_were_not_there(v1: Api) -> None:
     elsa = v1.by("elsewhere")
     said = {refused(elsa, 404, "path-unknown", target=name) for name in ("front", "bare", "broken", "nobody")}
     assert len(said) == 1
+
+
+def test_actions_are_listed_with_the_schemas_that_their_payloads_are_held_to(v1: Api) -> None:
+    found = {one["action"]: one for one in rows(v1.get("/v1/actions"), "actions")}
+    whole = {f"hello/{name}" for name in ("host_facts", "set_greeting", "show_greeting")}
+    assert found.keys() == {"echo", "add", "greet", *whole}
+    assert found["add"]["payload"] == {
+        "type": "object",
+        "properties": {"a": {"type": "number"}, "b": {"type": "number"}},
+    }
+    (intent,) = (one for one in rows(v1.get("/v1/intents"), "intents") if one["intent"] == "set_greeting")
+    assert found["greet"] == {
+        "action": "greet",
+        "title": "Set the greeting",
+        "effect": "change",
+        "payload": intent["parameters"],
+        "intent": "hello/set_greeting",
+        "target": "localhost",
+        "environment": "here",
+        "mode": "dry_run",
+    }
+    assert found["hello/set_greeting"]["mode"] == "apply"
+    ours = rows(v1.by("elsewhere").get("/v1/actions"), "actions")
+    assert [one["action"] for one in ours] == ["add", "echo"]
+    assert v1.get("/v1/actions?limit=1&cursor=add").json["next"] == "echo"
+
+
+def test_only_what_the_mode_and_the_allow_list_let_run_is_an_action() -> None:
+    governed = {"OPENEXEC_MODE": "clawshield", "CLAWSHIELD_SECRET_KEY": "x" * 32, "CLAWSHIELD_TENANT_ID": "t"}
+    with scratch() as folder:
+        settings = load_settings({"root": str(folder / "root")}, {}, folder, folder)
+        asyncio.run(init_root(settings))
+        actions(settings.root, ACTIONS)
+
+        def named(**environ: str) -> list[str]:
+            with Serving(open_instance(settings), contract_of(environ)) as serving:
+                return [one.action for one in serving.actions()]
+
+        assert named() == ["add", "echo"]  # Demo mode asks nobody, and the file does not say that it may.
+        assert named(OPENEXEC_ALLOWED_ACTIONS="echo") == ["echo"]
+        assert "greet" in named(**governed) and "lost" not in named(**governed)
+        assert named(**governed, OPENEXEC_ALLOWED_ACTIONS="greet,add") == ["add", "greet"]
