@@ -498,18 +498,6 @@ class Instance(Reading):
 
         return export_tiles(self._parts.store, self._parts.evidence.covering(), folder, progress)
 
-    def log_tile(self, path: str, *, records: bool) -> tuple[bytes, bool] | None:
-        """Return the tile at `path` and whether it is full, None where there is none; see `app.logs`."""
-        from rexecop.app.logs import tile_file
-
-        return tile_file(self._parts.store, path, records=records)
-
-    def log_verifier_key(self) -> str:
-        """Return the key that signs checkpoints, as verifiers of notes take it."""
-        from rexecop.app.logs import verifier_key
-
-        return verifier_key(self.log_checkpoint(), self._parts.world.signer.public)
-
     def log_publish(self) -> tuple[CheckView, ...]:
         """Give the newest checkpoint to every sink."""
         return self._parts.sinks.publish()

@@ -135,7 +135,7 @@ def tile_file(log: Log, path: str, *, records: bool) -> tuple[bytes, bool] | Non
     return (entries, full) if as_kept == kind else None
 
 
-def verifier_key(checkpoint: str, public: PublicKey) -> str:
+def verifier_key_of(checkpoint: str, public: PublicKey) -> str:
     """Return `public` as verifiers of notes take it (a C2SP vkey), under the origin of `checkpoint`."""
     origin = checkpoints.parse(notes.parse(checkpoint.encode()).text).origin
     return NoteKey(name=origin, public=public, type=SignatureType.ED25519).encode()

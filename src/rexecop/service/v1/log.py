@@ -8,6 +8,7 @@ from typing import Final
 from starlette.responses import Response
 
 from rexecop.app.door import Act
+from rexecop.app.logs import tile_file, verifier_key_of
 from rexecop.app.paging import glance
 from rexecop.proof.canonical import Json
 from rexecop.proof.errors import RexecopError
@@ -30,15 +31,20 @@ async def checkpoint(asking: Asking, query: Nothing) -> Response:
 
 async def verifier_key(asking: Asking, query: Nothing) -> Response:
     """Return the key that signs checkpoints now (a C2SP vkey); whom to trust is for the reader to say."""
-    data = (await asking.desk.read(asking.instance.log_verifier_key)).encode() + b"\n"
+    instance = asking.instance
+
+    def read() -> bytes:
+        return verifier_key_of(instance.log_checkpoint(), instance.parts.world.signer.public).encode() + b"\n"
+
+    data = await asking.desk.read(read)
     return asking.tagged(data, data, TEXT)
 
 
 async def tile(asking: Asking, query: Nothing) -> Response:
     """Return a tile of the log (C2SP tlog-tiles); bundles of records only where nothing is out of scope."""
-    path = str(asking.request.path_params["path"])
+    path, log = str(asking.request.path_params["path"]), asking.instance.parts.store
     everything = asking.caller.scope.everything
-    found = await asking.desk.read(lambda: asking.instance.log_tile(path, records=everything))
+    found = await asking.desk.read(lambda: tile_file(log, path, records=everything))
     if found is None:
         raise PathUnknown(f"there is no tile {path[:60]!a}")
     data, full = found
