@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from rexecop.app.build import init_root
+from rexecop.app.accesses import accesses_of
+from rexecop.app.build import init_root, open_instance
 from rexecop.app.settings import load_settings
 from rexecop.proof import checkpoint as checkpoints
 from rexecop.proof.logcheck import check_log
@@ -48,8 +49,13 @@ def test_the_whole_log_is_fetched_and_checked_by_who_has_the_checkpoint_and_the_
 
     leaves = TileReader(found.size, fetch).leaves()
     report = check_log(leaves, found.size, own=[found], held=[])
+    root = v1.service.root
+    with open_instance(load_settings({"root": str(root)}, {}, root, root)) as instance:
+        given = accesses_of(instance.parts.ledger, "tile/entries/000")
+        hashes = accesses_of(instance.parts.ledger, "tile/0/000")
 
     assert (report.bad, report.size, report.root) == (None, found.size, found.root)
+    assert [(one.by.person, one.action) for one in given] == [("audrey", "export")] and not hashes
     assert {"tile/entries/000", "tile/0/000"} <= set(fetched) and any(".p/" in path for path in fetched)
 
 

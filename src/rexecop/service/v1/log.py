@@ -8,7 +8,8 @@ from typing import Final
 from starlette.responses import Response
 
 from rexecop.app.door import Act
-from rexecop.app.logs import tile_file, verifier_key_of
+from rexecop.app.handing import hand_out_tile
+from rexecop.app.logs import verifier_key_of
 from rexecop.app.paging import glance
 from rexecop.proof.canonical import Json
 from rexecop.proof.errors import RexecopError
@@ -42,9 +43,9 @@ async def verifier_key(asking: Asking, query: Nothing) -> Response:
 
 async def tile(asking: Asking, query: Nothing) -> Response:
     """Return a tile of the log (C2SP tlog-tiles); bundles of records only where nothing is out of scope."""
-    path, log = str(asking.request.path_params["path"]), asking.instance.parts.store
+    path, instance = str(asking.request.path_params["path"]), asking.instance
     everything = asking.caller.scope.everything
-    found = await asking.desk.read(lambda: tile_file(log, path, records=everything))
+    found = await asking.desk.read(lambda: hand_out_tile(instance, path, records=everything))
     if found is None:
         raise PathUnknown(f"there is no tile {path[:60]!a}")
     data, full = found
