@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from conformance.memory_signer import MemorySigner
-from rexecop.app.logs import export_tiles, verify_tiles
+from rexecop.app.logs import export_tiles, tile_file, verify_tiles
 from rexecop.proof import checkpoint as checkpoints
 from rexecop.proof import note
 from rexecop.proof.canonical import Json
@@ -94,6 +94,23 @@ def test_the_folder_holds_exactly_what_the_specification_says(large: Path, tmp_p
     assert view == {"path": str(tmp_path / "log"), "size": 600, "files": 8}
     assert seen == [(256, 600), (512, 600), (600, 600)]
     assert checked(tmp_path / "log") == "consistent"
+
+
+def test_a_single_tile_is_the_file_that_an_export_has_at_its_path(large: Path) -> None:
+    wanted = {name.removeprefix("tile/"): data for name, data in expected(large).items() if "/" in name}
+    with SqliteStore.open(large, read_only=True) as store:
+        found = {path: tile_file(store, path, records=True) for path in wanted}
+        hashes = {path: tile_file(store, path, records=False) for path in wanted}
+
+        assert found == {path: (data, ".p/" not in path) for path, data in wanted.items()}
+        assert {path for path, data in hashes.items() if data is None} == {
+            path for path in wanted if "entries" in path
+        }
+        # A tile that is full has beginnings, too; of what is not there yet there is nothing.
+        assert tile_file(store, "0/001.p/3", records=True) == (wanted["0/001"][:96], False)
+        beyond = ("0/002", "0/002.p/89", "entries/002.p/89", "1/000.p/3", "2/000.p/1", "0/003.p/1", "7/000")
+        for path in (*beyond, "big-entries/000", "0/x900/x000/x000/x000/x000/000.p/1"):
+            assert tile_file(store, path, records=True) is None, path
 
 
 def test_a_second_export_only_adds(tmp_path: Path) -> None:

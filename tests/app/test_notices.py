@@ -18,7 +18,10 @@ from rexecop.app.root import Root
 from rexecop.app.secrets import Locator
 from rexecop.engines.telling import ENDED, GLASS, TEST, TOPIC, WANTED
 from rexecop.lanes.secrets import Secrets
+from rexecop.operations.events import read_event
+from rexecop.proof.canonical import digest_of
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.payload import parse_payload
 from rexecop.proof.records.instance import Note
 from rexecop.proof.records.receipt import Receipt
 from rexecop.proof.records.ticket import Ticket
@@ -26,6 +29,7 @@ from rexecop.proof.times import format_time
 from tests.app.support import bob, change, greeting, made, opened, records, scratch, verified
 from tests.app.test_reminders import later
 from tests.app.test_step_approvals import ASKS, STEP, WRITES, marked
+from tests.lanes.web import reply, serving
 
 OBLIGED = '@approvals("1 of approvers")\n@obligations("notify=oncall, review<=4h")'
 
@@ -294,6 +298,9 @@ def test_a_test_says_that_it_is_one_and_nothing_of_it_is_kept() -> None:
         ("{webhook: 'https://user:pass@chat.example/x', secret: s}", "no address"),
         ("{webhook: 'https://chat.example/x#y', secret: s}", "no address"),
         ("{webhook: 'https://chat.example/x'}", "`secret` is missing"),
+        ("{webhook: 'https://chat.example/x', secret: s, events: json}", "not one of cloudevents"),
+        ("{webhook: 'https://chat.example/x', secret: s, source: /ops}", "`senders.a.source` is of events"),
+        ("{webhook: 'https://chat.example/x', secret: s, events: cloudevents, source: 'a b'}", "is not like"),
         ("{webhook: 'https://chat.example/x', secret: 'whsec_a/b+c='}", "is not like"),
         ("{smtp: mail.example, from: a@b.example, to: [c@d.example], tls: none}", "safe to use"),
         ("{smtp: mail.example, from: 'a@b.example>', to: [c@d.example]}", "is not like"),
@@ -320,7 +327,26 @@ def routes(folder: Path, text: str, mode: int = 0o600) -> Routes:
     (folder / "notify.yaml").write_text(text)
     (folder / "notify.yaml").chmod(mode)
     root = Root(folder)
-    return RootNotices(root, Secrets(Locator(root, {})), SystemClock(), SystemIds(), {}).routes()
+    return RootNotices(root, Secrets(Locator(root, {})), SystemClock(), SystemIds(), {}, "ins_1").routes()
+
+
+def test_an_event_comes_from_the_instance_where_the_file_names_no_other_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REXECOP_SECRET_BUS", "0123456789abcdef01234567")
+
+    async def story(folder: Path, instance: Instance) -> None:
+        with serving() as web:
+            web.routes["/in"] = reply(status=202)
+            told = f"webhook: 'http://127.0.0.1:{web.port}/in', secret: bus, events: cloudevents"
+            configure(folder, f"senders: {{bus: {{{told}}}}}\ngroups: {{'*': [bus]}}\n")
+            operation = (await instance.plan(change(folder))).operation_id
+            (asked,) = web.asked
+        event = read_event(parse_payload(asked.body, bytes_max=8192), digest_of(asked.body))
+        assert event.source == f"urn:rexecop:{instance.parts.ledger.instance_id}"
+        assert (event.type, event.subject) == (f"rexecop.{WANTED}", operation)
+
+    on_a_root(story)
 
 
 def test_a_group_without_a_line_of_its_own_is_told_as_everybody_is(tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from email import message_from_string
 from email.header import decode_header, make_header
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from rexecop.engines.errors import NotDelivered
 from rexecop.engines.senders import CommandSender, Given, MailSender, NtfySender, Sender, WebhookSender
 from rexecop.engines.telling import Notice
+from rexecop.proof.codec import encode
 from tests.engines.smtp import mail_server
 from tests.lanes.web import Authority, Web, authority, issue, reply, server_context, serving
 
@@ -32,6 +33,7 @@ NOTICE: Final = Notice(
     text="#7 restart on db-1: ended completed",
     groups=("sre",),
 )
+SOURCE: Final = "urn:rexecop:ins_1"
 KEY: Final = b"0123456789abcdef0123456789abcdef"
 SECRETS: Final = {
     "signing": b"whsec_" + base64.b64encode(KEY) + b"\n",
@@ -43,7 +45,7 @@ SECRETS: Final = {
 async def send(sender: Sender, notice: Notice = NOTICE, seconds: float = 20) -> str | None:
     """Return why `sender` did not take the notice, None where it did."""
     try:
-        await sender.send(notice, Given(now=NOW, seconds=seconds, values=SECRETS))
+        await sender.send(notice, Given(now=NOW, seconds=seconds, values=SECRETS, source=SOURCE))
     except NotDelivered as error:
         return error.message
     return None
@@ -128,7 +130,7 @@ def web() -> Iterator[Web]:
         yield found
 
 
-def webhook(web: Web, path: str = "/hook?a=b", **more: str) -> WebhookSender:
+def webhook(web: Web, path: str = "/hook?a=b", **more: Any) -> WebhookSender:  # noqa: ANN401 - any field
     host = f"127.0.0.1:{web.port}"
     sender = WebhookSender(url=f"http://{host}{path}", host=host, secret="signing", ca_file=None)
     return replace(sender, **more)
@@ -144,6 +146,31 @@ def test_a_webhook_is_signed_over_id_time_and_body_as_the_standard_has_it(web: W
     mac = hmac.new(KEY, f"{NOTICE.id}.{stamp}.".encode() + asked.body, hashlib.sha256).digest()
     assert asked.headers["webhook-signature"] == f"v1,{base64.b64encode(mac).decode()}"
     assert json.loads(asked.body)["event"] == NOTICE.event
+
+
+def test_a_notice_is_the_data_of_a_signed_cloudevent_where_those_are_wanted(web: Web) -> None:
+    web.routes["/hook"] = reply(status=204)
+    about = replace(NOTICE, operation="op_7")
+    assert asyncio.run(send(webhook(web, events=True), about)) is None
+    assert sent(webhook(web, events=True, source="https://ops.example/eu")) is None
+    first, second = web.asked
+    assert first.headers["content-type"] == "application/cloudevents+json"
+    stamp = str(int(NOW.timestamp()))
+    mac = hmac.new(KEY, f"{NOTICE.id}.{stamp}.".encode() + first.body, hashlib.sha256).digest()
+    assert first.headers["webhook-signature"] == f"v1,{base64.b64encode(mac).decode()}"
+    event = json.loads(first.body)
+    assert event.pop("data") == json.loads(encode(about))
+    assert event == {
+        "specversion": "1.0",
+        "id": NOTICE.id,
+        "source": SOURCE,
+        "type": "rexecop.operation-ended",
+        "subject": "op_7",
+        "time": "2026-01-31T09:30:00.000Z",
+        "datacontenttype": "application/json",
+    }
+    other = json.loads(second.body)
+    assert other["source"] == "https://ops.example/eu" and "subject" not in other
 
 
 def test_what_may_work_later_is_tried_again_under_the_same_id_a_few_times(web: Web) -> None:

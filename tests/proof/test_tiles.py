@@ -21,6 +21,7 @@ from rexecop.proof.tiles import (
     TileReader,
     levels_of,
     pack_entries,
+    tile_at,
     tiles_of,
     unpack_entries,
 )
@@ -51,6 +52,30 @@ def test_the_specifications_example_of_a_tree_of_seventy_thousand() -> None:
 @given(st.integers(0, 2**53))
 def test_every_index_is_written_as_the_specification_writes_it(index: int) -> None:
     assert Tile(level=0, index=index, width=256).path() == f"tile/0/{digits(index)}"
+
+
+@given(
+    st.integers(0, 7),
+    st.integers(0, 2**45),
+    st.integers(1, 256),
+    st.sampled_from([None, ENTRIES, BIG_ENTRIES]),
+)
+def test_a_path_names_the_tile_that_is_written_there(
+    level: int, index: int, width: int, kind: str | None
+) -> None:
+    tile = Tile(level=level if kind is None else 0, index=index, width=width)
+    assert tile_at(tile.path(kind).removeprefix("tile/")) == (tile, kind)
+
+
+OTHERWISE = """
+- 0 0/ 0/0 0/0000 00/000 8/000 0/x000/000 0/000/ 0/000.p/0 0/000.p/256 0/000.p/01 0/000.p 0/../000
+entries ../checkpoint /0/000 ../0/000 0/\u0660\u0660\u0660
+"""
+
+
+@pytest.mark.parametrize("path", ["", "entries/000\n", *OTHERWISE.split()])
+def test_what_is_written_otherwise_names_no_tile(path: str) -> None:
+    assert tile_at(path) is None
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -338,6 +338,22 @@ def test_what_is_left_to_a_worker_waits_in_the_queue_and_is_shown_there(v1: Api)
     assert v1.post(f"{OPERATIONS}/{name}/cancel", {"reason": "no"}).json["state"] == "cancelled"
 
 
+def test_an_admin_drains_the_queue_and_nothing_begins_until_that_is_lifted(v1: Api) -> None:
+    admin, name = v1.by("admin"), v1.plan()
+    for path in ("drain", "resume"):
+        assert is_problem(v1.post(f"/v1/queue/{path}"), 403, "forbidden")
+    assert str(admin.post("/v1/queue/drain").json["drained"]).startswith("drained by ada at ")
+    try:
+        held = v1.post(f"{OPERATIONS}/{name}/start", Prefer="wait=10")
+        (one,) = rows(v1.get("/v1/queue"), "queue")
+        assert held.status == 202 and name in str(one["operation"]) and "drained by ada" in str(one["waits"])
+    finally:
+        lifted = admin.post("/v1/queue/resume").json
+    assert lifted["drained"] is None and v1.get("/v1/queue").json == lifted
+    assert v1.post(f"{OPERATIONS}/{name}/start", Prefer="wait=10").json["state"] == "completed"
+    assert is_problem(admin.post("/v1/queue/drain", {"by": "me"}), 422, "body-unfit")
+
+
 def test_intents_say_which_parameters_they_take(v1: Api) -> None:
     found = rows(v1.get("/v1/intents"), "intents")
     one = next(one for one in found if one["intent"] == "set_greeting")

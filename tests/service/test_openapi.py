@@ -66,7 +66,7 @@ def test_every_route_of_the_service_is_described(described: Mapping[str, object]
     asyncio.run(init_root(root))
     with Serving(open_instance(root)) as serving:
         served = {
-            (method.lower(), route.path)
+            (method.lower(), route.path_format)
             for route in create_app(serving, None).routes
             if isinstance(route, Route) and route.include_in_schema
             for method in (route.methods or set()) - {"HEAD"}

@@ -59,7 +59,8 @@ def routes_of(found: list[BaseRoute], before: str = "") -> Iterator[str]:
         if isinstance(route, Mount) and route.routes:
             yield from routes_of(route.routes, before + route.path)
         elif isinstance(route, Route):
-            yield from (f"{method} {before}{route.path}" for method in (route.methods or {"ANY"}) - {"HEAD"})
+            methods = (route.methods or {"ANY"}) - {"HEAD"}
+            yield from (f"{method} {before}{route.path_format}" for method in methods)
         elif isinstance(route, WebSocketRoute):
             yield f"WEBSOCKET {before}{route.path}"
         else:

@@ -313,7 +313,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
     lanes = _lanes(root, key, isolations, secrets, (*locator.files(), *place.openers()), environ)
     contents, instance = PinnedContents(store), store.instance_id
     key.follow(store, instance)
-    notices = RootNotices(root, secrets, SystemClock(), SystemIds(), environ)
+    notices = RootNotices(root, secrets, SystemClock(), SystemIds(), environ, instance)
     authority = RootAuthority(root, store, instance, contents, notices.tells)
     witnesses = Witnesses(store, authority.enrolments)
     sinks = Sinks(root, store, witnesses, authority.enrolments, environ)

@@ -125,6 +125,18 @@ def place(catalog: Catalog, target: str) -> Placed:
     return Placed(entry=entry, profile=profile, environment=environment)
 
 
+def placed(catalog: Catalog) -> Iterator[Placed]:
+    """Yield each entry with what it names; what is broken is left out."""
+    profiles, environments = _profiles(catalog), _environments(catalog)
+    for entry in catalog.targets.values():
+        profile, environment = profiles.get(entry.profile_ref), environments.get(entry.environment_ref)
+        if profile is not None and environment is not None:
+            known = len(catalog.problems.findings)
+            check_target(entry, environment)
+            if len(catalog.problems.findings) == known:
+                yield Placed(entry=entry, profile=profile, environment=environment)
+
+
 def offered(
     profile: str | None, catalog: Path | None, target: str | None, intent: str | None = None
 ) -> tuple[Offered, ...]:

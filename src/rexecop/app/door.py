@@ -54,6 +54,11 @@ class ServiceScope:
     targets: tuple[str, ...] = ("*",)
     environments: tuple[str, ...] = ("*",)
 
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is out of it."""
+        return all("*" in patterns for patterns in (self.intents, self.targets, self.environments))
+
     def covers(self, matter: Matter) -> bool:
         """Return whether `matter` is within this, in all three; of several targets each has to be."""
         asked = (

@@ -8,9 +8,11 @@ request is asked again once they did.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -31,10 +33,12 @@ from rexecop.app.files import FolderWatch
 from rexecop.app.functions import start_here
 from rexecop.app.identity import Identity
 from rexecop.app.instance import Instance
+from rexecop.app.offers import intent_line
 from rexecop.app.planner import Cause, PlanInput
 from rexecop.app.root import Root
 from rexecop.app.watching import is_over
 from rexecop.engines.errors import RunnerBusy
+from rexecop.operations.catalogs import offers
 from rexecop.operations.errors import (
     ClaimTaken,
     CommandGuarded,
@@ -55,6 +59,23 @@ from rexecop.proof.records.outcome import Outcome
 from rexecop.proof.vocabulary import Established, State
 
 CLOSED: Final = "it runs in demo mode only where `execute.yaml` says `without_approval`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionLine:
+    """An action of `/execute`; `payload` is the JSON Schema (2020-12) that its payload is held to.
+
+    One that runs an intent says which (PROFILE/INTENT), on what, and in which mode.
+    """
+
+    action: str
+    title: str
+    effect: str
+    payload: Mapping[str, Json]
+    intent: str | None = None
+    target: str | None = None
+    environment: str | None = None
+    mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +112,51 @@ class Intents:
         Raises:
             RootUnsafe, ActionsRefused: the file cannot be followed.
         """
+        actions = self._now()
+        found = actions.find(action)
+        if found is None or found.intent not in self._intents(found):
+            return None
+        return actions, found
+
+    def _now(self) -> Actions:
         if self._watch.changed() or self._actions is None:
             self._actions = None
             self._actions = root_actions(self._root)
-        found = self._actions.find(action)
-        if found is None or found.intent not in self._intents(found):
-            return None
-        return self._actions, found
+        return self._actions
+
+    def lines(self) -> Iterator[ActionLine]:
+        """Yield every intent that is an action in the mode that is served; what is broken is left out.
+
+        Raises:
+            RootUnsafe, ActionsRefused: the file cannot be followed.
+        """
+        actions, names = self._now(), set[str]()
+        if self._contract.mode == DEMO and not actions.without_approval:
+            return
+        for name, found in actions.profiles.items():
+            with suppress(RexecopError):
+                names |= {f"{name}/{intent}" for intent in self._intents(found)}
+        for action in names | actions.actions.keys():
+            permitted = actions.find(action)
+            if permitted is not None:
+                with suppress(RexecopError):
+                    yield self._line(permitted)
+
+    def _line(self, found: Permitted) -> ActionLine:
+        planner = self._instance.parts.planner
+        profile, environment = planner.profile(found.profile), planner.environment(Path(found.env))
+        (offer,) = offers(profile, found.intent)
+        line = intent_line(profile, offer)
+        return ActionLine(
+            action=found.action,
+            title=line.title,
+            effect=line.effect,
+            payload=line.parameters,
+            intent=f"{line.profile}/{line.intent}",
+            target=found.target,
+            environment=environment.id,
+            mode=str(found.mode_for(profile.intents[found.intent])),
+        )
 
     def _intents(self, found: Permitted) -> Mapping[str, IntentSpec]:
         return self._instance.parts.planner.profile(found.profile).intents

@@ -14,6 +14,7 @@ from rexecop.app.errors import AccessUnrecorded
 from rexecop.app.evidence import Asked
 from rexecop.app.formats import FORMATS
 from rexecop.app.instance import Instance
+from rexecop.app.logs import tile_file
 from rexecop.app.verifying import verify_own
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.verify import Report
@@ -45,6 +46,18 @@ def hand_out_file(instance: Instance, operation: str, form: str) -> tuple[str, b
         view = instance.export(operation, Asked(form=form, path=path))
         _require(view.unrecorded, operation)
         return name, path.read_bytes()
+
+
+def hand_out_tile(instance: Instance, path: str, *, records: bool) -> tuple[bytes, bool] | None:
+    """Return a tile of the log as `tile_file` has it; that records go out is recorded, hashes are nobody's.
+
+    Raises:
+        AccessUnrecorded: it cannot be recorded. StoreDamaged: as `tile_file`.
+    """
+    found = tile_file(instance.parts.store, path, records=records)
+    if found is not None and "entries/" in path:
+        _record(instance, f"tile/{path}", EXPORT, found[0])
+    return found
 
 
 def judge(instance: Instance, operation: str) -> Report:

@@ -25,8 +25,18 @@ from rexecop.proof.logproof import (
     require_held,
 )
 from rexecop.proof.merkle import HASH_BYTES, leaf_hash
-from rexecop.proof.note import NOTE_BYTES_MAX
-from rexecop.proof.tiles import TILE_WIDTH, TileReader, levels_of, pack_entries, tiles_of
+from rexecop.proof.note import NOTE_BYTES_MAX, NoteKey, SignatureType
+from rexecop.proof.publickey import PublicKey
+from rexecop.proof.tiles import (
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    Tile,
+    TileReader,
+    levels_of,
+    pack_entries,
+    tile_at,
+    tiles_of,
+)
 from rexecop.proof.verify.trusted import TrustedKeys
 from rexecop.store.errors import StoreDamaged
 from rexecop.store.log import Log, StoredCheckpoint
@@ -78,21 +88,57 @@ def export_tiles(log: Log, stored: StoredCheckpoint, folder: Path, progress: Pro
         require_continued(held, current.size, log.root)
         old = held.size
     for tile in tiles_of(current.size, 0, old):
-        first = tile.index * TILE_WIDTH
-        leaves = list(log.leaves(first, first + tile.width))
-        for leaf in leaves:
-            if leaf_hash(leaf.body) != leaf.nodes[:HASH_BYTES]:
-                raise StoreDamaged(f"leaf `{leaf.leaf}` is not what was logged", leaf=leaf.leaf)
-        kind, entries = pack_entries([leaf.body for leaf in leaves])
+        kind, entries = _entries(log, tile)
         files += _write(folder, tile.path(kind), entries)
-        progress(first + tile.width, current.size)
+        progress(tile.index * TILE_WIDTH + tile.width, current.size)
     for level in levels_of(current.size):
         for tile in tiles_of(current.size, level, old):
-            files += _write(folder, tile.path(), b"".join(log.nodes(tile.places())))
+            files += _write(folder, tile.path(), _hashes(log, tile))
     # The checkpoint says that all it is over is there, so that has to be on the disk first.
     os.sync()
     files += _write(folder, CHECKPOINT, stored.note, flush=True)
     return {"path": str(folder), "size": current.size, "files": files}
+
+
+def _entries(log: Log, tile: Tile) -> tuple[str, bytes]:
+    """Return the kind of bundle that the leaves of `tile` are in, and its bytes; StoreDamaged for others."""
+    first = tile.index * TILE_WIDTH
+    leaves = list(log.leaves(first, first + tile.width))
+    for leaf in leaves:
+        if leaf_hash(leaf.body) != leaf.nodes[:HASH_BYTES]:
+            raise StoreDamaged(f"leaf `{leaf.leaf}` is not what was logged", leaf=leaf.leaf)
+    return pack_entries([leaf.body for leaf in leaves])
+
+
+def _hashes(log: Log, tile: Tile) -> bytes:
+    return b"".join(log.nodes(tile.places()))
+
+
+def tile_file(log: Log, path: str, *, records: bool) -> tuple[bytes, bool] | None:
+    """Return what a folder of tiles has at `tile/` and `path`, and whether it is full, which never changes.
+
+    None where there is no such tile (yet), and for bundles where no `records` are wanted.
+
+    Raises:
+        StoreDamaged: a record is not what was logged.
+    """
+    if (found := tile_at(path)) is None:
+        return None
+    tile, kind = found
+    end = tile.index * TILE_WIDTH + tile.width
+    if end << (tile.level * TILE_HEIGHT) > log.size() or (kind is not None and not records):
+        return None
+    full = tile.width == TILE_WIDTH
+    if kind is None:
+        return _hashes(log, tile), full
+    as_kept, entries = _entries(log, tile)
+    return (entries, full) if as_kept == kind else None
+
+
+def verifier_key_of(checkpoint: str, public: PublicKey) -> str:
+    """Return `public` as verifiers of notes take it (a C2SP vkey), under the origin of `checkpoint`."""
+    origin = checkpoints.parse(notes.parse(checkpoint.encode()).text).origin
+    return NoteKey(name=origin, public=public, type=SignatureType.ED25519).encode()
 
 
 def _read(folder: Path, name: str, bytes_max: int) -> bytes | None:

@@ -5,6 +5,7 @@
     senders:
       pager: {command: [/usr/local/bin/page, --quiet]}
       chat: {webhook: https://chat.example/hooks/ops, secret: chat-signing}
+      bus: {webhook: https://bus.example/in, secret: bus-signing, events: cloudevents, source: /ops}
       phone: {ntfy: https://ntfy.example/ops, token: ntfy-token}
       desk: {glpi: https://glpi.example/apirest.php, user_token: glpi-user}
       mail: {smtp: mail.example:587, from: rexecop@example, to: [sre@example], user: ops, password: mail}
@@ -60,6 +61,7 @@ _ADDRESS: Final = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}")
 _PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
 _USER: Final = re.compile(r"[!-~]{1,128}")
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_SOURCE: Final = re.compile(r"[A-Za-z0-9._~:/?#@!$&'()*+,;=-]{1,256}")  # A URI, without escapes.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +96,20 @@ class RootNotices:
     """The senders of one root; see `engines.telling.Notices`."""
 
     def __init__(
-        self, root: Root, secrets: Secrets, clock: Clock, ids: Ids, environ: Mapping[str, str]
+        self,
+        root: Root,
+        secrets: Secrets,
+        clock: Clock,
+        ids: Ids,
+        environ: Mapping[str, str],
+        instance: str,
     ) -> None:
         self._root = root
         self._secrets = secrets
         self._clock = clock
         self._ids = ids
         self._environ = environ
+        self._source = f"urn:rexecop:{instance}"
 
     def routes(self) -> Routes:
         """Return what `notify.yaml` says; nothing where there is no such file.
@@ -216,7 +225,9 @@ class RootNotices:
             if sender is None:
                 raise NotifyRefused(f"`notify.yaml` names no sender `{name:.60}`")
             async with asyncio.timeout(seconds), self._secrets.lease(sender.secrets) as values:
-                await sender.send(notice, Given(now=self._clock.now(), seconds=seconds, values=values))
+                now, source = self._clock.now(), self._source
+                given = Given(now=now, seconds=seconds, values=values, source=source)
+                await sender.send(notice, given)
         except TimeoutError:
             failed = f"not taken within {seconds:g} s"
         except (RexecopError, OSError, ValueError) as error:
@@ -286,10 +297,18 @@ def _sender(node: Node, environ: Mapping[str, str]) -> Sender:
             node.refuse(f"`{node.name}.command` begins with the path of a program", allowed="/PATH, words")
         return CommandSender(argv=argv, environ=environ)
     if "webhook" in value:
-        fields = node.fields("webhook secret ca_file", "webhook secret")
+        fields = node.fields("webhook secret ca_file events source", "webhook secret")
         url = fields.text("webhook")
-        secret = _matching(node, fields.text("secret"), _REFERENCE)
-        return WebhookSender(url=url, host=_host(node, url), secret=secret, ca_file=_file(fields))
+        if "source" in fields.values and "events" not in fields.values:
+            node.refuse(f"`{node.name}.source` is of events", allowed="with `events: cloudevents`")
+        return WebhookSender(
+            url=url,
+            host=_host(node, url),
+            secret=_matching(node, fields.text("secret"), _REFERENCE),
+            ca_file=_file(fields),
+            events=bool(fields.one_of("events", ("cloudevents",), "")),
+            source=_matching(node, fields.text("source"), _SOURCE),
+        )
     if "ntfy" in value:
         fields = node.fields("ntfy token ca_file", "ntfy")
         url, token = fields.text("ntfy"), _matching(node, fields.text("token"), _REFERENCE)

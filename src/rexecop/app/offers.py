@@ -1,4 +1,4 @@
-"""What may be asked for at the service: profiles by name, and the environments that its root names.
+"""What may be asked for at the service: profiles by name, environments and catalogs that its root names.
 
 No path comes in over HTTP: a caller could have files of this machine read by naming them.
 """
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from rexecop.app.catalogs import base_of, open_catalog, place, placed, route
+from rexecop.app.door import Matter
 from rexecop.app.errors import NotOffered
 from rexecop.app.instance import Instance
 from rexecop.app.profiles import installed_profiles
-from rexecop.operations.catalogs import Offer, offers
+from rexecop.operations.catalogs import Offer, Status, Through, offers
 from rexecop.proof.canonical import Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.message import Scalar
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from rexecop.operations.profile_model import Profile
 
 ENDING: Final = ".environment.yaml"
+CATALOG: Final = ".catalog.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +56,21 @@ class IntentLine:
     parameters: Mapping[str, Json]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryLine:
+    """A target of a catalog and what it stands for; `intents` are those that can be planned for it."""
+
+    catalog: str
+    target: str
+    kind: str
+    profile: str
+    environment: str
+    environment_target: str
+    intents: tuple[str, ...]
+
+
 class Offers:
-    """The profiles and environments of one instance."""
+    """The profiles, environments and catalogs of one instance."""
 
     def __init__(self, instance: Instance) -> None:
         self._settings = instance.settings
@@ -112,6 +128,61 @@ class Offers:
             f"no environment `{name:.60}`" if name else "no `environment` is named, here or in the settings"
         )
 
+    def catalogs(self) -> Iterator[tuple[str, Path]]:
+        """Yield each catalog in the root by its name, that of its file without the ending."""
+        found = self._settings.root.glob(f"*{CATALOG}")
+        named = ((path.name.removesuffix(CATALOG), path) for path in found)
+        yield from sorted(named, key=lambda one: f"{one[0]}/")  # As cursors compare them.
+
+    def matter_of(self, catalog: str, target: str, intent: str) -> Matter:
+        """Return what `intent` for `target` of a catalog is about.
+
+        Raises:
+            NotOffered: there is no such catalog. TargetUnknown, CatalogRefused: as `catalogs.place`.
+        """
+        there = place(open_catalog(self._catalog(catalog))[0], target)
+        return Matter(
+            intent=f"{there.profile.name}/{intent}",
+            target=there.entry.environment_target,
+            environment=there.environment.id,
+        )
+
+    def through(self, catalog: str, target: str, intent: str, profile: str | None) -> Through:
+        """Return what `intent` for `target` of a catalog stands for, with the `profile` called so, if any.
+
+        Raises:
+            NotOffered: there is no such catalog or profile. Else as `catalogs.route`.
+        """
+        named = None if profile is None else self.profile(profile)[0]
+        return route(self._catalog(catalog), target, intent, base_of(self._settings.root), named)
+
+    def _catalog(self, name: str) -> Path:
+        for known, path in self.catalogs():
+            if known == name:
+                return path
+        raise NotOffered(f"no catalog `{name:.60}`")
+
+    def entries(self) -> Iterator[EntryLine]:
+        """Yield every target of every catalog, by catalog and name; what is broken is left out."""
+        for name, path in self.catalogs():
+            with suppress(RexecopError):
+                found = sorted(placed(open_catalog(path)[0]), key=lambda one: one.entry.id)
+                for there in found:
+                    fits = (
+                        offer.operation
+                        for offer in offers(there.profile)
+                        if there.stands(offer).status is Status.ADMISSION_REQUIRED
+                    )
+                    yield EntryLine(
+                        catalog=name,
+                        target=there.entry.id,
+                        kind=there.entry.kind,
+                        profile=there.profile.name,
+                        environment=there.environment.id,
+                        environment_target=there.entry.environment_target,
+                        intents=tuple(fits),
+                    )
+
     def targets(self) -> Iterator[TargetLine]:
         """Yield every target of every environment, by its environment's id and its name."""
         for environment in sorted((found for _, found in self.environments()), key=lambda one: one.id):
@@ -129,10 +200,11 @@ class Offers:
         """Yield every intent of every profile, by name."""
         for profile in sorted(self.profiles(), key=lambda one: one.name):
             for offer in offers(profile):
-                yield _line(profile, offer)
+                yield intent_line(profile, offer)
 
 
-def _line(profile: Profile, offer: Offer) -> IntentLine:
+def intent_line(profile: Profile, offer: Offer) -> IntentLine:
+    """Return an intent of `profile` as it is listed."""
     schema = profile.intents[offer.operation].parameters
     return IntentLine(
         profile=profile.name,

@@ -17,7 +17,7 @@ from rexecop.app.door import Door
 from rexecop.app.doors import RootDoor, Throttle
 from rexecop.app.events import EventView
 from rexecop.app.execute import DEMO_MODE, Answer, Executor
-from rexecop.app.execute_intents import Intents
+from rexecop.app.execute_intents import ActionLine, Intents
 from rexecop.app.instance import Instance
 from rexecop.app.measuring import Measuring
 from rexecop.app.nodes import hub_of
@@ -117,6 +117,16 @@ class Serving:
             if named is not None:
                 return await self._intents.execute(named, payload, nonce, artifact)
         return await self._executor.execute(action, payload, nonce, artifact)
+
+    def actions(self) -> list[ActionLine]:
+        """Return the actions that `/execute` takes in this mode, by name; raises as `Intents.lines`."""
+        allowed = self.contract.allowed
+        own = (
+            ActionLine(action=one.action, title=one.action, effect=str(one.effect), payload=one.schema)
+            for one in HANDLERS.values()
+        )
+        found = (one for one in (*own, *self._intents.lines()) if allowed is None or one.action in allowed)
+        return sorted(found, key=lambda one: one.action)
 
     def holds(self, name: str, result: str, receipt: str) -> bool:
         """Return whether the ledger holds that execution; see `Executor.holds`."""

@@ -20,14 +20,17 @@ from rexecop.engines.errors import NotDelivered
 from rexecop.engines.telling import Notice
 from rexecop.lanes.errors import ProgramFailed
 from rexecop.lanes.program import run
-from rexecop.proof.canonical import commit
-from rexecop.proof.codec import encode
+from rexecop.proof.canonical import Json, canonical_bytes, commit
+from rexecop.proof.codec import encode, to_json
+from rexecop.proof.times import format_time
 
 TRIES: Final = 3  # Of one webhook; what fails longer than that is kept and sent again by a person.
 WAIT_SECONDS: Final = 0.2  # Before the second try; before the third twice that.
 KEY_BYTES_MIN: Final = 24  # As Standard Webhooks wants it.
 COMMAND_OUTPUT_MAX: Final = 64 * 1024  # It is not kept; more than this is no answer to a notice.
 PASSED_ON: Final = ("LANG", "PATH")
+PLAIN: Final = "application/json"
+CLOUDEVENT: Final = "application/cloudevents+json"  # Structured: the event with its attributes is the body.
 SUBJECT_LENGTH_MAX: Final = 200  # More is not read in a list of mails.
 _LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SECRET_START: Final = b"whsec_"
@@ -35,11 +38,15 @@ _SECRET_START: Final = b"whsec_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What a sender has to send with: the time it is, that it may take, and the secrets it named."""
+    """What a sender has to send with: the time it is, that it may take, and the secrets it named.
+
+    `source` is who sends, as CloudEvents have it.
+    """
 
     now: datetime
     seconds: float
     values: Mapping[str, bytes]
+    source: str
 
 
 class Sender(Protocol):
@@ -85,12 +92,17 @@ class CommandSender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookSender:
-    """Posts to exactly `url`, signed as Standard Webhooks has it with the secret `secret`."""
+    """Posts to exactly `url`, signed as Standard Webhooks has it with the secret `secret`.
+
+    With `events` the notice is the data of a CloudEvent, from `source` where that is not empty.
+    """
 
     url: str
     host: str
     secret: str
     ca_file: str | None
+    events: bool = False
+    source: str = ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -98,12 +110,29 @@ class WebhookSender:
 
     async def send(self, notice: Notice, given: Given) -> None:
         """See `Sender.send`: it was accepted where the answer is a status of 200 to 299."""
-        body = encode(notice)
+        body = cloudevent(notice, self.source or given.source) if self.events else encode(notice)
         headers = {
-            "content-type": "application/json",
+            "content-type": CLOUDEVENT if self.events else PLAIN,
             **signed(notice.id, given.now, body, given.values[self.secret]),
         }
         await _post(self.url, self.host, self.ca_file, body, headers)
+
+
+def cloudevent(notice: Notice, source: str) -> bytes:
+    """Return `notice` as a CloudEvent 1.0 in JSON; sent again it has the same `source` and `id`."""
+    about: dict[str, Json] = {} if notice.operation is None else {"subject": notice.operation}
+    return canonical_bytes(
+        {
+            "specversion": "1.0",
+            "id": notice.id,
+            "source": source,
+            "type": f"rexecop.{notice.event}",
+            **about,
+            "time": format_time(notice.at),
+            "datacontenttype": PLAIN,
+            "data": to_json(notice),
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ named by their width. Full ones never change.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,11 @@ SHORT_ENTRY_BYTES_MAX: Final = 65_535  # What the format's two-byte length can s
 BUNDLE_BYTES_MAX: Final = 8 * PLAN_RECORD_BYTES_MAX  # As many of the largest plans as follow one another.
 ENTRIES: Final = "entries"
 BIG_ENTRIES: Final = "big-entries"  # Bundles with a record too long for `entries`; see the format page.
+
+_PATH: Final = re.compile(
+    rf"(?P<kind>[0-7]|{ENTRIES}|{BIG_ENTRIES})/(?P<place>(?:x[0-9]{{3}}/){{0,5}}[0-9]{{3}})"
+    r"(?:\.p/(?P<width>[1-9][0-9]{0,2}))?"
+)
 
 Fetch: TypeAlias = Callable[[str, int], bytes | None]
 """Returns the file at a path, of at most so many bytes; None where there is none."""
@@ -48,6 +54,20 @@ class Tile:
         """Return which nodes of the tree it holds."""
         first = self.index * TILE_WIDTH
         return [(self.level * TILE_HEIGHT, first + at) for at in range(self.width)]
+
+
+def tile_at(path: str) -> tuple[Tile, str | None] | None:
+    """Return the tile at `tile/` and `path`, and of which kind the bundle there is; None for another path."""
+    found = _PATH.fullmatch(path)
+    if found is None:
+        return None
+    kind = None if found["kind"].isdigit() else found["kind"]
+    tile = Tile(
+        level=int(found["kind"]) if kind is None else 0,
+        index=int(re.sub("[x/]", "", found["place"])),
+        width=int(found["width"] or TILE_WIDTH),
+    )
+    return (tile, kind) if tile.path(kind) == f"tile/{path}" else None
 
 
 def tiles_of(size: int, level: int, start: int = 0) -> Iterator[Tile]:

@@ -24,12 +24,16 @@ class Sent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class PlanBody(Sent, frozen=True, kw_only=True):
-    """A request for a plan; what is not named is what the settings of the service say, the mode `dry_run`."""
+    """A request for a plan; what is not named is what the settings of the service say, the mode `dry_run`.
+
+    With a `catalog` the target is one of its entries, which name profile and environment.
+    """
 
     intent: Name
     target: Name | None = None
     profile: Name | None = None
     environment: Name | None = None
+    catalog: Name | None = None
     mode: Mode | None = None
     parameters: dict[str, object] | None = None
     reason: Reason | None = None

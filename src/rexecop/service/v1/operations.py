@@ -86,19 +86,27 @@ def _request(asking: Asking, body: PlanBody) -> PlanInput:
     Raises:
         PathUnknown: it is not, or there is no such thing: both read the same.
     """
-    settings, offers = asking.instance.settings, asking.desk.offers
-    source, profile = offers.profile(body.profile)
-    path, environment = offers.environment(body.environment)
+    settings, offers, through = asking.instance.settings, asking.desk.offers, None
     target = body.target or settings.target
     if target is None:
         raise BodyUnfit("no `target` is named, here or in the settings")
-    found = Matter(intent=f"{profile.name}/{body.intent}", target=target, environment=environment.id)
-    asking.require(found, _absent(body))
+    if body.catalog is not None:
+        if body.environment is not None:
+            raise BodyUnfit("a `catalog` names the environment; give it, or `environment`")
+        _require_entry(asking, body, body.catalog, target)
+        through = offers.through(body.catalog, target, body.intent, body.profile)
+        source, path, target = through.profile, through.env, through.target
+    else:
+        source, profile = offers.profile(body.profile)
+        path, environment = offers.environment(body.environment)
+        found = Matter(intent=f"{profile.name}/{body.intent}", target=target, environment=environment.id)
+        asking.require(found, _absent(body))
     return PlanInput(
         profile=source,
         env=path,
         intent=body.intent,
         target=target,
+        catalog=through,
         mode=str(body.mode or settings.mode or Mode.DRY_RUN),
         parameters=cast("dict[str, Json] | None", body.parameters),
         reason=body.reason,
@@ -108,6 +116,21 @@ def _request(asking: Asking, body: PlanBody) -> PlanInput:
         channel=CHANNEL,
         sponsor=asking.caller.sponsor,
     )
+
+
+def _require_entry(asking: Asking, body: PlanBody, catalog: str, target: str) -> None:
+    """Return only if what entry `target` of a catalog stands for is the caller's business.
+
+    Raises:
+        PathUnknown: it is not, or there is no such entry. CatalogRefused: it is broken.
+    """
+    try:
+        found = asking.desk.offers.matter_of(catalog, target, body.intent)
+    except RexecopError as error:
+        if asking.caller.scope.everything or error.code == "not-offered":
+            raise
+        raise PathUnknown(_absent(body)) from error  # Whose business it is it does not say.
+    asking.require(found, _absent(body))
 
 
 async def _known(work: Callable[[], Coroutine[object, object, T]], body: PlanBody) -> T:

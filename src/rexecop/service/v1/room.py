@@ -10,8 +10,9 @@ from pathlib import Path
 
 from starlette.responses import Response
 
-from rexecop.app.door import Act
-from rexecop.app.offers import IntentLine, TargetLine
+from rexecop.app.door import Act, Matter
+from rexecop.app.execute_intents import ActionLine
+from rexecop.app.offers import EntryLine, IntentLine, TargetLine
 from rexecop.app.paging import glance
 from rexecop.app.room import LockLine, QueueView, locks_view, queue_view
 from rexecop.app.views import HaltView, OperationLine, WindowsView
@@ -34,6 +35,22 @@ class IntentsPage:
     """Intents by profile and name; `next` is the cursor of the next page."""
 
     intents: tuple[IntentLine, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogsPage:
+    """Targets of catalogs by catalog and name; `next` is the cursor of the next page."""
+
+    entries: tuple[EntryLine, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionsPage:
+    """Actions of `/execute` by name; `next` is the cursor of the next page."""
+
+    actions: tuple[ActionLine, ...]
     next: str | None
 
 
@@ -89,14 +106,73 @@ async def intents(asking: Asking, query: NamesQuery) -> Response:
     return asking.answer(await asking.desk.read(read))
 
 
-async def queue(asking: Asking, query: Nothing) -> Response:
-    """Say who waits to be started or to go on, in order, each with what it waits for."""
+async def catalogs(asking: Asking, query: NamesQuery) -> Response:
+    """List the targets of catalogs that are the caller's business, with what can be planned for each."""
+    scope = asking.caller.scope
 
-    def read() -> QueueView:
-        found = queue_view(asking.instance)
-        return replace(found, queue=tuple(one for one in found.queue if _ours(asking, one.operation)))
+    def ours(one: EntryLine) -> EntryLine | None:
+        fits = tuple(name for name in one.intents if _fits(f"{one.profile}/{name}", scope.intents))
+        there = _fits(one.environment_target, scope.targets) and _fits(one.environment, scope.environments)
+        return replace(one, intents=fits) if there and (fits or scope.everything) else None
+
+    def read() -> CatalogsPage:
+        there = (
+            line
+            for one in asking.desk.offers.entries()
+            if f"{one.catalog}/{one.target}" > query.cursor
+            if (line := ours(one)) is not None
+        )
+        found = tuple(islice(there, query.limit + 1))
+        last = found[: query.limit]
+        more = f"{last[-1].catalog}/{last[-1].target}" if len(found) > query.limit else None
+        return CatalogsPage(entries=last, next=more)
 
     return asking.answer(await asking.desk.read(read))
+
+
+async def actions(asking: Asking, query: NamesQuery) -> Response:
+    """List the actions of `/execute` that are the caller's business, with JSON Schemas of payloads."""
+
+    def ours(one: ActionLine) -> bool:
+        if one.intent is None or one.target is None or one.environment is None:
+            return True  # The service's own two are about nothing.
+        return asking.may(Matter(intent=one.intent, target=one.target, environment=one.environment))
+
+    def read() -> ActionsPage:
+        there = (one for one in asking.desk.serving.actions() if one.action > query.cursor and ours(one))
+        found = tuple(islice(there, query.limit + 1))
+        more = found[query.limit - 1].action if len(found) > query.limit else None
+        return ActionsPage(actions=found[: query.limit], next=more)
+
+    return asking.answer(await asking.desk.read(read))
+
+
+async def queue(asking: Asking, query: Nothing) -> Response:
+    """Say who waits to be started or to go on, in order, each with what it waits for."""
+    return asking.answer(await asking.desk.read(lambda: _queue(asking)))
+
+
+async def drain(asking: Asking, body: Nothing) -> Response:
+    """Start nothing more; what runs ends. Return who waits then."""
+    return await _drained(asking, asking.caller.name)
+
+
+async def undrain(asking: Asking, body: Nothing) -> Response:
+    """Let what waits start again."""
+    return await _drained(asking, None)
+
+
+async def _drained(asking: Asking, by: str | None) -> Response:
+    def work() -> QueueView:
+        asking.instance.parts.lifecycle.queue.drain(by)
+        return _queue(asking)
+
+    return asking.answer(await asking.desk.read(work))
+
+
+def _queue(asking: Asking) -> QueueView:
+    found = queue_view(asking.instance)
+    return replace(found, queue=tuple(one for one in found.queue if _ours(asking, one.operation)))
 
 
 async def locks(asking: Asking, query: Nothing) -> Response:
@@ -171,11 +247,15 @@ def _seen(asking: Asking, found: tuple[HaltView, ...]) -> tuple[HaltView, ...]:
 
 def table() -> tuple[Call, ...]:
     """Return the routes of the room."""
-    no, view, stands = Nothing, Act.VIEW, {200: Says(kind=Halts)}
+    no, view, stands, waits = Nothing, Act.VIEW, {200: Says(kind=Halts)}, {200: Says(kind=QueueView)}
     return (
         get("/v1/targets", view, targets, NamesQuery, {200: Says(kind=TargetsPage)}),
         get("/v1/intents", view, intents, NamesQuery, {200: Says(kind=IntentsPage)}),
-        get("/v1/queue", view, queue, no, {200: Says(kind=QueueView)}),
+        get("/v1/catalogs", view, catalogs, NamesQuery, {200: Says(kind=CatalogsPage)}),
+        get("/v1/actions", view, actions, NamesQuery, {200: Says(kind=ActionsPage)}),
+        get("/v1/queue", view, queue, no, waits),
+        post("/v1/queue/drain", Act.ADMINISTER, drain, no, waits),
+        post("/v1/queue/resume", Act.ADMINISTER, undrain, no, waits),
         get("/v1/locks", view, locks, no, {200: Says(kind=Locks)}),
         get("/v1/windows", view, windows, WindowsQuery, {200: Says(kind=WindowsView)}),
         get("/v1/halts", view, halts, no, stands),
