@@ -7,14 +7,13 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Final
+from typing import Final, cast
 
 import pytest
 
 from rexecop.app.build import open_instance
 from rexecop.app.evidence import Asked
 from rexecop.app.gateways import served
-from rexecop.app.offers import Offers
 from rexecop.app.planner import PlanInput
 from rexecop.app.settings import Settings
 from rexecop.app.verifying import verify_bundle
@@ -23,6 +22,7 @@ from rexecop.operations.errors import GatewayRefused
 from rexecop.proof.verify import Rung
 from rexecop.proof.vocabulary import Mode, State
 from tests.service.agents import Agent, agent, over_stdio
+from tests.service.api import api
 from tests.service.test_mcp_gateway import accept, approve, said
 from tests.service.yard import AGENT, yard
 
@@ -79,6 +79,13 @@ DESCRIPTION: Final = {
 }
 
 
+A: Final = "{name: x, api: {base_url: 'http://a', "
+ROUTE: Final = A + "routes: {r: R}}}"
+PATHS: Final = '{"openapi": "3.1.0", "paths": '
+GET: Final = PATHS + '{"/a": {"get": {"operationId": "a", "parameters": [P]}}}}'
+QUERY: Final = GET.replace("P", '{"name": "q", "in": "query", P}')
+
+
 class Upstream:
     """A real server; `asked` are the requests it got: method, path with query, body, and who asked."""
 
@@ -102,9 +109,9 @@ class Upstream:
                 self.end_headers()
                 self.wfile.write(text)
 
-            do_GET = do_POST = do_DELETE = _answer  # noqa: N815
+            do_GET = do_POST = do_DELETE = _answer
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -245,7 +252,7 @@ def test_a_parameter_stays_within_its_segment(bot: Agent, upstream: Upstream, va
         ("listHosts", {"pageSize": 5}, "parameter-refused"),
         ("hosts_add", {}, "parameter-refused"),
         ("hosts_add", {"body": {"name": "x", "cores": 0}}, "parameter-refused"),
-        ("hosts_add", {"body": {"name": "x", "cores": 1, "behind": {"name": 1, "cores": 1}}}, "parameter-refused"),
+        ("hosts_add", {"body": {"name": "x", "cores": 1, "behind": {"name": 1}}}, "parameter-refused"),
         ("hosts_add", {"body": {"name": "x", "cores": 1, "note": {"secret": "x"}}}, "parameter-refused"),
         ("hosts_add", {"body": {"name": "x", "cores": 1, "extra": {"secret": "x"}}}, "parameter-refused"),
     ],
@@ -268,17 +275,25 @@ def test_an_answer_that_is_too_long_or_a_refusal_is_no_success(bot: Agent) -> No
         assert len(json.dumps(found.structured_content)) < 1 << 20
 
 
-def test_what_was_accepted_can_be_planned_by_the_name_of_its_profile(bot: Agent, settings: Settings) -> None:
-    with open_instance(replace(settings, identity=None)) as instance:
-        offers = Offers(instance)
-        source, profile = offers.profile("gateway-hosts")
-        env, environment = offers.environment("hosts")
-        asked = PlanInput(profile=source, env=env, intent="listHosts", target="hosts", mode=Mode.READ_ONLY)
-        view = asyncio.run(instance.plan(asked))
+def test_what_was_accepted_can_be_planned_at_the_service_by_the_name_of_its_profile(
+    bot: Agent, upstream: Upstream, settings: Settings
+) -> None:
+    (settings.root / "gateways" / ".half").mkdir()  # Of somebody who is just asking.
+    with api(settings.root) as v1:
+        names = {
+            f"{one['profile']}/{one['intent']}"
+            for one in cast("list[dict[str, object]]", v1.get("/v1/intents?limit=100").json["intents"])
+        }
+        before = len(upstream.asked)
+        asked = {"intent": "readHost", "target": "hosts", "mode": "read_only", "parameters": {"host_id": "a"}}
+        planned = v1.post("/v1/operations", {**asked, "profile": "gateway-hosts", "environment": "hosts"})
+        assert planned.status == 201, planned.body
+        started = v1.post(f"/v1/operations/{planned.json['operation_id']}/start", None, Prefer="wait=30").json
+        refused = v1.post("/v1/operations", {**asked, "profile": "gateway-.half", "environment": "hosts"})
 
-        assert (profile.name, environment.id) == ("gateway-hosts", "hosts")
-        assert {one.intent for one in offers.intents() if one.profile == profile.name} >= {"hosts_add"}
-        assert view.state == State.APPROVED
+    assert "gateway-hosts/hosts_add" in names and "gateway-hosts/burn" not in names
+    assert started["state"] == "completed" and [one[1] for one in upstream.since(before)] == ["/v1/hosts/a"]
+    assert refused.status == 404 and refused.json["code"] == "not-offered"
 
 
 def test_a_file_or_description_that_was_edited_is_not_served_until_it_is_accepted_again(
@@ -310,7 +325,7 @@ def test_routes_of_the_file_itself_are_tools_by_their_method(settings: Settings,
     rest = """\
     routes:
       read_host:
-        {method: GET, path: "/hosts/{target}", parameters: {target: {type: integer}}, query: {full: {type: boolean}}}
+        {method: GET, path: "/hosts/{target}", parameters: {target: {type: integer}}, query: {full: {}}}
       find: {method: POST, path: /hosts/find, body: {type: array}, query: {q: {type: string}}, required: [q]}
       add: {method: POST, path: /hosts, body: {type: object}}
   tools: {find: read}
@@ -356,23 +371,23 @@ def test_routes_of_the_file_itself_are_tools_by_their_method(settings: Settings,
         ("{name: x}", "either `server` or `api`"),
         ("{name: x, server: {program: [a]}, api: {base_url: 'http://a', routes: {}}}", "either `server`"),
         ("{name: x, api: {base_url: 'http://a'}}", "either `openapi` or `routes`"),
-        ("{name: x, api: {base_url: 'http://a', routes: {}, openapi: api.json}}", "either `openapi`"),
-        ("{name: x, api: {base_url: 'http://a', surprise: 1, openapi: api.json}}", "unknown key `surprise`"),
-        ("{name: x, api: {base_url: 'http://a', openapi: nowhere.json}}", "no file"),
-        ("{name: x, api: {base_url: 'http://a', openapi: /dev/zero}}", "not a regular file"),
+        (A + "routes: {}, openapi: api.json}}", "either `openapi`"),
+        (A + "surprise: 1, openapi: api.json}}", "unknown key `surprise`"),
+        (A + "openapi: nowhere.json}}", "no file"),
+        (A + "openapi: /dev/zero}}", "not a regular file"),
         ("{name: x, api: {base_url: 'file:///etc/passwd', openapi: api.json}, others: method}", "no address"),
-        ("{name: x, api: {base_url: 'http://a', auth: {token: abc}, openapi: api.json}}", "holds a secret"),
-        ("{name: x, api: {base_url: 'http://a', openapi: api.json}}", "no tool that is not hidden"),
-        ("{name: x, api: {base_url: 'http://a', openapi: api.json}, tools: {lisThosts: read}}", "`listHosts`"),
-        ("{name: x, api: {base_url: 'http://a', routes: {r: {method: TRACE, path: /}}}}", "one of GET"),
-        ("{name: x, api: {base_url: 'http://a', routes: {r: {method: GET, path: '/{a'}}}}", "its path"),
-        ("{name: x, api: {base_url: 'http://a', routes: {r: {method: GET, path: '/a?b=c'}}}}", "its path"),
-        ("{name: x, api: {base_url: 'http://a', routes: {r: {method: GET, path: /, required: [a]}}}}", "no `query`"),
-        ("{name: x, api: {base_url: 'http://a', routes: {r: {method: GET, path: /, query: {a: {type: zebra}}}}}}",
+        (A + "auth: {token: abc}, openapi: api.json}}", "holds a secret"),
+        (A + "openapi: api.json}}", "no tool that is not hidden"),
+        (A + "openapi: api.json}, tools: {lisThosts: read}}", "`listHosts`"),
+        (ROUTE.replace("R", "{method: TRACE, path: /}"), "one of GET"),
+        (ROUTE.replace("R", "{method: GET, path: '/{a'}"), "its path"),
+        (ROUTE.replace("R", "{method: GET, path: '/a?b=c'}"), "its path"),
+        (ROUTE.replace("R", "{method: GET, path: /, required: [a]}"), "no `query`"),
+        (ROUTE.replace("R", "{method: GET, path: /, query: {a: {type: zebra}}}"),
          "JSON schema"),
-        ("{name: x, api: {base_url: 'http://a', routes: {r: {method: GET, path: /, query: {a: {pattern: '('}}}}}}",
+        (ROUTE.replace("R", "{method: GET, path: /, query: {a: {pattern: '('}}}"),
          "no pattern"),
-        ("{name: x, api: {base_url: 'http://a', routes: {r: {method: GET, path: /, body: {type: object}}}}}",
+        (ROUTE.replace("R", "{method: GET, path: /, body: {type: object}}"),
          "does not carry"),
         ("{name: x, server: {program: [a]}, others: method}", "one of read"),
     ],
@@ -399,24 +414,21 @@ def test_a_file_that_says_no_gateway_is_one_clear_line(
         ("{" + '"a":{' * 200 + "}" * 201, "nest"),
         ("openapi: &a 3.0.0", "anchor"),
         ('{"swagger": "2.0"}', "no description by OpenAPI 3"),
-        ('{"openapi": "3.1.0", "paths": []}', "a mapping belongs"),
-        ('{"openapi": "3.1.0", "paths": {"/a": {"get": 7}}}', "a mapping belongs"),
-        ('{"openapi": "3.1.0", "paths": {"/a": {"get": {"operationId": ""}}}}', "no name"),
-        ('{"openapi": "3.1.0", "paths": {"/a": {"get": {"operationId": "a b"}, "put": {"operationId": "a_b"}}}}',
+        (PATHS + '[]}', "a mapping belongs"),
+        (PATHS + '{"/a": {"get": 7}}}', "a mapping belongs"),
+        (PATHS + '{"/a": {"get": {"operationId": ""}}}}', "no name"),
+        (PATHS + '{"/a": {"get": {"operationId": "a b"}, "put": {"operationId": "a_b"}}}}',
          "two operations"),
-        ('{"openapi": "3.1.0", "paths": {"/a/{b}": {"get": {"operationId": "a"}}}}', "its path"),
-        ('{"openapi": "3.1.0", "paths": {"/a": {"$ref": "#/components/x/y"}}}', "leads to nothing"),
-        ('{"openapi": "3.1.0", "paths": {"/a": {"$ref": "http://other/a.json"}}}', "no reference"),
-        ('{"openapi": "3.1.0", "paths": {"/a": {"$ref": "#/components/x/y"}}, '
+        (QUERY.replace("P", '"schema": {"properties": {"größe": {}}}'), "evidence cannot hold"),
+        (PATHS + '{"/a/{b}": {"get": {"operationId": "a"}}}}', "its path"),
+        (PATHS + '{"/a": {"$ref": "#/components/x/y"}}}', "leads to nothing"),
+        (PATHS + '{"/a": {"$ref": "http://other/a.json"}}}', "no reference"),
+        (PATHS + '{"/a": {"$ref": "#/components/x/y"}}, '
          '"components": {"x": {"y": {"$ref": "#/components/x/y"}}}}', "lead round"),
-        ('{"openapi": "3.1.0", "paths": {"/a": {"get": {"operationId": "a", "parameters": '
-         '[{"name": "h", "in": "header", "required": true}]}}}}', "cannot be given"),
-        ('{"openapi": "3.1.0", "paths": {"/a": {"get": {"operationId": "a", "parameters": '
-         '[{"name": "q", "in": "query", "style": "deepObject", "schema": {}}]}}}}', "not known here"),
-        ('{"openapi": "3.1.0", "paths": {"/a": {"get": {"operationId": "a", "parameters": '
-         '[{"name": "q", "in": "query", "schema": {"$ref": "file:///etc/passwd"}}]}}}}', "no reference"),
-        ('{"openapi": "3.1.0", "paths": {"/a": {"get": {"operationId": "a", "parameters": '
-         '[{"name": "q", "in": "query", "schema": {"$ref": "#/components/schemas/q"}}]}}}}', "leads to nothing"),
+        (GET.replace("P", '{"name": "h", "in": "header", "required": true}'), "cannot be given"),
+        (QUERY.replace("P", '"style": "deepObject", "schema": {}'), "not known here"),
+        (QUERY.replace("P", '"schema": {"$ref": "file:///etc/passwd"}'), "no reference"),
+        (QUERY.replace("P", '"schema": {"$ref": "#/components/schemas/q"}'), "leads to nothing"),
     ],
 )  # fmt: skip
 def test_a_description_that_cannot_be_followed_is_one_clear_line(

@@ -15,7 +15,7 @@ from rexecop.execution.strict_yaml import load_yaml
 from rexecop.operations.environment import Backend, keys_of
 from rexecop.operations.errors import GatewayRefused
 from rexecop.operations.reading import Node, unknown
-from rexecop.proof.canonical import INTEGER_MAX, Json
+from rexecop.proof.canonical import INTEGER_MAX, Json, require_canonical
 from rexecop.proof.errors import NotCanonical
 from rexecop.proof.payload import parse_payload
 
@@ -23,7 +23,9 @@ METHODS: Final = ("get", "head", "post", "put", "patch", "delete")
 READS: Final = frozenset({"GET", "HEAD"})
 OPERATIONS_MAX: Final = 256  # More tools than that no agent can choose from, and nobody reads before a yes.
 DESCRIPTION_BYTES_MAX: Final = 1 << 20
-API_KEYS: Final = " ".join(sorted({*keys_of(Backend.HTTP), "retry", "timeout_seconds", "openapi", "routes"}))
+# How long an answer may be is not said here: what is handed on is whole.
+_OWN: Final = keys_of(Backend.HTTP) - {"max_response_bytes"}
+API_KEYS: Final = " ".join(sorted({*_OWN, "retry", "timeout_seconds", "openapi", "routes"}))
 
 _SCHEMAS: Final = "#/components/schemas/"
 _REFERENCES_MAX: Final = 8  # From one reference to the next; longer ones lead round.
@@ -34,20 +36,10 @@ _FILLED: Final = re.compile(r"\{([^{}/]+)\}")
 _HUMP: Final = re.compile(r"([a-z0-9])([A-Z])")
 _ODD: Final = re.compile(r"[^a-z0-9_]+")
 # What a schema says to readers, by way of example, or of where it stands: nothing that a value is held to.
-_BESIDE: Final = frozenset(
-    {
-        *("example", "examples", "xml", "externalDocs", "discriminator"),
-        *("nullable", "$id", "$schema", "$anchor", "$defs"),
-    }
-)
+_BESIDE: Final = "example examples xml externalDocs discriminator nullable $id $schema $anchor $defs"
 _NAMED: Final = frozenset({"properties", "patternProperties", "dependentSchemas"})
 _LISTED: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
-_WITHIN: Final = frozenset(
-    {
-        *("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
-        "unevaluatedProperties",
-    }
-)
+_WITHIN: Final = "items additionalProperties not if then else contains propertyNames unevaluatedProperties"
 
 Value: TypeAlias = object  # Of a description: any JSON or YAML.
 Tool: TypeAlias = dict[str, Json]
@@ -164,10 +156,12 @@ def _tool(route: Route, description: _Description) -> Tool:
     }
     if needed:
         schema["$defs"] = description.definitions(needed, route.where)
-    http: dict[str, Json] = {
-        "method": route.method,
-        "path": _FILLED.sub(lambda found: f"{{{of_path[found[1]]}}}", route.path),
-    }
+    try:
+        require_canonical(schema)
+    except NotCanonical as error:
+        raise _refused(route.where, f"evidence cannot hold its schemas: {error.message}") from error
+    path = _FILLED.sub(lambda found: f"{{{of_path[found[1]]}}}", route.path)
+    http: dict[str, Json] = {"method": route.method, "path": path}
     http["query"] = {one.name: f"{{*{word}}}" for word, one in words.items() if one.place == "query"}
     bodies = [f"{{*{word}}}" for word, one in words.items() if one.place == "body"]
     http |= {"body": bodies[0]} if bodies else {}
@@ -270,11 +264,10 @@ class _Description:
         """Return `schema` as JSON Schema, less what evidence cannot hold; `needed` grows by what it names."""
         if isinstance(schema, bool):
             return schema
-        if not isinstance(schema, Mapping):
-            raise _refused(where, "one of its schemas is none")
         found: dict[str, Json] = {}
+        schema = _mapping(schema, where)
         for key, value in schema.items():
-            if key in _BESIDE or key.startswith("x-") or not _is_held(value):
+            if key in _BESIDE.split() or key.startswith("x-") or not _is_held(value):
                 continue
             if key == "$ref" and isinstance(value, str) and value.startswith(_SCHEMAS):
                 needed.add(value.removeprefix(_SCHEMAS))
@@ -287,7 +280,7 @@ class _Description:
             elif key in _LISTED:
                 found[key] = [self.held(one, where, needed) for one in _list(value, where)]
             else:
-                found[key] = self.held(value, where, needed) if key in _WITHIN else _json(value)
+                found[key] = self.held(value, where, needed) if key in _WITHIN.split() else _json(value)
         for pattern in (found.get("pattern"), *_mapping(found.get("patternProperties"), where)):
             _check_pattern(pattern, where)
         return _of_three_zero(found, nullable=schema.get("nullable") is True)
@@ -344,9 +337,8 @@ def _list(value: Value, where: str) -> list[Value]:
 
 def _is_held(value: Value) -> bool:
     """Return whether evidence can hold `value`: no fraction, and no number above its bounds."""
-    if isinstance(value, int):
-        return -INTEGER_MAX <= value <= INTEGER_MAX
-    return isinstance(value, str | list | Mapping | None)
+    small = not isinstance(value, int) or -INTEGER_MAX <= value <= INTEGER_MAX
+    return small and isinstance(value, int | str | list | Mapping | None)
 
 
 def _json(value: Value) -> Json:

@@ -244,7 +244,7 @@ def _files(gateway: Gateway, tools: list[Tool]) -> Files:
     if "program" in server:
         server.setdefault("isolation", _ISOLATION)
     if gateway.api is not None:
-        server.setdefault("max_response_bytes", _OUTPUT_BYTES)
+        server["max_response_bytes"] = _OUTPUT_BYTES
     answered: Value = (
         {"exit_status": True, "type": "integer"} if gateway.api else {"count": "lines", "minimum": 1}
     )
