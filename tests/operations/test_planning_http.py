@@ -128,7 +128,7 @@ def test_a_whole_parameter_is_sent_as_it_is_or_not_at_all() -> None:
     assert (left_out.query, left_out.json) == (None, None)
     assert message(request(shape, labels=[])).json == []
     assert message(request("{method: post, path: /a, body: {}}")).json == {}
-    for odd in ([["a"]], [None], [{"secret": "token"}], ["x" * 40_000]):
+    for odd in ([["a"]], [None], [{"secret": "token"}], ["\0"], ["x" * 40_000]):
         with pytest.raises(ParameterRefused):
             request(shape.replace("body: '{*labels}'", "headers: {}"), labels=odd)
     with pytest.raises(ParameterRefused, match="cannot be sent"):

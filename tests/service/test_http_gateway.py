@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from shutil import copytree
 from threading import Thread
 from typing import Final, cast
 
@@ -278,7 +279,8 @@ def test_an_answer_that_is_too_long_or_a_refusal_is_no_success(bot: Agent) -> No
 def test_what_was_accepted_can_be_planned_at_the_service_by_the_name_of_its_profile(
     bot: Agent, upstream: Upstream, settings: Settings
 ) -> None:
-    (settings.root / "gateways" / ".half").mkdir()  # Of somebody who is just asking.
+    gateways = settings.root / "gateways"
+    copytree(gateways / "hosts", gateways / ".half")  # As left behind in the middle of something.
     with api(settings.root) as v1:
         names = {
             f"{one['profile']}/{one['intent']}"
@@ -325,7 +327,7 @@ def test_routes_of_the_file_itself_are_tools_by_their_method(settings: Settings,
     rest = """\
     routes:
       read_host:
-        {method: GET, path: "/hosts/{target}", parameters: {target: {type: integer}}, query: {full: {}}}
+        {method: GET, path: "/h/{target}/of/{target}", parameters: {target: {type: integer}}, query: {q: {}}}
       find: {method: POST, path: /hosts/find, body: {type: array}, query: {q: {type: string}}, required: [q]}
       add: {method: POST, path: /hosts, body: {type: object}}
   tools: {find: read}
@@ -333,7 +335,7 @@ def test_routes_of_the_file_itself_are_tools_by_their_method(settings: Settings,
     file = written(settings, "routed", upstream.url, rest)
     assert accept(settings, file) == 0
     asked = {
-        "read_host": {"target_path": 7, "full": True},
+        "read_host": {"target_path": 7, "q": True},
         "find": {"q": "a", "body": []},
         "add": {"body": {}},
     }
@@ -360,7 +362,7 @@ def test_routes_of_the_file_itself_are_tools_by_their_method(settings: Settings,
 
     assert states == [State.COMPLETED, State.COMPLETED, State.WAITING_FOR_APPROVAL]
     assert [one[:3] for one in upstream.since(before)] == [
-        ("GET", "/v1/hosts/7?full=true", None),
+        ("GET", "/v1/h/7/of/7?q=true", None),
         ("POST", "/v1/hosts/find?q=a", []),
     ]
 
@@ -382,6 +384,7 @@ def test_routes_of_the_file_itself_are_tools_by_their_method(settings: Settings,
         (ROUTE.replace("R", "{method: TRACE, path: /}"), "one of GET"),
         (ROUTE.replace("R", "{method: GET, path: '/{a'}"), "its path"),
         (ROUTE.replace("R", "{method: GET, path: '/a?b=c'}"), "its path"),
+        (ROUTE.replace("R", "{method: GET, path: '/${b}'}"), "its path"),
         (ROUTE.replace("R", "{method: GET, path: /, required: [a]}"), "no `query`"),
         (ROUTE.replace("R", "{method: GET, path: /, query: {a: {type: zebra}}}"),
          "JSON schema"),

@@ -87,7 +87,7 @@ def read_routes(node: Node) -> tuple[Route, ...]:
         fields = part.fields("method path summary parameters query required body", "method path")
         method, path = fields.one_of("method", map(str.upper, METHODS), "GET"), fields.text("path")
         schemas, query = fields.mapping("parameters"), fields.mapping("query")
-        needed, known = fields.texts("required", 64), _FILLED.findall(path)
+        needed, known = fields.texts("required", 64), dict.fromkeys(_FILLED.findall(path))
         for word in (*needed, *schemas):
             if word not in (query if word in needed else known):
                 part.refuse(f"`{word:.60}` is in no `{'query' if word in needed else 'path'}`", found=word)
@@ -144,7 +144,9 @@ def _tool(route: Route, description: _Description) -> Tool:
         words[word] = one
     of_path = {one.name: word for word, one in words.items() if one.place == "path"}
     in_path = _FILLED.findall(route.path)
-    if set(in_path) != set(of_path) or not _PATH.fullmatch(_FILLED.sub("x", route.path)):
+    # What `$` stands before is no placeholder here.
+    odd = "${" in route.path or not _PATH.fullmatch(_FILLED.sub("x", route.path))
+    if set(in_path) != set(of_path) or odd:
         raise _refused(route.where, "its path is not like `/hosts/{id}` with all its parameters, unencoded")
     needed: set[str] = set()
     properties = {word: description.held(one.schema, route.where, needed) for word, one in words.items()}

@@ -311,10 +311,10 @@ def _texts(keys: Keys, key: str, value: Json, making: Making) -> Json:
 
 def _given_text(item: Json, word: str) -> str:
     """Return one value of a query that a parameter gives."""
-    if not isinstance(item, str | int) or (isinstance(item, str) and len(item) > VALUE_LENGTH_MAX):
-        name = word[2:-1]
-        words = f"parameter `{name}` is no single value of at most {VALUE_LENGTH_MAX} characters, nor a list"
-        raise ParameterRefused(words, field=name)
+    odd = isinstance(item, str) and ("\x00" in item or len(item) > VALUE_LENGTH_MAX)
+    if odd or not isinstance(item, str | int):
+        words = f"`{word[2:-1]}` holds a NUL, more than {VALUE_LENGTH_MAX} characters or no single value"
+        raise ParameterRefused(f"parameter {words}", field=word[2:-1])
     return str(item).lower() if isinstance(item, bool) else str(item)
 
 
