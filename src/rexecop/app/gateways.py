@@ -226,12 +226,12 @@ def _offered(folder: Path, gateway: Gateway, tools: list[Tool]) -> Iterator[Offe
 
 
 def _effect(gateway: Gateway, tool: Tool) -> str:
-    return gateway.effect(str(tool["name"]), str(_shape(tool).get("method", "")))
+    return gateway.effect(str(tool["name"]), "" if gateway.api is None else str(_shape(tool)["method"]))
 
 
 def _shape(tool: Tool) -> dict[str, Json]:
-    """Return the shape of the call of an operation over HTTP; an empty one of a tool of a server."""
-    return cast("dict[str, Json]", tool.get("http", {}))
+    """Return the shape of the call of an operation of an API; what a server says there is its own affair."""
+    return cast("dict[str, Json]", tool["http"])
 
 
 def _files(gateway: Gateway, tools: list[Tool]) -> Files:
