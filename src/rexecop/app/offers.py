@@ -1,4 +1,4 @@
-"""What may be asked for at the service: profiles by name, environments of its root, accepted gateways.
+"""What may be asked for at the service: profiles by name, and the environments that its root names.
 
 No path comes in over HTTP: a caller could have files of this machine read by naming them.
 """
