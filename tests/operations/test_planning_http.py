@@ -7,7 +7,13 @@ from typing import Final
 import pytest
 
 from rexecop.lanes.messages.http import HttpMessage
-from rexecop.operations.errors import ConnectorRefused, EnvironmentRefused, OperationsError, ProfileRefused
+from rexecop.operations.errors import (
+    ConnectorRefused,
+    EnvironmentRefused,
+    OperationsError,
+    ParameterRefused,
+    ProfileRefused,
+)
 from rexecop.operations.planning_http import keyed
 from rexecop.operations.profile import load_profile
 from rexecop.proof.call import ExchangeRequest
@@ -110,6 +116,36 @@ def message(step: CallStep) -> HttpMessage:
     assert isinstance(found, ExchangeRequest)
     names = ("token", "cert", "word")
     return from_json(HttpMessage, fill_secrets(dict(found.message), {name: f"<{name}>" for name in names}))
+
+
+def test_a_whole_parameter_is_sent_as_it_is_or_not_at_all() -> None:
+    shape = "{method: post, path: /a, query: {l: '{*labels}', n: '{*name}'}, body: '{*labels}'}"
+
+    given = message(request(shape, labels=["a b", 2, True], name="x,y"))
+    assert given.query == {"l": ("a b", "2", "true"), "n": ("x,y",)}
+    assert given.json == ["a b", 2, True]
+    left_out = message(request(shape))
+    assert (left_out.query, left_out.json) == (None, None)
+    assert message(request(shape, labels=[])).json == []
+    assert message(request("{method: post, path: /a, body: {}}")).json == {}
+    for odd in ([["a"]], [None], [{"secret": "token"}], ["\0"], ["x" * 40_000]):
+        with pytest.raises(ParameterRefused):
+            request(shape.replace("body: '{*labels}'", "headers: {}"), labels=odd)
+    with pytest.raises(ParameterRefused, match="cannot be sent"):
+        request("{method: post, path: /a, body: '{*labels}'}", labels=[{"secret": "token"}])
+    with pytest.raises(ProfileRefused, match="names nothing"):
+        request("{method: post, path: /a, query: {x: '{*zone}'}}")
+
+
+def test_a_schema_that_leads_round_refuses_its_parameters() -> None:
+    text = PROFILE["intents/call.yaml"].replace("{type: array}}", "{$ref: '#/$defs/a'}}")
+    files = {**PROFILE, "intents/call.yaml": f"{text}    $defs: {{a: {{$ref: '#/$defs/a'}}}}\n"}
+    files["connectors/api.yaml"] = "connector: {name: api, capabilities: [call]}"
+    found = load_profile({name: data.encode() for name, data in files.items()}).intents["call"].parameters
+
+    assert found is not None and found.check({"count": 1}) == {"count": 1}
+    with pytest.raises(ParameterRefused, match="leads round"):
+        found.check({"labels": []})
 
 
 def test_values_stand_each_in_its_own_place() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from rexecop.app.catalogs import base_of, open_catalog, place, placed, route
 from rexecop.app.door import Matter
 from rexecop.app.errors import NotOffered
+from rexecop.app.gateways import accepted
 from rexecop.app.instance import Instance
 from rexecop.app.profiles import installed_profiles
 from rexecop.operations.catalogs import Offer, Status, Through, offers
@@ -80,7 +81,8 @@ class Offers:
         """Yield each profile once, the one of the settings first; what is broken is left out."""
         own = () if self._settings.profile is None else (self._settings.profile,)
         seen: set[str] = set()
-        for source in (*own, *(found.name for found in installed_profiles())):
+        gateways = (source for _, source, _ in accepted(self._settings.root))
+        for source in (*own, *(found.name for found in installed_profiles()), *gateways):
             with suppress(RexecopError):
                 found = self._planner.profile(source)
                 if found.name not in seen:
@@ -91,7 +93,8 @@ class Offers:
         """Yield path and environment, that of the settings first; what is broken is left out."""
         own = () if self._settings.env is None else (Path(self._settings.env),)
         seen: set[str] = set()
-        for path in (*own, *sorted(self._settings.root.glob(f"*{ENDING}"))):
+        gateways = (path for _, _, path in accepted(self._settings.root))
+        for path in (*own, *sorted(self._settings.root.glob(f"*{ENDING}")), *gateways):
             with suppress(RexecopError):
                 found = self._planner.environment(path)
                 if found.id not in seen:
@@ -109,6 +112,9 @@ class Offers:
             return own, found
         if name is not None and name in {one.name for one in installed_profiles()}:
             return name, self._planner.profile(name)
+        for called, source, _ in accepted(self._settings.root) if name is not None else ():
+            if name == called:
+                return source, self._planner.profile(source)
         raise NotOffered(
             f"no profile `{name:.60}`" if name else "no `profile` is named, here or in the settings"
         )

@@ -173,7 +173,9 @@ ENTRIES: Final = (
     _entry("support", MORE, "a signed file for whoever helps", "rexecop support bundle --redacted"),
     _entry("serve", MORE, "the HTTP service", "rexecop serve --port 5000"),
     _entry("token", MORE, "who may do what at the service", "rexecop token new deploy --role operator"),
-    _entry("gateway", MORE, "MCP servers of others, governed", "rexecop gateway accept notes.yaml --yes"),
+    _entry(
+        "gateway", MORE, "MCP servers and APIs of others, governed", "rexecop gateway accept notes.yaml --yes"
+    ),
     _entry("mcp", MORE, "intents as tools of an agent, over MCP", "rexecop mcp --agent triage-bot"),
     _entry(
         "guest", MORE, "run programs here for who holds a grant", "rexecop guest grants --grants grants.json"

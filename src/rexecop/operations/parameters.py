@@ -43,7 +43,10 @@ class ParameterSchema:
                 f"parameters take more than {PARAMETERS_BYTES_MAX} bytes", limit=PARAMETERS_BYTES_MAX
             )
         found = _validator(canonical_bytes(self.schema)).iter_errors(_plain(values))
-        first = min(found, key=lambda error: list(map(str, error.path)), default=None)
+        try:
+            first = min(found, key=lambda error: list(map(str, error.path)), default=None)
+        except RecursionError as error:
+            raise ParameterRefused("parameters: their schema leads round, or they are too deep") from error
         if first is not None:
             field, message = ".".join(map(str, first.path)), first.message[: 4 * FOUND_MAX]
             raise ParameterRefused(

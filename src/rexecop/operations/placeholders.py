@@ -4,8 +4,9 @@
 `{env.NAME}` a value of the environment, `{secret.NAME}` a secret that the environment gives
 the connector, `{slot.NAME}` a hole filled from a fact when the call is made. Braces in any
 other form (`%{x}`, `${x}`, `{{x}}`, `{}`) stand for themselves.
-Among the words of a command `{*name}` stands for all words of a parameter that is a list. As the arguments
-of a tool, `{*}` stands for all parameters that were given, as they are.
+Among the words of a command `{*name}` stands for all words of a parameter that is a list. As a value of a
+query or as a whole body it stands for the parameter as it is, and for nothing where that was not given. As
+the arguments of a tool, `{*}` stands for all parameters that were given, as they are.
 """
 
 from __future__ import annotations
@@ -80,6 +81,23 @@ def expand_words(words: Sequence[str], values: Values, where: str) -> tuple[Text
 def is_spread(word: str) -> bool:
     """Return whether `word` stands for the words of a list."""
     return _SPREAD.fullmatch(word) is not None
+
+
+def given_whole(word: str, values: Values, where: str) -> Json:
+    """Return the parameter that `{*name}` stands for as it is; None where it was not given.
+
+    Raises:
+        ProfileRefused: it names nothing. ParameterRefused: the value would be taken for a place.
+    """
+    name = word[2:-1]
+    if name not in values.known:
+        message = f"{where}: placeholder `{{*{name}}}` names nothing"
+        raise unknown(ProfileRefused, message, name, sorted(values.known))
+    given = values.parameters.get(name)
+    if holds_place(given):
+        # Who asks would otherwise name a secret of the operator's.
+        raise ParameterRefused(f"parameter `{name}` cannot be sent as it is", field=name)
+    return given
 
 
 def _listed(name: str, values: Values, where: str) -> list[str]:

@@ -25,7 +25,15 @@ from rexecop.operations.binding import Bound, Making
 from rexecop.operations.connection import Keys
 from rexecop.operations.environment import OUTPUT_BYTES_MAX, SHAPE_KEYS, Backend, keys_of
 from rexecop.operations.errors import ConnectorRefused, ParameterRefused
-from rexecop.operations.placeholders import literal, message_text, message_value, names_in
+from rexecop.operations.placeholders import (
+    VALUE_LENGTH_MAX,
+    given_whole,
+    is_spread,
+    literal,
+    message_text,
+    message_value,
+    names_in,
+)
 from rexecop.operations.profile_model import ActionSpec
 from rexecop.proof.call import Call, ExchangeRequest
 from rexecop.proof.canonical import Json, digest_of
@@ -96,7 +104,9 @@ def http_request(making: Making) -> ExchangeRequest:
         "path": [*prefix, *path],
         "slash": slash,
         "query": {
-            name: _texts(shape, "query", value, making) for name, value in shape.mapping("query").items()
+            name: texts
+            for name, value in shape.mapping("query").items()
+            if (texts := _texts(shape, "query", value, making))
         },
         "headers": {
             name: message_text(_scalar(part, "headers", value), making.values, making.where)
@@ -112,7 +122,9 @@ def http_request(making: Making) -> ExchangeRequest:
         "connect_ms": keys.duration("connect_timeout"),
         "first_byte_ms": keys.duration("first_byte_timeout"),
     }
-    message = {name: value for name, value in message.items() if value not in (None, "", {}, [], 0, False)}
+    empty: tuple[Json, ...] = (None, "", {}, [], 0, False)
+    # A body that is empty is one all the same.
+    message = {n: value for n, value in message.items() if value not in (empty[:1] if n == "json" else empty)}
     message.setdefault("path", [])
     peers = [item.peer for item in (origin, *(redirects.origins if redirects else ()))]
     request = ExchangeRequest(protocol=PROTOCOL, message=message, peers=tuple(dict.fromkeys(peers)))
@@ -289,13 +301,29 @@ def _scalar(keys: Keys, key: str, value: Json) -> str:
 
 
 def _texts(keys: Keys, key: str, value: Json, making: Making) -> Json:
+    if isinstance(value, str) and is_spread(value):
+        given = given_whole(value, making.values, making.where)
+        items = given if isinstance(given, list) else [] if given is None else [given]
+        return [_given_text(item, value) for item in items]
     values = value if isinstance(value, list) else [value]
     return [message_text(_scalar(keys, key, item), making.values, making.where) for item in values]
 
 
+def _given_text(item: Json, word: str) -> str:
+    """Return one value of a query that a parameter gives."""
+    odd = isinstance(item, str) and ("\x00" in item or len(item) > VALUE_LENGTH_MAX)
+    if odd or not isinstance(item, str | int):
+        words = f"`{word[2:-1]}` holds a NUL, more than {VALUE_LENGTH_MAX} characters or no single value"
+        raise ParameterRefused(f"parameter {words}", field=word[2:-1])
+    return str(item).lower() if isinstance(item, bool) else str(item)
+
+
 def _body(shape: Keys, making: Making) -> dict[str, Json]:
     body: dict[str, Json] = {}
-    if "body" in shape:
+    spread = shape.values.get("body")
+    if isinstance(spread, str) and is_spread(spread):
+        body["json"] = given_whole(spread, making.values, making.where)
+    elif "body" in shape:
         body["json"] = message_value(shape.values["body"], making.values, making.where)
     if "text" in shape:
         body["text"] = message_text(shape.text("text"), making.values, making.where)

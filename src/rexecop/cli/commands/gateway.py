@@ -1,4 +1,4 @@
-"""`rexecop gateway`: an MCP server of others behind policy, approvals and receipts."""
+"""`rexecop gateway`: an MCP server or HTTP API of others behind policy, approvals and receipts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rexecop.cli.session import Session
 
 @click.group(cls=VerbGroup, name="gateway")
 def command() -> None:
-    """Put an MCP server of others behind policy, without changing it; `rexecop mcp --gateway` serves it."""
+    """Put a server or API of others behind policy, without changing it; `rexecop mcp --gateway` serves it."""
 
 
 @command.command(name="accept", epilog="rexecop gateway accept notes.yaml --yes")
@@ -21,7 +21,7 @@ def command() -> None:
 @click.option("--yes", is_flag=True, help="Accept what is offered without asking.")
 @click.pass_obj
 def accept(session: Session, file: Path, yes: bool) -> None:
-    """Ask a server for its tools, show them, and hold it to what it says of them from now on."""
+    """Show what an MCP server or HTTP API offers, and hold it to what is said of that from now on."""
     from rexecop.app import gateways
 
     session.require_answers(yes=yes)

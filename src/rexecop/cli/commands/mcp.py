@@ -42,11 +42,11 @@ def command(
     """
     from rexecop.app.errors import ExtraMissing
 
-    settings = session.settings
+    settings, relays = session.settings, None
     if gateway is not None:
         from rexecop.app.gateways import served
 
-        settings = served(settings, Path(gateway))
+        settings, relays = served(settings, Path(gateway))
     else:
         profile, env = profile or settings.profile, env or settings.env
         settings = replace(settings, profile=named("profile", profile), env=named("env", env))
@@ -60,4 +60,4 @@ def command(
             next_steps=("pip install -e '.[mcp]'  # in a clone",),
             extra="mcp",
         ) from error
-    service.serve(settings, agent=agent, sponsor=sponsor, wait_seconds=wait, relays=gateway is not None)
+    service.serve(settings, agent=agent, sponsor=sponsor, wait_seconds=wait, relays=relays)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from rexecop import __version__
 from rexecop.app.door import Caller
-from rexecop.app.gateways import STEP
+from rexecop.app.gateways import STEP, Relays
 from rexecop.proof.canonical import Json
 from rexecop.proof.codec import to_json
 from rexecop.proof.errors import NotCanonical, RexecopError
@@ -43,9 +43,9 @@ LOOKS: Final = frozenset({"operation_status", "operation_cancel", "why", "list_o
 
 
 def server_of(
-    desk: Desk, caller: Caller, *, relays: bool = False, run: Run = here
+    desk: Desk, caller: Caller, *, relays: Relays | None = None, run: Run = here
 ) -> Server[dict[str, object]]:
-    """Return a server that answers `caller`; with `relays` what another server answered comes first.
+    """Return a server that answers `caller`; with `relays` what the other side answered comes first.
 
     Where `run` does the work elsewhere, there is no notice of progress.
     """
@@ -76,7 +76,7 @@ def server_of(
                 types.INVALID_PARAMS, f"there is no tool `{params.name:.60}`", {"code": "tool-unknown"}
             )
         failed = isinstance(reply, Answer) and reply.status in NOT_DONE and params.name not in LOOKS
-        return _result(reply, failed=failed, said=_said(reply) if relays else None)
+        return _result(reply, failed=failed, said=_said(reply, relays) if relays else None)
 
     return Server(
         NAME,
@@ -110,7 +110,7 @@ def _result(
 ) -> types.CallToolResult:
     """Return the result: structured, and the same as text for clients that read no structures.
 
-    What another server `said` comes first, and is not said again.
+    What another side `said` comes first, and is not said again.
     """
     if said is not None and isinstance(reply, Answer):
         reply = replace(reply, output=())
@@ -119,10 +119,12 @@ def _result(
     return types.CallToolResult(content=[*(said or ()), text], structured_content=structured, is_error=failed)
 
 
-def _said(reply: Reply) -> list[types.ContentBlock] | None:
-    """Return what the other server answered, as it did; None where it did not, or said more than is told."""
+def _said(reply: Reply, relays: Relays) -> list[types.ContentBlock] | None:
+    """Return what the other side answered, as it did; None where it did not, or said more than is told."""
     for one in reply.output if isinstance(reply, Answer) else ():
         if one.step == STEP and one.stream == "stdout" and not one.cut:
+            if relays is Relays.TEXT:
+                return [types.TextContent(type="text", text=one.text)]
             with suppress(NotCanonical, ValidationError):
                 found = parse_payload(one.text, bytes_max=RELAYED_LETTERS_MAX * 4)
                 return types.CallToolResult.model_validate(found, by_name=False).content

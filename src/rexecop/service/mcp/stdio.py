@@ -21,6 +21,7 @@ from rexecop.app.agents import agent_caller
 from rexecop.app.build import open_instance
 from rexecop.app.door import Act, Caller, Matter
 from rexecop.app.errors import CallerUnknown, Forbidden
+from rexecop.app.gateways import Relays
 from rexecop.app.settings import Settings
 from rexecop.service.mcp.answers import OUTPUT_LETTERS_MAX
 from rexecop.service.mcp.desk import GRACE_SECONDS, Desk
@@ -54,11 +55,11 @@ def serve(
     agent: str,
     sponsor: str | None,
     wait_seconds: int,
-    relays: bool,
+    relays: Relays | None,
 ) -> None:
     """Answer `agent` on standard input and output until the input ends or a signal says stop.
 
-    With `relays` the tools are another server's, and its answers are handed on as they are.
+    With `relays` the tools are those of others, whose answers are handed on as they are.
 
     Raises:
         AgentRefused: no pack names the agent, or somebody else answers for it.
@@ -72,7 +73,7 @@ def serve(
         asyncio.run(_serve(desk, caller, relays))
 
 
-async def _serve(desk: Desk, caller: Caller, relays: bool) -> None:
+async def _serve(desk: Desk, caller: Caller, relays: Relays | None) -> None:
     await desk.listed(caller)  # What cannot be read is said here, to whoever starts this.
     server, stopped = server_of(desk, caller, relays=relays), False
     into, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
