@@ -25,9 +25,9 @@ from tests.lanes.support import FakeClock
 from tests.service.conftest import fresh_root
 
 SECRET: Final = "what-only-the-proxy-knows"
-PEER: Final = "10.1.2.3"
+PEER: Final = "198.51.100.3"
 SAID: Final[Mapping[str, object]] = {
-    "peers": ["192.0.2.9", "10.1.0.0/16", "fd00::/8"],
+    "peers": ["192.0.2.9", "198.51.100.0/24", "2001:db8::/32"],
     "secret": digest_of(SECRET.encode()),
     "user": "X-Forwarded-User",
     "groups": "x-forwarded-groups",
@@ -81,12 +81,12 @@ def test_whom_the_proxy_speaks_for_comes_in_by_its_word(door: RootDoor) -> None:
     )
     assert caller.roles == {ServiceRole.OPERATOR, ServiceRole.AUDITOR}
     assert caller.scope == ServiceScope(targets=("web-*",))
-    assert come(door, "fd00::1").name == come(door, "192.0.2.9").name == "alice"
+    assert come(door, "2001:db8::1").name == come(door, "192.0.2.9").name == "alice"
     assert come(door, x_forwarded_groups="").roles == frozenset()
     assert come(door, x_forwarded_groups="sre,bots").roles == frozenset()  # An agent without a sponsor.
 
 
-@pytest.mark.parametrize("peer", ["10.2.0.1", "192.0.2.8", "127.0.0.1", "::ffff:192.0.2.9", "x", "", None])
+@pytest.mark.parametrize("peer", ["203.0.113.1", "192.0.2.8", "127.0.0.1", "::ffff:192.0.2.9", "x", "", None])
 def test_from_elsewhere_the_same_headers_say_nothing(door: RootDoor, peer: str | None) -> None:
     with pytest.raises(CallerUnknown):
         come(door, peer)
@@ -136,7 +136,7 @@ def test_who_guesses_the_secret_waits_and_the_proxy_does_not(door: RootDoor) -> 
     [
         {"peers": []},
         {"peers": ["proxy.example"]},
-        {"peers": ["10.1.2.3/16"]},
+        {"peers": ["198.51.100.3/24"]},
         {"peers": None},
         {"secret": "open sesame"},
         {"secret": None},

@@ -16,7 +16,7 @@
           sre: {targets: ["web-*"]}        # the first that applies; where none does, nothing is in scope
 
     proxy:                                 # in front of this service: it says who comes
-      peers: [10.0.0.7, 10.1.0.0/16]       # from where, and
+      peers: [192.0.2.7, 198.51.100.0/24]       # from where, and
       secret: sha256:…                     # with what in `X-Proxy-Secret`, by its digest
       user: x-forwarded-user
       groups: x-forwarded-groups           # with commas between them
@@ -190,7 +190,7 @@ def _network(node: Node) -> IPv4Network | IPv6Network | None:
     try:
         return ip_network(node.text())
     except ValueError:
-        node.refuse(f"`{node.name}` is no address or network", allowed="like 10.0.0.7 or 10.1.0.0/16")
+        node.refuse(f"`{node.name}` is no address or network", allowed="like 192.0.2.7 or 198.51.100.0/24")
         return None
 
 
