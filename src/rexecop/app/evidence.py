@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -55,6 +57,18 @@ class Asked:
     stamped: bool = False
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage meanwhile: what is read stays until it is handed out, and looking takes long."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 class Evidence:
     """Hands evidence of one ledger out."""
 
@@ -101,10 +115,11 @@ class Evidence:
             )
         cutting = self._cutting(asked.with_outputs, asked.since)
         cutting = cutting if at is None else replace(cutting, checkpoint=at)
-        contents, records = self._cutter.cut(operation, cutting)
-        if at is None and len(contents.records) < self._store.records_of(operation):
-            self._store.require_sure()  # Only a ledger that may be a copy has no newer checkpoint.
-        return self._hand_out(contents, operation, asked, cutting, now, records)
+        with _uncollected():
+            contents, records = self._cutter.cut(operation, cutting)
+            if at is None and len(contents.records) < self._store.records_of(operation):
+                self._store.require_sure()  # Only a ledger that may be a copy has no newer checkpoint.
+            return self._hand_out(contents, operation, asked, cutting, now, records)
 
     async def export_window(self, target: str | None, asked: Asked, now: datetime) -> ExportView:
         """Write the evidence of all changes, of `target` or of any, between two sizes of the log.
