@@ -302,7 +302,7 @@ class FakeAuthority:
     def approver_keys(self) -> frozenset[str]:
         return frozenset(one.fingerprint for one in self._keyring() if one.role is Role.APPROVER)
 
-    def halts(self) -> tuple[Halt, ...]:
+    def halts(self, size: int | None = None) -> tuple[Halt, ...]:
         return self.standing()
 
     def trust_records(self) -> tuple[Sealed, ...]:

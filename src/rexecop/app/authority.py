@@ -206,13 +206,13 @@ class RootAuthority:
             self._trust_size = size
         return self._enrolments
 
-    def halts(self) -> tuple[Halt, ...]:
-        """Return the halts that stand, whoever recorded them in whatever process.
+    def halts(self, size: int | None = None) -> tuple[Halt, ...]:
+        """Return the halts that stand, whoever recorded them in whatever process; see `World.authority`.
 
         A record of the instance that is lost may have been one: reads go on without it, and
         nothing changes, since no key counts either.
         """
-        size = self._store.records_of(self.instance)
+        size = self._store.records_of(self.instance) if size is None else size
         if size != self._halts_size:
             self._halts = standing(self._store.journal(self.instance).records)
             self._halts_size = size

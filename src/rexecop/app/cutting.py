@@ -252,11 +252,12 @@ def _outlived(envelope: bytes, sealed: Sealed, enrolled: Sequence[Enrolment]) ->
 
 
 def _covered(store: Reading, operation: str, size: int) -> tuple[Sealed, ...]:
-    return tuple(
-        sealed
-        for sealed in store.journal(operation).records
-        if store.leaf_of(operation, sealed.record.n) < size
-    )
+    records = store.journal(operation).records
+    count = len(records)
+    # No record has its place in the log before the one that it follows.
+    while count and store.leaf_of(operation, records[count - 1].record.n) >= size:
+        count -= 1
+    return records[:count]
 
 
 def unfinished_at(store: Reading, size: int) -> tuple[Unfinished, ...]:

@@ -49,9 +49,9 @@ class DemoAuthority:
         """Return the keys this instance trusts or trusted."""
         return self._authority.enrolments()
 
-    def halts(self) -> tuple[Halt, ...]:
+    def halts(self, size: int | None = None) -> tuple[Halt, ...]:
         """Return the halts that stand."""
-        return self._authority.halts()
+        return self._authority.halts(size)
 
     def trust_records(self) -> tuple[Sealed, ...]:
         """Return the instance's own records."""

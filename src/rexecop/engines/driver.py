@@ -370,12 +370,13 @@ class _Drive:
     def _halted_yet(self) -> Halt | None:
         """As `_halted`, for a permit: where a halt gets into the log first, the attempt does not."""
         own = self._world.authority.instance
-        self._session.stand_beside(own, self._world.store.records_of(own))
-        return self._halted()
+        size = self._world.store.records_of(own)
+        self._session.stand_beside(own, size)
+        return self._halted(size)
 
-    def _halted(self) -> Halt | None:
+    def _halted(self, size: int | None = None) -> Halt | None:
         """Return the first halt that stops the operation; what others recorded by now counts."""
-        op, halts = self._session.op, self._world.authority.halts()
+        op, halts = self._session.op, self._world.authority.halts(size)
         plan = op.sealed_plan.digest
         if halts and plan not in self._halting:  # Gathered once, for there may be ten thousand targets.
             self._halting[plan] = names_of(op.the_intent, op.the_plan)

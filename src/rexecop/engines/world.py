@@ -37,8 +37,11 @@ class Authority(Protocol):
         """Return the keys this instance trusts."""
         ...
 
-    def halts(self) -> tuple[Halt, ...]:
-        """Return the halts that stand, as the ledger says at this moment."""
+    def halts(self, size: int | None = None) -> tuple[Halt, ...]:
+        """Return the halts that stand, as the ledger says at this moment.
+
+        `size` is how many records the instance has, where that was asked just now.
+        """
         ...
 
     def trust_records(self) -> tuple[Sealed, ...]:

@@ -259,7 +259,7 @@ class TapeAuthority:
         """Return the keys that were trusted."""
         return enrolments(self.trust_records())
 
-    def halts(self) -> tuple[Halt, ...]:
+    def halts(self, size: int | None = None) -> tuple[Halt, ...]:
         """Return the halts that stood."""
         return standing(self.trust_records())
 
