@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Final
 
 from contrib.drafts import DEFAULT_TIMEOUT, Draft, Plain, Profile, Untranslatable, name_of, prelude
+from contrib.values import table, text
 from rexecop.execution.strict_yaml import Yaml, load_yaml
 
 INPUT: Final = re.compile(r"\$\{\{ *(?:github\.event\.)?inputs\.([A-Za-z0-9_-]+) *\}\}")
@@ -48,18 +48,6 @@ def imported(data: bytes, source: str, name: str) -> Profile:
     if len(jobs) > 1:
         _all(profile, text(flow.get("name")) or name, jobs, drafts)
     return profile
-
-
-def text(value: Yaml) -> str:
-    """Return a scalar as text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, str | int | Decimal) else ""
-
-
-def table(value: Yaml) -> Mapping[str, Yaml]:
-    """Return a mapping, empty where there is none."""
-    return value if isinstance(value, dict) else {}
 
 
 def _inputs(on: Yaml) -> dict[str, dict[str, Plain]]:

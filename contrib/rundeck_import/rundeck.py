@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Final, cast
 
 from contrib.drafts import (
@@ -17,6 +16,7 @@ from contrib.drafts import (
     plain_words,
     prelude,
 )
+from contrib.values import table, text
 from rexecop.execution.strict_yaml import Yaml, load_yaml
 
 OPTION: Final = re.compile(r"\$\{option\.([A-Za-z0-9_-]+)\}")
@@ -54,18 +54,6 @@ def imported(data: bytes, source: str, name: str) -> Profile:
     for draft, job in pairs:
         _job(draft, job, drafts)
     return profile
-
-
-def text(value: Yaml) -> str:
-    """Return a scalar as text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, str | int | Decimal) else ""
-
-
-def table(value: Yaml) -> Mapping[str, Yaml]:
-    """Return a mapping, empty where there is none."""
-    return value if isinstance(value, dict) else {}
 
 
 def _job(draft: Draft, job: Mapping[str, Yaml], drafts: Mapping[str, Draft]) -> None:

@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from rexecop.app.accesses import accesses_of
 from rexecop.app.build import open_instance
-from rexecop.app.door import Act, ServiceRole
+from rexecop.app.door import Act, Matter, ServiceRole
 from rexecop.app.offline import packaged
-from rexecop.app.panel import listing
+from rexecop.app.paging import page
 from rexecop.app.settings import load_settings
 from rexecop.app.tokens import TokenAsked, Tokens
 from rexecop.app.verifying import verify_own
@@ -476,20 +476,24 @@ def test_what_another_profile_offers_is_asked_for_there(world: World) -> None:
 
 def test_a_list_goes_through_all_operations_once_and_finds_by_words(world: World) -> None:
     with opened(world.folder) as instance:
-        every, after, seen = [line.operation_id for line in instance.list()], 0, []
+        every, before, seen = [line.operation_id for line in instance.list()], "0", list[str]()
         while True:
-            found = listing(instance, lambda matter: True, after=after, limit=2)
-            seen += [line.operation_id for line in found.lines]
-            if found.after is None or not found.lines:
+            found = page(instance, _anybody, before=int(before), limit=2)
+            seen += [line.operation_id for line in found.operations]
+            if found.next is None:
                 break
-            after = found.after
-        words = listing(instance, lambda matter: True, words="HELLO/host facts apply").lines
-        some = listing(instance, lambda matter: True, words="host_facts alice", state="completed").lines
-        none = listing(instance, lambda matter: False)
+            before = found.next
+        words = page(instance, _anybody, words="HELLO/host facts apply", limit=50).operations
+        some = page(instance, _anybody, words="host_facts alice", state="completed", limit=50).operations
+        none = page(instance, lambda matter: False, limit=50)
 
     assert seen == every
-    assert (words, none.lines) == ((), ())
+    assert (words, none.operations, none.next) == ((), (), None)
     assert world.read in [line.operation_id for line in some]
+
+
+def _anybody(matter: Matter) -> bool:
+    return True
 
 
 # --- colours ---

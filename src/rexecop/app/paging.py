@@ -14,8 +14,9 @@ from rexecop.operations.machine import TERMINAL
 from rexecop.operations.ports import Row
 from rexecop.proof.canonical import Digest
 
-LOOKED_AT_MAX: Final = 2_000  # Rows one page looks through where most are somebody else's: some 30 ms.
+LOOKED_AT_MAX: Final = 3_000  # Rows one page looks through where few are meant: some 60 ms.
 CHUNK: Final = 200
+SEARCHED: Final = 500  # Rows read at one time where most are somebody else's, or not what is looked for.
 
 May = Callable[[Matter], bool]
 """Whether something is the caller's business."""
@@ -45,27 +46,42 @@ def glance(instance: Instance, operation: str) -> Glance:
         OperationUnknown: there is none.
     """
     row = instance.parts.world.store.row(operation)[1]
-    return Glance(matter=_of(row), head=row.head, over=row.state in TERMINAL)
+    return Glance(matter=matter_of(row), head=row.head, over=row.state in TERMINAL)
 
 
-def _of(row: Row) -> Matter:
+def matter_of(row: Row) -> Matter:
+    """Return what an act on the operation of `row` is about."""
     return Matter(intent=f"{row.profile}/{row.intent}", target=row.target, environment=row.environment)
 
 
-def page(instance: Instance, *, state: str | None, before: int, limit: int, may: May) -> OperationsPage:
+def page(
+    instance: Instance, may: May, *, limit: int, state: str | None = None, words: str = "", before: int = 0
+) -> OperationsPage:
     """Return at most `limit` operations below number `before` (0: all) that `may` be seen.
 
-    So many rows are looked through for one page; it may hold few or none and still have a next one.
+    They are in `state`, where one is named, and have all of `words`. So many rows are looked through for one
+    page; it may hold few or none and still have a next one.
     """
     store, found, looked = instance.parts.world.store, list[OperationLine](), 0
+    wanted = words.lower().split()
+    # Where nothing is left out the first rows are those.
+    chunk = SEARCHED if wanted else min(CHUNK, limit + 1)
     while looked < LOOKED_AT_MAX:
-        rows = store.rows(state=state, after=before, limit=min(CHUNK, limit + 1))
+        rows = store.rows(state=state, after=before, limit=chunk)
         for number, row in rows:
-            if may(_of(row)):
+            if _says(row, wanted) and may(matter_of(row)):
                 if len(found) == limit:
                     return OperationsPage(operations=tuple(found), next=str(before))
                 found.append(operation_line(number, row))
             before, looked = number, looked + 1
-        if len(rows) < min(CHUNK, limit + 1):
+        if len(rows) < chunk:
             return OperationsPage(operations=tuple(found), next=None)
+        chunk = SEARCHED
     return OperationsPage(operations=tuple(found), next=str(before))
+
+
+def _says(row: Row, wanted: list[str]) -> bool:
+    if not wanted:
+        return True
+    said = f"{row.operation} {row.profile}/{row.intent} {row.target} {row.requester} {row.mode} {row.state}"
+    return all(word in said.lower() for word in wanted)

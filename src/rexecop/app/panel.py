@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import islice
@@ -16,6 +16,7 @@ from rexecop.app.handing import judge
 from rexecop.app.instance import Instance
 from rexecop.app.needing import NeedView, needs
 from rexecop.app.offers import Offers
+from rexecop.app.paging import May, matter_of
 from rexecop.app.reading import operation_line
 from rexecop.app.report.ladder import ladder
 from rexecop.app.report.markup import Html
@@ -38,24 +39,12 @@ from rexecop.proof.verify import Report
 from rexecop.proof.vocabulary import READ_MODES, Mode, State
 
 PAGE: Final = 500  # Rows of the index read at one time.
-LOOKED_MAX: Final = 3000  # Rows one search looks at, some 60 ms; the next page goes on from there.
 DAYS: Final = 14  # What a chart on a telephone has room for.
 TREND_ROWS_MAX: Final = 3000  # Rows that trends are drawn from, the newest; the page says where they begin.
 CHANGES_MAX: Final = 40  # Changes whose approvals are timed: each is a journal to be read.
 
-May: TypeAlias = Callable[[Matter], bool]
-"""Whether somebody may know of a matter."""
-
 Offered: TypeAlias = Offer
 """One thing that can be asked, as its profile says it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """Some operations, newest first; `after` is where a longer list goes on, None where there is no more."""
-
-    lines: tuple[OperationLine, ...]
-    after: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +92,6 @@ class Trends:
         return round(median(self.approval_seconds)) if self.approval_seconds else None
 
 
-def matter_of(row: Row) -> Matter:
-    """Return what an act on the operation of `row` is about."""
-    return Matter(intent=f"{row.profile}/{row.intent}", target=row.target, environment=row.environment)
-
-
 def matter_called(instance: Instance, operation: str) -> Matter:
     """Return what an act on the operation of exactly that id is about.
 
@@ -125,34 +109,6 @@ def is_in_the_way(error: RexecopError) -> bool:
 
 
 # --- lists ---
-
-
-def listing(
-    instance: Instance, may: May, *, state: str = "", words: str = "", after: int = 0, limit: int = 50
-) -> Listing:
-    """Return at most `limit` operations below number `after` in `state` with all `words`, as far as `may`.
-
-    Only so many rows are looked at each time, so a list may be shorter and still go on.
-    """
-    store, found, looked = instance.parts.world.store, [], 0
-    wanted = words.lower().split()
-    size = PAGE if wanted else limit  # Where nothing is left out the first rows are those.
-    while looked < LOOKED_MAX and (rows := store.rows(state=state or None, after=after, limit=size)):
-        looked, size = looked + len(rows), PAGE
-        for number, row in rows:
-            after = number
-            if _says(row, wanted) and may(matter_of(row)):
-                found.append(operation_line(number, row))
-                if len(found) == limit:
-                    return Listing(lines=tuple(found), after=after)
-    return Listing(lines=tuple(found), after=after if looked >= LOOKED_MAX else None)
-
-
-def _says(row: Row, wanted: list[str]) -> bool:
-    if not wanted:
-        return True
-    said = f"{row.operation} {row.profile}/{row.intent} {row.target} {row.requester} {row.mode} {row.state}"
-    return all(word in said.lower() for word in wanted)
 
 
 def known_to(instance: Instance, may: May, operation: str | None) -> bool:

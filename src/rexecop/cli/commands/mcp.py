@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import click
 
+from rexecop.cli.extras import with_extra
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.planning import named
 from rexecop.cli.session import Session
@@ -40,8 +40,6 @@ def command(
 
     Standard output carries the protocol and nothing else.
     """
-    from rexecop.app.errors import ExtraMissing
-
     settings, relays = session.settings, None
     if gateway is not None:
         from rexecop.app.gateways import served
@@ -50,14 +48,5 @@ def command(
     else:
         profile, env = profile or settings.profile, env or settings.env
         settings = replace(settings, profile=named("profile", profile), env=named("env", env))
-    try:
-        service = import_module(_SERVICE)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("rexecop"):
-            raise
-        raise ExtraMissing(
-            f"`mcp` needs the extra `mcp` (`{error.name}` is not installed)",
-            next_steps=("pip install -e '.[mcp]'  # in a clone",),
-            extra="mcp",
-        ) from error
+    service = with_extra(_SERVICE, "mcp", "mcp")
     service.serve(settings, agent=agent, sponsor=sponsor, wait_seconds=wait, relays=relays)

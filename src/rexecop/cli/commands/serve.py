@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import click
 
+from rexecop.cli.extras import with_extra
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.session import Session
 
@@ -49,21 +49,10 @@ def command(
     drain_seconds: float,
 ) -> None:
     """Answer HTTP until interrupted. Needs the extra `server`."""
-    from rexecop.app.errors import ExtraMissing
-
     if (tls_cert is None) != (tls_key is None) or (tls_client_ca is not None and tls_cert is None):
         raise click.UsageError("TLS takes `--tls-cert` and `--tls-key`, and with them `--tls-client-ca`")
     settings = session.settings
-    try:
-        service = import_module(_SERVICE)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("rexecop"):
-            raise
-        raise ExtraMissing(
-            f"`serve` needs the extra `server` (`{error.name}` is not installed)",
-            next_steps=("pip install -e '.[server]'  # in a clone",),
-            extra="server",
-        ) from error
+    service = with_extra(_SERVICE, "serve", "server")
     shown = service.Tls(cert=tls_cert, key=tls_key, client_ca=tls_client_ca) if tls_cert else None
     facing = service.Facing(tls=shown, names=names, proxy=behind_proxy, drain_seconds=drain_seconds)
     service.serve(

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from rexecop.app import panel
 from rexecop.app.door import Act
 from rexecop.app.handing import FILES
+from rexecop.app.paging import page
 from rexecop.app.policies import Policies
 from rexecop.app.report.story import chosen
 from rexecop.app.room import locks_view, queue_view, runtime_view
@@ -42,7 +43,7 @@ def overview(visit: Visit) -> Answer:
     values = {
         "needs": panel.needs_of(instance, sees, FEW),
         "running": panel.under_way(instance, sees, FEW),
-        "newest": panel.listing(instance, sees, limit=FEW).lines,
+        "newest": page(instance, sees, limit=FEW).operations,
         "halts": instance.halts(),
         "queued": sum(panel.known_to(instance, sees, one.operation.operation_id) for one in queue.queue),
         "drained": queue.drained,
@@ -55,11 +56,11 @@ def operations(visit: Visit) -> Answer:
     query = visit.query
     state = query.get("state", "") if query.get("state") in STATES else ""
     words, after = query.get("q", "")[:WORDS_MAX], _number(query.get("after", ""))
-    found = panel.listing(visit.instance, visit.sees, state=state, words=words, after=after, limit=LISTED)
-    given = {"state": state, "q": words, "after": found.after}
+    found = page(visit.instance, visit.sees, state=state or None, words=words, before=after, limit=LISTED)
+    given = {"state": state, "q": words, "after": found.next}
     further = urlencode({name: value for name, value in given.items() if value})
     values = {
-        "lines": found.lines, "further": further if found.after else "", "state": state, "words": words,
+        "lines": found.operations, "further": further if found.next else "", "state": state, "words": words,
         "states": STATES,
     }  # fmt: skip
     return Page(template="operations.html", values=values)
