@@ -167,7 +167,8 @@ class Contract:
             body = parse_payload(await read_body(request), bytes_max=BODY_BYTES_MAX)
             if not isinstance(body, dict):
                 raise NotCanonical("an evaluation is an object")
-            return _json(200, decide(body, caller), echoed)
+            # Policy takes its time where there are many rules or targets, which others need not wait for.
+            return _json(200, await asyncio.to_thread(decide, body, caller), echoed)
         except (CallerUnknown, Forbidden) as error:
             return turned_away(error, echoed)
         except BodyRefused as error:
