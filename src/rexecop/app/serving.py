@@ -22,7 +22,9 @@ from rexecop.app.instance import Instance
 from rexecop.app.measuring import Measuring
 from rexecop.app.nodes import hub_of
 from rexecop.app.root import Root
+from rexecop.app.service_file import ServiceFileReader
 from rexecop.app.settings import Settings
+from rexecop.app.signing_in import SigningIn
 from rexecop.app.tracing import Lines
 from rexecop.app.webhooks import take_webhook
 from rexecop.app.working import Works
@@ -65,6 +67,7 @@ class Serving:
         self.access: Final = AccessPoint(root, authority, self._world.clock.now)
         self.throttle: Final = throttle or Throttle(self._world.clock)
         self.door: Door = door or RootDoor(root, authority, self.access, self._world.clock, self.throttle)
+        self.signing_in: Final = SigningIn(ServiceFileReader(root), self._world.clock, instance.parts.secrets)
         self.measuring: Final = Measuring(instance)
         self.log: Final = Lines(log) if (log := instance.parts.settings.log) else None
         self.begun: Final = self._world.ids.nonce()  # Names this run of the service among others.

@@ -19,6 +19,7 @@ from rexecop.app.instance import Instance
 from rexecop.app.panel import is_in_the_way, matter_called
 from rexecop.app.requests import note
 from rexecop.app.serving import Serving
+from rexecop.app.signing_in import AWAY_SECONDS
 from rexecop.app.working import Work
 from rexecop.proof.errors import RexecopError
 from rexecop.service.body import BodyRefused
@@ -30,6 +31,8 @@ T = TypeVar("T")
 
 BASE: Final = "/console"
 SIGN_IN: Final = f"{BASE}/sign-in"
+PROVIDER: Final = f"{SIGN_IN}/provider"  # Sends people to the identity provider, from where they come
+SIGNED_IN: Final = f"{BASE}/signed-in"  # back to here.
 POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
@@ -45,6 +48,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "referrer-policy": "same-origin",
 }
 OURS: Final = re.compile(r"/console[A-Za-z0-9/_.?=&-]{0,300}")
+AWAY: Final = "-away"  # The end of the name of the cookie of who is at the identity provider.
 HIDDEN: Final = "There is no such page, or it is none of your business."
 
 
@@ -122,6 +126,8 @@ class Console:
         return [
             Route(SIGN_IN, self._guarded(self._ask_in), methods=["GET"], include_in_schema=False),
             Route(SIGN_IN, self._guarded(self._let_in), methods=["POST"], include_in_schema=False),
+            Route(PROVIDER, self._guarded(self._send_away), methods=["GET"], include_in_schema=False),
+            Route(SIGNED_IN, self._guarded(self._take_back), methods=["GET"], include_in_schema=False),
             Route(
                 f"{BASE}/sign-out", self._guarded(self._let_out), methods=["POST"], include_in_schema=False
             ),
@@ -143,36 +149,80 @@ class Console:
     # --- in and out ---
 
     async def _ask_in(self, request: Request) -> Response:
-        link = request.query_params.get("link", "")
-        next_ = _ours(request.query_params.get("next", ""))
-        return self._page(Page(template="sign_in.html", values={"link": link, "next": next_, "wrong": ""}))
+        return self._asked_in(request.query_params)
+
+    def _asked_in(self, given: Mapping[str, str], wrong: str = "", status: int = 200) -> Response:
+        """Return the page to sign in at, for who is to go to the `next` of what is `given`."""
+        values = {
+            "link": given.get("link", ""), "next": _ours(given.get("next", "")), "wrong": wrong,
+            "provider": self._serving.signing_in.title(),
+        }  # fmt: skip
+        return self._page(Page(template="sign_in.html", values=values, status=status))
 
     async def _let_in(self, request: Request) -> Response:
         _require_ours(request)
         form = await read_form(request)
         secret, next_ = form.get("secret", ""), _ours(form.get("next", ""))
-        headers = {"authorization": f"Bearer {secret}"}
-        peer = _peer(request)
         try:
             if form.get("link"):
                 key = self._sessions.open(self._link.use(form["link"]), {}, local=True)
             elif secret.isascii() and secret.isprintable() and secret:
-                await self._serving.knock(headers, peer)
-                caller = await asyncio.to_thread(self._door.caller, headers, peer)
-                key = self._sessions.open(caller, headers)
+                key = await self._opened(request, secret)
             else:
                 raise CallerUnknown("a token is needed")
         except (CallerUnknown, Forbidden) as error:
-            values = {"link": "", "next": next_, "wrong": error.message}
             status = 429 if "seconds" in error.facts else 401
-            return self._page(Page(template="sign_in.html", values=values, status=status))
-        went = self._goto(next_ or BASE)
-        secure = request.url.scheme == "https"
+            return self._asked_in({"next": next_}, error.message, status)
+        return self._with_session(request, key, self._goto(next_ or BASE))
+
+    async def _opened(self, request: Request, token: str) -> str:
+        """Return the key of a new session of who comes with `token`; raises as the door."""
+        headers, peer = {"authorization": f"Bearer {token}"}, _peer(request)
+        await self._serving.knock(headers, peer)
+        return self._sessions.open(await asyncio.to_thread(self._door.caller, headers, peer), headers)
+
+    @staticmethod
+    def _with_session(request: Request, key: str, answer: Response) -> Response:
+        answer.set_cookie(
+            _cookie(request), key, max_age=SESSION_HOURS * 3600, path="/", secure=_is_secure(request),
+            httponly=True, samesite="strict",
+        )  # fmt: skip
+        return answer
+
+    async def _send_away(self, request: Request) -> Response:
+        """Send somebody to the identity provider, with a cookie by which this browser is known again."""
+        given, back = request.query_params, _origin(request) + SIGNED_IN
+        next_ = _ours(given.get("next", ""))
+        try:
+            away = await self._serving.works.run(lambda: self._serving.signing_in.begin(back, next_))
+        except RexecopError as error:
+            return self._asked_in(given, error.message, 401 if isinstance(error, CallerUnknown) else 503)
+        went = self._goto(away.url)
+        # Not `Strict`: whoever comes back comes from the provider's site.
         went.set_cookie(
-            _cookie(request), key, max_age=SESSION_HOURS * 3600, path="/", secure=secure, httponly=True,
-            samesite="strict",
+            _cookie(request, AWAY), away.cookie, max_age=AWAY_SECONDS, path="/", secure=_is_secure(request),
+            httponly=True, samesite="lax",
         )  # fmt: skip
         return went
+
+    async def _take_back(self, request: Request) -> Response:
+        """Sign in who comes back from the identity provider."""
+        given, back = dict(request.query_params), _origin(request) + SIGNED_IN
+        cookie = request.cookies.get(_cookie(request, AWAY), "")
+        try:
+            token, next_ = await self._serving.works.run(
+                lambda: self._serving.signing_in.end(back, cookie, given)
+            )
+            key = await self._opened(request, token)
+        except RexecopError as error:
+            known = isinstance(error, CallerUnknown | Forbidden)
+            answer = self._asked_in({}, error.message, 401 if known else 503)
+        else:
+            # A redirection would still come from the provider's site, and without the cookie that is set.
+            page = Page(template="signed_in.html", values={"next": _ours(next_) or BASE})
+            answer = self._with_session(request, key, self._page(page))
+        answer.delete_cookie(_cookie(request, AWAY), path="/", httponly=True, samesite="lax")
+        return answer
 
     async def _let_out(self, request: Request) -> Response:
         _require_ours(request)
@@ -297,9 +347,18 @@ def _no_token(path: str) -> str:
     return ""
 
 
-def _cookie(request: Request) -> str:
-    """Return the name of the cookie; under TLS browsers hold one of that name to this host and to TLS."""
-    return "__Host-rexecop" if request.url.scheme == "https" else "rexecop-console"
+def _cookie(request: Request, what: str = "") -> str:
+    """Return the name of a cookie; under TLS browsers hold one of that name to this host and to TLS."""
+    return ("__Host-rexecop" if _is_secure(request) else "rexecop-console") + what
+
+
+def _is_secure(request: Request) -> bool:
+    return request.url.scheme == "https"
+
+
+def _origin(request: Request) -> str:
+    """Return our origin as a browser names it."""
+    return f"{request.url.scheme}://{request.headers.get('host', '')}"
 
 
 def _peer(request: Request) -> str | None:
@@ -322,8 +381,7 @@ def _require_ours(request: Request) -> None:
     Raises:
         BodyRefused: another Origin, or none, which no browser leaves out.
     """
-    ours = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    if request.headers.get("origin") != ours:
+    if request.headers.get("origin") != _origin(request):
         raise BodyRefused(403, "A form of another site is refused.")
 
 
