@@ -29,6 +29,7 @@ from tests.service.running import Reply, Running
 from tests.service.yard import settings_of, yard
 
 WAIT_SECONDS: Final = 60.0
+BRIEF_SECONDS: Final = 8  # After it nobody waits any more for what a dead process may have begun.
 # A second call behind the one that waits, so that there is something to park before.
 LINGERS: Final = """\
 workflow:
@@ -84,6 +85,13 @@ def place(folder: Path, below: str = "") -> Place:
     folder.mkdir()
     settings = yard(folder)
     (folder / "yard" / "workflows" / "linger.yaml").write_text(LINGERS)
+    for kind in ("intents", "workflows", "validation_rules"):
+        text = (folder / "yard" / kind / "linger.yaml").read_text()
+        brief = text.replace("action: linger,", f"action: linger, timeout: {BRIEF_SECONDS}s,")
+        named = brief.replace("intent: linger", "intent: brief").replace(
+            "workflows/linger", "workflows/brief"
+        )
+        (folder / "yard" / kind / "brief.yaml").write_text(named)
 
     async def made() -> str:
         with open_instance(settings) as instance:
@@ -94,10 +102,10 @@ def place(folder: Path, below: str = "") -> Place:
 
 
 @contextmanager
-def service(at: Place, *words: str) -> Iterator[Running]:
+def service(at: Place, *words: str, **variables: str) -> Iterator[Running]:
     named = {"REXECOP_PROFILE": str(at.folder / "yard"), "REXECOP_ENV": str(at.folder / "yard.yaml")}
     serve = ("--root", str(at.folder / ".rexecop"), "serve", "--port", "0", *words)
-    process = Forked(rexecop, serve, **named)
+    process = Forked(rexecop, serve, **named, **variables)
     try:
         line = process.stderr.readline()
         assert " on http" in line, line + process.stderr.read()
@@ -165,7 +173,8 @@ def test_what_is_ordered_is_carried_out_without_another_process_for_each_tenant(
         change = asyncio.run(approved(own))
         visitor, page = signed_in(at, own.token), f"/console/operations/{change}"
         assert visitor.submit(page, f"{page}/start").status == 303
-        assert "completed" in own.end_of(at, change)
+        told = own.end_of(at, change)
+        assert "completed" in told, told
         assert (own.folder / "things" / "thing").read_text() == "another thing"
 
         assert "Nobody works" not in visitor.read(page).text
@@ -206,19 +215,20 @@ def test_told_to_stop_it_parks_between_calls_and_the_next_goes_on(own: Place) ->
 
 
 def test_what_a_killed_service_had_in_hand_is_taken_over_by_the_next(own: Place) -> None:
-    with service(own, "--work") as at:
-        lost, waits = own.plan(at, "linger"), own.plan(at, "look")
-        own.order(at, lost)
-        until(lambda: own.state(at, lost) == State.RUNNING)
+    soon = {"REXECOP_PERMIT_SECONDS": "1", "REXECOP_RECONCILE_MARGIN_MS": "0"}
+    with service(own, "--work", **soon) as at:
+        name = own.plan(at, "brief")
+        own.order(at, name)
+        until(lambda: own.state(at, name) == State.RUNNING)
         at.process.kill()
         at.process.wait()
-    with open_instance(settings_of(own.folder)) as instance:
-        instance.enqueue(waits)
 
-    with service(own, "--work") as at:
-        assert "completed" in own.end_of(at, waits)
-        until(lambda: own.state(at, lost) == State.INDETERMINATE)
-    assert own.attempts(lost) == 1
+    with service(own, "--work", **soon) as at:
+        assert own.state(at, name) == State.INDETERMINATE
+        until(lambda: own.state(at, name) == State.RUNNING)  # The read is made again.
+        go(own)
+        assert "completed" in own.end_of(at, name)
+    assert own.attempts(name) == 3
 
 
 def test_without_it_what_is_ordered_waits_and_the_page_says_so(own: Place) -> None:
