@@ -181,10 +181,10 @@ class Visitor:
         return self.post(action, {**form.fields, **fields})
 
 
-def signed_in(at: Running, token: str) -> Visitor:
-    """Return somebody who signed in with `token`."""
+def signed_in(at: Running, token: str, home: str = "/console") -> Visitor:
+    """Return somebody who signed in with `token` at the console that is at `home`."""
     visitor = Visitor(at)
-    found = visitor.post("/console/sign-in", {"secret": token})
+    found = visitor.post(f"{home}/sign-in", {"secret": token})
     assert found.status == 303, found.body
     return visitor
 

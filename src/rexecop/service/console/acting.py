@@ -18,7 +18,7 @@ from rexecop.app.waiting import Waits
 from rexecop.proof.errors import RexecopError
 from rexecop.service.body import BodyRefused
 from rexecop.service.console.fields import Field, Typed, fields_of, values_of
-from rexecop.service.console.guard import BASE, Visit
+from rexecop.service.console.guard import Visit
 from rexecop.service.console.looking import VERBS, asked_for
 from rexecop.service.console.pages import Answer, Download, Goto, Page
 
@@ -134,7 +134,7 @@ async def _answer(visit: Visit, path: str, *, plans: bool) -> Answer:
             wrong = "Something is not as it has to be."
         elif plans:
             view = await visit.run(lambda: visit.instance.plan(_input(visit, asked, once)))
-            return Goto(path=f"{BASE}/operations/{view.operation_id}")
+            return Goto(path=f"/operations/{view.operation_id}")
         else:
             found = await asyncio.to_thread(visit.instance.why_before, _input(visit, asked, once))
             why = found.lines
@@ -180,7 +180,7 @@ async def order(visit: Visit) -> Answer:
             await visit.run(lambda: instance.retry(name, reason, LATER))
         case _:
             await visit.run(lambda: instance.rollback(name, reason, LATER))
-    return Goto(path=f"{BASE}/operations/{name}")
+    return Goto(path=f"/operations/{name}")
 
 
 async def answer(visit: Visit) -> Answer:
@@ -194,7 +194,7 @@ async def answer(visit: Visit) -> Answer:
         wrong = f"{error.message} ({error.code})"
         values = await asyncio.to_thread(asked_for, visit, wrong)
         return Page(template="approval.html", values=values, status=422)
-    return Goto(path=f"{BASE}/operations/{visit.operation}")
+    return Goto(path=f"/operations/{visit.operation}")
 
 
 async def export(visit: Visit) -> Answer:
