@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -73,9 +73,9 @@ def serve_console(root: str) -> int:
 
 
 @contextmanager
-def console(root: Path) -> Iterator[tuple[Running, str]]:
+def console(root: Path, main: Callable[[str], int] = serve_console) -> Iterator[tuple[Running, str]]:
     """Serve the console of `root` and give its link's key."""
-    with running(root, serve_console) as found:
+    with running(root, main) as found:
         yield found, found.process.stderr.readline().strip()
 
 

@@ -37,7 +37,8 @@ ATTACK: Final = (
 )
 LOOKS: Final = (
     "", "/operations", "/approvals", "/plan", "/plan?intent=set_greeting", "/policy",
-    "/policy?intent=host_facts", "/policy/shadow", "/queue", "/targets", "/windows", "/trends", "/log",
+    "/policy?intent=host_facts", "/policy/shadow", "/queue", "/halts", "/reviews", "/targets",
+    "/windows", "/trends", "/log",
     "/health",
 )  # fmt: skip
 FLEET: Final = 120  # More steps, and a longer preview, than stand on a page.
@@ -290,7 +291,7 @@ def routes_of() -> Iterator[tuple[str, str, Act]]:
         def look(self, path: str, act: Act, work: object) -> tuple[str, str, Act]:
             return "GET", path, act
 
-        def do(self, path: str, act: Act, work: object) -> tuple[str, str, Act]:
+        def do(self, path: str, act: Act, work: object, *, once: bool = False) -> tuple[str, str, Act]:
             return "POST", path, act
 
     with pytest.MonkeyPatch.context() as patch:

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from rexecop.app.door import Matter
 from rexecop.app.errors import NotOffered
+from rexecop.app.escalations import standing
 from rexecop.app.handing import judge
 from rexecop.app.instance import Instance
 from rexecop.app.needing import NeedView, needs
@@ -22,7 +23,8 @@ from rexecop.app.report.ladder import ladder
 from rexecop.app.report.markup import Html
 from rexecop.app.report.story import Story, Told
 from rexecop.app.report.timeline import timeline
-from rexecop.app.views import OperationLine
+from rexecop.app.reviewing import ReviewView, reviews_due
+from rexecop.app.views import OperationLine, OperationView
 from rexecop.governance.errors import AnswerUnfit
 from rexecop.governance.requests import read_answer
 from rexecop.operations.catalogs import Offer, offers
@@ -137,6 +139,31 @@ def asked_of(instance: Instance, may: May, limit: int) -> tuple[OperationLine, .
         rows = store.rows(state=state, waiting=waits, limit=PAGE)
         found += [operation_line(number, row) for number, row in rows if may(matter_of(row))]
     return tuple(found[:limit])
+
+
+# --- what people say of what was done ---
+
+
+def reviews_of(instance: Instance, may: May, limit: int) -> tuple[ReviewView, ...]:
+    """Return at most `limit` reviews that are due, of operations that `may` lets somebody know."""
+    due = reviews_due(instance.parts.world.store, instance.parts.world.clock.now())
+    return tuple(islice((one for one in due if known_to(instance, may, one.operation_id)), limit))
+
+
+def review_of(instance: Instance, operation: str) -> str:
+    """Return in words what a person has to look at afterwards, nothing where that is nothing."""
+    due, left = instance.operation(operation).review_by, standing(instance.parts.world.store)
+    if due is not None:
+        return f"Somebody who did not ask for it has to look at it by {due:%Y-%m-%d %H:%MZ}."
+    return next((f"Left to people: {one.text}" for one in left if one.operation == operation), "")
+
+
+def unknown_steps(instance: Instance, view: OperationView) -> tuple[str, ...]:
+    """Return the steps of which nobody knows whether they happened."""
+    if view.state != State.INDETERMINATE:
+        return ()
+    op = instance.operation(view.operation_id)
+    return tuple(dict.fromkeys(one.step.id for one in (*op.unknown.values(), *op.in_flight.values())))
 
 
 # --- what can be asked ---

@@ -162,7 +162,7 @@ def _input(visit: Visit, asked: Asked, once: str) -> PlanInput:
 
 
 async def order(visit: Visit) -> Answer:
-    """Start, pause, resume, retry, undo or cancel an operation; workers carry it out."""
+    """Start, pause, resume, retry, undo, cancel an operation or hand it on; workers carry it out."""
     verb, name, instance = visit.path["verb"], visit.operation, visit.instance
     reason = visit.form.get("reason", "").strip()[:REASON_MAX] or None
     if verb not in VERBS:
@@ -176,6 +176,8 @@ async def order(visit: Visit) -> Answer:
             await visit.run(lambda: instance.cancel(name, reason))
         case "resume":
             await visit.run(lambda: instance.resume(name, reason, LATER))
+        case "escalate":
+            await visit.run(lambda: instance.escalate(name, reason))
         case "retry":
             await visit.run(lambda: instance.retry(name, reason, LATER))
         case _:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -46,6 +46,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "referrer-policy": "same-origin",
 }
 OURS: Final = re.compile(r"[A-Za-z0-9/_.?=&-]{0,300}")  # Behind where the console is.
+KEY_MAX: Final = 64  # Of what names one form; ours are shorter.
 HIDDEN: Final = "There is no such page, or it is none of your business."
 
 
@@ -89,7 +90,7 @@ class Visit:
 
 
 Look: TypeAlias = Callable[[Visit], Answer]
-Do: TypeAlias = Callable[[Visit], Awaitable[Answer]]
+Do: TypeAlias = Callable[[Visit], Coroutine[None, None, Answer]]
 
 
 class Console:
@@ -110,11 +111,11 @@ class Console:
 
         return Route(BASE + path, self._guarded(answer), methods=["GET"], include_in_schema=False)
 
-    def do(self, path: str, act: Act, work: Do) -> Route:
-        """Return the route of a form at `path` for whoever may `act`."""
+    def do(self, path: str, act: Act, work: Do, *, once: bool = False) -> Route:
+        """Return the route of a form at `path` for whoever may `act`; `once`: however often it is sent."""
 
         async def answer(request: Request) -> Response:
-            return await self._answered(request, self._sent(request, act, work))
+            return await self._answered(request, self._sent(request, act, work, once=once))
 
         return Route(BASE + path, self._guarded(answer), methods=["POST"], include_in_schema=False)
 
@@ -214,7 +215,7 @@ class Console:
             further = f"?next={asked}" if _ours(request, asked) and "&" not in asked else ""
             return self._goto(f"{_home(request)}/sign-in{further}")
 
-    async def _sent(self, request: Request, act: Act, work: Do) -> Response:
+    async def _sent(self, request: Request, act: Act, work: Do, *, once: bool) -> Response:
         _require_ours(request)
         session = self._session(request)
         if session is None:
@@ -223,7 +224,10 @@ class Console:
         _require_token(session, request, form)
         await self._serving.knock(session.headers, peer_of(request.scope))
         visit = await asyncio.to_thread(self._visit, request, act, form)
-        answer = await work(visit)
+        if once and (key := form.get("form", "")[:KEY_MAX]):
+            answer = await visit.session.once(f"{request.url.path} {key}", lambda: work(visit))
+        else:
+            answer = await work(visit)
         return await asyncio.to_thread(self._rendered, request, answer, visit.session)
 
     async def _signed_in(self, request: Request, act: Act, form: Mapping[str, str], work: Look) -> Response:
@@ -280,7 +284,9 @@ class Console:
         return Response(b"", 303, {**HEADERS, "location": path})
 
     def _failed(self, request: Request, status: int, words: str, session: Session | None = None) -> Response:
-        page = Page(template="failed.html", values={"words": words}, status=status)
+        # A form goes to a place below the page that it stands on.
+        page_of = request.url.path.rpartition("/")[0] if request.method == "POST" and session else ""
+        page = Page(template="failed.html", values={"words": words, "back": page_of}, status=status)
         return self._page(request, page, session)
 
     def _guarded(

@@ -13,6 +13,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from rexecop.app.clock import SystemIds
 from rexecop.app.offline import packaged
 from rexecop.app.report.markup import Html
 from rexecop.app.report.words import lasted, plain, when
@@ -117,7 +118,7 @@ def render(page: Page, home: str, token: Callable[[str], str], person: str | Non
 
     values = {
         "home": home, "token": token, "person": person, "now": now.astimezone(UTC), "ago": ago,
-        "style": style()[1], "live": False, **page.values,
+        "style": style()[1], "live": False, "fresh": SystemIds().nonce, **page.values,
     }  # fmt: skip
     return _environment().get_template(page.template).render(values).encode()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -13,10 +14,12 @@ from rexecop.app.errors import CallerUnknown
 from rexecop.app.identity import Identity, os_user
 from rexecop.app.requests import note
 from rexecop.proof.canonical import digest_of, same, sha256
+from rexecop.service.console.pages import Answer
 
 SESSION_HOURS: Final = 8  # A working day; then who it is has to be shown again.
 SESSIONS_MAX: Final = 512  # A few hundred bytes each; more people are not at one console.
 EACH_MAX: Final = 8  # Browsers of one person; their oldest one is signed out first.
+SENT_MAX: Final = 64  # Forms of one session whose answers are kept; who sends one twice does so at once.
 LINK_MINUTES: Final = 10  # To go from the terminal to the browser.
 # Whoever starts the service owns the root: what is refused to them here they can do on the command line.
 LOCAL_ROLES: Final = frozenset(
@@ -37,6 +40,7 @@ class Session:
     local: Caller | None
     secret: bytes
     ends: datetime
+    sent: dict[str, asyncio.Task[Answer]] = field(default_factory=dict)
 
     def caller(self, door: Door, peer: str | None) -> Caller:
         """Return who this is now.
@@ -47,6 +51,22 @@ class Session:
         found = self.local or door.caller(self.headers, peer)
         note(caller=found.name)
         return found
+
+    async def once(self, form: str, work: Callable[[], Coroutine[None, None, Answer]]) -> Answer:
+        """Return what `work` answers, or answered when this very `form` was sent before.
+
+        What was refused may be sent again.
+        """
+        if form not in self.sent:
+            if len(self.sent) >= SENT_MAX:
+                del self.sent[next(iter(self.sent))]
+            self.sent[form] = asyncio.ensure_future(work())
+        begun = self.sent[form]
+        try:
+            return await asyncio.shield(begun)  # Who goes away meanwhile does not end it.
+        finally:
+            if begun.done() and (begun.cancelled() or begun.exception() is not None):
+                self.sent.pop(form, None)
 
     def token(self, path: str) -> str:
         """Return what a form that is sent to `path` carries: it is good for that path and session alone."""
