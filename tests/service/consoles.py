@@ -149,13 +149,15 @@ class Visitor:
 
     at: Running
     cookie: str = ""
+    said: Mapping[str, str] = field(default_factory=dict)  # By the proxy in front, with each request.
 
     @property
     def origin(self) -> str:
         return f"http://127.0.0.1:{self.at.port}"
 
     def get(self, path: str) -> Reply:
-        return self.at.call("GET", path, None, **({"Cookie": self.cookie} if self.cookie else {}))
+        held = {"Cookie": self.cookie} if self.cookie else {}
+        return self.at.call("GET", path, None, **self.said, **held)
 
     def read(self, path: str) -> Read:
         found = self.get(path)
@@ -167,6 +169,7 @@ class Visitor:
             "Origin": self.origin,
             "Content-Type": "application/x-www-form-urlencoded",
             "Cookie": self.cookie,
+            **self.said,
             **headers,
         }
         kept = {name: value for name, value in sent.items() if value}

@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from rexecop.app.door import Act, Caller, Door, Matter
-from rexecop.app.errors import CallerUnknown, Forbidden
+from rexecop.app.errors import NEEDED, CallerUnknown, Forbidden
 from rexecop.app.instance import Instance
 from rexecop.app.panel import is_in_the_way, matter_called
 from rexecop.app.requests import note
@@ -147,27 +148,30 @@ class Console:
     async def _ask_in(self, request: Request) -> Response:
         link = request.query_params.get("link", "")
         next_ = _ours(request, request.query_params.get("next", ""))
-        values = {"link": link, "next": next_, "wrong": ""}
+        values = {"link": link, "next": next_, "wrong": "", "spoken": await self._spoken_for(request)}
         return self._page(request, Page(template="sign_in.html", values=values))
 
     async def _let_in(self, request: Request) -> Response:
-        _require_ours(request)
+        await self._require_ours(request)
         form = await read_form(request)
         secret, next_ = form.get("secret", ""), _ours(request, form.get("next", ""))
         headers = {"authorization": f"Bearer {secret}"}
         try:
             if form.get("link"):
                 key = self._sessions.open(self._link.use(form["link"]), {}, local=True)
+            elif form.get("spoken"):
+                key = self._sessions.open(await self._spoken(request, form["spoken"]), None)
             elif secret.isascii() and secret.isprintable() and secret:
                 key = self._sessions.open(await self._known(request, headers), headers)
             else:
                 raise CallerUnknown("a token is needed")
         except (CallerUnknown, Forbidden) as error:
-            values = {"link": "", "next": next_, "wrong": error.message}
+            spoken = await self._spoken_for(request)
+            values = {"link": "", "next": next_, "wrong": error.message, "spoken": spoken}
             status = 429 if "seconds" in error.facts else 401
             return self._page(request, Page(template="sign_in.html", values=values, status=status))
         went, (name, path) = self._goto(next_ or _home(request)), _cookie(request)
-        secure = request.url.scheme == "https"
+        secure = request.headers["origin"].startswith("https:")
         went.set_cookie(
             name, key, max_age=SESSION_HOURS * 3600, path=path, secure=secure, httponly=True,
             samesite="strict",
@@ -186,8 +190,39 @@ class Console:
                 raise
             raise unsaid(request.scope["root_path"], error) from error
 
+    async def _spoken(self, request: Request, name: str | None = None) -> Caller:
+        """Return whom the proxy in front speaks for.
+
+        Raises:
+            CallerUnknown: nobody, it is not that proxy, or it is not who is called `name`.
+        """
+        found = await asyncio.to_thread(self._door.caller, _came(request), peer_of(request.scope))
+        if name not in (None, found.name):
+            raise CallerUnknown(NEEDED)
+        return found
+
+    async def _spoken_for(self, request: Request) -> str:
+        """Return the name of whom the proxy in front speaks for, nothing where it does for nobody."""
+        try:
+            return (await self._spoken(request)).name
+        except RexecopError:
+            return ""
+
+    async def _require_ours(self, request: Request) -> None:
+        """Return only if a page of ours sends this.
+
+        Raises:
+            BodyRefused: another Origin, or none, which no browser leaves out.
+        """
+        host, origin = request.headers.get("host", ""), request.headers.get("origin")
+        if origin == f"{request.url.scheme}://{host}":
+            return
+        # Where TLS ends at the proxy in front, browsers know us by the same name, but under TLS.
+        if origin != f"https://{host}" or not await self._spoken_for(request):
+            raise BodyRefused(403, "A form of another site is refused.")
+
     async def _let_out(self, request: Request) -> Response:
-        _require_ours(request)
+        await self._require_ours(request)
         session, form = self._session(request), await read_form(request)
         if session is not None:
             _require_token(session, request, form)
@@ -216,13 +251,13 @@ class Console:
             return self._goto(f"{_home(request)}/sign-in{further}")
 
     async def _sent(self, request: Request, act: Act, work: Do, *, once: bool) -> Response:
-        _require_ours(request)
+        await self._require_ours(request)
         session = self._session(request)
         if session is None:
             raise CallerUnknown("nobody is signed in")
         form = await read_form(request)
         _require_token(session, request, form)
-        await self._serving.knock(session.headers, peer_of(request.scope))
+        await self._serving.knock(session.headers or {}, peer_of(request.scope))
         visit = await asyncio.to_thread(self._visit, request, act, form)
         if once and (key := form.get("form", "")[:KEY_MAX]):
             answer = await visit.session.once(f"{request.url.path} {key}", lambda: work(visit))
@@ -233,7 +268,7 @@ class Console:
     async def _signed_in(self, request: Request, act: Act, form: Mapping[str, str], work: Look) -> Response:
         session = self._session(request)
         if session is not None:
-            await self._serving.knock(session.headers, peer_of(request.scope))
+            await self._serving.knock(session.headers or {}, peer_of(request.scope))
 
         def looked() -> Response:
             visit = self._visit(request, act, form)
@@ -250,7 +285,7 @@ class Console:
         session = self._session(request)
         if session is None:
             raise CallerUnknown("nobody is signed in")
-        caller = session.caller(self._door, peer_of(request.scope))
+        caller = session.caller(self._door, _came(request), peer_of(request.scope))
         instance = self._serving.instance.acting_as(caller.identity)
         self._door.require(caller, act)
         if "id" in request.path_params:
@@ -335,6 +370,11 @@ def _cookie(request: Request) -> tuple[str, str]:
     return ("__Secure-rexecop-tenant" if secure else "rexecop-tenant"), home
 
 
+def _came(request: Request) -> Headers:
+    """Return the headers of `request` but for a token: who brings one there signs in with it."""
+    return Headers(raw=[one for one in request.headers.raw if one[0] != b"authorization"])
+
+
 def _key(request: Request) -> str:
     return request.cookies.get(_cookie(request)[0], "")
 
@@ -349,17 +389,6 @@ def _ours(request: Request, path: str) -> str:
     home = _home(request)
     ours = path.startswith(home) and OURS.fullmatch(path.removeprefix(home)) and ".." not in path
     return path if ours else ""
-
-
-def _require_ours(request: Request) -> None:
-    """Return only if a page of ours sends this.
-
-    Raises:
-        BodyRefused: another Origin, or none, which no browser leaves out.
-    """
-    ours = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    if request.headers.get("origin") != ours:
-        raise BodyRefused(403, "A form of another site is refused.")
 
 
 def _require_token(session: Session, request: Request, form: Mapping[str, str]) -> None:

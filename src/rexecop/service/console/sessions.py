@@ -10,7 +10,7 @@ from typing import Final
 
 from rexecop.app.clock import SystemIds
 from rexecop.app.door import Caller, Door, ServiceRole, ServiceScope
-from rexecop.app.errors import CallerUnknown
+from rexecop.app.errors import NEEDED, CallerUnknown
 from rexecop.app.identity import Identity, os_user
 from rexecop.app.requests import note
 from rexecop.proof.canonical import digest_of, same, sha256
@@ -32,23 +32,26 @@ class Session:
     """One browser that is signed in until `ends`.
 
     Its token is shown to the door at every request, in `headers`: what the door takes back counts at
-    once. Who came by the link is `local`, and has none.
+    once. Who came by the link is `local`, and has none. For whom a proxy speaks it does so at every
+    request again: there are no `headers`.
     """
 
     person: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] | None
     local: Caller | None
     secret: bytes
     ends: datetime
     sent: dict[str, asyncio.Task[Answer]] = field(default_factory=dict)
 
-    def caller(self, door: Door, peer: str | None) -> Caller:
-        """Return who this is now.
+    def caller(self, door: Door, came: Mapping[str, str], peer: str | None) -> Caller:
+        """Return who this is now; `came` are headers that came with the request, without a token.
 
         Raises:
-            CallerUnknown: nobody any more.
+            CallerUnknown: nobody any more, or somebody else.
         """
-        found = self.local or door.caller(self.headers, peer)
+        found = self.local or door.caller(came if self.headers is None else self.headers, peer)
+        if found.name != self.person:
+            raise CallerUnknown(NEEDED)
         note(caller=found.name)
         return found
 
@@ -85,7 +88,7 @@ class Sessions:
         self._ids = SystemIds()
         self._open: dict[str, Session] = {}
 
-    def open(self, caller: Caller, headers: Mapping[str, str], *, local: bool = False) -> str:
+    def open(self, caller: Caller, headers: Mapping[str, str] | None, *, local: bool = False) -> str:
         """Sign `caller` in and return the key of the session; the oldest one goes where there is no room."""
         self._tidy()
         own = [key for key, one in self._open.items() if one.person == caller.name]
