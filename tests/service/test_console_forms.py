@@ -12,13 +12,14 @@ from unittest.mock import patch
 import pytest
 
 from rexecop.app.door import Act
+from rexecop.app.escalations import Escalation, settle, standing
 from rexecop.app.room import queue_view
 from rexecop.engines.driver import Driver
 from rexecop.operations.recover import settle_after
 from rexecop.proof.records.command import Command, Verb
 from rexecop.proof.records.instance import Halt
 from rexecop.proof.records.reconciliation import Reconciliation
-from tests.app.support import made, opened, records, scratch
+from tests.app.support import asked, made, opened, records, scratch
 from tests.app.test_break_glass import allow, emergency
 from tests.app.test_replay import DIES_AT, Dying, Killed
 from tests.service.consoles import Read, Visitor, console, serve_console, signed_in
@@ -129,7 +130,8 @@ def test_what_is_halted_by_a_form_is_halted_once_and_lifted_by_another(world: Wo
     for page in (HALTS, "/console", "/console/windows"):
         assert "it <burns>" in adam.read(page).text
     otto = signed_in(world.at, "otto-token")  # Whose business are other targets.
-    assert not [page for page in (HALTS, "/console") if "burns" in otto.read(page).text]
+    shown = (HALTS, "/console", "/console/windows")
+    assert not [page for page in shown if "burns" in otto.read(page).text]
 
     lifting = adam.read(HALTS).form(f"{HALTS}/lift")
     assert lifting.fields["scope"] == "target:web-1"
@@ -240,6 +242,24 @@ def test_a_review_is_by_a_person_who_did_not_ask(world: World) -> None:
     assert [(one.by.person, one.reason) for one in reviews] == [("bob", "it was needed")]
     assert not bert.read("/console/reviews").has("a", href=page)
     refused(bert.post(action, {**said, "form": "another"}), 409, "no review of operation")
+
+
+def test_what_a_reaction_left_to_people_is_looked_at_by_one(world: World) -> None:
+    bert = signed_in(world.at, "bob-token")
+    with opened(world.folder) as instance:
+        planned = asyncio.run(instance.plan(asked(world.folder, "host_facts", "read_only")))
+        store, now = instance.parts.world.store, instance.parts.world.clock.now()
+        name, text = planned.operation_id, "it is <b>hot</b>"
+        left = Escalation(operation=name, target="localhost", observed=now, since=now, text=text)
+        settle(store, instance.operation(name), left)
+    page, action = f"/console/operations/{name}", f"/console/operations/{name}/review"
+
+    assert f"Left to people: {text}" in bert.read(page).text
+    assert bert.submit(page, action, reason="I called Ann").status == 303
+
+    with opened(world.folder) as instance:
+        assert [*standing(instance.parts.world.store)] == []
+    assert not [one for one in bert.read(page).forms if one.action == action]
 
 
 def test_a_form_is_good_for_its_session_and_place_alone(world: World) -> None:

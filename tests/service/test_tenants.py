@@ -18,7 +18,9 @@ from rexecop.app.tokens import TokenAsked, Tokens
 from rexecop.proof.canonical import digest_of
 from rexecop.service.errors import TenantRefused
 from rexecop.service.tenants import TENANTS_MAX, named
+from tests.browser import browser
 from tests.forked import rexecop
+from tests.needs import needs
 from tests.service.conftest import fresh_root
 from tests.service.consoles import Read, Visitor, signed_in
 from tests.service.running import Reply, Running, running
@@ -159,6 +161,26 @@ def test_a_session_of_one_is_nothing_in_another_and_neither_are_its_forms(house:
         token = house.tokens[name].removeprefix("Bearer ")
         assert Visitor(house.service).post(f"{HOMES[other]}/sign-in", {"secret": token}).status == 401
     assert all(one.get(HOMES[name]).status == 200 for name, one in people.items())
+
+
+@needs("chromium")
+def test_a_browser_sends_the_cookie_of_one_console_to_no_other(house: House) -> None:
+    base = f"http://127.0.0.1:{house.service.port}"
+    with browser() as chromium:
+        for name in ("red", "blue"):
+            chromium.visit(f"{base}{HOMES[name]}/health")
+            secret = house.tokens[name].removeprefix("Bearer ")
+            chromium.value(f"document.querySelector('#secret').value = '{secret}'")
+            chromium.events.clear()
+            chromium.value("document.querySelector('main form button').click()")
+            chromium.loaded()
+            assert chromium.value("location.pathname") == f"{HOMES[name]}/health"
+            assert f"{name}-admin at /t/{name}" in chromium.value("document.body.innerText")
+            for other in HOMES:
+                held = chromium.ask("Network.getCookies", urls=[f"{base}{HOMES[other]}"])["cookies"]
+                there = other == name or (name, other) == ("blue", "red")  # Red signed in before.
+                assert [one["path"] for one in held] == ([HOMES[other]] if there else []), (name, other)
+        assert chromium.value("document.cookie") == ""
 
 
 def console_said(house: House, name: str, method: str, path: str, **headers: str) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
@@ -199,6 +200,7 @@ def windows(visit: Visit) -> Answer:
     """When changes may run, of the environment that the settings name."""
     env = visit.instance.settings.env
     view = visit.instance.windows(None if env is None else Path(env), None)
+    view = replace(view, halts=halts_within(visit.caller.scope, view.halts))
     return Page(template="windows.html", values={"view": view, "week": charts.of_week(view.week)})
 
 
