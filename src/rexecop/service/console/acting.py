@@ -18,8 +18,8 @@ from rexecop.app.waiting import Waits
 from rexecop.proof.errors import RexecopError
 from rexecop.service.body import BodyRefused
 from rexecop.service.console.fields import Field, Typed, fields_of, values_of
-from rexecop.service.console.guard import BASE, Visit
-from rexecop.service.console.looking import VERBS, asked_for
+from rexecop.service.console.guard import Visit
+from rexecop.service.console.looking import MANY, VERBS, asked_for
 from rexecop.service.console.pages import Answer, Download, Goto, Page
 
 CHANNEL: Final = "console"  # The door that requests come through, as their records and previews say.
@@ -56,16 +56,21 @@ def explain_page(visit: Visit) -> Answer:
 
 
 def _page(visit: Visit, path: str) -> Answer:
+    asking, wrong = None, ""
     try:
         asking = _asking(visit, visit.query)
     except NotOffered as error:
-        return Page(template="plan.html", values={"asking": None, "wrong": error.message, "path": path})
-    if "intent" not in visit.query:
-        return Page(template="plan.html", values={"asking": asking, "wrong": "", "path": path})
+        wrong = error.message
+    if asking is None or "intent" not in visit.query:
+        entries = panel.entries_of(visit.instance, visit.sees, MANY)
+        values = {"asking": asking, "wrong": wrong, "path": path, "entries": entries}
+        return Page(template="plan.html", values=values)
     return _form(visit, _asked(visit, asking, visit.query), path)
 
 
 def _asking(visit: Visit, given: Mapping[str, str]) -> Asking:
+    if given.get("catalog"):
+        return panel.asking_through(visit.instance, visit.sees, given["catalog"], given.get("entry", ""))
     return panel.asking(visit.instance, visit.sees, given.get("profile", ""), given.get("environment", ""))
 
 
@@ -133,10 +138,11 @@ async def _answer(visit: Visit, path: str, *, plans: bool) -> Answer:
         if asked.typed.wrong:
             wrong = "Something is not as it has to be."
         elif plans:
-            view = await visit.run(lambda: visit.instance.plan(_input(visit, asked, once)))
-            return Goto(path=f"{BASE}/operations/{view.operation_id}")
+            wanted = await asyncio.to_thread(_input, visit, asked, once)
+            view = await visit.run(lambda: visit.instance.plan(wanted))
+            return Goto(path=f"/operations/{view.operation_id}")
         else:
-            found = await asyncio.to_thread(visit.instance.why_before, _input(visit, asked, once))
+            found = await asyncio.to_thread(lambda: visit.instance.why_before(_input(visit, asked, once)))
             why = found.lines
     except RexecopError as error:
         if panel.is_in_the_way(error):
@@ -146,11 +152,14 @@ async def _answer(visit: Visit, path: str, *, plans: bool) -> Answer:
 
 
 def _input(visit: Visit, asked: Asked, once: str) -> PlanInput:
+    intent = asked.offer.operation
+    profile, env, target, through = panel.routed(visit.instance, asked.asking, intent, asked.target)
     return PlanInput(
-        profile=asked.asking.source,
-        env=asked.asking.env,
-        intent=asked.offer.operation,
-        target=asked.target,
+        profile=profile,
+        env=env,
+        intent=intent,
+        target=target,
+        catalog=through,
         mode=asked.mode,
         parameters=asked.typed.values,
         reason=asked.reason or None,
@@ -162,7 +171,7 @@ def _input(visit: Visit, asked: Asked, once: str) -> PlanInput:
 
 
 async def order(visit: Visit) -> Answer:
-    """Start, pause, resume, retry, undo or cancel an operation; workers carry it out."""
+    """Start, pause, resume, retry, undo, cancel an operation or hand it on; workers carry it out."""
     verb, name, instance = visit.path["verb"], visit.operation, visit.instance
     reason = visit.form.get("reason", "").strip()[:REASON_MAX] or None
     if verb not in VERBS:
@@ -176,11 +185,13 @@ async def order(visit: Visit) -> Answer:
             await visit.run(lambda: instance.cancel(name, reason))
         case "resume":
             await visit.run(lambda: instance.resume(name, reason, LATER))
+        case "escalate":
+            await visit.run(lambda: instance.escalate(name, reason))
         case "retry":
             await visit.run(lambda: instance.retry(name, reason, LATER))
         case _:
             await visit.run(lambda: instance.rollback(name, reason, LATER))
-    return Goto(path=f"{BASE}/operations/{name}")
+    return Goto(path=f"/operations/{name}")
 
 
 async def answer(visit: Visit) -> Answer:
@@ -194,7 +205,7 @@ async def answer(visit: Visit) -> Answer:
         wrong = f"{error.message} ({error.code})"
         values = await asyncio.to_thread(asked_for, visit, wrong)
         return Page(template="approval.html", values=values, status=422)
-    return Goto(path=f"{BASE}/operations/{visit.operation}")
+    return Goto(path=f"/operations/{visit.operation}")
 
 
 async def export(visit: Visit) -> Answer:

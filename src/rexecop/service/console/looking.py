@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
 from rexecop.app import panel
 from rexecop.app.door import Act
+from rexecop.app.halting import halts_within
 from rexecop.app.handing import FILES
 from rexecop.app.paging import page
 from rexecop.app.policies import Policies
@@ -31,7 +33,7 @@ WHY_MAX: Final = 40  # Lines; more is read in the records.
 MANY: Final = 200  # Rows of a table that is seldom long.
 WORDS_MAX: Final = 200  # Of a search; more is no search.
 REFRESH_SECONDS: Final = 5  # Of a page somebody follows; a step takes about that long.
-VERBS: Final = ("start", "pause", "resume", "retry", "rollback", "cancel")
+VERBS: Final = ("start", "pause", "resume", "retry", "rollback", "cancel", "escalate")
 DIGITS_MAX: Final = 15  # Of a number in an address; INTEGER_MAX has sixteen.
 STATES: Final = tuple(map(str, State))
 
@@ -44,7 +46,7 @@ def overview(visit: Visit) -> Answer:
         "needs": panel.needs_of(instance, sees, FEW),
         "running": panel.under_way(instance, sees, FEW),
         "newest": page(instance, sees, limit=FEW).operations,
-        "halts": instance.halts(),
+        "halts": halts_within(visit.caller.scope, instance.halts()),
         "queued": sum(panel.known_to(instance, sees, one.operation.operation_id) for one in queue.queue),
         "drained": queue.drained,
     }
@@ -78,7 +80,8 @@ def operation(visit: Visit) -> Answer:
     steps, steps_left = chosen(
         view.steps, STEPS_MAX, lambda step: step.ended is not None and step.ended not in GOOD_ENDS
     )
-    history = instance.history(name)
+    history, matter = instance.history(name), panel.matter_called(instance, name)
+    may_run = visit.may(Act.RUN, matter)
     values = {
         "view": view,
         "why": instance.why(name).lines[:WHY_MAX],
@@ -91,7 +94,10 @@ def operation(visit: Visit) -> Answer:
         "steps_left": steps_left,
         "records": history[-RECORDS_MAX:],
         "records_left": max(0, len(history) - RECORDS_MAX),
-        "verbs": _verbs(view) if visit.may(Act.RUN, panel.matter_called(instance, name)) else (),
+        "verbs": _verbs(view) if may_run else (),
+        "unknown": panel.unknown_steps(instance, view) if may_run else (),
+        "review": panel.review_of(instance, name),
+        "may_review": visit.may(Act.APPROVE, matter) and visit.caller.name != view.requester,
         "evidence": visit.may(Act.EVIDENCE),
         "over": is_over(view),
         "live": visit.query.get("live") == "1" and not is_over(view) and REFRESH_SECONDS,
@@ -185,6 +191,7 @@ def queue(visit: Visit) -> Answer:
     values = {
         "queue": found, "lines": lines[:MANY], "left": len(lines) - MANY,
         "workers": len(workers_alive(instance)), "capacity": instance.parts.world.capacity,
+        "may": visit.may(Act.ADMINISTER),
     }  # fmt: skip
     return Page(template="queue.html", values=values)
 
@@ -193,6 +200,7 @@ def windows(visit: Visit) -> Answer:
     """When changes may run, of the environment that the settings name."""
     env = visit.instance.settings.env
     view = visit.instance.windows(None if env is None else Path(env), None)
+    view = replace(view, halts=halts_within(visit.caller.scope, view.halts))
     return Page(template="windows.html", values={"view": view, "week": charts.of_week(view.week)})
 
 
