@@ -115,7 +115,7 @@ async def _made(folder: Path) -> dict[str, str]:
     entities.write_text(entities.read_text() + "agents:\n  robo: {sponsor: bob}\n")
     with opened(folder, None) as instance:
         asked = TokenAsked(name="bob", roles=("operator", "approver"))
-        return {"bob": (await Tokens(instance).new(asked)).token}
+        return {"bob": str((await Tokens(instance).new(asked)).token)}
 
 
 # --- the API ---

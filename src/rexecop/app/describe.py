@@ -297,7 +297,8 @@ def summary(record: Record) -> str:
             standing = "standing " if said.covers is not None else ""
             counted_use = f", use {use} of {said.covers.uses}" if said.covers is not None and use else ""
             of_step = f" to step {said.step}" if said.step is not None else ""
-            return f"{standing}{said.in_a_word}{of_step} by {said.said_by}{counted_use}"
+            unsigned = "" if record.signature else ", unsigned"
+            return f"{standing}{said.in_a_word}{of_step} by {said.said_by}{counted_use}{unsigned}"
         case Ticket():
             return f"leave to run once in {record.mode}"
         case Attempt():
