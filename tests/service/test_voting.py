@@ -23,9 +23,12 @@ from rexecop.proof.records import Approval, Note
 from rexecop.proof.verify import Rung
 from rexecop.proof.vocabulary import Established
 from tests.app.support import change, made, opened, records, scratch
+from tests.browser import browser
+from tests.needs import needs
 from tests.service.consoles import Read, signed_in
 from tests.service.provider import LocalProvider, configure, local_provider
 from tests.service.running import Reply, Running, running
+from tests.service.test_console_seen import Seen
 
 SECRET: Final = "not a word anybody guesses"
 PROXY: Final = f"""\
@@ -289,3 +292,26 @@ def test_who_came_with_a_token_is_told_why_they_have_to_sign(world: World) -> No
     page = visitor.read(f"{path}/approval")
     assert "not by an identity provider" in page.text and "rexecop approve --request" in page.text
     assert not any(form.action == f"{path}/vote" for form in page.forms)
+
+
+@needs("chromium")
+def test_somebody_signs_in_and_answers_by_keyboard_alone_and_in_a_narrow_window(world: World) -> None:
+    name, base = world.waiting(), f"http://127.0.0.1:{world.at.port}/console"
+    with browser() as chromium:
+        chromium.ask("Emulation.setScriptExecutionDisabled", value=True)
+        chromium.dress(width=390)
+        seen = Seen(browser=chromium, base=base, done="", waits=name)
+        seen.visit("/sign-in")
+        seen.focus("[name=secret]")
+        chromium.write(world.token("bob"))
+        seen.press_enter()
+        seen.visit("{waits}/approval")
+        assert chromium.value("document.documentElement.scrollWidth <= innerWidth")
+        seen.focus("#why")
+        chromium.write("read it on the way")
+        seen.focus("button[value=no]")
+        seen.press_enter()
+        assert chromium.value("location.pathname") == f"/console/operations/{name}"
+    (record,) = [one for one in world.chain(name) if isinstance(one, Approval)]
+    assert record.statement.refuses and record.statement.reason == "read it on the way"
+    assert world.state(name) == "blocked"
