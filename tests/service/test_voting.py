@@ -21,6 +21,7 @@ from rexecop.proof.principal import Principal
 from rexecop.proof.quorum import ProvedBy
 from rexecop.proof.records import Approval, Note
 from rexecop.proof.verify import Rung
+from rexecop.proof.verify.words import report_rows
 from rexecop.proof.vocabulary import Established
 from tests.app.support import change, made, opened, records, scratch
 from tests.browser import browser
@@ -149,6 +150,8 @@ def test_whom_the_provider_vouches_for_approves_and_the_evidence_says_that_nobod
             data = instance.parts.evidence.bundle(name)
             own = instance.parts.ledger.journal(instance.parts.ledger.instance_id).records
             report = verify_own(data, own)
+            rows = [*report_rows(report, Rung.LOGGED)]
+        assert ("", "unsigned, said by session: 1 of 1", "") in rows
         assert report.holds(Rung.LOGGED), report.findings
         claims = report.claims
         assert (claims.approvals, claims.approvals_own, claims.approvals_unsigned) == (1, 0, 1)
@@ -259,7 +262,7 @@ def test_a_form_shows_the_exact_preview_says_that_it_is_unsigned_and_takes_a_yes
     assert {one for _, one in form.buttons} == {"yes", "no"}
     went = visitor.post(form.action, {**form.fields, "reason": "read it", "word": "yes"})
     assert (went.status, went.headers["location"]) == (303, path)
-    assert world.state(name) == "approved"
+    assert world.state(name) == "approved" and "yes by bob, unsigned" in visitor.read(path).text
     (record,) = [one for one in world.chain(name) if isinstance(one, Approval)]
     assert (record.signature, record.statement.reason) == ("", "read it")
     again = visitor.post(form.action, {**form.fields, "word": "yes"})
@@ -308,10 +311,12 @@ def test_somebody_signs_in_and_answers_by_keyboard_alone_and_in_a_narrow_window(
         seen.visit("{waits}/approval")
         assert chromium.value("document.documentElement.scrollWidth <= innerWidth")
         seen.focus("#why")
-        chromium.write("read it on the way")
+        chromium.write("read it")
+        chromium.press("Enter", code=13, text="\r")  # Which presses no button.
+        chromium.write("on the way")
         seen.focus("button[value=no]")
         seen.press_enter()
         assert chromium.value("location.pathname") == f"/console/operations/{name}"
     (record,) = [one for one in world.chain(name) if isinstance(one, Approval)]
-    assert record.statement.refuses and record.statement.reason == "read it on the way"
+    assert record.statement.refuses and record.statement.reason == "read it\non the way"
     assert world.state(name) == "blocked"
