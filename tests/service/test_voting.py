@@ -134,6 +134,7 @@ def test_whom_the_provider_vouches_for_approves_and_the_evidence_says_that_nobod
 
     said = world.vote(name, bearer, reason="looks right")
     assert (said.status, said.json["state"]) == (200, "approved"), said.body
+    assert said.json["approved_by"] == ["bob (unsigned)"]
 
     (record,) = [one for one in world.chain(name) if isinstance(one, Approval)]
     assert (record.signature, record.by, record.statement.reason) == (
