@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rexecop.app import panel
+from rexecop.app import panel, voting
+from rexecop.app.approving import Seen
 from rexecop.app.clock import SystemIds
 from rexecop.app.door import Act, Matter
 from rexecop.app.errors import NotOffered
@@ -15,6 +16,8 @@ from rexecop.app.handing import FILES, hand_out_file
 from rexecop.app.panel import Asking, Offered
 from rexecop.app.planner import PlanInput
 from rexecop.app.waiting import Waits
+from rexecop.app.working import Work
+from rexecop.proof.canonical import Digest
 from rexecop.proof.errors import RexecopError
 from rexecop.service.body import BodyRefused
 from rexecop.service.console.fields import Field, Typed, fields_of, values_of
@@ -23,6 +26,7 @@ from rexecop.service.console.looking import MANY, VERBS, asked_for
 from rexecop.service.console.pages import Answer, Download, Goto, Page
 
 CHANNEL: Final = "console"  # The door that requests come through, as their records and previews say.
+WORDS: Final = ("yes", "no", "withdrawal")
 REASON_MAX: Final = 500  # A sentence or two.
 LATER: Final = Waits(detach=True)  # Whoever works on the root goes on with it, not the service.
 
@@ -195,10 +199,31 @@ async def order(visit: Visit) -> Answer:
 
 
 async def answer(visit: Visit) -> Answer:
-    """Take the signed answer of an approver, pasted or as a file; nothing else approves."""
+    """Take the signed answer of an approver, pasted or as a file."""
     data = (visit.form.get("answer") or visit.form.get("file") or "").strip().encode()
+    return await _taken(visit, lambda: panel.take_answer(visit.instance, visit.operation, data))
+
+
+async def vote(visit: Visit) -> Answer:
+    """Take what the session says unsigned, about just what its page showed; policy has to allow it."""
+    form = visit.form
+    step, call = form.get("step") or None, form.get("call") or None
+    seen = Seen(
+        preview=Digest(form.get("preview", "")),
+        terms=Digest(form.get("terms", "")),
+        step=step,
+        call=None if call is None else Digest(call),
+    )
+    word, reason = form.get("word", ""), form.get("reason", "").strip()[:REASON_MAX] or None
+    if word not in WORDS:
+        raise BodyRefused(422, "There is no such answer.")
+    return await _taken(visit, lambda: voting.vote(visit.instance, visit.operation, word, seen, reason))
+
+
+async def _taken(visit: Visit, work: Work[object]) -> Answer:
+    """Go on to the operation after `work`, or say what was wrong with the answer it took."""
     try:
-        await visit.run(lambda: panel.take_answer(visit.instance, visit.operation, data))
+        await visit.run(work)
     except RexecopError as error:
         if panel.is_in_the_way(error):
             raise

@@ -16,6 +16,7 @@ from rexecop.app.policies import Policies
 from rexecop.app.report.story import chosen
 from rexecop.app.room import locks_view, queue_view, runtime_view
 from rexecop.app.views import OperationView
+from rexecop.app.voting import ballot
 from rexecop.app.watching import in_words, is_over, span_in_words
 from rexecop.app.worker import workers_alive
 from rexecop.proof.canonical import INTEGER_MAX
@@ -146,10 +147,13 @@ def asked_for(visit: Visit, wrong: str) -> dict[str, object]:
     instance, name = visit.instance, visit.operation
     view = instance.status(name)
     asks = view.state == State.WAITING_FOR_APPROVAL or view.awaiting is not None
+    # Looked at before what is shown: a form about what changed meanwhile is refused when it is sent.
+    vote = ballot(instance, name) if asks or view.state in (State.APPROVED, State.BLOCKED) else None
     return {
         "view": view, "asks": asks, "preview": _preview(visit), "wrong": wrong,
         "terms": instance.asked_in_words(name) if asks else "",
         "may": visit.may(Act.APPROVE, panel.matter_called(instance, name)),
+        "ballot": vote,
     }  # fmt: skip
 
 

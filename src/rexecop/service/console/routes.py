@@ -25,6 +25,7 @@ def routes(serving: Serving, door: Door, hosts: Collection[str] | None, link: Si
         look(f"{one}/preview", Act.VIEW, looking.preview_file),
         look(f"{one}/approval", Act.VIEW, looking.approval),
         do(f"{one}/approval", Act.APPROVE, acting.answer),
+        do(f"{one}/vote", Act.APPROVE, acting.vote),
         look(f"{one}/request", Act.VIEW, looking.request_file),
         look(f"{one}/evidence", Act.EVIDENCE, looking.evidence),
         do(f"{one}/evidence", Act.EVIDENCE, acting.export),
