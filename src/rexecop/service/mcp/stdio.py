@@ -29,6 +29,7 @@ from rexecop.service.mcp.server import RELAYED_LETTERS_MAX, server_of
 
 LINE_BYTES_MAX: Final = 4 << 20  # One message; as large as over HTTP.
 WRITES_MAX: Final = 1 << 16  # As much as a pipe takes at one time.
+CANCELLED: Final = "notifications/cancelled"  # What it names gets no answer.
 STOP_SECONDS: Final = 1  # For what runs when somebody says stop; two seconds later clients kill.
 _ACTS: Final = frozenset({Act.VIEW, Act.PLAN, Act.RUN})
 
@@ -139,6 +140,8 @@ class Wire:
                         continue
                     if isinstance(message, types.JSONRPCRequest):
                         self._asked.add(message.id)
+                    elif isinstance(message, types.JSONRPCNotification) and message.method == CANCELLED:
+                        self._asked.discard((message.params or {}).get("requestId", ""))
                     await into.send(SessionMessage(message))
             with suppress(TimeoutError):
                 async with asyncio.timeout(GRACE_SECONDS):
