@@ -321,7 +321,10 @@ def over_a_pipe(settings: Settings, *messages: Mapping[str, object]) -> dict[obj
     return {one["id"]: one for one in map(json.loads, ran.stdout.splitlines())}
 
 
-def test_whatever_is_odd_about_a_task_is_an_error_of_the_protocol(settings: Settings) -> None:
+def test_whatever_is_odd_about_a_task_is_an_error_of_the_protocol(
+    over_pipes: Agent, settings: Settings
+) -> None:
+    assert over_pipes.begin("wipe", target="near").status == "failed"  # So `@` and `1` name an operation.
     early = request(501, "tasks/get", taskId="op_1")
     odd = [request(number, asked[0], **asked[1]) for number, (asked, _) in enumerate(ODD, 1)]
     huge = request(500, "tools/call", **call({"ttl": 10**30})[1])
