@@ -6,13 +6,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, Protocol, TypeAlias, TypeVar
 
+from rexecop.app.catalogs import base_of, route
 from rexecop.app.door import Act, Caller, Door, Matter
 from rexecop.app.errors import Forbidden
 from rexecop.app.instance import Instance
 from rexecop.app.planner import PlanInput
-from rexecop.app.tooling import Tooling, toolings, would_be_blocked
+from rexecop.app.tooling import Tooling, catalog_toolings, toolings, would_be_blocked
 from rexecop.app.views import OperationView, WhyView
 from rexecop.app.watching import is_over
 from rexecop.proof.canonical import Json, require_canonical
@@ -70,11 +72,14 @@ class Desk:
         *,
         wait_seconds: int = WAIT_SECONDS,
         letters: int = OUTPUT_LETTERS_MAX,
+        catalog: Path | None = None,
     ) -> None:
         self._instance = instance
         self._door = door
         self._wait_seconds = wait_seconds
         self._letters = letters
+        self._catalog = catalog
+        self._catalogued: tuple[Tooling, ...] = ()  # Read once; a call reads its entry again.
         self._running: dict[str, asyncio.Task[OperationView]] = {}
         self._results = 0  # So many are waited for without end.
         self._refused: dict[str, str] = {}  # Why what was to be started last was not.
@@ -103,13 +108,15 @@ class Desk:
 
     def _toolings(self) -> tuple[Tooling, ...]:
         settings = self._instance.settings
+        if self._catalog is not None:
+            self._catalogued = self._catalogued or catalog_toolings(self._catalog)
+            return self._catalogued
         if settings.profile is None or settings.env is None:
             return ()
         return toolings(self._instance, settings.profile, settings.env)
 
     def _targets(self, caller: Caller, tooling: Tooling) -> tuple[str, ...]:
-        profile, intent, environment = tooling.profile, tooling.intent, tooling.environment
-        matters = [(target, _matter(profile, intent, target, environment)) for target in tooling.targets]
+        matters = tooling.matters.items()
         return tuple(target for target, matter in matters if self._allows(caller, Act.PLAN, matter))
 
     def _allows(self, caller: Caller, act: Act, matter: Matter) -> bool:
@@ -122,20 +129,32 @@ class Desk:
     def _is_open(self, caller: Caller, tooling: Tooling, targets: tuple[str, ...]) -> bool:
         own, asked = self._instance.acting_as(caller.identity), self._asked(caller, tooling)
         first = targets[:FORESEEN_MAX]
-        return not all(would_be_blocked(own, replace(asked, target=target)) for target in first)
+        return not all(would_be_blocked(own, self._routed(replace(asked, target=target))) for target in first)
 
     def _asked(self, caller: Caller, tooling: Tooling) -> PlanInput:
         """Return a request for the intent as far as it is the same for each call."""
         settings = self._instance.settings
-        assert settings.profile is not None and settings.env is not None
         return PlanInput(
-            profile=settings.profile,
-            env=settings.env,
+            profile=settings.profile or "",
+            env=settings.env or "",
             intent=tooling.intent,
             target="",
             mode=tooling.modes[0],
             channel=CHANNEL,
             sponsor=caller.sponsor,
+        )
+
+    def _routed(self, asked: PlanInput) -> PlanInput:
+        """Return `asked`, on what its target stands for where that is an entry of a catalog.
+
+        Raises:
+            RexecopError: as `catalogs.route`.
+        """
+        if self._catalog is None:
+            return asked
+        through = route(self._catalog, asked.target, asked.intent, base_of(self._instance.settings.root))
+        return replace(
+            asked, profile=through.profile, env=through.env, target=through.target, catalog=through
         )
 
     # --- what is asked ---
@@ -170,7 +189,7 @@ class Desk:
     async def _planned(self, caller: Caller, name: str, arguments: Arguments) -> OperationView | None:
         if (found := self._tool(caller, name)) is None:
             return None
-        asked = filled(self._asked(caller, found[0]), *found, arguments)
+        asked = self._routed(filled(self._asked(caller, found[0]), *found, arguments))
         return await self._instance.acting_as(caller.identity).plan(asked)
 
     def _tool(self, caller: Caller, name: str) -> tuple[Tooling, tuple[str, ...]] | None:
@@ -280,7 +299,7 @@ class Desk:
             raise ToolRefused(words, argument="tool")
         # In this thread, as all planning: what planning keeps of files is not for two at a time.
         own = self._instance.acting_as(caller.identity)
-        return own.why_before(filled(self._asked(caller, found[0]), *found, given))
+        return own.why_before(self._routed(filled(self._asked(caller, found[0]), *found, given)))
 
     async def _list(self, caller: Caller, arguments: Arguments) -> Listed:
         take.only(arguments, "state", "limit", "all")
@@ -374,8 +393,4 @@ class Desk:
 
 
 def _of(view: OperationView) -> Matter:
-    return _matter(view.profile, view.intent, view.target, view.environment)
-
-
-def _matter(profile: str, intent: str, target: str, environment: str) -> Matter:
-    return Matter(intent=f"{profile}/{intent}", target=target, environment=environment)
+    return Matter(intent=f"{view.profile}/{view.intent}", target=view.target, environment=view.environment)

@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -57,20 +58,22 @@ def serve(
     sponsor: str | None,
     wait_seconds: int,
     relays: Relays | None,
+    catalog: Path | None = None,
 ) -> None:
     """Answer `agent` on standard input and output until the input ends or a signal says stop.
 
-    With `relays` the tools are those of others, whose answers are handed on as they are.
+    With `relays` the tools are those of others, whose answers are handed on as they are; with `catalog`
+    their targets are its entries.
 
     Raises:
         AgentRefused: no pack names the agent, or somebody else answers for it.
-        OperationsError, FileMissing: profile or environment cannot be read.
+        OperationsError, FileMissing: profile, environment or catalog cannot be read.
         RootMissing, RootUnsafe, StoreError: as `open_instance`.
     """
     with open_instance(settings) as instance:
         caller = agent_caller(instance, agent, sponsor)
         letters = RELAYED_LETTERS_MAX if relays else OUTPUT_LETTERS_MAX
-        desk = Desk(instance, AgentDoor(), wait_seconds=wait_seconds, letters=letters)
+        desk = Desk(instance, AgentDoor(), wait_seconds=wait_seconds, letters=letters, catalog=catalog)
         asyncio.run(_serve(desk, caller, relays))
 
 
