@@ -25,6 +25,7 @@ import conformance.called
 import conformance.delegations
 import conformance.publishing
 import conformance.reactions
+import conformance.sessions
 import conformance.windows  # noqa: F401
 from conformance import proposal_vectors
 from conformance.honest import STORIES

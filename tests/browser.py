@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import tempfile
 from base64 import b64decode
@@ -20,6 +21,7 @@ FLAGS: Final = (
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
     "--remote-debugging-pipe",
 )  # fmt: skip
+SILENT_SECONDS: Final = 120  # Only a browser that hangs says nothing for so long.
 # The browser reads commands from descriptor 3 and answers on 4.
 START: Final = 'exec "$@" 3<&{reads} 4>&{writes}'
 
@@ -35,7 +37,7 @@ class Browser:
         self.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(saved), eventsEnabled=True)
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Network", "Runtime"):
+        for domain in ("Page", "Network", "Runtime", "Inspector"):
             self.ask(f"{domain}.enable")
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:  # noqa: ANN401 - the protocol's own JSON
@@ -53,12 +55,16 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
-            piece = os.read(self._back, 1 << 20)
+            ready, _, _ = select.select([self._back], [], [], SILENT_SECONDS)
+            piece = os.read(self._back, 1 << 20) if ready else b""
             if not piece:
-                raise RuntimeError("the browser ended")
+                raise RuntimeError("the browser ended" if ready else f"not a word for {SILENT_SECONDS} s")
             self._buffer += piece
-        message, _, self._buffer = self._buffer.partition(b"\0")
-        return dict(json.loads(message))
+        text, _, self._buffer = self._buffer.partition(b"\0")
+        message = dict(json.loads(text))
+        if message.get("method") == "Inspector.targetCrashed":
+            raise RuntimeError("the page crashed")
+        return message
 
     def open(self, file: Path) -> None:
         """Open `file` and wait until it is loaded."""

@@ -271,7 +271,9 @@ def test_who_is_asked_about_a_step_is_told_to_name_it_and_that_its_ticket_ends()
 def test_an_address_of_the_console_that_cannot_be_trusted_is_refused(tmp_path: Path) -> None:
     text = "senders: {a: {command: [/bin/true]}}\ngroups: {x: [a]}\nconsole_url: "
     assert routes(tmp_path, f"{text}http://127.0.0.1:5000\n").console == "http://127.0.0.1:5000"
-    for wrong in ("http://ops.example", "https://me:pw@ops.example", "https://ops.example/x", "ops"):
+    assert routes(tmp_path, f"{text}https://ops.example/t/red\n").console == "https://ops.example/t/red"
+    for wrong in ("http://ops.example", "https://me:pw@ops.example", "https://ops.example/x", "ops",
+                  "https://ops.example/t/Red", "https://ops.example/t/", "/t/red"):  # fmt: skip
         with pytest.raises(RexecopError, match="`console_url` is no address of a service"):
             routes(tmp_path, f"{text}'{wrong}'\n")
 

@@ -37,6 +37,11 @@ class Later:
         return self.clock.boot_ms()
 
 
+def let_sessions_approve(folder: Path) -> None:
+    for file in (folder / "root" / "policy").rglob("*.cedar"):
+        file.write_text(file.read_text().replace("of approvers", "of approvers, session_may_approve"))
+
+
 def later(instance: Instance, minutes: int) -> Instance:
     parts = instance.parts
     clock = Later(parts.world.clock, timedelta(minutes=minutes))
@@ -73,6 +78,17 @@ def test_whoever_may_say_yes_and_did_not_is_reminded_at_most_once_an_hour() -> N
             (found,) = await remind(later(instance, minutes), None)
             assert (found.waits_for, found.remind) == (("bob", "carol"), again), minutes
         assert notes(instance, operation, REMINDER) == ["bob\ncarol"] * 2
+
+    told(story)
+
+
+def test_where_sessions_may_approve_everybody_else_in_the_group_is_reminded_with_a_key_or_without() -> None:
+    async def story(folder: Path, instance: Instance) -> None:
+        let_sessions_approve(folder)
+        await instance.plan(change(folder))
+        everybody = instance.parts.authority.policy().groups()["approvers"]
+        (found,) = await remind(instance, None)
+        assert set(found.remind) == everybody - {"alice"} and "carol" in found.remind
 
     told(story)
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conformance.sessions import done, vote
 from conformance.worlds import (
     APPROVER_KEY,
     INSTANCE,
@@ -197,6 +198,16 @@ def test_an_approval_is_shown_with_the_very_text_that_was_signed() -> None:
 
     assert f"The text that was signed (its digest: {preview_digest(signed)}" in text
     assert " ".join(signed.split()) in text and "signed the text below" in text
+
+
+def test_an_approval_that_nobody_signed_is_shown_as_one() -> None:
+    book, _, _ = planned_change(session_may_approve=True)
+    vote(book)
+    text = shown(done(book)).text
+
+    assert "by session, unsigned the text below" in text and "The text that was answered (its digest" in text
+    assert "0 of them by keys the checker knows, 1 unsigned, said by session" in text
+    assert "who did not sign is known by a session, the instance's word" in text
 
 
 def test_a_signature_over_another_text_is_said_to_be_that() -> None:

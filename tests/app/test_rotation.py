@@ -8,7 +8,7 @@ import signal
 import stat
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ from rexecop.proof.verify import Report, Rung, TrustedKey, TrustedKeys, verify
 from rexecop.proof.vocabulary import Role
 from rexecop.store.sqlite import SqliteStore
 from tests.app.support import asked, bob, change, greeting, made, opened, records, scratch, verified
+from tests.forked import Forked
 
 
 def story(work: Callable[[Path], Awaitable[None]]) -> None:
@@ -162,24 +163,21 @@ def killed_at(place: int) -> Iterator[None]:
     yield
 
 
+def rotate(folder: Path, place: int | None) -> None:
+    """Rotate; where a `place` is given, be killed there."""
+
+    async def run() -> None:
+        with opened(folder) as instance, killed_at(place) if place else nullcontext():
+            await instance.key_rotate()
+
+    asyncio.run(run())
+
+
 def rotate_and_die(folder: Path, place: int) -> bool:
     """Rotate in another process that is killed at `place`; return whether it lived to the end."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-
-            async def run() -> None:
-                with opened(folder) as instance, killed_at(place):
-                    await instance.key_rotate()
-
-            asyncio.run(run())
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return not os.WIFSIGNALED(status)
+    status, said = Forked(rotate, folder, place).ended()
+    assert status in (0, -signal.SIGKILL), said
+    return status == 0
 
 
 def test_a_rotation_killed_anywhere_leaves_one_key_in_force_and_its_file_in_place() -> None:
@@ -276,23 +274,8 @@ def test_two_rotations_at_once_are_one_after_the_other() -> None:
     with scratch() as folder:
         asyncio.run(made(folder))
         first = public(folder)
-        children = []
-        for _ in range(4):
-            child = os.fork()
-            if child == 0:
-                code = 1
-                try:
-
-                    async def run() -> None:
-                        with opened(folder) as instance:
-                            await instance.key_rotate()
-
-                    asyncio.run(run())
-                    code = 0
-                finally:
-                    os._exit(code)
-            children.append(child)
-        assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
+        children = [Forked(rotate, folder, None) for _ in range(4)]
+        assert [child.ended() for child in children] == [(0, "")] * 4
         with opened(folder) as instance:
             assert standing(instance) == [public(folder).fingerprint]
             assert len([k for k in instance.trusted_keys() if k.role == "instance"]) == 5

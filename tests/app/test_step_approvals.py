@@ -11,18 +11,33 @@ from pathlib import Path
 import pytest
 
 import rexecop.app
+from rexecop.app import voting
 from rexecop.app.approver import Word, prepare
+from rexecop.app.approving import Seen
+from rexecop.app.identity import Identity
 from rexecop.app.instance import Instance
 from rexecop.operations.errors import ProfileRefused
 from rexecop.proof.canonical import canonical_bytes
 from rexecop.proof.errors import RexecopError
+from rexecop.proof.principal import Principal
+from rexecop.proof.quorum import ProvedBy
 from rexecop.proof.verify import Rung
+from rexecop.proof.vocabulary import Established
 from tests.app.support import bob, change, greeting, made, opened, scratch, verified
 
 STEP = "write_greeting"
 WORKFLOW = "workflows/set_greeting.yaml"
 WRITES = "action: write_greeting"
 ASKS = '\n      approvals: ["1 of approvers"]'
+
+
+SERVICE = """\
+oidc: {issuer: "http://127.0.0.1:1", audience: rexecop, roles: {claim: groups, values: {sre: [approver]}}}
+"""
+
+
+def seen_by(instance: Instance, operation: str) -> Seen:
+    return instance.parts.approving.seen(instance.operation(operation))
 
 
 def marked(folder: Path, old: str, new: str) -> str:
@@ -88,6 +103,55 @@ def test_a_marked_step_shows_its_call_and_runs_once_somebody_else_signed_it() ->
         assert report.findings == () and report.holds(Rung.LOGGED) and report.claims.approvals == 2
         dry = await instance.plan(replace(asked, mode="dry_run"))
         assert (await instance.start(dry.operation_id)).state == "completed"
+
+    async def told() -> None:
+        with scratch() as folder:
+            await made(folder)
+            with opened(folder) as instance:
+                await story(folder, instance)
+
+    asyncio.run(told())
+
+
+@pytest.mark.parametrize("by_policy", [True, False])
+def test_a_step_is_approved_by_session_where_policy_lets_it_and_not_where_the_plan_asks(
+    by_policy: bool,
+) -> None:
+    async def story(folder: Path, instance: Instance) -> None:
+        rule = folder / "root" / "policy" / "starter" / "requirements" / "approvals.cedar"
+        text = rule.read_text().replace("1 of approvers", "1 of approvers, session_may_approve")
+        when = f'when {{ context has step && context.step == "{STEP}" }}\nunless'
+        rule.write_text(text.replace("unless", when, 1) if by_policy else text)
+        service = folder / "root" / "service.yaml"
+        service.write_text(SERVICE)
+        service.chmod(0o600)
+        bobs = Principal(person="bob", established=Established.OIDC, credential="http://127.0.0.1:1#b")
+        mine = instance.acting_as(Identity(principal=bobs))
+        asked = change(folder)
+        if not by_policy:
+            asked = replace(asked, profile=marked(folder, WRITES, WRITES + ASKS))
+        operation = (await instance.plan(asked)).operation_id
+        if not by_policy:
+            await voting.vote(mine, operation, "yes", seen_by(mine, operation), None)
+        assert (await instance.start(operation)).state == "paused"
+        seen = seen_by(mine, operation)
+        with pytest.raises(RexecopError) as unseen:
+            await voting.vote(mine, operation, "yes", replace(seen, call=seen.terms), None)
+        assert unseen.value.code == ("answer-unfit" if by_policy else "session-may-not-approve")
+        if not by_policy:
+            return
+        view = await voting.vote(mine, operation, "no", seen, "not yet")
+        assert view.awaiting is not None and view.awaiting.refused_by == ("bob",)
+        with pytest.raises(RexecopError) as again:
+            await voting.vote(mine, operation, "no", seen, None)
+        assert again.value.code == "answer-unfit"
+        await voting.vote(mine, operation, "withdrawal", seen, None)
+        await voting.vote(mine, operation, "yes", seen, "this very call")
+        assert (await instance.start(operation)).state == "completed"
+        report = verified(instance, operation)
+        assert report.findings == () and report.claims.duties is ProvedBy.SESSIONS
+        (line,) = [one for one in instance.history(operation, 0) if one.summary.startswith("yes to step")]
+        assert line.summary.endswith("by bob, unsigned")
 
     async def told() -> None:
         with scratch() as folder:

@@ -87,15 +87,32 @@ class Sitting:
 
     def __init__(self, *words: str) -> None:
         self.seen = b""
+        self._place = 0
         self._pid, self._seat = pty.fork()
         if self._pid == 0:
             os.execv(WORDS[0], (*WORDS, *words))
 
     def sees(self, text: bytes) -> None:
-        while text not in self.seen:
-            ready, _, _ = select.select([self._seat], [], [], SILENT_SECONDS)
-            assert ready, f"nothing more came after {self.seen[-500:]!r}"
-            self.seen += os.read(self._seat, 4096)
+        """Return once `text` is there, after what was waited for before."""
+        while (found := self.seen.find(text, self._place)) < 0:
+            self.seen += self._more()
+        self._place = found + len(text)
+
+    def _more(self) -> bytes:
+        ready, _, _ = select.select([self._seat], [], [], SILENT_SECONDS)
+        assert ready, f"nothing more came after {self.seen[-500:]!r}"
+        return os.read(self._seat, 4096)
+
+    def interrupts(self) -> None:
+        """Run a program and interrupt it.
+
+        What is typed before the shell asks again is lost with the interrupt, at times.
+        """
+        self.types(b"sh -c 'echo as''leep; exec sleep 600'\n")
+        self.sees(b"\nasleep")
+        self.types(b"\x03")
+        self.sees(b"^C")
+        self.sees(b"# ")
 
     def widens(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._seat, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -105,7 +122,7 @@ class Sitting:
 
     def ended(self) -> int:
         try:
-            while part := os.read(self._seat, 4096):
+            while part := self._more():
                 self.seen += part
         except OSError:
             pass  # So a terminal says that nobody is at its other end any more.
@@ -128,10 +145,7 @@ def test_a_session_is_shown_kept_looked_on_at_and_played(root: Path) -> None:
     while not select.select([onlooker.stdout], [], [], 0.2)[0]:
         sitting.types(b"echo both again\n")  # The door may have let the onlooker in just after.
     shown = os.read(onlooker.stdout.fileno(), 4096)
-    sitting.types(b"sleep 60\n")
-    sitting.sees(b"sleep 60")
-    sitting.types(b"\x03")
-    sitting.sees(b"^C")
+    sitting.interrupts()
     sitting.types(b"exit 0\n")
 
     assert sitting.ended() == Exit.DONE, sitting.seen
@@ -182,10 +196,7 @@ def test_a_session_on_another_host_is_shown_kept_looked_on_at_and_takes_every_ke
     assert b"looking on" in onlooker.stderr.readline()
     while not select.select([onlooker.stdout], [], [], 0.2)[0]:
         sitting.types(b"echo both\n")  # The door may have let the onlooker in just after.
-    sitting.types(b"sleep 60\n")
-    sitting.sees(b"sleep 60")
-    sitting.types(b"\x03")
-    sitting.sees(b"^C")
+    sitting.interrupts()
     sitting.types(b"trap 'echo the last word' EXIT\n\x04")
 
     assert sitting.ended() == Exit.DONE, sitting.seen

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rexecop.governance import demo_pack, starter
 from rexecop.governance.admission import Policy, decide
+from rexecop.governance.errors import PackRefused
 from rexecop.governance.obligations import tighter
 from rexecop.governance.pack import Pack
 from rexecop.proof.principal import Principal
@@ -170,6 +171,57 @@ def test_a_sponsor_may_not_approve_where_any_rule_that_asks_does_not_say_so() ->
     found = decide(policy, request(principal=replace(ALICE, person="robot"), sponsor="alice"))
 
     assert found.terms.approvals and not found.terms.sponsor_may_approve
+
+
+WORD = ", session_may_approve"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "may"),
+    [
+        (f"1 of g{WORD}", f"2 of g{WORD}", True),
+        (f"1 of g{WORD}", "at_most 3 of g", True),
+        (f"1 of g{WORD}", "1 of g", False),
+        ("1 of g", f"2 of g{WORD}", False),
+        ("1 of g", "session_may_approve", False),
+        ("at_most 3 of g", "session_may_approve", False),
+    ],
+)
+def test_sessions_may_approve_only_where_every_rule_that_asks_says_so(
+    first: str, second: str, may: bool
+) -> None:
+    rules, more = (
+        f'@id("{name}") @approvals("{text}") permit (principal, action, resource);'
+        for name, text in (("a", first), ("b", second))
+    )
+    policy = Policy([Pack.parse(pack_files(rules, more, "groups: [g]\npeople: {alice: {}}\n"))])
+
+    assert decide(policy, request(principal=ALICE)).terms.session_may_approve is may
+
+
+def test_who_breaks_the_glass_is_approved_with_signatures() -> None:
+    rule = f'@id("a") @approvals("1 of g{WORD}") @break_glass("1 of g") permit (principal, action, resource);'
+    policy = Policy([Pack.parse(pack_files(rule, entities="groups: [g]\npeople: {alice: {}}\n"))])
+
+    usual, broken = (decide(policy, request(principal=ALICE, break_glass=one)).terms for one in (False, True))
+
+    assert (usual.session_may_approve, broken.session_may_approve) == (True, False)
+
+
+@pytest.mark.parametrize("text", [f"1 of g{WORD}", "session_may_approve"])
+def test_an_emergency_does_not_ask_for_less_than_a_signature(text: str) -> None:
+    rule = f'@id("a") @approvals("1 of g") @break_glass("{text}") permit (principal, action, resource);'
+
+    with pytest.raises(PackRefused, match="says more than whose approval"):
+        Pack.parse(pack_files(rule, entities="groups: [g]\npeople: {alice: {}}\n"))
+
+
+def test_to_want_signatures_where_sessions_might_is_stricter_and_to_take_sessions_is_not() -> None:
+    old = replace(terms((1, "g")), session_may_approve=True)
+    new = replace(old, session_may_approve=False)
+
+    assert tighter(old, new) == "an approval has to be signed, it had not"
+    assert tighter(new, old) is None and tighter(old, replace(terms(), session_may_approve=False)) is None
 
 
 def test_a_conflict_or_a_sponsor_who_may_not_any_more_makes_terms_stricter() -> None:

@@ -89,7 +89,7 @@ def test_a_yes_said_for_another_person_is_that_persons_vote_and_says_who_spoke()
     assert [(one.person, one.said_by, one.groups) for one in found.counted] == [
         ("carol", "bob for carol", ("ops",))
     ]
-    assert found.counted[0].fingerprint == by_key("bob").credential
+    assert found.counted[0].credential == by_key("bob").credential
 
 
 def test_nobody_has_a_vote_that_they_do_not_claim_and_no_vote_of_their_own_by_it() -> None:

@@ -279,6 +279,36 @@ def test_who_may_not_approve_is_told_before_signing(
     assert refused.value.code == code
 
 
+BY_SESSION = Principal(person="bob", established=Established.OIDC, credential="https://login.example#b")
+LENIENT = replace(ONE, session_may_approve=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "approver", "terms", "word"),
+    [
+        (None, BY_SESSION, LENIENT, True),
+        (None, BY_SESSION, ONE, False),
+        (None, BY_SESSION, ONE, None),
+        ("session-may-not-approve", BY_SESSION, ONE, True),
+        ("self-approval", replace(BY_SESSION, person="Alice"), LENIENT, True),
+        ("self-approval", replace(BY_SESSION, credential=cases.ALICE.credential), LENIENT, False),
+        ("approver-not-in-group", replace(BY_SESSION, person="mallory"), LENIENT, True),
+    ],
+)
+def test_who_does_not_sign_is_held_to_every_rule_but_those_about_keys(
+    code: str | None, approver: Principal, terms: Terms, word: bool | None
+) -> None:
+    try:
+        approvals.require_may_approve(
+            approver, intent=INTENT, plan=PLAN, terms=terms, enrolments=(), groups=GROUPS, at=AT,
+            word=word, signs=False,
+        )  # fmt: skip
+    except GovernanceError as refused:
+        assert refused.code == code
+    else:
+        assert code is None
+
+
 @pytest.mark.parametrize("terms", [cases.terms(), cases.BLOCKED])
 def test_where_nobody_is_asked_nobody_approves(terms: Terms) -> None:
     with pytest.raises(GovernanceError) as refused:

@@ -62,15 +62,16 @@ def test_annotations_are_understood_at_load() -> None:
 
 def test_conflicts_of_interest_are_understood_at_load() -> None:
     text = "1 of sre, at_most 2 of dba, at_most 1 of dba, no_peers of sre, sponsor_may_approve"
+    text += ", session_may_approve"
     rule = f'@id("a") @approvals("{text}") permit (principal, action, resource);'
 
     (found,) = Pack.parse(pack_files(rule, entities="groups: [sre, dba]")).rules
 
     assert found.asked.limits == (ApprovalLimit(at_most=1, group="dba"),)
-    assert (found.asked.no_peers, found.asked.sponsor) == (("sre",), True)
+    assert (found.asked.no_peers, found.asked.sponsor, found.asked.session) == (("sre",), True, True)
 
 
-@pytest.mark.parametrize("entry", ["at_most 0 of sre", "at_most of sre", "no_peers 1 of sre", "sponsor_may"])
+@pytest.mark.parametrize("entry", ["at_most 0 of sre", "at_most of sre", "no_peers 1 of sre", "session_may"])
 def test_a_conflict_rule_that_says_nothing_known_is_refused(entry: str) -> None:
     rule = f'@id("a") @approvals("1 of sre, {entry}") permit (principal, action, resource);'
 

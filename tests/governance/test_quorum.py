@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecop.proof.canonical import digest_of
-from rexecop.proof.chain import Sealed
+from rexecop.proof.chain import Sealed, seal
 from rexecop.proof.errors import ChainBroken
 from rexecop.proof.quorum import Groups, ProvedBy, Tally, tally
+from rexecop.proof.records.approval import Approval
 from rexecop.proof.records.decision import ApprovalLimit, Terms
 from rexecop.proof.trust import Enrolment
 from rexecop.proof.vocabulary import Established, Mode, Role
@@ -282,6 +283,50 @@ def test_a_yes_taken_back_does_not_count_and_may_be_given_again() -> None:
 
     assert not count(first, back(first, "bob")).satisfied
     assert [one.approval for one in count(first, back(first, "bob"), again).counted] == [again.digest]
+
+
+LENIENT = replace(ONE, session_may_approve=True)
+
+
+def unsigned(
+    person: str, terms: Terms = LENIENT, *, subject: str = "", n: int = 3, **changes: object
+) -> Sealed:
+    """Return the word of `person` by session, with nothing signed."""
+    who = f"https://login.example#{subject or person}"
+    by = replace(by_key("bob"), person=person, established=Established.OIDC, credential=who)
+    said = statement(PLAN, terms, "bob", **{"approver": by, "nonce": who, **changes})
+    record = approval(said, key="bob").record
+    assert isinstance(record, Approval)
+    return seal(replace(record, by=by, signature="", n=n))
+
+
+def test_an_unsigned_yes_counts_where_the_terms_take_it_and_is_told_apart() -> None:
+    found = count(unsigned("bob"), terms=LENIENT)
+
+    assert found.satisfied and found.proved_by is ProvedBy.SESSIONS
+    assert (found.counted[0].signed, found.counted[0].credential) == (False, "https://login.example#bob")
+    assert [one.code for one in count(unsigned("bob", ONE)).excluded] == ["session-may-not-approve"]
+
+
+def test_of_two_one_may_sign_and_one_speak_by_session_but_not_the_same_person_or_subject() -> None:
+    terms = replace(cases.terms((2, "approvers")), session_may_approve=True)
+    signed = approval(statement(PLAN, terms, "carol"), n=2)
+
+    both = count(signed, unsigned("bob", terms), terms=terms)
+    assert both.satisfied and both.proved_by is ProvedBy.SESSIONS
+    assert not count(signed, unsigned("Carol ", terms), terms=terms).satisfied
+    twice = unsigned("bob", terms, subject="x"), unsigned("dora", terms, subject="x", n=4, nonce="again")
+    assert [one.code for one in count(*twice, terms=terms).excluded] == ["person-repeated"]
+
+
+def test_what_was_signed_is_not_taken_back_without_a_signature() -> None:
+    no = approval(statement(PLAN, LENIENT, "bob", approves=False), n=2)
+    taken = unsigned("bob", approves=False, withdraws=no.digest)
+
+    assert count(no, taken, unsigned("carol", n=5), terms=LENIENT).denied_by == ("bob",)
+    spoken = unsigned("bob", approves=False, n=2)
+    with_key = approval(statement(PLAN, LENIENT, "bob", approves=False, withdraws=spoken.digest))
+    assert count(spoken, with_key, unsigned("carol", n=5), terms=LENIENT).satisfied
 
 
 SPONSORED = replace(ONE, sponsor_may_approve=True)

@@ -202,7 +202,7 @@ def test_frames_are_sent_exactly_and_what_comes_is_shown() -> None:
     [
         (Stop(pointer="/ok", equals=True), "match", 2),
         (Stop(event="binary"), "match", 3),
-        (Stop(count=9, after_ms=100), "time", 4),
+        (Stop(count=9, after_ms=1_000), "time", 4),
     ],
 )
 def test_a_stream_ends_well_by_its_condition(stop: Stop, condition: str, count: int) -> None:
@@ -313,7 +313,7 @@ def test_floods_and_large_frames_are_ended() -> None:
 
 def test_a_peer_that_answers_no_ping_is_lost_and_one_that_does_is_not() -> None:
     deaf_ = ended(talk("deaf", Stop(count=1), heartbeat_ms=60))
-    alive = ended(talk("echo", Stop(count=9, after_ms=300), heartbeat_ms=60))
+    alive = ended(talk("echo", Stop(count=9, after_ms=1_200), heartbeat_ms=500))
 
     assert (deaf_.ended, deaf_.failure) == (Ended.FAILED, Failure.STREAM_ENDED)
     assert (alive.ended, alive.data) == (Ended.OK, {"stopped_by": "time", "events": 0})

@@ -15,6 +15,7 @@ import conformance.called
 import conformance.delegations
 import conformance.publishing
 import conformance.reactions
+import conformance.sessions
 import conformance.windows  # noqa: F401
 from conformance.signers import RsaSigner, signer_of
 from conformance.tamperings import TABLE, Tampering

@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 import httpx2
 import mcp_types as types
@@ -14,6 +14,14 @@ from mcp import Client, ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+T = TypeVar("T", bound=types.Result)
+Asked: TypeAlias = (
+    types.CallToolRequest
+    | types.GetTaskRequest
+    | types.GetTaskPayloadRequest
+    | types.CancelTaskRequest
+    | types.ListTasksRequest
+)
 Connect = Callable[[], AbstractAsyncContextManager[ClientSession | Client]]
 SECONDS: Final = 60.0
 
@@ -44,6 +52,40 @@ class Agent:
         found = self._portal.call(call)
         assert isinstance(found, types.CallToolResult)
         return found
+
+    def send(self, request: Asked, kind: type[T]) -> T:
+        """Return what is answered to `request`, as a `kind`."""
+
+        async def ask() -> T:
+            session = self._session
+            assert isinstance(session, ClientSession)
+            return await session.send_request(request, kind, request_read_timeout_seconds=SECONDS)
+
+        return self._portal.call(ask)
+
+    def begin(self, tool: str, /, **arguments: object) -> types.Task:
+        """Return the task that a call of `tool` is."""
+        asked = types.CallToolRequestParams(name=tool, arguments=arguments, task=types.TaskMetadata())
+        return self.send(types.CallToolRequest(params=asked), types.CreateTaskResult).task
+
+    def task(self, task: str) -> types.GetTaskResult:
+        asked = types.GetTaskRequest(params=types.GetTaskRequestParams(task_id=task))
+        return self.send(asked, types.GetTaskResult)
+
+    def result(self, task: str) -> types.CallToolResult:
+        asked = types.GetTaskPayloadRequest(params=types.GetTaskPayloadRequestParams(task_id=task))
+        return self.send(asked, types.CallToolResult)
+
+    def cancel(self, task: str) -> types.CancelTaskResult:
+        asked = types.CancelTaskRequest(params=types.CancelTaskRequestParams(task_id=task))
+        return self.send(asked, types.CancelTaskResult)
+
+    def tasks(self, cursor: str | None = None) -> types.ListTasksResult:
+        asked = types.ListTasksRequest(params=types.PaginatedRequestParams(cursor=cursor))
+        return self.send(asked, types.ListTasksResult)
+
+    def capabilities(self) -> types.ServerCapabilities | None:
+        return self._session.server_capabilities
 
     def told(self, tool: str, /, **arguments: object) -> dict[str, object]:
         """Return the structured answer to a call."""
@@ -86,6 +128,23 @@ def over_http(url: str, token: str) -> Connect:
             httpx2.AsyncClient(headers=headers, timeout=SECONDS) as http,
             Client(streamable_http_client(url, http_client=http)) as session,
         ):
+            yield session
+
+    return connect
+
+
+def over_http_before(url: str, token: str) -> Connect:
+    """Return what connects to the service at `url` with `token`, as clients did until 2026."""
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[ClientSession]:
+        headers = {"authorization": f"Bearer {token}"}
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=SECONDS) as http,
+            streamable_http_client(url, http_client=http) as (read, write, *_),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
             yield session
 
     return connect

@@ -71,6 +71,8 @@ ACTS: Final = {
     f"GET {_ONE}/approval-request": Act.VIEW,
     f"GET {_ONE}/bundle": Act.EVIDENCE,
     f"POST {_ONE}/answers": Act.APPROVE,
+    f"GET {_ONE}/vote": Act.VIEW,
+    f"POST {_ONE}/vote": Act.APPROVE,
     f"POST {_ONE}/start": Act.RUN,
     f"POST {_ONE}/resume": Act.RUN,
     f"POST {_ONE}/retry": Act.RUN,

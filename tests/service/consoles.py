@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -73,9 +73,9 @@ def serve_console(root: str) -> int:
 
 
 @contextmanager
-def console(root: Path) -> Iterator[tuple[Running, str]]:
+def console(root: Path, main: Callable[[str], int] = serve_console) -> Iterator[tuple[Running, str]]:
     """Serve the console of `root` and give its link's key."""
-    with running(root, serve_console) as found:
+    with running(root, main) as found:
         yield found, found.process.stderr.readline().strip()
 
 
@@ -149,13 +149,15 @@ class Visitor:
 
     at: Running
     cookie: str = ""
+    said: Mapping[str, str] = field(default_factory=dict)  # By the proxy in front, with each request.
 
     @property
     def origin(self) -> str:
         return f"http://127.0.0.1:{self.at.port}"
 
     def get(self, path: str) -> Reply:
-        return self.at.call("GET", path, None, **({"Cookie": self.cookie} if self.cookie else {}))
+        held = {"Cookie": self.cookie} if self.cookie else {}
+        return self.at.call("GET", path, None, **self.said, **held)
 
     def read(self, path: str) -> Read:
         found = self.get(path)
@@ -167,6 +169,7 @@ class Visitor:
             "Origin": self.origin,
             "Content-Type": "application/x-www-form-urlencoded",
             "Cookie": self.cookie,
+            **self.said,
             **headers,
         }
         kept = {name: value for name, value in sent.items() if value}
@@ -181,10 +184,10 @@ class Visitor:
         return self.post(action, {**form.fields, **fields})
 
 
-def signed_in(at: Running, token: str) -> Visitor:
-    """Return somebody who signed in with `token`."""
+def signed_in(at: Running, token: str, home: str = "/console") -> Visitor:
+    """Return somebody who signed in with `token` at the console that is at `home`."""
     visitor = Visitor(at)
-    found = visitor.post("/console/sign-in", {"secret": token})
+    found = visitor.post(f"{home}/sign-in", {"secret": token})
     assert found.status == 303, found.body
     return visitor
 

@@ -22,6 +22,7 @@ from rexecop.app.tokens import TokenAsked, Tokens
 from rexecop.app.verifying import verify_own
 from rexecop.app.worker import Worker
 from rexecop.cli.main import run as rexecop
+from rexecop.operations.catalogs import binding_of
 from rexecop.proof.verify import Rung
 from rexecop.proof.vocabulary import State
 from rexecop.service.console.forms import FIELDS_MAX, FORM_BYTES_MAX
@@ -31,13 +32,16 @@ from tests.app.support import asked, bob, change, made, opened, records, scratch
 from tests.service.consoles import Read, Visitor, console, serve_as_typed, signed_in
 from tests.service.roles import TABLE
 from tests.service.running import Running, running
+from tests.service.test_api_offers import SITE
 
 ATTACK: Final = (
     "</pre><script>pwned=1</script><img src=x onerror=pwned=1>'\" autofocus onfocus=pwned=1 \u202egnp"
 )
 LOOKS: Final = (
-    "", "/operations", "/approvals", "/plan", "/plan?intent=set_greeting", "/policy",
-    "/policy?intent=host_facts", "/policy/shadow", "/queue", "/targets", "/windows", "/trends", "/log",
+    "", "/operations", "/approvals", "/plan", "/plan?intent=set_greeting", "/plan?catalog=site&entry=front",
+    "/plan?catalog=site&entry=front&intent=set_greeting", "/policy",
+    "/policy?intent=host_facts", "/policy/shadow", "/queue", "/halts", "/reviews", "/targets",
+    "/windows", "/trends", "/log",
     "/health",
 )  # fmt: skip
 FLEET: Final = 120  # More steps, and a longer preview, than stand on a page.
@@ -70,6 +74,7 @@ def world() -> Iterator[World]:
         file.write_text(file.read_text().replace("  connectors:\n", f"{more}  connectors:\n", 1))
         elsewhere = file.read_text().replace("id: here", "id: there").replace("  profile: hello\n", "")
         file.with_name("there.environment.yaml").write_text(elsewhere)
+        file.with_name("site.catalog.yaml").write_text(SITE)
 
         async def story() -> tuple[str, str, str]:
             with opened(folder) as instance:
@@ -290,7 +295,7 @@ def routes_of() -> Iterator[tuple[str, str, Act]]:
         def look(self, path: str, act: Act, work: object) -> tuple[str, str, Act]:
             return "GET", path, act
 
-        def do(self, path: str, act: Act, work: object) -> tuple[str, str, Act]:
+        def do(self, path: str, act: Act, work: object, *, once: bool = False) -> tuple[str, str, Act]:
             return "POST", path, act
 
     with pytest.MonkeyPatch.context() as patch:
@@ -469,6 +474,39 @@ def test_what_another_profile_offers_is_asked_for_there(world: World) -> None:
     assert (form.fields["profile"], form.fields["environment"]) == ("adhoc", "there")
     for place in ("profile=no", "environment=no", "profile=../x", "environment=/etc/passwd"):
         assert "nothing is offered to you there" in alice.read(f"/console/plan?{place}").text
+
+
+def test_what_a_catalog_offers_for_a_target_is_asked_for_through_it(world: World) -> None:
+    alice, sara = signed_in(world.at, "alice-token"), signed_in(world.at, "sara-token")
+    place = "/console/plan?catalog=site&entry=front"
+    page = alice.read("/console/plan")
+    assert page.has("a", href=place) and not page.has("a", href=place.replace("front", "broken"))
+    bare = alice.read(place)
+    assert bare.has("a", href=f"{place}&intent=set_greeting")
+    form = alice.read(f"{place}&intent=host_facts").form("/console/plan")
+    assert (form.fields["catalog"], form.fields["entry"]) == ("site", "front")
+
+    asked_ = {**form.fields, "mode": "read_only", "target": "localhost"}
+    why = alice.post("/console/plan", {**asked_, "do": "why"})
+    again = Read(why.body).form("/console/plan")
+    assert ("do", "plan") in again.buttons and again.fields["entry"] == "front"
+    planned = [alice.post("/console/plan", {**again.fields, **asked_, "do": "plan"}) for _ in range(2)]
+    assert {one.status for one in planned} == {303}
+    assert len({one.headers["location"] for one in planned}) == 1
+    with opened(world.folder) as instance:
+        binding = binding_of(instance.operation(planned[0].headers["location"].rpartition("/")[2]).the_plan)
+    assert binding is not None and (binding.file, binding.target) == ("root/site.catalog.yaml", "front")
+
+    assert sara.read(place).has("a", href=f"{place}&intent=host_facts")  # The one intent that is hers.
+    assert not sara.read(place).has("a", href=f"{place}&intent=set_greeting")
+    assert sara.get(f"{place}&intent=set_greeting").status == 404
+    otto = signed_in(world.at, "otto-token")
+    for visitor, entry in ((otto, "front"), (alice, "broken"), (alice, "bare"), (alice, "../x"), (alice, "")):
+        found = visitor.read(f"/console/plan?catalog=site&entry={entry}")
+        assert "nothing is offered to you there" in found.text, entry
+    assert "nothing is offered" in alice.read("/console/plan?catalog=/etc/passwd&entry=front").text
+    assert alice.post("/console/plan", {**asked_, "entry": "bare", "do": "plan"}).status == 404
+    assert not otto.read("/console/plan").has("a", href=place)
 
 
 # --- lists ---

@@ -122,10 +122,10 @@ def test_a_session_asks_the_door_again_each_time() -> None:
     sessions = Sessions(clock.now)
     headers = {"authorization": "Bearer t"}
     session = sessions.find(sessions.open(door.caller(headers, None), headers))
-    assert session is not None and session.caller(door, None).name == "ann"
+    assert session is not None and session.caller(door, {}, None).name == "ann"
 
     with pytest.raises(CallerUnknown):
-        session.caller(FixedDoor({}), None)
+        session.caller(FixedDoor({}), headers, None)
 
 
 def test_a_token_is_good_for_one_path_of_one_session() -> None:

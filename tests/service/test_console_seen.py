@@ -23,8 +23,9 @@ from tests.service.consoles import console
 PICTURES: Final = ROOT / "docs" / "pictures"
 PICTURE_BYTES_MAX: Final = 80_000
 LOOKS: Final = (
-    "", "/operations", "/approvals", "/plan", "/plan?intent=set_greeting", "/policy", "/queue", "/targets",
-    "/windows", "/trends", "/log", "/health", "{waits}", "{waits}/approval", "{done}", "{done}/evidence",
+    "", "/operations", "/approvals", "/plan", "/plan?intent=set_greeting", "/policy", "/queue", "/halts",
+    "/reviews", "/targets", "/windows", "/trends", "/log", "/health", "{waits}", "{waits}/approval", "{done}",
+    "{done}/evidence",
 )  # fmt: skip
 TAB: Final = 9
 

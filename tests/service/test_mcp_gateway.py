@@ -86,6 +86,8 @@ def test_tools_of_another_server_are_operations_with_evidence(settings: Settings
         approve(settings, str(asked["operation_id"]))
         done = bot.call("operation_wait", operation_id=asked["operation_id"], seconds=60)
         after = bot.call("list_notes")
+        task = bot.begin("list_notes")
+        as_task = bot.result(task.task_id)
         with pytest.raises(MCPError, match="there is no tool `burn`"):
             bot.call("burn")
 
@@ -94,6 +96,7 @@ def test_tools_of_another_server_are_operations_with_evidence(settings: Settings
     assert asked["status"] == "pending_approval"
     assert said(done)[0] == "added buy milk" and done.structured_content["status"] == "completed"
     assert "BUY MILK" in said(after)[0] and "BUY MILK" not in said(before)[0]
+    assert said(as_task)[0] == said(after)[0] and as_task.structured_content["operation_id"] == task.task_id
     with open_instance(settings) as instance:
         bundle = tmp_path / "proof.rxb"
         instance.export(str(asked["operation_id"]), Asked(form="bundle", path=bundle))

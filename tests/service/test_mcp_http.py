@@ -70,6 +70,7 @@ def main(root: str) -> int:
             {
                 "agent": agent_caller(instance, AGENT),
                 "near": somebody("carol", ServiceRole.OPERATOR, targets=("near",), intents=("yard/l*",)),
+                "wide": somebody("carol", ServiceRole.OPERATOR),
                 "viewer": somebody("dave", ServiceRole.VIEWER),
                 "approver": somebody("bob", ServiceRole.APPROVER),
             }

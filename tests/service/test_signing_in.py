@@ -304,10 +304,10 @@ def test_who_stays_away_too_long_begins_again_and_a_session_ends_with_its_token(
             await door.knock(headers, None)
             sessions = Sessions(clock.now)
             found = sessions.find(sessions.open(door.caller(headers, None), headers))
-            assert found is not None and found.caller(door, None).name == "alice"
+            assert found is not None and found.caller(door, {}, None).name == "alice"
             clock.at += timedelta(minutes=6)
             with pytest.raises(CallerUnknown):
-                found.caller(door, None)
+                found.caller(door, {}, None)
 
     asyncio.run(story())
 

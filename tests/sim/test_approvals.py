@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from conformance.memory_signer import MemorySigner
+from rexecop.app.approver import Word
 from rexecop.app.approving import Approving
+from rexecop.app.identity import Identity
 from rexecop.app.standing import StandingApprovals
 from rexecop.cli.exits import Exit
 from rexecop.engines.session import Session
@@ -55,7 +57,9 @@ from tests.sim.world import (
     NEEDS_TWO,
     NONE_WITHIN,
     ROOT,
+    TWO_UNSIGNED,
     TWO_WITHIN,
+    UNSIGNED,
     House,
     pack,
 )
@@ -75,6 +79,25 @@ HOLDERS: Final = {
     "bob's name, carol's key": ("bob", KEYS["carol"]),
 }
 BOB: Final = Principal(person="bob", established=Established.KEY, credential=KEYS["bob"].key_id)
+ISSUER: Final = "https://login.example"
+
+
+def by_session(person: str, subject: str, issuer: str = ISSUER) -> Principal:
+    return Principal(person=person, established=Established.OIDC, credential=f"{issuer}#{subject}")
+
+
+CAROL: Final = by_session("carol", "c")
+SESSIONS: Final = {
+    "bob": by_session("bob", "b"),
+    "carol": CAROL,
+    "dora": by_session("Dora", "d"),
+    "dora, exactly": by_session("dora", "d"),
+    "alice": by_session("alice", "a"),
+    "bob's subject, dora's name": by_session("dora", "b"),
+    "bob of another provider": by_session("bob", "b", "https://login.example.org"),
+    "bob by token": replace(by_session("bob", "b"), established=Established.TOKEN),
+}
+SESSION: Final = st.sampled_from(sorted(SESSIONS))
 VERBS: Final = st.sampled_from([Verb.CANCEL, Verb.RETRY, Verb.UNDO, Verb.PAUSE, Verb.RESUME])
 HOLDER: Final = st.sampled_from(sorted(HOLDERS))
 WORD: Final = st.sampled_from(["yes", "yes", "no", "back"])
@@ -89,8 +112,11 @@ LESS: Final = pack(
 STRICTER: Final = [
     *((NEEDS_ONE, NEEDS_TWO), (NEEDS_ONE, LESS), (LESS, NEEDS_TWO), (NEEDS_TWO, LESS)),
     *((NEEDS_ONE, TWO_WITHIN), (NEEDS_ONE, NONE_WITHIN), (TWO_WITHIN, NONE_WITHIN), (LESS, TWO_WITHIN)),
+    *((UNSIGNED, NEEDS_ONE), (UNSIGNED, TWO_UNSIGNED), (TWO_UNSIGNED, NEEDS_TWO)),
 ]
-PACKS: Final = st.sampled_from([NEEDS_ONE, NEEDS_TWO, TWO_WITHIN, TWO_WITHIN, NONE_WITHIN])
+PACKS: Final = st.sampled_from(
+    [NEEDS_ONE, NEEDS_TWO, TWO_WITHIN, TWO_WITHIN, NONE_WITHIN, UNSIGNED, UNSIGNED, TWO_UNSIGNED]
+)
 NESTED: Final = st.sampled_from([(), ("first",), ("first", "last")])
 
 
@@ -128,7 +154,13 @@ class Everybody(RuleBasedStateMachine):
     # --- what people do ---
 
     @precondition(lambda self: len(self.operations) < 4)
-    @rule(by=st.sampled_from([ALICE, BOB]), packs=PACKS, more=st.booleans(), channel=CHANNEL, nested=NESTED)
+    @rule(
+        by=st.sampled_from([ALICE, BOB, CAROL]),
+        packs=PACKS,
+        more=st.booleans(),
+        channel=CHANNEL,
+        nested=NESTED,
+    )
     def plan(
         self, by: Principal, packs: Pack, more: bool, channel: str = "cli", nested: tuple[str, ...] = ()
     ) -> None:
@@ -186,6 +218,44 @@ class Everybody(RuleBasedStateMachine):
         elif key.key_id == said.approver.credential and holder != "bob's name, carol's key":
             groups = {"groups": ("approvers",), "delegate_groups": ("approvers",) if behalf else ()}
             self.write(op.id, said.approver, statement=said, signature=signature, **groups)
+
+    @precondition(lambda self: self.operations)
+    @rule(which=ANY, who=SESSION, word=WORD, door=st.booleans())
+    def say_unsigned(self, which: int, who: str, word: str, door: bool) -> None:
+        """Somebody speaks by session, or an insider writes that they did."""
+        op, by = self.op(which), SESSIONS[who]
+        given = op.given_by(by.person)
+        if word == "back" and given is None:
+            return
+        if door:
+            voting = self.voting
+            said = Word(approves=word == "yes", withdraws=word == "back")
+            self.tried(voting.vote(op.id, Identity(principal=by), said, voting.seen(op)))
+            return
+        statement = approval_statement(
+            plan=op.sealed_plan,
+            terms=op.terms,
+            preview=preview_digest(preview(op.sealed_intent, op.sealed_plan)),
+            approver=by,
+            approves=word == "yes",
+            nonce=self.house.ids.nonce(),
+            now=self.house.clock.now(),
+            valid_for=timedelta(hours=8),
+            reason=None,
+            withdraws=given.digest if word == "back" and given is not None else None,
+        )
+        self.write(op.id, by, statement=statement, signature="", groups=("approvers",))
+
+    @precondition(lambda self: self.operations)
+    @rule(which=ANY, first=SESSION, second=SESSION, signs=st.booleans())
+    def carry_through_unsigned(self, which: int, first: str, second: str, signs: bool) -> None:
+        """Two speak by session, or one, and another with a key; somebody starts it."""
+        self.say_unsigned(which, first, "yes", True)
+        if signs:
+            self.say_so(which, "dora", "yes", door=True)
+        else:
+            self.say_unsigned(which, second, "yes", True)
+        self.tried(self.house.lifecycle.start(self.op(which).id))
 
     @rule(
         holder=HOLDER,
@@ -384,10 +454,12 @@ class Everybody(RuleBasedStateMachine):
             for digest, one in said.items()
             if self.may_speak(one.statement.approver, asked, planned, one.at)
             and self.has_the_vote(one, asked, planned, one.at)
+            and self.is_strong_enough(one, said)
         }
         back = {one.statement.withdraws for one in heard.values()}
         named = [said[digest] for digest in ticket.approvals]
         people = [{one.statement.approver.person, one.statement.voter} for one in named]
+        people += [{one.statement.approver.credential} for one in named if not one.signature]
         assert not back & set(ticket.approvals)
         assert len(set().union(*people)) == sum(map(len, people))
         assert len(named) >= sum(rule.count for rule in op.terms.approvals)
@@ -395,15 +467,27 @@ class Everybody(RuleBasedStateMachine):
             assert self.has_the_vote(one, asked, planned, ticket.at)
             assert self.may_speak(one.statement.approver, asked, planned, ticket.at)
             assert one.statement.approves and one.statement.expires > ticket.at
+            assert one.signature or (op.terms.session_may_approve and one.by == one.statement.approver)
         assert not [one for digest, one in heard.items() if one.statement.refuses and digest not in back]
         return named
 
     def may_speak(self, approver: Principal, asked: Principal, planned: datetime, at: datetime) -> bool:
-        """Return whether it is another person's key, enrolled before the plan by a third, and stands."""
+        """Return whether it is another person's key, enrolled before the plan by a third, and stands.
+
+        By session it is another person of those asked, known to the provider as somebody else.
+        """
+        if approver.established is Established.OIDC:
+            members = {"alice", "bob", "carol", "dora"} - {asked.person}
+            return approver.person in members and approver.credential != asked.credential
         mine = self.trusts(approver, at)
         other = asked.person not in (approver.person, *(one.by.person for one in mine[-1:]))
         own = approver.credential != asked.credential
         return self.stands(approver, at) and other and mine[-1].at < planned and own
+
+    def is_strong_enough(self, one: Approval, said: dict[Digest, Approval]) -> bool:
+        """Return whether it takes nothing back that was signed, without a signature."""
+        taken = said.get(one.statement.withdraws or Digest(""))
+        return bool(one.signature) or taken is None or not taken.signature
 
     def has_the_vote(self, one: Approval, asked: Principal, planned: datetime, at: datetime) -> bool:
         """Return whether who speaks speaks for themselves, or for somebody who signed that they may."""
@@ -439,6 +523,10 @@ class Everybody(RuleBasedStateMachine):
     def given(self) -> dict[Digest, Delegation]:
         records = self.house.store.journal(INSTANCE).records
         return {one.digest: one.record for one in records if isinstance(one.record, Delegation)}
+
+    @property
+    def voting(self) -> Approving:
+        return Approving(self.house.world, self.house.authority, {}, lambda: ISSUER)  # type: ignore[arg-type]
 
     @property
     def standing(self) -> StandingApprovals:
@@ -580,4 +668,57 @@ def test_what_forbids_an_intent_forbids_it_within_another_whenever_it_comes() ->
     people.tried(people.house.lifecycle.start(people.op(3).id))
     assert [one for _, one, _ in people.house.reality.effects] == ["drain/first", "one"]
     people.no_rule_of_what_is_called_is_passed_by()
+    people.teardown()
+
+
+def test_a_vote_by_session_starts_what_its_terms_let_it_and_nothing_that_wants_signatures() -> None:
+    people = Everybody()
+    people.move_in()
+    people.plan(by=CAROL, packs=UNSIGNED, more=True)
+    for who in ("carol", "bob by token", "bob of another provider", "dora"):
+        people.say_unsigned(0, who, "yes", True)
+        assert people.op(0).approvals == [], who
+    people.say_so(0, "carol", "yes", door=True)  # The same person, by key.
+    people.say_unsigned(0, "bob", "yes", True)
+    assert people.op(0).state is State.APPROVED
+    people.say_unsigned(0, "bob", "yes", True)  # A second click.
+    assert len(people.op(0).approvals) == 1
+
+    async def meanwhile() -> None:
+        people.house.authority.packs = (NEEDS_ONE,)
+
+    people.house.lane.during = meanwhile
+    people.tried(people.house.lifecycle.start(people.op(0).id))
+    assert [one for _, one, _ in people.house.reality.effects] == ["one"]
+    assert people.op(0).state is State.WAITING_FOR_APPROVAL  # What is left has to be signed.
+    people.say_unsigned(0, "bob", "yes", True)
+    people.say_unsigned(0, "bob", "yes", False)  # Past the door.
+    people.tried(people.house.lifecycle.start(people.op(0).id))
+    assert [one for _, one, _ in people.house.reality.effects] == ["one"]
+    people.say_so(0, "bob", "yes", door=True)
+    people.tried(people.house.lifecycle.start(people.op(0).id))
+    assert people.op(0).state is State.COMPLETED
+    people.every_ticket_is_lawful_and_nothing_is_used_twice()
+    people.teardown()
+
+
+def test_two_unsigned_votes_are_those_of_two_and_a_no_by_session_stands_until_it_is_taken_back() -> None:
+    people = Everybody()
+    people.move_in()
+    people.plan(by=ALICE, packs=TWO_UNSIGNED, more=False)
+    people.say_unsigned(0, "bob", "yes", True)
+    people.say_so(0, "bob", "yes", door=False)
+    people.say_unsigned(0, "bob's subject, dora's name", "yes", True)
+    people.tried(people.house.lifecycle.start(people.op(0).id))
+    assert people.house.reality.effects == []
+    people.plan(by=ALICE, packs=NEEDS_ONE, more=False)
+    people.say_unsigned(1, "carol", "no", True)
+    assert people.op(1).state is State.BLOCKED
+    people.say_so(1, "bob", "back", door=True)
+    assert people.op(1).state is State.BLOCKED
+    people.say_unsigned(1, "carol", "back", True)
+    people.say_so(1, "bob", "no", door=True)
+    people.say_unsigned(1, "bob", "back", True)  # What was signed is taken back with the key.
+    assert people.op(1).state is State.BLOCKED
+    people.every_ticket_is_lawful_and_nothing_is_used_twice()
     people.teardown()

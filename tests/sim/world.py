@@ -346,6 +346,8 @@ NONE_WITHIN: Final = pack(
     rules=f'@id("none-within")\nforbid {WITHIN}',
     actions=KNOWN,
 )
+UNSIGNED: Final = pack(f'@id("one")\n@approvals("1 of approvers, session_may_approve")\n{EVERYTHING}')
+TWO_UNSIGNED: Final = pack(f'@id("two")\n@approvals("2 of approvers, session_may_approve")\n{EVERYTHING}')
 NO_CHANGES: Final = pack(
     rules='@id("no-changes")\nforbid (principal, action == Action::"change", resource);\n'
 )

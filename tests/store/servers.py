@@ -112,6 +112,7 @@ def raw(named: str) -> "psycopg.Connection[tuple[object, ...]]":
     storage = parse_storage(named)
     connection = psycopg.connect(storage.url, autocommit=True)
     connection.execute(f"SET search_path = {storage.schema}".encode())
+    connection.execute("SET lock_timeout = '120s'")  # Whatever a test left open fails the next one, no more.
     return connection
 
 

@@ -37,6 +37,7 @@ from rexecop.app.profiles import built_in_folder
 from rexecop.app.root import Root
 from rexecop.app.rootid import Remembering, doubt, mark_of
 from rexecop.app.secrets import Locator
+from rexecop.app.service_file import ServiceFileReader
 from rexecop.app.settings import Settings, project_file_text
 from rexecop.app.sinks import UNSEEN, Sinks, sinks_file
 from rexecop.app.stamps import Stamps
@@ -323,7 +324,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
         trusted = authority.enrolments() if settings.identity is not None else ()
         return identify(settings.identity, trusted, world.clock.now())
 
-    observing = Observing(world=lambda: world, identity=who)
+    observing, file = Observing(world=lambda: world, identity=who), ServiceFileReader(root)
     world = World(
         store=telling(store, settings.log),
         lanes=lanes,
@@ -354,7 +355,7 @@ def open_instance(settings: Settings, environ: Mapping[str, str] = os.environ) -
             drift=(drift := Drift(planner, contents, store, base_of(settings.root))),
             observing=observing,
             lifecycle=_lifecycle(world, settings, drift),
-            approving=Approving(world, authority, environ),
+            approving=Approving(world, authority, environ, lambda: file.read().issuer),
             standing=StandingApprovals(world, authority, environ),
             evidence=Evidence(store, cutter, heads, key.signer, settings.kernel_guard_key),
             stamps=Stamps(store, instance, world.ids),

@@ -88,15 +88,17 @@ def operation_view(
         validation=_verdict(op),
         reason=op.reason or None,
         waiting=queued or waiting_for(op) or None,
-        approved_by=tuple(
-            record.statement.said_by for record in op.standing_approvals() if record.statement.approves
-        ),
+        approved_by=tuple(_said_by(one) for one in op.standing_approvals() if one.statement.approves),
         receipt=op.receipts[-1].digest if op.receipts else None,
         awaiting=awaiting_view(op),
         damaged=tuple(f"record {item.n}: {item.reason}" for item in damaged),
         next=next_commands(op, number, state),
         progress=watching.progress(op, now),
     )
+
+
+def _said_by(record: Approval) -> str:
+    return f"{record.statement.said_by}{'' if record.signature else ' (unsigned)'}"
 
 
 def _call_in_words(one: CalledIntent) -> str:
@@ -235,7 +237,7 @@ def awaiting_view(op: Operation) -> AwaitingView | None:
         digest=call_digest(make.call),
         approvals_required=_words(step_terms(op.terms_in_force, make.step).approvals),
         approvals_missing=_words(op.missing_for(make.step)),
-        approved_by=tuple(one.statement.said_by for one in said if one.statement.approves),
+        approved_by=tuple(_said_by(one) for one in said if one.statement.approves),
         refused_by=tuple(one.statement.said_by for one in said if one.statement.refuses),
     )
 
@@ -297,7 +299,8 @@ def summary(record: Record) -> str:
             standing = "standing " if said.covers is not None else ""
             counted_use = f", use {use} of {said.covers.uses}" if said.covers is not None and use else ""
             of_step = f" to step {said.step}" if said.step is not None else ""
-            return f"{standing}{said.in_a_word}{of_step} by {said.said_by}{counted_use}"
+            unsigned = "" if record.signature else ", unsigned"
+            return f"{standing}{said.in_a_word}{of_step} by {said.said_by}{counted_use}{unsigned}"
         case Ticket():
             return f"leave to run once in {record.mode}"
         case Attempt():

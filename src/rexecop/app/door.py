@@ -29,7 +29,7 @@ class Act(StrEnum):
     VIEW = "view"  # operations, targets, intents, queue, windows; outputs are cut as everywhere
     PLAN = "plan"  # record a request with its plan; `why` before that
     RUN = "run"  # start, resume, retry, pause, cancel, rollback, escalate, reconcile
-    APPROVE = "approve"  # hand in a signed answer
+    APPROVE = "approve"  # hand in a signed answer; say yes or no oneself where policy lets sessions approve
     EVIDENCE = "evidence"  # bundles, reports, the log
     TELL = "tell"  # events
     DECIDE = "decide"  # AuthZEN evaluations

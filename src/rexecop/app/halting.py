@@ -8,9 +8,12 @@ groups that the operator's packs name under `lift_halt`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Final
 
+from rexecop.app.door import ServiceScope
 from rexecop.app.errors import HaltRefused, LiftRefused
 from rexecop.app.own_chain import next_records
 from rexecop.app.views import HaltView
@@ -109,6 +112,20 @@ def text(halt: Halt) -> str:
 def halt_view(halt: Halt) -> HaltView:
     """Return a halt as people and programs see it."""
     return HaltView(scope=text(halt), by=halt.by.person, at=halt.at, reason=halt.reason)
+
+
+def halts_within(scope: ServiceScope, found: Iterable[HaltView]) -> tuple[HaltView, ...]:
+    """Return the halts of everything, and of names that `scope` lets somebody know of."""
+    by = {"target": scope.targets, "environment": scope.environments, "intent": scope.intents}
+
+    def known(one: HaltView) -> bool:
+        kind, _, name = one.scope.partition(":")
+        bounds: Iterable[str] = by.get(kind, ("*",))
+        if kind == "intent" and "/" not in name:  # A halt names an intent alone, or with its profile.
+            bounds = [each.rpartition("/")[2] for each in bounds]
+        return any(fnmatchcase(name, pattern) for pattern in bounds)
+
+    return tuple(one for one in found if known(one))
 
 
 def _scope(typed: str) -> tuple[HaltScope, str | None]:

@@ -138,7 +138,7 @@ class Looking(Cutter):
 
     def _signed(self, sealed: Sealed, report: Report | None) -> Iterator[SignatureLine]:
         kept = [(one.form, one.data) for one in self._store.signatures(sealed.digest)]
-        if isinstance(sealed.record, Approval):
+        if isinstance(sealed.record, Approval) and sealed.record.signature:
             kept.append(("sshsig", sealed.record.signature.encode()))
         for form, data in kept:
             yield SignatureLine(form=form, by=_claimed(form, data), verdict=_standing(sealed, report))

@@ -56,6 +56,7 @@ INTENTS_MAX: Final = 256  # As many as a large profile has.
 NOT_WELL: Final = ("unknown", "degraded", "unhealthy")  # Of a component, the worst last.
 
 _INTENT: Final = re.compile(rf"{NAME.pattern}/{NAME.pattern}|\*")
+_TENANT: Final = re.compile(r"/t/[a-z0-9][a-z0-9-]{0,62}\Z")
 _GROUP: Final = re.compile(rf"{NAME.pattern}|\*")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}")
 _PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
@@ -263,8 +264,8 @@ def _routes(top: Node, environ: Mapping[str, str]) -> Routes:
     if wait > TIMEOUT_MS_MAX:
         top.refuse(f"`timeout` is more than {TIMEOUT_MS_MAX // 1000} s", allowed=f"{TIMEOUT_MS_MAX // 1000}s")
     console = fields.text("console_url")
-    if console and not is_address(console):
-        allowed = "https://HOST[:PORT], and http:// on this machine"
+    if console and not is_address(_TENANT.sub("", console)):
+        allowed = "https://HOST[:PORT], and http:// on this machine; then /t/NAME of a tenant"
         top.refuse("`console_url` is no address of a service", allowed=allowed)
     senders = {name: _sender(node, environ) for name, node in fields.entries("senders", _REFERENCE)}
     groups = {name: node.tokens(SENDERS_MAX) for name, node in fields.entries("groups", _GROUP)}

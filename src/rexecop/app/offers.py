@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rexecop.app.catalogs import base_of, open_catalog, place, placed, route
+from rexecop.app.catalogs import Placed, base_of, open_catalog, place, placed, route
 from rexecop.app.door import Matter
 from rexecop.app.errors import NotOffered
 from rexecop.app.gateways import accepted
@@ -146,12 +146,16 @@ class Offers:
         Raises:
             NotOffered: there is no such catalog. TargetUnknown, CatalogRefused: as `catalogs.place`.
         """
-        there = place(open_catalog(self._catalog(catalog))[0], target)
+        there = self.placed(catalog, target)
         return Matter(
             intent=f"{there.profile.name}/{intent}",
             target=there.entry.environment_target,
             environment=there.environment.id,
         )
+
+    def placed(self, catalog: str, target: str) -> Placed:
+        """Return what `target` of a catalog stands for; raises as `matter_of`."""
+        return place(open_catalog(self._catalog(catalog))[0], target)
 
     def through(self, catalog: str, target: str, intent: str, profile: str | None) -> Through:
         """Return what `intent` for `target` of a catalog stands for, with the `profile` called so, if any.

@@ -12,21 +12,23 @@ from typing import Final, TypeAlias
 
 from rexecop.app.door import Matter
 from rexecop.app.errors import NotOffered
+from rexecop.app.escalations import standing
 from rexecop.app.handing import judge
 from rexecop.app.instance import Instance
 from rexecop.app.needing import NeedView, needs
-from rexecop.app.offers import Offers
+from rexecop.app.offers import EntryLine, Offers
 from rexecop.app.paging import May, matter_of
 from rexecop.app.reading import operation_line
 from rexecop.app.report.ladder import ladder
 from rexecop.app.report.markup import Html
 from rexecop.app.report.story import Story, Told
 from rexecop.app.report.timeline import timeline
-from rexecop.app.views import OperationLine
+from rexecop.app.reviewing import ReviewView, reviews_due
+from rexecop.app.views import OperationLine, OperationView
 from rexecop.governance.errors import AnswerUnfit
 from rexecop.governance.requests import read_answer
-from rexecop.operations.catalogs import Offer, offers
-from rexecop.operations.environment import Environment
+from rexecop.operations.catalogs import Offer, Status, Through, offers
+from rexecop.operations.environment import Environment, TargetSpec
 from rexecop.operations.errors import OperationUnknown, StoreError
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.parameters import ParameterSchema
@@ -62,6 +64,7 @@ class Asking:
     """What can be asked in one place: the intents of a profile, on the targets of an environment.
 
     `places` are all there are, by the names of both; `source` and `env` are where the two are read from.
+    An `entry` is catalog and target through which both are found.
     """
 
     source: str
@@ -72,6 +75,7 @@ class Asking:
     intents: tuple[Offer, ...]
     targets: tuple[TargetLine, ...]
     parameters: Mapping[str, ParameterSchema]
+    entry: tuple[str, str] | None
 
     def matter(self, intent: str, target: str) -> Matter:
         """Return what asking for `intent` on `target` is about."""
@@ -139,6 +143,31 @@ def asked_of(instance: Instance, may: May, limit: int) -> tuple[OperationLine, .
     return tuple(found[:limit])
 
 
+# --- what people say of what was done ---
+
+
+def reviews_of(instance: Instance, may: May, limit: int) -> tuple[ReviewView, ...]:
+    """Return at most `limit` reviews that are due, of operations that `may` lets somebody know."""
+    due = reviews_due(instance.parts.world.store, instance.parts.world.clock.now())
+    return tuple(islice((one for one in due if known_to(instance, may, one.operation_id)), limit))
+
+
+def review_of(instance: Instance, operation: str) -> str:
+    """Return in words what a person has to look at afterwards, nothing where that is nothing."""
+    due, left = instance.operation(operation).review_by, standing(instance.parts.world.store)
+    if due is not None:
+        return f"Somebody who did not ask for it has to look at it by {due:%Y-%m-%d %H:%MZ}."
+    return next((f"Left to people: {one.text}" for one in left if one.operation == operation), "")
+
+
+def unknown_steps(instance: Instance, view: OperationView) -> tuple[str, ...]:
+    """Return the steps of which nobody knows whether they happened."""
+    if view.state != State.INDETERMINATE:
+        return ()
+    op = instance.operation(view.operation_id)
+    return tuple(dict.fromkeys(one.step.id for one in (*op.unknown.values(), *op.in_flight.values())))
+
+
 # --- what can be asked ---
 
 
@@ -168,12 +197,78 @@ def asking(instance: Instance, may: May, profile: str = "", environment: str = "
         environment=where.id,
         places=tuple(known),
         intents=offers(of),
-        targets=tuple(
-            TargetLine(name=one.name, type=one.type, criticality=one.criticality or "", members=one.members)
-            for one in where.targets.values()
-        ),
-        parameters={name: one.parameters for name, one in of.intents.items() if one.parameters is not None},
+        targets=tuple(map(_target_line, where.targets.values())),
+        parameters=_parameters(of),
+        entry=None,
     )
+    return _allowed(whole, may)
+
+
+def entries_of(instance: Instance, may: May, limit: int) -> tuple[EntryLine, ...]:
+    """Return at most `limit` targets of catalogs, each with the intents that `may` lets be asked for it."""
+
+    def ours(one: EntryLine) -> EntryLine:
+        about = {name: f"{one.profile}/{name}" for name in one.intents}
+        on = {"target": one.environment_target, "environment": one.environment}
+        return replace(one, intents=tuple(name for name, it in about.items() if may(Matter(intent=it, **on))))
+
+    found = (line for one in Offers(instance).entries() if (line := ours(one)).intents)
+    return tuple(islice(found, limit))
+
+
+def asking_through(instance: Instance, may: May, catalog: str, target: str) -> Asking:
+    """Return what can be asked for `target` of a catalog, as far as `may`.
+
+    Raises:
+        NotOffered: there is no such entry, it cannot be read, or nothing can be asked for it.
+    """
+    try:
+        there = Offers(instance).placed(catalog, target)
+    except RexecopError as error:  # Whose business it is an entry that is broken does not say.
+        raise NotOffered("nothing is offered to you there") from error
+    line = there.environment.targets.get(there.entry.environment_target)
+    whole = Asking(
+        source=there.profile.name,
+        env=there.environment.id,
+        profile=there.profile.name,
+        environment=there.environment.id,
+        places=(),
+        intents=tuple(
+            one for one in offers(there.profile) if there.stands(one).status is Status.ADMISSION_REQUIRED
+        ),
+        targets=() if line is None else (_target_line(line),),
+        parameters=_parameters(there.profile),
+        entry=(catalog, target),
+    )
+    found = _allowed(whole, may)
+    if not found.intents:
+        raise NotOffered("nothing is offered to you there")
+    return found
+
+
+def routed(
+    instance: Instance, asking: Asking, intent: str, target: str
+) -> tuple[str, str, str, Through | None]:
+    """Return profile, environment and target of `intent`, and the catalog where they are found through one.
+
+    Raises:
+        NotApplicable, NotOffered, CatalogRefused: the catalog has changed meanwhile.
+    """
+    if asking.entry is None:
+        return asking.source, asking.env, target, None
+    through = Offers(instance).through(*asking.entry, intent, None)
+    return through.profile, through.env, through.target, through
+
+
+def _target_line(one: TargetSpec) -> TargetLine:
+    return TargetLine(name=one.name, type=one.type, criticality=one.criticality or "", members=one.members)
+
+
+def _parameters(of: Profile) -> Mapping[str, ParameterSchema]:
+    return {name: one.parameters for name, one in of.intents.items() if one.parameters is not None}
+
+
+def _allowed(whole: Asking, may: May) -> Asking:
     pairs = [(i, t) for i in whole.intents for t in whole.targets if may(whole.matter(i.operation, t.name))]
     intents, targets = {i.operation for i, _ in pairs}, {t.name for _, t in pairs}
     return replace(

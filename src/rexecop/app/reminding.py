@@ -126,7 +126,8 @@ def _question(instance: Instance, op: Operation) -> _Question | None:
 
 
 def _asked(instance: Instance, op: Operation, question: _Question) -> tuple[str, ...]:
-    """Return whose yes would fill a place that is open: with a key that counts, and not heard yet.
+    """Return whose yes would fill a place that is open, and was not heard yet: with a key that counts or,
+    where the terms take that, by session.
 
     Beside somebody who gave their vote away stands who has it.
     """
@@ -136,13 +137,20 @@ def _asked(instance: Instance, op: Operation, question: _Question) -> tuple[str,
     given = delegations(authority.trust_records(), now)
     heard: set[str] = set().union(*(persons_of(said.statement) for said in question.said))
     found: set[str] = set()
-    for one in authority.enrolments():
-        approver = Principal(person=one.person, established=Established.KEY, credential=one.fingerprint)
-        gifts = (gift.record.statement for gift in given)
-        givers = {gift.giver.person for gift in gifts if gift.delegate == one.person}
-        for voter in (one.person, *sorted(givers)):
+    asked = [
+        Principal(person=one.person, established=Established.KEY, credential=one.fingerprint)
+        for one in authority.enrolments()
+    ]
+    if question.terms.session_may_approve:
+        by_session = sorted(set().union(*groups.values()))
+        asked += [Principal(person=one, established=Established.OIDC, credential="") for one in by_session]
+    for approver in asked:
+        me, signs = approver.person, approver.established is Established.KEY
+        gifts = (gift.record.statement for gift in given if signs)
+        givers = {gift.giver.person for gift in gifts if gift.delegate == me}
+        for voter in (me, *sorted(givers)):
             known = any(voter in people for people in groups.values())
-            if not known or heard & {person_key(voter), person_key(one.person)}:
+            if not known or heard & {person_key(voter), person_key(me)}:
                 continue
             with suppress(ApprovalRefused):
                 require_may_approve(
@@ -153,10 +161,11 @@ def _asked(instance: Instance, op: Operation, question: _Question) -> tuple[str,
                     enrolments=authority.enrolments(),
                     groups=everybody,
                     at=now,
-                    behalf=None if voter == one.person else voter,
+                    behalf=None if voter == me else voter,
                     instance=authority.trust_records(),
+                    signs=signs,
                 )
-                found.add(one.person)
+                found.add(me)
     return tuple(sorted(found))
 
 

@@ -126,6 +126,11 @@ class ServiceFile:
     provider: Provider | None = None
     proxy: Proxy | None = None
 
+    @property
+    def issuer(self) -> str | None:
+        """The identity provider, as its tokens name it."""
+        return None if self.provider is None else self.provider.issuer
+
 
 class ServiceFileReader:
     """The file of one root, read when it changed."""

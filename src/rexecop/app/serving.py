@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from datetime import datetime
 from types import TracebackType
 from typing import Final
@@ -100,11 +101,15 @@ class Serving:
         """Return the time, UTC."""
         return self._world.clock.now()
 
-    def nobodys_door(self) -> RootDoor:
-        """Return a door that lets nobody in, and takes the same steps to say so; guesses count as at ours."""
-        root, clock = Root(self.settings.root / "nobody"), self._world.clock
+    def nobody(self) -> Serving:
+        """Return the same, with a door that lets nobody in, and takes the steps of ours to say so.
+
+        Guesses count as at ours. It is opened and closed with this one.
+        """
+        root, clock, found = Root(self.settings.root / "nobody"), self._world.clock, copy(self)
         access = AccessPoint(root, self._instance.parts.authority, clock.now)
-        return RootDoor(root, self._instance.parts.authority, access, clock, self.throttle)
+        found.door = RootDoor(root, self._instance.parts.authority, access, clock, self.throttle)
+        return found
 
     async def knock(self, headers: Mapping[str, str], peer: str | None) -> None:
         """Return once the door can say at once who sent a request; raises as `doors.RootDoor.knock`."""

@@ -32,6 +32,7 @@ AWAY_SECONDS: Final = 600  # To find a password, and the other device that asks 
 USED_MAX: Final = 4096  # Remembered as used; each is good for no longer than the minutes above.
 ANSWER_BYTES_MAX: Final = 4 * TOKEN_BYTES_MAX  # Other tokens come beside the one that is wanted.
 WORDS_MAX: Final = 200  # Of what the provider says of an error.
+NOBODYS: Final = "nobody signs in by an identity provider here"
 AGAIN: Final = "that sign-in is too old, was used, or was not begun in this browser; begin again"
 
 
@@ -118,7 +119,7 @@ class SigningIn:
     def _named(self) -> tuple[Provider, Client]:
         provider = self._file.read().provider
         if provider is None or provider.client is None:
-            raise CallerUnknown("nobody signs in by an identity provider here")
+            raise CallerUnknown(NOBODYS)
         return provider, provider.client
 
     def _of(self, what: str, back: str, cookie: str) -> str:

@@ -108,17 +108,21 @@ class Console(App[None]):
         self.sub_title = root
 
     def compose(self) -> ComposeResult:
+        # Held here: what is heard while all is taken down would find nothing any more.
+        self._table = DataTable[str](cursor_type="row", zebra_stripes=True)
+        self._tabs = TabbedContent()
+        self._texts = {name: Static(id=f"{name}-text", markup=False) for name in TABS}
         yield Header()
-        yield DataTable(cursor_type="row", zebra_stripes=True)
-        with TabbedContent():
-            for name in TABS:
+        yield self._table
+        with self._tabs:
+            for name, text in self._texts.items():
                 with TabPane(name, id=name), VerticalScroll():
-                    yield Static(id=f"{name}-text", markup=False)
+                    yield text
         yield Footer()
 
     def on_mount(self) -> None:
-        self.query_one(DataTable).add_columns(*COLUMNS)
-        self.query_one(DataTable).focus()
+        self._table.add_columns(*COLUMNS)
+        self._table.focus()
         self._look()
         self.set_interval(LOOK_SECONDS, self._look)
 
@@ -193,7 +197,7 @@ class Console(App[None]):
         if rows == self._rows:
             return
         self._rows = rows
-        chosen, table = self._chosen(), self.query_one(DataTable)
+        chosen, table = self._chosen(), self._table
         table.clear()
         for operation, *cells in rows:
             table.add_row(*(safe(cell) for cell in cells), key=operation)
@@ -203,21 +207,20 @@ class Console(App[None]):
         self._describe()
 
     def _chosen(self) -> str | None:
-        table = self.query_one(DataTable)
-        if not table.row_count:
+        if not self._table.row_count:
             return None
-        return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
+        return self._table.coordinate_to_cell_key(self._table.cursor_coordinate).row_key.value
 
     def _describe(self) -> None:
         """Show the chosen operation in the tab that is open."""
-        chosen, tab = self._chosen(), self.query_one(TabbedContent).active
+        chosen, tab = self._chosen(), self._tabs.active
         if not tab:
             return
         try:
             text = "nothing here" if chosen is None else self._text(tab, chosen)
         except RexecopError as error:
             text = safe(f"{error.code}: {error.message}")
-        self.query_one(f"#{tab}-text", Static).update(text)
+        self._texts[tab].update(text)
 
     def _text(self, tab: str, operation: str) -> str:
         page = Page(colour=False, width=max(40, self.size.width - 4))

@@ -242,6 +242,7 @@ def _together(policy: Policy, whole: Answer, called: Sequence[tuple[PolicyReques
         obligations=merge_obligations(one.terms.obligations for one in answers),
         approval_limits=merge_limits(one.terms.approval_limits for one in answers),
         sponsor_may_approve=bool(asking) and all(one.sponsor_may_approve for one in asking),
+        session_may_approve=bool(asking) and all(one.session_may_approve for one in asking),
     )
     rules = _refs(policy, (rule.id for one in answers for rule in one.rules))
     reason = "; ".join(dict.fromkeys([whole.reason, *(words for words, _ in said)]))
@@ -381,6 +382,9 @@ def _allowed(policy: Policy, names: frozenset[str], request: PolicyRequest) -> A
         answer.terms,
         approval_limits=_limits(policy.entities, request, asked),
         sponsor_may_approve=sponsor and all(one.sponsor for one in asked if one.rules),
+        session_may_approve=bool(answer.terms.approvals)
+        and not request.break_glass
+        and all(one.session for one in asked if one.rules),
     )
     return replace(answer, terms=terms)
 

@@ -86,11 +86,12 @@ def require_may_approve(
     word: bool | None = True,
     behalf: str | None = None,
     instance: Sequence[Sealed] = (),
+    signs: bool = True,
 ) -> None:
     """Return only if a yes or no by `approver` would count at `at`; `word` is None for taking one back.
 
-    With `behalf` it is said for that person, who gave them their vote as `instance` shows. It
-    spares an approver a signature for nothing; what counts is decided by the quorum.
+    With `behalf` it is said for that person, who gave them their vote as `instance` shows; who does
+    not sign needs no key. It spares an approver a signature for nothing; what counts the quorum decides.
 
     Raises:
         ApprovalRefused: as one of its subclasses, by the rule that is broken.
@@ -105,6 +106,8 @@ def require_may_approve(
         at=at,
         behalf=behalf,
         instance=instance,
+        signs=signs,
+        approves=bool(word),
     )
     if objection is not None:
         raise _REFUSALS[objection.code](objection.reason, person=approver.person)

@@ -12,7 +12,7 @@ RexecopError
     │   ├── KeyEnrolledByRequester  KeyEnrolledAfterPlan  ApproverKeyInvalid
     │   ├── ApproverUnknown  ApproverNotEstablished  ApproverNotInGroup  ApprovalNotAsked
     │   └── AgentApproval  ConflictOfInterest  NothingToWithdraw  AnswerUnfit  StandingRefused
-    │       DelegationMissing  DelegationSignatureWrong  DelegationRefused
+    │       SessionMayNotApprove  DelegationMissing  DelegationSignatureWrong  DelegationRefused
     ├── NotNow
     │   └── WindowClosed  Halted
     ├── TicketRefused
@@ -151,7 +151,7 @@ class ApproverUnknown(ApprovalRefused):
 
 
 class ApproverNotEstablished(ApprovalRefused):
-    """The approver is not established by a key."""
+    """The approver is not established by a key or, where nothing is signed, by the identity provider."""
 
     code = "approver-not-established"
 
@@ -208,6 +208,12 @@ class Halted(NotNow):
     """Somebody halted what the operation belongs to, and nobody lifted it."""
 
     code = "halted"
+
+
+class SessionMayNotApprove(ApprovalRefused):
+    """The terms want a yes signed."""
+
+    code = "session-may-not-approve"
 
 
 class AgentApproval(ApprovalRefused):

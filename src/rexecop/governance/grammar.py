@@ -1,7 +1,7 @@
 """The grammar of annotations: one key, one list, understood at load or refused.
 
 `@approvals("1 of approvers, 2 of sre, at_most 1 of payments, no_peers of payments,
-sponsor_may_approve")`, `@obligations("output_bytes<=8192, timeout<=10s,
+sponsor_may_approve, session_may_approve")`, `@obligations("output_bytes<=8192, timeout<=10s,
 steps<=20, targets<=5, isolation>=bubblewrap, no_network, receipt, output_digest, wave<=2, signed_profile,
 egress=db.example|mail.example:25, redaction=secrets, notify=oncall, review<=24h,
 budget(intent)<=5/1h")`, `@reason("...")`, `@break_glass("1 of oncall, review<=4h")`,
@@ -58,13 +58,15 @@ class Asked:
     """Whose approval is asked, and who may not give it.
 
     `limits` bound how many of a group count, `no_peers` are groups of which nobody does
-    where who asks is in them; `sponsor` lets the sponsor of an agent approve.
+    where who asks is in them; `sponsor` lets the sponsor of an agent approve, `session` whom an
+    identity provider vouches for, unsigned.
     """
 
     rules: tuple[ApprovalRule, ...] = ()
     limits: tuple[ApprovalLimit, ...] = ()
     no_peers: tuple[str, ...] = ()
     sponsor: bool = False
+    session: bool = False
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -96,6 +98,7 @@ def read_approvals(text: str) -> Asked:
         limits=merge_limits(one.limits for one in found),
         no_peers=tuple(sorted({group for one in found for group in one.no_peers})),
         sponsor=any(one.sponsor for one in found),
+        session=any(one.session for one in found),
     )
 
 
@@ -118,9 +121,12 @@ def _entries(text: str) -> Iterable[str]:
 def _approval(entry: str) -> Asked:
     if entry == "sponsor_may_approve":
         return Asked(sponsor=True)
+    if entry == "session_may_approve":
+        return Asked(session=True)
     found = _APPROVAL.fullmatch(entry)
     if found is None or not GROUP.fullmatch(found[3]):
-        known = "`at_most 1 of payments`, `no_peers of payments` or `sponsor_may_approve`"
+        words = "`sponsor_may_approve` or `session_may_approve`"
+        known = f"`at_most 1 of payments`, `no_peers of payments`, {words}"
         raise ValueError(f"`{entry:.60}` is not like `2 of approvers`, {known}")
     if found[2] is None:
         return Asked(no_peers=(found[3],))
@@ -138,7 +144,7 @@ def read_rules(text: str) -> tuple[ApprovalRule, ...]:
         ValueError: as `read_approvals`, or it says more than that.
     """
     asked = read_approvals(text) if text else NOBODY_ASKED
-    if asked.limits or asked.no_peers or asked.sponsor:
+    if asked.limits or asked.no_peers or asked.sponsor or asked.session:
         raise ValueError(f"`{text:.60}` says more than whose approval is asked")
     return asked.rules
 

@@ -89,7 +89,8 @@ def conflicts_in_words(terms: Terms) -> tuple[str, ...]:
         for limit in terms.approval_limits
     )
     sponsor = ("the agent's sponsor may be one of them",) if terms.sponsor_may_approve else ()
-    return (*limits, *sponsor)
+    session = ("whom the identity provider vouches for may say it unsigned",)
+    return (*limits, *sponsor, *(session if terms.session_may_approve else ()))
 
 
 def approvals_in_words(rules: Sequence[ApprovalRule]) -> str:
@@ -111,6 +112,8 @@ def tighter(old: Terms, new: Terms) -> str | None:
             return f"at most {limit.at_most} of `{limit.group}` may approve"
     if old.sponsor_may_approve and not new.sponsor_may_approve and new.approvals:
         return "the agent's sponsor may not approve any more"
+    if old.session_may_approve and not new.session_may_approve and new.approvals:
+        return "an approval has to be signed, it had not"
     for step in new.steps:
         stricter = tighter(_bare(old, step.step), _bare(new, step.step))
         if stricter is not None:
@@ -131,6 +134,7 @@ def _bare(terms: Terms, step: str) -> Terms:
         obligations=NO_OBLIGATIONS,
         approval_limits=asked.approval_limits,
         sponsor_may_approve=asked.sponsor_may_approve,
+        session_may_approve=asked.session_may_approve,
     )
 
 
@@ -145,6 +149,7 @@ def at_call(terms: Terms, step: str) -> Terms:
         approvals=merge_approvals((terms.approvals, asked.approvals)),
         approval_limits=merge_limits((terms.approval_limits, asked.approval_limits)),
         sponsor_may_approve=asked.sponsor_may_approve,
+        session_may_approve=asked.session_may_approve,
     )
 
 

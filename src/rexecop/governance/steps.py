@@ -80,4 +80,6 @@ def _asking(terms: Terms, step: CallStep, found: Sequence[Terms]) -> Iterator[St
             approval_limits=merge_limits((terms.approval_limits, *(one.approval_limits for one in found))),
             sponsor_may_approve=not step.asks
             and all(one.sponsor_may_approve for one in found if one.approvals),
+            session_may_approve=not step.asks
+            and all(one.session_may_approve for one in found if one.approvals),
         )

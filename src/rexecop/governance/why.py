@@ -60,7 +60,10 @@ def of_answer(answer: Answer, request: PolicyRequest) -> tuple[str, ...]:
 def of_tally(tally: Tally) -> tuple[str, ...]:
     """Return who is counted, who is not and why, and whose word is missing."""
     lines = [f"`{person}` said no; it cannot run unless they take that back" for person in tally.denied_by]
-    lines += [f"`{counted.said_by}` approved with key {counted.fingerprint}" for counted in tally.counted]
+    lines += [
+        f"`{one.said_by}` approved {'with key' if one.signed else 'unsigned, as'} {one.credential}"
+        for one in tally.counted
+    ]
     lines += [f"not counted: {excluded.reason} ({excluded.code})" for excluded in tally.excluded]
     if tally.missing and not tally.denied_by:
         lines.append(f"missing: approval by {approvals_in_words(tally.missing)}")

@@ -24,6 +24,7 @@ from rexecop.proof.records.approval import ApprovalStatement
 from rexecop.proof.records.decision import Terms
 from rexecop.proof.records.delegation import DELEGATION_NAMESPACE, DelegationStatement
 from rexecop.proof.times import format_time
+from rexecop.proof.vocabulary import Established
 
 DELEGATION_VALID_MAX: Final = timedelta(days=60)  # A long leave; for longer, groups are changed.
 
@@ -71,9 +72,12 @@ def persons_of(said: ApprovalStatement) -> frozenset[str]:
 def takes_back(said: ApprovalStatement, taken: ApprovalStatement) -> bool:
     """Return whether who says `said` may take `taken` back.
 
-    Everybody takes back what is their own vote, whoever said it; a delegate only what they said.
+    Everybody takes back what is their own vote, whoever said it; a delegate only what they said, and
+    without a key nobody what was signed.
     """
-    return is_vote_of(said.voter, taken, said.speaker)
+    how = said.approver.established
+    weaker = how is not Established.KEY and taken.approver.established is not how
+    return not weaker and is_vote_of(said.voter, taken, said.speaker)
 
 
 def is_vote_of(person: str, said: ApprovalStatement, speaker: str | None) -> bool:

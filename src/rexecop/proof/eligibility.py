@@ -56,6 +56,13 @@ def key_objection(
     return register.kinship_objection(enrolment)
 
 
+def session_objection(approver: Principal, terms: Terms, *, approves: bool) -> Objection | None:
+    """Return why the unsigned word of `approver` does not count under `terms`, or None; a no only narrows."""
+    if not approves or terms.session_may_approve:
+        return None
+    return Objection("session-may-not-approve", f"the terms want a yes of `{approver.person}` signed")
+
+
 def signature_objection(
     signature: str, said: bytes, namespace: str, who: Principal, register: Register
 ) -> Objection | None:

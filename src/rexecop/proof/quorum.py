@@ -2,7 +2,8 @@
 
 An approval counts when its statement names this operation, plan, terms and preview; is
 signed by the very key it names, enrolled for its approver before the plan and not by
-the requester; has not expired; and comes from neither the requester, nor the agent's
+the requester, or unsigned by whom an identity provider vouches for where the terms take
+that; has not expired; and comes from neither the requester, nor the agent's
 sponsor, nor anyone sharing the requester's key. Persons count, not keys: over all rules
 together each person fills one place, so "1 of a, 1 of b" takes two people even when
 one of them is in both groups. A vote said for another person under a delegation is that
@@ -25,7 +26,12 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.chain import Sealed
 from rexecop.proof.codec import encode
 from rexecop.proof.delegation import Setting, delegated_objection, persons_of, takes_back, vote_objection
-from rexecop.proof.eligibility import key_objection, person_objection, signature_objection
+from rexecop.proof.eligibility import (
+    key_objection,
+    person_objection,
+    session_objection,
+    signature_objection,
+)
 from rexecop.proof.errors import ChainBroken
 from rexecop.proof.kinship import Objection, Register, person_key
 from rexecop.proof.principal import Principal
@@ -52,17 +58,27 @@ class ProvedBy(StrEnum):
     ASSERTED = "asserted"
 
 
+_PROVED: Final[Mapping[frozenset[bool], ProvedBy]] = {
+    frozenset(): ProvedBy.ASSERTED,
+    frozenset((True,)): ProvedBy.KEYS,
+    frozenset((False,)): ProvedBy.SESSIONS,
+    frozenset((True, False)): ProvedBy.SESSIONS,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
     """An approval that counts: it is the vote of `person`; `groups` are the required groups they are in.
 
-    `said_by` is that person, or who said it for them.
+    `said_by` is that person, or who said it for them, by `credential`: a key, or where it is not
+    `signed` a subject of an identity provider.
     """
 
     approval: Digest
     person: str
     said_by: str
-    fingerprint: str
+    credential: str
+    signed: bool
     groups: tuple[str, ...]
 
 
@@ -152,7 +168,7 @@ def tally(
         denied_by=tuple(denied_by.values()),
         missing=missing,
         satisfied=asks and not missing and not denied_by,
-        proved_by=ProvedBy.KEYS if counted else ProvedBy.ASSERTED,
+        proved_by=_PROVED[frozenset(one.signed for one in counted)],
         membership_checked=groups is not None,
     )
 
@@ -167,17 +183,23 @@ def approver_objection(
     at: datetime,
     behalf: str | None = None,
     instance: Sequence[Sealed] = (),
+    signs: bool = True,
+    approves: bool = True,
 ) -> Objection | None:
     """Return why `approver` may not decide about `plan` under `terms` at `at`, or None when they may.
 
-    With `behalf` it is about deciding for that person, who gave their vote as `instance` shows.
+    With `behalf` it is about deciding for that person, who gave their vote as `instance` shows. Who
+    does not sign is not asked for a key; whether it is a yes matters for them alone.
 
     Raises:
         ChainBroken: `plan` is not the plan of `intent`.
     """
     asked, planned = _pair(intent, plan)
     register = Register(asked, enrolments, terms)
-    found = person_objection(approver, asked, terms) or key_objection(approver, planned, register, at)
+    found = person_objection(approver, asked, terms)
+    if not signs:
+        return found or session_objection(approver, terms, approves=approves)
+    found = found or key_objection(approver, planned, register, at)
     if found is not None or behalf is None:
         return found
     setting = Setting(asked=asked, planned=planned, terms=terms, register=register, chain=instance)
@@ -284,7 +306,8 @@ def _judge(case: _Case, sealed: Sealed, seen: _Seen) -> Counted | Objection | st
     if nonce in seen.nonces:
         return Objection("nonce-repeated", f"nonce `{nonce:.64}` was used by an earlier approval")
     seen.nonces.add(nonce)
-    if not seen.persons.isdisjoint(persons_of(said)):
+    people = _used_up(record)
+    if not seen.persons.isdisjoint(people):
         return Objection("person-repeated", f"`{who}` is counted already, or one of the two")
     if seen.count >= COUNTED_MAX:
         return Objection("approvals-too-many", f"{COUNTED_MAX} approvals are counted already")
@@ -293,15 +316,22 @@ def _judge(case: _Case, sealed: Sealed, seen: _Seen) -> Counted | Objection | st
         if seen.limited[limit.group] >= limit.at_most:
             return Objection("conflict-of-interest", in_conflict(who, limit))
     seen.limited.update(limit.group for limit in limits)
-    seen.persons |= persons_of(said)
+    seen.persons |= people
     seen.count += 1
     return Counted(
         approval=sealed.digest,
         person=said.voter,
         said_by=who,
-        fingerprint=said.approver.credential,
+        credential=said.approver.credential,
+        signed=not record.by_session,
         groups=groups,
     )
+
+
+def _used_up(record: Approval) -> frozenset[str]:
+    """Return what a vote uses up: its persons and, by session, the subject, whatever name it goes by."""
+    people = persons_of(record.statement)
+    return people | {record.statement.approver.credential} if record.by_session else people
 
 
 def in_conflict(person: str, limit: ApprovalLimit) -> str:
@@ -314,9 +344,13 @@ def _objection(case: _Case, record: Approval) -> Objection | None:
     said, setting = record.statement, case.setting
     # What is no yes stands for as long as the plan does, so it is judged as of when it was given.
     moment = case.at if said.approves else record.at
+    found = _statement_objection(case, record) or person_objection(
+        said.approver, setting.asked, setting.terms
+    )
+    if record.by_session:
+        return found or session_objection(said.approver, setting.terms, approves=said.approves)
     found = (
-        _statement_objection(case, record)
-        or person_objection(said.approver, setting.asked, setting.terms)
+        found
         or key_objection(said.approver, setting.planned, setting.register, moment)
         or signature_objection(
             record.signature, encode(said), APPROVAL_NAMESPACE, said.approver, setting.register
@@ -369,9 +403,10 @@ def unfilled_by(said: Iterable[Approval], terms: Terms, named: Terms) -> tuple[A
     persons: set[str] = set()
     kept: list[tuple[str, ...]] = []
     for one in said:
-        people, groups = persons_of(one.statement), {*one.groups, *one.delegate_groups}
+        people, groups = _used_up(one), {*one.groups, *one.delegate_groups}
         mine = [limit for limit in terms.approval_limits if limit.group in groups]
         counts = one.statement.approves and one.statement.terms == wanted and persons.isdisjoint(people)
+        counts = counts and (terms.session_may_approve or not one.by_session)
         if counts and all(used[limit.group] < limit.at_most for limit in mine):
             persons |= people
             used.update(limit.group for limit in mine)

@@ -46,6 +46,7 @@ def step_terms(terms: Terms, step: CallStep) -> Terms:
         approvals=merge_approvals((asked.approvals, step.asks)),
         approval_limits=asked.approval_limits,
         sponsor_may_approve=asked.sponsor_may_approve,
+        session_may_approve=asked.session_may_approve,
     )
 
 

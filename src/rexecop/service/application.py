@@ -337,6 +337,15 @@ def create_app(
     )
 
 
+def nobodys_app(nobody: Serving, hosts: Collection[str] | None) -> Starlette:
+    """Return what stands for an instance that is not there: a console that asks who comes, and no more."""
+    return Starlette(
+        routes=[*console(nobody, nobody.door, hosts, SignInLink(nobody.now))],
+        middleware=[Middleware(Around, run=Run(), log=None, begun=nobody.begun, now=nobody.now)],
+        exception_handlers={HTTPException: _http_error},
+    )
+
+
 def _guarded(endpoint: Endpoint) -> Endpoint:
     """Return `endpoint`, whose defects are answered and told to the operator in one line each."""
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rexecop.app.door import Act, Caller, Door
-from rexecop.app.errors import CallerUnknown, Forbidden
+from rexecop.app.errors import NEEDED, CallerUnknown, Forbidden
 from rexecop.app.serving import Serving
 from rexecop.proof.errors import RexecopError
 from rexecop.service.answers import json_answer
@@ -69,6 +69,15 @@ def let_in(door: Door, request: Request, act: Act) -> Caller:
     caller = door.caller(request.headers, peer_of(request.scope))
     door.require(caller, act)
     return caller
+
+
+def unsaid(place: str, error: RexecopError) -> CallerUnknown:
+    """Tell the operator why nobody can be let in below `place` now; return what whoever asks is told.
+
+    That there is such an instance is not for them.
+    """
+    sys.stderr.write(f"rexecop: error[{error.code}]: below {place[:80]!a}: {error.message}\n")
+    return CallerUnknown(NEEDED)
 
 
 def turned_away(error: CallerUnknown | Forbidden, headers: Mapping[str, str] | None = None) -> Response:

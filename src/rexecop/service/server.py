@@ -25,7 +25,7 @@ from rexecop.app.contract import DEMO, contract_of
 from rexecop.app.nodes import MESSAGE_BYTES_MAX
 from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings
-from rexecop.service.application import create_app
+from rexecop.service.application import create_app, nobodys_app
 from rexecop.service.connections import CONNECTIONS_MAX, Connection
 from rexecop.service.console.guard import SIGN_IN
 from rexecop.service.console.sessions import SignInLink
@@ -138,13 +138,13 @@ def run(
     """Answer on `listening` until a signal says stop; requests in flight are finished."""
     runs = {name: Run() for name in ("", *others)}
     below = {name: (other, create_app(other, hosts, run=runs[name])) for name, other in others.items()}
-    own = create_app(serving, hosts, link=link, run=runs[""])
+    own, nobody = create_app(serving, hosts, link=link, run=runs[""]), serving.nobody()
 
     class Ours(Connection):
         run = runs[""]
 
     config = uvicorn.Config(
-        Tenants(own, below, serving.nobodys_door()) if below else own,
+        Tenants(own, below, (nobody, nobodys_app(nobody, hosts))) if below else own,
         http=Ours,
         loop="auto",
         ws="websockets-sansio",

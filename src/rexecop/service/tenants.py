@@ -1,17 +1,18 @@
 """Several whole instances behind one address: `/t/NAME/…` is the application over one more root.
 
 They share the address and nothing else: each has its own ledger, keys, policy, tokens and provider. Nobody
-gets as far as a route of theirs without a token of that very instance, and to who has none it is not told
-whether there is such an instance: what is not there is asked for by the same steps and answered the same.
+gets as far as a route of theirs without a token of that very instance, or a session of its console, and to
+who has none it is not told whether there is such an instance: what is not there is asked for by the same
+steps and answered the same, down to a console where nobody can sign in.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -20,12 +21,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rexecop.app.contract import Contract
-from rexecop.app.doors import RootDoor
 from rexecop.app.errors import NEEDED, CallerUnknown
 from rexecop.app.serving import Serving, open_serving
 from rexecop.app.settings import Settings
 from rexecop.proof.errors import RexecopError
-from rexecop.service.doorway import peer_of, turned_away
+from rexecop.service.around import REQUEST_ID
+from rexecop.service.console.guard import BASE
+from rexecop.service.doorway import peer_of, turned_away, unsaid
 from rexecop.service.errors import TenantRefused
 
 BELOW: Final = "/t/"
@@ -36,10 +38,13 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 class Tenants:
     """The application `own`, and below `/t/NAME` those of `others`; of all other names `nobody` says no."""
 
-    def __init__(self, own: ASGIApp, others: Mapping[str, tuple[Serving, ASGIApp]], nobody: RootDoor) -> None:
+    def __init__(
+        self, own: ASGIApp, others: Mapping[str, tuple[Serving, ASGIApp]], nobody: tuple[Serving, ASGIApp]
+    ) -> None:
         self._own = own
         self._others = others
         self._nobody = nobody
+        self._numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or not scope["path"].startswith(BELOW):
@@ -47,27 +52,35 @@ class Tenants:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            name = scope["path"].removeprefix(BELOW).partition("/")[0]
-            refused, app = await self._refused(scope, name), self._others.get(name)
-            if refused is not None or app is None:
-                await (refused or turned_away(CallerUnknown(NEEDED)))(scope, receive, send)
-                return
+            name, _, rest = scope["path"].removeprefix(BELOW).partition("/")
+            serving, app = self._others.get(name, self._nobody)
             below = f"{scope.get('root_path', '')}{BELOW}{name}"
-            await app[1]({**scope, "root_path": below}, receive, send)
+            pages = _NAME.fullmatch(name) is not None and f"/{rest}/".startswith(f"{BASE}/")
+            refused = None if pages else await _refused(scope, serving, below)
+            if refused is None and not pages and name not in self._others:
+                refused = turned_away(CallerUnknown(NEEDED))
+            headers = [*scope["headers"], *self._named(scope)]
+            if pages:  # They are asked for by a session; a token beside it is not looked at, here or there.
+                headers = [one for one in headers if one[0] != b"authorization"]
+            to = {**scope, "root_path": below, "headers": headers}
+            await (app if refused is None else refused)(to, receive, send)
 
-    async def _refused(self, scope: Scope, name: str) -> Response | None:
-        headers, peer, found = Headers(scope=scope), peer_of(scope), self._others.get(name)
-        door = self._nobody if found is None else found[0].door
-        try:
-            await (self._nobody if found is None else found[0]).knock(headers, peer)
-            door.caller(headers, peer)
-        except CallerUnknown as error:
-            return turned_away(error)
-        except RexecopError as error:
-            # Who may come in cannot be said now; that there is such an instance is not for who asks.
-            sys.stderr.write(f"rexecop: error[{error.code}]: tenant {name[:63]!a}: {error.message}\n")
-            return turned_away(CallerUnknown(NEEDED))
-        return None
+    def _named(self, scope: Scope) -> Iterator[tuple[bytes, bytes]]:
+        """Yield an id for a request that brings none: numbers of each instance would tell which are there."""
+        if not REQUEST_ID.fullmatch(dict(scope["headers"]).get(b"x-request-id", b"")):
+            yield b"x-request-id", b"%b-t%d" % (self._nobody[0].begun.encode(), next(self._numbers))
+
+
+async def _refused(scope: Scope, serving: Serving, below: str) -> Response | None:
+    headers, peer = Headers(scope=scope), peer_of(scope)
+    try:
+        await serving.knock(headers, peer)
+        serving.door.caller(headers, peer)
+    except CallerUnknown as error:
+        return turned_away(error)
+    except RexecopError as error:
+        return turned_away(unsaid(below, error))
+    return None
 
 
 def named(words: Iterable[str], settings: Settings) -> dict[str, Settings]:

@@ -31,7 +31,7 @@ TOLD_MAX: Final = 200  # Operations told at length, some 10 MB; the table names 
 
 _DUTIES: Final = {
     ProvedBy.KEYS: "proved by keys: both signed with a key that the checker knows",
-    ProvedBy.SESSIONS: "proved in part: the approver signed; who asked is the instance's word",
+    ProvedBy.SESSIONS: "proved in part: who did not sign is known by a session, the instance's word",
     ProvedBy.ASSERTED: "not proved: it is the instance's word",
     None: "does not apply: no approval counted towards anything that ran",
 }
@@ -128,7 +128,8 @@ def _claims(report: Report, stories: Sequence[Story]) -> Html:
     return terms(
         (
             "Approvals",
-            f"{claims.approvals} counted, {claims.approvals_own} of them by keys the checker knows",
+            f"{claims.approvals} counted, {claims.approvals_own} of them by keys the checker knows, "
+            f"{claims.approvals_unsigned} unsigned, said by session",
         ),
         ("Who asked did not approve", _DUTIES[claims.duties]),
         ("Targets attested", attested or "no: which machine it was is the instance's word"),

@@ -91,7 +91,9 @@ def _obligations(story: Story) -> Html | None:
 def approvals(story: Story, report: Report) -> Sequence[Content]:
     """Return who answered, and the very text that their signatures are over."""
     found, left = chosen(story.of(Approval), CARDS_MAX, lambda one: one[1].statement.refuses)
-    text, said = story.shown_plan, "The text that was signed" if found else "The plan, as an approver sees it"
+    answered = "signed" if all(one.signature for _, one in found) else "answered"
+    text = story.shown_plan
+    said = f"The text that was {answered}" if found else "The plan, as an approver sees it"
     digest = preview_digest(text or "")
     head = tag("summary", f"{said} (its digest: ", _code(digest), ")")
     shown = text and tag("details", head, verbatim(text, most=PREVIEW_LENGTH_MAX), open=bool(found))
@@ -100,7 +102,7 @@ def approvals(story: Story, report: Report) -> Sequence[Content]:
 
 
 def _approval(sealed: Sealed, record: Approval, preview: Digest, report: Report) -> Html:
-    said = record.statement
+    said, signed = record.statement, "signed" if record.signature else "by session, unsigned"
     wrong = [finding.code for finding in report.findings if finding.record == sealed.digest]
     return card(
         f"{said.said_by} {SAID[said.in_a_word]}",
@@ -111,7 +113,7 @@ def _approval(sealed: Sealed, record: Approval, preview: Digest, report: Report)
         ("for the groups", ", ".join(record.groups)),
         ("good until", when(said.expires)),
         (
-            "signed",
+            signed,
             "the text below" if said.preview == preview else strong("ANOTHER TEXT than the one below"),
         ),
         ("its digest", _code(said.preview)),

@@ -108,7 +108,8 @@ def _approved(story: Story) -> list[Content]:
     said: list[Content] = [f"Policy allowed it {with_}. "]
     for _, approval in story.of(Approval):
         word = SAID[approval.statement.in_a_word]
-        said += [strong(approval.statement.said_by), f" {word} on {when(approval.at)}. "]
+        how = "" if approval.signature else " by session, unsigned,"
+        said += [strong(approval.statement.said_by), f"{how} {word} on {when(approval.at)}. "]
     return said
 
 

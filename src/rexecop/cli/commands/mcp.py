@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from rexecop.cli.errors import Usage
 from rexecop.cli.extras import with_extra
 from rexecop.cli.parsing import VerbCommand
 from rexecop.cli.planning import named
@@ -25,6 +26,7 @@ _SERVICE: Final = "rexecop.service.mcp.stdio"
 @click.option(
     "--gateway", help="The file of a gateway that was accepted, instead of profile and environment."
 )
+@click.option("--catalog", help="A catalog of targets: it names profiles and environments of its own.")
 @click.option("--wait", type=click.IntRange(1, 300), default=20, help="Seconds a call waits: 20.")
 @click.pass_obj
 def command(
@@ -34,6 +36,7 @@ def command(
     profile: str | None,
     env: str | None,
     gateway: str | None,
+    catalog: str | None,
     wait: int,
 ) -> None:
     """Serve an agent over MCP until its input ends. Needs the extra `mcp`.
@@ -41,7 +44,10 @@ def command(
     Standard output carries the protocol and nothing else.
     """
     settings, relays = session.settings, None
-    if gateway is not None:
+    if catalog is not None:
+        if profile or env or gateway:
+            raise Usage("`--catalog` names all of it; give it or `--profile`, `--env`, `--gateway`")
+    elif gateway is not None:
         from rexecop.app.gateways import served
 
         settings, relays = served(settings, Path(gateway))
@@ -49,4 +55,5 @@ def command(
         profile, env = profile or settings.profile, env or settings.env
         settings = replace(settings, profile=named("profile", profile), env=named("env", env))
     service = with_extra(_SERVICE, "mcp", "mcp")
-    service.serve(settings, agent=agent, sponsor=sponsor, wait_seconds=wait, relays=relays)
+    targets = None if catalog is None else Path(catalog)
+    service.serve(settings, agent=agent, sponsor=sponsor, wait_seconds=wait, relays=relays, catalog=targets)

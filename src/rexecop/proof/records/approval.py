@@ -1,4 +1,4 @@
-"""`approval/1`: a signed yes or no to one plan under one set of terms."""
+"""`approval/1`: a yes or no to one plan under one set of terms, signed or said by session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rexecop.proof.canonical import Digest
 from rexecop.proof.message import Scalar
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.base import Record
-from rexecop.proof.vocabulary import Mode
+from rexecop.proof.vocabulary import Established, Mode
 
 APPROVAL_NAMESPACE = "approval@rexecop"
 
@@ -100,7 +100,7 @@ class ApprovalStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval(Record):
-    """`signature` (armored SSHSIG) over the canonical bytes of `statement`.
+    """`signature` (armored SSHSIG) over the canonical bytes of `statement`; empty where nobody signed.
 
     `groups` are the groups the policy in force found the voter in, `delegate_groups` those of
     who says it for another person; a verifier that has the pack checks them. A standing approval
@@ -115,3 +115,10 @@ class Approval(Record):
     groups: tuple[str, ...]
     use: int | None = None
     delegate_groups: tuple[str, ...] = ()
+
+    @property
+    def by_session(self) -> bool:
+        """Whether it is the unsigned word, for themselves, of whom an identity provider vouches for."""
+        said = self.statement
+        vouched = said.approver.established is Established.OIDC and self.by == said.approver
+        return vouched and not self.signature and said.covers is None and said.on_behalf_of is None

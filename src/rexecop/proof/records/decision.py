@@ -138,6 +138,7 @@ class StepTerms:
     approvals: tuple[ApprovalRule, ...]
     approval_limits: tuple[ApprovalLimit, ...] = ()
     sponsor_may_approve: bool = False
+    session_may_approve: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +174,8 @@ class Terms:
 
     It may run from `not_before` (at once without it) until `not_after`, as windows and
     freezes said by the time zone data of version `tzdata`. `sponsor_may_approve` lets the
-    human who answers for an agent approve what it asks for. `steps` need approvals of their own.
+    human who answers for an agent approve what it asks for, `session_may_approve` whom an identity
+    provider vouches for, with nothing signed. `steps` need approvals of their own.
     """
 
     kind: ClassVar[str] = "terms/1"
@@ -186,6 +188,7 @@ class Terms:
     tzdata: str | None = None
     approval_limits: tuple[ApprovalLimit, ...] = ()
     sponsor_may_approve: bool = False
+    session_may_approve: bool = False
     steps: tuple[StepTerms, ...] = ()
 
 

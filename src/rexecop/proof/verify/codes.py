@@ -127,6 +127,7 @@ CODES: Final[Mapping[str, str]] = {
     "E08u": "a ticket goes on from another on what that one rested on",
     "E08v": "a call was made under terms that policy had asked more than since",
     "E08w": "a profile was not signed by whom its plan or the terms say",
+    "E08x": "nobody signed an approval, and the terms do not let a session approve",
     "E09a": "the receipt says completed, the outcomes do not",
     "E09b": "the receipt counts otherwise",
     "E09c": "an attempt was closed without an outcome",

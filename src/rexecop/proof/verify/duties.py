@@ -46,6 +46,7 @@ _OBJECTIONS: Final = {
     "standing-used-up": "E08q",
     "approval-other-step": "E08s",
     "delegation-missing": "E08t",
+    "session-may-not-approve": "E08x",
 }
 
 
@@ -73,8 +74,9 @@ def check(evidence: Evidence, notes: Notes) -> None:
             decision = by_digest[ticket.decision]
             _ticket(sealed, ticket, decision, (intent[0], plan[0]), groups, evidence, notes)
             _steps(sealed.digest, decision.terms, (intent[0], plan[0]), groups, evidence, notes)
-    notes.duties = _duties(intent[1], notes)
     said = evidence.of(Approval)
+    notes.approvals_unsigned = {sealed.digest for sealed, approval in said if approval.by_session}
+    notes.duties = _duties(intent[1], notes)
     counted = [one.statement for sealed, one in said if sealed.digest in notes.counted]
     notes.approvals_for = {one.said_by for one in counted if one.speaker is not None}
     if (sponsor := intent[1].sponsor) is not None:
@@ -359,9 +361,10 @@ def _duties(intent: Intent, notes: Notes) -> ProvedBy | None:
     """Return what separates who asked from who approved."""
     if not notes.counted:
         return None
-    if not notes.counted <= notes.approvals_own:
+    if not notes.counted <= notes.approvals_own | notes.approvals_unsigned:
         return ProvedBy.ASSERTED
-    if notes.intent_proved:
+    if notes.intent_proved and notes.counted <= notes.approvals_own:
         return ProvedBy.KEYS
     sessions = (Established.OIDC, Established.TOKEN, Established.OS_USER)
-    return ProvedBy.SESSIONS if intent.by.established in sessions else ProvedBy.ASSERTED
+    shown = notes.intent_proved or intent.by.established in sessions
+    return ProvedBy.SESSIONS if shown else ProvedBy.ASSERTED

@@ -146,6 +146,7 @@ class Notes:
     counted: set[Digest] = field(default_factory=set)
     approvals_own: set[Digest] = field(default_factory=set)
     approvals_sponsor: set[Digest] = field(default_factory=set)
+    approvals_unsigned: set[Digest] = field(default_factory=set)
     approvals_for: set[str] = field(default_factory=set)
     duties: ProvedBy | None = None
     intent_proved: bool = False

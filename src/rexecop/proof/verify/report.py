@@ -84,6 +84,7 @@ class Claims:
 
     `approvals` count towards tickets, `approvals_own` of them by keys that this verifier
     itself trusts for approvers, `approvals_sponsor` by the sponsor of the agent that asked.
+    Nobody signed `approvals_unsigned`: whose they are is the instance's word on an identity provider's.
     `approvals_for` are those who voted for another person, as `ben for ana`, each once.
     `duties` is None when no approval was needed or counted.
     `attestations` are how the targets of attempts were attested, each once.
@@ -97,6 +98,7 @@ class Claims:
     approvals: int = 0
     approvals_own: int = 0
     approvals_sponsor: int = 0
+    approvals_unsigned: int = 0
     approvals_for: tuple[str, ...] = ()
     duties: ProvedBy | None = None
     attestations: tuple[str, ...] = ()

@@ -179,6 +179,7 @@ def _report(
             approvals=sum(len(one.counted) for one in counted),
             approvals_own=sum(len(one.counted & one.approvals_own) for one in counted),
             approvals_sponsor=sum(len(one.counted & one.approvals_sponsor) for one in counted),
+            approvals_unsigned=sum(len(one.counted & one.approvals_unsigned) for one in counted),
             approvals_for=tuple(sorted({words for one in counted for words in one.approvals_for})),
             duties=_weakest([one.duties for one in counted]),
             attestations=tuple(sorted({one or "none" for one in attested})),

@@ -83,6 +83,8 @@ def _claims(claims: Claims, report: Report) -> Iterator[Row]:
         yield ("approvals", f"signed by keys you trust: {own}", "")
     if claims.approvals_sponsor:
         yield ("", f"approved by the agent's sponsor: {claims.approvals_sponsor} of {claims.approvals}", "")
+    if claims.approvals_unsigned:
+        yield ("", f"unsigned, said by session: {claims.approvals_unsigned} of {claims.approvals}", "")
     if claims.approvals_for:
         yield ("", f"voted for another person: {', '.join(claims.approvals_for)}", "")
     if claims.duties is not None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rexecop.app import panel
+from rexecop.app import panel, voting
+from rexecop.app.approving import Seen
 from rexecop.app.clock import SystemIds
 from rexecop.app.door import Act, Matter
 from rexecop.app.errors import NotOffered
@@ -15,14 +16,17 @@ from rexecop.app.handing import FILES, hand_out_file
 from rexecop.app.panel import Asking, Offered
 from rexecop.app.planner import PlanInput
 from rexecop.app.waiting import Waits
+from rexecop.app.working import Work
+from rexecop.proof.canonical import Digest
 from rexecop.proof.errors import RexecopError
 from rexecop.service.body import BodyRefused
 from rexecop.service.console.fields import Field, Typed, fields_of, values_of
-from rexecop.service.console.guard import BASE, Visit
-from rexecop.service.console.looking import VERBS, asked_for
+from rexecop.service.console.guard import Visit
+from rexecop.service.console.looking import MANY, VERBS, asked_for
 from rexecop.service.console.pages import Answer, Download, Goto, Page
 
 CHANNEL: Final = "console"  # The door that requests come through, as their records and previews say.
+WORDS: Final = ("yes", "no", "withdrawal")
 REASON_MAX: Final = 500  # A sentence or two.
 LATER: Final = Waits(detach=True)  # Whoever works on the root goes on with it, not the service.
 
@@ -56,16 +60,21 @@ def explain_page(visit: Visit) -> Answer:
 
 
 def _page(visit: Visit, path: str) -> Answer:
+    asking, wrong = None, ""
     try:
         asking = _asking(visit, visit.query)
     except NotOffered as error:
-        return Page(template="plan.html", values={"asking": None, "wrong": error.message, "path": path})
-    if "intent" not in visit.query:
-        return Page(template="plan.html", values={"asking": asking, "wrong": "", "path": path})
+        wrong = error.message
+    if asking is None or "intent" not in visit.query:
+        entries = panel.entries_of(visit.instance, visit.sees, MANY)
+        values = {"asking": asking, "wrong": wrong, "path": path, "entries": entries}
+        return Page(template="plan.html", values=values)
     return _form(visit, _asked(visit, asking, visit.query), path)
 
 
 def _asking(visit: Visit, given: Mapping[str, str]) -> Asking:
+    if given.get("catalog"):
+        return panel.asking_through(visit.instance, visit.sees, given["catalog"], given.get("entry", ""))
     return panel.asking(visit.instance, visit.sees, given.get("profile", ""), given.get("environment", ""))
 
 
@@ -133,10 +142,11 @@ async def _answer(visit: Visit, path: str, *, plans: bool) -> Answer:
         if asked.typed.wrong:
             wrong = "Something is not as it has to be."
         elif plans:
-            view = await visit.run(lambda: visit.instance.plan(_input(visit, asked, once)))
-            return Goto(path=f"{BASE}/operations/{view.operation_id}")
+            wanted = await asyncio.to_thread(_input, visit, asked, once)
+            view = await visit.run(lambda: visit.instance.plan(wanted))
+            return Goto(path=f"/operations/{view.operation_id}")
         else:
-            found = await asyncio.to_thread(visit.instance.why_before, _input(visit, asked, once))
+            found = await asyncio.to_thread(lambda: visit.instance.why_before(_input(visit, asked, once)))
             why = found.lines
     except RexecopError as error:
         if panel.is_in_the_way(error):
@@ -146,11 +156,14 @@ async def _answer(visit: Visit, path: str, *, plans: bool) -> Answer:
 
 
 def _input(visit: Visit, asked: Asked, once: str) -> PlanInput:
+    intent = asked.offer.operation
+    profile, env, target, through = panel.routed(visit.instance, asked.asking, intent, asked.target)
     return PlanInput(
-        profile=asked.asking.source,
-        env=asked.asking.env,
-        intent=asked.offer.operation,
-        target=asked.target,
+        profile=profile,
+        env=env,
+        intent=intent,
+        target=target,
+        catalog=through,
         mode=asked.mode,
         parameters=asked.typed.values,
         reason=asked.reason or None,
@@ -162,7 +175,7 @@ def _input(visit: Visit, asked: Asked, once: str) -> PlanInput:
 
 
 async def order(visit: Visit) -> Answer:
-    """Start, pause, resume, retry, undo or cancel an operation; workers carry it out."""
+    """Start, pause, resume, retry, undo, cancel an operation or hand it on; workers carry it out."""
     verb, name, instance = visit.path["verb"], visit.operation, visit.instance
     reason = visit.form.get("reason", "").strip()[:REASON_MAX] or None
     if verb not in VERBS:
@@ -176,25 +189,48 @@ async def order(visit: Visit) -> Answer:
             await visit.run(lambda: instance.cancel(name, reason))
         case "resume":
             await visit.run(lambda: instance.resume(name, reason, LATER))
+        case "escalate":
+            await visit.run(lambda: instance.escalate(name, reason))
         case "retry":
             await visit.run(lambda: instance.retry(name, reason, LATER))
         case _:
             await visit.run(lambda: instance.rollback(name, reason, LATER))
-    return Goto(path=f"{BASE}/operations/{name}")
+    return Goto(path=f"/operations/{name}")
 
 
 async def answer(visit: Visit) -> Answer:
-    """Take the signed answer of an approver, pasted or as a file; nothing else approves."""
+    """Take the signed answer of an approver, pasted or as a file."""
     data = (visit.form.get("answer") or visit.form.get("file") or "").strip().encode()
+    return await _taken(visit, lambda: panel.take_answer(visit.instance, visit.operation, data))
+
+
+async def vote(visit: Visit) -> Answer:
+    """Take what the session says unsigned, about just what its page showed; policy has to allow it."""
+    form = visit.form
+    step, call = form.get("step") or None, form.get("call") or None
+    seen = Seen(
+        preview=Digest(form.get("preview", "")),
+        terms=Digest(form.get("terms", "")),
+        step=step,
+        call=None if call is None else Digest(call),
+    )
+    word, reason = form.get("word", ""), form.get("reason", "").strip()[:REASON_MAX] or None
+    if word not in WORDS:
+        raise BodyRefused(422, "There is no such answer.")
+    return await _taken(visit, lambda: voting.vote(visit.instance, visit.operation, word, seen, reason))
+
+
+async def _taken(visit: Visit, work: Work[object]) -> Answer:
+    """Go on to the operation after `work`, or say what was wrong with the answer it took."""
     try:
-        await visit.run(lambda: panel.take_answer(visit.instance, visit.operation, data))
+        await visit.run(work)
     except RexecopError as error:
         if panel.is_in_the_way(error):
             raise
         wrong = f"{error.message} ({error.code})"
         values = await asyncio.to_thread(asked_for, visit, wrong)
         return Page(template="approval.html", values=values, status=422)
-    return Goto(path=f"{BASE}/operations/{visit.operation}")
+    return Goto(path=f"/operations/{visit.operation}")
 
 
 async def export(visit: Visit) -> Answer:

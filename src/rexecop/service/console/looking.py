@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
 from rexecop.app import panel
 from rexecop.app.door import Act
+from rexecop.app.halting import halts_within
 from rexecop.app.handing import FILES
 from rexecop.app.paging import page
 from rexecop.app.policies import Policies
 from rexecop.app.report.story import chosen
 from rexecop.app.room import locks_view, queue_view, runtime_view
 from rexecop.app.views import OperationView
+from rexecop.app.voting import ballot
 from rexecop.app.watching import in_words, is_over, span_in_words
 from rexecop.app.worker import workers_alive
 from rexecop.proof.canonical import INTEGER_MAX
@@ -31,7 +34,7 @@ WHY_MAX: Final = 40  # Lines; more is read in the records.
 MANY: Final = 200  # Rows of a table that is seldom long.
 WORDS_MAX: Final = 200  # Of a search; more is no search.
 REFRESH_SECONDS: Final = 5  # Of a page somebody follows; a step takes about that long.
-VERBS: Final = ("start", "pause", "resume", "retry", "rollback", "cancel")
+VERBS: Final = ("start", "pause", "resume", "retry", "rollback", "cancel", "escalate")
 DIGITS_MAX: Final = 15  # Of a number in an address; INTEGER_MAX has sixteen.
 STATES: Final = tuple(map(str, State))
 
@@ -44,7 +47,7 @@ def overview(visit: Visit) -> Answer:
         "needs": panel.needs_of(instance, sees, FEW),
         "running": panel.under_way(instance, sees, FEW),
         "newest": page(instance, sees, limit=FEW).operations,
-        "halts": instance.halts(),
+        "halts": halts_within(visit.caller.scope, instance.halts()),
         "queued": sum(panel.known_to(instance, sees, one.operation.operation_id) for one in queue.queue),
         "drained": queue.drained,
     }
@@ -78,7 +81,8 @@ def operation(visit: Visit) -> Answer:
     steps, steps_left = chosen(
         view.steps, STEPS_MAX, lambda step: step.ended is not None and step.ended not in GOOD_ENDS
     )
-    history = instance.history(name)
+    history, matter = instance.history(name), panel.matter_called(instance, name)
+    may_run = visit.may(Act.RUN, matter)
     values = {
         "view": view,
         "why": instance.why(name).lines[:WHY_MAX],
@@ -91,7 +95,10 @@ def operation(visit: Visit) -> Answer:
         "steps_left": steps_left,
         "records": history[-RECORDS_MAX:],
         "records_left": max(0, len(history) - RECORDS_MAX),
-        "verbs": _verbs(view) if visit.may(Act.RUN, panel.matter_called(instance, name)) else (),
+        "verbs": _verbs(view) if may_run else (),
+        "unknown": panel.unknown_steps(instance, view) if may_run else (),
+        "review": panel.review_of(instance, name),
+        "may_review": visit.may(Act.APPROVE, matter) and visit.caller.name != view.requester,
         "evidence": visit.may(Act.EVIDENCE),
         "over": is_over(view),
         "live": visit.query.get("live") == "1" and not is_over(view) and REFRESH_SECONDS,
@@ -140,10 +147,13 @@ def asked_for(visit: Visit, wrong: str) -> dict[str, object]:
     instance, name = visit.instance, visit.operation
     view = instance.status(name)
     asks = view.state == State.WAITING_FOR_APPROVAL or view.awaiting is not None
+    # Looked at before what is shown: a form about what changed meanwhile is refused when it is sent.
+    vote = ballot(instance, name) if asks or view.state in (State.APPROVED, State.BLOCKED) else None
     return {
         "view": view, "asks": asks, "preview": _preview(visit), "wrong": wrong,
         "terms": instance.asked_in_words(name) if asks else "",
         "may": visit.may(Act.APPROVE, panel.matter_called(instance, name)),
+        "ballot": vote,
     }  # fmt: skip
 
 
@@ -185,6 +195,7 @@ def queue(visit: Visit) -> Answer:
     values = {
         "queue": found, "lines": lines[:MANY], "left": len(lines) - MANY,
         "workers": len(workers_alive(instance)), "capacity": instance.parts.world.capacity,
+        "may": visit.may(Act.ADMINISTER),
     }  # fmt: skip
     return Page(template="queue.html", values=values)
 
@@ -193,6 +204,7 @@ def windows(visit: Visit) -> Answer:
     """When changes may run, of the environment that the settings name."""
     env = visit.instance.settings.env
     view = visit.instance.windows(None if env is None else Path(env), None)
+    view = replace(view, halts=halts_within(visit.caller.scope, view.halts))
     return Page(template="windows.html", values={"view": view, "week": charts.of_week(view.week)})
 
 

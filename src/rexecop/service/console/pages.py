@@ -13,6 +13,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from rexecop.app.clock import SystemIds
 from rexecop.app.offline import packaged
 from rexecop.app.report.markup import Html
 from rexecop.app.report.words import lasted, plain, when
@@ -36,7 +37,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goto:
-    """Another page is next."""
+    """Another page is next: `path` begins where the console does."""
 
     path: str
 
@@ -109,15 +110,15 @@ def _environment() -> Environment:
     return made
 
 
-def render(page: Page, token: Callable[[str], str], person: str | None, now: datetime) -> bytes:
-    """Return `page` as bytes; forms in it are sent with what `token` says for their path."""
+def render(page: Page, home: str, token: Callable[[str], str], person: str | None, now: datetime) -> bytes:
+    """Return `page` as bytes, of the console at `home`; its forms are sent with their path's `token`."""
 
     def ago(moment: datetime) -> str:
         return since(moment, now)
 
     values = {
-        "token": token, "person": person, "now": now.astimezone(UTC), "ago": ago, "style": style()[1],
-        "live": False, **page.values,
+        "home": home, "token": token, "person": person, "now": now.astimezone(UTC), "ago": ago,
+        "style": style()[1], "live": False, "fresh": SystemIds().nonce, **page.values,
     }  # fmt: skip
     return _environment().get_template(page.template).render(values).encode()
 

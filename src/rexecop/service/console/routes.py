@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from rexecop.app.door import Act, Door
 from rexecop.app.serving import Serving
-from rexecop.service.console import acting, looking
+from rexecop.service.console import acting, looking, steering
 from rexecop.service.console.guard import Console
 from rexecop.service.console.sessions import SignInLink
 
@@ -25,10 +25,13 @@ def routes(serving: Serving, door: Door, hosts: Collection[str] | None, link: Si
         look(f"{one}/preview", Act.VIEW, looking.preview_file),
         look(f"{one}/approval", Act.VIEW, looking.approval),
         do(f"{one}/approval", Act.APPROVE, acting.answer),
+        do(f"{one}/vote", Act.APPROVE, acting.vote),
         look(f"{one}/request", Act.VIEW, looking.request_file),
         look(f"{one}/evidence", Act.EVIDENCE, looking.evidence),
         do(f"{one}/evidence", Act.EVIDENCE, acting.export),
-        do(one + "/{verb}", Act.RUN, acting.order),
+        do(f"{one}/reconcile", Act.RUN, steering.reconcile, once=True),
+        do(f"{one}/review", Act.APPROVE, steering.review, once=True),
+        do(one + "/{verb}", Act.RUN, acting.order, once=True),
         look("/approvals", Act.VIEW, looking.approvals),
         look("/plan", Act.PLAN, acting.plan_page),
         do("/plan", Act.PLAN, acting.ask),
@@ -36,6 +39,12 @@ def routes(serving: Serving, door: Door, hosts: Collection[str] | None, link: Si
         do("/policy", Act.VIEW, acting.explain),
         look("/policy/shadow", Act.ADMINISTER, looking.shadow),
         look("/queue", Act.VIEW, looking.queue),
+        do("/queue/drain", Act.ADMINISTER, steering.drain, once=True),
+        do("/queue/resume", Act.ADMINISTER, steering.undrain, once=True),
+        look("/halts", Act.VIEW, steering.halts),
+        do("/halts/halt", Act.ADMINISTER, steering.halt, once=True),
+        do("/halts/lift", Act.ADMINISTER, steering.lift, once=True),
+        look("/reviews", Act.VIEW, steering.reviews),
         look("/targets", Act.VIEW, looking.targets),
         look("/windows", Act.VIEW, looking.windows),
         look("/trends", Act.VIEW, looking.trends),

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from rexecop.app.clock import SystemIds
 from rexecop.app.door import Caller, Door, ServiceRole, ServiceScope
-from rexecop.app.errors import CallerUnknown
+from rexecop.app.errors import NEEDED, CallerUnknown
 from rexecop.app.identity import Identity, os_user
 from rexecop.app.requests import note
 from rexecop.proof.canonical import digest_of, same, sha256
+from rexecop.service.console.pages import Answer
 
 SESSION_HOURS: Final = 8  # A working day; then who it is has to be shown again.
 SESSIONS_MAX: Final = 512  # A few hundred bytes each; more people are not at one console.
 EACH_MAX: Final = 8  # Browsers of one person; their oldest one is signed out first.
+SENT_MAX: Final = 64  # Forms of one session whose answers are kept; who sends one twice does so at once.
 LINK_MINUTES: Final = 10  # To go from the terminal to the browser.
 # Whoever starts the service owns the root: what is refused to them here they can do on the command line.
 LOCAL_ROLES: Final = frozenset(
@@ -29,24 +32,44 @@ class Session:
     """One browser that is signed in until `ends`.
 
     Its token is shown to the door at every request, in `headers`: what the door takes back counts at
-    once. Who came by the link is `local`, and has none.
+    once. Who came by the link is `local`, and has none. For whom a proxy speaks it does so at every
+    request again: there are no `headers`.
     """
 
     person: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] | None
     local: Caller | None
     secret: bytes
     ends: datetime
+    sent: dict[str, asyncio.Task[Answer]] = field(default_factory=dict)
 
-    def caller(self, door: Door, peer: str | None) -> Caller:
-        """Return who this is now.
+    def caller(self, door: Door, came: Mapping[str, str], peer: str | None) -> Caller:
+        """Return who this is now; `came` are headers that came with the request, without a token.
 
         Raises:
-            CallerUnknown: nobody any more.
+            CallerUnknown: nobody any more, or somebody else.
         """
-        found = self.local or door.caller(self.headers, peer)
+        found = self.local or door.caller(came if self.headers is None else self.headers, peer)
+        if found.name != self.person:
+            raise CallerUnknown(NEEDED)
         note(caller=found.name)
         return found
+
+    async def once(self, form: str, work: Callable[[], Coroutine[None, None, Answer]]) -> Answer:
+        """Return what `work` answers, or answered when this very `form` was sent before.
+
+        What was refused may be sent again.
+        """
+        if form not in self.sent:
+            if len(self.sent) >= SENT_MAX:
+                del self.sent[next(iter(self.sent))]
+            self.sent[form] = asyncio.ensure_future(work())
+        begun = self.sent[form]
+        try:
+            return await asyncio.shield(begun)  # Who goes away meanwhile does not end it.
+        finally:
+            if begun.done() and (begun.cancelled() or begun.exception() is not None):
+                self.sent.pop(form, None)
 
     def token(self, path: str) -> str:
         """Return what a form that is sent to `path` carries: it is good for that path and session alone."""
@@ -65,7 +88,7 @@ class Sessions:
         self._ids = SystemIds()
         self._open: dict[str, Session] = {}
 
-    def open(self, caller: Caller, headers: Mapping[str, str], *, local: bool = False) -> str:
+    def open(self, caller: Caller, headers: Mapping[str, str] | None, *, local: bool = False) -> str:
         """Sign `caller` in and return the key of the session; the oldest one goes where there is no room."""
         self._tidy()
         own = [key for key, one in self._open.items() if one.person == caller.name]

@@ -6,13 +6,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, Protocol, TypeAlias, TypeVar
 
+from rexecop.app.catalogs import base_of, route
 from rexecop.app.door import Act, Caller, Door, Matter
 from rexecop.app.errors import Forbidden
 from rexecop.app.instance import Instance
 from rexecop.app.planner import PlanInput
-from rexecop.app.tooling import Tooling, toolings, would_be_blocked
+from rexecop.app.tooling import Tooling, catalog_toolings, toolings, would_be_blocked
 from rexecop.app.views import OperationView, WhyView
 from rexecop.app.watching import is_over
 from rexecop.proof.canonical import Json, require_canonical
@@ -33,6 +35,7 @@ from rexecop.service.mcp.tools import HELPERS, Tool, filled, name_of, tool_of
 CHANNEL: Final = "mcp"  # The door that requests of agents come through.
 WAIT_SECONDS: Final = 20  # Shorter than clients wait for an answer.
 LOOK_SECONDS: Final = 0.25
+RESULTS_USUAL: Final = 8  # Who waits for more than these together looks less often.
 SHARE: Final = 10  # Looking takes at most a tenth of the time, however large the operation is.
 FORESEEN_MAX: Final = 4  # Targets on which policy is asked beforehand; more say little more and cost time.
 GRACE_SECONDS: Final = 30  # For what runs here when the client is gone.
@@ -69,12 +72,17 @@ class Desk:
         *,
         wait_seconds: int = WAIT_SECONDS,
         letters: int = OUTPUT_LETTERS_MAX,
+        catalog: Path | None = None,
     ) -> None:
         self._instance = instance
         self._door = door
         self._wait_seconds = wait_seconds
         self._letters = letters
+        self._catalog = catalog
+        self._catalogued: tuple[Tooling, ...] = ()  # Read once; a call reads its entry again.
         self._running: dict[str, asyncio.Task[OperationView]] = {}
+        self._results = 0  # So many are waited for without end.
+        self._refused: dict[str, str] = {}  # Why what was to be started last was not.
 
     async def close(self, grace_seconds: float) -> None:
         """Let what runs here end within the grace; what is left is stopped, as by any runner that ends."""
@@ -100,13 +108,15 @@ class Desk:
 
     def _toolings(self) -> tuple[Tooling, ...]:
         settings = self._instance.settings
+        if self._catalog is not None:
+            self._catalogued = self._catalogued or catalog_toolings(self._catalog)
+            return self._catalogued
         if settings.profile is None or settings.env is None:
             return ()
         return toolings(self._instance, settings.profile, settings.env)
 
     def _targets(self, caller: Caller, tooling: Tooling) -> tuple[str, ...]:
-        profile, intent, environment = tooling.profile, tooling.intent, tooling.environment
-        matters = [(target, _matter(profile, intent, target, environment)) for target in tooling.targets]
+        matters = tooling.matters.items()
         return tuple(target for target, matter in matters if self._allows(caller, Act.PLAN, matter))
 
     def _allows(self, caller: Caller, act: Act, matter: Matter) -> bool:
@@ -119,20 +129,32 @@ class Desk:
     def _is_open(self, caller: Caller, tooling: Tooling, targets: tuple[str, ...]) -> bool:
         own, asked = self._instance.acting_as(caller.identity), self._asked(caller, tooling)
         first = targets[:FORESEEN_MAX]
-        return not all(would_be_blocked(own, replace(asked, target=target)) for target in first)
+        return not all(would_be_blocked(own, self._routed(replace(asked, target=target))) for target in first)
 
     def _asked(self, caller: Caller, tooling: Tooling) -> PlanInput:
         """Return a request for the intent as far as it is the same for each call."""
         settings = self._instance.settings
-        assert settings.profile is not None and settings.env is not None
         return PlanInput(
-            profile=settings.profile,
-            env=settings.env,
+            profile=settings.profile or "",
+            env=settings.env or "",
             intent=tooling.intent,
             target="",
             mode=tooling.modes[0],
             channel=CHANNEL,
             sponsor=caller.sponsor,
+        )
+
+    def _routed(self, asked: PlanInput) -> PlanInput:
+        """Return `asked`, on what its target stands for where that is an entry of a catalog.
+
+        Raises:
+            RexecopError: as `catalogs.route`.
+        """
+        if self._catalog is None:
+            return asked
+        through = route(self._catalog, asked.target, asked.intent, base_of(self._instance.settings.root))
+        return replace(
+            asked, profile=through.profile, env=through.env, target=through.target, catalog=through
         )
 
     # --- what is asked ---
@@ -159,11 +181,16 @@ class Desk:
             return await self._why(caller, arguments)
         if name == "list_operations":
             return await self._list(caller, arguments)
+        if (planned := await self._planned(caller, name, arguments)) is None:
+            return None
+        view = await self._wait(caller, planned, self._wait_seconds, told, for_people=False)
+        return await self._answer(view)
+
+    async def _planned(self, caller: Caller, name: str, arguments: Arguments) -> OperationView | None:
         if (found := self._tool(caller, name)) is None:
             return None
-        asked = filled(self._asked(caller, found[0]), *found, arguments)
-        view = await self._instance.acting_as(caller.identity).plan(asked)
-        return await self._answer(await self._wait(caller, view, self._wait_seconds, told, for_people=False))
+        asked = self._routed(filled(self._asked(caller, found[0]), *found, arguments))
+        return await self._instance.acting_as(caller.identity).plan(asked)
 
     def _tool(self, caller: Caller, name: str) -> tuple[Tooling, tuple[str, ...]] | None:
         for one in self._toolings():
@@ -193,7 +220,8 @@ class Desk:
             if progress is not None and progress.ended > seen:
                 seen = progress.ended
                 await told(seen, progress.steps, f"operation #{view.number} is {view.state}")
-            began, pause = time.monotonic(), min(left, LOOK_SECONDS)
+            began = time.monotonic()
+            pause = min(left, LOOK_SECONDS * max(1.0, self._results / RESULTS_USUAL))
             if task is None:
                 await asyncio.sleep(pause)
             elif task in (await asyncio.wait({task}, timeout=pause))[0]:
@@ -210,6 +238,7 @@ class Desk:
             return
         if view.requester != caller.name or not self._allows(caller, Act.RUN, _of(view)):
             return
+        self._refused.pop(view.operation_id, None)
         own = self._instance.acting_as(caller.identity)
         task = asyncio.create_task(own.start(view.operation_id, wait=True))
         self._running[view.operation_id] = task
@@ -217,8 +246,10 @@ class Desk:
 
     def _ended(self, operation: str, task: asyncio.Task[OperationView]) -> None:
         self._running.pop(operation, None)
-        if not task.cancelled():
-            task.exception()  # Whoever waits is told; where nobody does, the records say it.
+        # Whoever waits is told, or asks; where nobody does, the records say it.
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, RexecopError) and len(self._refused) < RUNNING_MAX:
+            self._refused[operation] = error.message
 
     async def _answer(self, view: OperationView) -> Answer:
         if not is_over(view):
@@ -249,10 +280,12 @@ class Desk:
         if view.requester != caller.name:
             words = f"operation #{view.number} was asked for by somebody else; people cancel it"
             raise ToolRefused(words, argument="operation_id")
-        self._door.require(caller, Act.RUN, _of(view))
         reason = take.text("reason", arguments.get("reason"))
-        own = self._instance.acting_as(caller.identity)
-        return await self._answer(await own.cancel(view.operation_id, reason))
+        return await self._answer(await self._cancelled(caller, view, reason))
+
+    async def _cancelled(self, caller: Caller, view: OperationView, reason: str | None) -> OperationView:
+        self._door.require(caller, Act.RUN, _of(view))
+        return await self._instance.acting_as(caller.identity).cancel(view.operation_id, reason)
 
     async def _why(self, caller: Caller, arguments: Arguments) -> WhyView:
         take.only(arguments, "operation_id", "tool", "arguments")
@@ -266,7 +299,7 @@ class Desk:
             raise ToolRefused(words, argument="tool")
         # In this thread, as all planning: what planning keeps of files is not for two at a time.
         own = self._instance.acting_as(caller.identity)
-        return own.why_before(filled(self._asked(caller, found[0]), *found, given))
+        return own.why_before(self._routed(filled(self._asked(caller, found[0]), *found, given)))
 
     async def _list(self, caller: Caller, arguments: Arguments) -> Listed:
         take.only(arguments, "state", "limit", "all")
@@ -283,10 +316,81 @@ class Desk:
         seen = [view for view in views if self._allows(caller, Act.VIEW, _of(view))]
         return Listed(operations=tuple(map(answer, seen)))
 
+    # --- operations as tasks: those that the caller asked for, by their very ids ---
+
+    async def begin(self, caller: Caller, name: str, arguments: Arguments) -> OperationView | None:
+        """Plan a call of the tool `name` and start what needs nobody; None where no intent has that tool.
+
+        Raises:
+            RexecopError: it is not planned.
+        """
+        self._door.require(caller, Act.VIEW)
+        require_canonical(dict(arguments))
+        view = await self._planned(caller, name, arguments)
+        if view is not None:
+            self._start(caller, view)
+        return view
+
+    async def task(self, caller: Caller, task_id: str) -> tuple[OperationView, str]:
+        """Return how far a task is, and why it was not started when it last could have been; start it then.
+
+        Raises:
+            ToolRefused: the caller asked for no such operation, or may not see it: both read the same.
+        """
+        view = await self._of_caller(caller, task_id)
+        refused = self._refused.pop(view.operation_id, "")
+        self._start(caller, view)
+        return view, refused
+
+    async def result(self, caller: Caller, task_id: str, told: Told) -> Answer | None:
+        """Wait for a task as long as calls wait; return what a call is answered, None before it has ended.
+
+        Raises:
+            ToolRefused: as `task`. RexecopError: it could not be started or went wrong here.
+        """
+        view = await self._of_caller(caller, task_id)
+        self._results += 1
+        try:
+            view = await self._wait(caller, view, self._wait_seconds, told, for_people=True)
+        finally:
+            self._results -= 1
+        return await self._answer(view) if is_over(view) else None
+
+    async def cancel(self, caller: Caller, task_id: str, told: Told) -> OperationView:
+        """End a task before its next step; return how far it is once its call in flight has ended, too.
+
+        Raises:
+            ToolRefused: as `task`, or it has ended already. RexecopError: it may not be cancelled.
+        """
+        view = await self._of_caller(caller, task_id)
+        if is_over(view):
+            raise ToolRefused(f"operation #{view.number} has ended: it is {view.state}", argument="taskId")
+        view = await self._cancelled(caller, view, None)
+        return await self._wait(caller, view, self._wait_seconds, told, for_people=False)
+
+    async def tasks(self, caller: Caller, before: int) -> tuple[tuple[OperationView, ...], int | None]:
+        """Return a page of tasks below number `before` (0: the newest), and below which the next begins."""
+        lines = await asyncio.to_thread(
+            self._instance.list,
+            after=before,
+            limit=take.LISTED_MAX + 1,
+            where={"requester": caller.name},
+        )
+        page = lines[: take.LISTED_MAX]
+        views = [await asyncio.to_thread(self._instance.status, line.operation_id) for line in page]
+        seen = tuple(view for view in views if self._allows(caller, Act.VIEW, _of(view)))
+        return seen, page[-1].number if len(lines) > len(page) else None
+
+    async def _of_caller(self, caller: Caller, task_id: str) -> OperationView:
+        unknown = ToolRefused(f"there is no task `{task_id:.60}`", argument="taskId")
+        try:
+            view = await self._seen(caller, {"operation_id": task_id})
+        except ToolRefused:
+            raise unknown from None
+        if view.operation_id != task_id or view.requester != caller.name:
+            raise unknown
+        return view
+
 
 def _of(view: OperationView) -> Matter:
-    return _matter(view.profile, view.intent, view.target, view.environment)
-
-
-def _matter(profile: str, intent: str, target: str, environment: str) -> Matter:
-    return Matter(intent=f"{profile}/{intent}", target=target, environment=environment)
+    return Matter(intent=f"{view.profile}/{view.intent}", target=view.target, environment=view.environment)

@@ -6,9 +6,10 @@ import asyncio
 from importlib import import_module
 from typing import Final
 
+import anyio
 from starlette.requests import Request
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from rexecop.app.door import Act, Caller, Door
 from rexecop.app.errors import CallerUnknown, ExtraMissing, Forbidden
@@ -59,6 +60,7 @@ class McpEndpoint:
         await refusal(scope, receive, send)
 
     async def _talk(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one message of `caller`; once they are gone, nothing is waited for any more."""
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
         from rexecop.service.mcp.server import server_of
@@ -69,8 +71,24 @@ class McpEndpoint:
             stateless=True,
             max_request_body_size=BODY_BYTES_MAX,
         )
-        async with manager.run():
-            await manager.handle_request(scope, receive, send)
+        heard = asyncio.Event()
+
+        async def listen() -> Message:
+            message = await receive()
+            if not message.get("more_body", False):
+                heard.set()
+            return message
+
+        async def leave_with_caller() -> None:
+            await heard.wait()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        async with manager.run(), anyio.create_task_group() as group:
+            group.start_soon(leave_with_caller)
+            await manager.handle_request(scope, listen, send)
+            group.cancel_scope.cancel()
 
 
 def routes(

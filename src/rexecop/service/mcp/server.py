@@ -20,8 +20,9 @@ from rexecop.proof.codec import to_json
 from rexecop.proof.errors import NotCanonical, RexecopError
 from rexecop.proof.payload import Value, parse_payload, payload_text
 from rexecop.service.mcp.answers import NOT_DONE, Answer, refused
-from rexecop.service.mcp.desk import Desk, Reply, Run, here
-from rexecop.service.mcp.tools import Tool
+from rexecop.service.mcp.desk import Desk, Reply, Run, Told, here
+from rexecop.service.mcp.tasks import PROTOCOL, Tasks
+from rexecop.service.mcp.tools import HELPER_NAMES, Tool
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -55,30 +56,37 @@ def server_of(
     ) -> types.ListToolsResult:
         try:
             found = await run(lambda: desk.listed(caller))
-            return types.ListToolsResult(tools=[_shown(tool) for tool in found])
+            has_tasks = context.protocol_version == PROTOCOL
+            return types.ListToolsResult(tools=[_shown(tool, has_tasks=has_tasks) for tool in found])
         except RexecopError as error:
             raise MCPError(types.INTERNAL_ERROR, error.message, {"code": error.code}) from error
+
+    def told(context: ServerRequestContext) -> Told:
+        async def tell(ended: int, of: int, words: str) -> None:
+            if run is here:
+                await context.session.report_progress(ended, of, words)
+
+        return tell
 
     async def called(
         context: ServerRequestContext, params: types.CallToolRequestParams
     ) -> types.CallToolResult:
-        async def told(ended: int, of: int, words: str) -> None:
-            if run is here:
-                await context.session.report_progress(ended, of, words)
-
         try:
             arguments = cast("Mapping[str, Json]", params.arguments or {})
-            reply = await run(lambda: desk.call(caller, params.name, arguments, told))
+            reply = await run(lambda: desk.call(caller, params.name, arguments, told(context)))
         except RexecopError as error:
             return _result(refused(error), failed=True)
         if reply is None:
             raise MCPError(
                 types.INVALID_PARAMS, f"there is no tool `{params.name:.60}`", {"code": "tool-unknown"}
             )
-        failed = isinstance(reply, Answer) and reply.status in NOT_DONE and params.name not in LOOKS
+        return finished(reply, looks=params.name in LOOKS)
+
+    def finished(reply: Reply, *, looks: bool = False) -> types.CallToolResult:
+        failed = isinstance(reply, Answer) and reply.status in NOT_DONE and not looks
         return _result(reply, failed=failed, said=_said(reply, relays) if relays else None)
 
-    return Server(
+    server = Server(
         NAME,
         version=__version__,
         title="RExecOp",
@@ -86,9 +94,11 @@ def server_of(
         on_list_tools=listed,
         on_call_tool=called,
     )
+    Tasks(desk=desk, caller=caller, run=run, finished=finished, told=told).offer(server)
+    return server
 
 
-def _shown(tool: Tool) -> types.Tool:
+def _shown(tool: Tool, *, has_tasks: bool) -> types.Tool:
     return types.Tool(
         name=tool.name,
         title=tool.title,
@@ -102,6 +112,9 @@ def _shown(tool: Tool) -> types.Tool:
             idempotent_hint=tool.repeats,
             open_world_hint=tool.beyond,
         ),
+        execution=types.ToolExecution(task_support="optional")
+        if has_tasks and tool.name not in HELPER_NAMES
+        else None,
     )
 
 

@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -29,6 +30,7 @@ from rexecop.service.mcp.server import RELAYED_LETTERS_MAX, server_of
 
 LINE_BYTES_MAX: Final = 4 << 20  # One message; as large as over HTTP.
 WRITES_MAX: Final = 1 << 16  # As much as a pipe takes at one time.
+CANCELLED: Final = "notifications/cancelled"  # What it names gets no answer.
 STOP_SECONDS: Final = 1  # For what runs when somebody says stop; two seconds later clients kill.
 _ACTS: Final = frozenset({Act.VIEW, Act.PLAN, Act.RUN})
 
@@ -56,20 +58,22 @@ def serve(
     sponsor: str | None,
     wait_seconds: int,
     relays: Relays | None,
+    catalog: Path | None = None,
 ) -> None:
     """Answer `agent` on standard input and output until the input ends or a signal says stop.
 
-    With `relays` the tools are those of others, whose answers are handed on as they are.
+    With `relays` the tools are those of others, whose answers are handed on as they are; with `catalog`
+    their targets are its entries.
 
     Raises:
         AgentRefused: no pack names the agent, or somebody else answers for it.
-        OperationsError, FileMissing: profile or environment cannot be read.
+        OperationsError, FileMissing: profile, environment or catalog cannot be read.
         RootMissing, RootUnsafe, StoreError: as `open_instance`.
     """
     with open_instance(settings) as instance:
         caller = agent_caller(instance, agent, sponsor)
         letters = RELAYED_LETTERS_MAX if relays else OUTPUT_LETTERS_MAX
-        desk = Desk(instance, AgentDoor(), wait_seconds=wait_seconds, letters=letters)
+        desk = Desk(instance, AgentDoor(), wait_seconds=wait_seconds, letters=letters, catalog=catalog)
         asyncio.run(_serve(desk, caller, relays))
 
 
@@ -139,6 +143,8 @@ class Wire:
                         continue
                     if isinstance(message, types.JSONRPCRequest):
                         self._asked.add(message.id)
+                    elif isinstance(message, types.JSONRPCNotification) and message.method == CANCELLED:
+                        self._asked.discard((message.params or {}).get("requestId", ""))
                     await into.send(SessionMessage(message))
             with suppress(TimeoutError):
                 async with asyncio.timeout(GRACE_SECONDS):

@@ -64,7 +64,7 @@ HELPER_NAMES: Final = frozenset(tool.name for tool in HELPERS)
 
 def name_of(tooling: Tooling) -> str:
     """Return the name of the tool of an intent; no intent takes the name of a tool that looks."""
-    return f"intent_{tooling.intent}" if tooling.intent in HELPER_NAMES else tooling.intent
+    return f"intent_{tooling.name}" if tooling.name in HELPER_NAMES else tooling.name
 
 
 def own_name(tooling: Tooling, name: str) -> str:
@@ -94,7 +94,7 @@ def tool_of(tooling: Tooling, targets: tuple[str, ...]) -> Tool:
     if len(targets) > 1:
         named: Json = {"enum": list(targets)} if len(targets) <= TARGETS_NAMED_MAX else {"type": "string"}
         assert isinstance(named, dict)
-        own["target"] = {"description": f"On what, in environment {tooling.environment}.", **named}
+        own["target"] = {"description": f"On what, {tooling.where}.", **named}
         needed.append(own_name(tooling, "target"))
     given = dict(properties) if isinstance(properties, Mapping) else {}
     said = tooling.summary or tooling.title or tooling.intent

@@ -15,6 +15,7 @@ PAGE_MAX: Final = 200  # More at once is a page nobody reads; the cursor goes on
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
 Reason: TypeAlias = Annotated[str, Meta(min_length=1, max_length=REASON_LENGTH_MAX)]
+Named: TypeAlias = Annotated[str, Meta(pattern="^sha256:[0-9a-f]{64}$")]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
 Place: TypeAlias = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 
@@ -77,6 +78,17 @@ class AnswerBody(Struct, frozen=True, kw_only=True):
     kind: Literal["approval-answer/1"]
     statement: dict[str, object]
     signature: str
+
+
+class VoteBody(Sent, frozen=True, kw_only=True):
+    """What a caller says unsigned, and the digests of what they saw, as `GET` at this path gives them."""
+
+    word: Literal["yes", "no", "withdrawal"]
+    preview: Named
+    terms: Named
+    step: Name | None = None
+    call: Named | None = None
+    reason: Reason | None = None
 
 
 class HaltBody(Sent, frozen=True, kw_only=True):

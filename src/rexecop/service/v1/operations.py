@@ -9,6 +9,8 @@ from typing import Final, TypeVar, cast
 import msgspec
 from starlette.responses import Response
 
+from rexecop.app import voting
+from rexecop.app.approving import Seen
 from rexecop.app.door import Act, Matter
 from rexecop.app.handing import hand_out
 from rexecop.app.paging import OperationsPage, page
@@ -16,7 +18,8 @@ from rexecop.app.plain import plain
 from rexecop.app.planner import PlanInput
 from rexecop.app.requests import note
 from rexecop.app.views import OperationView, RecordView, WhyView
-from rexecop.proof.canonical import Json
+from rexecop.app.voting import BallotView
+from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import Mode
 from rexecop.service.errors import BodyUnfit, PathUnknown, QueryRefused
@@ -27,6 +30,7 @@ from rexecop.service.v1.bodies import (
     OperationsQuery,
     PlanBody,
     RecordsQuery,
+    VoteBody,
 )
 from rexecop.service.v1.routes import BINARY, JSON, TEXT, Call, Says, get, post
 
@@ -222,8 +226,26 @@ async def bundle(asking: Asking, query: Nothing) -> Response:
     return Response(data, 200, {"cache-control": "no-store", "x-content-type-options": "nosniff", **named})
 
 
+async def ballot(asking: Asking, query: Nothing) -> Response:
+    """Say what the caller may say unsigned to an operation, which policy has to allow, and about what."""
+    return asking.answer(await asking.look(lambda name: voting.ballot(asking.instance, name)))
+
+
+async def vote(asking: Asking, body: VoteBody) -> Response:
+    """Take the unsigned word of whom the identity provider vouches for, where policy allows that."""
+    name = await asking.desk.read(asking.operation)
+    seen = Seen(
+        preview=Digest(body.preview),
+        terms=Digest(body.terms),
+        step=body.step,
+        call=None if body.call is None else Digest(body.call),
+    )
+    work = asking.desk.serving.works.run
+    return asking.answer(await work(lambda: voting.vote(asking.instance, name, body.word, seen, body.reason)))
+
+
 async def answers(asking: Asking, body: AnswerBody) -> Response:
-    """Take the yes or no that an approver signed on their own machine; nothing else approves."""
+    """Take the yes or no that an approver signed on their own machine."""
     name = await asking.desk.read(asking.operation)
     work = asking.desk.serving.works.run
     return asking.answer(await work(lambda: asking.instance.take_answer(asking.data, name)))
@@ -253,4 +275,6 @@ def table() -> tuple[Call, ...]:
         get(f"{ONE}/approval-request", view, approval_request, no, asks, TAGS),
         get(f"{ONE}/bundle", Act.EVIDENCE, bundle, no, {200: Says(media=BINARY)}),
         post(f"{ONE}/answers", Act.APPROVE, answers, AnswerBody, WHOLE),
+        get(f"{ONE}/vote", view, ballot, no, {200: Says(kind=BallotView)}),
+        post(f"{ONE}/vote", Act.APPROVE, vote, VoteBody, WHOLE),
     )

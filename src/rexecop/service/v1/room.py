@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from rexecop.app.door import Act, Matter
 from rexecop.app.execute_intents import ActionLine
+from rexecop.app.halting import halts_within
 from rexecop.app.offers import EntryLine, IntentLine, TargetLine
 from rexecop.app.paging import glance
 from rexecop.app.room import LockLine, QueueView, locks_view, queue_view
@@ -196,7 +197,7 @@ async def windows(asking: Asking, query: WindowsQuery) -> Response:
         if not (known and ours):
             raise PathUnknown(f"there is no target `{query.target or '*':.60}`")
         found = asking.instance.windows(Path(path), query.target)
-        return replace(found, halts=_seen(asking, found.halts))
+        return replace(found, halts=halts_within(asking.caller.scope, found.halts))
 
     return asking.answer(await asking.desk.read(read))
 
@@ -204,45 +205,27 @@ async def windows(asking: Asking, query: WindowsQuery) -> Response:
 async def halts(asking: Asking, query: Nothing) -> Response:
     """List the halts that stand and are the caller's business."""
     found = await asking.desk.read(asking.instance.halts)
-    return asking.answer(Halts(halts=_seen(asking, found)))
+    return asking.answer(Halts(halts=halts_within(asking.caller.scope, found)))
 
 
 async def halt(asking: Asking, body: HaltBody) -> Response:
     """Stop every further call within a scope; return what stands then."""
     found = await asking.desk.read(lambda: asking.instance.halt(body.scope, body.reason))
-    return asking.answer(Halts(halts=_seen(asking, found)))
+    return asking.answer(Halts(halts=halts_within(asking.caller.scope, found)))
 
 
 async def lift(asking: Asking, body: HaltBody) -> Response:
     """Take the halts of exactly one scope back; return what still stands."""
     found = await asking.desk.read(lambda: asking.instance.halt(body.scope, body.reason, lift=True))
-    return asking.answer(Halts(halts=_seen(asking, found)))
+    return asking.answer(Halts(halts=halts_within(asking.caller.scope, found)))
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _last(pattern: str) -> str:
-    return pattern.rpartition("/")[2]
-
-
 def _ours(asking: Asking, line: OperationLine) -> bool:
     return asking.may(glance(asking.instance, line.operation_id).matter)
-
-
-def _seen(asking: Asking, found: tuple[HaltView, ...]) -> tuple[HaltView, ...]:
-    """Return the halts of everything, and of names that are the caller's business."""
-    scope = asking.caller.scope
-    by = {"target": scope.targets, "environment": scope.environments, "intent": scope.intents}
-
-    def ours(one: HaltView) -> bool:
-        kind, _, name = one.scope.partition(":")
-        bounds = by.get(kind, ("*",))
-        # A halt names an intent alone, or with its profile.
-        return _fits(name, bounds if "/" in name or kind != "intent" else [_last(each) for each in bounds])
-
-    return tuple(one for one in found if ours(one))
 
 
 def table() -> tuple[Call, ...]:
