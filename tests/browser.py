@@ -129,8 +129,8 @@ class Browser:
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """Start a browser and end it."""
+def browser(*flags: str) -> Iterator[Browser]:
+    """Start a browser, with further `flags`, and end it."""
     reads, to = os.pipe()
     back, writes = os.pipe()
     start = START.format(reads=reads, writes=writes)
@@ -138,7 +138,7 @@ def browser() -> Iterator[Browser]:
         saved = Path(profile) / "saved"
         saved.mkdir()
         process = subprocess.Popen(
-            ("bash", "-c", start, "bash", "chromium", *FLAGS, f"--user-data-dir={profile}"),
+            ("bash", "-c", start, "bash", "chromium", *FLAGS, *flags, f"--user-data-dir={profile}"),
             pass_fds=(reads, writes),
             stderr=subprocess.DEVNULL,
         )

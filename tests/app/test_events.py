@@ -12,6 +12,7 @@ import pytest
 
 from rexecop.app import callers
 from rexecop.app.clock import SystemClock
+from rexecop.app.door import ServiceRole
 from rexecop.app.errors import WebhookRefused
 from rexecop.app.events import EventView, Outcome, Told, read_told, take_event
 from rexecop.app.instance import Instance
@@ -25,9 +26,11 @@ from rexecop.proof.payload import Value, payload_text
 from rexecop.proof.records.intent import Intent
 from rexecop.proof.vocabulary import State
 from tests.app.support import made, opened, records, scratch
+from tests.service.consoles import a_caller
 
 SECRET: Final = b"whsec_" + b"QUJD" * 8
 KEY: Final = b"ABC" * 8
+GATEWAY: Final = a_caller("gateway", ServiceRole.GATEWAY)
 RULES: Final = """
 id: greetings
 rules:
@@ -287,13 +290,13 @@ def test_a_page_looks_through_so_many_operations_and_says_where_to_go_on(
 ) -> None:
     monkeypatch.setattr(callers, "LOOKED_AT_MAX", 2)
     body = payload_text(cloud("gate-1")).encode()
-    (one,) = asyncio.run(callers.tell_events(instance, "gateway", [body]))
+    (one,) = asyncio.run(callers.tell_events(instance, GATEWAY, [body]))
     for n in range(3):
         taken(instance, folder, cloud(f"between-{n}"))
 
     pages, before = list[list[str]](), 0
     while not pages or (pages[-1] == [] and before):
-        found, after = callers.events_of(instance, "gateway", before, 10)
+        found, after = callers.events_of(instance, GATEWAY, before, 10)
         pages.append([planned.id for planned in found])
         before = after or 0
 
@@ -311,9 +314,9 @@ def test_an_event_of_a_caller_that_died_before_it_stood_in_the_queue_is_started_
     with monkeypatch.context() as patched:
         patched.setattr(Instance, "enqueue", die)
         with pytest.raises(KeyboardInterrupt):
-            asyncio.run(callers.tell_events(instance, "gateway", [body]))
+            asyncio.run(callers.tell_events(instance, GATEWAY, [body]))
     assert instance.status("@").place is None
-    (again,) = asyncio.run(callers.tell_events(instance, "gateway", [body]))
+    (again,) = asyncio.run(callers.tell_events(instance, GATEWAY, [body]))
     assert again.view is not None and again.view.outcome is Outcome.DUPLICATE
     assert instance.status("@").place is not None
 

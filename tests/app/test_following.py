@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from rexecop.app import following
 from rexecop.app.clock import SystemClock
+from rexecop.app.door import ServiceScope
 from rexecop.app.events import EventView, read_told, take_event
 from rexecop.app.following import KIND, due, follow, promise
 from rexecop.app.instance import Instance
@@ -52,9 +54,9 @@ class Site:
         level(self.env, 9)
 
     async def told(
-        self, instance: Instance, name: str, target: str = "a", *, start: bool = False
+        self, instance: Instance, name: str, target: str = "a", *, start: bool = False, within: str = ""
     ) -> EventView:
-        """Tell an event of a host that was seen."""
+        """Tell an event of a host that was seen, `within` the scope of targets with such names."""
         now = SystemClock().now()
         event: dict[str, Value] = {
             "specversion": "1.0", "id": f"{self.profile.name}-{name}", "source": "/t", "type": "host.seen",
@@ -62,7 +64,8 @@ class Site:
         }  # fmt: skip
         found = read_told(payload_text(event).encode(), str(self.profile), str(self.env), start=start)
         assert found is not None
-        return await take_event(instance, found)
+        scope = ServiceScope(targets=(within,)) if within else None
+        return await take_event(instance, replace(found, scope=scope))
 
     async def looked(self, instance: Instance, name: str, target: str = "a") -> str:
         """Tell an event, run what it triggered, and return that operation."""
@@ -100,6 +103,20 @@ def notes(instance: Instance, operation: str) -> list[str]:
 
 def promised(instance: Instance) -> list[str]:
     return [name for name, _ in instance.parts.world.store.posted(KIND)]
+
+
+def test_what_follows_is_not_planned_for_a_teller_who_is_held_to_a_scope(
+    folder: Path, instance: Instance
+) -> None:
+    async def story() -> None:
+        site = Site(folder, "bounded")
+        for within, expected in (("a*", 0), ("", 1)):
+            view = (await site.told(instance, f"by {within}", within=within)).operation
+            assert view is not None and len(promised(instance)) == expected
+            await instance.cancel(view.operation_id)
+        await Worker(instance, once=True).run(asyncio.Event())
+
+    asyncio.run(story())
 
 
 def test_what_follows_from_a_triggered_look_is_planned_when_it_ended_and_not_started(

@@ -97,3 +97,37 @@ def test_a_defect_in_the_background_is_told_in_one_line(capsys: pytest.CaptureFi
     found.close()
 
     assert capsys.readouterr().err == "rexecop: error[internal-error]: LookupError in what was begun\n"
+
+
+def test_a_worker_that_ends_is_told_of_and_another_takes_its_place_until_all_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends: list[Exception] = [StoreUnavailable("the disk is full"), LookupError("secret")]
+    works_again = threading.Event()
+
+    class Fickle:
+        def __init__(self, instance: object) -> None:
+            self.driver = instance.parts.lifecycle.driver  # type: ignore[attr-defined]
+
+        async def run(self, stop: asyncio.Event) -> int:
+            assert not self.driver.leaving
+            try:
+                if ends:
+                    raise ends.pop(0)
+                works_again.set()
+                await stop.wait()
+                return 0
+            finally:
+                self.driver.leaving = True
+
+    monkeypatch.setattr(working, "Worker", Fickle)
+    monkeypatch.setattr(working, "AGAIN_SECONDS", 0.01)
+    found, driver = works()
+    found.carry_out()
+    assert works_again.wait(WAIT)
+    found.leave()
+    found.close()
+
+    said = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(": ")[2] for line in said] == ["the disk is full", "LookupError"]
+    assert driver.leaving

@@ -1,26 +1,33 @@
-"""A local identity provider over TLS: discovery, keys that rotate, and whatever tokens a test wants."""
+"""A local identity provider over TLS: discovery, keys that rotate, tokens a test wants, a way to sign in."""
 
 from __future__ import annotations
 
 import base64
 import json
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
+from urllib.parse import parse_qsl, urlencode
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from rexecop.app.clock import SystemClock
-from tests.lanes.web import Web, authority, issue, json_reply, server_context, serving
+from rexecop.proof.canonical import hash_bytes
+from tests.lanes.web import Asked, Web, authority, issue, json_reply, reply, server_context, serving
 
 Private: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 RSA: Final = rsa.generate_private_key(65537, 2048)  # One for all: making it is what costs.
+CLIENT: Final = "rexecop-console"
+SECRET: Final = "the-secret-of-the-console"
 DISCOVERY: Final = "/.well-known/openid-configuration"
 KEYS: Final = "/keys"
+AUTHORIZE: Final = "/authorize"
+TOKEN: Final = "/token"
 
 
 def b64(data: bytes) -> str:
@@ -75,9 +82,15 @@ class LocalProvider:
     issuer: str
     ca: Path
     keys: dict[str, Private] = field(default_factory=dict)
+    codes: dict[str, dict[str, str]] = field(default_factory=dict)  # What each was asked for with.
+    wrong: dict[str, object] = field(default_factory=dict)  # What is said of whom a token is given for next.
 
     def publish(self, **more: object) -> None:
-        said = {"issuer": self.issuer, "jwks_uri": f"{self.issuer}{KEYS}", **more}
+        ends = {"authorization_endpoint": AUTHORIZE, "token_endpoint": TOKEN, "jwks_uri": KEYS}
+        said = {"issuer": self.issuer, **{name: self.issuer + path for name, path in ends.items()}, **more}
+        # Routes are told apart by how many arguments their code takes, which counts `self` of a method.
+        self.web.routes[AUTHORIZE] = lambda asked: self.authorized(asked)  # noqa: PLW0108
+        self.web.routes[TOKEN] = lambda asked: self.given(asked)  # noqa: PLW0108
         self.web.routes[DISCOVERY] = json_reply(json.dumps(said))
         listed = [jwk(kid, private) for kid, private in self.keys.items()]
         self.web.routes[KEYS] = json_reply(json.dumps({"keys": listed}))
@@ -86,6 +99,28 @@ class LocalProvider:
         """Sign with a new key alone from now on."""
         self.keys = {kid: made(algorithm)}
         self.publish()
+
+    def authorized(self, asked: Asked) -> bytes:
+        """Send back who comes, whom everybody here knows, with a code."""
+        form = dict(parse_qsl(asked.target.partition("?")[2], strict_parsing=True))
+        assert form["response_type"] == "code" and form["code_challenge_method"] == "S256", form
+        code = f"code-{len(self.codes)}"
+        self.codes[code] = form
+        back = {"code": code, "state": form["state"], "iss": self.issuer}
+        return reply(status=302, Location=f"{form['redirect_uri']}?{urlencode(back)}")
+
+    def given(self, asked: Asked) -> bytes:
+        """Give a token for a code, once, to who asked for it."""
+        form = dict(parse_qsl(asked.body.decode(), strict_parsing=True))
+        told = self.codes.pop(form["code"], {})
+        challenge = b64(hash_bytes("sha256", form["code_verifier"].encode()))
+        secret = b64encode(f"{CLIENT}:{SECRET}".encode()).decode()
+        known = asked.headers.get("authorization") == f"Basic {secret}"
+        same = all(form[name] == told.get(name) for name in ("client_id", "redirect_uri"))
+        if not (known and same and challenge == told["code_challenge"]):
+            return json_reply('{"error": "invalid_grant"}', 400)
+        token = self.token(None, **{"aud": CLIENT, "nonce": told["nonce"], **self.wrong})
+        return json_reply(json.dumps({"access_token": "x", "token_type": "Bearer", "id_token": token}))
 
     @property
     def asked(self) -> int:

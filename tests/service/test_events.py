@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ import pytest
 
 from rexecop.app.build import open_instance
 from rexecop.app.clock import SystemClock
+from rexecop.app.door import ServiceScope
+from rexecop.app.instance import Instance
 from rexecop.app.profiles import find_profile
 from rexecop.app.settings import Settings, load_settings
+from rexecop.app.tokens import TokenAsked, Tokens
 from rexecop.app.triggering import Inbox
 from rexecop.proof.canonical import digest_of
 from rexecop.proof.records.attempt import Attempt
@@ -75,7 +79,15 @@ HOOKS: Final = """
 webhooks:
   gate: {caller: gateway, profile: ./greeter, env: hello.environment.yaml, catalog: targets.yaml, start: true}
   more: {caller: second, profile: ./greeter, env: hello.environment.yaml}
+  far: {caller: far, profile: ./greeter, env: hello.environment.yaml, catalog: targets.yaml, start: true}
+  away: {caller: away, profile: ./greeter, env: hello.environment.yaml, start: true}
+  looks: {caller: looks, profile: ./greeter, env: hello.environment.yaml, catalog: targets.yaml}
 """
+SCOPES: Final = {
+    "far": ServiceScope(targets=("mars*",)),
+    "away": ServiceScope(environments=("there",)),
+    "looks": ServiceScope(intents=("hello/host_facts",), targets=("local*",), environments=("h*",)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +104,23 @@ def service(settings: Settings) -> Iterator[Running]:
         (root / name).chmod(0o600)
     with running(root) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def tokens(service: Running) -> dict[str, str]:
+    """Return the tokens of callers who may do everything, on some of it."""
+
+    async def made() -> dict[str, str]:
+        with opened(service) as instance:
+            tokens = Tokens(instance)
+            asked = {name: TokenAsked(name=name, roles=("admin",), scope=SCOPES[name]) for name in SCOPES}
+            return {name: str((await tokens.new(one)).token) for name, one in asked.items()}
+
+    return asyncio.run(made())
+
+
+def opened(service: Running) -> Instance:
+    return open_instance(load_settings({"root": str(service.root)}, {}, service.root, service.root))
 
 
 def cloud(name: str, kind: str = "host.seen", **more: object) -> dict[str, object]:
@@ -137,6 +166,68 @@ def test_an_event_is_planned_once_and_can_be_looked_up(service: Running) -> None
     assert intent.origin.channel == "trigger" and place is not None, (
         "the operator says that reads are started"
     )
+
+
+@pytest.mark.parametrize("caller", ["far", "away"])
+def test_what_an_event_would_plan_beyond_the_scope_of_who_tells_it_is_not_there(
+    service: Running, tokens: dict[str, str], caller: str
+) -> None:
+    def planned() -> tuple[int, int]:
+        with opened(service) as instance:
+            return len(instance.list(limit=1000)), len(Inbox(instance).dead())
+
+    token, before, seen = tokens[caller], planned(), cloud(f"beyond-{caller}")
+    refused = tell(service, seen, token=token)
+    assert is_problem(refused, 404, "forbidden") and planned() == before
+    several = tell(
+        service, [cloud(f"b-{caller}", "host.new"), cloud(f"c-{caller}", "host.none")], BATCH, token
+    )
+    assert several.status == 202 and planned() == before
+    assert [(one["outcome"], one.get("code")) for one in several.json["events"]] == [  # type: ignore[attr-defined]
+        ("refused", "forbidden"),
+        ("ignored", None),
+    ]
+
+    # Who may learns of it, and who may not is told the same after as before, whatever the cooldown says.
+    taken = tell(service, seen)
+    assert taken.json["outcome"] == "planned"
+    after = [
+        tell(service, one, token=token)
+        for one in (seen, cloud(f"d-{caller}", cooldownkey=f"beyond-{caller}"))
+    ]
+    assert [one.body for one in after] == [refused.body] * 2 and "operation" not in refused.body.decode()
+    assert is_problem(look(service, f"/v1/events/{taken.json['id']}", token), 404)
+    assert look(service, token=token).json["events"] == []
+
+
+def test_of_a_catalog_what_is_not_there_and_what_is_beyond_the_scope_read_the_same(
+    service: Running, tokens: dict[str, str]
+) -> None:
+    subjects = ("here", "bare", "nowhere")
+    told = [
+        tell(service, cloud(f"cat-{one}", "host.listed", subject=one), token=tokens["far"])
+        for one in subjects
+    ]
+
+    assert [one.status for one in told] == [404] * 3 and len({one.body for one in told}) == 1
+
+
+def test_within_their_scope_events_of_a_caller_are_planned_and_looked_up(
+    service: Running, tokens: dict[str, str]
+) -> None:
+    token = tokens["looks"]
+    seen, listed = cloud("within-1"), cloud("within-2", "host.listed", subject="here")
+    told = [tell(service, one, token=token) for one in (seen, listed, seen)]
+
+    assert [one.json["outcome"] for one in told] == ["planned", "planned", "drop_duplicate"]
+    assert told[0].json["operation_id"] == told[2].json["operation_id"]
+    found = look(service, token=token).json["events"]
+    assert isinstance(found, list) and [one["id"] for one in found] == [
+        told[1].json["id"],
+        told[0].json["id"],
+    ]
+    assert look(service, f"/v1/events/{told[0].json['id']}", token).status == 200
+    assert is_problem(tell(service, cloud("within-3", "host.new"), token=token), 404, "forbidden")
 
 
 def test_the_same_event_in_headers_is_the_same_event(service: Running) -> None:

@@ -346,7 +346,7 @@ def test_reading_and_judging_hold_by_themselves(provider: LocalProvider) -> None
     def judged(text: str, issuer: str = provider.issuer) -> None:
         bearer = read_bearer(text)
         require_signed(bearer, read_keys(published))
-        require_good(bearer, issuer=issuer, audience="rexecop", now=now)
+        require_good(bearer, issuer=issuer, audiences=("rexecop",), now=now)
 
     judged(token)
     spelled = signature[:-1] + chr(ord(signature[-1]) + 1)  # The same bytes, with a stray bit set.
@@ -425,6 +425,13 @@ def test_an_agent_is_one_by_the_packs_with_their_sponsor_or_may_nothing(
         "oidc: {issuer: https://x.example, audience: a, roles: {claim: g, values: {x: admin}}}",
         "oidc: {issuer: https://x.example, audience: a, ca_file: /nowhere, roles: {claim: g, values: {}}}",
         "oidc: {issuer: https://x.example, audience: a, roles: {claim: g, values: {}}, scopes: {claim: g}}",
+        "oidc: {issuer: https://x.example, audience: a, roles: {claim: g, values: {}}, sign_in: {title: x}}",
+        "oidc: {issuer: https://x.example, audience: a, roles: {claim: g, values: {}},"
+        " sign_in: {client_id: ''}}",
+        "oidc: {issuer: https://x.example, audience: a, roles: {claim: g, values: {}},"
+        " sign_in: {client_id: c, scope: email}}",
+        "oidc: {issuer: https://x.example, audience: a, roles: {claim: g, values: {}},"
+        ' sign_in: {client_id: c, title: "a\\nb"}}',
         "oidc: {issuer: https://x.example, audience: a, roles: {claim: g, values: {}},"
         " scopes: {claim: g, values: {x: {targets: []}}}}",
         "oidc: {issuer: https://x.example, audience: a, roles: {claim: g, values: {}},"

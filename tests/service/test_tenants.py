@@ -113,6 +113,13 @@ def test_a_tenant_that_is_there_and_one_that_is_not_read_the_same(house: House, 
 
 # --- consoles ---
 
+PROVIDER: Final = """\
+oidc:
+  issuer: https://login.example
+  audience: rexecop
+  roles: {claim: groups, values: {}}
+  sign_in: {client_id: rexecop}
+"""
 HOMES: Final = {"own": "/console", "red": "/t/red/console", "blue": "/t/blue/console"}
 GUESS: Final = "rxo_" + "1" * 64
 
@@ -201,8 +208,12 @@ def test_a_console_that_is_there_and_one_that_is_not_read_the_same_to_strangers(
     house: House, method: str
 ) -> None:
     red = visitor_of(house, "red")
+    file = house.roots["red"] / "service.yaml"
+    file.write_text(PROVIDER)
+    file.chmod(0o600)
     for path in ("", "/", "/sign-in", "/sign-in?link=x&next=y", "/sign-out", "/console.css", "/operations",
-                 "/operations/op_" + "0" * 32, "/nowhere", "/../v1/operations"):  # fmt: skip
+                 "/sign-in/provider?next=x", "/signed-in?code=x&state=y", "/operations/op_" + "0" * 32,
+                 "/nowhere", "/../v1/operations"):  # fmt: skip
         for headers in (
             {},
             {"Cookie": red.cookie.replace("=", "=x")},

@@ -92,6 +92,15 @@ class RootAuthority:
                 found = self._policies[key] = self._policy(self._packs, profile, environment)
             return found
 
+    def is_at_hand(self) -> bool:
+        """Return whether `policy` answers at once: no file changed, and nobody is just reading them."""
+        if not self._reading.acquire(blocking=False):
+            return False
+        try:
+            return (None, None) in self._policies and self._watch.is_as_seen()
+        finally:
+            self._reading.release()
+
     def policy_under(self, candidate: Pack, profile: Digest | None = None) -> Policy:
         """Return what would be in force with `candidate` adopted: in the place of the pack of its name."""
         others = (pack for pack in self.packs() if pack.ref.id != candidate.ref.id)

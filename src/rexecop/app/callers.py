@@ -1,7 +1,8 @@
 """Events over HTTP from callers who hold a token, each taken once, and what of them can be looked up.
 
-A caller is one of `authzen.yaml`; that it may tell events, and whose rules decide about them, is an
-entry of `webhooks.yaml` that names it. What can be read and not planned lies among the dead letters.
+That a caller may tell events, and whose rules decide about them, is an entry of `webhooks.yaml` that names
+it. What these would plan is held to the caller's scope, and what is beyond that is kept nowhere. Else what
+can be read and not planned lies among the dead letters.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from rexecop.app.errors import WebhookRefused, WebhooksRefused
+from rexecop.app.door import Caller
+from rexecop.app.errors import Forbidden, WebhookRefused, WebhooksRefused
 from rexecop.app.events import SPACE, EventView, Told, claim_of, read_told, take_event
 from rexecop.app.instance import Instance
+from rexecop.app.paging import matter_of
 from rexecop.app.root import Root
 from rexecop.app.triggering import Inbox
 from rexecop.app.unattended import Webhook, judged_by, root_webhooks
@@ -63,7 +66,7 @@ def hook_of(instance: Instance, caller: str) -> Webhook:
     raise WebhookRefused(words, status=403)
 
 
-async def tell_events(instance: Instance, caller: str, bodies: Sequence[bytes]) -> tuple[Taken, ...]:
+async def tell_events(instance: Instance, caller: Caller, bodies: Sequence[bytes]) -> tuple[Taken, ...]:
     """Let the events in `bodies`, one CloudEvent each, be decided about in turn; all are read before.
 
     Raises:
@@ -71,7 +74,7 @@ async def tell_events(instance: Instance, caller: str, bodies: Sequence[bytes]) 
         WebhooksRefused: whose rules decide cannot be read.
         StoreError: the ledger cannot be written; those before it were taken and are dropped when told again.
     """
-    hook = hook_of(instance, caller)
+    hook = hook_of(instance, caller.name)
     told = [_read(instance, hook, body, n, len(bodies)) for n, body in enumerate(bodies)]
     return tuple([await _take(instance, caller, one) for one in told])
 
@@ -95,18 +98,21 @@ def _read(instance: Instance, hook: Webhook, body: bytes, n: int, of: int) -> To
     return told
 
 
-async def _take(instance: Instance, caller: str, told: Told) -> Taken:
+async def _take(instance: Instance, caller: Caller, told: Told) -> Taken:
     try:
         key = claim_of(instance, told).key
     except RexecopError as error:  # Nobody can decide about it now; it may be told again.
-        raise WebhooksRefused(f"the webhook of `{caller:.60}`: {error.message}") from error
-    told = replace(told, delivery=_delivery(caller, key))
+        raise WebhooksRefused(f"the webhook of `{caller.name:.60}`: {error.message}") from error
+    scope = None if caller.scope.everything else caller.scope
+    told = replace(told, delivery=_delivery(caller.name, key), scope=scope)
     try:
         return Taken(id=key, view=await take_event(instance, told))
     except StoreError:
         raise
+    except Forbidden as error:
+        return Taken(id=key, refused=error)  # Who looked through dead letters might plan it all the same.
     except RexecopError as error:
-        Inbox(instance).bury(f"events:{caller}", told.letter, error)
+        Inbox(instance).bury(f"events:{caller.name}", told.letter, error)
         return Taken(id=key, refused=error)
 
 
@@ -117,25 +123,26 @@ def _delivery(caller: str, key: str) -> str:
 # --- what can be looked up ---
 
 
-def event_called(instance: Instance, caller: str, key: str) -> Planned | str | None:
+def event_called(instance: Instance, caller: Caller, key: str) -> Planned | str | None:
     """Return the event known as `key`: what it led to, its id where that was no plan, None without one.
+
+    What led to something beyond the caller's scope is none.
 
     Raises:
         WebhookRefused: the caller may tell no events, and so look none up.
     """
-    hook_of(instance, caller)
+    hook_of(instance, caller.name)
     store = instance.parts.world.store
     operation = store.claimed(Claim(space=SPACE, key=key)) if len(key) == _ID_LENGTH else None
-    if operation is None:
-        return None
-    return (
-        key
-        if operation == instance.parts.ledger.instance_id
-        else _planned(instance, key, *store.row(operation))
-    )
+    if operation is None or operation == instance.parts.ledger.instance_id:
+        return None if operation is None else key
+    number, row = store.row(operation)
+    return _planned(instance, key, number, row) if caller.scope.covers(matter_of(row)) else None
 
 
-def events_of(instance: Instance, caller: str, before: int, limit: int) -> tuple[list[Planned], int | None]:
+def events_of(
+    instance: Instance, caller: Caller, before: int, limit: int
+) -> tuple[list[Planned], int | None]:
     """Return events of `caller` that led to plans, newest first, and below which number the next are found.
 
     Looked through are so many operations at a time, so a page may hold few or none; `before` 0 begins.
@@ -143,13 +150,14 @@ def events_of(instance: Instance, caller: str, before: int, limit: int) -> tuple
     Raises:
         WebhookRefused: as `event_called`. OperationsError: its profile cannot be read.
     """
-    rules = judged_by(instance.settings.root, hook_of(instance, caller))[0]
+    rules = judged_by(instance.settings.root, hook_of(instance, caller.name))[0]
     profile, found = instance.parts.planner.profile(rules).name, list[Planned]()
     rows = instance.parts.world.store.rows(after=before, limit=LOOKED_AT_MAX)
     for number, row in rows:
-        intent = _intent(instance, row.operation) if row.profile == profile else None
+        seen = row.profile == profile and caller.scope.covers(matter_of(row))
+        intent = _intent(instance, row.operation) if seen else None
         key = (intent.idempotency_key or "") if intent is not None else ""
-        if key == _delivery(caller, key[-_ID_LENGTH:]):
+        if key == _delivery(caller.name, key[-_ID_LENGTH:]):
             found.append(_planned(instance, key[-_ID_LENGTH:], number, row))
             if len(found) == limit:
                 return found, number

@@ -6,11 +6,12 @@ and those of the callers in `authzen.yaml`, who ask for decisions and tell event
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rexecop.app.access import AccessPoint
 from rexecop.app.authority import RootAuthority
@@ -38,6 +39,9 @@ FAILURES_SECONDS: Final = 60
 PEERS_MAX: Final = 4096  # Addresses remembered; who has more may guess more, at tokens nobody can guess.
 SENSITIVE: Final = NEVER_AGENT | {ServiceRole.AGENT}  # Who has one of these is looked up in the packs.
 ENDING_NOTICE: Final = timedelta(days=7)  # Long enough to hand out another.
+
+Shown: TypeAlias = tuple[Principal, frozenset[ServiceRole], ServiceScope, str | None]
+"""Whom something that was shown is of: with their roles, scope and sponsor, before the packs are asked."""
 
 
 class Throttle:
@@ -79,15 +83,19 @@ class RootDoor:
         self.throttle: Final = throttle
 
     async def knock(self, headers: Mapping[str, str], peer: str | None) -> None:
-        """Return once `caller` can say who sent this; it waits for the identity provider where it has to.
+        """Return once `caller` can say at once who sent this.
+
+        It waits for the identity provider where it has to, and for packs that are read anew.
 
         Raises:
             CallerThrottled, NotFetched: nobody is let in now. As `caller`, where a file cannot be followed.
         """
+        if not self._authority.is_at_hand():
+            await asyncio.to_thread(self._authority.policy)
         given = bearer(headers)
         if given is not None:
             await self._login.prepare(given)
-            if self._unguessable(given) is None:
+            if self._shown(given) is None:
                 self._require_patience(peer)
 
     def caller(self, headers: Mapping[str, str], peer: str | None) -> Caller:
@@ -106,14 +114,14 @@ class RootDoor:
 
     def _with(self, given: str, peer: str | None) -> Caller:
         """Return who comes with the token `given`; raises as `caller`."""
-        found = self._unguessable(given)
-        if found is None:
+        shown = self._shown(given)
+        if shown is None:
             self._require_patience(peer)
-            found = self._gateway(given)
-        if found is None:
+            shown = self._gateway(given)
+        if shown is None:
             self.throttle.failed(peer)
             raise CallerUnknown(NEEDED)
-        return found
+        return self._let_in(*shown)
 
     def require(self, caller: Caller, act: Act, matter: Matter | None = None) -> None:
         """Return only if `caller` may do `act`, about `matter` where it is about one thing.
@@ -128,7 +136,7 @@ class RootDoor:
             raise Forbidden(f"`{caller.name}` may not {act} here, as {has}", act=str(act), hidden=False)
         raise Forbidden("there is no such thing", act=str(act), hidden=True)
 
-    def _unguessable(self, given: str) -> Caller | None:
+    def _shown(self, given: str) -> Shown | None:
         """Return who comes with what nobody can guess, None where it may be a guess.
 
         Raises:
@@ -137,7 +145,7 @@ class RootDoor:
         if given.startswith(PREFIX):
             return self._by_token(given)
         known = self._login.caller(given)
-        return None if known is None else self._let_in(known.principal, known.roles, known.scope, None)
+        return None if known is None else (known.principal, known.roles, known.scope, None)
 
     def _require_patience(self, peer: str | None) -> None:
         seconds = self.throttle.wait(peer)
@@ -163,22 +171,22 @@ class RootDoor:
         principal = Principal(person=name, established=Established.TOKEN, credential=f"proxy:{peer}")
         return self._let_in(principal, proxy.meaning.roles_of(groups), proxy.meaning.scope_of(groups), None)
 
-    def _by_token(self, given: str) -> Caller | None:
+    def _by_token(self, given: str) -> Shown | None:
         token = self._tokens.known(given)
         if token is None:
             return None
         if not token.stands_at(self._clock.now()):
             raise CallerUnknown(NEEDED) from TokenRefused(f"token `{token.id}` is revoked or has expired")
         principal = Principal(person=token.name, established=Established.TOKEN, credential=token.id)
-        return self._let_in(principal, frozenset(token.roles), token.scope, token.sponsor)
+        return principal, frozenset(token.roles), token.scope, token.sponsor
 
-    def _gateway(self, given: str) -> Caller | None:
+    def _gateway(self, given: str) -> Shown | None:
         try:
             name = self._access.caller(given)
         except CallerUnknown:
             return None
         principal = Principal(person=name, established=Established.TOKEN, credential="authzen.yaml")
-        return self._let_in(principal, frozenset((ServiceRole.GATEWAY,)), ServiceScope(), None)
+        return principal, frozenset((ServiceRole.GATEWAY,)), ServiceScope(), None
 
     def _let_in(
         self, principal: Principal, roles: frozenset[ServiceRole], scope: ServiceScope, sponsor: str | None

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from rexecop.app.catalogs import base_of, route
-from rexecop.app.errors import EventEscalated
+from rexecop.app.door import Act, Matter, ServiceScope
+from rexecop.app.errors import EventEscalated, Forbidden
 from rexecop.app.instance import Instance
+from rexecop.app.paging import matter_of
 from rexecop.app.queueing import WAITS
 from rexecop.app.triggering import BYTES_MAX, CHANNEL, Inbox, trigger
 from rexecop.app.views import OperationView
@@ -51,7 +53,8 @@ class Told:
     """An event that was told here: whose rules decide, where, and whether what they plan is started.
 
     Rules that name a target need `env`, those that name an entry of a catalog `catalog`; both are paths.
-    `delivery` names the way it came, so that the same delivery begun twice is ended once.
+    `delivery` names the way it came, so that the same delivery begun twice is ended once. What it may lead
+    to is within `scope`, where who tells it is held to one.
     """
 
     event: Event
@@ -61,6 +64,7 @@ class Told:
     catalog: str | None = None
     start: bool = False
     delivery: str | None = None
+    scope: ServiceScope | None = None
 
     @property
     def letter(self) -> bytes:
@@ -132,13 +136,15 @@ async def take_event(instance: Instance, told: Told, claims: Sequence[Claim] = (
 
     Raises:
         EventRefused: it is too old, or names no target. OperationsError: it cannot be planned.
-        ClaimTaken: one of `claims` was used already.
+        ClaimTaken: one of `claims` was used already. Forbidden: what it leads to is not within its scope.
     """
     world, event = instance.parts.world, told.event
     event.require_recent(world.clock.now())
     profile, once = instance.parts.planner.profile(told.profile), claim_of(instance, told)
     rules = profile.triggers
     rule = None if rules is None else rules.rule_for(event)
+    if rule is not None and rule.operation is not None:
+        _require_planned_within(instance, told, rule, rule.operation)
     for _ in range(TRIES):
         known = world.store.claimed(once)
         if known is not None:
@@ -152,6 +158,36 @@ async def take_event(instance: Instance, told: Told, claims: Sequence[Claim] = (
             if any(world.store.claimed(claim) is not None for claim in claims):
                 raise
     raise EventRefused("too many events come at one time; tell it again", field="event")
+
+
+def _require_planned_within(instance: Instance, told: Told, rule: TriggerRule, planned: Planned) -> None:
+    """Return only if what `rule` would plan is within the scope of who tells it.
+
+    Raises:
+        Forbidden: it is not, or nobody can say where it would be. EventRefused: the event names no target.
+    """
+    if told.scope is None:
+        return
+    try:
+        profile, env, target, _ = _place(instance, told, rule, planned)
+        name = instance.parts.planner.profile(profile).name
+        environment = instance.parts.planner.environment(Path(env)).id
+    except (EventRefused, StoreError):
+        raise
+    except RexecopError as error:  # What a catalog or an environment lacks is not for everybody to know.
+        raise _nothing() from error
+    matter = Matter(intent=f"{name}/{planned.intent}", target=target, environment=environment)
+    _require_within(told, matter)
+
+
+def _require_within(told: Told, matter: Matter) -> None:
+    """Return only if `matter` is within the scope of who tells the event. Raises Forbidden."""
+    if told.scope is not None and not told.scope.covers(matter):
+        raise _nothing()
+
+
+def _nothing() -> Forbidden:
+    return Forbidden("there is no such thing", act=str(Act.TELL), hidden=True)
 
 
 def claim_of(instance: Instance, told: Told) -> Claim:
@@ -188,7 +224,8 @@ async def _plan(
         reason=f"rule {rule.id}: {event.type} {event.subject}".strip(),
         idempotency_key=told.delivery,
         source=event.source,
-        auto_react=rule.operation.auto_react,
+        # What follows may be anywhere, and is planned when nobody asks any more.
+        auto_react=rule.operation.auto_react if told.scope is None else None,
     )
     taken = (*claims, turn(chain, place + 1))
     view = await trigger(instance, asked, channel=CHANNEL, event=event.digest, claims=taken, catalog=through)
@@ -228,10 +265,15 @@ def _started(instance: Instance, told: Told, view: OperationView) -> OperationVi
 
 
 def again(instance: Instance, told: Told, operation: str) -> EventView:
-    """Return that the event was here; where this very delivery planned, end what it may have begun."""
+    """Return that the event was here; where this very delivery planned, end what it may have begun.
+
+    Raises:
+        Forbidden: what it led to is not within the scope of who tells it.
+    """
     reason = "the event was here already"
     if operation == instance.parts.ledger.instance_id:
         return EventView(outcome=Outcome.DUPLICATE, rule=None, reason=reason)
+    _require_within(told, matter_of(instance.parts.world.store.row(operation)[1]))
     view, intent = instance.status(operation), instance.operation(operation).the_intent
     if told.delivery is not None and intent.idempotency_key == told.delivery:
         view = _started(instance, told, view)

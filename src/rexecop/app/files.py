@@ -87,8 +87,7 @@ class FolderWatch:
 
     def changed(self) -> bool:
         """Return whether anything changed since this was asked last; the first time it did."""
-        # Each operation asks several times: nothing is done one by one here that can be done at once.
-        if self._stamps and [*map(stamp_of, self._stamps)] == [*self._stamps.values()]:
+        if self.is_as_seen():
             return False
         found: dict[str, Stamp] = {self._folder: stamp_of(self._folder)}
         for at, folders, names in os.walk(self._folder):
@@ -97,6 +96,11 @@ class FolderWatch:
             }
         self._stamps = found
         return True
+
+    def is_as_seen(self) -> bool:
+        """Return whether nothing changed since `changed` was asked last."""
+        # Each operation asks several times: nothing is done one by one here that can be done at once.
+        return bool(self._stamps) and [*map(stamp_of, self._stamps)] == [*self._stamps.values()]
 
 
 def stamp_of(path: str | Path) -> Stamp:

@@ -11,6 +11,7 @@ from rexecop.app.counting import Counting
 from rexecop.app.instance import Instance
 from rexecop.app.metrics import Sample, sample, samples
 from rexecop.app.root import Root
+from rexecop.app.worker import workers_alive
 from rexecop.proof.errors import RexecopError
 
 FRESH_SECONDS: Final = 1.0  # Several who ask at one time are answered by one look.
@@ -21,6 +22,7 @@ class Measuring:
     """Looks at one instance; counters begin when this is made."""
 
     def __init__(self, instance: Instance) -> None:
+        self._instance = instance
         self._parts = instance.parts
         self._root = Root(self._parts.settings.root)
         self._counting = Counting(self._parts.ledger)
@@ -39,9 +41,12 @@ class Measuring:
                 self._counting.look()
                 now, halts = self._parts.world.clock.now(), len(self._parts.authority.halts())
                 index = samples(self._parts.ledger, now, halts)
-                self._found = (*index, *self._counting.samples(), *self._files())
+                self._found = (*index, *self._counting.samples(), *self._files(), self._workers())
                 self._due = time.monotonic() + max(FRESH_SECONDS, REST * (time.monotonic() - began))
             return self._found
+
+    def _workers(self) -> Sample:
+        return sample("workers", ((), len(workers_alive(self._instance))))
 
     def _files(self) -> Iterator[Sample]:
         """Yield what the files of the root say; one that cannot be read says nothing."""

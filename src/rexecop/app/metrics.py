@@ -49,6 +49,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "queue_oldest_seconds": Metric("How long the oldest of them waits."),
     "locks_held": Metric("Targets that are locked."),
     "leases_held": Metric("Operations that a runner drives."),
+    "workers": Metric("Workers that live and were heard of lately."),
     "halts_standing": Metric("Halts that stand."),
     "evidence_records_total": Metric("Records in the log."),
     "evidence_damaged_records": Metric("Records that are damaged and set aside."),

@@ -7,6 +7,7 @@ at what is known, and answers at once.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -116,7 +117,7 @@ class Login:
             return None
         try:
             now = self._clock.now()
-            require_good(bearer, issuer=provider.issuer, audience=provider.audience, now=now)
+            require_good(bearer, issuer=provider.issuer, audiences=provider.audiences, now=now)
         except BearerRefused as error:
             raise CallerUnknown(NEEDED) from error
         return known(provider, bearer.claims)
@@ -171,21 +172,41 @@ async def fetch_keys(provider: Provider) -> Keys:
     Raises:
         NotFetched: it does not answer, or says something else.
     """
+    place, tls = await reach(provider, await discover(provider), "jwks_uri")
+    found = await fetch(place, tls, seconds=FETCH_SECONDS, bytes_max=KEYS_BYTES_MAX)
+    try:
+        return read_keys(found)
+    except BearerRefused as error:
+        raise NotFetched(f"what is at `{place}` cannot be used: {error.message}", url=place) from error
+
+
+async def discover(provider: Provider) -> Mapping[str, Value]:
+    """Return what `provider` says of itself; raises as `fetch_keys`."""
     where = provider.issuer.rstrip("/") + DISCOVERY
+    _, tls = await reach(provider, {"issuer": provider.issuer}, "issuer")
+    found = await fetch(where, tls, seconds=FETCH_SECONDS, bytes_max=DISCOVERY_BYTES_MAX)
+    try:
+        said = parse_payload(found, bytes_max=DISCOVERY_BYTES_MAX)
+    except ProofError as error:
+        raise NotFetched(f"what is at `{where}` cannot be used: {error.message}", url=where) from error
+    if not isinstance(said, dict) or said.get("issuer") != provider.issuer:
+        raise NotFetched(f"`{where}` is of another issuer", url=where)
+    return said
+
+
+async def reach(
+    provider: Provider, said: Mapping[str, Value], name: str
+) -> tuple[str, ssl.SSLContext | None]:
+    """Return where `said` of `provider` has its `name`, and by which TLS; raises as `fetch_keys`."""
+    place = said.get(name)
+    if not isinstance(place, str):
+        raise NotFetched(f"`{provider.issuer}` says no `{name}`", url=provider.issuer)
     try:
         # Reading authorities takes tens of milliseconds, which others would wait for.
-        _, _, tls = await asyncio.to_thread(
-            reached, provider.issuer, provider.ca_file, "oidc.issuer", ServiceRefused
-        )
-        found = await fetch(where, tls, seconds=FETCH_SECONDS, bytes_max=DISCOVERY_BYTES_MAX)
-        said = parse_payload(found, bytes_max=DISCOVERY_BYTES_MAX)
-        place = said.get("jwks_uri") if isinstance(said, dict) else None
-        if not isinstance(said, dict) or said.get("issuer") != provider.issuer or not isinstance(place, str):
-            raise NotFetched(f"`{where}` is of another issuer, or names no `jwks_uri`", url=where)
-        _, _, tls = await asyncio.to_thread(reached, place, provider.ca_file, "jwks_uri", ServiceRefused)
-        return read_keys(await fetch(place, tls, seconds=FETCH_SECONDS, bytes_max=KEYS_BYTES_MAX))
-    except (ProofError, BearerRefused, ServiceRefused) as error:
-        raise NotFetched(f"what `{where}` leads to cannot be used: {error.message}", url=where) from error
+        _, _, tls = await asyncio.to_thread(reached, place, provider.ca_file, name, ServiceRefused)
+    except ServiceRefused as error:
+        raise NotFetched(error.message, url=provider.issuer) from error
+    return place, tls
 
 
 def known(provider: Provider, claims: Mapping[str, Value]) -> Known:

@@ -14,6 +14,11 @@
         claim: groups
         values:
           sre: {targets: ["web-*"]}        # the first that applies; where none does, nothing is in scope
+      sign_in:                             # people may sign in at the console there
+        client_id: rexecop-console         # tokens for it count like those for `audience`
+        secret: console-client             # the reference of its secret, where it has one
+        title: Example Login               # on the button; without it the host of `issuer`
+        scope: openid email groups         # without it `openid profile email`
 
     proxy:                                 # in front of this service: it says who comes
       peers: [192.0.2.7, 198.51.100.0/24]       # from where, and
@@ -31,8 +36,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
+from urllib.parse import urlsplit
 
 from rexecop.app.access import reached
 from rexecop.app.door import ServiceRole, ServiceScope
@@ -44,6 +51,8 @@ from rexecop.proof.canonical import Digest, is_digest
 
 PATTERNS_MAX: Final = 64
 CLAIM_LENGTH_MAX: Final = 256
+TITLE_LENGTH_MAX: Final = 60  # Of a button.
+SCOPE: Final = "openid profile email"
 PEERS_MAX: Final = 64
 SECRET_HEADER: Final = "x-proxy-secret"
 NOTHING: Final = ServiceScope(intents=(), targets=(), environments=())
@@ -71,6 +80,16 @@ class Meaning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """As whom the console sends people to the provider, what it asks for, and what the button says."""
+
+    id: str
+    secret: str | None
+    title: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """An identity provider, and what its claims mean here."""
 
@@ -81,6 +100,12 @@ class Provider:
     roles_claim: str
     scopes_claim: str
     meaning: Meaning
+    client: Client | None
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """For whom its tokens are to be."""
+        return (self.audience,) if self.client is None else (self.audience, self.client.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +177,7 @@ def _service(top: Node) -> ServiceFile:
 
 
 def _provider(node: Node) -> Provider:
-    fields = node.fields("issuer audience ca_file name roles scopes", "issuer audience roles")
+    fields = node.fields("issuer audience ca_file name roles scopes sign_in", "issuer audience roles")
     if not fields.text("audience"):
         node.refuse("`audience` is empty", allowed="for whom tokens are to be")
     roles = fields.part("roles").fields("claim values", "claim values")
@@ -168,7 +193,24 @@ def _provider(node: Node) -> Provider:
             roles=_roles(roles.part("values")),
             scopes=None if scopes is None else _scopes(scopes.part("values")),
         ),
+        client=fields.maybe("sign_in", partial(_client, urlsplit(fields.text("issuer")).hostname or "")),
     )
+
+
+def _client(host: str, node: Node) -> Client:
+    fields = node.fields("client_id secret title scope", "client_id")
+    found = Client(
+        id=fields.text("client_id", most=CLAIM_LENGTH_MAX),
+        secret=fields.text("secret") or None,
+        title=fields.text("title", host, TITLE_LENGTH_MAX),
+        scope=fields.text("scope", SCOPE, CLAIM_LENGTH_MAX),
+    )
+    for name, value in (("client_id", found.id), ("title", found.title), ("scope", found.scope)):
+        if not (value and value.isprintable()):
+            node.refuse(f"`{name}` is empty, or has more than one line", allowed="a line of text")
+    if "openid" not in found.scope.split(" "):
+        node.refuse("`scope` does not ask for `openid`", allowed=f"like {SCOPE}")
+    return found
 
 
 def _proxy(node: Node) -> Proxy:

@@ -14,7 +14,7 @@ from rexecop.app.build import open_instance
 from rexecop.app.callers import Planned, Taken, event_called, events_of, tell_events
 from rexecop.app.contract import Contract
 from rexecop.app.demo_authority import DemoAuthority
-from rexecop.app.door import Door
+from rexecop.app.door import Caller, Door
 from rexecop.app.doors import RootDoor, Throttle
 from rexecop.app.events import EventView
 from rexecop.app.execute import DEMO_MODE, Answer, Executor
@@ -23,7 +23,9 @@ from rexecop.app.instance import Instance
 from rexecop.app.measuring import Measuring
 from rexecop.app.nodes import hub_of
 from rexecop.app.root import Root
+from rexecop.app.service_file import ServiceFileReader
 from rexecop.app.settings import Settings
+from rexecop.app.signing_in import SigningIn
 from rexecop.app.tracing import Lines
 from rexecop.app.webhooks import take_webhook
 from rexecop.app.working import Works
@@ -66,6 +68,7 @@ class Serving:
         self.access: Final = AccessPoint(root, authority, self._world.clock.now)
         self.throttle: Final = throttle or Throttle(self._world.clock)
         self.door: Door = door or RootDoor(root, authority, self.access, self._world.clock, self.throttle)
+        self.signing_in: Final = SigningIn(ServiceFileReader(root), self._world.clock, instance.parts.secrets)
         self.measuring: Final = Measuring(instance)
         self.log: Final = Lines(log) if (log := instance.parts.settings.log) else None
         self.begun: Final = self._world.ids.nonce()  # Names this run of the service among others.
@@ -141,15 +144,15 @@ class Serving:
         """Take an event that came to the webhook `name`; see `app.webhooks.take_webhook`."""
         return await self.works.run(lambda: take_webhook(self._instance, name, headers, body))
 
-    async def tell_events(self, caller: str, bodies: Sequence[bytes]) -> tuple[Taken, ...]:
+    async def tell_events(self, caller: Caller, bodies: Sequence[bytes]) -> tuple[Taken, ...]:
         """Take the events that `caller` tells; see `app.callers.tell_events`."""
         return await self.works.run(lambda: tell_events(self._instance, caller, bodies))
 
-    def events_of(self, caller: str, before: int, limit: int) -> tuple[list[Planned], int | None]:
+    def events_of(self, caller: Caller, before: int, limit: int) -> tuple[list[Planned], int | None]:
         """Return events of `caller` that led to plans; see `app.callers.events_of`."""
         return events_of(self._instance, caller, before, limit)
 
-    def event_called(self, caller: str, key: str) -> Planned | str | None:
+    def event_called(self, caller: Caller, key: str) -> Planned | str | None:
         """Return one event; see `app.callers.event_called`."""
         return event_called(self._instance, caller, key)
 

@@ -94,6 +94,7 @@ class Settings:
     capacity: int = CAPACITY
     kernel_guard_key: str | None = field(default=None, repr=False)
     log: str | None = None
+    work: bool = False
 
 
 SETTINGS: Final = (
@@ -250,6 +251,15 @@ SETTINGS: Final = (
         default=None,
         meaning="where each record of an operation is told of, as a line of JSON: `stderr`, or a file",
     ),
+    Setting(
+        name="work",
+        flag=None,
+        env="REXECOP_WORK",
+        kind=Kind.FLAG,
+        project=False,
+        default=False,
+        meaning="whether `rexecop serve` carries out what is queued, too, like `rexecop worker run` does",
+    ),
 )
 SECRET: Final = frozenset({"storage", "kernel_guard_key"})  # A URL may hold a password; errors are kept.
 
@@ -291,6 +301,7 @@ def load_settings(flags: Mapping[str, Value], environ: Mapping[str, str], cwd: P
         capacity=int(found["capacity"]),
         kernel_guard_key=_text(found.get("kernel_guard_key")),
         log=_text(found.get("log")),
+        work=bool(found["work"]),
     )
 
 

@@ -1,6 +1,7 @@
-"""Where the service plans and drives: one thread with an event loop of its own, so that the other answers.
+"""Where the service plans, drives and works: one thread with an event loop of its own.
 
-Connections of lanes belong to the loop that opened them, so everything that may touch a target runs here.
+The other loop answers meanwhile. Connections of lanes belong to the loop that opened them, so everything
+that may touch a target runs here.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final, TypeAlias, TypeVar
 
 from rexecop.app.instance import Instance
+from rexecop.app.worker import Worker
 from rexecop.operations.errors import StoreUnavailable
 from rexecop.proof.errors import RexecopError
 
@@ -20,6 +23,7 @@ T = TypeVar("T")
 Work: TypeAlias = Callable[[], Coroutine[object, object, T]]
 
 DRAIN_SECONDS: Final = 10.0  # A call in flight may end by itself; with the grace of open requests below 30 s.
+AGAIN_SECONDS: Final = 5.0  # A ledger that could not be written is tried again after this.
 
 
 class Works:
@@ -31,6 +35,31 @@ class Works:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._leaving = False
+        self._stop = asyncio.Event()
+
+    def carry_out(self) -> None:
+        """Be a worker of the instance, too, from now on."""
+        self.begin(self._carry_out)
+
+    async def _carry_out(self) -> None:
+        """Work until `leave`; what ends a worker does not end the service, and another takes its place."""
+        while not self._stop.is_set():
+            try:
+                await Worker(self._instance).run(self._stop)
+            except Exception as error:  # noqa: BLE001 - who answers goes on, and works again when it can
+                code, words = "internal-error", type(error).__name__
+                if isinstance(error, RexecopError):
+                    code, words = error.code, error.message
+                sys.stderr.write(f"rexecop: error[{code}]: nothing queued is carried out now: {words}\n")
+            self._drive_on()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), AGAIN_SECONDS)
+
+    def _drive_on(self) -> None:
+        """Let operations be driven again, which who works stops when it ends, unless all is to end."""
+        with self._turn:
+            self._instance.parts.lifecycle.driver.leaving = self._leaving
 
     def begin(self, work: Work[T]) -> Future[T]:
         """Let `work` go on, whoever waits for it; a defect of ours is told in one line.
@@ -60,8 +89,11 @@ class Works:
         return await asyncio.shield(asyncio.wrap_future(self.begin(work)))
 
     def leave(self) -> None:
-        """Let every operation that is driven park before its next call; whoever comes next goes on."""
-        self._instance.parts.lifecycle.driver.leaving = True
+        """Let what is driven park before its next call, and begin nothing queued; who comes next goes on."""
+        with self._turn:
+            self._leaving = self._instance.parts.lifecycle.driver.leaving = True
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._stop.set)
 
     def close(self) -> None:
         """Wait until what is under way ended or parked, end what did not in time, and the thread."""

@@ -1,29 +1,46 @@
-"""Fetching what an identity provider publishes: one GET, bounded in time and size, no redirect followed."""
+"""Asking an identity provider: one request, bounded in time and size, no redirect followed."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 
 from rexecop.engines.errors import NotFetched
 
 
-async def fetch(url: str, tls: ssl.SSLContext | None, *, seconds: float, bytes_max: int) -> bytes:
-    """Return what is at `url`, over `tls` where it is given.
+async def fetch(
+    url: str,
+    tls: ssl.SSLContext | None,
+    *,
+    seconds: float,
+    bytes_max: int,
+    form: Mapping[str, str] | None = None,
+    authorization: str | None = None,
+) -> bytes:
+    """Return what is at `url`, or what it answers to `form`, over `tls` where it is given.
 
     Raises:
-        NotFetched: it is not there, longer than `bytes_max`, or did not come within `seconds`.
+        NotFetched: it is not there, longer than `bytes_max`, or did not come within `seconds`. Its fact
+            `status` is that of an answer which is another than 200.
     """
     import aiohttp  # Who lets nobody in by a provider need not wait for it.
 
     try:
         async with asyncio.timeout(seconds), aiohttp.ClientSession() as client:
             headers = {"accept": "application/json"}
-            async with client.get(
-                url, ssl=True if tls is None else tls, headers=headers, allow_redirects=False
+            headers |= {} if authorization is None else {"authorization": authorization}
+            async with client.request(
+                "GET" if form is None else "POST",
+                url,
+                data=form,
+                ssl=True if tls is None else tls,
+                headers=headers,
+                allow_redirects=False,
             ) as answer:
                 if answer.status != 200:
-                    raise NotFetched(f"`{url}` answered with status {answer.status}", url=url)
+                    words = f"`{url}` answered with status {answer.status}"
+                    raise NotFetched(words, url=url, status=answer.status)
                 parts, size = [], 0
                 async for part in answer.content.iter_chunked(1 << 16):
                     size += len(part)

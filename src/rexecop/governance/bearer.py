@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -87,8 +87,8 @@ def require_signed(bearer: Bearer, keys: Keys) -> None:
         raise BearerRefused("the key did not sign it") from error
 
 
-def require_good(bearer: Bearer, *, issuer: str, audience: str, now: datetime) -> None:
-    """Return only if it says that it is by `issuer`, for `audience`, and good at `now`.
+def require_good(bearer: Bearer, *, issuer: str, audiences: Collection[str], now: datetime) -> None:
+    """Return only if it says that it is by `issuer`, for one of `audiences`, and good at `now`.
 
     Raises:
         BearerRefused: it does not.
@@ -97,7 +97,7 @@ def require_good(bearer: Bearer, *, issuer: str, audience: str, now: datetime) -
     if claims.get("iss") != issuer:
         raise BearerRefused("another issuer made it")
     meant = claims.get("aud")
-    if meant != audience and not (isinstance(meant, list) and audience in meant):
+    if not any(one in audiences for one in (meant if isinstance(meant, list) else [meant])):
         raise BearerRefused("it is for another audience")
     issued, ends, moment = _time(claims, "iat"), _time(claims, "exp"), now.timestamp()
     begins = _time(claims, "nbf") if "nbf" in claims else issued

@@ -167,7 +167,8 @@ class Contract:
             body = parse_payload(await read_body(request), bytes_max=BODY_BYTES_MAX)
             if not isinstance(body, dict):
                 raise NotCanonical("an evaluation is an object")
-            return _json(200, decide(body, caller), echoed)
+            # Policy takes its time where there are many rules or targets, which others need not wait for.
+            return _json(200, await asyncio.to_thread(decide, body, caller), echoed)
         except (CallerUnknown, Forbidden) as error:
             return turned_away(error, echoed)
         except BodyRefused as error:
@@ -204,7 +205,7 @@ class Contract:
         """Say what one event led to."""
         return await self._by_caller(request, self._told_one)
 
-    async def _tell(self, request: Request, caller: str) -> Response:
+    async def _tell(self, request: Request, caller: Caller) -> Response:
         bodies, batch = await read_events(request)
         found = await self._serving.tell_events(caller, bodies)
         if batch:
@@ -216,7 +217,7 @@ class Contract:
             202, _taken(one), {"location": f"{request.scope.get('root_path', '')}/v1/events/{one.id}"}
         )
 
-    async def _told(self, request: Request, caller: str) -> Response:
+    async def _told(self, request: Request, caller: Caller) -> Response:
         given = {name: request.query_params.get(name, "") for name in request.query_params}
         bounds = {"cursor": (0, INTEGER_MAX), "limit": (LISTED_MAX, LISTED_MAX)}
         asked = {name: default for name, (default, _) in bounds.items()}
@@ -231,14 +232,14 @@ class Contract:
         )
         return _json(200, {"events": [*map(_planned, found)], "next": None if after is None else str(after)})
 
-    async def _told_one(self, request: Request, caller: str) -> Response:
+    async def _told_one(self, request: Request, caller: Caller) -> Response:
         found = await asyncio.to_thread(self._serving.event_called, caller, request.path_params["id"])
         if found is None:
             return _problem(404, "no event of that id was taken", EVENT_REFUSED, {})
         return _json(200, {"id": found, "operation_id": None} if isinstance(found, str) else _planned(found))
 
     async def _by_caller(
-        self, request: Request, answer: Callable[[Request, str], Awaitable[Response]]
+        self, request: Request, answer: Callable[[Request, Caller], Awaitable[Response]]
     ) -> Response:
         """Answer for a caller who holds a token by `answer`."""
         refused = self._foreign(request)
@@ -246,7 +247,7 @@ class Contract:
             words = "a page of another site asks: a foreign Host, or a foreign Origin"
             return _problem(refused.status_code, words, EVENT_REFUSED, {})
         try:
-            return await answer(request, let_in(self._serving.door, request, Act.TELL).name)
+            return await answer(request, let_in(self._serving.door, request, Act.TELL))
         except (CallerUnknown, Forbidden) as error:
             return turned_away(error)
         except BodyRefused as error:

@@ -1,7 +1,7 @@
-"""Before every request: who comes with a token may have to wait, for the identity provider or for guessing.
+"""Before every request: who comes may have to wait, for the identity provider, for packs, or for guessing.
 
-What may be said about a token at once is said by the door; whatever takes time is done here, so that no
-route waits for anybody outside.
+What may be said about a caller at once is said by the door; whatever takes time is done here, so that no
+route waits for anybody outside, and no other request for one that does.
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ class Doorway:
         await (self._app if refused is None else refused)(scope, receive, send)
 
     async def _refused(self, scope: Scope) -> Response | None:
-        if not any(name == b"authorization" for name, _ in scope["headers"]):
-            return None
         try:
             await self._serving.knock(Headers(scope=scope), peer_of(scope))
         except (CallerUnknown, Forbidden) as error:

@@ -75,7 +75,8 @@ def serve(
     `tenants` are NAME=ROOT, each served whole below `/t/NAME`. Where this process was started with a
     socket to listen on, that one is listened on. Requests in flight are finished and the ledger is closed
     before this returns. `report` is told the address once it is listened on, and with `sign_in_link`, on
-    an address of this machine alone, a link by which whoever reads it signs in at the console once.
+    an address of this machine alone, a link by which whoever reads it signs in at the console once. Where
+    `settings.work` says so, what is queued in these roots is carried out here, too.
 
     Raises:
         ModeUnsupported: the environment asks for a mode or limit that is not served here.
@@ -179,6 +180,9 @@ async def _serve(server: _Server, listening: socket.socket) -> None:
         return await first.ledger_problem() is None
 
     watched = asyncio.create_task(server.supervisor.reassure(is_well))
+    for one in server.servings:
+        if one.settings.work:
+            one.works.carry_out()
     try:
         await server.serve(sockets=[listening])
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ _FILE: Final = click.Path(path_type=Path)
 @click.option("--host", default="127.0.0.1", help="The address to listen on (127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, help="The port (5000).")
 @click.option("--tenant", "tenants", multiple=True, metavar="NAME=ROOT", help="ROOT as well, below /t/NAME.")
+@click.option("--work/--no-work", default=None, help="Carry out what is queued, too, in every root served.")
 @click.option("--allow-remote-demo", is_flag=True, help="Listen where others can reach demo mode.")
 @click.option(
     "--sign-in-link/--no-sign-in-link",
@@ -39,6 +41,7 @@ def command(
     host: str,
     port: int,
     tenants: tuple[str, ...],
+    work: bool | None,
     allow_remote_demo: bool,
     sign_in_link: bool | None,
     names: tuple[str, ...],
@@ -52,6 +55,7 @@ def command(
     if (tls_cert is None) != (tls_key is None) or (tls_client_ca is not None and tls_cert is None):
         raise click.UsageError("TLS takes `--tls-cert` and `--tls-key`, and with them `--tls-client-ca`")
     settings = session.settings
+    settings = settings if work is None else replace(settings, work=work)
     service = with_extra(_SERVICE, "serve", "server")
     shown = service.Tls(cert=tls_cert, key=tls_key, client_ca=tls_client_ca) if tls_cert else None
     facing = service.Facing(tls=shown, names=names, proxy=behind_proxy, drain_seconds=drain_seconds)

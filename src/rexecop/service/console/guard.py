@@ -20,6 +20,7 @@ from rexecop.app.instance import Instance
 from rexecop.app.panel import is_in_the_way, matter_called
 from rexecop.app.requests import note
 from rexecop.app.serving import Serving
+from rexecop.app.signing_in import AWAY_SECONDS, NOBODYS
 from rexecop.app.working import Work
 from rexecop.proof.errors import RexecopError
 from rexecop.service.body import BodyRefused
@@ -32,6 +33,9 @@ T = TypeVar("T")
 
 BASE: Final = "/console"
 SIGN_IN: Final = f"{BASE}/sign-in"
+PROVIDER: Final = f"{SIGN_IN}/provider"  # Sends people to the identity provider, from where they come
+SIGNED_IN: Final = f"{BASE}/signed-in"  # back to here.
+AWAY: Final = "-away"  # The end of the name of the cookie of who is there.
 POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
@@ -125,6 +129,8 @@ class Console:
         return [
             Route(SIGN_IN, self._guarded(self._ask_in), methods=["GET"], include_in_schema=False),
             Route(SIGN_IN, self._guarded(self._let_in), methods=["POST"], include_in_schema=False),
+            Route(PROVIDER, self._guarded(self._send_away), methods=["GET"], include_in_schema=False),
+            Route(SIGNED_IN, self._guarded(self._take_back), methods=["GET"], include_in_schema=False),
             Route(
                 f"{BASE}/sign-out", self._guarded(self._let_out), methods=["POST"], include_in_schema=False
             ),
@@ -146,10 +152,19 @@ class Console:
     # --- in and out ---
 
     async def _ask_in(self, request: Request) -> Response:
-        link = request.query_params.get("link", "")
-        next_ = _ours(request, request.query_params.get("next", ""))
-        values = {"link": link, "next": next_, "wrong": "", "spoken": await self._spoken_for(request)}
-        return self._page(request, Page(template="sign_in.html", values=values))
+        return await self._asked_in(request, request.query_params)
+
+    async def _asked_in(
+        self, request: Request, given: Mapping[str, str], wrong: str = "", status: int = 200
+    ) -> Response:
+        """Return the page to sign in at, for who is to go to the `next` of what is `given`."""
+        values = {
+            "link": given.get("link", ""), "next": _ours(request, given.get("next", "")), "wrong": wrong,
+            "spoken": await self._spoken_for(request),
+            # At a tenant's the name of its provider would tell that there is one.
+            "provider": self._serving.signing_in.title() if _home(request) == BASE else None,
+        }  # fmt: skip
+        return self._page(request, Page(template="sign_in.html", values=values, status=status))
 
     async def _let_in(self, request: Request) -> Response:
         await self._require_ours(request)
@@ -166,17 +181,48 @@ class Console:
             else:
                 raise CallerUnknown("a token is needed")
         except (CallerUnknown, Forbidden) as error:
-            spoken = await self._spoken_for(request)
-            values = {"link": "", "next": next_, "wrong": error.message, "spoken": spoken}
             status = 429 if "seconds" in error.facts else 401
-            return self._page(request, Page(template="sign_in.html", values=values, status=status))
-        went, (name, path) = self._goto(next_ or _home(request)), _cookie(request)
+            return await self._asked_in(request, {"next": next_}, error.message, status)
         secure = request.headers["origin"].startswith("https:")
+        return _with_session(request, key, self._goto(next_ or _home(request)), secure=secure)
+
+    async def _send_away(self, request: Request) -> Response:
+        """Send somebody to the identity provider, with a cookie by which this browser is known again."""
+        given, next_ = request.query_params, _ours(request, request.query_params.get("next", ""))
+        secure, back = _back(request)
+        try:
+            _require_provider(request)
+            away = await self._serving.works.run(lambda: self._serving.signing_in.begin(back, next_))
+        except RexecopError as error:
+            status = 401 if isinstance(error, CallerUnknown) else 503
+            return await self._asked_in(request, given, error.message, status)
+        went, name = self._goto(away.url), _cookie(request)[0] + AWAY
+        # Not `Strict`: whoever comes back comes from the provider's site.
         went.set_cookie(
-            name, key, max_age=SESSION_HOURS * 3600, path=path, secure=secure, httponly=True,
-            samesite="strict",
-        )  # fmt: skip
+            name, away.cookie, max_age=AWAY_SECONDS, path="/", secure=secure, httponly=True, samesite="lax"
+        )
         return went
+
+    async def _take_back(self, request: Request) -> Response:
+        """Sign in who comes back from the identity provider."""
+        given, name = dict(request.query_params), _cookie(request)[0] + AWAY
+        cookie, (secure, back) = request.cookies.get(name, ""), _back(request)
+        try:
+            _require_provider(request)
+            token, next_ = await self._serving.works.run(
+                lambda: self._serving.signing_in.end(back, cookie, given)
+            )
+            headers = {"authorization": f"Bearer {token}"}
+            key = self._sessions.open(await self._known(request, headers), headers)
+        except RexecopError as error:
+            status = 401 if isinstance(error, CallerUnknown | Forbidden) else 503
+            answer = await self._asked_in(request, {}, error.message, status)
+        else:
+            # A redirection would still come from the provider's site, and without the cookie that is set.
+            page = Page(template="signed_in.html", values={"next": _ours(request, next_) or BASE})
+            answer = _with_session(request, key, self._page(request, page), secure=secure)
+        answer.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
+        return answer
 
     async def _known(self, request: Request, headers: Mapping[str, str]) -> Caller:
         """Return who comes with `headers`; raises as the door, but of a tenant just CallerUnknown."""
@@ -368,6 +414,27 @@ def _cookie(request: Request) -> tuple[str, str]:
     if home == BASE:
         return ("__Host-rexecop" if secure else "rexecop-console"), "/"
     return ("__Secure-rexecop-tenant" if secure else "rexecop-tenant"), home
+
+
+def _with_session(request: Request, key: str, answer: Response, *, secure: bool) -> Response:
+    """Return `answer`, with the cookie of the session of `key`."""
+    name, path = _cookie(request)
+    answer.set_cookie(
+        name, key, max_age=SESSION_HOURS * 3600, path=path, secure=secure, httponly=True, samesite="strict"
+    )
+    return answer
+
+
+def _back(request: Request) -> tuple[bool, str]:
+    """Return whether it is under TLS, and where the identity provider sends people back to."""
+    scheme, host = request.url.scheme, request.headers.get("host", "")
+    return scheme == "https", f"{scheme}://{host}{SIGNED_IN}"
+
+
+def _require_provider(request: Request) -> None:
+    """Return only if it is asked for at the address itself. Raises CallerUnknown: a tenant takes tokens."""
+    if _home(request) != BASE:
+        raise CallerUnknown(NOBODYS)
 
 
 def _came(request: Request) -> Headers:
