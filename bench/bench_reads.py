@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import uvicorn
-from bench_service import Figures, measure
+from bench_service import Figures, measured
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -124,17 +124,18 @@ async def told(port: int, request: bytes) -> dict[str, object]:
     return found
 
 
-def show(name: str, found: Figures, floor: Figures) -> None:
+def show(name: str, measured: tuple[Figures, float], floor: Figures) -> None:
+    found, cpu = measured
     print(
         f"  {name:<34}{found.rate:8.0f} /s  {found.rate / floor.rate:5.2f} of the bare route"
-        f"   p50 {found.p50:6.2f}  p99 {found.p99:6.2f} ms   other status: {found.refused}"
+        f"  cpu {cpu:5.3f} ms   p50 {found.p50:6.2f}  p99 {found.p99:6.2f} ms   other status: {found.refused}"
     )
 
 
-async def reads(port: int, bare: int) -> None:
+async def reads(server: tuple[int, int], bare: tuple[int, int]) -> None:
     """Print how fast is read."""
     plan = b'{"intent":"host_facts","target":"localhost","mode":"read_only"}'
-    name = ""
+    name, (pid, port) = "", server
     for n in range(OPERATIONS):
         name = str((await told(port, asked("/v1/operations", "POST", n % CALLERS, plan)))["operation_id"])
     ended = await told(
@@ -145,16 +146,16 @@ async def reads(port: int, bare: int) -> None:
         f" the one read is {ended['state']}"
     )
     for _ in range(2):
-        floor = await measure(bare, CONNECTIONS, lambda n, run: asked("/bare"), "", seconds=1.0)
-    show("bare route", floor, floor)
+        floor = await measured(*bare, CONNECTIONS, lambda n, run: asked("/bare"), "", seconds=1.0)
+    show("bare route", floor, floor[0])
     for what in ("/ID", "/ID/preview", "/ID/records", "/ID/why", "?limit=20", "?limit=200"):
         path = f"/v1/operations{what.replace('ID', name)}"
 
         def made(n: int, run: str, path: str = path) -> bytes:
             return asked(path, caller=n % CALLERS)
 
-        found = await measure(port, CONNECTIONS, made, "", seconds=SECONDS)
-        show(f"GET /v1/operations{what}", found, floor)
+        found = await measured(pid, port, CONNECTIONS, made, "", seconds=SECONDS)
+        show(f"GET /v1/operations{what}", found, floor[0])
 
 
 def resident(pid: int) -> float:
@@ -217,7 +218,7 @@ def main() -> None:
         bare, floor = started("bare")
         server, port = started(str(Path(name) / ".rexecop"))
         try:
-            asyncio.run(reads(port, floor))
+            asyncio.run(reads((server.pid, port), (bare.pid, floor)))
             asyncio.run(followers(port, server.pid))
             print(f"  load {os.getloadavg()[0]:.1f} at the end")
         finally:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,27 +107,46 @@ def commits(folder: Path) -> float:
     return rate / COMMITS
 
 
-def show(name: str, figures: Figures, floor: float) -> None:
+def cpu_ms(pid: int) -> float:
+    """Return how long all threads of a process were on a processor, in milliseconds."""
+    taken = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # It may have ended meanwhile.
+            taken += int((thread / "schedstat").read_text().split()[0])
+    return taken / 1e6
+
+
+async def measured(
+    pid: int, port: int, connections: int, make: object, run: str, seconds: float = SECONDS
+) -> tuple[Figures, float]:
+    """Return the figures of `measure`, and how many milliseconds of processor a request took in `pid`."""
+    before, began = cpu_ms(pid), time.perf_counter()
+    found = await measure(port, connections, make, run, seconds)
+    return found, (cpu_ms(pid) - before) / (found.rate * (time.perf_counter() - began))
+
+
+def show(name: str, found: tuple[Figures, float], floor: float) -> None:
     """Print one line."""
+    figures, cpu = found
     print(
-        f"  {name:<26}{figures.rate:8.0f} /s  {figures.rate / floor:5.2f} of /health"
+        f"  {name:<26}{figures.rate:8.0f} /s  {figures.rate / floor:5.2f} of /health  cpu {cpu:5.2f} ms"
         f"   p50 {figures.p50:6.2f}  p99 {figures.p99:6.2f}  worst {figures.worst:6.1f} ms"
         f"   not 200: {figures.refused}"
     )
 
 
-async def compare(port: int, folder: Path) -> None:
+async def compare(pid: int, port: int, folder: Path) -> None:
     """Print all lines."""
     await measure(port, 4, request, "warm", seconds=1.0)
     print("POST /execute: decided, claimed, run, validated, receipt signed; synchronous=FULL")
     bare = commits(folder)
     print(f"  floor: {COMMITS} bare commits each {bare:8.0f} /s")
     for connections in CONNECTIONS:
-        floor = await measure(port, connections, health, "", seconds=1.0)
-        show(f"GET /health, {connections}", floor, floor.rate)
-        found = await measure(port, connections, request, f"c{connections}")
-        show(f"POST /execute, {connections}", found, floor.rate)
-        print(f"  {'':<26}{found.rate / bare:8.2f} of the bare commits")
+        floor = await measured(pid, port, connections, health, "", seconds=1.0)
+        show(f"GET /health, {connections}", floor, floor[0].rate)
+        found = await measured(pid, port, connections, request, f"c{connections}")
+        show(f"POST /execute, {connections}", found, floor[0].rate)
+        print(f"  {'':<26}{found[0].rate / bare:8.2f} of the bare commits")
 
 
 def main() -> None:
@@ -143,7 +163,9 @@ def main() -> None:
             assert server.stderr is not None
             line = server.stderr.readline()
             print(f"start of serve, until it says where: {time.perf_counter() - began:.2f} s")
-            asyncio.run(compare(int(line.split("http://")[1].split(" ")[0].rpartition(":")[2]), folder))
+            asyncio.run(
+                compare(server.pid, int(line.split("http://")[1].split(" ")[0].rpartition(":")[2]), folder)
+            )
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from rexecop.governance.admission import Policy, decide
 from rexecop.governance.errors import PackRefused
 from rexecop.governance.obligations import tighter
 from rexecop.governance.pack import Pack
+from rexecop.proof.canonical import Json
 from rexecop.proof.principal import Principal
 from rexecop.proof.records.decision import ApprovalLimit, ApprovalRule, PolicyRequest, RequestTarget
 from rexecop.proof.request import request_of_call
@@ -341,6 +343,27 @@ def test_a_remembered_answer_is_given_to_the_same_request_only() -> None:
     for changes in ({"mode": Mode.DRY_RUN}, {"principal": replace(ALICE, person="bob")}, {"targets": ()}):
         assert decide(policy, request(**changes)).terms.verdict is Verdict.BLOCKED
     assert decide(policy, request()) == fresh
+
+
+def test_parameters_that_no_policy_reads_make_no_other_request() -> None:
+    policy = Policy([allowing()])
+    fresh = decide(policy, request(parameters={"port": 80}))
+
+    for parameters in (None, {}, {"port": 81}, {"list": [1, "a"]}):
+        assert policy.remembered(request(parameters=parameters))[1] == fresh
+        assert decide(policy, request(parameters=parameters)) == fresh
+    broken = decide(policy, request(parameters={"port": cast("Json", 0.5)}))
+    assert broken.terms.verdict is Verdict.BLOCKED and broken.errors
+
+
+def test_a_pack_that_reads_a_parameter_is_asked_about_each() -> None:
+    rule = """@id("a") permit (principal, action, resource)
+    when { context.parameters.hasTag("port") && context.parameters.getTag("port") == "80" };"""
+    policy = Policy([Pack.parse(pack_files(rule))])
+
+    assert decide(policy, request(parameters={"port": 80})).terms.verdict is Verdict.ALLOWED
+    for parameters in ({"port": 81}, {}, None):
+        assert decide(policy, request(parameters=parameters)).terms.verdict is Verdict.BLOCKED
 
 
 def test_a_pack_that_looks_at_the_time_is_asked_every_time() -> None:

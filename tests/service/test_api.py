@@ -248,6 +248,54 @@ def test_what_is_out_of_scope_reads_as_if_it_were_not_there(v1: Api, done: str) 
         assert v1.get(f"{OPERATIONS}/{name}").status == 404
 
 
+def test_what_one_caller_just_read_is_not_there_for_whom_it_is_none_of_their_business(
+    v1: Api, done: str
+) -> None:
+    for path in ("", "/records", "/preview", "/why"):
+        assert [v1.get(f"{OPERATIONS}/{done}{path}").status for _ in range(2)] == [200, 200]
+        assert is_problem(v1.by("elsewhere").get(f"{OPERATIONS}/{done}{path}"), 404, "path-unknown")
+    assert rows(v1.get(OPERATIONS), "operations")
+    assert v1.by("elsewhere").get(OPERATIONS).json["operations"] == []
+
+
+def test_a_further_record_shows_at_once_in_every_answer(v1: Api, tmp_path: Path) -> None:
+    name = v1.plan("set_greeting", "apply", parameters={"greeting": "good evening"})
+
+    def read() -> tuple[object, object, int, str]:
+        line = next(one for one in rows(v1.get(OPERATIONS), "operations") if one["operation_id"] == name)
+        records = rows(v1.get(f"{OPERATIONS}/{name}/records?limit=200"), "records")
+        first = cast("list[str]", v1.get(f"{OPERATIONS}/{name}/why").json["lines"])[0]
+        return line["state"], v1.get(f"{OPERATIONS}/{name}").json["state"], len(records), first.split("`")[1]
+
+    seen = [read()]
+    for verb in ("answers", "start", "rollback"):
+        if verb == "answers":
+            v1.by("approver").post(f"{OPERATIONS}/{name}/answers", answered(v1, name, tmp_path))
+        else:
+            v1.post(f"{OPERATIONS}/{name}/{verb}", Prefer="wait=60")
+        seen += [read(), read()]
+
+    states = ["waiting_for_approval", *(2 * ["approved"]), *(2 * ["completed"]), *(2 * ["undone"])]
+    assert [(line, view, why) for line, view, _, why in seen] == [(one, one, one) for one in states]
+    counts = [count for _, _, count, _ in seen]
+    assert counts[1::2] == counts[2::2] and counts[0] < counts[1] < counts[3] < counts[5]
+
+
+def test_what_policy_says_now_of_an_operation_that_is_over_is_asked_each_time(v1: Api) -> None:
+    rules = v1.service.root / "policy" / "starter" / "rules.cedar"
+    before = rules.read_text()
+    try:
+        rules.write_text(before + '@id("not-she") forbid (principal == User::"alice", action, resource);\n')
+        name = v1.plan()
+        blocked = [v1.get(f"{OPERATIONS}/{name}/why").json for _ in range(2)]
+    finally:
+        rules.write_text(before)
+    now = v1.get(f"{OPERATIONS}/{name}/why").json
+
+    assert blocked[0]["state"] == now["state"] == "blocked" and blocked[0] == blocked[1]
+    assert now["lines"] != blocked[0]["lines"]
+
+
 def test_who_may_not_is_told_so_and_who_is_nobody_too(v1: Api, done: str) -> None:
     assert is_problem(v1.by("nobody").get(OPERATIONS), 401, "caller-unknown")
     assert v1.by("nobody").get("/openapi.json").headers["www-authenticate"] == "Bearer"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
+from rexecop.app import queueing
 from rexecop.app.describe import left_text
 from rexecop.app.identity import Identity
 from rexecop.app.planner import PlanInput, Planner
+from rexecop.app.reading import Seen
 from rexecop.app.settings import Settings
-from rexecop.app.views import OperationView, WhyView
+from rexecop.app.views import WhyView
 from rexecop.engines.budgets import in_words
 from rexecop.engines.stepwise import count
 from rexecop.engines.telling import TOPIC
@@ -19,11 +21,13 @@ from rexecop.governance.replay import otherwise
 from rexecop.governance.why import of_answer, of_decision, of_tally
 from rexecop.lanes.failures import Failure, describe
 from rexecop.operations.fold import Operation
+from rexecop.operations.machine import TERMINAL
 from rexecop.operations.next import awaited_call
 from rexecop.operations.operator_words import CONNECTOR, POLICY, RUNTIME
 from rexecop.operations.reactions import NOTED
 from rexecop.operations.recover import settle_after
 from rexecop.proof.canonical import Json, canonical_bytes
+from rexecop.proof.chain import Sealed
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.preview import preview, preview_digest
 from rexecop.proof.quorum import tally
@@ -39,8 +43,19 @@ VALUE_LENGTH_MAX: Final = (
 NOTICES_SHOWN_MAX: Final = 8  # The newest: whether the last ones came through is what counts.
 
 
-def explain(op: Operation, view: OperationView, world: World, settings: Settings) -> WhyView:
-    """Return why the operation `op`, seen as `view`, is in its state."""
+def rests_on_records(op: Operation) -> bool:
+    """Return whether `explain` says the same of `op` whatever the time, the policy and others come to be."""
+    if op.state not in TERMINAL or op.approvals:
+        return False
+    terms = None if op.decision is None else op.terms
+    return terms is None or not (
+        terms.verdict is Verdict.BLOCKED or terms.approvals or terms.obligations.budgets
+    )
+
+
+def explain(seen: Seen, world: World, settings: Settings) -> WhyView:
+    """Return why an operation is in its state."""
+    op, view = seen.op, seen.view
     decided = view.decision.reason if view.decision is not None else None
     why = f": {view.reason}" if view.reason and view.reason != decided else ""
     lines = [f"operation {view.number} is `{view.state}`{why}"]
@@ -88,19 +103,20 @@ def explain(op: Operation, view: OperationView, world: World, settings: Settings
     lines += _rules(op) if op.state is State.FAILED else ()
     if op.plan is not None and op.state in (State.FAILED, State.BLOCKED):
         lines += _told(op, world.contents, [step.error_class for step in view.steps])
-    lines += _noted(world, op)
+    lines += _noted(seen.records)
     if view.state == State.INDETERMINATE:
         moment = settle_after(op, timedelta(milliseconds=settings.reconcile_margin_ms))
         if moment is not None:
             lines.append(f"it can be settled from {format_time(moment)} on: nothing of it can still run then")
+    if seen.place is not None:
+        lines.append(queueing.in_words(seen.place))
     further = tuple(command for command in view.next if not command.startswith("rexecop why "))
     return WhyView(operation_id=op.id, state=view.state, lines=tuple(lines), next=further)
 
 
-def _noted(world: World, op: Operation) -> Iterator[str]:
+def _noted(records: Iterable[Sealed]) -> Iterator[str]:
     """Yield what followed by itself, what people found in it, and the newest notices."""
-    records = (sealed.record for sealed in world.store.journal(op.id).records)
-    notes = [one for one in records if isinstance(one, Note)]
+    notes = [sealed.record for sealed in records if isinstance(sealed.record, Note)]
     for note in notes:
         if note.topic == NOTED:
             yield from (f"{NOTED}: {line}" for line in note.text.splitlines())

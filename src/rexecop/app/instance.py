@@ -19,7 +19,7 @@ from rexecop.app.doctor import Doctor
 from rexecop.app.drifting import Drift
 from rexecop.app.erasing import ErasureView, erase_outputs
 from rexecop.app.evidence import Asked, Evidence
-from rexecop.app.explain import explain, explain_before
+from rexecop.app.explain import explain, explain_before, rests_on_records
 from rexecop.app.files import read_file
 from rexecop.app.following import follow
 from rexecop.app.halting import Halting
@@ -30,7 +30,6 @@ from rexecop.app.keyring import Keyring
 from rexecop.app.lifecycle import Lifecycle
 from rexecop.app.observing import Observing
 from rexecop.app.planner import PlanInput, Planner
-from rexecop.app.queueing import in_words
 from rexecop.app.reading import Reading
 from rexecop.app.reviewing import record_review
 from rexecop.app.settings import Settings
@@ -438,10 +437,12 @@ class Instance(Reading):
 
     def why(self, operation: str) -> WhyView:
         """Say why an operation is where it is, and what may be done."""
-        name = self.resolve(operation)
-        view = explain(self.operation(name), self.status(name), self._parts.world, self._parts.settings)
-        found = self._parts.lifecycle.queue.verdict(name)
-        return view if found is None else replace(view, lines=(*view.lines, in_words(found)))
+        return self.why_for_now(operation)[0]
+
+    def why_for_now(self, operation: str) -> tuple[WhyView, bool]:
+        """Return as `why`, and whether it stays so until there is a further record."""
+        seen = self.seen(operation)
+        return explain(seen, self._parts.world, self._parts.settings), rests_on_records(seen.op)
 
     def why_before(self, asked: PlanInput) -> WhyView:
         """Say what policy would answer, before anything is stored, to the caller or whom `--as` names."""

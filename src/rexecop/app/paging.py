@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Final
 
 from rexecop.app.door import Matter
 from rexecop.app.instance import Instance
-from rexecop.app.reading import operation_line
+from rexecop.app.reading import LINES_MAX, operation_line
 from rexecop.app.views import OperationLine
 from rexecop.operations.machine import TERMINAL
 from rexecop.operations.ports import Row
@@ -49,6 +50,7 @@ def glance(instance: Instance, operation: str) -> Glance:
     return Glance(matter=matter_of(row), head=row.head, over=row.state in TERMINAL)
 
 
+@lru_cache(LINES_MAX)
 def matter_of(row: Row) -> Matter:
     """Return what an act on the operation of `row` is about."""
     return Matter(intent=f"{row.profile}/{row.intent}", target=row.target, environment=row.environment)
@@ -63,7 +65,7 @@ def page(
     page; it may hold few or none and still have a next one.
     """
     store, found, looked = instance.parts.world.store, list[OperationLine](), 0
-    wanted = words.lower().split()
+    wanted, may = words.lower().split(), cache(may)  # Most rows of a page are about the same few things.
     # Where nothing is left out the first rows are those.
     chunk = SEARCHED if wanted else min(CHUNK, limit + 1)
     while looked < LOOKED_AT_MAX:

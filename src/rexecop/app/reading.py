@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -32,6 +33,7 @@ from rexecop.operations.next import RUNNING
 from rexecop.operations.ports import Clock, Journal, Ledger, Row
 from rexecop.operations.queue import Verdict
 from rexecop.proof.canonical import Json
+from rexecop.proof.chain import Sealed
 from rexecop.proof.halts import standing, stopping, words
 from rexecop.proof.preview import preview
 from rexecop.proof.records.attempt import Attempt
@@ -52,6 +54,7 @@ R = TypeVar("R", bound=Record)
 AT_WORK: Final = frozenset({*RUNNING, State.PAUSED, State.UNDOING, State.INDETERMINATE})
 PROGRESS_RECORDS_MAX: Final = 50_000  # Read for the progress in one list; beyond it a list is not at once.
 PAGE: Final = 1000  # Rows of the index read at one time while most are left out.
+LINES_MAX: Final = 4_096  # Lines of the newest pages.
 
 
 @contextmanager
@@ -70,6 +73,16 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
         yield Reading(ledger, SystemClock(), ledger, settings.capacity)
     finally:
         readers.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """An operation as it was read once: `place` is where it stands in the queue, if it does."""
+
+    op: Operation
+    view: OperationView
+    records: tuple[Sealed, ...]
+    place: Verdict | None
 
 
 class Reading:
@@ -100,20 +113,30 @@ class Reading:
 
     def status(self, operation: str) -> OperationView:
         """Return an operation as its records say; damaged records are named and set aside."""
+        return self.seen(operation).view
+
+    def seen(self, operation: str) -> Seen:
+        """Return an operation, and all that its view was made from; damaged records are set aside."""
         name = self.resolve(operation)
         journal = self._store.journal(name)
         op = _readable(journal)
-        found = self._places([name]).get(name)
+        alive = bool(op.in_flight) and self.alive(name)
+        if op.in_flight and not alive:  # Its end may have come between the two looks.
+            journal = self._store.journal(name)
+            op = _readable(journal)
+        # Of what is over nothing runs, and nothing waits.
+        found = None if op.state in TERMINAL else self._places([name]).get(name)
         words = in_words(found) if found is not None and op.state is not State.WAITING_FOR_APPROVAL else None
         view = operation_view(
             op,
             self._store.number(name),
-            alive=self.alive(name),
+            alive=alive,
             now=self._clock.now(),
             damaged=journal.damaged,
             queued=self._halted(op) or words,
         )
-        return view if found is None else replace(view, place=found.place)
+        view = view if found is None else replace(view, place=found.place)
+        return Seen(op=op, view=view, records=journal.records, place=found)
 
     def _places(self, operations: Iterable[str]) -> dict[str, Verdict]:
         """Return where those of `operations` stand in the queue that wait there, and what for.
@@ -132,12 +155,13 @@ class Reading:
         halt = stopping(halts, op.the_intent, op.the_plan)
         return None if halt is None else words(halt)
 
-    def history(self, operation: str, seen: int = 0) -> tuple[RecordView, ...]:
-        """Return every record behind the first `seen` in causal order."""
+    def history(self, operation: str, seen: int = 0, limit: int | None = None) -> tuple[RecordView, ...]:
+        """Return records behind the first `seen` in causal order: `limit` of them, or all."""
         name = self.resolve(operation)
         if seen and self._store.records_of(name) <= seen:
             return ()
-        return tuple(record_view(sealed) for sealed in self._store.journal(name).records[seen:])
+        records = self._store.journal(name).records[seen:][:limit]
+        return tuple(map(record_view, records))
 
     def records_of_kind(self, operation: str, kind: type[R]) -> tuple[R, ...]:
         """Return the records of `kind`, in order."""
@@ -288,6 +312,7 @@ class Reading:
         return preview(op.sealed_intent, op.sealed_plan)
 
 
+@lru_cache(LINES_MAX)
 def operation_line(number: int, row: Row, queued: str = "") -> OperationLine:
     """Return an operation as one line of a list; `queued` is what it waits for in the queue."""
     return OperationLine(

@@ -308,10 +308,12 @@ class _Drive:
         if alone is not None:
             await self._perform(alone)
         elif effects and flight.room:
-            for effect in effects[: flight.room]:
-                if isinstance(effect, Make):
-                    key = (effect.step.target, effect.step.id)
-                    flight.begin(key, self._one(effect))
+            makes = [effect for effect in effects[: flight.room] if isinstance(effect, Make)]
+            if len(makes) == 1 and not flight.keys:
+                await self._one(makes[0])  # With nothing beside it there is nothing else to wait for.
+                return False
+            for make in makes:
+                flight.begin((make.step.target, make.step.id), self._one(make))
         elif flight.keys:
             await flight.wait()
         elif (failed := flight.take_failure()) is not None:

@@ -148,13 +148,13 @@ class Policy:
         return frozenset(one for rule in rules for one in rule.escalations)
 
     def remembered(self, request: PolicyRequest) -> tuple[PolicyRequest | None, Answer | None]:
-        """Return what stands for all requests that differ from `request` in time only, and their answer.
+        """Return what stands for all requests that differ from `request` only in what no policy reads.
 
-        Nothing stands for them while any policy reads `now`, or where there are parameters.
+        That may be the time, and the parameters where they are such as evidence may hold.
         """
-        if "now" in self.facts.read or request.parameters is not None:
+        if "now" in self.facts.read or not self.facts.ignores(request.parameters):
             return None, None
-        key = replace(request, now=_ANY_TIME)
+        key = replace(request, now=_ANY_TIME, parameters=None)
         return key, self._answers.get(key)
 
     def remember(self, key: PolicyRequest, answer: Answer) -> None:

@@ -21,6 +21,7 @@ from rexecop.governance.entities import Entities
 from rexecop.governance.schema import schema
 from rexecop.governance.slicing import Heads, Reach, Uid, heads_of
 from rexecop.proof.canonical import INTEGER_MAX, Json, canonical_bytes, trusted_bytes
+from rexecop.proof.errors import NotCanonical
 from rexecop.proof.records.decision import PolicyRequest, Recent, RequestTarget
 from rexecop.proof.times import format_time
 
@@ -95,6 +96,16 @@ class Facts:
         self._entities = entities
         self._named = sorted(frozenset[Uid]().union(*(sight.entities for sight in sights)))
         self._known: dict[tuple[str, tuple[RequestTarget, ...], str, Heads], _Known] = {}
+
+    def ignores(self, parameters: Mapping[str, Json] | None) -> bool:
+        """Return whether it is the same to every policy which parameters a request has, these among them."""
+        if not parameters or "parameters" in self.read:
+            return not parameters
+        try:
+            trusted_bytes(_tags(parameters))
+        except NotCanonical:
+            return False
+        return True
 
     def of(self, request: PolicyRequest) -> Questions:
         """Return what to ask about `request`.

@@ -13,7 +13,6 @@ from typing import Final
 from rexecop.proof import dsse
 from rexecop.proof.canonical import trusted_bytes
 from rexecop.proof.chain import Sealed
-from rexecop.proof.codec import to_json
 from rexecop.proof.errors import RecordMalformed
 from rexecop.proof.records import Approval, Attempt, Command, Note, Outcome, Plan, Receipt, Record, Verb
 from rexecop.proof.signer import Signer
@@ -34,13 +33,13 @@ def record_statement(sealed: Sealed) -> bytes:
     if not isinstance(record, PUBLISHED):
         raise RecordMalformed(f"records of kind `{record.kind}` are not published", found=record.kind)
     digest = {"sha256": sealed.digest.removeprefix("sha256:")}
-    return trusted_bytes(
-        {
-            "_type": STATEMENT_TYPE,
-            "subject": [{"name": f"{record.operation}/{record.n}", "digest": digest}],
-            "predicateType": PREDICATE_PREFIX + record.kind,
-            "predicate": to_json(record),
-        }
+    subject = trusted_bytes([{"name": f"{record.operation}/{record.n}", "digest": digest}])
+    # The record is canonical already, and these names stand in their order.
+    return b'{"_type":"%b","predicate":%b,"predicateType":"%b","subject":%b}' % (
+        STATEMENT_TYPE.encode(),
+        sealed.body,
+        (PREDICATE_PREFIX + record.kind).encode(),
+        subject,
     )
 
 

@@ -315,6 +315,8 @@ def create_app(
             Route("/ready", _guarded(contract.ready), methods=["GET"]),
             Route("/version", _guarded(contract.version), methods=["GET"]),
             Route("/execute", _guarded(contract.execute), methods=["POST"]),
+            # Before what is asked less often: routes are tried one by one.
+            *v1.routes(serving, Sites(hosts)),
             Route("/receipts/verify", _guarded(contract.receipt), methods=["POST"]),
             Route("/access/v1/evaluation", _guarded(contract.evaluation), methods=["POST"]),
             Route("/access/v1/evaluations", _guarded(contract.evaluations), methods=["POST"]),
@@ -323,7 +325,6 @@ def create_app(
             Route("/v1/events", _guarded(contract.told), methods=["GET"]),
             Route("/v1/events/{id}", _guarded(contract.told_one), methods=["GET"]),
             WebSocketRoute("/v1/nodes", contract.node),
-            *v1.routes(serving, Sites(hosts)),
             *mcp.routes(serving.instance, serving.door, Sites(hosts), run=serving.works.run),
             *console(serving, serving.door, hosts, link or SignInLink(serving.now)),
             *health.routes(serving, run),

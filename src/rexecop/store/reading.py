@@ -300,7 +300,7 @@ class Reading(Log):
     def row(self, operation: str) -> tuple[int, Row]:
         """Return the short number and the row of `operation`, or raise OperationUnknown."""
         with self._readers.borrow() as connection:
-            number = _require_number(connection, operation)
+            number = self._opened.number(connection, operation)
             row = row_in(connection, number)
         if row is None:
             raise OperationUnknown(f"`{operation[:NAME_MAX]}` has no row", operation=operation[:NAME_MAX])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from rexecop.operations.ports import Lease, Row
@@ -16,6 +17,7 @@ from rexecop.store.packing import pack_digest, pack_time, unpack_digest, unpack_
 from rexecop.store.schema import UNDER_WAY
 
 ROWS_MAX: Final = 1000  # One page of a listing.
+READ_MAX: Final = 4096  # Rows of the newest pages, some 4 MB: what is listed again says mostly the same.
 
 _ROW: Final = """
 SELECT number, id, state, intent, profile, environment, target, mode, requester,
@@ -133,6 +135,7 @@ def columns(row: Row) -> tuple[str | int | bytes, ...]:
     return (*texts, *times, row.records, pack_digest(row.head), row.waiting)
 
 
+@lru_cache(READ_MAX)  # By all that is stored of it, so a row that changed is another.
 def _row(row: tuple[object, ...]) -> Row:
     _, key, *texts, created, updated, records, head, waiting = row
     if not (isinstance(key, bytes | str) and isinstance(head, bytes) and len(head) == HASH_BYTES):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final, TypeVar
 
 import msgspec
@@ -33,14 +34,23 @@ T = TypeVar("T")
 Q = TypeVar("Q", bound=msgspec.Struct)
 
 READERS: Final = 8  # As many connections as the ledger keeps open for readers.
-KEPT_MAX: Final = 1_024  # Answers, some 8 MB of them.
-KEPT_BYTES_MAX: Final = 8 * 1024  # Of some ten steps; what is larger takes longer to send than to make.
+KEPT_BYTES_MAX: Final = 8 * 1024 * 1024  # Some thousand answers.
+ANSWER_BYTES_MAX: Final = 64 * 1024  # Of some fifty steps; a few that are larger would leave no room.
 OPERATION: Final = re.compile(r"op_[0-9a-f]{32}")  # Neither a short number nor `@`: both say what others did.
 MATCHES: Final = "if-none-match"
 
 
 class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a route takes that takes nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An answer: one with that `same` is as good; a `lasting` one holds until there is a record more."""
+
+    data: bytes
+    same: bytes
+    lasting: bool = True
 
 
 class Kept:
@@ -50,18 +60,24 @@ class Kept:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[Digest, bytes, bytes]] = {}
+        self._kept: dict[tuple[str, ...], tuple[Digest, Made]] = {}
+        self._bytes = 0
+        self._lock = Lock()
 
-    def get(self, name: str, seen: Glance, make: Callable[[], tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
-        """Return the answer about `name`, made only where it is not kept."""
-        kept = self._kept.get(name)
+    def get(self, what: tuple[str, ...], seen: Glance, make: Callable[[], Made]) -> Made:
+        """Return the answer to `what` was asked of an operation, made only where it is not kept."""
+        kept = self._kept.get(what)
         if seen.over and kept is not None and kept[0] == seen.head:
-            return kept[1], kept[2]
+            return kept[1]
         made = make()
-        if seen.over and len(made[0]) <= KEPT_BYTES_MAX:
-            if len(self._kept) >= KEPT_MAX:
-                self._kept.clear()
-            self._kept[name] = (seen.head, *made)
+        size = len(made.data) + len(made.same)
+        if seen.over and made.lasting and size <= ANSWER_BYTES_MAX:
+            with self._lock:
+                if self._bytes + size > KEPT_BYTES_MAX:
+                    self._kept.clear()
+                    self._bytes = 0
+                self._kept[what] = (seen.head, made)
+                self._bytes += size
         return made
 
 
@@ -157,6 +173,15 @@ class Asking:
     def answer(self, value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         """Return `value` as JSON."""
         return raw(msgspec.json.encode(plain(value)), status, headers)
+
+    async def kept(self, make: Callable[[str], Made], *what: str) -> Made:
+        """Return what `make` makes of the operation that the path names, or what was made; as `operation`."""
+
+        def read() -> Made:
+            name, seen = self.glance()
+            return self.desk.kept.get((name, *what), seen, lambda: make(name))
+
+        return await self.desk.read(read)
 
     def tagged(self, data: bytes, same: bytes, media: str = "application/json") -> Response:
         """Return `data`, or that it is what the caller has: as good as another with the same `same`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, TypeVar, cast
 
 import msgspec
@@ -17,13 +18,13 @@ from rexecop.app.paging import OperationsPage, page
 from rexecop.app.plain import plain
 from rexecop.app.planner import PlanInput
 from rexecop.app.requests import note
-from rexecop.app.views import OperationView, RecordView, WhyView
+from rexecop.app.views import OperationLine, OperationView, RecordView, WhyView
 from rexecop.app.voting import BallotView
 from rexecop.proof.canonical import Digest, Json
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import Mode
 from rexecop.service.errors import BodyUnfit, PathUnknown, QueryRefused
-from rexecop.service.v1.asking import MATCHES, Asking, Nothing
+from rexecop.service.v1.asking import MATCHES, Asking, Made, Nothing, raw
 from rexecop.service.v1.bodies import (
     NAME_LENGTH_MAX,
     AnswerBody,
@@ -40,6 +41,7 @@ ALL: Final = "/v1/operations"
 ONE: Final = "/v1/operations/{id}"
 WHOLE: Final = {200: Says(kind=OperationView)}
 TAGS: Final = {MATCHES: "The `ETag` of what the caller has"}
+LINES_MAX: Final = 4_096  # Lines of the newest pages, some 2 MB of them.
 
 T = TypeVar("T")
 
@@ -159,11 +161,19 @@ def _absent(body: PlanBody) -> str:
 async def listed(asking: Asking, query: OperationsQuery) -> Response:
     """List operations that are the caller's business, newest first."""
     state = None if query.state is None else str(query.state)
+    instance = asking.desk.serving.instance
     found = await asking.desk.read(
-        lambda: page(asking.instance, state=state, before=query.cursor, limit=query.limit, may=asking.may)
+        lambda: page(instance, state=state, before=query.cursor, limit=query.limit, may=asking.may)
     )
     more = {} if found.next is None else {"link": f'<{asking.root}{_next(found.next, query)}>; rel="next"'}
-    return asking.answer(found, headers=more)
+    lines = [*map(_line, found.operations)]
+    return raw(msgspec.json.encode({"operations": lines, "next": found.next}), headers=more)
+
+
+@lru_cache(LINES_MAX)
+def _line(line: OperationLine) -> msgspec.Raw:
+    """Return `line` as JSON; the next page that is asked for has most of the same."""
+    return msgspec.Raw(msgspec.json.encode(plain(line)))
 
 
 def _next(cursor: str, query: OperationsQuery) -> str:
@@ -173,44 +183,53 @@ def _next(cursor: str, query: OperationsQuery) -> str:
 
 async def show(asking: Asking, query: Nothing) -> Response:
     """Return where an operation stands, as its records say."""
-
-    def read() -> tuple[bytes, bytes]:
-        name, seen = asking.glance()
-        return asking.desk.kept.get(name, seen, lambda: _written(asking.instance.status(name)))
-
-    return asking.tagged(*await asking.desk.read(read))
+    instance = asking.desk.serving.instance
+    made = await asking.kept(lambda name: _written(instance.status(name)), "status")
+    return asking.tagged(made.data, made.same)
 
 
-def _written(view: OperationView) -> tuple[bytes, bytes]:
+def _written(view: OperationView) -> Made:
     """Return `view` as JSON, and without its pace: time alone changes no operation."""
     found = cast("dict[str, object]", plain(view))
     data, found["progress"] = msgspec.json.encode(found), None
-    return data, data if view.progress is None else msgspec.json.encode(found)
+    return Made(data=data, same=data if view.progress is None else msgspec.json.encode(found))
 
 
 async def records(asking: Asking, query: RecordsQuery) -> Response:
     """Return the records of an operation, in causal order."""
-    found = await asking.look(lambda name: asking.instance.history(name, query.cursor))
-    there = found[: query.limit]
-    more = str(query.cursor + len(there)) if len(found) > len(there) else None
-    return asking.answer(RecordsPage(records=there, next=more))
+    instance = asking.desk.serving.instance
+
+    def make(name: str) -> Made:
+        found = instance.history(name, query.cursor, query.limit + 1)
+        there = found[: query.limit]
+        more = str(query.cursor + len(there)) if len(found) > len(there) else None
+        data = msgspec.json.encode(plain(RecordsPage(records=there, next=more)))
+        return Made(data=data, same=b"")
+
+    return raw((await asking.kept(make, "records", str(query.cursor), str(query.limit))).data)
 
 
 async def preview(asking: Asking, query: Nothing) -> Response:
     """Return the plan as text, as its approvers see and sign it."""
+    instance = asking.desk.serving.instance
 
-    def read() -> tuple[bytes, bytes]:
-        name, seen = asking.glance()
-        return asking.desk.kept.get(
-            f"{name}/preview", seen, lambda: (text := asking.instance.preview(name).encode(), text)
-        )
+    def make(name: str) -> Made:
+        text = instance.preview(name).encode()
+        return Made(data=text, same=text)
 
-    return asking.tagged(*await asking.desk.read(read), TEXT)
+    made = await asking.kept(make, "preview")
+    return asking.tagged(made.data, made.same, TEXT)
 
 
 async def why(asking: Asking, query: Nothing) -> Response:
     """Say why an operation is where it is, and what may be done."""
-    return asking.answer(await asking.look(asking.instance.why))
+    instance = asking.desk.serving.instance
+
+    def make(name: str) -> Made:
+        view, lasting = instance.why_for_now(name)
+        return Made(data=msgspec.json.encode(plain(view)), same=b"", lasting=lasting)
+
+    return raw((await asking.kept(make, "why")).data)
 
 
 async def approval_request(asking: Asking, query: Nothing) -> Response:
