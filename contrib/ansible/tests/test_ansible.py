@@ -9,13 +9,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from rexecop.app import observing
 from rexecop.app.instance import Instance
 from rexecop.app.planner import PlanInput
 from rexecop.app.profiles import find_profile
@@ -100,8 +98,7 @@ VAULTED: Final = """
     - name: what was in it
       ansible.builtin.copy: {content: "{{ hidden }}", dest: "{{ inventory_dir }}/hidden.txt"}
     - name: what everybody on this machine can read
-      ansible.builtin.shell: cat /proc/[0-9]*/{cmdline,environ} > {{ inventory_dir }}/words.txt || true
-      args: {executable: /bin/bash}
+      ansible.builtin.shell: cat /proc/[0-9]*/cmdline > {{ inventory_dir }}/words.txt || true
 """
 BOOKS: Final = {
     "site": PLAYBOOK,
@@ -253,10 +250,7 @@ def test_a_playbook_is_listed_where_it_can_touch_nothing(folder: Path) -> None:
 
 
 @needs("ansible-playbook", "bwrap")
-def test_what_is_edited_after_the_approval_does_not_run(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(observing, "FRESH", timedelta(0))
+def test_what_is_edited_after_the_approval_does_not_run(folder: Path) -> None:
     book = folder / "books" / "edited.yml"
     book.write_text(PLAYBOOK.replace("written.txt", "approved.txt"))
 
@@ -277,6 +271,21 @@ def test_what_is_edited_after_the_approval_does_not_run(
         assert not (folder / "books" / "edited.txt").exists()
         assert not (folder / "books" / "approved.txt").exists()
         assert verified(instance, view.operation_id).findings == ()
+
+
+def test_a_rule_forbids_a_run_that_rests_on_no_observation() -> None:
+    with scratch() as found:
+        asyncio.run(made(found))
+        text = ENVIRONMENT.format(program="/bin/false", folder=found, secrets="")
+        (found / "ansible.environment.yaml").write_text(text)
+        page = (HERE.parents[1] / "docs" / "bridges.md").read_text()
+        rule = page[page.index('@id("playbooks-are-pinned")') :].split("```")[0]
+        (found / "root" / "policy" / "starter" / "pinned.cedar").write_text(rule)
+        with opened(found) as instance:
+            view, step = ran(found, instance, asked(found, "run_playbook", "site.yml"))
+
+            assert view.state == "blocked" and "playbooks-are-pinned" in str(view.reason)
+            assert step.attempts == 0
 
 
 @needs("ansible-playbook")
@@ -341,7 +350,8 @@ def test_a_vaulted_file_is_read_with_the_password_and_the_password_is_nowhere(
 
     words = (books / "words.txt").read_bytes()
     at = words.split(b"\0").index(b"--vault-password-file")
-    assert CANARY.encode() not in words and not os.path.exists(words.split(b"\0")[at + 1])
+    leaked = CANARY.encode() in words
+    assert not leaked and not os.path.exists(words.split(b"\0")[at + 1])
     kept = [path for path in folder.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
     assert kept == []
 
