@@ -78,6 +78,7 @@ class Observing:
             target=known.target,
             mode=known.mode,
             origin=origin,
+            sponsor=who.sponsor or self.world().authority.policy().entities.agents.get(who.principal.person),
             parameters=known.parameters,
         )
         sign_intent(session, sealed, who)
