@@ -75,7 +75,7 @@ def test_replay_decides_everything_again_and_says_what_would_change() -> None:
                 packs = Policies(instance)
                 same, other = packs.replay(candidate(folder)), packs.replay(candidate(folder, FORBID))
                 calls = packs.replay(candidate(folder, AT_THE_CALL))
-        # The read before the change, the same once more, and the change, each at plan and ticket; and the call.
+        # The read before the change, the same again, and the change, each at plan and ticket; and the call.
         assert (same.decisions, same.same, same.changes) == (7, 7, ())
         assert (other.stricter, other.wider) == (3, 0)
         assert [(line.gate, line.operation_id) for line in other.changes] == [
