@@ -222,8 +222,10 @@ def test_each_signature_is_named_with_its_key_and_whether_it_holds(kept: tuple[P
 def test_a_signature_that_was_changed_is_called_wrong(root: tuple[Path, str], form: str) -> None:
     folder, name = root
     ledger = apsw.Connection(str(folder / "root" / "ledger.sqlite"))
+    # The newest intent is that of the observation, made again just before the change.
     ((data,),) = ledger.execute(
-        "SELECT data FROM signatures WHERE form=? ORDER BY place DESC LIMIT 1", (form,)
+        "SELECT data FROM signatures WHERE form=? ORDER BY place DESC LIMIT 1 OFFSET ?",
+        (form, form == "sshsig"),
     )
     other = data.replace(b'"sig":"', b'"sig":"AAAA') if form == "dsse" else data.replace(b"\n", b"\nAAAA", 1)
     ledger.execute("UPDATE signatures SET data=? WHERE data=?", (other, data))

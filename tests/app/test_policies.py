@@ -75,8 +75,8 @@ def test_replay_decides_everything_again_and_says_what_would_change() -> None:
                 packs = Policies(instance)
                 same, other = packs.replay(candidate(folder)), packs.replay(candidate(folder, FORBID))
                 calls = packs.replay(candidate(folder, AT_THE_CALL))
-        # The read before the change and the change, each at plan and ticket, and the call that changes.
-        assert (same.decisions, same.same, same.changes) == (5, 5, ())
+        # The read before the change, the same again, and the change, each at plan and ticket; and the call.
+        assert (same.decisions, same.same, same.changes) == (7, 7, ())
         assert (other.stricter, other.wider) == (3, 0)
         assert [(line.gate, line.operation_id) for line in other.changes] == [
             (gate, operation) for gate in ("plan", "ticket", "call")

@@ -35,7 +35,9 @@ class Observing:
     identity: Callable[[], Identity]
 
     async def again(self, op: Operation) -> tuple[Operation, Operation]:
-        """Return the observation that `op` pinned and its repetition; one made just now is not repeated.
+        """Return the observation that `op` pinned and its repetition.
+
+        One made just now is not repeated where nobody had to approve what rests on it.
 
         Raises:
             IdentityRefused, OperationUnknown, JournalDamaged, StoreUnavailable, StoreUncertain.
@@ -45,7 +47,8 @@ class Observing:
             raise LookupError("an operation that pins nothing rests on no observation")
         before = Session.load(world.store, world.clock, pinned.operation).op
         session = Session(world.store, world.clock, world.ids.operation())
-        if before.newest is not None and session.now() - before.newest <= FRESH:
+        # What people said yes to may have been changed since, however fast they were.
+        if not op.approvals and before.newest is not None and session.now() - before.newest <= FRESH:
             return before, before
         self._plan(session, before, Origin(channel=RECHECK, event=op.sealed_plan.digest))
         request = policy_request(
@@ -75,6 +78,7 @@ class Observing:
             target=known.target,
             mode=known.mode,
             origin=origin,
+            sponsor=who.sponsor or self.world().authority.policy().entities.agents.get(who.principal.person),
             parameters=known.parameters,
         )
         sign_intent(session, sealed, who)
