@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from rexecop.app.drifting import Drift
 from rexecop.app.queueing import Queue
 from rexecop.engines.driver import Driven, Driver
-from rexecop.engines.errors import NothingToSettle, TooEarly
+from rexecop.engines.errors import NothingToSettle, RunnerBusy, TooEarly
 from rexecop.engines.runner import is_driven
 from rexecop.engines.session import Session
 from rexecop.engines.telling import conclude
 from rexecop.engines.world import World
 from rexecop.operations.course import Progress
+from rexecop.operations.errors import AppendConflict
 from rexecop.operations.fold import Operation
 from rexecop.operations.next import acts, probe_of
 from rexecop.operations.queue import Priority, is_free
 from rexecop.operations.recover import harmless, settle_after
 from rexecop.proof.canonical import Digest
+from rexecop.proof.chain import Sealed
 from rexecop.proof.course import fact_in
 from rexecop.proof.principal import ENGINE, Principal
 from rexecop.proof.records.command import Command, Verb
@@ -31,6 +34,26 @@ from rexecop.proof.vocabulary import Ended, Phase, State
 
 KEPT_MAX: Final = 256  # Operations between two commands on them, a few kilobytes each.
 KEPT_RECORDS_MAX: Final = 64
+
+
+@dataclass(slots=True)
+class _Order:
+    """What somebody orders: recorded by `make`, if that finds anything to record, and never lost unsaid."""
+
+    session: Session
+    make: Callable[[], Sealed | None]
+    given: Sealed | None = None
+
+    def give(self) -> None:
+        """Record it, for the next append. Raises IllegalMove: the operation does not allow it."""
+        self.given = self.make()
+
+    def give_again(self) -> bool:
+        """Record it anew where it could not be stored; return whether it had to be."""
+        lost = self.given is not None and self.session.has_dropped(self.given)
+        if lost:
+            self.give()
+        return lost
 
 
 class Lifecycle:
@@ -107,18 +130,21 @@ class Lifecycle:
         if self._drift is not None and session.op.ticket is None:
             session.attached.notes.extend(self._drift.require_unchanged(session.op))
 
-        def order() -> None:
-            if session.op.state is State.PAUSED and session.op.paused_by == ENGINE and session.op.awaited:
-                self._driver.require_free(session)
-                self._driver.require_approved(session)
-                session.add(Command, verb=Verb.RESUME, reason=f"step `{session.op.awaited.id}` was approved")
+        def resume() -> Sealed | None:
+            awaited = session.op.awaited
+            if session.op.state is not State.PAUSED or session.op.paused_by != ENGINE or not awaited:
+                return None
+            self._driver.require_free(session)
+            self._driver.require_approved(session)
+            return session.add(Command, verb=Verb.RESUME, reason=f"step `{awaited.id}` was approved")
 
-        return await self._when_room(session, order, priority, judged=judged and self.queue.drained() is None)
+        judged = judged and self.queue.drained() is None
+        return await self._when_room(session, _Order(session, resume), priority, judged=judged)
 
     async def _when_room(
         self,
         session: Session,
-        order: Callable[[], object],
+        order: _Order,
         priority: Priority | None = None,
         *,
         judged: bool = False,
@@ -128,31 +154,44 @@ class Lifecycle:
 
         What is pending is durable then. With `detach` whoever works on the root drives.
         """
-        count = session.op.count
-        order()
+        order.give()
         if not acts(session.op):
-            return await self._driver.drive(session)
+            return await self._driven(session, order)
         passes = judged or is_free(session.op)
         found = None if passes else self.queue.hindrance(session.op, priority)
         words, reason, until = found.words if found is not None else "a worker", None, ""
         if found is None and not detach:
-            driven = await self._driver.drive(session)
+            driven = await self._driven(session, order)
             if driven.queued is not None and self.queue.tidy():
-                if session.op.count == count:
-                    order()
-                driven = await self._driver.drive(session)
+                order.give_again()
+                driven = await self._driven(session, order)
             if driven.queued is None:
                 return driven
-            if session.op.count == count:
-                order()  # It went with the append that found no room.
+            order.give_again()  # It went with the append that found no room.
             words, until = driven.queued, driven.until or ""
             if not acts(session.op):
                 return driven
             # Room and locks are seen by everybody; what else keeps it from starting is found by trying.
             reason = words if session.op.state is State.APPROVED else None
-        await session.flush()
+        await self._stored(session, order)
         self.queue.enter(session.op, priority, reason=reason, until=until)
         return Driven(session=session, queued=words, until=until or None)
+
+    async def _driven(self, session: Session, order: _Order) -> Driven:
+        """Drive on with what is ordered, which is given anew where somebody else wrote first."""
+        driven = await self._driver.drive(session)
+        while driven.queued is None and order.give_again():
+            driven = await self._driver.drive(session)
+        return driven
+
+    async def _stored(self, session: Session, order: _Order) -> None:
+        """Make what is ordered durable, given anew where somebody else writes first."""
+        while True:
+            try:
+                return await session.flush()
+            except AppendConflict:
+                session.reload()
+                order.give_again()
 
     async def take_over(self, operation: str) -> Driven:
         """Go on with an operation that nobody drives any more, as far as no person has to be asked.
@@ -176,7 +215,7 @@ class Lifecycle:
                 await self._by_probe(session, digest, progress)
         self._go_on(session)
         await session.flush()  # What was found out stands, whether there is room or not.
-        return await self._when_room(session, lambda: None)
+        return await self._when_room(session, _Order(session, lambda: None))
 
     def _go_on(self, session: Session) -> None:
         """Resume what paused only because something was lost, and that is settled now."""
@@ -207,15 +246,19 @@ class Lifecycle:
         if verb is Verb.RESUME:
             self._driver.require_approved(session)
 
-        def order() -> None:
-            session.add(Command, by, verb=verb, reason=reason)
-
+        order = _Order(session, lambda: session.add(Command, by, verb=verb, reason=reason))
         if self.alive(operation):
-            order()
-            await session.flush()
+            order.give()
+            await self._stored(session, order)
             return Driven(session=session)
         priority = Priority.HIGH if verb is Verb.UNDO else None
-        return await self._when_room(session, order, priority, detach=detach)
+        try:
+            return await self._when_room(session, order, priority, detach=detach)
+        except RunnerBusy:
+            if verb is not Verb.CANCEL and verb is not Verb.PAUSE:
+                raise
+            await self._stored(session, order)  # Whoever drives it since just now hears of it.
+            return Driven(session=session)
 
     async def reconcile(
         self,

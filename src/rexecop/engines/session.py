@@ -155,7 +155,12 @@ class Session:
         sealed = seal(record)
         self.op.apply(sealed)
         self.pending.append(sealed)
+        self._dropped.discard(sealed.digest)
         return sealed
+
+    def has_dropped(self, sealed: Sealed) -> bool:
+        """Return whether a record that was held here went because it could not be stored."""
+        return sealed.digest in self._dropped
 
     def number_change(self, target: str) -> tuple[int, Digest | None]:
         """Return the number of the next change on `target`, and the change before it."""
