@@ -189,6 +189,7 @@ class _Drive:
         self._outputs = Outputs()
         self._halting: dict[Digest, frozenset[Name]] = {}
         self._flight = Flight()
+        self._looked: int | None = None
         self._caller = caller(
             session=session,
             lanes=world.lanes,
@@ -371,10 +372,13 @@ class _Drive:
 
     def _halted_yet(self) -> Halt | None:
         """As `_halted`, for a permit: where a halt gets into the log first, the attempt does not."""
-        own = self._world.authority.instance
-        size = self._world.store.records_of(own)
-        self._session.stand_beside(own, size)
+        # A look that is no longer the newest is found out in the append, and taken once.
+        size, self._looked = self._look() if self._looked is None else self._looked, None
+        self._session.stand_beside(self._world.authority.instance, size)
         return self._halted(size)
+
+    def _look(self) -> int:
+        return self._world.store.records_of(self._world.authority.instance)
 
     def _halted(self, size: int | None = None) -> Halt | None:
         """Return the first halt that stops the operation; what others recorded by now counts."""
@@ -384,16 +388,18 @@ class _Drive:
             self._halting[plan] = names_of(op.the_intent, op.the_plan)
         return first_of(halts, self._halting.get(plan, frozenset()))
 
-    def require_free(self) -> None:
+    def require_free(self, size: int | None = None) -> None:
         """Return only if no halt stops the operation; raises `Halted`."""
-        if (halt := self._halted()) is not None:
+        if (halt := self._halted(size)) is not None:
             raise Halted(words(halt), next_steps=LIFT)
 
     async def _mint(self) -> None:
-        session, op = self._session, self._session.op
-        self.require_free()
+        session, op, size = self._session, self._session.op, self._look()
+        self.require_free(size)
         (answer, asked), now = await self._ask(GateName.TICKET), session.judged_now()
-        self.require_free()  # Again, after whoever outside was asked, for that takes time.
+        if answer.opinion is not None:
+            size = self._look()  # Again, for to ask whoever is outside takes time.
+        self.require_free(size)
         over = op.terms.not_after is not None and op.terms.not_after <= now
         if over or tighter(op.terms, answer.terms) is not None:
             record_decision(session, asked, answer)
@@ -409,7 +415,7 @@ class _Drive:
             words = f"approvals were revoked or ran out: {missing.message}"
             record_decision(session, asked, replace(answer, terms=op.terms, reason=words))
             return
-        before = op.ticket
+        before, self._looked = op.ticket, size
         session.take(ticket)
         # A plan is begun once, and each ticket continued once.
         session.attached.claims.append(Claim(space="ticket", key=str((before or op.sealed_plan).digest)))
