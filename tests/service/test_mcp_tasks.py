@@ -1,15 +1,16 @@
 """Operations as tasks of the protocol: the official client over both transports, and bare messages."""
 
 import asyncio
+import gc
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 import mcp_types as types
@@ -20,8 +21,9 @@ from mcp.shared.message import SessionMessage
 from rexecop.app.agents import agent_caller
 from rexecop.app.build import open_instance
 from rexecop.app.settings import Settings
+from rexecop.app.working import Works
 from rexecop.service.mcp import stdio
-from rexecop.service.mcp.desk import Desk, here
+from rexecop.service.mcp.desk import Desk
 from rexecop.service.mcp.http import McpEndpoint
 from rexecop.service.mcp.stdio import AgentDoor
 from rexecop.service.sites import Sites
@@ -32,6 +34,7 @@ from tests.service.test_mcp import approve, lingers, things, until, words
 from tests.service.test_mcp_http import HEADERS, main, url
 from tests.service.yard import AGENT, CANARY, yard
 
+T = TypeVar("T")
 VERSION: Final = "2025-11-25"
 ENDED: Final = ("completed", "failed", "cancelled")
 CALL: Final = "tools/call"
@@ -240,8 +243,8 @@ def test_what_is_halted_says_why_it_waits_and_goes_on_once_that_is_lifted(
     finally:
         halt(settings, lift=True)
 
-    assert stays == "working"
-    assert ended(over_pipes, task).status == "completed"
+    done = ended(over_pipes, task)
+    assert stays == "working", done.status_message
 
 
 def test_what_cannot_be_started_says_why_and_may_be_once_it_can(
@@ -419,35 +422,60 @@ def test_what_was_given_up_is_not_waited_for_when_the_input_ends(monkeypatch: py
     assert len(asyncio.run(hear())) == 2
 
 
-def test_a_caller_that_goes_away_is_not_waited_for_any_more(settings: Settings) -> None:
+def test_a_caller_that_goes_away_is_not_waited_for_any_more_nor_is_one_when_the_service_ends(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     with open_instance(settings) as instance:
-        caller = agent_caller(instance, AGENT)
-        desk = Desk(instance, AgentDoor(), wait_seconds=1)
+        caller, works = agent_caller(instance, AGENT), Works(instance)
+        desk = Desk(instance, AgentDoor(), wait_seconds=300)
+        waits, leaves = asyncio.Event(), asyncio.Event()
 
-        async def ask() -> list[MutableMapping[str, object]]:
-            begun = await desk.begin(caller, "put", {"rexecop_target": "near", "text": "x"})
+        async def run(work: Callable[[], Coroutine[object, object, T]]) -> T:
+            waits.set()
+            return await works.run(work)
+
+        endpoint = McpEndpoint(desk, FixedDoor({"agent": caller}), Sites(None), run)
+
+        async def ask(last: asyncio.Event) -> list[MutableMapping[str, object]]:
+            """Return what a caller is told about a result who goes away at `last`."""
+            asked = {"rexecop_target": "near", "text": "x"}
+            begun = await works.run(lambda: desk.begin(caller, "put", asked))
             assert begun is not None
             body = json.dumps(request(1, "tasks/result", taskId=begun.operation_id)).encode()
-            heard: list[MutableMapping[str, object]] = [
-                {"type": "http.request", "body": body},
-                {"type": "http.disconnect"},
-            ]
+            heard: list[MutableMapping[str, object]] = [{"type": "http.request", "body": body}]
             said: list[MutableMapping[str, object]] = []
 
             async def receive() -> MutableMapping[str, object]:
-                return heard.pop(0)
+                if not heard:
+                    await last.wait()
+                return heard.pop() if heard else {"type": "http.disconnect"}
 
             async def send(message: MutableMapping[str, object]) -> None:
                 said.append(message)
 
-            endpoint = McpEndpoint(desk, FixedDoor({"agent": caller}), Sites(None), here)
             await asyncio.wait_for(endpoint(scope(), receive, send), SECONDS)
-            assert not heard
             return said
 
-        said = asyncio.run(ask())
+        async def both() -> list[list[MutableMapping[str, object]]]:
+            gone = asyncio.create_task(ask(leaves))
+            await asyncio.wait_for(waits.wait(), SECONDS)
+            leaves.set()
+            said = [await gone]
+            waits.clear()
+            stays = asyncio.create_task(ask(asyncio.Event()))
+            await asyncio.wait_for(waits.wait(), SECONDS)
+            works.leave()
+            said.append(await stays)
+            await asyncio.to_thread(works.close)
+            return said
 
-    assert said == []
+        gone, stays = asyncio.run(both())
+        gc.collect()
+
+    assert gone == [] and stays[0]["status"] == 200
+    error = json.loads(bytes(stays[1]["body"]))["error"]  # type: ignore[call-overload]
+    assert (error["code"], error["data"]) == (types.INTERNAL_ERROR, {"code": "service-error"})
+    assert caplog.text == ""  # What nobody waits for any more fails silently.
 
 
 def scope() -> dict[str, object]:

@@ -86,7 +86,9 @@ class Works:
 
     async def run(self, work: Work[T]) -> T:
         """Return what `work` returns; it is not cut short where the caller is."""
-        return await asyncio.shield(asyncio.wrap_future(self.begin(work)))
+        begun = asyncio.wrap_future(self.begin(work))
+        begun.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # They may be gone.
+        return await asyncio.shield(begun)
 
     def leave(self) -> None:
         """Let what is driven park before its next call, and begin nothing queued; who comes next goes on."""

@@ -24,7 +24,7 @@ from rexecop.proof.errors import RexecopError
 
 
 class ServiceError(RexecopError):
-    """The service cannot be started."""
+    """The service cannot be started, or ends."""
 
     code = "service-error"
 

@@ -20,7 +20,7 @@ from rexecop.app.watching import is_over
 from rexecop.proof.canonical import Json, require_canonical
 from rexecop.proof.errors import RexecopError
 from rexecop.proof.vocabulary import State
-from rexecop.service.errors import ToolRefused
+from rexecop.service.errors import ServiceError, ToolRefused
 from rexecop.service.mcp import tools as take
 from rexecop.service.mcp.answers import (
     OUTPUT_LETTERS_MAX,
@@ -83,6 +83,10 @@ class Desk:
         self._running: dict[str, asyncio.Task[OperationView]] = {}
         self._results = 0  # So many are waited for without end.
         self._refused: dict[str, str] = {}  # Why what was to be started last was not.
+
+    @property
+    def _leaving(self) -> bool:
+        return self._instance.parts.lifecycle.driver.leaving
 
     async def close(self, grace_seconds: float) -> None:
         """Let what runs here end within the grace; what is left is stopped, as by any runner that ends."""
@@ -214,7 +218,8 @@ class Desk:
             task = self._running.get(view.operation_id)
             left = until - time.monotonic()
             stays = view.state == State.APPROVED or status_of(view) is Status.PENDING_APPROVAL
-            if left <= 0 or (task is None and (is_over(view) or (stays and not for_people))):
+            waits = not self._leaving and not is_over(view) and (for_people or not stays)
+            if left <= 0 or (task is None and not waits):
                 return view
             progress = view.progress
             if progress is not None and progress.ended > seen:
@@ -346,7 +351,8 @@ class Desk:
         """Wait for a task as long as calls wait; return what a call is answered, None before it has ended.
 
         Raises:
-            ToolRefused: as `task`. RexecopError: it could not be started or went wrong here.
+            ToolRefused: as `task`. ServiceError: the service ends before it. RexecopError: it could not be
+                started or went wrong here.
         """
         view = await self._of_caller(caller, task_id)
         self._results += 1
@@ -354,7 +360,11 @@ class Desk:
             view = await self._wait(caller, view, self._wait_seconds, told, for_people=True)
         finally:
             self._results -= 1
-        return await self._answer(view) if is_over(view) else None
+        if is_over(view):
+            return await self._answer(view)
+        if self._leaving:
+            raise ServiceError("the service ends; ask again once it is back")
+        return None
 
     async def cancel(self, caller: Caller, task_id: str, told: Told) -> OperationView:
         """End a task before its next step; return how far it is once its call in flight has ended, too.
