@@ -7,7 +7,7 @@ from tests.house.source import CORE, code_lines, product, python_files
 
 FUNCTION_LINES_MAX: Final = 70  # one screen; past it nobody checks a function against its docstring
 FILE_LINES_MAX: Final = 600  # the wall; 400 is the aim
-CORE_LINES_MAX: Final = 64_000  # of code (docs/decisions/0057), most of it known by layer
+CORE_LINES_MAX: Final = 63_600  # of code (docs/decisions/0070), most of it known by layer
 LANES_LINES_MAX: Final = 9_600  # likewise
 PROOF_LINES_MAX: Final = 8_500  # what an auditor reads who trusts nothing else
 
