@@ -294,6 +294,13 @@ class StoreContract:
         assert [number for number, _ in store.rows(after=4, limit=2)] == [3, 2]
         assert store.rows(after=5, limit=1)[0][1] == row(notes(operation_id(4), 1))
 
+    def test_a_page_that_was_read_shows_what_comes_next(self, store: LoggedStore) -> None:
+        for number in range(1, 4):
+            put(store, batch(notes(operation_id(number), 1)))
+
+            assert [found for found, _ in store.rows(limit=2)] == [*range(number, 0, -1)][:2]
+            assert [found for found, _ in store.rows(limit=2)] == [*range(number, 0, -1)][:2]
+
     # --- once only ---
 
     def test_a_claim_is_used_once_and_the_second_use_leaves_nothing(self, store: LoggedStore) -> None:

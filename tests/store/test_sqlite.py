@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -22,6 +23,7 @@ from rexecop.proof.errors import RexecopError
 from rexecop.proof.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from rexecop.store import schema
 from rexecop.store.errors import StoreReadOnly
+from rexecop.store.rows import rows_in
 from rexecop.store.sqlite import SQLITE_FIXED, SqliteStore
 from tests.store.contract import A, B, LoggedStore, StoreContract, begin, blob, more, put
 from tests.store.faulty import Disk
@@ -265,6 +267,26 @@ def test_work_of_a_loop_that_went_away_holds_nobody_up(path: Path, waiting_in: s
         loop.close()
 
         assert store.size() == 2
+
+
+def test_a_reader_that_knows_of_no_newer_commit_does_not_read_a_page_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def counted(*asked: Any, **more: Any) -> Any:  # noqa: ANN401 - as `rows_in`
+        read.append(more["limit"])
+        return rows_in(*asked, **more)
+
+    monkeypatch.setattr("rexecop.store.reading.rows_in", counted)
+    with SqliteStore.create(path, "instance") as store, SqliteStore.open(path) as other:
+        begin(store, A)
+        pages = [store.rows(limit=2), store.rows(limit=2), store.rows(limit=3)]
+        begin(other, B)
+        pages += [store.rows(limit=2), store.rows(limit=1000), store.rows(limit=1000)]
+
+        assert [len(page) for page in pages] == [1, 1, 1, 2, 2, 2]
+        assert read == [2, 3, 2, 1000, 1000]
 
 
 def test_a_single_append_costs_one_flush_and_a_crowd_shares_one(path: Path) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import apsw
 
 from rexecop.operations.errors import StoreError, StoreUnavailable
 from rexecop.store import schema
-from rexecop.store.database import Pool
+from rexecop.store.database import Connection, Pool
 from rexecop.store.errors import (
     StoreBusy,
     StoreDamaged,
@@ -30,6 +31,8 @@ from rexecop.store.errors import (
 )
 from rexecop.store.locking import require_locks
 
+T = TypeVar("T")
+
 BUSY_SECONDS_MAX: Final = 60.0  # Ours hold the write lock for milliseconds; longer is another program.
 BUSY_NAP_SECONDS: Final = 0.0005  # About one commit: whoever waits is there when the lock is free.
 BUSY_NAP_SECONDS_MAX: Final = 0.01
@@ -37,6 +40,7 @@ INCREMENTAL: Final = 2  # Of `auto_vacuum`: free pages can be given back a few a
 WAL_BYTES_KEPT: Final = 16 * 1024 * 1024  # A burst must not keep its disk space for ever.
 CACHE_KIB: Final = 8 * 1024  # The right edges of all trees with room; the rest is the kernel's to cache.
 READER_CACHE_KIB: Final = 2 * 1024
+FOUND_MAX: Final = 8  # Pages that a reader remembers.
 
 _Pragmas: TypeAlias = tuple[tuple[str, str | int], ...]
 _WRITER: Final[_Pragmas] = (
@@ -280,12 +284,31 @@ _MEANINGS: Final[tuple[tuple[tuple[type[apsw.Error], ...], type[StoreUnavailable
 
 
 class FileReaders(Pool[apsw.Connection]):
-    """A pool of connections to one file."""
+    """A pool of connections to one file.
+
+    Each remembers what it found last, as long as the file has no newer commit: SQLite lets other threads
+    run at every row, so that in a service rows cost many times what they cost alone.
+    """
 
     def __init__(self, path: Path, vfs: str | None) -> None:
         super().__init__(str(path))
         self._path = path
         self._vfs = vfs
+        self._found: WeakKeyDictionary[Connection, tuple[object, dict[Hashable, object]]] = (
+            WeakKeyDictionary()
+        )
+
+    def remembered(self, connection: Connection, what: Hashable, read: Callable[[], T]) -> T:
+        row = connection.execute("PRAGMA data_version").fetchone()
+        version, found = self._found.get(connection, (None, {}))
+        if row is None or row[0] != version:
+            found = {}
+            self._found[connection] = (None if row is None else row[0], found)
+        if what not in found:
+            if len(found) >= FOUND_MAX:
+                found.clear()
+            found[what] = read()  # If somebody commits just now it is newer than its version: read once more.
+        return cast(T, found[what])
 
     def _open(self) -> apsw.Connection:
         return open_reader(self._path, self._vfs)

@@ -7,7 +7,7 @@ that cannot be are constants that `store.postgres` replaces.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeAlias, TypeVar
@@ -17,6 +17,7 @@ from rexecop.operations.errors import StoreError, StoreUnavailable
 if TYPE_CHECKING:
     from psycopg.rows import TupleRow
 
+T = TypeVar("T")
 Value: TypeAlias = int | float | str | bytes | None
 """What a column holds."""
 
@@ -56,6 +57,10 @@ class Readers(Protocol):
         """
         ...
 
+    def remembered(self, connection: Connection, what: Hashable, read: Callable[[], T]) -> T:
+        """Return what `read` finds by `connection`, which is `what`, or what it found if nothing changed."""
+        ...
+
     def close(self) -> None:
         """Close every connection that is not lent; the others are closed when they come back."""
         ...
@@ -86,6 +91,10 @@ class Pool(ABC, Generic[C]):
     def borrow(self) -> AbstractContextManager[C]:
         """Lend a connection to one reader; see `Readers`."""
         return _Lent(self)
+
+    def remembered(self, connection: Connection, what: Hashable, read: Callable[[], T]) -> T:
+        """Return what `read` finds; see `Readers`."""
+        return read()
 
     def take(self) -> C:
         """Return a connection that `take_back` gets again."""

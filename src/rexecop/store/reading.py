@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from rexecop.operations.errors import InputMissing, OperationUnknown
@@ -43,6 +44,7 @@ from rexecop.store.schema import CHUNKS_MAX
 OPENED_MAX: Final = 4096  # Some hundred operations: those that are being worked on.
 PREFIX_MIN: Final = 6  # Shorter beginnings are typing errors more often than names.
 NAME_MAX: Final = 128
+REMEMBERED_MAX: Final = 256  # Rows of a page that a reader remembers: what people look at.
 LAST_CHANGE: Final = "SELECT max(leaf) FROM changes"
 
 _ID_DIGITS: Final = 32
@@ -137,7 +139,10 @@ class Reading(Log):
     ) -> Sequence[tuple[int, Row]]:
         """Return (short number, row) newest first, below number `after`, whose `waiting` begins like this."""
         with self._readers.borrow() as connection:
-            return rows_in(connection, state=state, waiting=waiting, after=after, limit=limit)
+            found = partial(rows_in, connection, state=state, waiting=waiting, after=after, limit=limit)
+            if limit > REMEMBERED_MAX:
+                return found()
+            return self._readers.remembered(connection, (state, waiting, after, limit), found)
 
     def tallies(self) -> Sequence[Tally]:
         """Return how many operations are in each state, by mode and intent."""
