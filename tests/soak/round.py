@@ -393,7 +393,7 @@ class Round:
                 self._answered(process, status)
 
     def _gone(self, process: int) -> bool:
-        if (status := status_of(process)) is not None:
+        if process not in _ENDED and (status := status_of(process)) is not None:
             _ENDED[process] = status
         return process in _ENDED
 
