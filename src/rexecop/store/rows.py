@@ -73,7 +73,7 @@ def rows_in(
         f"{_ROW} WHERE number>0 AND {wanted} {below} ORDER BY number DESC LIMIT ?",
         (*values, max(0, min(limit, ROWS_MAX))),
     )
-    return [(row[0], _row(row)) for row in found]
+    return tuple((row[0], _row(row)) for row in found)  # It may be lent to several who look.
 
 
 def changed_in(connection: Connection, moment: datetime, limit: int) -> Sequence[tuple[str, Row]]:
